@@ -1,0 +1,63 @@
+# Everything a person does with a clone. Needs Python 3.11 or newer and make; installs the rest
+# into .venv, from lock files with hashes.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: install
+install: .venv/installed ## make .venv with heori in it
+
+.PHONY: run
+run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a live view
+	@$(BIN)/heori up $(ARGS)
+
+.PHONY: test
+test: .venv/installed-dev ## run the tests; ARGS="-k word" picks some
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: .venv/installed-dev ## format check, ruff, mypy --strict, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: bench
+bench: .venv/installed-dev ## measure, side by side with peers; nothing else should run
+	$(BIN)/python -m benchmarks.drain $(ARGS)
+
+.PHONY: lock
+lock: .venv/installed-dev ## renew the lock files
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
+		--python-version 3.11 pyproject.toml --group build -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
+		--python-version 3.11 pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/installed: .venv/python requirements.lock pyproject.toml
+	@echo "Installing into .venv (half a minute, once) …"
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.lock
+	@echo "Installing what tests and checks need …"
+	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,5 @@
+"""What producers and consumers share: settings, tasks, the protocol, the broker."""
+
+from common.tasks import InvalidArguments, Task, UnknownTask, task
+
+__all__ = ["InvalidArguments", "Task", "UnknownTask", "task"]

@@ -1,0 +1,1 @@
+"""What is said to Redis, and how its answers are read. Pure: nothing here does any I/O."""

@@ -1,0 +1,380 @@
+"""One builder per command: what to send, and how to read the reply. No I/O here.
+
+`common.broker` executes them, blocking or not.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgpack
+
+from common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS, Claim, Job, NewJob
+from common.protocol.keys import Keys
+from common.protocol.scripts import script
+
+T = TypeVar("T")
+Word = str | bytes | int | float
+
+RESULT_TTL = 500  # seconds; rq.defaults.DEFAULT_RESULT_TTL
+FAILURE_TTL = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
+# How far a score in wip lies behind the end of its lease, in seconds. rq fails whatever it
+# finds there with a score in the past, and any `rq info` may look at any moment. So its turn
+# comes only when no consumer of ours has been there for a day to deliver the job again.
+LEASE_MARGIN = 24 * 3600
+EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[T]):
+    """One command for Redis and the way to read its reply."""
+
+    words: tuple[Word, ...]
+    parse: Callable[[Any], T]
+    in_full: tuple[Word, ...] | None = None  # a script's, for a server that has lost it
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of one execution, ready to be acknowledged."""
+
+    claim: Claim
+    succeeded: bool
+    body: bytes | None  # the result, encoded by `common.protocol.payload`
+    run_time: float  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """A claimed job that this consumer will not finish."""
+
+    claim: Claim
+    counted: bool  # whether this delivery counts against max_deliveries
+    evidence: bytes | None = None  # encoded failure, should this have been the last delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One entry of a job's result stream."""
+
+    type: int  # rq.results.Result.Type
+    return_value: bytes | None
+    exc_string: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How many jobs of one queue are where."""
+
+    waiting: int
+    running: int
+    finished: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The builders, bound to one key prefix."""
+
+    keys: Keys = field(default_factory=Keys)
+
+    # Producers
+
+    def enqueue(self, queue: str, jobs: Iterable[NewJob]) -> Command[int]:
+        """Put jobs on one queue; reads how many of them were new."""
+        return _call(
+            "enqueue",
+            [self.keys.queues(), self.keys.queue(queue)],
+            int,
+            jobs=[[job.id, job.fields()] for job in jobs],
+            job_stem=self.keys.job(""),
+        )
+
+    def job(self, job_id: str) -> Command[Job | None]:
+        """Read a job; None when there is none of that id."""
+
+        def parse(reply: Mapping[bytes, bytes]) -> Job | None:
+            return Job.from_hash(job_id, reply) if reply else None
+
+        return Command(("HGETALL", self.keys.job(job_id)), parse)
+
+    def status(self, job_id: str) -> Command[str | None]:
+        """Read a job's status; None when there is no such job."""
+        return Command(
+            ("HGET", self.keys.job(job_id), "status"),
+            lambda reply: None if reply is None else str(reply, "utf-8", "backslashreplace"),
+        )
+
+    def result(self, job_id: str) -> Command[Result | None]:
+        """Read a job's latest result, if there is one."""
+
+        def parse(reply: Sequence[Any]) -> Result | None:
+            return _result(reply[0][1]) if reply else None
+
+        return Command(("XREVRANGE", self.keys.results(job_id), "+", "-", "COUNT", 1), parse)
+
+    def wait_for_result(self, job_id: str, seconds: float) -> Command[bool]:
+        """Wait until a job has a result; reads whether it has one."""
+        milliseconds = max(1, round(seconds * 1000))
+        words = (
+            "XREAD",
+            "COUNT",
+            1,
+            "BLOCK",
+            milliseconds,
+            "STREAMS",
+            self.keys.results(job_id),
+            0,
+        )
+        return Command(words, bool)
+
+    # Consumers
+
+    def claim(
+        self,
+        queues: Sequence[str],
+        count: int,
+        *,
+        lease: float,
+        consumer: str,
+        token: str,
+        max_payload: int,
+    ) -> Command[list[Claim] | None]:
+        """Pop and lease up to `count` jobs, in the order of the queues; None: all were empty.
+
+        Args:
+            lease: seconds.
+            token: new and unique for each call; names the executions.
+        """
+
+        def parse(reply: bytes | None) -> list[Claim] | None:
+            if reply is None:
+                return None
+            now, claims = _unpack(reply)
+            return [
+                Claim(
+                    _text(job_id),
+                    queues[queue],
+                    execution.decode(),
+                    deliveries,
+                    now,
+                    problem.decode("utf-8", "backslashreplace") if problem else None,
+                    [value if value is not False else None for value in values],
+                )
+                for queue, job_id, execution, deliveries, problem, values in claims
+            ]
+
+        return _call(
+            "claim",
+            [key for queue in queues for key in (self.keys.queue(queue), self.keys.wip(queue))],
+            parse,
+            count=count,
+            lease_end_offset=lease + LEASE_MARGIN,
+            consumer=consumer,
+            token=EXECUTION_MARK + token,
+            max_payload=max_payload,
+            job_stem=self.keys.job(""),
+            fields=CLAIM_FIELDS + UNSUPPORTED_FIELDS,
+        )
+
+    def ack(self, ended: Sequence[Ended], *, consumer: str) -> Command[tuple[list[int], list[int]]]:
+        """Acknowledge; reads the numbers of the refused and of those that others depend on."""
+        queues = _queues(entry.claim for entry in ended)
+        keys = [
+            key
+            for queue in queues
+            for key in (self.keys.wip(queue), self.keys.finished(queue), self.keys.failed(queue))
+        ]
+        return _call(
+            "ack",
+            [*keys, self.keys.worker(consumer)],
+            lambda reply: tuple(_unpack(reply)),
+            entries=[
+                [
+                    queues[entry.claim.queue],
+                    entry.claim.job_id,
+                    entry.claim.execution,
+                    "finished" if entry.succeeded else "failed",
+                    entry.claim.claimed_at,
+                    entry.run_time,
+                    (entry.claim.result_ttl if entry.succeeded else entry.claim.failure_ttl)
+                    or False,
+                    entry.body or False,
+                ]
+                for entry in ended
+            ],
+            consumer=consumer,
+            job_stem=self.keys.job(""),
+            results_stem=self.keys.results(""),
+            dependents_suffix=self.keys.dependents_suffix,
+            result_ttl=RESULT_TTL,
+            failure_ttl=FAILURE_TTL,
+        )
+
+    def extend(self, claims: Sequence[Claim], *, lease: float) -> Command[list[int]]:
+        """Extend leases, in seconds from now; reads the numbers of the lost ones."""
+        queues = _queues(claims)
+        return _call(
+            "extend",
+            [self.keys.wip(queue) for queue in queues],
+            _unpack,
+            leases=[[queues[claim.queue], f"{claim.job_id}:{claim.execution}"] for claim in claims],
+            lease_end_offset=lease + LEASE_MARGIN,
+        )
+
+    def release(
+        self, given_back: Sequence[GivenBack], *, consumer: str, max_deliveries: int
+    ) -> Command[list[str]]:
+        """Give jobs back to the front of their queues, in the order given.
+
+        Reads the fate of each: queued, dead, gone (deleted) or lost (the lease).
+        """
+        queues = _queues(entry.claim for entry in given_back)
+        return _call(
+            "release",
+            self._delivery_keys(queues),
+            lambda reply: [fate.decode() for fate in reversed(_unpack(reply))],
+            entries=[
+                [
+                    queues[entry.claim.queue],
+                    entry.claim.job_id,
+                    entry.claim.execution,
+                    entry.counted,
+                    entry.evidence or False,
+                ]
+                for entry in reversed(given_back)
+            ],
+            **self._settling(consumer, max_deliveries),
+        )
+
+    def reclaim(
+        self,
+        queues: Sequence[str],
+        *,
+        interval: float,
+        consumer: str,
+        max_deliveries: int,
+        evidence: bytes,
+    ) -> Command[tuple[int, int]]:
+        """Give back jobs whose lease has run out; reads how many, and how many are dead letters.
+
+        Args:
+            interval: seconds within which no other consumer looks again.
+        """
+        return _call(
+            "reclaim",
+            [self.keys.reaper(), *self._delivery_keys(queues)],
+            lambda reply: tuple(_unpack(reply)),
+            interval=round(interval * 1000),
+            margin=LEASE_MARGIN,
+            mark=EXECUTION_MARK,
+            evidence=evidence,
+            **self._settling(consumer, max_deliveries),
+        )
+
+    def announce(
+        self, name: str, queues: Sequence[str], record: Mapping[str, Word]
+    ) -> list[Command[Any]]:
+        """Register a consumer where RQ's tools look for workers."""
+        key = self.keys.worker(name)
+        return [
+            Command(("HSET", key, *(word for pair in record.items() for word in pair)), int),
+            Command(("SADD", self.keys.workers(), key), int),
+            *(Command(("SADD", self.keys.workers_of(queue), key), int) for queue in queues),
+        ]
+
+    def heartbeat(self, name: str, now: str, state: str, ttl: int) -> list[Command[Any]]:
+        """Tell that a consumer lives; without another its record ends after `ttl` seconds."""
+        key = self.keys.worker(name)
+        return [
+            Command(("HSET", key, "last_heartbeat", now, "state", state), int),
+            Command(("EXPIRE", key, ttl), int),
+        ]
+
+    def retire(self, name: str, queues: Sequence[str], now: str) -> list[Command[Any]]:
+        """Take a consumer out; its record stays for a minute, as RQ's do."""
+        key = self.keys.worker(name)
+        return [
+            Command(("SREM", self.keys.workers(), key), int),
+            *(Command(("SREM", self.keys.workers_of(queue), key), int) for queue in queues),
+            Command(("HSET", key, "death", now), int),
+            Command(("EXPIRE", key, 60), int),
+        ]
+
+    # Whoever looks
+
+    def queues(self) -> Command[list[str]]:
+        """The names of all queues that ever had a job."""
+        return Command(
+            ("SMEMBERS", self.keys.queues()),
+            lambda reply: sorted(self.keys.queue_name(key.decode()) for key in reply),
+        )
+
+    def counts(self, queue: str) -> list[Command[int]]:
+        """Four commands whose replies make a `QueueCounts`."""
+        return [
+            Command(("LLEN", self.keys.queue(queue)), int),
+            Command(("ZCARD", self.keys.wip(queue)), int),
+            Command(("ZCARD", self.keys.finished(queue)), int),
+            Command(("ZCARD", self.keys.failed(queue)), int),
+        ]
+
+    def consumers(self) -> Command[list[str]]:
+        """The names of all registered consumers and stock workers."""
+        stem = self.keys.worker("")
+        return Command(
+            ("SMEMBERS", self.keys.workers()),
+            lambda reply: sorted(key.decode().removeprefix(stem) for key in reply),
+        )
+
+    def consumer(self, name: str) -> Command[dict[str, str]]:
+        """The record of one consumer; empty when it has expired."""
+        return Command(
+            ("HGETALL", self.keys.worker(name)),
+            lambda reply: {key.decode(): value.decode() for key, value in reply.items()},
+        )
+
+    def _delivery_keys(self, queues: Iterable[str]) -> list[str]:
+        return [
+            key
+            for queue in queues
+            for key in (self.keys.queue(queue), self.keys.wip(queue), self.keys.failed(queue))
+        ]
+
+    def _settling(self, consumer: str, max_deliveries: int) -> dict[str, Any]:
+        return {
+            "consumer": consumer,
+            "job_stem": self.keys.job(""),
+            "results_stem": self.keys.results(""),
+            "max_deliveries": max_deliveries,
+            "failure_ttl": FAILURE_TTL,
+        }
+
+
+def _call(
+    name: str, keys: Sequence[str], parse: Callable[[Any], T], **arguments: Any
+) -> Command[T]:
+    called = script(name)
+    rest: tuple[Word, ...] = (len(keys), *keys, called.pack(arguments))
+    return Command(("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest))
+
+
+def _unpack(reply: bytes) -> Any:
+    return msgpack.unpackb(reply, raw=True)
+
+
+def _text(job_id: bytes) -> str:
+    """Anyone may push any bytes as an id; surrogates bring them back unchanged."""
+    return job_id.decode("utf-8", "surrogateescape")
+
+
+def _queues(claims: Iterable[Claim]) -> dict[str, int]:
+    """The queues of these claims, numbered in the order of their first appearance."""
+    return {queue: number for number, queue in enumerate(dict.fromkeys(c.queue for c in claims))}
+
+
+def _result(entry: Mapping[bytes, bytes] | Sequence[bytes]) -> Result:
+    fields = (
+        entry if isinstance(entry, Mapping) else dict(zip(entry[::2], entry[1::2], strict=True))
+    )
+    return Result(int(fields[b"type"]), fields.get(b"return_value"), fields.get(b"exc_string"))

@@ -1,0 +1,214 @@
+"""Jobs: as they are sent, as they are claimed, as they are looked at. Codec of RQ's job hash."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from common.protocol.payload import Call, encode_call
+
+# What claim.lua reads, in this order; the script relies on the first four.
+CLAIM_FIELDS = (
+    "data",
+    "status",
+    "heori_deliveries",
+    "heori_execution",
+    "timeout",
+    "enqueued_at",
+    "result_ttl",
+    "failure_ttl",
+)
+# RQ features that a job may carry and that are not run yet: such a job fails by name rather
+# than being half done.
+UNSUPPORTED_FIELDS = (
+    "retries_left",
+    "repeats_left",
+    "rate_limit_key",
+    "success_callback_name",
+    "failure_callback_name",
+    "stopped_callback_name",
+    "webhooks",
+)
+DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
+
+
+class MalformedJob(ValueError):
+    """A field of a job's hash that has no meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job's hash, read. Times are aware datetimes of the server's clock."""
+
+    id: str
+    queue: str
+    status: str
+    description: str
+    timeout: int
+    data: bytes
+    created_at: datetime | None
+    enqueued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    consumer: str
+    deliveries: int
+
+    @classmethod
+    def from_hash(cls, job_id: str, fields: Mapping[bytes, bytes]) -> "Job":
+        """Read what HGETALL returned.
+
+        Raises:
+            MalformedJob: a field has no meaning.
+        """
+
+        def text(name: str) -> str:
+            return fields.get(name.encode(), b"").decode("utf-8", "backslashreplace")
+
+        return cls(
+            id=job_id,
+            queue=text("origin"),
+            status=text("status") or "created",
+            description=text("description"),
+            timeout=parse_timeout(fields.get(b"timeout")),
+            data=fields.get(b"data", b""),
+            created_at=parse_time("created_at", fields.get(b"created_at")),
+            enqueued_at=parse_time("enqueued_at", fields.get(b"enqueued_at")),
+            started_at=parse_time("started_at", fields.get(b"started_at")),
+            ended_at=parse_time("ended_at", fields.get(b"ended_at")),
+            consumer=text("worker_name"),
+            deliveries=_integer("heori_deliveries", fields.get(b"heori_deliveries"), 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is about to be sent; the enqueue script adds the server's time."""
+
+    id: str
+    queue: str
+    call: Call
+    data: bytes
+    size: int  # bytes of the call before compression
+    timeout: int  # seconds, -1 for none
+
+    @classmethod
+    def create(cls, job_id: str, queue: str, call: Call, timeout: int) -> "NewJob":
+        """Encode a call.
+
+        Raises:
+            BadPayload: an argument has no JSON form.
+        """
+        data, size = encode_call(call)
+        return cls(job_id, queue, call, data, size, timeout)
+
+    def fields(self) -> list[str | bytes | int]:
+        """The hash as rq 3.0.0 writes it (``rq.job.Job.to_dict``), field after value.
+
+        The empty fields are RQ's, and some of its readers look for them.
+        """
+        return [
+            "status", "queued",
+            "data", self.data,
+            "origin", self.queue,
+            "description", describe(self.call),
+            "timeout", self.timeout,
+            "success_callback_name", "",
+            "failure_callback_name", "",
+            "stopped_callback_name", "",
+            "started_at", "",
+            "ended_at", "",
+            "last_heartbeat", "",
+            "worker_name", "",
+            "group_id", "",
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One delivery of a job to this consumer: the raw job and the lease it runs under."""
+
+    job_id: str
+    queue: str
+    execution: str
+    deliveries: int
+    claimed_at: float  # epoch seconds, server time
+    problem: str | None  # why it cannot run as it stands
+    values: Sequence[bytes | None]  # CLAIM_FIELDS, then UNSUPPORTED_FIELDS; empty with a problem
+
+    def _value(self, field: str) -> bytes | None:
+        return self.values[CLAIM_FIELDS.index(field)] if self.values else None
+
+    @property
+    def result_ttl(self) -> bytes | None:
+        return self._value("result_ttl")
+
+    @property
+    def failure_ttl(self) -> bytes | None:
+        return self._value("failure_ttl")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A claimed job, decoded by the worker that runs it."""
+
+    data: bytes
+    timeout: int  # seconds, -1 for none
+    queue_time: float  # seconds from being enqueued to being claimed
+
+    @classmethod
+    def from_values(cls, values: Sequence[bytes | None], claimed_at: float) -> "Assignment":
+        """Read the values of a claim.
+
+        Raises:
+            MalformedJob: a field has no meaning, or asks for what is not supported.
+        """
+        data, _, _, _, timeout, enqueued_at, _, _, *features = values
+        if any(features):
+            asked = [
+                name for name, value in zip(UNSUPPORTED_FIELDS, features, strict=True) if value
+            ]
+            raise MalformedJob(f"it asks for {', '.join(asked)}, which Heori does not support yet")
+        enqueued = parse_time("enqueued_at", enqueued_at)
+        return cls(
+            data=data or b"",
+            timeout=parse_timeout(timeout),
+            queue_time=max(0.0, claimed_at - enqueued.timestamp()) if enqueued else 0.0,
+        )
+
+
+def describe(call: Call) -> str:
+    """The call as RQ's tools show it: ``rq.utils.get_call_string`` with its 75 characters."""
+
+    def short(value: Any) -> str:
+        text = repr(value)
+        return text[:75] + "..." if len(text) > 75 else text
+
+    keywords = sorted(f"{name}={short(value)}" for name, value in call.kwargs.items())
+    return f"{call.function}({', '.join([*map(short, call.args), *keywords])})"
+
+
+def parse_time(name: str, value: bytes | None) -> datetime | None:
+    """An ISO-8601 time of a job's hash; empty means never."""
+    if not value:
+        return None
+    try:
+        parsed = datetime.fromisoformat(value.decode())
+        if parsed.tzinfo is None:
+            raise ValueError
+    except ValueError as error:
+        raise MalformedJob(f"its {name} {value[:40]!r} is no time") from error
+    return parsed
+
+
+def parse_timeout(value: bytes | None) -> int:
+    """Seconds, -1 for none; RQ's default when there is none."""
+    return _integer("timeout", value, DEFAULT_TIMEOUT)
+
+
+def _integer(name: str, value: bytes | None, default: int) -> int:
+    if not value:
+        return default
+    try:
+        return int(value)
+    except ValueError as error:
+        raise MalformedJob(f"its {name} {value[:40]!r} is no whole number") from error

@@ -1,0 +1,71 @@
+"""The catalogue of keys: every key in Redis that Heori reads or writes, and its type.
+
+The first part is RQ 3.0.0's own (``rq/queue.py``, ``rq/job.py``, ``rq/registry.py``,
+``rq/results.py``, ``rq/worker``); ours stand under ``<prefix>:heori:``.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix (RQ's ``RQ_KEY_PREFIX``)."""
+
+    prefix: str = "rq"
+
+    # RQ's
+
+    def queues(self) -> str:
+        """set of queue keys"""
+        return f"{self.prefix}:queues"
+
+    def queue(self, queue: str) -> str:
+        """list of job ids, popped from the left"""
+        return f"{self.prefix}:queue:{queue}"
+
+    def queue_name(self, key: str) -> str:
+        """The inverse of `queue`."""
+        return key.removeprefix(self.queue(""))
+
+    def job(self, job_id: str) -> str:
+        """hash; with an empty id, the stem of all job keys"""
+        return f"{self.prefix}:job:{job_id}"
+
+    @property
+    def dependents_suffix(self) -> str:
+        """what follows a job's key to name the set of the jobs that wait for it"""
+        return ":dependents"
+
+    def results(self, job_id: str) -> str:
+        """stream of results; with an empty id, the stem of all result keys"""
+        return f"{self.prefix}:results:{job_id}"
+
+    def wip(self, queue: str) -> str:
+        """zset `id:execution` → end of the lease: the jobs being worked on"""
+        return f"{self.prefix}:wip:{queue}"
+
+    def finished(self, queue: str) -> str:
+        """zset id → when it expires"""
+        return f"{self.prefix}:finished:{queue}"
+
+    def failed(self, queue: str) -> str:
+        """zset id → when it expires; the dead-letter queue"""
+        return f"{self.prefix}:failed:{queue}"
+
+    def workers(self) -> str:
+        """set of worker keys"""
+        return f"{self.prefix}:workers"
+
+    def workers_of(self, queue: str) -> str:
+        """set of the keys of the workers that listen on one queue"""
+        return f"{self.prefix}:workers:{queue}"
+
+    def worker(self, name: str) -> str:
+        """hash: what RQ calls a worker is one of our consumers"""
+        return f"{self.prefix}:worker:{name}"
+
+    # Heori's
+
+    def reaper(self) -> str:
+        """string, expires: who looked for expired leases last"""
+        return f"{self.prefix}:heori:reaper"

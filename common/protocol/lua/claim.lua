@@ -1,0 +1,74 @@
+-- claim.lua: pop up to `count` jobs, lease each to one consumer, return what a worker needs.
+-- An id whose job was cancelled, has ended or is gone is dropped. A job that cannot run as it
+-- stands (no data, too large, a broken key) is leased like the others and returned with its
+-- problem named, so that the consumer fails it where RQ's tools show it.
+-- KEYS   for each queue: queue (list), wip (zset)
+-- ARGS   count, lease_end_offset, consumer, token, max_payload, job_stem, fields
+--        lease_end_offset: seconds from now to the score in wip (the lease and RQ's margin)
+--        fields: [name, …], what to read; the first four are data, status, heori_deliveries, heori_execution
+-- REPLY  msgpack [now, [[queue number from 0, id, execution, deliveries, problem or false,
+--        [value or false, …] in the order of fields], …]], or nil when the queues were empty
+-- USES   clock
+
+local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
+  ready_to_enqueue = true, rate_limited = true, started = true }
+local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
+
+local claims = {}
+local popped = 0
+for q = 1, #KEYS / 2 do
+  local queue, wip = KEYS[2 * q - 1], KEYS[2 * q]
+  local ids = popped < args.count and redis.call('LPOP', queue, args.count - popped)
+  if ids then
+    popped = popped + #ids
+    local lease_end = math.ceil(now + args.lease_end_offset)
+    local leases = {}
+    for _, id in ipairs(ids) do
+      local job = args.job_stem .. id
+      local values = redis.pcall('HMGET', job, unpack(args.fields))
+      local problem = false
+      if values.err then
+        problem, values = 'its key ' .. job .. ' does not hold a hash', {}
+      end
+      local data, status = values[1], values[2] or ''
+      local skip = ENDED[status] or false
+      if not problem and not data then
+        if redis.call('EXISTS', job) == 0 then
+          skip = true -- deleted or expired while it waited
+        else
+          problem = 'its hash has no data field'
+        end
+      elseif data and #data > args.max_payload then
+        problem = 'its payload of ' .. #data .. ' bytes is over the limit of ' .. args.max_payload
+      elseif not problem and not skip and not RUNS[status] then
+        problem = 'its status ' .. string.sub(status, 1, 40) .. ' is none that RQ knows'
+      end
+      -- The same id twice in the list: the other one is running under a live lease.
+      if status == 'started' and values[4] and redis.call('ZSCORE', wip, id .. ':' .. values[4]) then
+        skip = true
+      end
+      if not skip then
+        local execution = args.token .. string.format('%04x', #claims)
+        local deliveries = (tonumber(values[3]) or 0) + 1
+        leases[#leases + 1] = lease_end
+        leases[#leases + 1] = id .. ':' .. execution
+        if not values.err and #values > 0 then
+          redis.call('HSET', job, 'status', 'started', 'started_at', today, 'last_heartbeat', today,
+            'worker_name', args.consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
+          redis.call('PERSIST', job)
+        end
+        if problem then
+          values = {}
+        end
+        claims[#claims + 1] = { q - 1, id, execution, deliveries, problem, values }
+      end
+    end
+    if #leases > 0 then
+      redis.call('ZADD', wip, unpack(leases))
+    end
+  end
+end
+if popped == 0 then
+  return false
+end
+return cmsgpack.pack({ now, claims })

@@ -1,0 +1,29 @@
+-- reclaim.lua: give back the jobs whose lease has run out, whoever held it.
+-- Any number of consumers may call it as often as they like: it works at most once an interval.
+-- Entries of stock rq workers are left to rq, which has its own rule for them.
+-- KEYS   reaper (string), then for each queue: queue (list), wip (zset), failed (zset)
+-- ARGS   interval, margin, mark, evidence,
+--        consumer, job_stem, results_stem, max_deliveries, failure_ttl
+--        interval: milliseconds
+--        margin: seconds by which a score in wip lies after its lease's end
+--        mark: how the name of an execution of ours begins
+-- REPLY  msgpack [how many were queued again, how many are dead letters]
+-- USES   clock, settle, give_back
+
+if not redis.call('SET', KEYS[1], args.consumer, 'NX', 'PX', args.interval) then
+  return cmsgpack.pack({ 0, 0 })
+end
+local total = { queued = 0, dead = 0, gone = 0 }
+for q = 0, (#KEYS - 1) / 3 - 1 do
+  local queue, wip, failed = KEYS[3 * q + 2], KEYS[3 * q + 3], KEYS[3 * q + 4]
+  local expired = redis.call('ZRANGEBYSCORE', wip, '-inf', now + args.margin)
+  for i = #expired, 1, -1 do
+    local id, execution = string.match(expired[i], '^(.*):([^:]*)$')
+    if id and string.sub(execution, 1, #args.mark) == args.mark then
+      redis.call('ZREM', wip, expired[i])
+      local fate = give_back(args, queue, failed, id, execution, true, args.evidence)
+      total[fate] = total[fate] + 1
+    end
+  end
+end
+return cmsgpack.pack({ total.queued, total.dead })

@@ -1,0 +1,76 @@
+"""Every setting, and the only place that reads the environment."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Model = Literal["threads", "processes"]
+Serializer = Literal["json", "pickle"]
+
+
+def _split(value: object) -> object:
+    """A list in an environment variable is written with commas: ``a,b``."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _end_at_dot(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """``myapp`` means ``myapp.``: it must not let ``myapp_evil`` in."""
+    return tuple(prefix if prefix.endswith(".") else prefix + "." for prefix in prefixes)
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """Read from ``HEORI_*`` environment variables; the command line overrides some.
+
+    Raises:
+        pydantic.ValidationError: a variable has a value that does not fit.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HEORI_", frozen=True, extra="ignore")
+
+    redis_url: str = Field(
+        default="redis://127.0.0.1:6379/0", description="The Redis or Valkey server."
+    )
+    key_prefix: str = Field(
+        default="rq",
+        validation_alias="RQ_KEY_PREFIX",
+        pattern=r"^[A-Za-z0-9_.:{}-]+$",
+        description="What all keys begin with; RQ reads the same variable.",
+    )
+    tasks: Names = Field(default=(), description="Modules to import that register tasks.")
+    allow: Annotated[Names, AfterValidator(_end_at_dot)] = Field(
+        default=(), description="Prefixes under which unregistered functions may be imported."
+    )
+    accept: Annotated[tuple[Serializer, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=("json",), description="Serializers whose payloads are decoded: json, pickle."
+    )
+    lease: float = Field(
+        default=30.0, ge=1.0, description="Seconds until the jobs of a lost machine are reclaimed."
+    )
+    max_deliveries: int = Field(
+        default=3, ge=1, description="After how many deliveries a job becomes a dead letter."
+    )
+    max_payload: int = Field(
+        default=1_000_000, ge=1, description="Largest payload or result, in bytes, inflated."
+    )
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Port of /metrics and /healthz; 0: any free one."
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address that /metrics and /healthz listen on."
+    )
+    grace: float = Field(
+        default=25.0, ge=0.0, description="Seconds that running jobs get to finish on SIGTERM."
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _scheme(cls, url: str) -> str:
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url

@@ -1,0 +1,289 @@
+"""Tasks: functions that can be sent as jobs, with arguments and results checked by pydantic.
+
+    from common import task
+
+    @task(queue="mail", timeout=30)
+    def send_mail(to: str, subject: str) -> int: ...
+
+The decorator returns the function unchanged: calling it runs it here and now, stock rq can
+enqueue it, and a stock worker can import it.
+"""
+
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError, validate_call
+from pydantic_core import PydanticSerializationError, to_json
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_registry: dict[str, "Task[..., Any]"] = {}
+
+
+class InvalidArguments(TypeError):
+    """The arguments do not fit the task; the message names each field."""
+
+
+class InvalidResult(TypeError):
+    """What the task returned does not fit its return type, or cannot be serialised."""
+
+
+class UnknownTask(LookupError):
+    """There is no such task, or it may not be imported."""
+
+
+class Task(Generic[P, R]):
+    """A function that can be sent as a job.
+
+    Attributes:
+        name: ``module.qualname``, under which every consumer can import it.
+        queue: where its jobs go unless the producer says otherwise.
+        timeout: seconds that one run may take; -1 for no limit.
+        is_async: whether it is a coroutine function.
+    """
+
+    def __init__(self, function: Callable[P, R], queue: str, timeout: int) -> None:
+        self.function = function
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.queue = queue
+        self.timeout = timeout
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._bind = _binder(function)
+        self._result = _result_adapter(function)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def bind(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Validate arguments and convert them to the annotated types.
+
+        Raises:
+            InvalidArguments: they do not fit.
+        """
+        try:
+            return self._bind(*args, **kwargs)
+        except ValidationError as error:
+            raise InvalidArguments(self._explain(error)) from error
+
+    def dump_result(self, value: Any) -> bytes | None:
+        """Validate a result and write it as JSON; None, which RQ does not store, stays None.
+
+        Raises:
+            InvalidResult: it does not fit the return type, or has no JSON form.
+        """
+        try:
+            if self._result is None:
+                return None if value is None else to_json(value)
+            checked = self._result.validate_python(value)
+            return None if checked is None else self._result.dump_json(checked)
+        except ValidationError as error:
+            reason = "; ".join(str(problem["msg"]) for problem in error.errors())
+            raise InvalidResult(f"{self.name} returned {_short(value)}: {reason}") from error
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
+            raise InvalidResult(
+                f"{self.name} returned {_short(value)}, which has no JSON form: {error}"
+            ) from error
+
+    def load_result(self, value: bytes) -> R:
+        """Read a result back into the annotated type.
+
+        Raises:
+            InvalidResult: it does not fit, because another version of the task wrote it.
+        """
+        adapter = self._result or TypeAdapter(Any)
+        try:
+            return cast("R", adapter.validate_json(value))
+        except ValidationError as error:
+            raise InvalidResult(
+                f"the stored result of {self.name} does not fit: {error}"
+            ) from error
+
+    def _explain(self, error: ValidationError) -> str:
+        names = list(inspect.signature(self.function).parameters)
+        problems = []
+        for problem in error.errors(include_url=False):
+            first, *rest = problem["loc"] or ("arguments",)
+            if isinstance(first, int) and first < len(names):
+                first = names[first]
+            where = ".".join(str(part) for part in (first, *rest))
+            given = "" if "missing" in problem["type"] else f" (got {_short(problem['input'])})"
+            problems.append(f"{where}: {problem['msg']}{given}")
+        return f"{self.name}: " + "; ".join(problems)
+
+
+@overload
+def task(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def task(
+    *, queue: str = "default", timeout: int = 180
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def task(
+    function: Callable[P, R] | None = None, /, *, queue: str = "default", timeout: int = 180
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    """Register a plain or async function as a task.
+
+    Args:
+        queue: where its jobs go by default.
+        timeout: seconds that one run may take; -1 for no limit.
+
+    Raises:
+        TypeError: it is no function that a consumer could import by name, or a hint is no type.
+        ValueError: the queue or the timeout makes no sense.
+    """
+    check_queue(queue)
+    if timeout != -1 and timeout < 1:
+        raise ValueError(f"timeout={timeout}: whole seconds from 1 up, or -1 for no limit")
+
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        if not inspect.isfunction(function) or "<" in function.__qualname__:
+            raise TypeError(f"{function!r} is no function at the top of a module or class")
+        made = Task(function, queue, timeout)
+        _registry[made.name] = made
+        return function
+
+    return register if function is None else register(function)
+
+
+def find(function: Callable[P, R]) -> Task[P, R]:
+    """The task that a function was registered as.
+
+    Raises:
+        UnknownTask: it was not.
+    """
+    name = f"{function.__module__}.{getattr(function, '__qualname__', function)}"
+    found = _registry.get(name)
+    if found is None or found.function is not function:
+        raise UnknownTask(f"{name} is no task; put @task above it")
+    if function.__module__ == "__main__":
+        raise UnknownTask(f"{name} is in the program itself; consumers can import modules only")
+    return cast("Task[P, R]", found)
+
+
+def check_queue(name: str) -> str:
+    """Refuse a queue name that would make other keys, or that nobody could type.
+
+    Raises:
+        ValueError: it is empty, or has colons, commas or blanks in it.
+    """
+    if not re.fullmatch(r"[^\s:,]+", name):
+        raise ValueError(f"queue {name!r}: a name without blanks, colons or commas is needed")
+    return name
+
+
+def registered() -> Mapping[str, Task[..., Any]]:
+    """All tasks by name."""
+    return _registry
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import modules, so that their tasks register.
+
+    Raises:
+        ImportError, or whatever a module raises when it is imported.
+    """
+    for module in modules:
+        importlib.import_module(module)
+
+
+def resolve(name: str, allow: Iterable[str]) -> Task[..., Any]:
+    """The task of that name: registered, or a function under an allowed prefix.
+
+    Nothing is imported for a name outside the prefixes; and what a name under one leads to
+    must have been defined under it, so that ``myapp.os.system`` does not reach ``os``.
+
+    Args:
+        allow: prefixes, each ending at a dot.
+
+    Raises:
+        UnknownTask: there is none.
+    """
+    if found := _registry.get(name):
+        return found
+    prefix = next((prefix for prefix in allow if name.startswith(prefix)), None)
+    if prefix is None:
+        raise UnknownTask(
+            f"{_short(name)} is no registered task and under no allowed prefix; name its module in "
+            "HEORI_TASKS, or its package in HEORI_ALLOW"
+        )
+    function = _import(name)
+    if found := _registry.get(name):  # the import has registered it
+        return found
+    if not callable(function) or isinstance(function, type):
+        raise UnknownTask(f"{name} is no function")
+    # A function in C may name its accelerator: _operator for operator.
+    home = (getattr(function, "__module__", None) or "").removeprefix("_") + "."
+    if not home.startswith(prefix):
+        raise UnknownTask(f"{name} leads to {home}, outside the allowed prefix {prefix}")
+    try:
+        made: Task[..., Any] = Task(function, "default", 180)
+    except (TypeError, ValueError, PydanticUserError) as error:
+        raise UnknownTask(f"{name} cannot be a task: {error}") from error
+    made.name = name
+    _registry[name] = made
+    return made
+
+
+def _import(name: str) -> Any:
+    module_name, _, rest = name.rpartition(".")
+    attributes = [rest]
+    while module_name:
+        try:
+            found: Any = importlib.import_module(module_name)
+            break
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module_name + ".").startswith(error.name + "."):
+                raise UnknownTask(f"{module_name} cannot be imported: {error}") from error
+            module_name, _, rest = module_name.rpartition(".")
+            attributes.insert(0, rest)
+        except Exception as error:
+            raise UnknownTask(f"{module_name} cannot be imported: {error!r}") from error
+    else:
+        raise UnknownTask(f"there is no module for {name}")
+    for attribute in attributes:
+        found = getattr(found, attribute, None)
+        if found is None or isinstance(found, ModuleType):
+            raise UnknownTask(f"{module_name} has no function {'.'.join(attributes)}")
+    return found
+
+
+def _binder(function: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Something that takes the function's arguments and returns them, validated."""
+    try:
+        inspect.signature(function)
+    except ValueError:  # a function in C that does not tell its parameters
+        return lambda *args, **kwargs: (args, kwargs)
+
+    @functools.wraps(function)
+    def capture(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs
+
+    try:
+        return validate_call(capture)
+    except PydanticUserError as error:
+        raise TypeError(f"{function.__qualname__}: {error.message}") from error
+
+
+def _result_adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
+    """What checks results; None when nothing is promised."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (TypeError, NameError):
+        return None
+    hint = hints.get("return", Any)
+    return None if hint is Any else TypeAdapter(hint)
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception as error:  # a repr may raise anything
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= 100 else text[:97] + "..."

@@ -1,0 +1,117 @@
+"""Tells Redis what came of the claims, in batches, and keeps trying until Redis knows."""
+
+import asyncio
+
+import structlog
+from redis.exceptions import ResponseError
+
+from common.broker import AsyncBroker
+from common.protocol.commands import Commands, Ended, GivenBack
+from consumer.leases import Leases
+from consumer.outage import Outage
+
+log = structlog.get_logger()
+
+# Entries per call at most: Redis does nothing else meanwhile, about 10 µs each.
+BATCH = 128
+
+
+class Acknowledger:
+    """Batches by itself: what ends while one call is under way goes into the next."""
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        leases: Leases,
+        outage: Outage,
+        consumer: str,
+        max_deliveries: int,
+    ) -> None:
+        self._broker = broker
+        self._commands = commands
+        self._leases = leases
+        self._outage = outage
+        self._consumer = consumer
+        self._max_deliveries = max_deliveries
+        self._ended: list[Ended] = []
+        self._given_back: list[GivenBack] = []
+        self._work = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self.refused = 0  # acknowledgements that came after the lease was lost
+        self.redelivered = 0
+        self.dead = 0
+
+    def ended(self, entries: list[Ended]) -> None:
+        """Executions that came to an end."""
+        self._ended += entries
+        self._wake()
+
+    def given_back(self, entries: list[GivenBack]) -> None:
+        """Claims that will not be finished here."""
+        self._given_back += entries
+        self._wake()
+
+    async def settled(self) -> None:
+        """Wait until Redis knows everything."""
+        await self._settled.wait()
+
+    async def run(self) -> None:
+        """Settle, for ever.
+
+        Everything here may be sent twice: what was settled the first time is refused the second.
+        """
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._ended or self._given_back:
+                if self._ended:
+                    await self._acknowledge()
+                if self._given_back:
+                    await self._release()
+            self._settled.set()
+
+    def _wake(self) -> None:
+        self._settled.clear()
+        self._work.set()
+
+    async def _acknowledge(self) -> None:
+        batch = self._ended[:BATCH]
+        try:
+            await self._ack(batch)
+        except ResponseError:
+            # One entry's key is of the wrong type, say. The others must not suffer for it; those
+            # that were settled before it are refused now, which does no harm.
+            for entry in batch:
+                try:
+                    await self._ack([entry])
+                except ResponseError as error:
+                    log.error("cannot settle a job", job=entry.claim.job_id, error=str(error))
+        del self._ended[: len(batch)]
+        self._leases.drop(entry.claim for entry in batch)
+
+    async def _ack(self, batch: list[Ended]) -> None:
+        command = self._commands.ack(batch, consumer=self._consumer)
+        refused, _ = await self._outage.persist(lambda: self._broker.execute(command))
+        self.refused += len(refused)
+        for number in refused:
+            log.warning("lease lost; result refused", job=batch[number].claim.job_id)
+
+    async def _release(self) -> None:
+        # From the end, as each job goes to the front of its queue.
+        first = max(0, len(self._given_back) - BATCH)
+        batch = self._given_back[first:]
+        command = self._commands.release(
+            batch, consumer=self._consumer, max_deliveries=self._max_deliveries
+        )
+        try:
+            fates = await self._outage.persist(lambda: self._broker.execute(command))
+        except ResponseError as error:  # the leases run out, and the reaper gives them back
+            log.error("cannot give jobs back", jobs=len(batch), error=str(error))
+            fates = []
+        del self._given_back[first : first + len(batch)]
+        self._leases.drop(entry.claim for entry in batch)
+        for entry, fate in zip(batch, fates, strict=False):
+            self.dead += fate == "dead"
+            self.redelivered += fate == "queued" and entry.counted

@@ -1,0 +1,103 @@
+"""The leases this consumer holds, and the reaper of those that nobody holds any more."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from common.broker import AsyncBroker, BrokerUnavailable
+from common.protocol.commands import Commands
+from common.protocol.job import Claim
+from common.protocol.payload import encode_failure
+
+log = structlog.get_logger()
+
+# Leases per call at most: a call of a thousand takes Redis a few milliseconds.
+BATCH = 500
+# How often some consumer looks for expired leases, in seconds.
+REAP_INTERVAL = 1.0
+
+EVIDENCE = encode_failure(
+    "delivered too often without an end; the last consumer vanished with this job and did not "
+    "extend its lease\n"
+)
+
+
+class Leases:
+    """Every claim from being made to being settled, extended every third of a lease."""
+
+    def __init__(self, broker: AsyncBroker, commands: Commands, lease: float) -> None:
+        self._broker = broker
+        self._commands = commands
+        self._lease = lease
+        self._held: dict[str, Claim] = {}  # by execution
+        self.lost = 0
+        self.late = 0
+
+    def add(self, claims: Iterable[Claim]) -> None:
+        """Hold leases from now on."""
+        self._held.update((claim.execution, claim) for claim in claims)
+
+    def drop(self, claims: Iterable[Claim]) -> None:
+        """Let leases go: their jobs are settled."""
+        for claim in claims:
+            self._held.pop(claim.execution, None)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    async def keep(self) -> None:
+        """Extend all leases every third of their time, for ever."""
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            held = list(self._held.values())
+            for first in range(0, len(held), BATCH):
+                await self._extend(held[first : first + BATCH])
+
+    async def _extend(self, claims: Sequence[Claim]) -> None:
+        try:
+            lost = await self._broker.execute(self._commands.extend(claims, lease=self._lease))
+        except BrokerUnavailable:
+            self.late += len(claims)  # there is another third, and then the server decides
+            return
+        for number in lost:
+            claim = claims[number]
+            if self._held.pop(claim.execution, None) is not None:
+                self.lost += 1
+                log.warning("lease lost; the job may run elsewhere", job=claim.job_id)
+
+
+class Reaper:
+    """Gives back the jobs of consumers that vanished. One of all consumers works at a time."""
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        queues: Sequence[str],
+        consumer: str,
+        max_deliveries: int,
+    ) -> None:
+        self._broker = broker
+        self._command = commands.reclaim(
+            queues,
+            interval=REAP_INTERVAL,
+            consumer=consumer,
+            max_deliveries=max_deliveries,
+            evidence=EVIDENCE,
+        )
+        self.redelivered = 0
+        self.dead = 0
+
+    async def reap(self) -> None:
+        """Look for expired leases, for ever."""
+        while True:
+            try:
+                redelivered, dead = await self._broker.execute(self._command)
+            except BrokerUnavailable:
+                redelivered = dead = 0
+            if redelivered or dead:
+                log.warning("jobs of a vanished consumer", redelivered=redelivered, dead=dead)
+            self.redelivered += redelivered
+            self.dead += dead
+            await asyncio.sleep(REAP_INTERVAL)

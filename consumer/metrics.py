@@ -1,0 +1,130 @@
+"""Every metric that a consumer exports, read from its parts at the moment of a scrape."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psutil
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from consumer.acknowledger import Acknowledger
+from consumer.leases import Leases, Reaper
+from consumer.outage import Outage
+from consumer.pool import Pool
+from consumer.totals import BUCKETS, Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics(Collector):
+    """The collector that a consumer registers."""
+
+    model: str
+    pool: Pool
+    leases: Leases
+    reaper: Reaper
+    acknowledger: Acknowledger
+    outage: Outage
+    draining: Callable[[], bool]
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, now."""
+        yield from self._jobs()
+        yield from self._workers()
+        yield from self._deliveries()
+
+    def _jobs(self) -> Iterator[Metric]:
+        jobs = CounterMetricFamily(
+            "heori_jobs", "Jobs that came to an end in a worker.", labels=["task", "outcome"]
+        )
+        run = HistogramMetricFamily(
+            "heori_job_run_seconds", "Time a job took in its slot.", labels=["task"]
+        )
+        queued = HistogramMetricFamily(
+            "heori_job_queue_seconds", "Time from being enqueued to being claimed.", labels=["task"]
+        )
+        for name, totals in sorted(self.pool.totals().items()):
+            jobs.add_metric([name, "succeeded"], totals.succeeded)
+            jobs.add_metric([name, "failed"], totals.failed)
+            run.add_metric([name], _buckets(totals.run_time), totals.run_time.total)
+            queued.add_metric([name], _buckets(totals.queue_time), totals.queue_time.total)
+        yield jobs
+        yield run
+        yield queued
+
+    def _workers(self) -> Iterator[Metric]:
+        workers = list(self.pool.workers.values())
+        slots = sum(worker.table.slots for worker in workers)
+        yield GaugeMetricFamily("heori_slots", "Slots that can run jobs.", slots)
+        yield GaugeMetricFamily("heori_slots_running", "Slots that run a job.", self.pool.running())
+        yield GaugeMetricFamily(
+            "heori_jobs_held", "Jobs claimed and not yet settled, running or not.", len(self.leases)
+        )
+        info = GaugeMetricFamily("heori_consumer_info", "What this consumer is.", labels=["model"])
+        info.add_metric([self.model], 1)
+        yield info
+        restarts = CounterMetricFamily(
+            "heori_worker_restarts",
+            "Worker processes that died and were replaced.",
+            labels=["reason"],
+        )
+        for reason, count in sorted(self.pool.restarts.copy().items()):
+            restarts.add_metric([reason], count)
+        yield restarts
+        cpu = CounterMetricFamily(
+            "heori_worker_cpu_seconds",
+            "CPU time of the process in this worker slot; it starts anew with the process.",
+            labels=["worker"],
+        )
+        memory = GaugeMetricFamily(
+            "heori_worker_memory_bytes", "Resident memory of a worker process.", labels=["worker"]
+        )
+        for worker in workers:
+            try:
+                process = psutil.Process(worker.process.pid)
+                with process.oneshot():
+                    times = process.cpu_times()
+                    cpu.add_metric([str(worker.index)], times.user + times.system)
+                    memory.add_metric([str(worker.index)], process.memory_info().rss)
+            except (psutil.NoSuchProcess, ValueError):
+                continue  # it died just now
+        yield cpu
+        yield memory
+
+    def _deliveries(self) -> Iterator[Metric]:
+        redelivered = self.acknowledger.redelivered + self.reaper.redelivered
+        yield CounterMetricFamily(
+            "heori_jobs_redelivered",
+            "Jobs given back after their worker or consumer died.",
+            redelivered,
+        )
+        yield CounterMetricFamily(
+            "heori_jobs_dead",
+            "Jobs that became dead letters.",
+            self.acknowledger.dead + self.reaper.dead,
+        )
+        yield CounterMetricFamily(
+            "heori_results_refused",
+            "Results that came after the lease was lost.",
+            self.acknowledger.refused,
+        )
+        yield CounterMetricFamily("heori_leases_lost", "Leases lost while held.", self.leases.lost)
+        yield CounterMetricFamily(
+            "heori_leases_late", "Lease renewals that failed and are tried again.", self.leases.late
+        )
+        yield GaugeMetricFamily("heori_redis_up", "Whether Redis answers.", not self.outage.away)
+        yield GaugeMetricFamily("heori_draining", "Whether this consumer stops.", self.draining())
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Cumulative counts, as Prometheus wants them."""
+    running = 0.0
+    cumulative = []
+    for bound, count in zip(BUCKETS, histogram.counts, strict=True):
+        running += count
+        cumulative.append(("+Inf" if bound == float("inf") else repr(bound), running))
+    return cumulative

@@ -1,0 +1,88 @@
+"""This consumer's record among RQ's workers, so that `rq info` and dashboards show it."""
+
+import asyncio
+import contextlib
+import os
+import platform
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from common.broker import AsyncBroker, BrokerUnavailable
+from common.protocol.commands import Command, Commands, Word
+
+HEARTBEAT = 5.0  # seconds
+# Without a heartbeat for so long, in seconds, the record goes; rq's own is 480.
+TTL = 60
+
+# rq reads this as the version of the worker's rq, and shows it.
+RQ_VERSION = "3.0.0"
+
+
+def consumer_name() -> str:
+    """A name no other consumer has, from which a person can tell where it runs."""
+    host = socket.gethostname().partition(".")[0]
+    return f"heori-{host}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+
+
+class Presence:
+    """Announces, keeps alive and retires the record."""
+
+    def __init__(
+        self, broker: AsyncBroker, commands: Commands, queues: Sequence[str], name: str
+    ) -> None:
+        self._broker = broker
+        self._commands = commands
+        self._queues = queues
+        self._name = name
+
+    async def announce(self) -> None:
+        """Write the record.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        now = _now()
+        record: dict[str, Word] = {
+            "birth": now,
+            "last_heartbeat": now,
+            "queues": ",".join(self._queues),
+            "pid": os.getpid(),
+            "hostname": socket.gethostname(),
+            "ip_address": "",
+            "version": RQ_VERSION,
+            "python_version": sys.version,
+            "state": "started",
+            "heori_python": platform.python_implementation(),
+        }
+        await self._execute(self._commands.announce(self._name, self._queues, record))
+        await self._execute(self._commands.heartbeat(self._name, now, "started", TTL))
+
+    async def beat(self, busy: Callable[[], bool]) -> None:
+        """Tell every few seconds that it lives and what it does, for ever."""
+        while True:
+            # Announced anew each time: a server that was restarted empty has forgotten it.
+            state = "busy" if busy() else "idle"
+            with contextlib.suppress(BrokerUnavailable):
+                await self._execute(
+                    self._commands.announce(self._name, self._queues, {"state": state})
+                )
+                await self._execute(self._commands.heartbeat(self._name, _now(), state, TTL))
+            await asyncio.sleep(HEARTBEAT)
+
+    async def retire(self) -> None:
+        """Take the record out; RQ's tools stop showing it."""
+        with contextlib.suppress(BrokerUnavailable):
+            await self._execute(self._commands.retire(self._name, self._queues, _now()))
+
+    async def _execute(self, commands: Sequence[Command[Any]]) -> None:
+        for command in commands:
+            await self._broker.execute(command)
+
+
+def _now() -> str:
+    """This machine's time: it is for people, and nothing is decided by it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,245 @@
+"""The supervisor: one process that runs no user code, keeps the leases and ends the workers.
+
+Its roles, each a file: claim (`claimer`), run (`pool`, `worker`, `execution`), settle
+(`acknowledger`), keep and reclaim leases (`leases`), be seen (`presence`, `metrics`, `http`).
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from common.broker import AsyncBroker
+from common.machine import usable_cores
+from common.protocol.commands import Commands
+from common.protocol.keys import Keys
+from common.settings import Model, Settings
+from consumer.acknowledger import Acknowledger
+from consumer.claimer import Claimer, Doorbell
+from consumer.execution import Policy
+from consumer.http import Endpoint
+from consumer.leases import Leases, Reaper
+from consumer.metrics import Metrics
+from consumer.outage import Outage
+from consumer.pool import Pool, PoolOptions
+from consumer.presence import Presence, consumer_name
+from consumer.worker import WorkerOptions
+
+log = structlog.get_logger()
+
+THREADS = 8  # slots of the threads model, unless told otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to consume and how; everything else is in the settings."""
+
+    queues: tuple[str, ...]
+    model: Model
+    processes: int
+    slots: int
+    batch: int = 64  # jobs per claim at most
+    wait: bool = True  # for Redis to be there at start
+
+    @classmethod
+    def create(
+        cls,
+        queues: tuple[str, ...],
+        model: Model,
+        processes: int | None = None,
+        slots: int | None = None,
+        **others: Any,
+    ) -> "Options":
+        """Fill in what was not said, from the model and the machine.
+
+        Raises:
+            ValueError: the numbers do not fit the model.
+        """
+        if model == "threads":
+            if processes not in (None, 1):
+                raise ValueError("the threads model has one process; --slots sets its threads")
+            return cls(queues, model, 1, slots or THREADS, **others)
+        if slots not in (None, 1):
+            raise ValueError("the processes model has one slot each; --processes sets how many")
+        return cls(queues, model, processes or max(1, int(usable_cores())), 1, **others)
+
+
+class Supervisor:
+    """One consumer, from its start to the end of its drain."""
+
+    def __init__(self, settings: Settings, options: Options) -> None:
+        self.name = consumer_name()
+        self._settings = settings
+        self._options = options
+        self._commands = Commands(Keys(settings.key_prefix))
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+
+    async def run(self) -> None:
+        """Consume until SIGTERM or SIGINT, then drain.
+
+        Raises:
+            BrokerUnavailable: Redis is away at the start and `wait` is off.
+            TasksBroken: the task modules cannot be imported.
+            PortTaken: the port for /metrics is not to be had.
+        """
+        settings, options = self._settings, self._options
+        broker = AsyncBroker(settings.redis_url)
+        outage = Outage()
+        leases = Leases(broker, self._commands, settings.lease)
+        acknowledger = Acknowledger(
+            broker, self._commands, leases, outage, self.name, settings.max_deliveries
+        )
+        policy = Policy(settings.tasks, settings.allow, settings.accept, settings.max_payload)
+        pool = Pool(
+            PoolOptions(options.processes, options.batch, WorkerOptions(options.slots, policy)),
+            acknowledger.ended,
+            acknowledger.given_back,
+        )
+        reaper = Reaper(broker, self._commands, options.queues, self.name, settings.max_deliveries)
+        bell = Doorbell(broker, self._commands, options.queues)
+        claimer = Claimer(
+            broker,
+            self._commands,
+            options.queues,
+            settings,
+            self.name,
+            leases=leases,
+            outage=outage,
+            pool=pool,
+            bell=bell,
+        )
+        presence = Presence(broker, self._commands, options.queues, self.name)
+        registry = CollectorRegistry()
+        registry.register(
+            Metrics(options.model, pool, leases, reaper, acknowledger, outage, self._stop.is_set)
+        )
+
+        def health() -> tuple[bool, dict[str, Any]]:
+            workers = [worker.ready for worker in pool.workers.values()]
+            well = not outage.away and len(workers) == options.processes and all(workers)
+            return well, {
+                "consumer": self.name,
+                "redis": "away" if outage.away else "up",
+                "workers_ready": sum(workers),
+                "workers": options.processes,
+                "draining": self._stop.is_set(),
+            }
+
+        endpoint = Endpoint(settings.metrics_host, settings.metrics_port, registry, health)
+        with self._signals(), contextlib.closing(endpoint):
+            roles: list[asyncio.Task[None]] = []
+            try:
+                if not await self._unless_stopped(self._connect(presence, outage)):
+                    return
+                if not await self._unless_stopped(pool.start()):
+                    return
+                log.info(
+                    "consuming",
+                    consumer=self.name,
+                    queues=",".join(options.queues),
+                    model=options.model,
+                    processes=options.processes,
+                    slots=options.slots,
+                    metrics=endpoint.url,
+                )
+                claim = asyncio.create_task(claimer.run())
+                roles += [
+                    asyncio.create_task(role)
+                    for role in (
+                        acknowledger.run(),
+                        leases.keep(),
+                        reaper.reap(),
+                        bell.listen(),
+                        presence.beat(lambda: pool.held() > 0),
+                    )
+                ]
+                await self._watch([claim, *roles])
+                await self._drain(claimer, claim, pool, acknowledger)
+            finally:
+                await pool.stop()
+                for role in roles:
+                    role.cancel()
+                await asyncio.gather(*roles, return_exceptions=True)
+                await presence.retire()
+                await broker.close()
+
+    async def _connect(self, presence: Presence, outage: Outage) -> None:
+        if self._options.wait:
+            await outage.persist(presence.announce)
+        else:
+            await presence.announce()
+
+    async def _unless_stopped(self, starting: Any) -> bool:
+        """Await something unless a signal comes first; returns whether it was done."""
+        start = asyncio.ensure_future(starting)
+        stop = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if start.done():
+            start.result()
+            return True
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)
+        return False
+
+    async def _watch(self, roles: list[asyncio.Task[None]]) -> None:
+        """Wait for a signal. A role that ends by itself is a defect: stop and say so."""
+        stop = asyncio.create_task(self._stop.wait())
+        done, _ = await asyncio.wait([stop, *roles], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        for role in done - {stop}:
+            role.result()
+
+    async def _drain(
+        self, claimer: Claimer, claim: asyncio.Task[None], pool: Pool, acknowledger: Acknowledger
+    ) -> None:
+        """Stop claiming, give back what has not begun, let the rest finish, give back the rest."""
+        log.info("draining", held=pool.held(), grace_seconds=self._settings.grace)
+        claimer.stop()
+        await asyncio.wait([claim], timeout=1.0)
+        claim.cancel()  # Redis does not answer
+        await asyncio.gather(claim, return_exceptions=True)
+        pool.recall()
+        hurry = asyncio.create_task(self._stop_now.wait())
+        try:
+            async with asyncio.timeout(self._settings.grace):
+                while pool.held() and not hurry.done():
+                    change = asyncio.create_task(pool.changed.wait())
+                    await asyncio.wait([change, hurry], return_when=asyncio.FIRST_COMPLETED)
+                    change.cancel()
+                    pool.changed.clear()
+        except TimeoutError:
+            log.warning("grace is over; giving back what still runs", held=pool.held())
+        hurry.cancel()
+        await pool.stop()
+        try:
+            async with asyncio.timeout(self._settings.lease):
+                await acknowledger.settled()
+        except TimeoutError:
+            log.error("Redis is away; the leases will run out and the jobs be delivered again")
+        log.info("stopped", consumer=self.name)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGTERM or SIGINT drains; the second stops at once."""
+
+        def handle() -> None:
+            if self._stop.is_set():
+                self._stop_now.set()
+            self._stop.set()
+
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        for number in numbers:
+            loop.add_signal_handler(number, handle)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)

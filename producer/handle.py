@@ -1,0 +1,90 @@
+"""What a producer holds in place of a result that is not there yet."""
+
+import time
+from typing import Generic, TypeVar
+
+from common.broker import LONGEST_WAIT, Broker
+from common.protocol.commands import Commands
+from common.protocol.payload import decode_failure, decode_result
+from common.tasks import Task
+
+R = TypeVar("R")
+
+_SUCCESSFUL, _RETRIED = 1, 4  # rq.results.Result.Type; all others are failures
+
+
+class JobFailed(RuntimeError):
+    """The job failed; the message is its traceback.
+
+    Attributes:
+        job_id: which job.
+        traceback: the text that the consumer recorded.
+    """
+
+    def __init__(self, job_id: str, traceback: str) -> None:
+        super().__init__(f"job {job_id} failed:\n{traceback}")
+        self.job_id = job_id
+        self.traceback = traceback
+
+
+class JobNotFound(LookupError):
+    """There is no such job: it was never sent, was deleted, or its result has expired."""
+
+
+class Handle(Generic[R]):
+    """A job that was sent.
+
+    Attributes:
+        id: the job's id; `rq.job.Job.fetch` takes it, too.
+    """
+
+    def __init__(self, job_id: str, task: Task[..., R], broker: Broker, commands: Commands) -> None:
+        self.id = job_id
+        self._task = task
+        self._broker = broker
+        self._commands = commands
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.id} of {self._task.name}>"
+
+    def status(self) -> str:
+        """Where the job is: queued, started, finished, failed and so on, in RQ's words.
+
+        Raises:
+            JobNotFound: it is gone.
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        status = self._broker.execute(self._commands.status(self.id))
+        if status is None:
+            raise JobNotFound(f"there is no job {self.id}")
+        return status
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the job's end, without polling, and return what the task returned.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            TimeoutError: the job has not ended in time. It goes on.
+            JobFailed: it failed; the message is its traceback.
+            JobNotFound: it is gone.
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            result = self._broker.execute(self._commands.result(self.id))
+            if result is not None and result.type == _SUCCESSFUL:
+                value = (
+                    b"null" if result.return_value is None else decode_result(result.return_value)
+                )
+                return self._task.load_result(value)
+            if result is not None and result.type != _RETRIED:
+                raise JobFailed(self.id, decode_failure(result.exc_string or b""))
+            status = self.status()
+            remaining = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
+            self._broker.execute(
+                self._commands.wait_for_result(self.id, min(remaining, LONGEST_WAIT))
+            )
