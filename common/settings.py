@@ -31,7 +31,9 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a variable has a value that does not fit.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HEORI_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="HEORI_", frozen=True, extra="forbid", validate_by_name=True
+    )
 
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0", description="The Redis or Valkey server."
@@ -50,7 +52,10 @@ class Settings(BaseSettings):
         default=("json",), description="Serializers whose payloads are decoded: json, pickle."
     )
     lease: float = Field(
-        default=30.0, ge=1.0, description="Seconds until the jobs of a lost machine are reclaimed."
+        default=30.0,
+        ge=1.0,
+        allow_inf_nan=False,
+        description="Seconds until the jobs of a lost machine are reclaimed.",
     )
     max_deliveries: int = Field(
         default=3, ge=1, description="After how many deliveries a job becomes a dead letter."
@@ -65,7 +70,10 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="Address that /metrics and /healthz listen on."
     )
     grace: float = Field(
-        default=25.0, ge=0.0, description="Seconds that running jobs get to finish on SIGTERM."
+        default=25.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Seconds that running jobs get to finish on SIGTERM.",
     )
 
     @field_validator("redis_url")

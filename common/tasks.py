@@ -54,8 +54,11 @@ class Task(Generic[P, R]):
         self.queue = queue
         self.timeout = timeout
         self.is_async = inspect.iscoroutinefunction(function)
-        self._bind = _binder(function)
-        self._result = _result_adapter(function)
+        try:
+            self._bind = _binder(function)
+            self._result = _result_adapter(function)
+        except (PydanticUserError, NameError, SyntaxError) as error:
+            raise TypeError(f"{self.name} has a hint that is no type: {error}") from error
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -72,6 +75,8 @@ class Task(Generic[P, R]):
             return self._bind(*args, **kwargs)
         except ValidationError as error:
             raise InvalidArguments(self._explain(error)) from error
+        except Exception as error:  # the validators of a type may raise anything
+            raise InvalidArguments(f"{self.name}: {type(error).__name__}: {error}") from error
 
     def dump_result(self, value: Any) -> bytes | None:
         """Validate a result and write it as JSON; None, which RQ does not store, stays None.
@@ -83,7 +88,13 @@ class Task(Generic[P, R]):
             if self._result is None:
                 return None if value is None else to_json(value)
             checked = self._result.validate_python(value)
-            return None if checked is None else self._result.dump_json(checked)
+            if checked is None:
+                return None
+            # Names, not aliases, and no computed fields: what `load_result` can read. Not
+            # dump_json, which writes NaN and infinity as null.
+            return to_json(
+                self._result.dump_python(checked, mode="json", by_alias=False, round_trip=True)
+            )
         except ValidationError as error:
             reason = "; ".join(str(problem["msg"]) for problem in error.errors())
             raise InvalidResult(f"{self.name} returned {_short(value)}: {reason}") from error
@@ -100,19 +111,20 @@ class Task(Generic[P, R]):
         """
         adapter = self._result or TypeAdapter(Any)
         try:
-            return cast("R", adapter.validate_json(value))
+            return cast("R", adapter.validate_json(value, by_alias=True, by_name=True))
         except ValidationError as error:
             raise InvalidResult(
                 f"the stored result of {self.name} does not fit: {error}"
             ) from error
 
     def _explain(self, error: ValidationError) -> str:
-        names = list(inspect.signature(self.function).parameters)
+        parameters = inspect.signature(self.function).parameters.values()
+        names = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
         problems = []
         for problem in error.errors(include_url=False):
             first, *rest = problem["loc"] or ("arguments",)
-            if isinstance(first, int) and first < len(names):
-                first = names[first]
+            if isinstance(first, int):
+                first = names[first] if first < len(names) else f"argument {first + 1}"
             where = ".".join(str(part) for part in (first, *rest))
             given = "" if "missing" in problem["type"] else f" (got {_short(problem['input'])})"
             problems.append(f"{where}: {problem['msg']}{given}")
@@ -224,7 +236,7 @@ def resolve(name: str, allow: Iterable[str]) -> Task[..., Any]:
         raise UnknownTask(f"{name} leads to {home}, outside the allowed prefix {prefix}")
     try:
         made: Task[..., Any] = Task(function, "default", 180)
-    except (TypeError, ValueError, PydanticUserError) as error:
+    except Exception as error:  # it may be any object that can be called, with any hints
         raise UnknownTask(f"{name} cannot be a task: {error}") from error
     made.name = name
     _registry[name] = made
@@ -243,12 +255,15 @@ def _import(name: str) -> Any:
                 raise UnknownTask(f"{module_name} cannot be imported: {error}") from error
             module_name, _, rest = module_name.rpartition(".")
             attributes.insert(0, rest)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script without a guard ends itself
             raise UnknownTask(f"{module_name} cannot be imported: {error!r}") from error
     else:
         raise UnknownTask(f"there is no module for {name}")
     for attribute in attributes:
-        found = getattr(found, attribute, None)
+        try:
+            found = getattr(found, attribute, None)
+        except Exception as error:  # modules may have a __getattr__ that imports
+            raise UnknownTask(f"{name} cannot be imported: {error!r}") from error
         if found is None or isinstance(found, ModuleType):
             raise UnknownTask(f"{module_name} has no function {'.'.join(attributes)}")
     return found
@@ -265,17 +280,14 @@ def _binder(function: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, ...]
     def capture(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return args, kwargs
 
-    try:
-        return validate_call(capture)
-    except PydanticUserError as error:
-        raise TypeError(f"{function.__qualname__}: {error.message}") from error
+    return validate_call(capture)
 
 
 def _result_adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
     """What checks results; None when nothing is promised."""
     try:
         hints = get_type_hints(function, include_extras=True)
-    except (TypeError, NameError):
+    except TypeError:  # a function in C
         return None
     hint = hints.get("return", Any)
     return None if hint is Any else TypeAdapter(hint)

@@ -3,10 +3,11 @@
 import asyncio
 
 import structlog
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from common.broker import AsyncBroker
 from common.protocol.commands import Commands, Ended, GivenBack
+from consumer.dependents import enqueue_dependents
 from consumer.leases import Leases
 from consumer.outage import Outage
 
@@ -25,6 +26,7 @@ class Acknowledger:
         commands: Commands,
         leases: Leases,
         outage: Outage,
+        redis_url: str,
         consumer: str,
         max_deliveries: int,
     ) -> None:
@@ -32,6 +34,7 @@ class Acknowledger:
         self._commands = commands
         self._leases = leases
         self._outage = outage
+        self._redis_url = redis_url
         self._consumer = consumer
         self._max_deliveries = max_deliveries
         self._ended: list[Ended] = []
@@ -93,10 +96,18 @@ class Acknowledger:
 
     async def _ack(self, batch: list[Ended]) -> None:
         command = self._commands.ack(batch, consumer=self._consumer)
-        refused, _ = await self._outage.persist(lambda: self._broker.execute(command))
+        refused, awaited = await self._outage.persist(lambda: self._broker.execute(command))
         self.refused += len(refused)
         for number in refused:
             log.warning("lease lost; result refused", job=batch[number].claim.job_id)
+        if awaited:
+            claims = [batch[number].claim for number in awaited]
+            try:
+                await asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
+            except RedisError as error:
+                log.error(
+                    "cannot enqueue dependents", of=[c.job_id for c in claims], error=str(error)
+                )
 
     async def _release(self) -> None:
         # From the end, as each job goes to the front of its queue.

@@ -49,6 +49,7 @@ class Claimer:
         self._pool = pool
         self._bell = bell
         self._stopping = False
+        self._doubtful: str | None = None  # the token of a claim whose reply did not come
 
     def stop(self) -> None:
         """Make no further claim; one that is under way is brought to its end."""
@@ -74,17 +75,30 @@ class Claimer:
 
     async def _claim(self, wanted: int) -> list[Claim] | None:
         async def attempt() -> list[Claim] | None:
-            # A new token each time: should Redis have made a claim whose reply was lost, its
-            # leases run out, and the reaper gives the jobs back.
-            command = self._commands.claim(
-                self._queues,
-                wanted,
-                lease=self._settings.lease,
-                consumer=self._consumer,
-                token=uuid.uuid4().hex[:16],
-                max_payload=self._settings.max_payload,
+            if self._doubtful is not None:
+                # Redis may have made a claim and not been able to say so. Its jobs would have
+                # to wait for their leases to run out.
+                await self._broker.execute(
+                    self._commands.undo(
+                        self._queues,
+                        token=self._doubtful,
+                        consumer=self._consumer,
+                        max_deliveries=self._settings.max_deliveries,
+                    )
+                )
+            token = self._doubtful = uuid.uuid4().hex[:16]
+            claims = await self._broker.execute(
+                self._commands.claim(
+                    self._queues,
+                    wanted,
+                    lease=self._settings.lease,
+                    consumer=self._consumer,
+                    token=token,
+                    max_payload=self._settings.max_payload,
+                )
             )
-            return await self._broker.execute(command)
+            self._doubtful = None
+            return claims
 
         try:
             return await self._outage.persist(attempt)

@@ -107,6 +107,8 @@ class Runner:
             prepared = self._prepare(assignment)
         except (MalformedJob, BadPayload, tasks.UnknownTask, tasks.InvalidArguments) as error:
             return failed(f"{error}\n")
+        except BaseException as error:  # reading a payload runs others' code: pickle, validators
+            return failed(describe(error))
         task = prepared.task.name
         started = time.perf_counter()
         _current.job_id, _current.timeout = work.job_id, prepared.timeout

@@ -67,7 +67,9 @@ class Endpoint:
                 "set HEORI_METRICS_PORT to another port, or to 0 for any free one"
             ) from error
         self.url = f"http://{host}:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="http", daemon=True
+        ).start()
 
     def close(self) -> None:
         """Stop serving and free the port."""

@@ -36,6 +36,8 @@ PREFETCH = 0.02
 STALL = 0.1
 # How long after its timeout a job that cannot be interrupted costs its worker process the life.
 HARD_GRACE = 1.0
+# Before a worker that did not even get ready is started anew, in seconds.
+RESTART_PAUSE = 0.5
 TICK = 0.05
 
 
@@ -63,7 +65,7 @@ class Worker(asyncio.Protocol):
         self.stalled = False
         self.stopping = False  # it is to end: no more jobs, no restart
         self.late: int | None = None  # the number of the job it is being killed for
-        self.heard = self.started = time.monotonic()
+        self.heard = time.monotonic()
         self.totals: Totals = {}
         self.closed = asyncio.get_running_loop().create_future()
         self.process: ForkServerProcess
@@ -289,8 +291,8 @@ class Pool:
 
     async def _replace(self, worker: Worker) -> None:
         await self._bury(worker)
-        if time.monotonic() - worker.started < 1.0:
-            await asyncio.sleep(0.5)  # it may die at once again
+        if not worker.ready:
+            await asyncio.sleep(RESTART_PAUSE)
         await self._spawn(worker.index)
 
     async def _bury(self, worker: Worker) -> None:

@@ -93,7 +93,13 @@ class Supervisor:
         outage = Outage()
         leases = Leases(broker, self._commands, settings.lease)
         acknowledger = Acknowledger(
-            broker, self._commands, leases, outage, self.name, settings.max_deliveries
+            broker,
+            self._commands,
+            leases,
+            outage,
+            settings.redis_url,
+            self.name,
+            settings.max_deliveries,
         )
         policy = Policy(settings.tasks, settings.allow, settings.accept, settings.max_payload)
         pool = Pool(
@@ -163,9 +169,7 @@ class Supervisor:
                 await self._drain(claimer, claim, pool, acknowledger)
             finally:
                 await pool.stop()
-                for role in roles:
-                    role.cancel()
-                await asyncio.gather(*roles, return_exceptions=True)
+                await _cancel(*roles)
                 await presence.retire()
                 await broker.close()
 
@@ -184,8 +188,7 @@ class Supervisor:
         if start.done():
             start.result()
             return True
-        start.cancel()
-        await asyncio.gather(start, return_exceptions=True)
+        await _cancel(start)
         return False
 
     async def _watch(self, roles: list[asyncio.Task[None]]) -> None:
@@ -203,8 +206,7 @@ class Supervisor:
         log.info("draining", held=pool.held(), grace_seconds=self._settings.grace)
         claimer.stop()
         await asyncio.wait([claim], timeout=1.0)
-        claim.cancel()  # Redis does not answer
-        await asyncio.gather(claim, return_exceptions=True)
+        await _cancel(claim)  # should Redis not answer
         pool.recall()
         hurry = asyncio.create_task(self._stop_now.wait())
         try:
@@ -243,3 +245,17 @@ class Supervisor:
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
+
+
+async def _cancel(*roles: "asyncio.Future[Any]") -> None:
+    """Cancel, and again until it has taken effect: redis-py may swallow a cancellation.
+
+    Its connections run parts of a command under a timeout of their own; a cancellation that
+    arrives together with the reply is lost there (redis 8.1).
+    """
+    pending = {role for role in roles if not role.done()}
+    while pending:
+        for role in pending:
+            role.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
+    await asyncio.gather(*roles, return_exceptions=True)

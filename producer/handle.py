@@ -11,6 +11,7 @@ from common.tasks import Task
 R = TypeVar("R")
 
 _SUCCESSFUL, _RETRIED = 1, 4  # rq.results.Result.Type; all others are failures
+_WITHOUT_TRACEBACK = {3: "it was stopped", 5: "it has used up its retries"}
 
 
 class JobFailed(RuntimeError):
@@ -71,20 +72,32 @@ class Handle(Generic[R]):
             JobNotFound: it is gone.
             BrokerUnavailable: Redis cannot be reached.
         """
+        return self._task.load_result(self.result_json(timeout))
+
+    def result_json(self, timeout: float | None = None) -> bytes:
+        """Like `result`, but the JSON as it is stored."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             result = self._broker.execute(self._commands.result(self.id))
             if result is not None and result.type == _SUCCESSFUL:
-                value = (
+                return (
                     b"null" if result.return_value is None else decode_result(result.return_value)
                 )
-                return self._task.load_result(value)
             if result is not None and result.type != _RETRIED:
-                raise JobFailed(self.id, decode_failure(result.exc_string or b""))
+                raise JobFailed(
+                    self.id,
+                    decode_failure(result.exc_string)
+                    if result.exc_string
+                    else _WITHOUT_TRACEBACK.get(result.type, "it left no traceback"),
+                )
             status = self.status()
+            if status == "canceled":
+                raise JobFailed(self.id, "it was canceled")
             remaining = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
             self._broker.execute(
-                self._commands.wait_for_result(self.id, min(remaining, LONGEST_WAIT))
+                self._commands.wait_for_result(
+                    self.id, min(remaining, LONGEST_WAIT), "0" if result is None else result.id
+                )
             )

@@ -57,6 +57,7 @@ class GivenBack:
 class Result:
     """One entry of a job's result stream."""
 
+    id: str  # of the entry, for `wait_for_result`
     type: int  # rq.results.Result.Type
     return_value: bytes | None
     exc_string: bytes | None
@@ -109,12 +110,12 @@ class Commands:
         """Read a job's latest result, if there is one."""
 
         def parse(reply: Sequence[Any]) -> Result | None:
-            return _result(reply[0][1]) if reply else None
+            return _result(*reply[0]) if reply else None
 
         return Command(("XREVRANGE", self.keys.results(job_id), "+", "-", "COUNT", 1), parse)
 
-    def wait_for_result(self, job_id: str, seconds: float) -> Command[bool]:
-        """Wait until a job has a result; reads whether it has one."""
+    def wait_for_result(self, job_id: str, seconds: float, after: str = "0") -> Command[bool]:
+        """Wait until a job has a result later than the one of that id; reads whether it has."""
         milliseconds = max(1, round(seconds * 1000))
         words = (
             "XREAD",
@@ -124,7 +125,7 @@ class Commands:
             milliseconds,
             "STREAMS",
             self.keys.results(job_id),
-            0,
+            after,
         )
         return Command(words, bool)
 
@@ -272,6 +273,18 @@ class Commands:
             **self._settling(consumer, max_deliveries),
         )
 
+    def undo(
+        self, queues: Sequence[str], *, token: str, consumer: str, max_deliveries: int
+    ) -> Command[int]:
+        """Give back what the claim of that token took, if it took anything; reads how many."""
+        return _call(
+            "undo",
+            self._delivery_keys(queues),
+            int,
+            token=EXECUTION_MARK + token,
+            **self._settling(consumer, max_deliveries),
+        )
+
     def announce(
         self, name: str, queues: Sequence[str], record: Mapping[str, Word]
     ) -> list[Command[Any]]:
@@ -373,8 +386,13 @@ def _queues(claims: Iterable[Claim]) -> dict[str, int]:
     return {queue: number for number, queue in enumerate(dict.fromkeys(c.queue for c in claims))}
 
 
-def _result(entry: Mapping[bytes, bytes] | Sequence[bytes]) -> Result:
+def _result(entry_id: bytes, entry: Mapping[bytes, bytes] | Sequence[bytes]) -> Result:
     fields = (
         entry if isinstance(entry, Mapping) else dict(zip(entry[::2], entry[1::2], strict=True))
     )
-    return Result(int(fields[b"type"]), fields.get(b"return_value"), fields.get(b"exc_string"))
+    return Result(
+        entry_id.decode(),
+        int(fields[b"type"]),
+        fields.get(b"return_value"),
+        fields.get(b"exc_string"),
+    )

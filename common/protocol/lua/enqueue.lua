@@ -6,6 +6,7 @@
 -- REPLY  how many were new
 -- USES   clock
 
+redis.call('LLEN', KEYS[2]) -- a key that holds no list is told of before anything is written
 redis.call('SADD', KEYS[1], KEYS[2])
 local ids = {}
 for _, job in ipairs(args.jobs) do

@@ -1,20 +1,23 @@
 -- give_back.lua: end one delivery without a result: back to the front of the queue, or,
 -- when it has been delivered too often, to the failed registry, RQ's dead-letter queue.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   clock, settle
+-- USES   whole, clock, settle
 
--- Returns 'queued', 'dead' or 'gone' (the job was deleted or cancelled meanwhile).
+-- Returns 'queued', 'dead' or 'gone' (the job was deleted, cancelled or started anew meanwhile).
 --   counted: whether this delivery counts against max_deliveries (the job had started)
 local function give_back(args, queue, failed, id, execution, counted, evidence)
   local job = args.job_stem .. id
-  local found = redis.pcall('HMGET', job, 'heori_deliveries', 'failure_ttl', 'status')
-  if found[3] ~= 'started' then
+  local found = redis.pcall('HMGET', job, 'heori_deliveries', 'failure_ttl', 'status', 'heori_execution')
+  if found[3] ~= 'started' or found[4] ~= execution then
     return 'gone'
   end
-  local deliveries = tonumber(found[1]) or 1
+  local deliveries = whole(found[1], 1)
   if counted and deliveries >= args.max_deliveries then
-    local ttl = tonumber(found[2]) or args.failure_ttl
-    settle(args, id, execution, 'failed', failed, ttl, epoch, 'exc_string', evidence)
+    local ttl = whole(found[2], args.failure_ttl)
+    local score = settle(args, id, execution, 'failed', ttl, epoch, 'exc_string', evidence)
+    if score then
+      redis.call('ZADD', failed, score, id)
+    end
     return 'dead'
   end
   if not counted then

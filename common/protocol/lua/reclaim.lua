@@ -8,7 +8,7 @@
 --        margin: seconds by which a score in wip lies after its lease's end
 --        mark: how the name of an execution of ours begins
 -- REPLY  msgpack [how many were queued again, how many are dead letters]
--- USES   clock, settle, give_back
+-- USES   whole, clock, settle, give_back, ours
 
 if not redis.call('SET', KEYS[1], args.consumer, 'NX', 'PX', args.interval) then
   return cmsgpack.pack({ 0, 0 })
@@ -17,13 +17,10 @@ local total = { queued = 0, dead = 0, gone = 0 }
 for q = 0, (#KEYS - 1) / 3 - 1 do
   local queue, wip, failed = KEYS[3 * q + 2], KEYS[3 * q + 3], KEYS[3 * q + 4]
   local expired = redis.call('ZRANGEBYSCORE', wip, '-inf', now + args.margin)
-  for i = #expired, 1, -1 do
-    local id, execution = string.match(expired[i], '^(.*):([^:]*)$')
-    if id and string.sub(execution, 1, #args.mark) == args.mark then
-      redis.call('ZREM', wip, expired[i])
-      local fate = give_back(args, queue, failed, id, execution, true, args.evidence)
-      total[fate] = total[fate] + 1
-    end
+  for _, lease in ipairs(ours(expired, args.mark)) do
+    redis.call('ZREM', wip, lease.entry)
+    local fate = give_back(args, queue, failed, lease.id, lease.execution, true, args.evidence)
+    total[fate] = total[fate] + 1
   end
 end
 return cmsgpack.pack({ total.queued, total.dead })

@@ -4,7 +4,7 @@
 --        entries: [[queue number from 0, id, execution, counted, evidence or false], …], the
 --        job that is to stand last in the queue first
 -- REPLY  msgpack ['queued', 'dead', 'gone' or 'lost' (the lease was), …] in the order of entries
--- USES   clock, settle, give_back
+-- USES   whole, clock, settle, give_back
 
 local fates = {}
 for n, entry in ipairs(args.entries) do

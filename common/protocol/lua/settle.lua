@@ -4,36 +4,34 @@
 
 local RESULT = { finished = '1', failed = '2' } -- rq.results.Result.Type
 
--- Returns false when the job was deleted meanwhile: then there is nothing to write.
---   status: 'finished' or 'failed'; registry: its zset; ttl: seconds, -1 for ever, 0 not at all
+-- Returns the score with which the caller puts the id into the registry of that status; or false,
+-- when the job was deleted meanwhile or is not to be kept.
+--   status: 'finished' or 'failed'; ttl: seconds, -1 for ever, 0 not at all
 --   field, body: the result's field in the stream and its value, or false for none
-local function settle(args, id, execution, status, registry, ttl, started, field, body)
+local function settle(args, id, execution, status, ttl, started, field, body)
   local job = args.job_stem .. id
-  if redis.call('EXISTS', job) == 0 then
+  local results = args.results_stem .. id
+  if ttl == 0 then
+    redis.call('DEL', job, results)
     return false
   end
-  if ttl == 0 then
-    redis.call('DEL', job)
-    return true
+  -- one call both tells whether the job is there and lets it expire with its result
+  if (ttl > 0 and redis.call('EXPIRE', job, ttl) or redis.call('EXISTS', job)) == 0 then
+    return false
   end
-  -- pcall: the key may hold something else than a hash; the result and the registry still tell
-  local broken = type(redis.pcall('HSET', job, 'status', status, 'ended_at', today)) == 'table'
-  local results = args.results_stem .. id
+  -- pcall: either key may hold something else; what can be written still tells
+  redis.pcall('HSET', job, 'status', status, 'ended_at', today)
   if body then
-    redis.call('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
+    redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
       field, body, 'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', epoch)
   else
-    redis.call('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
+    redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
       'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', epoch)
   end
   if ttl < 0 then
-    redis.call('ZADD', registry, '+inf', id)
-  else
-    redis.call('ZADD', registry, math.floor(now) + ttl, id)
-    redis.call('EXPIRE', results, ttl)
-    if not broken then
-      redis.call('EXPIRE', job, ttl)
-    end
+    redis.call('PERSIST', results) -- an earlier result may have expired with its job
+    return '+inf'
   end
-  return true
+  redis.call('EXPIRE', results, ttl)
+  return math.floor(now) + ttl
 end

@@ -1,0 +1,356 @@
+"""The command line. Each command is thin: it reads arguments, calls, prints."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import structlog
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from common import tasks
+from common.broker import Broker, BrokerUnavailable
+from common.protocol.commands import Commands, QueueCounts
+from common.protocol.job import Job, MalformedJob
+from common.protocol.keys import Keys
+from common.protocol.payload import BadPayload, decode_failure, decode_result
+from common.settings import Model, Settings
+
+app = typer.Typer(
+    help="Heori: a distributed producer-consumer service over Redis, in RQ's job format.\n\n"
+    "See it work with `heori up`. Settings come from HEORI_* environment variables; "
+    "HEORI_REDIS_URL names the server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+T = TypeVar("T")
+
+FAILED, REFUSED = 1, 2  # exit codes: it went wrong; it was not begun, because of what was asked
+
+ModelOption = Annotated[
+    Model,
+    typer.Option(
+        "--model",
+        help="threads: one process with S slots, for work that waits. "
+        "processes: P processes with one slot each, for work that computes.",
+    ),
+]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option("--processes", "-p", min=1, help="Worker processes. [default: usable cores]"),
+]
+SlotsOption = Annotated[
+    int | None,
+    typer.Option("--slots", "-s", min=1, help="Threads of the threads model. [default: 8]"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.command()
+def up(
+    *,
+    seconds: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="TIME", help="Go on for so long: 20s, 5m. [default: one round]"
+        ),
+    ] = None,
+    forever: Annotated[bool, typer.Option("--forever", help="Go on until Ctrl-C.")] = False,
+    model: ModelOption = "threads",
+    processes: ProcessesOption = None,
+    slots: SlotsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """See it work: an embedded Valkey, a producer and a consumer, on real work.
+
+    Puts every file of Python's standard library through three tasks: counting tokens (holds
+    the GIL), digesting (releases it) and fetching over HTTP (waits). Ctrl-C drains.
+    """
+    from heori.up import UpOptions, run  # noqa: PLC0415 - its imports are for this command alone
+
+    options = UpOptions(
+        seconds=None if seconds is None else _duration(seconds),
+        forever=forever,
+        model=model,
+        processes=processes,
+        slots=slots,
+        json=as_json,
+    )
+    raise typer.Exit(_guarded(lambda: run(options)))
+
+
+@app.command()
+def consume(
+    *,
+    queue: Annotated[
+        list[str],
+        typer.Option("--queue", "-q", help="A queue to consume; several are served in this order."),
+    ] = ["default"],  # noqa: B006 - typer copies it
+    model: ModelOption = "threads",
+    processes: ProcessesOption = None,
+    slots: SlotsOption = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=1000, help="Jobs to claim in one call at most.")
+    ] = 64,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for Redis to be there at the start.")
+    ] = True,
+) -> None:
+    """Run a consumer: a supervisor and its worker processes, until SIGTERM or Ctrl-C.
+
+    HEORI_TASKS names the modules whose tasks it runs, HEORI_ALLOW prefixes of other functions.
+    The first signal drains: running jobs finish, all others go back. The second stops at once.
+    """
+    from consumer.http import PortTaken  # noqa: PLC0415
+    from consumer.pool import TasksBroken  # noqa: PLC0415
+    from consumer.supervisor import Options, Supervisor  # noqa: PLC0415
+
+    settings = _settings()
+    try:
+        queues = tuple(dict.fromkeys(tasks.check_queue(name) for name in queue))
+        options = Options.create(queues, model, processes, slots, batch=batch, wait=wait)
+    except ValueError as error:
+        _refuse(str(error))
+    if not settings.tasks and not settings.allow:
+        _refuse(
+            "there is nothing this consumer may run: name the modules of your tasks in "
+            "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
+        )
+    _configure_logs()
+
+    async def main() -> None:
+        await Supervisor(settings, options).run()
+
+    try:
+        _guarded(lambda: asyncio.run(main()))
+    except (TasksBroken, PortTaken) as error:
+        _refuse(str(error))
+
+
+@app.command()
+def send(
+    name: Annotated[str, typer.Argument(metavar="TASK", help="As module.function.")],
+    *,
+    args: Annotated[
+        str,
+        typer.Option(
+            "--args",
+            metavar="JSON",
+            help='Keywords as an object, or positions as an array: [1, "a"].',
+        ),
+    ] = "{}",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds to wait at most, with --wait.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers."""
+    from producer import JobFailed, Producer  # noqa: PLC0415
+
+    settings = _settings()
+    positional, keywords = _arguments(args)
+    task = _task(name, settings)
+    try:
+        with Producer(settings=settings) as producer:
+            handle = _guarded(lambda: producer.submit_call(task, positional, keywords))
+            if not wait:
+                _print({"id": handle.id}, handle.id, as_json=as_json)
+                return
+            if sys.stderr.isatty():
+                print(f"sent {handle.id}; waiting for its result", file=sys.stderr)
+            value = json.loads(_guarded(lambda: handle.result_json(timeout)))
+    except (tasks.InvalidArguments, ValueError) as error:
+        _refuse(str(error))
+    except JobFailed as error:
+        _print({"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json)
+        raise typer.Exit(FAILED) from error
+    except TimeoutError as error:
+        _print({"id": handle.id, "error": str(error)}, str(error), as_json=as_json)
+        raise typer.Exit(FAILED) from error
+    _print({"id": handle.id, "result": value}, json.dumps(value), as_json=as_json)
+
+
+@app.command()
+def status(
+    job: Annotated[str | None, typer.Argument(help="A job's id; without it, all queues.")] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is in the queues and who consumes them, or one job with its result."""
+    settings = _settings()
+    commands = Commands(Keys(settings.key_prefix))
+
+    def show() -> None:
+        with Broker(settings.redis_url) as broker:
+            if job is None:
+                _show_queues(broker, commands, as_json=as_json)
+            else:
+                _show_job(broker, commands, job, as_json=as_json)
+
+    _guarded(show)
+
+
+def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        _refuse(f"--args is no JSON: {error}")
+    if isinstance(given, dict):
+        return [], given
+    if not isinstance(given, list):
+        _refuse("--args must be a JSON object of keywords, or an array of positions")
+    return given, {}
+
+
+def _task(name: str, settings: Settings) -> tasks.Task[..., Any]:
+    try:
+        tasks.load(settings.tasks)
+        return tasks.resolve(name, settings.allow)
+    except ImportError as error:
+        _refuse(f"HEORI_TASKS cannot be imported: {error}")
+    except tasks.UnknownTask as error:
+        known = "\n  ".join(sorted(tasks.registered())) or "none; set HEORI_TASKS"
+        _refuse(f"{error}\nRegistered are:\n  {known}")
+
+
+def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
+    queues = {
+        name: QueueCounts(*broker.execute_many(commands.counts(name)))
+        for name in broker.execute(commands.queues())
+    }
+    consumers = {
+        name: record
+        for name in broker.execute(commands.consumers())
+        if (record := broker.execute(commands.consumer(name)))
+    }
+    if as_json:
+        counts = {
+            name: {field: getattr(of, field) for field in QueueCounts.__slots__}
+            for name, of in queues.items()
+        }
+        print(json.dumps({"queues": counts, "consumers": consumers}))
+        return
+    console = Console()
+    table = Table("queue", *QueueCounts.__slots__, title=f"Queues at {broker.address}")
+    for name, of in queues.items():
+        table.add_row(name, *(str(getattr(of, field)) for field in QueueCounts.__slots__))
+    console.print(table if queues else f"No queue has had a job yet at {broker.address}.")
+    table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
+    for name, record in consumers.items():
+        fields = ("queues", "state", "successful_job_count", "failed_job_count", "last_heartbeat")
+        table.add_row(name, *(record.get(field, "0") for field in fields))
+    console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
+
+
+def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool) -> None:
+    try:
+        job = broker.execute(commands.job(job_id))
+    except MalformedJob as error:
+        _refuse(f"job {job_id} cannot be read: {error}")
+    if job is None:
+        _refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
+    shown = _describe(job)
+    result = broker.execute(commands.result(job_id))
+    if result is not None and result.exc_string is not None:
+        shown["error"] = decode_failure(result.exc_string)
+    elif result is not None and result.return_value is not None:
+        try:
+            shown["result"] = json.loads(decode_result(result.return_value))
+        except BadPayload as error:
+            shown["result"] = str(error)
+    if as_json:
+        print(json.dumps(shown))
+        return
+    table = Table.grid("", "", padding=(0, 2))
+    for field, value in shown.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        table.add_row(field, text.rstrip())
+    Console(markup=False).print(table)
+
+
+def _describe(job: Job) -> dict[str, Any]:
+    times = {
+        name: moment.isoformat()
+        for name in ("created_at", "enqueued_at", "started_at", "ended_at")
+        if (moment := getattr(job, name))
+    }
+    return {
+        "id": job.id,
+        "status": job.status,
+        "queue": job.queue,
+        "call": job.description,
+        "timeout": job.timeout,
+        **times,
+        "consumer": job.consumer,
+        "deliveries": job.deliveries,
+    }
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+
+        def variable(name: object) -> str:
+            text = str(name)
+            return text if text.isupper() else f"HEORI_{text.upper()}"
+
+        problems = "; ".join(
+            f"{variable(e['loc'][0])}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+        )
+        _refuse(f"a setting does not fit: {problems}")
+
+
+def _duration(text: str) -> float:
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+    try:
+        seconds = float(number)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        _refuse(f"--for {text}: a time such as 20s, 5m or 1h is needed")
+    return seconds * unit
+
+
+def _guarded(action: Callable[[], T]) -> T:
+    """Run; say in one line that Redis is away, instead of a traceback."""
+    try:
+        return action()
+    except BrokerUnavailable as error:
+        _refuse(f"{error}\nIs the server running, and does HEORI_REDIS_URL point at it?")
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"heori: {message}", file=sys.stderr)
+    raise typer.Exit(REFUSED)
+
+
+def _print(record: dict[str, Any], text: str, *, as_json: bool) -> None:
+    print(json.dumps(record) if as_json else text)
+
+
+def _configure_logs() -> None:
+    """For people on a terminal, as JSON for everything else; always on standard error."""
+    human = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=not human),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

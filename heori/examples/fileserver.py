@@ -1,0 +1,54 @@
+"""A small HTTP server of the standard library's files: ``python -m heori.examples.fileserver``.
+
+It listens on a free port of the loopback interface, prints the port, and ends when its standard
+input does.
+"""
+
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+from heori.examples import corpus
+
+LATENCY = 0.01  # seconds before each answer: this stands for a server far away
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024  # as many may ask at once as a consumer has slots
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Answer with the file, after a while."""
+        time.sleep(LATENCY)
+        try:
+            body = corpus.resolve(unquote(self.path).lstrip("/")).read_bytes()
+        except OSError as error:
+            self.send_error(500, str(error.strerror))
+        except ValueError as error:  # outside, or with a null byte in its name
+            self.send_error(404, explain=str(error))
+        else:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/x-python")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Thousands of requests are no news."""
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        print(server.server_port, flush=True)
+        sys.stdin.read()
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    main()

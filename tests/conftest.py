@@ -1,0 +1,179 @@
+"""What all tests share: one Valkey of our own, emptied for each test, and real consumers."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import psutil
+import pytest
+import redis as redis_py
+from prometheus_client.parser import text_string_to_metric_families
+
+from common.embedded import EmbeddedValkey
+from common.settings import Settings
+from producer import Producer
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A server of this run's own."""
+    with EmbeddedValkey() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(valkey: EmbeddedValkey) -> str:
+    """Where that server is; it is empty."""
+    with redis_py.Redis.from_url(valkey.url) as client:
+        client.flushdb()
+    return valkey.url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> "Iterator[redis_py.Redis]":
+    """A plain client, to look at what is really there."""
+    with redis_py.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    """Settings for that server."""
+    return Settings(redis_url=redis_url)
+
+
+@pytest.fixture
+def producer(redis_url: str) -> Iterator[Producer]:
+    """A producer for that server."""
+    with Producer(redis_url) as made:
+        yield made
+
+
+class Consumer:
+    """A consumer: the real command in a process of its own."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "heori", "consume", *arguments],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log: list[dict[str, Any]] = []
+        self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = {"event": line.rstrip()}
+            self.log.append(record)
+            self._lines.put(record)
+        self._lines.put(None)
+
+    def wait_for(self, event: str, timeout: float = 20.0) -> dict[str, Any]:
+        """Wait for a line of its log that has not been waited for yet."""
+        deadline = time.monotonic() + timeout
+        while (line := self._lines.get(timeout=max(0.01, deadline - time.monotonic()))) is not None:
+            if line["event"] == event:
+                return line
+        raise AssertionError(f"it ended without saying {event!r}: {self.log}")
+
+    def ready(self) -> Self:
+        """Wait until it consumes."""
+        self.url = self.wait_for("consuming")["metrics"]
+        return self
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes, most recently started last."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                # forkserver children have no children of their own in these tests
+                if child.parent() and child.parent().pid != self.process.pid:
+                    found.append(child)
+            except psutil.NoSuchProcess:
+                continue
+        return sorted(found, key=lambda child: child.create_time())
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        with urllib.request.urlopen(self.url + "/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 40.0) -> int:
+        """Send a signal and wait for its end; returns the exit code."""
+        self.process.send_signal(number)
+        return self.join(timeout)
+
+    def join(self, timeout: float = 40.0) -> int:
+        """Wait for its end; returns the exit code."""
+        code = self.process.wait(timeout)
+        self._reader.join(5)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return code
+
+
+@pytest.fixture
+def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
+    """Start consumers; whatever is still there after the test is killed, and so is told."""
+    started: list[Consumer] = []
+
+    def start(*arguments: str, queue: str = "default", **environment: str) -> Consumer:
+        consumer = Consumer(
+            ["--queue", queue, *arguments],
+            {
+                "HEORI_REDIS_URL": redis_url,
+                "HEORI_TASKS": "tests.sample_tasks",
+                "HEORI_METRICS_PORT": "0",
+                **environment,
+            },
+        )
+        started.append(consumer)
+        return consumer
+
+    yield start
+    for consumer in started:
+        if consumer.process.poll() is None:
+            family = psutil.Process(consumer.process.pid).children(recursive=True)
+            consumer.stop()
+            # An orphan that has ended stays a zombie until this machine's init looks after it.
+            until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
+    """Wait until something that has no signal of its own is so."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)

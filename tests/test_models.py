@@ -1,0 +1,164 @@
+"""One conformance suite for every execution model: real consumers, real processes."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+import redis as redis_py
+
+from producer import JobFailed, Producer
+from tests import sample_tasks
+from tests.conftest import Consumer, until
+
+MODELS = {
+    "threads": ["--model", "threads", "--slots", "4"],
+    "processes": ["--model", "processes", "--processes", "2"],
+}
+
+
+@pytest.fixture(params=MODELS)
+def consumer(request: pytest.FixtureRequest, consume: Callable[..., Consumer]) -> Consumer:
+    return consume(*MODELS[request.param]).ready()
+
+
+def test_jobs_run_and_return_what_their_type_says(consumer: Consumer, producer: Producer) -> None:
+    handles = producer.submit_many(sample_tasks.add, [(n, 1) for n in range(300)])
+    assert [handle.result(20) for handle in handles] == list(range(1, 301))
+    assert producer.submit(sample_tasks.add_later, 1, b=2).result(20) == 3
+    assert producer.submit(sample_tasks.fail, "x").status() in ("queued", "started", "failed")
+    until(lambda: consumer.metric("heori_jobs_held") == 0)
+    assert consumer.metric("heori_jobs_total", outcome="succeeded") == 301
+    assert (
+        consumer.metric("heori_jobs_total", outcome="failed", task="tests.sample_tasks.fail") == 1
+    )
+    assert consumer.metric("heori_job_run_seconds_count") == 302
+    assert consumer.metric("heori_job_queue_seconds_count") == 302
+
+
+@pytest.mark.usefixtures("consumer")
+def test_a_failed_job_keeps_its_traceback(producer: Producer) -> None:
+    with pytest.raises(JobFailed, match="ValueError: because") as failure:
+        producer.submit(sample_tasks.fail, "because").result(20)
+    assert "raise ValueError(text)" in failure.value.traceback
+    assert "consumer/execution.py" not in failure.value.traceback
+
+
+BAD_ENDS: list[tuple[Callable[..., object], tuple[object, ...], str]] = [
+    (sample_tasks.leave, ("SystemExit",), "SystemExit: 3"),
+    (sample_tasks.leave, ("KeyboardInterrupt",), "KeyboardInterrupt"),
+    (sample_tasks.unserialisable, (), "no JSON form"),
+    (sample_tasks.wrong_type, (), "valid integer"),
+    (sample_tasks.large, (2_000_000,), "over the limit"),
+    (sample_tasks.spin_limited, (30.0,), "longer than its timeout of 1 s"),
+    (sample_tasks.wait_limited, (30.0,), "longer than its timeout of 1 s"),
+    (sample_tasks.sleep_limited, (3600.0,), "longer than its timeout of 1 s"),
+]
+
+
+@pytest.mark.usefixtures("consumer")
+def test_a_bad_end_fails_that_job_and_not_its_neighbours(producer: Producer) -> None:
+    bad = []
+    good = []
+    for function, arguments, _ in BAD_ENDS:
+        good += producer.submit_many(sample_tasks.add, [(n, 0) for n in range(10)])
+        bad.append(producer.submit(function, *arguments))
+    good += producer.submit_many(sample_tasks.add, [(n, 0) for n in range(10)])
+    for handle, (_, _, message) in zip(bad, BAD_ENDS, strict=True):
+        with pytest.raises(JobFailed, match=message):
+            handle.result(20)
+    assert [handle.result(20) for handle in good] == [*range(10)] * (len(BAD_ENDS) + 1)
+
+
+def test_jobs_that_kill_their_worker_become_dead_letters_and_the_rest_is_done(
+    consumer: Consumer, producer: Producer
+) -> None:
+    ways = ["kill", "segfault", "os._exit"]
+    bad = [producer.submit(sample_tasks.leave, how) for how in ways]
+    good = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(200)])
+    for handle in bad:
+        with pytest.raises(JobFailed, match="delivered 3 times without an end; the last worker"):
+            handle.result(30)
+    assert [handle.result(20) for handle in good] == list(range(200))
+    until(lambda: consumer.metric("heori_jobs_dead_total") == len(ways))
+    # Two of them may die in one worker of several slots, so that there are fewer deaths.
+    assert 3 <= consumer.metric("heori_worker_restarts_total") <= 9
+
+
+def test_jobs_of_a_killed_worker_are_running_again_within_a_second(
+    consumer: Consumer, producer: Producer, redis: redis_py.Redis, redis_url: str
+) -> None:
+    handle = producer.submit(sample_tasks.hold, redis_url, "again")
+    _, first = redis.blpop(["again:running"], timeout=20)
+    os.kill(int(first), signal.SIGKILL)
+    answer = redis.blpop(["again:running"], timeout=1)  # the second delivery, in a new process
+    assert answer is not None
+    assert answer[1] != first
+    redis.rpush("again:go", "now")
+    assert handle.result(20) == "again"
+    assert consumer.metric("heori_worker_restarts_total", reason="SIGKILL") == 1
+    assert consumer.metric("heori_jobs_redelivered_total") >= 1
+
+
+def test_sigterm_lets_running_jobs_finish_and_gives_back_the_others_in_order(
+    consumer: Consumer, producer: Producer, redis: redis_py.Redis, redis_url: str
+) -> None:
+    slots = int(consumer.metric("heori_slots"))
+    running = [producer.submit(sample_tasks.hold, redis_url, "drain") for _ in range(slots)]
+    for _ in range(slots):
+        assert redis.blpop(["drain:running"], timeout=20)
+    waiting = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(50)])
+    consumer.process.send_signal(signal.SIGTERM)
+    consumer.wait_for("draining")
+    for _ in range(slots):
+        redis.rpush("drain:go", "now")
+    assert consumer.join() == 0
+    assert [handle.result(1) for handle in running] == ["drain"] * slots
+    ids = [job_id.decode() for job_id in redis.lrange("rq:queue:default", 0, -1)]
+    assert ids == [handle.id for handle in waiting]
+    assert {handle.status() for handle in waiting} == {"queued"}
+    assert redis.zcard("rq:wip:default") == 0
+    assert not redis.smembers("rq:workers")
+
+
+def test_after_the_grace_what_still_runs_is_given_back(
+    consume: Callable[..., Consumer], producer: Producer, redis: redis_py.Redis, redis_url: str
+) -> None:
+    consumer = consume(HEORI_GRACE="0.5").ready()
+    handle = producer.submit(sample_tasks.hold, redis_url, "grace")
+    assert redis.blpop(["grace:running"], timeout=20)
+    assert consumer.stop(timeout=10) == 0
+    assert handle.status() == "queued"
+    assert redis.hget(f"rq:job:{handle.id}", "heori_deliveries") == b"0"
+    assert redis.zcard("rq:wip:default") == 0
+
+
+def test_a_second_sigterm_stops_at_once_with_leases_released(
+    consumer: Consumer, producer: Producer, redis: redis_py.Redis, redis_url: str
+) -> None:
+    handle = producer.submit(sample_tasks.hold, redis_url, "hurry")
+    assert redis.blpop(["hurry:running"], timeout=20)
+    consumer.process.send_signal(signal.SIGTERM)
+    consumer.wait_for("draining")
+    assert consumer.stop(timeout=5) == 0
+    assert handle.status() == "queued"
+    assert redis.zcard("rq:wip:default") == 0
+
+
+def test_short_jobs_do_not_wait_behind_a_long_one_that_came_first(
+    consumer: Consumer, producer: Producer, redis: redis_py.Redis, redis_url: str
+) -> None:
+    """Prefetched jobs go back when a slot is taken for long: a consumer does not hoard."""
+    slots = int(consumer.metric("heori_slots"))
+    for handle in producer.submit_many(sample_tasks.add, [(n, 0) for n in range(2000)]):
+        last = handle
+    last.result(20)  # now it knows that jobs are short, and prefetches
+    holds = [producer.submit(sample_tasks.hold, redis_url, "long") for _ in range(slots)]
+    short = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(100)])
+    for _ in range(slots):
+        assert redis.blpop(["long:running"], timeout=20)
+    until(lambda: consumer.metric("heori_jobs_held") == slots)
+    assert redis.llen("rq:queue:default") == 100
+    redis.rpush("long:go", *["now"] * slots)
+    assert [handle.result(20) for handle in holds] == ["long"] * slots
+    assert [handle.result(20) for handle in short] == list(range(100))

@@ -1,0 +1,347 @@
+"""Producers on a real server, with stock rq as the other side."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+from rq import Queue
+from rq.job import Job as RqJob
+from rq.results import Result as RqResult
+from rq.serializers import DefaultSerializer, JSONSerializer
+
+from common import InvalidArguments, UnknownTask, tasks
+from common.broker import LONGEST_WAIT, Broker, BrokerUnavailable
+from common.protocol.commands import Commands
+from common.protocol.job import Job
+from common.protocol.payload import BadPayload, Call, decode_call
+from common.settings import Settings
+from common.tasks import InvalidResult
+from producer import Handle, JobFailed, JobNotFound, PayloadTooLarge, Producer
+from producer.client import CHUNK
+from tests import sample_tasks
+from tests.conftest import until
+from tests.protocol_tasks import Address, Point, plain, send_mail, take_address, take_point, unlock
+
+ROOT = Path(__file__).parents[1]
+
+
+def queued(redis: redis_py.Redis, queue: str = "default") -> list[str]:
+    ids: Any = redis.lrange(f"rq:queue:{queue}", 0, -1)
+    return [job_id.decode() for job_id in ids]
+
+
+def stored(redis: redis_py.Redis, job_id: str) -> Call:
+    """The call as a worker finds it."""
+    data: Any = redis.hget(f"rq:job:{job_id}", "data")
+    return decode_call(data, ["json"], 10_000_000)
+
+
+# Sending
+
+
+def test_a_submitted_job_is_there_with_the_settings_of_its_task(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(send_mail, to="a@example.org")
+    assert uuid.UUID(handle.id).version == 4
+    assert queued(redis, "mail") == [handle.id]
+    assert redis.hget(f"rq:job:{handle.id}", "timeout") == b"30"
+    assert stored(redis, handle.id) == Call(
+        "tests.protocol_tasks.send_mail", [], {"to": "a@example.org"}
+    )
+    assert handle.status() == "queued"
+    assert repr(handle) == f"<Handle {handle.id} of tests.protocol_tasks.send_mail>"
+
+
+def test_rq_reads_a_submitted_job(producer: Producer, redis: redis_py.Redis) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
+    assert (job.func_name, job.args, job.kwargs) == ("tests.sample_tasks.add", [1], {"b": 2})
+    assert job.description == "tests.sample_tasks.add(1, b=2)"
+    assert job.get_position() == 0
+
+
+def test_arguments_are_sent_as_validated(producer: Producer, redis: redis_py.Redis) -> None:
+    numbers: list[Any] = ["1", "2"]
+    handle = producer.submit(sample_tasks.add, *numbers)
+    assert stored(redis, handle.id).args == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs", "error", "reason"),
+    [
+        (sample_tasks.add, ("x",), {}, InvalidArguments, r"add: a: .*integer.*\(got 'x'\)"),
+        (sample_tasks.add, (1,), {"b": None}, InvalidArguments, r"add: b: .*\(got None\)"),
+        (sample_tasks.add, (), {}, InvalidArguments, "add: a: Missing"),
+        (sample_tasks.add, (1, 2, 3), {}, InvalidArguments, "Unexpected positional"),
+        (sample_tasks.add, (1,), {"c": 1}, InvalidArguments, "add: c: Unexpected keyword"),
+        (take_point, ({"x": "?"},), {}, InvalidArguments, r"take_point: value\.x: .*integer"),
+        (unlock, (threading.Lock(),), {}, BadPayload, "no JSON form"),
+        (unlock, ("x" * 1000,), {}, PayloadTooLarge, r"unlock take 10\d\d bytes, .*limit of 1000 "),
+        (plain, (1,), {}, UnknownTask, "put @task above it"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_sent(
+    redis_url: str,
+    redis: redis_py.Redis,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    error: type[Exception],
+    reason: str,
+) -> None:
+    with Producer(settings=Settings(redis_url=redis_url, max_payload=1000)) as producer:
+        with pytest.raises(error, match=reason):
+            producer.submit(function, *args, **kwargs)
+        with pytest.raises(error, match=reason) as caught:
+            producer.submit_many(function, [{"a": args[0], **kwargs} if kwargs else args])
+    if error is not UnknownTask:
+        assert caught.value.__notes__ == ["in call 0 of submit_many; none was sent"]
+    assert redis.keys("*") == []
+
+
+def test_a_payload_may_be_as_large_as_the_limit(redis_url: str, redis: redis_py.Redis) -> None:
+    size = len('["tests.protocol_tasks.unlock",null,["xxxxx"],{}]')
+    with Producer(settings=Settings(redis_url=redis_url, max_payload=size)) as producer:
+        producer.submit(unlock, "x" * 5)
+        with pytest.raises(PayloadTooLarge, match="HEORI_MAX_PAYLOAD"):
+            producer.submit(unlock, "x" * 6)
+    assert len(queued(redis)) == 1
+
+
+def test_many_jobs_are_sent_in_order_and_a_call_may_be_written_in_three_ways(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handles = producer.submit_many(sample_tasks.add, [(1, 5), {"b": 6, "a": 2}, 3])
+    assert queued(redis) == [handle.id for handle in handles]
+    calls = [stored(redis, handle.id) for handle in handles]
+    assert [(call.args, call.kwargs) for call in calls] == [
+        ([1, 5], {}), ([], {"b": 6, "a": 2}), ([3], {"b": 2}),
+    ]  # fmt: skip
+    assert producer.submit_many(sample_tasks.add, []) == []
+
+
+def test_more_jobs_than_fit_into_one_call_are_all_sent_once(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handles = producer.submit_many(sample_tasks.add, range(2 * CHUNK + 1))
+    assert queued(redis) == [handle.id for handle in handles]
+    assert [stored(redis, h.id).args for h in handles[CHUNK - 1 : CHUNK + 1]] == [[499], [500]]
+    assert len(redis.keys("rq:job:*")) == len(handles) == 1001
+
+
+def test_one_bad_call_among_many_is_named_and_none_is_sent(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    calls = [*range(CHUNK + 100), "many", 7]
+    with pytest.raises(InvalidArguments, match="add: a: ") as caught:
+        producer.submit_many(sample_tasks.add, calls)
+    assert caught.value.__notes__ == [f"in call {CHUNK + 100} of submit_many; none was sent"]
+    assert redis.keys("*") == []
+
+
+def test_a_producer_may_be_shared_by_threads(producer: Producer, redis: redis_py.Redis) -> None:
+    threads = [
+        threading.Thread(target=producer.submit_many, args=(sample_tasks.add, range(50)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(queued(redis))) == len(queued(redis)) == 400
+
+
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    """A port where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def test_a_server_that_is_away_is_named(nowhere: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEORI_REDIS_URL", f"redis://:secret@127.0.0.1:{nowhere}/0")
+    away = pytest.raises(BrokerUnavailable, match=f"at 127.0.0.1:{nowhere} is")
+    with Producer() as producer, away as caught:
+        producer.submit(sample_tasks.add, 1)
+    assert "secret" not in str(caught.value)
+
+
+# Waiting
+
+
+def test_a_result_that_does_not_come_in_time_is_a_timeout_and_the_job_goes_on(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    for timeout in (0.0, 0.2):
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=f"not ended after {timeout} s; it is queued"):
+            handle.result(timeout)
+        assert timeout <= time.monotonic() - began < timeout + 1.0
+    assert queued(redis) == [handle.id]
+
+
+def test_a_job_that_is_gone_is_not_waited_for(producer: Producer, redis: redis_py.Redis) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).delete()
+    for ask in (handle.status, handle.result, lambda: handle.result(timeout=30)):
+        with pytest.raises(JobNotFound, match=handle.id):
+            ask()
+
+
+def test_a_cancelled_job_is_not_waited_for(producer: Producer, redis: redis_py.Redis) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).cancel()
+    with pytest.raises(JobFailed, match="canceled"):
+        handle.result(timeout=30)
+
+
+def write_result(
+    redis: redis_py.Redis, handle: Handle[Any], kind: RqResult.Type, **more: Any
+) -> None:
+    """A result as rq writes it."""
+    job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
+    RqResult.create(job, kind, 60, **more)
+
+
+@pytest.mark.parametrize(
+    ("kind", "exc_string", "reason"),
+    [
+        (RqResult.Type.FAILED, "Traceback …\nValueError: 힐", "Traceback …\nValueError: 힐"),
+        (RqResult.Type.FAILED, None, "it left no traceback"),
+        (RqResult.Type.STOPPED, None, "it was stopped"),
+        (RqResult.Type.MAX_RETRIES_EXCEEDED, None, "it has used up its retries"),
+    ],
+)
+def test_every_way_in_which_rq_says_that_a_job_failed_raises(
+    producer: Producer, redis: redis_py.Redis, kind: Any, exc_string: str | None, reason: str
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    write_result(redis, handle, kind, exc_string=exc_string)
+    with pytest.raises(JobFailed) as caught:
+        handle.result(timeout=5)
+    assert (caught.value.job_id, caught.value.traceback) == (handle.id, reason)
+    assert str(caught.value) == f"job {handle.id} failed:\n{reason}"
+
+
+def test_a_result_wakes_whoever_waits_for_it(producer: Producer, redis: redis_py.Redis) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    results: list[int] = []
+    waiting = threading.Thread(
+        target=lambda: results.append(handle.result(timeout=30)), daemon=True
+    )
+    waiting.start()
+    wait_until_blocked(redis)
+    began = time.monotonic()
+    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
+    waiting.join()
+    assert results == [3]
+    assert time.monotonic() - began < LONGEST_WAIT / 2, "it was woken and did not look by itself"
+
+
+def test_a_job_that_rq_tries_again_is_waited_for_without_polling(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    write_result(redis, handle, RqResult.Type.RETRIED)
+    results: list[int] = []
+    waiting = threading.Thread(
+        target=lambda: results.append(handle.result(timeout=30)), daemon=True
+    )
+    waiting.start()
+    wait_until_blocked(redis)
+    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
+    waiting.join()
+    assert results == [3]
+
+
+def wait_until_blocked(redis: redis_py.Redis) -> None:
+    client: Any = redis
+    until(lambda: client.info("clients")["blocked_clients"] == 1, timeout=5)
+
+
+def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    wrong, pickled = producer.submit_many(sample_tasks.add, [1, 2])
+    write_result(redis, wrong, RqResult.Type.SUCCESSFUL, return_value="many")
+    with pytest.raises(InvalidResult, match="stored result"):
+        wrong.result(timeout=5)
+    job = RqJob.fetch(pickled.id, connection=redis, serializer=JSONSerializer)
+    job.serializer = DefaultSerializer
+    RqResult.create(job, RqResult.Type.SUCCESSFUL, 60, return_value=3)
+    with pytest.raises(BadPayload, match="its serializer"):
+        pickled.result(timeout=5)
+
+
+def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
+    with Broker(f"redis://127.0.0.1:{nowhere}", retries=0) as broker:
+        handle = Handle("a", tasks.find(sample_tasks.add), broker, Commands())
+        for ask in (handle.status, handle.result):
+            with pytest.raises(BrokerUnavailable):
+                ask()
+
+
+# With stock rq as the consumer
+
+STOCK_WORKER = """
+import sys, redis
+from rq import Queue, SimpleWorker
+from rq.serializers import JSONSerializer
+connection = redis.Redis.from_url(sys.argv[1])
+queues = [Queue(n, connection=connection, serializer=JSONSerializer) for n in ("default", "mail")]
+worker = SimpleWorker(queues, connection=connection, serializer=JSONSerializer)
+sys.exit(not worker.work(burst=True, logging_level="ERROR"))
+"""
+
+
+def test_a_stock_worker_runs_our_jobs_and_we_read_its_results(
+    producer: Producer, redis_url: str, redis: redis_py.Redis
+) -> None:
+    added = producer.submit(sample_tasks.add, 40)
+    failing = producer.submit(sample_tasks.fail, "힐 went wrong")
+    point = producer.submit(take_point, Point(1, "힐"))
+    address = producer.submit(take_address, Address(postCode="12", since=date(2020, 2, 29)))
+    nothing = producer.submit(send_mail, "a@example.org")
+    unserialisable = producer.submit(sample_tasks.unserialisable)
+    ran = subprocess.run(
+        [sys.executable, "-c", STOCK_WORKER, redis_url],
+        cwd=ROOT, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+    assert added.result(timeout=5) == 42
+    assert added.status() == "finished"
+    assert point.result(timeout=5) == Point(1, "힐")
+    assert address.result(timeout=5) == Address(postCode="12", since=date(2020, 2, 29))
+    assert nothing.result(timeout=5) is None
+    with pytest.raises(JobFailed) as caught:
+        failing.result(timeout=5)
+    assert "raise ValueError(text)\nValueError: 힐 went wrong" in caught.value.traceback
+    assert failing.status() == "failed"
+    assert unserialisable.result(timeout=5) == "Unserializable return value"
+
+
+def test_a_job_that_stock_rq_sent_is_read(redis_url: str, redis: redis_py.Redis) -> None:
+    queue = Queue("mail", connection=redis, serializer=JSONSerializer)
+    theirs = queue.enqueue(sample_tasks.add, 1, b=2, job_timeout=9)
+    with Broker(redis_url) as broker:
+        job = broker.execute(Commands().job(theirs.id))
+        assert broker.execute(Commands().status(theirs.id)) == "queued"
+        assert broker.execute(Commands().status("nobody")) is None
+    assert isinstance(job, Job)
+    assert (job.id, job.queue, job.status, job.timeout) == (theirs.id, "mail", "queued", 9)
+    assert job.description == theirs.description == "tests.sample_tasks.add(1, b=2)"
+    assert job.enqueued_at == theirs.enqueued_at
+    assert decode_call(job.data, ["json"], 1000) == Call("tests.sample_tasks.add", [1], {"b": 2})
