@@ -104,7 +104,7 @@ class Consumer:
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
                 # forkserver children have no children of their own in these tests
-                if child.parent() and child.parent().pid != self.process.pid:
+                if child.ppid() != self.process.pid:
                     found.append(child)
             except psutil.NoSuchProcess:
                 continue

@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -36,7 +37,7 @@ def test_50_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
     model: list[str],
     consume: Callable[..., Consumer],
     producer: Producer,
-    redis: redis_py.Redis,
+    redis: Any,
     tmp_path: Path,
 ) -> None:
     seed = random.randrange(10**6)
@@ -69,7 +70,7 @@ def test_50_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
 
 
 def test_a_killed_consumer_takes_its_workers_along_and_another_gets_its_jobs(
-    consume: Callable[..., Consumer], producer: Producer, redis: redis_py.Redis, redis_url: str
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
     first = consume(HEORI_LEASE="1").ready()
     handle = producer.submit(sample_tasks.hold, redis_url, "machine")
@@ -87,7 +88,7 @@ def test_a_killed_consumer_takes_its_workers_along_and_another_gets_its_jobs(
 
 
 def test_a_stopped_consumer_whose_lease_ran_out_has_its_result_refused(
-    consume: Callable[..., Consumer], producer: Producer, redis: redis_py.Redis, redis_url: str
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
     first = consume(HEORI_LEASE="1").ready()
     handle = producer.submit(sample_tasks.hold, redis_url, "pause")
@@ -139,7 +140,7 @@ def test_a_lost_reply_loses_no_job_and_runs_none_twice(
     name: str,
     consume: Callable[..., Consumer],
     producer: Producer,
-    redis: redis_py.Redis,
+    redis: Any,
     redis_url: str,
     tmp_path: Path,
 ) -> None:

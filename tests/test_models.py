@@ -3,9 +3,9 @@
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-import redis as redis_py
 
 from producer import JobFailed, Producer
 from tests import sample_tasks
@@ -86,7 +86,7 @@ def test_jobs_that_kill_their_worker_become_dead_letters_and_the_rest_is_done(
 
 
 def test_jobs_of_a_killed_worker_are_running_again_within_a_second(
-    consumer: Consumer, producer: Producer, redis: redis_py.Redis, redis_url: str
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
 ) -> None:
     handle = producer.submit(sample_tasks.hold, redis_url, "again")
     _, first = redis.blpop(["again:running"], timeout=20)
@@ -101,7 +101,7 @@ def test_jobs_of_a_killed_worker_are_running_again_within_a_second(
 
 
 def test_sigterm_lets_running_jobs_finish_and_gives_back_the_others_in_order(
-    consumer: Consumer, producer: Producer, redis: redis_py.Redis, redis_url: str
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
 ) -> None:
     slots = int(consumer.metric("heori_slots"))
     running = [producer.submit(sample_tasks.hold, redis_url, "drain") for _ in range(slots)]
@@ -122,7 +122,7 @@ def test_sigterm_lets_running_jobs_finish_and_gives_back_the_others_in_order(
 
 
 def test_after_the_grace_what_still_runs_is_given_back(
-    consume: Callable[..., Consumer], producer: Producer, redis: redis_py.Redis, redis_url: str
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
     consumer = consume(HEORI_GRACE="0.5").ready()
     handle = producer.submit(sample_tasks.hold, redis_url, "grace")
@@ -134,7 +134,7 @@ def test_after_the_grace_what_still_runs_is_given_back(
 
 
 def test_a_second_sigterm_stops_at_once_with_leases_released(
-    consumer: Consumer, producer: Producer, redis: redis_py.Redis, redis_url: str
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
 ) -> None:
     handle = producer.submit(sample_tasks.hold, redis_url, "hurry")
     assert redis.blpop(["hurry:running"], timeout=20)
@@ -146,7 +146,7 @@ def test_a_second_sigterm_stops_at_once_with_leases_released(
 
 
 def test_short_jobs_do_not_wait_behind_a_long_one_that_came_first(
-    consumer: Consumer, producer: Producer, redis: redis_py.Redis, redis_url: str
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
 ) -> None:
     """Prefetched jobs go back when a slot is taken for long: a consumer does not hoard."""
     slots = int(consumer.metric("heori_slots"))

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import redis as redis_py
 from rq import Queue, Retry
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, FinishedJobRegistry
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("redis_url")
 
 
 @pytest.fixture
-def stock(redis: redis_py.Redis) -> Queue:
+def stock(redis: Any) -> Queue:
     return Queue("default", connection=redis, serializer=JSONSerializer)
 
 
@@ -39,24 +39,38 @@ def rq(redis_url: str, *words: str) -> str:
     return done.stdout
 
 
+def end_of(job: Job) -> Result:
+    """Wait for a job's result with rq's own means."""
+    result = job.latest_result(timeout=20)
+    assert result is not None
+    return result
+
+
+def error_of(job: Job) -> str:
+    """The traceback of a failed job, read with rq's own means."""
+    result = end_of(job)
+    assert result.type == Result.Type.FAILED
+    assert result.exc_string is not None
+    return result.exc_string
+
+
 def test_jobs_of_stock_rq_run_and_stock_rq_reads_their_results(
-    stock: Queue, consume: Callable[..., Consumer], redis: redis_py.Redis
+    stock: Queue, consume: Callable[..., Consumer], redis: Any
 ) -> None:
     good = [stock.enqueue("tests.sample_tasks.add", n, b=1) for n in range(100)]
     bad = stock.enqueue("tests.sample_tasks.fail", "because")
     wrong = stock.enqueue("tests.sample_tasks.add", "no number")
     consumer = consume().ready()
-    assert [job.latest_result(timeout=20).return_value for job in good] == list(range(1, 101))
+    assert [end_of(job).return_value for job in good] == list(range(1, 101))
     assert {job.get_status() for job in good} == {JobStatus.FINISHED}
-    failure = bad.latest_result(timeout=20)
-    assert failure.type == Result.Type.FAILED
-    assert "ValueError: because" in failure.exc_string
+    assert "ValueError: because" in error_of(bad)
     assert bad.get_status() == JobStatus.FAILED
-    assert "a: Input should be a valid integer" in wrong.latest_result(timeout=20).exc_string
+    assert "a: Input should be a valid integer" in error_of(wrong)
     assert set(FinishedJobRegistry(queue=stock).get_job_ids()) == {job.id for job in good}
     assert set(FailedJobRegistry(queue=stock).get_job_ids()) == {bad.id, wrong.id}
     fetched = Job.fetch(good[5].id, connection=redis, serializer=JSONSerializer)
     assert fetched.return_value() == 6
+    assert fetched.ended_at and fetched.started_at and fetched.enqueued_at  # noqa: PT018
     assert fetched.ended_at >= fetched.started_at >= fetched.enqueued_at
     assert consumer.stop() == 0
 
@@ -77,7 +91,7 @@ def test_stock_rq_runs_our_jobs_and_we_read_its_results(producer: Producer, redi
 
 
 def test_rq_info_shows_our_consumers_and_counts(
-    producer: Producer, consume: Callable[..., Consumer], redis: redis_py.Redis, redis_url: str
+    producer: Producer, consume: Callable[..., Consumer], redis: Any, redis_url: str
 ) -> None:
     consumer = consume().ready()
     name = next(iter(redis.smembers("rq:workers"))).decode().removeprefix("rq:worker:")
@@ -96,18 +110,16 @@ def test_rq_info_shows_our_consumers_and_counts(
 
 
 def test_pickled_jobs_are_refused_unless_accepted(
-    redis: redis_py.Redis, consume: Callable[..., Consumer]
+    redis: Any, consume: Callable[..., Consumer]
 ) -> None:
     pickled = Queue("default", connection=redis)
     first = pickled.enqueue("tests.sample_tasks.add", 1)
     consumer = consume().ready()
-    refusal = first.latest_result(timeout=20)
-    assert refusal.type == Result.Type.FAILED
-    assert "HEORI_ACCEPT=json,pickle" in refusal.exc_string
+    assert "HEORI_ACCEPT=json,pickle" in error_of(first)
     assert consumer.stop() == 0
     second = pickled.enqueue("tests.sample_tasks.add", 1)
     consume(HEORI_ACCEPT="json,pickle").ready()
-    assert second.latest_result(timeout=20).return_value == 3
+    assert end_of(second).return_value == 3
 
 
 def test_only_registered_or_allowed_functions_are_imported(
@@ -116,8 +128,8 @@ def test_only_registered_or_allowed_functions_are_imported(
     refused = stock.enqueue("os.system", "true")
     allowed = stock.enqueue("operator.mul", 6, 7)
     consume(HEORI_ALLOW="operator").ready()
-    assert "no registered task and under no allowed prefix" in refused.latest_result(20).exc_string
-    assert allowed.latest_result(20).return_value == 42
+    assert "no registered task and under no allowed prefix" in error_of(refused)
+    assert end_of(allowed).return_value == 42
 
 
 def test_what_is_not_supported_yet_fails_by_name(
@@ -126,8 +138,8 @@ def test_what_is_not_supported_yet_fails_by_name(
     job = stock.enqueue("tests.sample_tasks.add", 1, retry=Retry(max=2))
     neighbour = stock.enqueue("tests.sample_tasks.add", 1)
     consume().ready()
-    assert "retries_left, which Heori does not support yet" in job.latest_result(20).exc_string
-    assert neighbour.latest_result(20).return_value == 3
+    assert "retries_left, which Heori does not support yet" in error_of(job)
+    assert end_of(neighbour).return_value == 3
 
 
 def test_dependents_are_enqueued_as_rq_does(stock: Queue, consume: Callable[..., Consumer]) -> None:
@@ -138,12 +150,12 @@ def test_dependents_are_enqueued_as_rq_does(stock: Queue, consume: Callable[...,
     )
     assert child.get_status() == JobStatus.DEFERRED
     consume().ready()
-    assert child.latest_result(timeout=20).return_value == 4
+    assert end_of(child).return_value == 4
     assert orphan.get_status() == JobStatus.DEFERRED  # its parent failed, as in rq
 
 
 def test_jobs_nobody_can_read_fail_with_one_message_and_harm_no_neighbour(
-    stock: Queue, producer: Producer, redis: redis_py.Redis, consume: Callable[..., Consumer]
+    stock: Queue, producer: Producer, redis: Any, consume: Callable[..., Consumer]
 ) -> None:
     import zlib
 
@@ -173,7 +185,7 @@ def test_jobs_nobody_can_read_fail_with_one_message_and_harm_no_neighbour(
     for job_id, message in bad.items():
         entries = redis.xrevrange(f"rq:results:{job_id}", count=1)
         text = Result.restore(job_id, entries[0][0].decode(), entries[0][1], redis).exc_string
-        assert message in text, (message, text)
+        assert text and message in text, (message, text)  # noqa: PT018
         assert text.count("\n") == 1  # one sentence, no traceback of ours
     assert consumer.metric("heori_jobs_total", outcome="failed") == len(bad)
     assert consumer.stop() == 0
