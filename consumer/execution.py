@@ -8,9 +8,9 @@ import ctypes
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import tasks
 from common.protocol.job import Assignment, MalformedJob
@@ -55,19 +55,17 @@ class Policy:
     max_payload: int  # bytes
 
 
-@dataclass(slots=True)
-class Work:
+class Work(NamedTuple):
     """One job on its way through a worker."""
 
     number: int
     job_id: str
     claimed_at: float
     problem: str | None
-    values: Sequence[bytes | None]
+    values: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     task: tasks.Task[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]

@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from common.protocol.commands import Ended, GivenBack
-from common.protocol.job import CLAIM_FIELDS, Claim, MalformedJob, parse_timeout
+from common.protocol.job import Claim, MalformedJob, parse_timeout
 from common.protocol.payload import encode_failure
 from consumer import worker as worker_process
 from consumer.slot_table import SlotTable
@@ -324,7 +324,7 @@ class Pool:
         self._base, worker.totals = add(self._base, worker.totals), {}
         begun = max(state.taken for state in worker.table.read())
         if worker.late is not None and (late := worker.claims.pop(worker.late, None)):
-            timeout = parse_timeout(late.values[CLAIM_FIELDS.index("timeout")])
+            timeout = parse_timeout(late.timeout)
             text = (
                 f"the job ran for longer than its timeout of {timeout} s and could not be "
                 "interrupted; its worker process was killed\n"
@@ -363,10 +363,10 @@ class Pool:
     def _kill_if_late(self, worker: Worker, now: float) -> None:
         for state in worker.table.read():
             claim = worker.claims.get(state.taken)
-            if not state.running or claim is None or not claim.values or worker.late is not None:
+            if not state.running or claim is None or worker.late is not None:
                 continue
             try:
-                timeout = parse_timeout(claim.values[CLAIM_FIELDS.index("timeout")])
+                timeout = parse_timeout(claim.timeout)
             except MalformedJob:
                 continue  # the worker fails it by name
             if timeout > 0 and now - state.since > timeout + HARD_GRACE:

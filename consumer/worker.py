@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answe
 TICK = 0.1
 # Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
 FRAME = 64
+# How long an outcome may wait for others while there are more jobs at hand, in seconds.
+LINGER = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,9 @@ class _Worker:
         self._options = options
         self._table = table
         self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        self._outbox: queue.SimpleQueue[Outcome | list[int]] = queue.SimpleQueue()
+        self._outbox: deque[Outcome | list[int]] = deque()
+        self._sendable = threading.Semaphore(0)
+        self._sent_at = 0.0  # time.monotonic() when the sender was woken last
         self._runners: list[Runner] = []
 
     def run(self) -> None:
@@ -95,19 +100,23 @@ class _Worker:
                 for job in rest[0]:
                     self._inbox.put(Work(*job))
             elif kind == RECALL:
-                self._outbox.put(self._recall())
+                self._outbox.append(self._recall())
+                self._sendable.release()
 
     def _slot(self, slot: int) -> None:
         runner = Runner(self._options.policy)
         self._runners.append(runner)
         while True:
             work = self._inbox.get()
-            self._table.take(slot, work.number, time.monotonic())
-            outcome = runner.run(work)
-            # First the outcome: were the worker to die between the two, a finished job would
-            # be taken for one that had not begun.
-            self._outbox.put(outcome)
+            now = time.monotonic()
+            self._table.take(slot, work.number, now)
+            self._outbox.append(runner.run(work))
             self._table.finish(slot)
+            # With more jobs at hand, the sender may wait for company: each wake-up costs as much
+            # as a small job. What is left over when a long job follows goes with the next tick.
+            if self._inbox.empty() or len(self._outbox) >= FRAME or now - self._sent_at > LINGER:
+                self._sent_at = now
+                self._sendable.release()
 
     def _recall(self) -> list[int]:
         numbers = []
@@ -129,6 +138,8 @@ class _Worker:
             if now >= next_tick:
                 for runner in self._runners:
                     runner.interrupt_if_late(now)
+                if self._outbox:
+                    self._sendable.release()
                 next_tick = now + TICK
             if not poll.poll(max(0.0, next_tick - now) * 1000):
                 continue
@@ -142,26 +153,21 @@ class _Worker:
             yield from stream
 
     def _send(self) -> None:
-        """Gathers outcomes while the one before is being sent, and counts them on the way.
-
-        While slots keep the GIL, outcomes pile up and go out in one frame; when they are idle
-        this thread has it, and an outcome leaves at once. So the batch follows the load.
-        """
+        """Sends outcomes, as many at a time as there are, and counts them on the way."""
         totals: Totals = {}
         while True:
-            items = [self._outbox.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(items) < FRAME:
-                    items.append(self._outbox.get_nowait())
-            outcomes = [item for item in items if isinstance(item, Outcome)]
-            frames = []
-            if outcomes:
-                touched = count(totals, outcomes)
-                frames.append(
-                    pack([OUTCOMES, outcomes, {name: totals[name].to_wire() for name in touched}])
-                )
-            frames += [pack([RETURNED, item]) for item in items if not isinstance(item, Outcome)]
-            try:
-                self._link.sendall(b"".join(frames))
-            except OSError:  # the supervisor is gone, and with it our leases
-                os._exit(1)
+            self._sendable.acquire()
+            while self._outbox:
+                items = [self._outbox.popleft() for _ in range(min(len(self._outbox), FRAME))]
+                outcomes = [item for item in items if isinstance(item, Outcome)]
+                frames = []
+                if outcomes:
+                    touched = {name: totals[name].to_wire() for name in count(totals, outcomes)}
+                    frames.append(pack([OUTCOMES, outcomes, touched]))
+                frames += [
+                    pack([RETURNED, item]) for item in items if not isinstance(item, Outcome)
+                ]
+                try:
+                    self._link.sendall(b"".join(frames))
+                except OSError:  # the supervisor is gone, and with it our leases
+                    os._exit(1)

@@ -21,7 +21,7 @@ from heori.examples.tasks import ALL, QUEUE, UNITS
 
 PAGE = 500  # jobs in one round trip
 MAX_PAYLOAD = 100_000  # bytes; our own calls are far smaller
-KEEP = 60  # seconds that a finished job stays, for whoever wants to look at one
+KEEP = 20  # seconds that a finished job stays, for whoever wants to look at one
 SCRAPE_TIMEOUT = 10.0  # seconds
 
 # Not through a proxy, should one be set: the consumer is on this machine.
@@ -128,15 +128,15 @@ class Audit:
         jobs = self._jobs(self._leased())
         return Counter(_task(job) for job in jobs if job is not None)
 
-    def count_and_forget(self) -> None:
-        """Count the jobs that finished more than KEEP seconds ago, and delete them.
+    def count_and_forget(self, older: int = KEEP) -> None:
+        """Count the jobs that finished more than so many seconds ago, and delete them.
 
         To be called every second or so in a long run: results expire after RESULT_TTL, and at
-        some 2 kB a job, those of eight minutes would fill a gigabyte.
+        some 2 kB a job, those of eight minutes could fill a gigabyte.
         """
         key = self._commands.keys.finished(QUEUE)
         # A finished job's score is the second in which it ended and RESULT_TTL.
-        until = int(time.time()) + RESULT_TTL - KEEP
+        until = int(time.time()) + RESULT_TTL - older
         while ids := self._ids("ZRANGE", key, "-inf", until, "BYSCORE", "LIMIT", 0, PAGE):
             self._count(ids)
             jobs = map(self._commands.keys.job, ids)

@@ -21,7 +21,7 @@ from producer import Producer
 CHUNK = 5
 # Nothing more is sent while so many jobs wait: enough that no consumer runs dry, and so few
 # that they are soon done when the run is to end.
-MOST_WAITING = 1_000
+MOST_WAITING = 300
 PAUSE = 0.02  # seconds between two looks at a queue that is full
 
 

@@ -165,6 +165,7 @@ class Run:
             self._view.say("draining: what runs is finished, what waits stays in the queue …")
         self._feed.end(DRAIN)
         self._consumer.end(DRAIN)
+        self._view.say("counting the jobs in Redis …")
         self._audit.finish(self._feed.report)
         agrees = self._audit.agrees(metrics, interrupted=interrupted)
         return Outcome(self._audit.counts, seconds, agrees, interrupted, self._audit.failure)

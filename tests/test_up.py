@@ -13,9 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from redis import Redis
 
+from common.broker import Broker
+from heori.audit import Audit, Count, scrape
 from heori.examples import corpus, tasks
-from tests.conftest import until
+from producer import JobFailed, Producer
+from tests.conftest import Consumer, until
 
 Up = subprocess.Popen[str]
 
@@ -159,6 +163,45 @@ def test_options_that_do_not_fit_are_refused(
     out, err = process.communicate()
     assert (process.returncode, out) == (2, "")
     assert message in err
+
+
+def test_the_audit_counts_each_job_once_and_misses_the_lost_ones(
+    consume: Callable[..., Consumer], producer: Producer, redis_url: str, redis: Redis
+) -> None:
+    consumer = consume(queue=tasks.QUEUE, HEORI_TASKS=tasks.__name__).ready()
+    paths = corpus.files()[:20]
+    for handle in producer.submit_many(tasks.digest, paths[:10]):
+        handle.result(20)
+    with Broker(redis_url) as broker:
+        audit = Audit(broker)
+        audit.count_and_forget(older=-1)
+        assert audit.counts["digest"].done == 10
+        assert not redis.exists("rq:finished:stdlib")
+        assert not redis.keys("rq:job:*") + redis.keys("rq:results:*")
+
+        counted = producer.submit_many(tasks.count_tokens, paths)
+        tokens = sum(handle.result(20).tokens for handle in counted)
+        with pytest.raises(JobFailed):
+            producer.submit(tasks.digest, "../x.py").result(20)
+        metrics = scrape(consumer.url)
+        consumer.stop()
+        producer.submit_many(tasks.digest, paths[:3])
+        redis.delete(f"rq:job:{counted[0].id}")
+        redis.hset(f"rq:job:{counted[1].id}", "heori_deliveries", 3)
+        audit.finish({"count_tokens": 20, "digest": 14, "fetch": 0})
+    lost = corpus.files()[0]
+    tokens -= tasks.count_tokens(lost).tokens
+    size = sum(corpus.resolve(path).stat().st_size for path in paths[:10])
+    assert audit.counts == {
+        "count_tokens": Count(sent=20, done=19, repeated=2, amount=tokens),
+        "digest": Count(sent=14, done=10, failed=1, unfinished=3, amount=size),
+        "fetch": Count(),
+    }
+    assert [audit.counts[name].lost for name in tasks.ALL] == [1, 0, 0]
+    assert "leads out of the standard library" in audit.failure
+    assert not audit.agrees(metrics, interrupted=False)
+    audit.counts["count_tokens"].done += 1
+    assert audit.agrees(metrics, interrupted=False)
 
 
 def test_no_job_reads_outside_the_standard_library() -> None:

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgpack
 
@@ -34,8 +34,7 @@ class Command(Generic[T]):
     in_full: tuple[Word, ...] | None = None  # a script's, for a server that has lost it
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The end of one execution, ready to be acknowledged."""
 
     claim: Claim
@@ -44,8 +43,7 @@ class Ended:
     run_time: float  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class GivenBack:
+class GivenBack(NamedTuple):
     """A claimed job that this consumer will not finish."""
 
     claim: Claim
@@ -160,9 +158,22 @@ class Commands:
                     deliveries,
                     now,
                     problem.decode("utf-8", "backslashreplace") if problem else None,
-                    [value if value is not False else None for value in values],
+                    timeout or None,
+                    result_ttl or None,
+                    failure_ttl or None,
+                    values,
                 )
-                for queue, job_id, execution, deliveries, problem, values in claims
+                for (
+                    queue,
+                    job_id,
+                    execution,
+                    deliveries,
+                    problem,
+                    timeout,
+                    result_ttl,
+                    failure_ttl,
+                    values,
+                ) in claims
             ]
 
         return _call(

@@ -6,10 +6,11 @@
 -- KEYS   for each queue: queue (list), wip (zset)
 -- ARGS   count, lease_end_offset, consumer, token, max_payload, job_stem, fields
 --        lease_end_offset: seconds from now to the score in wip (the lease and RQ's margin)
---        fields: [name, …], what to read; the first four are data, status, heori_deliveries,
---        heori_execution
--- REPLY  msgpack [now, [[queue number from 0, id, execution, deliveries, problem or false,
---        [value or false, …] in the order of fields], …]], or nil when the queues were empty
+--        fields: [name, …], what to read; the first seven are data, status, heori_deliveries,
+--        heori_execution, timeout, result_ttl, failure_ttl
+-- REPLY  msgpack [now, [[queue number from 0, id, execution, deliveries, problem or false, timeout
+--        or false, result_ttl or false, failure_ttl or false, values], …]], or nil when the queues
+--        were empty; values: msgpack [value or false, …] in the order of fields, for the worker
 -- USES   whole, clock
 
 local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
@@ -65,10 +66,9 @@ for q = 1, #KEYS / 2 do
           -- requeued or its id is used again, by the end of its last run, which no field tells.
           redis.call('PERSIST', job)
         end
-        if problem then
-          values = {}
-        end
-        claims[#claims + 1] = { q - 1, id, execution, deliveries, problem, values }
+        local raw = problem and '' or cmsgpack.pack(values)
+        claims[#claims + 1] = { q - 1, id, execution, deliveries, problem,
+          values[5] or false, values[6] or false, values[7] or false, raw }
       end
     end
     if #leases > 0 then
