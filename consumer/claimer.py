@@ -116,7 +116,7 @@ class Doorbell:
     """
 
     def __init__(self, broker: AsyncBroker, commands: Commands, queues: Sequence[str]) -> None:
-        self._pool = broker.pool
+        self._broker = broker
         self._lengths = [("LLEN", commands.keys.queue(queue)) for queue in queues]
         self._rung = asyncio.Event()
         self._connection: AbstractConnection | None = None
@@ -124,7 +124,7 @@ class Doorbell:
     async def listen(self) -> None:
         """Keep the connection and listen on it, for ever."""
         while True:
-            connection = self._pool.connection_class(**self._pool.connection_kwargs)
+            connection = self._broker.connection()
             try:
                 await connection.connect()  # type: ignore[no-untyped-call]
                 await connection.send_command("CLIENT", "TRACKING", "ON")

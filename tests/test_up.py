@@ -109,7 +109,7 @@ def test_every_file_goes_through_every_task_once(
     assert expected.items() <= told.items()
     assert told["agrees"] is True
     assert told["interrupted"] is False
-    assert 0 < told["seconds"] < 60
+    assert told["seconds"] > 0
     assert list(folder.iterdir()) == []
 
 
