@@ -51,7 +51,9 @@ class Measurement:
     system: str
     jobs: int
     jobs_per_second: float
-    cpu_us_per_job: float  # of the consuming processes, without Redis
+    supervisor_us_per_job: float  # CPU time, as the next two; for others, of their one process
+    worker_us_per_job: float
+    server_us_per_job: float
     commands_per_job: float
     scripts_per_job: float  # calls of a script; for heori and the floor, all round trips
 
@@ -118,9 +120,10 @@ def drain_with(
                     break
             # What it says from here on must not fill the pipe.
             threading.Thread(target=process.stdout.read, daemon=True).start()
-            family = [psutil.Process(process.pid)]
-            family += family[0].children(recursive=True)
-            with drained(system, client, jobs, lambda: sum(map(cpu, family))) as done:
+            supervisor = psutil.Process(process.pid)
+            with drained(
+                system, client, jobs, supervisor, supervisor.children(recursive=True)
+            ) as done:
                 pass
             return done[0]
         finally:
@@ -131,8 +134,7 @@ def drain_with(
 def drain_floor(url: str, jobs: int) -> Measurement:
     with redis.Redis.from_url(url) as client, Broker(url) as broker:
         park(client, url, jobs)
-        me = psutil.Process()
-        with drained("floor", client, jobs, lambda: cpu(me)) as done:
+        with drained("floor", client, jobs, psutil.Process(), []) as done:
             while claims := broker.execute(
                 COMMANDS.claim(
                     [QUEUE],
@@ -160,12 +162,21 @@ def park(client: "redis.Redis", url: str, jobs: int) -> None:
 
 @contextmanager
 def drained(
-    system: str, client: "redis.Redis", jobs: int, cpu_seconds: Callable[[], float]
+    system: str,
+    client: "redis.Redis",
+    jobs: int,
+    supervisor: psutil.Process,
+    workers: list[psutil.Process],
 ) -> Iterator[list[Measurement]]:
     """Let the jobs appear, and measure until the last of them is finished."""
     done: list[Measurement] = []
+    server = psutil.Process(client.info("server")["process_id"])
+
+    def cpu_times() -> list[float]:
+        return [cpu(supervisor), sum(map(cpu, workers)), cpu(server)]
+
     client.config_resetstat()
-    before, start = cpu_seconds(), time.perf_counter()
+    before, start = cpu_times(), time.perf_counter()
     client.rename(PARKED, COMMANDS.keys.queue(QUEUE))
     yield done
     polls = 1
@@ -176,6 +187,9 @@ def drained(
         if time.perf_counter() - start > 300:
             raise TimeoutError(f"{system} has not drained {jobs} jobs in 300 s")
     seconds = time.perf_counter() - start
+    ours, theirs, servers = [
+        (now - then) / jobs * 1e6 for now, then in zip(cpu_times(), before, strict=True)
+    ]
     stats = client.info("commandstats")
     calls = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
     total = sum(calls.values()) - polls
@@ -184,7 +198,9 @@ def drained(
             system,
             jobs,
             jobs / seconds,
-            (cpu_seconds() - before) / jobs * 1e6,
+            ours,
+            theirs,
+            servers,
             total / jobs,
             (calls.get("evalsha", 0) + calls.get("eval", 0)) / jobs,
         )
@@ -201,7 +217,8 @@ def median(measurements: list[Measurement]) -> Measurement:
     first = measurements[0]
     figures = {
         name: statistics.median(getattr(m, name) for m in measurements)
-        for name in ("jobs_per_second", "cpu_us_per_job", "commands_per_job", "scripts_per_job")
+        for name in asdict(first)
+        if name not in ("system", "jobs")
     }
     return Measurement(first.system, first.jobs, **figures)
 
@@ -210,18 +227,21 @@ def show(medians: list[Measurement], rounds: int) -> None:
     slowest = min(m.jobs_per_second for m in medians)
     table = Table(title=f"Draining jobs that do nothing: medians of {rounds}, {machine()}")
     table.add_column("system")
-    for heading in ("jobs/s", "of rq", "CPU µs/job", "commands/job", "scripts/job"):
+    for heading in ("jobs/s", "of rq", "supervisor", "worker", "server", "commands", "scripts"):
         table.add_column(heading, justify="right")
     for m in medians:
         table.add_row(
             m.system,
             f"{m.jobs_per_second:,.0f}",
             f"{m.jobs_per_second / slowest:.1f} ×",
-            f"{m.cpu_us_per_job:,.0f}",
+            f"{m.supervisor_us_per_job:,.0f} µs",
+            f"{m.worker_us_per_job:,.0f} µs",
+            f"{m.server_us_per_job:,.0f} µs",
             f"{m.commands_per_job:.1f}",
             f"{m.scripts_per_job:.3f}",
         )
     Console(width=100).print(table)
+    print("supervisor, worker, server: CPU time a job; commands, scripts: calls a job")
 
 
 def machine() -> str:

@@ -78,6 +78,21 @@ class Task(Generic[P, R]):
         except Exception as error:  # the validators of a type may raise anything
             raise InvalidArguments(f"{self.name}: {type(error).__name__}: {error}") from error
 
+    def arguments_to_send(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Validate like `bind`, and leave out the defaults of what was not given.
+
+        They are for the consumer's version of the task to fill in.
+
+        Raises:
+            InvalidArguments: they do not fit.
+        """
+        bound_args, bound_kwargs = self.bind(args, kwargs)
+        if not kwargs.keys() <= bound_kwargs.keys():  # some were given by an alias
+            return bound_args, bound_kwargs
+        return bound_args[: len(args)], {name: bound_kwargs[name] for name in kwargs}
+
     def dump_result(self, value: Any) -> bytes | None:
         """Validate a result and write it as JSON; None, which RQ does not store, stays None.
 

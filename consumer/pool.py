@@ -124,7 +124,7 @@ class Pool:
         self._on_ended = on_ended
         self._on_given_back = on_given_back
         self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(["consumer.worker", *options.worker.policy.tasks])
+        self._context.set_forkserver_preload(["consumer.worker", "consumer.preload"])
         self.workers: dict[int, Worker] = {}
         self.changed = asyncio.Event()  # there may be room, or nothing left
         self.restarts: dict[str, int] = {}  # by reason

@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import structlog
@@ -45,11 +46,16 @@ ModelOption = Annotated[
 ]
 ProcessesOption = Annotated[
     int | None,
-    typer.Option("--processes", "-p", min=1, help="Worker processes. [default: usable cores]"),
+    typer.Option(
+        "--processes",
+        "-p",
+        min=1,
+        help="Worker processes; as many as there are usable cores if not said.",
+    ),
 ]
 SlotsOption = Annotated[
     int | None,
-    typer.Option("--slots", "-s", min=1, help="Threads of the threads model. [default: 8]"),
+    typer.Option("--slots", "-s", min=1, help="Threads of the threads model; 8 if not said."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -60,7 +66,9 @@ def up(
     seconds: Annotated[
         str | None,
         typer.Option(
-            "--for", metavar="TIME", help="Go on for so long: 20s, 5m. [default: one round]"
+            "--for",
+            metavar="TIME",
+            help="Go on for so long, such as 20s or 5m, rather than one round.",
         ),
     ] = None,
     forever: Annotated[bool, typer.Option("--forever", help="Go on until Ctrl-C.")] = False,
@@ -296,6 +304,10 @@ def _describe(job: Job) -> dict[str, Any]:
 
 
 def _settings() -> Settings:
+    # Tasks live beside where the command is typed, as with python -m; the installed script
+    # would look beside itself only.
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         return Settings()
     except ValidationError as error:

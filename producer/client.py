@@ -104,7 +104,7 @@ class Producer:
     def _encode(
         self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> NewJob:
-        args, kwargs = task.bind(args, kwargs)
+        args, kwargs = task.arguments_to_send(args, kwargs)
         call = Call(task.name, args, kwargs)
         job = NewJob.create(str(uuid.uuid4()), task.queue, call, task.timeout)
         if job.size > self._settings.max_payload:

@@ -1,0 +1,13 @@
+"""Imported once by the forkserver, before any worker: what it imports, all workers share.
+
+Errors are left to the workers, which import the same modules again and report them; here one
+would only take the forkserver down.
+"""
+
+import contextlib
+
+from common import tasks
+from common.settings import Settings
+
+with contextlib.suppress(BaseException):  # a module that calls sys.exit() included
+    tasks.load(Settings().tasks)

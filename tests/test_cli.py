@@ -1,0 +1,176 @@
+"""The command line, as a person and as a script use it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.embedded import EmbeddedValkey
+from producer import Producer
+from tests.conftest import Consumer, until
+
+
+@pytest.fixture
+def heori(redis_url: str) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.sample_tasks"}
+        return subprocess.run(
+            [sys.executable, "-m", "heori", *words],
+            env={**os.environ, **own, **environment},
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+
+    return run
+
+
+def test_send_waits_for_the_result_and_status_shows_the_job(
+    heori: Callable[..., Any], consume: Callable[..., Consumer]
+) -> None:
+    consume().ready()
+    sent = heori("send", "tests.sample_tasks.add", "--args", '{"a": 40}', "--wait", "--json")
+    assert sent.returncode == 0, sent.stderr
+    told = json.loads(sent.stdout)
+    assert told["result"] == 42
+    plain = heori("send", "tests.sample_tasks.add", "--args", "[1, 2]", "--wait")
+    assert plain.stdout == "3\n"
+    shown = json.loads(heori("status", told["id"], "--json").stdout)
+    assert (shown["status"], shown["result"], shown["deliveries"]) == ("finished", 42, 1)
+    assert shown["call"] == "tests.sample_tasks.add(a=40)"
+    assert "finished" in heori("status", told["id"]).stdout
+    counts = json.loads(heori("status", "--json").stdout)
+    assert counts["queues"]["default"] == {"waiting": 0, "running": 0, "finished": 2, "failed": 0}
+    [record] = counts["consumers"].values()
+    assert record["queues"] == "default"
+
+
+def test_send_tells_of_a_failure_with_its_traceback_and_exit_code_1(
+    heori: Callable[..., Any], consume: Callable[..., Consumer]
+) -> None:
+    consume().ready()
+    failed = heori("send", "tests.sample_tasks.fail", "--args", '["why"]', "--wait")
+    assert failed.returncode == 1
+    assert "ValueError: why" in failed.stdout
+    late = heori(*("send", "tests.sample_tasks.nap", "--args", "[1]", "--wait", "--timeout", "0.1"))
+    assert late.returncode == 1
+    assert "has not ended after 0.1 s" in late.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["send", "tests.sample_tasks.add", "--args", '{"a": "x"}'],
+            "a: Input should be a valid",
+        ),
+        (["send", "tests.sample_tasks.add", "--args", "{}"], "a: Missing required argument"),
+        (["send", "tests.sample_tasks.add", "--args", "{a: 1}"], "--args is no JSON"),
+        (["send", "tests.sample_tasks.add", "--args", "7"], "--args must be a JSON object"),
+        (["send", "os.system", "--args", '["true"]'], "tests.sample_tasks.add"),
+        (["status", "no-such-job"], "there is no job no-such-job"),
+        (["consume", "--model", "threads", "--processes", "2"], "one process"),
+        (["consume", "--model", "processes", "--slots", "2"], "one slot each"),
+        (["consume", "--queue", "a:b"], "without blanks, colons or commas"),
+        (["up", "--for", "soon"], "such as 20s"),
+        (["up", "--for", "5s", "--forever"], "exclude each other"),
+    ],
+)
+def test_bad_input_is_refused_with_one_message_and_nothing_is_sent(
+    heori: Callable[..., Any], redis: Any, words: list[str], message: str
+) -> None:
+    refused = heori(*words)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert redis.keys() == []
+
+
+def test_without_redis_every_command_says_where_it_looked(heori: Callable[..., Any]) -> None:
+    for words in (["status"], ["send", "tests.sample_tasks.add", "--args", "[1]"]):
+        refused = heori(*words, HEORI_REDIS_URL="redis://127.0.0.1:1/0")
+        assert refused.returncode == 2
+        assert "Redis at 127.0.0.1:1 is away" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_a_consumer_with_nothing_to_run_is_refused(heori: Callable[..., Any]) -> None:
+    refused = heori("consume", HEORI_TASKS="")
+    assert refused.returncode == 2
+    assert "HEORI_TASKS" in refused.stderr
+
+
+def test_tasks_are_found_beside_where_the_installed_command_is_typed(
+    redis_url: str, producer: Producer, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from common import task\n\n@task\ndef double(a: int) -> int:\n    return 2 * a\n"
+    )
+    # The script that pip installs, which does not put the current folder on the path.
+    script = "import sys; sys.path.remove(''); from heori.cli import app; app()"
+    sent = subprocess.run(
+        [sys.executable, "-c", script, "send", "mine.double", "--args", "[4]"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "HEORI_REDIS_URL": redis_url,
+            "HEORI_TASKS": "mine",
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert sent.returncode == 0, sent.stderr
+
+
+def test_a_task_module_that_raises_is_told_at_the_start(
+    consume: Callable[..., Consumer], tmp_path: Path
+) -> None:
+    (tmp_path / "raising.py").write_text("raise RuntimeError('no licence file')\n")
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    consumer = consume(HEORI_TASKS="raising", PYTHONPATH=path)
+    assert consumer.join(30) == 2
+    assert "no licence file" in str(consumer.log)
+
+
+def test_healthz_tells_whether_redis_and_the_workers_are_there(
+    consume: Callable[..., Consumer],
+) -> None:
+    def health(consumer: Consumer) -> tuple[int, dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(consumer.url + "/healthz", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    with EmbeddedValkey() as server:
+        consumer = consume(HEORI_REDIS_URL=server.url).ready()
+        code, report = health(consumer)
+        assert code == 200
+        assert (report["redis"], report["workers_ready"], report["draining"]) == ("up", 1, False)
+        server.stop()
+        until(lambda: health(consumer)[0] == 503)
+        assert health(consumer)[1]["redis"] == "away"
+        assert consumer.metric("heori_redis_up") == 0
+        server.start()
+        until(lambda: health(consumer)[0] == 200)
+        assert consumer.stop() == 0
+
+
+def test_a_taken_metrics_port_is_told(consume: Callable[..., Consumer]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        consumer = consume(HEORI_METRICS_PORT=str(taken.getsockname()[1]))
+        assert consumer.join(20) == 2
+    assert "HEORI_METRICS_PORT" in str(consumer.log)
