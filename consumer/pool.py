@@ -65,7 +65,7 @@ class Worker(asyncio.Protocol):
         self.stalled = False
         self.stopping = False  # it is to end: no more jobs, no restart
         self.late: int | None = None  # the number of the job it is being killed for
-        self.heard = time.monotonic()
+        self.heard = self.recalled = time.monotonic()
         self.totals: Totals = {}
         self.closed = asyncio.get_running_loop().create_future()
         self.process: ForkServerProcess
@@ -356,8 +356,10 @@ class Pool:
                 slots = worker.table.read()
                 self._kill_if_late(worker, now)
                 waiting = len(worker.claims) > len(slots)
-                if waiting and not worker.stalled and now - worker.heard > STALL:
+                # More than once, as a claim that was under way may have sent it more meanwhile.
+                if waiting and now - max(worker.heard, worker.recalled) > STALL:
                     worker.stalled = True
+                    worker.recalled = now
                     worker.recall()
 
     def _kill_if_late(self, worker: Worker, now: float) -> None:
