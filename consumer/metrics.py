@@ -85,12 +85,11 @@ class Metrics(Collector):
         )
         for worker in workers:
             try:
-                process = psutil.Process(worker.process.pid)
-                with process.oneshot():
-                    times = process.cpu_times()
+                with worker.handle.oneshot():
+                    times = worker.handle.cpu_times()
                     cpu.add_metric([str(worker.index)], times.user + times.system)
-                    memory.add_metric([str(worker.index)], process.memory_info().rss)
-            except (psutil.NoSuchProcess, ValueError):
+                    memory.add_metric([str(worker.index)], worker.handle.memory_info().rss)
+            except psutil.NoSuchProcess:
                 continue  # it died just now
         yield cpu
         yield memory

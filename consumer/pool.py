@@ -17,6 +17,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import ModuleType
 from typing import Any
 
+import psutil
 import structlog
 
 from common.protocol.commands import Ended, GivenBack
@@ -69,6 +70,7 @@ class Worker(asyncio.Protocol):
         self.totals: Totals = {}
         self.closed = asyncio.get_running_loop().create_future()
         self.process: ForkServerProcess
+        self.handle: psutil.Process  # the same; this one is sure whom it kills
         self._sent = 0
         self._pool = pool
         self._frames = worker_process.unpacker()
@@ -100,9 +102,17 @@ class Worker(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         if not self.closed.done():
             self.closed.set_result(None)
+        if not self.stopping:
+            self.kill()  # it cannot be spoken to any more: a task has closed its files, say
+
+    def kill(self) -> None:
+        """End the process, if it is still this one that has its number."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.handle.kill()
 
     def close(self) -> None:
         """Close the socket: the worker process takes it as its end."""
+        self.stopping = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -186,19 +196,19 @@ class Pool:
         return 0
 
     def dispatch(self, claims: Sequence[Claim]) -> None:
-        """Give claims to the workers that have the least to do."""
+        """Give claims to the workers that have the most room."""
         shares: dict[int, list[Claim]] = {}
-        load = {
-            index: len(worker.claims)
+        room = {
+            index: self._aim(worker) - len(worker.claims)
             for index, worker in self.workers.items()
             if worker.ready and not worker.stopping
         }
-        if not load or self._draining:  # they died, or a drain began, while the claim was made
+        if not room or self._draining:  # they died, or a drain began, while the claim was made
             self._on_given_back([GivenBack(claim, counted=False) for claim in claims])
             return
         for claim in claims:
-            index = min(load, key=load.__getitem__)
-            load[index] += 1
+            index = max(room, key=room.__getitem__)
+            room[index] -= 1
             shares.setdefault(index, []).append(claim)
         for index, share in shares.items():
             self.workers[index].send_jobs(share)
@@ -246,8 +256,10 @@ class Pool:
             worker.ready = True
             if not self._ready.done() and all(each.ready for each in self.workers.values()):
                 self._ready.set_result(None)
-        elif kind == BROKEN and not self._ready.done():
-            self._ready.set_exception(TasksBroken(rest[0]))
+        elif kind == BROKEN:
+            log.error("a worker cannot import the tasks", worker=worker.index, error=rest[0])
+            if not self._ready.done():
+                self._ready.set_exception(TasksBroken(rest[0]))
         self.changed.set()
 
     # Inside
@@ -278,6 +290,7 @@ class Pool:
             with _without_main():
                 worker.process.start()
             ours.setblocking(False)
+            worker.handle = psutil.Process(worker.process.pid)
             self.workers[index] = worker
             await loop.create_connection(lambda: worker, sock=ours.dup())
         loop.add_reader(worker.process.sentinel, self._exited, worker)
@@ -300,6 +313,7 @@ class Pool:
         with contextlib.suppress(TimeoutError):
             # A program that a task has started may keep the socket open for ever.
             await asyncio.wait_for(asyncio.shield(worker.closed), 0.2)
+        worker.kill()  # whoever closes all files looks dead from here, and is not
         reason, evidence = _cause(worker)
         self.restarts[reason] = self.restarts.get(reason, 0) + 1
         log.error(
@@ -345,7 +359,7 @@ class Pool:
     def _end(self, worker: Worker) -> None:
         worker.stopping = True
         asyncio.get_running_loop().remove_reader(worker.process.sentinel)
-        worker.process.kill()
+        worker.kill()
 
     async def _watch(self) -> None:
         """Look after jobs that are late and jobs that wait behind long ones."""
@@ -373,7 +387,7 @@ class Pool:
                 continue  # the worker fails it by name
             if timeout > 0 and now - state.since > timeout + HARD_GRACE:
                 worker.late = state.taken
-                worker.process.kill()
+                worker.kill()
 
     def _keep(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)

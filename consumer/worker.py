@@ -73,8 +73,11 @@ def main(link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:
     except BaseException:
         link.sendall(pack([BROKEN, traceback.format_exc()]))
         return
-    worker = _Worker(link, options, table)
-    worker.run()
+    try:
+        _Worker(link, options, table).run()
+    except BaseException:  # a task has closed our socket, say; our supervisor starts another
+        traceback.print_exc()
+        os._exit(1)
     # Without a goodbye: a task may have left threads or exit handlers behind that never end.
     os._exit(0)
 

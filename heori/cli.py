@@ -111,6 +111,9 @@ def consume(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for Redis to be there at the start.")
     ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Log as JSON on a terminal, too; elsewhere it always is.")
+    ] = False,
 ) -> None:
     """Run a consumer: a supervisor and its worker processes, until SIGTERM or Ctrl-C.
 
@@ -132,7 +135,7 @@ def consume(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
-    _configure_logs()
+    _configure_logs(as_json=as_json)
 
     async def main() -> None:
         await Supervisor(settings, options).run()
@@ -353,9 +356,9 @@ def _print(record: dict[str, Any], text: str, *, as_json: bool) -> None:
     print(json.dumps(record) if as_json else text)
 
 
-def _configure_logs() -> None:
+def _configure_logs(*, as_json: bool) -> None:
     """For people on a terminal, as JSON for everything else; always on standard error."""
-    human = sys.stderr.isatty()
+    human = sys.stderr.isatty() and not as_json
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

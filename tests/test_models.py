@@ -73,7 +73,7 @@ def test_a_bad_end_fails_that_job_and_not_its_neighbours(producer: Producer) -> 
 def test_jobs_that_kill_their_worker_become_dead_letters_and_the_rest_is_done(
     consumer: Consumer, producer: Producer
 ) -> None:
-    ways = ["kill", "segfault", "os._exit"]
+    ways = ["kill", "segfault", "os._exit", "close files"]
     bad = [producer.submit(sample_tasks.leave, how) for how in ways]
     good = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(200)])
     for handle in bad:
@@ -82,7 +82,7 @@ def test_jobs_that_kill_their_worker_become_dead_letters_and_the_rest_is_done(
     assert [handle.result(20) for handle in good] == list(range(200))
     until(lambda: consumer.metric("heori_jobs_dead_total") == len(ways))
     # Two of them may die in one worker of several slots, so that there are fewer deaths.
-    assert 3 <= consumer.metric("heori_worker_restarts_total") <= 9
+    assert 3 <= consumer.metric("heori_worker_restarts_total") <= 3 * len(ways)
 
 
 def test_jobs_of_a_killed_worker_are_running_again_within_a_second(
