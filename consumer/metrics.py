@@ -1,5 +1,6 @@
 """Every metric that a consumer exports, read from its parts at the moment of a scrape."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -84,13 +85,12 @@ class Metrics(Collector):
             "heori_worker_memory_bytes", "Resident memory of a worker process.", labels=["worker"]
         )
         for worker in workers:
-            try:
-                with worker.handle.oneshot():
-                    times = worker.handle.cpu_times()
-                    cpu.add_metric([str(worker.index)], times.user + times.system)
-                    memory.add_metric([str(worker.index)], worker.handle.memory_info().rss)
-            except psutil.NoSuchProcess:
-                continue  # it died just now
+            if worker.handle is None:
+                continue
+            with contextlib.suppress(psutil.NoSuchProcess):  # it died just now
+                times = worker.handle.cpu_times()
+                cpu.add_metric([worker.name], times.user + times.system)
+                memory.add_metric([worker.name], worker.handle.memory_info().rss)
         yield cpu
         yield memory
 

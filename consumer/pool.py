@@ -2,31 +2,29 @@
 
 Dispatches claims, receives outcomes, notices death within milliseconds and restarts. It says
 what came of each claim exactly once, through `on_ended` or `on_given_back`.
+
+A job that a worker has died with before is a suspect: it gets a process of its own, with one
+slot, so that it takes no neighbours with it should it kill that one, too.
 """
 
 import asyncio
 import contextlib
-import signal
-import socket
-import sys
+import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from types import ModuleType
 from typing import Any
 
-import psutil
 import structlog
 
 from common.protocol.commands import Ended, GivenBack
 from common.protocol.job import Claim, MalformedJob, parse_timeout
 from common.protocol.payload import encode_failure
-from consumer import worker as worker_process
-from consumer.slot_table import SlotTable
+from consumer.link import Worker
 from consumer.totals import Outcome, TaskTotals, Totals, add
-from consumer.worker import BROKEN, JOBS, OUTCOMES, READY, RECALL, RETURNED, WorkerOptions
+from consumer.worker import BROKEN, OUTCOMES, READY, RETURNED, WorkerOptions
 
 log = structlog.get_logger()
 
@@ -40,6 +38,9 @@ HARD_GRACE = 1.0
 # Before a worker that did not even get ready is started anew, in seconds.
 RESTART_PAUSE = 0.5
 TICK = 0.05
+# For what a dead worker had sent to be read, in seconds. A program that a task has started may
+# keep the socket open for ever.
+LAST_WORDS = 0.2
 
 
 class TasksBroken(RuntimeError):
@@ -55,74 +56,16 @@ class PoolOptions:
     worker: WorkerOptions
 
 
-class Worker(asyncio.Protocol):
-    """The supervisor's end of one worker process."""
-
-    def __init__(self, index: int, context: ForkServerContext, slots: int, pool: "Pool") -> None:
-        self.index = index
-        self.table = SlotTable(context, slots)
-        self.claims: dict[int, Claim] = {}  # by number, in the order they were sent
-        self.ready = False
-        self.stalled = False
-        self.stopping = False  # it is to end: no more jobs, no restart
-        self.late: int | None = None  # the number of the job it is being killed for
-        self.heard = self.recalled = time.monotonic()
-        self.totals: Totals = {}
-        self.closed = asyncio.get_running_loop().create_future()
-        self.process: ForkServerProcess
-        self.handle: psutil.Process  # the same; this one is sure whom it kills
-        self._sent = 0
-        self._pool = pool
-        self._frames = worker_process.unpacker()
-        self._transport: asyncio.Transport | None = None
-
-    def send_jobs(self, claims: Sequence[Claim]) -> None:
-        """Send jobs to its inbox."""
-        jobs = []
-        for claim in claims:
-            self._sent += 1
-            self.claims[self._sent] = claim
-            jobs.append([self._sent, claim.job_id, claim.claimed_at, claim.problem, claim.values])
-        if len(self.claims) == len(jobs):
-            self.heard = time.monotonic()  # it was idle until now, not silent
-        self._write([JOBS, jobs])
-
-    def recall(self) -> None:
-        """Ask back what no slot has taken yet."""
-        self._write([RECALL])
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        self._frames.feed(data)
-        for frame in self._frames:
-            self._pool.received(self, frame)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        if not self.closed.done():
-            self.closed.set_result(None)
-        if not self.stopping:
-            self.kill()  # it cannot be spoken to any more: a task has closed its files, say
-
-    def kill(self) -> None:
-        """End the process, if it is still this one that has its number."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self.handle.kill()
-
-    def close(self) -> None:
-        """Close the socket: the worker process takes it as its end."""
-        self.stopping = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _write(self, frame: list[Any]) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(worker_process.pack(frame))
-
-
 class Pool:
-    """All workers of one consumer."""
+    """All workers of one consumer.
+
+    Attributes:
+        workers: by place, from 0 on; a place is empty while its worker is replaced.
+        alone: the processes that run one suspect each.
+        changed: set when there may be room, or nothing left.
+        restarts: workers that died, by reason.
+        failure: fails when something in here does that should not.
+    """
 
     def __init__(
         self,
@@ -136,12 +79,15 @@ class Pool:
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(["consumer.worker", "consumer.preload"])
         self.workers: dict[int, Worker] = {}
-        self.changed = asyncio.Event()  # there may be room, or nothing left
-        self.restarts: dict[str, int] = {}  # by reason
+        self.alone: set[Worker] = set()
+        self.changed = asyncio.Event()
+        self.restarts: dict[str, int] = {}
+        self._suspects: list[Claim] = []  # that wait for a process of their own
         self._base: Totals = {}  # of the workers that are gone
         self._mean_run: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._draining = False
 
     # Life
@@ -152,117 +98,92 @@ class Pool:
         Raises:
             TasksBroken: the task modules cannot be imported.
         """
-        for index in range(self._options.processes):
-            await self._spawn(index)
+        for place in range(self._options.processes):
+            await self._fill(place)
         self._keep(self._watch())
         await self._ready
 
     async def stop(self) -> None:
         """End all workers, and give back what they still hold, uncounted."""
-        self._draining = True
+        self.recall()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for worker in self.workers.values():
-            self._end(worker)
-        for worker in list(self.workers.values()):
-            await asyncio.to_thread(worker.process.join)
+        workers = self._everyone()
+        self.workers.clear()
+        self.alone.clear()
+        for worker in workers:
+            worker.stopping = True
+            worker.kill()
+        for worker in workers:
             self._settle(worker, counted=False, evidence="")
-            del self.workers[worker.index]
-            worker.process.close()
+            await self._reap(worker)
 
     def recall(self) -> None:
         """Take no more jobs, and have all that have not begun given back."""
         self._draining = True
-        for worker in self.workers.values():
+        self._give_back_uncounted(self._suspects)
+        self._suspects = []
+        for worker in self._everyone():
             worker.recall()
 
     # Jobs
 
     def wanted(self) -> int:
         """How many jobs to claim now: 0 while there is enough to do."""
-        if self._draining:
+        if self._draining or self._suspects:
             return 0
         room = target = 0
         idle = False
-        for worker in self.workers.values():
-            if worker.ready and not worker.stopping:
-                aim = self._aim(worker)
-                room += max(0, aim - len(worker.claims))
-                target += aim
-                idle = idle or len(worker.claims) < worker.table.slots
+        for worker in self._open():
+            aim = self._aim(worker)
+            room += max(0, aim - len(worker.claims))
+            target += aim
+            idle = idle or len(worker.claims) < worker.table.slots
         if idle or room * 2 >= target:
             return min(room, self._options.batch)
         return 0
 
     def dispatch(self, claims: Sequence[Claim]) -> None:
-        """Give claims to the workers that have the most room."""
-        shares: dict[int, list[Claim]] = {}
-        room = {
-            index: self._aim(worker) - len(worker.claims)
-            for index, worker in self.workers.items()
-            if worker.ready and not worker.stopping
-        }
+        """Give claims to the workers that have the most room, and suspects to none of them."""
+        room = {worker: self._aim(worker) - len(worker.claims) for worker in self._open()}
         if not room or self._draining:  # they died, or a drain began, while the claim was made
-            self._on_given_back([GivenBack(claim, counted=False) for claim in claims])
+            self._give_back_uncounted(claims)
             return
+        shares: dict[Worker, list[Claim]] = {}
         for claim in claims:
-            index = max(room, key=room.__getitem__)
-            room[index] -= 1
-            shares.setdefault(index, []).append(claim)
-        for index, share in shares.items():
-            self.workers[index].send_jobs(share)
+            if claim.deliveries > 1:
+                self._suspects.append(claim)
+                continue
+            worker = max(room, key=room.__getitem__)
+            room[worker] -= 1
+            shares.setdefault(worker, []).append(claim)
+        for worker, share in shares.items():
+            worker.send_jobs(share)
+        self._isolate()
 
     def held(self) -> int:
-        """How many jobs are with the workers."""
-        return sum(len(worker.claims) for worker in self.workers.values())
+        """How many jobs are with the workers, or will be."""
+        return len(self._suspects) + sum(len(worker.claims) for worker in self._everyone())
 
     def running(self) -> int:
         """How many slots run a job."""
-        workers = list(self.workers.values())  # a scrape comes from another thread
-        return sum(state.running for worker in workers for state in worker.table.read())
+        return sum(state.running for worker in self._everyone() for state in worker.table.read())
 
     def totals(self) -> Totals:
         """What all workers have counted, the dead included."""
         total = self._base
-        for worker in list(self.workers.values()):
+        for worker in self._everyone():
             total = add(total, worker.totals)
         return total
 
-    def received(self, worker: Worker, frame: list[Any]) -> None:
-        """A frame from a worker."""
-        kind, *rest = frame
-        worker.heard = time.monotonic()
-        if kind == OUTCOMES:
-            outcomes = [Outcome(*outcome) for outcome in rest[0]]
-            worker.stalled = False
-            for name, wire in rest[1].items():
-                worker.totals[name] = TaskTotals.from_wire(wire)
-            self._learn(outcomes)
-            ended = []
-            for outcome in outcomes:
-                claim = worker.claims.pop(outcome.number)
-                ended.append(Ended(claim, outcome.succeeded, outcome.body, outcome.run_time))
-                if not outcome.succeeded:
-                    log.warning(
-                        "job failed", job=claim.job_id, task=outcome.task, error=outcome.error
-                    )
-            self._on_ended(ended)
-        elif kind == RETURNED:
-            self._on_given_back(
-                [GivenBack(worker.claims.pop(number), counted=False) for number in rest[0]]
-            )
-        elif kind == READY:
-            worker.ready = True
-            if not self._ready.done() and all(each.ready for each in self.workers.values()):
-                self._ready.set_result(None)
-        elif kind == BROKEN:
-            log.error("a worker cannot import the tasks", worker=worker.index, error=rest[0])
-            if not self._ready.done():
-                self._ready.set_exception(TasksBroken(rest[0]))
-        self.changed.set()
-
     # Inside
+
+    def _everyone(self) -> list[Worker]:
+        return [*self.workers.copy().values(), *self.alone.copy()]  # copies: scrapes are threads
+
+    def _open(self) -> list[Worker]:
+        return [each for each in self.workers.values() if each.ready and not each.stopping]
 
     def _aim(self, worker: Worker) -> int:
         """How many jobs a worker should have: one per slot, and more while they are short."""
@@ -272,71 +193,123 @@ class Pool:
         ahead = int(PREFETCH / max(self._mean_run, 1e-6)) * slots
         return slots + min(ahead, 2 * self._options.batch)
 
-    def _learn(self, outcomes: Sequence[Outcome]) -> None:
+    def _received(self, worker: Worker, frame: list[Any]) -> None:
+        kind, *rest = frame
+        worker.heard = time.monotonic()
+        if kind == OUTCOMES:
+            self._ended(worker, [Outcome(*outcome) for outcome in rest[0]], rest[1])
+        elif kind == RETURNED:
+            self._give_back_uncounted([worker.claims.pop(number) for number in rest[0]])
+        elif kind == READY:
+            worker.ready = True
+            workers = self.workers.values()
+            if not self._ready.done() and all(each.ready for each in workers):
+                self._ready.set_result(None)
+        elif kind == BROKEN:
+            log.error("a worker cannot import the tasks", worker=worker.name, error=rest[0])
+            if not self._ready.done():
+                self._ready.set_exception(TasksBroken(rest[0]))
+        if worker in self.alone and not worker.claims and not worker.stopping:
+            self._dismiss(worker)
+        self.changed.set()
+
+    def _ended(self, worker: Worker, outcomes: list[Outcome], totals: dict[str, Any]) -> None:
+        worker.stalled = False
+        for name, wire in totals.items():
+            worker.totals[name] = TaskTotals.from_wire(wire)
         mean = sum(outcome.run_time for outcome in outcomes) / len(outcomes)
         old = self._mean_run
         self._mean_run = mean if old is None else 0.8 * old + 0.2 * mean
+        ended = []
+        for outcome in outcomes:
+            claim = worker.claims.pop(outcome.number)
+            ended.append(Ended(claim, outcome.succeeded, outcome.body, outcome.run_time))
+            if not outcome.succeeded:
+                log.warning("job failed", job=claim.job_id, task=outcome.task, error=outcome.error)
+        self._on_ended(ended)
 
-    async def _spawn(self, index: int) -> None:
+    async def _fill(self, place: int) -> None:
+        worker = Worker(str(place), self._context, self._options.worker, self._received)
+        self.workers[place] = worker
+        await self._begin(worker, partial(self._replace, worker, place))
+
+    async def _begin(
+        self, worker: Worker, at_death: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        worker = Worker(index, self._context, self._options.worker.slots, self)
-        with ours, theirs:
-            worker.process = self._context.Process(
-                target=worker_process.main,
-                args=(theirs, self._options.worker, worker.table),
-                name=f"heori-worker-{index}",
-            )
-            with _without_main():
-                worker.process.start()
-            ours.setblocking(False)
-            worker.handle = psutil.Process(worker.process.pid)
-            self.workers[index] = worker
-            await loop.create_connection(lambda: worker, sock=ours.dup())
-        loop.add_reader(worker.process.sentinel, self._exited, worker)
+        sentinel = worker.process.sentinel
 
-    def _exited(self, worker: Worker) -> None:
-        asyncio.get_running_loop().remove_reader(worker.process.sentinel)
-        if not worker.stopping and not self._draining:
-            self._keep(self._replace(worker))
-        elif not worker.stopping:
-            self._keep(self._bury(worker))
+        def exited() -> None:
+            loop.remove_reader(sentinel)
+            if not worker.stopping:
+                worker.stopping = True
+                self._keep(at_death())
 
-    async def _replace(self, worker: Worker) -> None:
+        loop.add_reader(sentinel, exited)
+        await worker.connect()
+
+    async def _replace(self, worker: Worker, place: int) -> None:
         await self._bury(worker)
+        self.workers.pop(place, None)
+        if self._draining:
+            return
         if not worker.ready:
             await asyncio.sleep(RESTART_PAUSE)
-        await self._spawn(worker.index)
+        await self._fill(place)
+
+    def _isolate(self) -> None:
+        """Start a process for each suspect, as many at a time as there are slots."""
+        most = self._options.processes * self._options.worker.slots
+        while self._suspects and len(self.alone) < most and not self._draining:
+            options = dataclasses.replace(self._options.worker, slots=1)
+            worker = Worker("alone", self._context, options, self._received)
+            self.alone.add(worker)
+            worker.send_jobs([self._suspects.pop(0)])
+            self._keep(self._begin(worker, partial(self._mourn, worker)))
+
+    async def _mourn(self, worker: Worker) -> None:
+        await self._bury(worker)
+        self.alone.discard(worker)
+        self._isolate()
+
+    def _dismiss(self, worker: Worker) -> None:
+        """End a process whose suspect has proved harmless."""
+        self._base, worker.totals = add(self._base, worker.totals), {}
+        self.alone.discard(worker)
+        worker.close()
+        self._keep(self._reap(worker))
+        self._isolate()
 
     async def _bury(self, worker: Worker) -> None:
         """Settle what a dead worker held, once everything that it had sent has been read."""
         with contextlib.suppress(TimeoutError):
-            # A program that a task has started may keep the socket open for ever.
-            await asyncio.wait_for(asyncio.shield(worker.closed), 0.2)
+            await asyncio.wait_for(asyncio.shield(worker.closed), LAST_WORDS)
         worker.kill()  # whoever closes all files looks dead from here, and is not
-        reason, evidence = _cause(worker)
+        reason, evidence = worker.cause_of_death()
         self.restarts[reason] = self.restarts.get(reason, 0) + 1
-        log.error(
-            "worker died", worker=worker.index, reason=reason, pid=worker.process.pid,
-            jobs=len(worker.claims),
-        )  # fmt: skip
+        held = len(worker.claims)
+        log.error("worker died", worker=worker.name, reason=reason, jobs=held)
         self._settle(worker, counted=worker.late is None, evidence=evidence)
-        if self.workers.get(worker.index) is worker:
-            del self.workers[worker.index]
-        worker.process.close()
+        await self._reap(worker)
         if not self._ready.done() and not worker.ready:
             self._ready.set_exception(TasksBroken(f"a worker {evidence} while it started"))
         self.changed.set()
+
+    async def _reap(self, worker: Worker) -> None:
+        await asyncio.to_thread(worker.process.join)
+        # Before its number is free: a reader of a closed file would shadow that of the next one.
+        asyncio.get_running_loop().remove_reader(worker.process.sentinel)
+        worker.process.close()
 
     def _settle(self, worker: Worker, *, counted: bool, evidence: str) -> None:
         """Say what becomes of the jobs that a worker will not finish.
 
         Args:
-            counted: whether those that had begun count this delivery.
+            counted: whether this delivery counts for those that may have killed it: what its
+                slots took last. What was finished before and not reported yet is innocent.
         """
         worker.close()
         self._base, worker.totals = add(self._base, worker.totals), {}
-        begun = max(state.taken for state in worker.table.read())
         if worker.late is not None and (late := worker.claims.pop(worker.late, None)):
             timeout = parse_timeout(late.timeout)
             text = (
@@ -344,32 +317,31 @@ class Pool:
                 "interrupted; its worker process was killed\n"
             )
             self._on_ended([Ended(late, False, encode_failure(text), float(timeout))])
+        taken = {state.taken for state in worker.table.read()}
         given_back = []
         for number, claim in worker.claims.items():
-            ran = counted and number <= begun
+            suspect = counted and number in taken
             text = (
                 f"delivered {claim.deliveries} times without an end; the last worker {evidence} "
                 "while it had this job\n"
             )
-            given_back.append(GivenBack(claim, ran, encode_failure(text) if ran else None))
+            given_back.append(GivenBack(claim, suspect, encode_failure(text) if suspect else None))
         worker.claims.clear()
         if given_back:
             self._on_given_back(given_back)
 
-    def _end(self, worker: Worker) -> None:
-        worker.stopping = True
-        asyncio.get_running_loop().remove_reader(worker.process.sentinel)
-        worker.kill()
+    def _give_back_uncounted(self, claims: Sequence[Claim]) -> None:
+        if claims:
+            self._on_given_back([GivenBack(claim, counted=False) for claim in claims])
 
     async def _watch(self) -> None:
         """Look after jobs that are late and jobs that wait behind long ones."""
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            for worker in self.workers.values():
-                slots = worker.table.read()
+            for worker in self._everyone():
                 self._kill_if_late(worker, now)
-                waiting = len(worker.claims) > len(slots)
+                waiting = len(worker.claims) > worker.table.slots
                 # More than once, as a claim that was under way may have sent it more meanwhile.
                 if waiting and now - max(worker.heard, worker.recalled) > STALL:
                     worker.stalled = True
@@ -389,35 +361,13 @@ class Pool:
                 worker.late = state.taken
                 worker.kill()
 
-    def _keep(self, coroutine: Any) -> None:
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._kept)
 
-
-def _cause(worker: Worker) -> tuple[str, str]:
-    """Why a worker process died: for a metric's label, and in words."""
-    worker.process.join(0)
-    code = worker.process.exitcode
-    if worker.late is not None:
-        return "timeout", "was killed for another job's timeout"
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):
-            name = signal.Signals(-code).name
-            return name, f"died of signal {-code} ({name})"
-    return f"exit {code}", f"ended with exit code {code}"
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes that do not import the program that the supervisor was started by.
-
-    multiprocessing would run the command line's or the test runner's ``__main__`` again in
-    every worker, for pickled classes that might live there. Ours do not.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    def _kept(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.failure.done():
+            self.failure.set_exception(error)

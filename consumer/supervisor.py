@@ -7,7 +7,7 @@ Its roles, each a file: claim (`claimer`), run (`pool`, `worker`, `execution`), 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +127,7 @@ class Supervisor:
         )
 
         def health() -> tuple[bool, dict[str, Any]]:
-            workers = [worker.ready for worker in pool.workers.values()]
+            workers = [each.ready and not each.stopping for each in pool.workers.copy().values()]
             well = not outage.away and len(workers) == options.processes and all(workers)
             return well, {
                 "consumer": self.name,
@@ -165,7 +165,7 @@ class Supervisor:
                         presence.beat(lambda: pool.held() > 0),
                     )
                 ]
-                await self._watch([claim, *roles])
+                await self._watch([claim, pool.failure, *roles])
                 await self._drain(claimer, claim, pool, acknowledger)
             finally:
                 await pool.stop()
@@ -191,10 +191,11 @@ class Supervisor:
         await _cancel(start)
         return False
 
-    async def _watch(self, roles: list[asyncio.Task[None]]) -> None:
+    async def _watch(self, roles: Sequence["asyncio.Future[None]"]) -> None:
         """Wait for a signal. A role that ends by itself is a defect: stop and say so."""
         stop = asyncio.create_task(self._stop.wait())
-        done, _ = await asyncio.wait([stop, *roles], return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [stop, *roles]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         for role in done - {stop}:
             role.result()

@@ -1,13 +1,14 @@
 """Nothing is lost: workers, consumers and Redis are killed for real, and jobs are counted."""
 
 import collections
-import os
+import contextlib
 import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis as redis_py
 
@@ -52,13 +53,23 @@ def test_50_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
     def finished() -> int:
         return int(redis.zcard("rq:finished:default"))
 
-    in_flight = 0
-    for kill in range(KILLS):
-        until(lambda due=kill: finished() >= due * JOBS * 0.9 / KILLS)  # type: ignore[misc]
-        until(lambda: consumer.workers)
-        os.kill(chance.choice(consumer.workers).pid, signal.SIGKILL)
-        in_flight += consumer.wait_for("worker died")["jobs"]
+    def deaths() -> list[int]:
+        """How many jobs each worker held that died."""
+        return [line["jobs"] for line in list(consumer.log) if line["event"] == "worker died"]
+
+    # A kill may hit a process that was on its way out anyway, which is no loss; so count deaths.
+    while len(deaths()) < KILLS:
+        due = len(deaths()) * JOBS * 0.9 / KILLS
+        until(lambda due=due: finished() >= due)  # type: ignore[misc]
+        workers = consumer.workers
+        if not workers:
+            continue  # the next one is just being started
+        victim = chance.choice(workers)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.kill()
+        until(lambda victim=victim: not is_alive(victim))  # type: ignore[misc]
     until(lambda: finished() + redis.zcard("rq:failed:default") == JOBS, timeout=60)
+    in_flight = sum(deaths())
     ran = runs(path)
     again = sum(ran.values()) - len(ran)
     print(f"jobs {JOBS}, run {len(ran)}, lost {JOBS - len(ran)}, again {again} of {in_flight}")
@@ -66,7 +77,7 @@ def test_50_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
     assert again <= in_flight
     assert redis.zcard("rq:failed:default") == 0
     assert redis.zcard("rq:wip:default") == 0
-    assert consumer.metric("heori_worker_restarts_total") == KILLS
+    assert consumer.metric("heori_worker_restarts_total") == len(deaths()) >= KILLS
     assert consumer.stop() == 0
 
 

@@ -162,3 +162,25 @@ def test_short_jobs_do_not_wait_behind_a_long_one_that_came_first(
     redis.rpush("long:go", *["now"] * slots)
     assert [handle.result(20) for handle in holds] == ["long"] * slots
     assert [handle.result(20) for handle in short] == list(range(100))
+
+
+def test_who_was_beside_a_killer_is_not_killed_again(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    """Suspects run in processes of their own, so that only the guilty one goes on dying."""
+    consumer = consume("--slots", "4").ready()
+    innocent = [producer.submit(sample_tasks.hold, redis_url, "beside") for _ in range(3)]
+    for _ in innocent:
+        assert redis.blpop(["beside:running"], timeout=20)
+    guilty = producer.submit(sample_tasks.leave, "kill")
+    with pytest.raises(JobFailed, match="delivered 3 times"):
+        guilty.result(20)
+    places = {int(redis.blpop(["beside:running"], timeout=20)[1]) for _ in innocent}
+    assert len(places) == 3  # three processes
+    redis.rpush("beside:go", "now", "now", "now")
+    assert [handle.result(20) for handle in innocent] == ["beside"] * 3
+    deliveries = [redis.hget(f"rq:job:{handle.id}", "heori_deliveries") for handle in innocent]
+    assert deliveries == [b"2", b"2", b"2"]
+    assert consumer.metric("heori_worker_restarts_total") == 3
+    until(lambda: len(consumer.workers) == 1)  # the processes of the innocent have ended
+    assert consumer.stop() == 0
