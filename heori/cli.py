@@ -28,6 +28,7 @@ app = typer.Typer(
     "HEORI_REDIS_URL names the server.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
