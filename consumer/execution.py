@@ -130,11 +130,6 @@ class Runner:
                 self._deadline = float("inf")
                 _raise_in(self._thread, JobTimeout)
 
-    def close(self) -> None:
-        """Close the event loop, if async tasks have made one."""
-        if self._loop is not None:
-            self._loop.close()
-
     def _prepare(self, assignment: Assignment) -> _Prepared:
         call = decode_call(assignment.data, self._policy.accept, self._policy.max_payload)
         task = tasks.resolve(call.function, self._policy.allow)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 import structlog
+from redis.exceptions import ResponseError
 
 from common.broker import AsyncBroker, BrokerUnavailable
 from common.protocol.commands import Commands
@@ -57,8 +58,9 @@ class Leases:
     async def _extend(self, claims: Sequence[Claim]) -> None:
         try:
             lost = await self._broker.execute(self._commands.extend(claims, lease=self._lease))
-        except BrokerUnavailable:
+        except (BrokerUnavailable, ResponseError) as error:
             self.late += len(claims)  # there is another third, and then the server decides
+            log.error("leases not extended", leases=len(claims), reason=str(error))
             return
         for number in lost:
             claim = claims[number]
@@ -96,6 +98,9 @@ class Reaper:
                 redelivered, dead = await self._broker.execute(self._command)
             except BrokerUnavailable:
                 redelivered = dead = 0
+            except ResponseError as error:  # it is out of memory, say, or a replica now
+                redelivered = dead = 0
+                log.error("Redis refuses to reclaim", reason=str(error))
             if redelivered or dead:
                 log.warning("jobs of a vanished consumer", redelivered=redelivered, dead=dead)
             self.redelivered += redelivered

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from common.broker import AsyncBroker, BrokerUnavailable
 from common.protocol.commands import Command, Commands, Word
 
@@ -66,7 +68,7 @@ class Presence:
         while True:
             # Announced anew each time: a server that was restarted empty has forgotten it.
             state = "busy" if busy() else "idle"
-            with contextlib.suppress(BrokerUnavailable):
+            with contextlib.suppress(BrokerUnavailable, ResponseError):
                 await self._execute(
                     self._commands.announce(self._name, self._queues, {"state": state})
                 )
@@ -75,7 +77,7 @@ class Presence:
 
     async def retire(self) -> None:
         """Take the record out; RQ's tools stop showing it."""
-        with contextlib.suppress(BrokerUnavailable):
+        with contextlib.suppress(BrokerUnavailable, ResponseError):
             await self._execute(self._commands.retire(self._name, self._queues, _now()))
 
     async def _execute(self, commands: Sequence[Command[Any]]) -> None:

@@ -172,6 +172,17 @@ def test_a_lost_reply_loses_no_job_and_runs_none_twice(
         assert consumer.stop() == 0
 
 
+def test_a_redis_that_refuses_writes_is_waited_out(consume: Callable[..., Consumer]) -> None:
+    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+        consumer = consume(HEORI_REDIS_URL=server.url).ready()
+        client.config_set("maxmemory", 1)
+        consumer.wait_for("Redis refuses to reclaim")
+        client.config_set("maxmemory", 0)
+        with Producer(server.url) as producer:
+            assert producer.submit(sample_tasks.add, 1).result(20) == 3
+        assert consumer.stop() == 0
+
+
 def test_no_wait_gives_up_when_redis_is_away(
     consume: Callable[..., Consumer],
 ) -> None:
