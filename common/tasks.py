@@ -20,8 +20,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overl
 from pydantic import PydanticUserError, TypeAdapter, ValidationError, validate_call
 from pydantic_core import PydanticSerializationError, to_json
 
+from common.retry import Retry
+
 P = ParamSpec("P")
 R = TypeVar("R")
+Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 _registry: dict[str, "Task[..., Any]"] = {}
 
@@ -45,14 +48,29 @@ class Task(Generic[P, R]):
         name: ``module.qualname``, under which every consumer can import it.
         queue: where its jobs go unless the producer says otherwise.
         timeout: seconds that one run may take; -1 for no limit.
+        retry: when and how often its jobs are tried again; None for not at all.
+        retry_on, give_up_on: the errors after which they are, and those of them after which
+            they are not.
         is_async: whether it is a coroutine function.
     """
 
-    def __init__(self, function: Callable[P, R], queue: str, timeout: int) -> None:
+    def __init__(
+        self,
+        function: Callable[P, R],
+        queue: str,
+        timeout: int,
+        *,
+        retry: Retry | None = None,
+        retry_on: tuple[type[BaseException], ...] = (Exception,),
+        give_up_on: tuple[type[BaseException], ...] = (),
+    ) -> None:
         self.function = function
         self.name = f"{function.__module__}.{function.__qualname__}"
         self.queue = queue
         self.timeout = timeout
+        self.retry = retry
+        self.retry_on = retry_on
+        self.give_up_on = give_up_on
         self.is_async = inspect.iscoroutinefunction(function)
         try:
             self._bind = _binder(function)
@@ -62,6 +80,23 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
+
+    @functools.cached_property
+    def keywords(self) -> frozenset[str]:
+        """The names of the parameters that can be given by keyword."""
+        try:
+            parameters = inspect.signature(self.function).parameters.values()
+        except ValueError:  # a function in C that does not tell its parameters
+            return frozenset()
+        return frozenset(
+            parameter.name
+            for parameter in parameters
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        )
+
+    def retries(self, error: BaseException) -> bool:
+        """Whether a job that failed with this error may be tried again."""
+        return isinstance(error, self.retry_on) and not isinstance(error, self.give_up_on)
 
     def bind(
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -150,29 +185,50 @@ class Task(Generic[P, R]):
 def task(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def task(
-    *, queue: str = "default", timeout: int = 180
+    *,
+    queue: str = "default",
+    timeout: int = 180,
+    retry: Retry | int | None = None,
+    retry_on: Errors = Exception,
+    give_up_on: Errors = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def task(
-    function: Callable[P, R] | None = None, /, *, queue: str = "default", timeout: int = 180
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    queue: str = "default",
+    timeout: int = 180,
+    retry: Retry | int | None = None,
+    retry_on: Errors = Exception,
+    give_up_on: Errors = (),
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a plain or async function as a task.
 
     Args:
         queue: where its jobs go by default.
         timeout: seconds that one run may take; -1 for no limit.
+        retry: when and how often a job that failed is tried again; a number n means
+            ``Retry(max=n)``.
+        retry_on: the errors after which it is; all exceptions, a timeout among them, by default.
+        give_up_on: those of them after which it is not.
 
     Raises:
-        TypeError: it is no function that a consumer could import by name, or a hint is no type.
-        ValueError: the queue or the timeout makes no sense.
+        TypeError: it is no function that a consumer could import by name, a hint is no type, or
+            what should be errors is not.
+        ValueError: the queue, the timeout or the retry makes no sense.
     """
     check_queue(queue)
     if timeout != -1 and timeout < 1:
         raise ValueError(f"timeout={timeout}: whole seconds from 1 up, or -1 for no limit")
+    policy = retry if retry is None or isinstance(retry, Retry) else Retry(max=retry)
+    tried_again, given_up = _errors("retry_on", retry_on), _errors("give_up_on", give_up_on)
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         if not inspect.isfunction(function) or "<" in function.__qualname__:
             raise TypeError(f"{function!r} is no function at the top of a module or class")
-        made = Task(function, queue, timeout)
+        made = Task(
+            function, queue, timeout, retry=policy, retry_on=tried_again, give_up_on=given_up
+        )
         _registry[made.name] = made
         return function
 
@@ -306,6 +362,14 @@ def _result_adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
         return None
     hint = hints.get("return", Any)
     return None if hint is Any else TypeAdapter(hint)
+
+
+def _errors(name: str, errors: Any) -> tuple[type[BaseException], ...]:
+    listed = errors if isinstance(errors, tuple) else (errors,)
+    for error in listed:
+        if not (isinstance(error, type) and issubclass(error, BaseException)):
+            raise TypeError(f"{name}: {_short(error)} is no class of exceptions")
+    return listed
 
 
 def _short(value: Any) -> str:

@@ -1,5 +1,6 @@
 """What all tests share: one Valkey of our own, emptied for each test, and real consumers."""
 
+import asyncio
 import json
 import os
 import queue
@@ -10,16 +11,20 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import psutil
 import pytest
 import redis as redis_py
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.broker import AsyncBroker, Broker
 from common.embedded import EmbeddedValkey
+from common.protocol.commands import Command
 from common.settings import Settings
 from producer import Producer
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +60,34 @@ def producer(redis_url: str) -> Iterator[Producer]:
     """A producer for that server."""
     with Producer(redis_url) as made:
         yield made
+
+
+class Execute(Protocol):
+    """Executes one command, whichever broker does it."""
+
+    def __call__(self, command: Command[T], /) -> T: ...
+
+
+@pytest.fixture(params=["Broker", "AsyncBroker"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Execute]]:
+    """Makes something that executes commands; each test runs with either broker."""
+    opened: list[Broker] = []
+    opened_async: list[AsyncBroker] = []
+    with asyncio.Runner() as runner:
+
+        def make(url: str) -> Execute:
+            if request.param == "Broker":
+                opened.append(Broker(url))
+                return opened[-1].execute
+            broker = AsyncBroker(url)
+            opened_async.append(broker)
+            return lambda command: runner.run(broker.execute(command))
+
+        yield make
+        for broker in opened:
+            broker.close()
+        for broker_async in opened_async:
+            runner.run(broker_async.close())
 
 
 class Consumer:

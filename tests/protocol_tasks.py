@@ -180,6 +180,12 @@ def total(first: int, *others: int, **named: int) -> int:
     return first + sum(others) + sum(named.values())
 
 
+@task
+def pause(delay: int, at: int = 0) -> int:
+    """Whose parameters are called like options of `submit`."""
+    return delay + at
+
+
 @task(queue="mail", timeout=30)
 async def send_mail(to: str) -> None:
     """With settings of its own."""

@@ -9,7 +9,7 @@ import time
 
 import redis
 
-from common import task
+from common import Retry, task
 
 
 @task
@@ -29,6 +29,18 @@ async def add_later(a: int, b: int) -> int:
 def fail(text: str) -> None:
     """A job that fails."""
     raise ValueError(text)
+
+
+@task(retry=3)
+def flaky(number: int) -> int:
+    """A job that may be tried again after seconds."""
+    return number
+
+
+@task(retry=Retry(intervals=("20ms", 1.5)))
+def flaky_soon(number: int) -> int:
+    """A job that may be tried again after fractions of a second."""
+    return number
 
 
 @task

@@ -1,20 +1,24 @@
 """Producers on a real server, with stock rq as the other side."""
 
+import json
 import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_py
 from rq import Queue
+from rq import Retry as RqRetry
 from rq.job import Job as RqJob
+from rq.registry import ScheduledJobRegistry
 from rq.results import Result as RqResult
 from rq.serializers import DefaultSerializer, JSONSerializer
 
@@ -29,9 +33,20 @@ from producer import Handle, JobFailed, JobNotFound, PayloadTooLarge, Producer
 from producer.client import CHUNK
 from tests import sample_tasks
 from tests.conftest import until
-from tests.protocol_tasks import Address, Point, plain, send_mail, take_address, take_point, unlock
+from tests.protocol_tasks import (
+    Address,
+    Point,
+    pause,
+    plain,
+    send_mail,
+    take_address,
+    take_point,
+    total,
+    unlock,
+)
 
 ROOT = Path(__file__).parents[1]
+ScheduledJobs: Any = ScheduledJobRegistry  # its constructor has no type hints
 
 
 def queued(redis: redis_py.Redis, queue: str = "default") -> list[str]:
@@ -159,6 +174,134 @@ def test_a_producer_may_be_shared_by_threads(producer: Producer, redis: redis_py
     for thread in threads:
         thread.join()
     assert len(set(queued(redis))) == len(queued(redis)) == 400
+
+
+# Later, and again
+
+
+def due(redis: redis_py.Redis, job_id: str) -> float:
+    """Seconds from now until a job is due, by the server's clock."""
+    client: Any = redis
+    score, (whole, micros) = client.zscore("rq:scheduled:default", job_id), client.time()
+    assert score is not None
+    return float(score - whole - micros / 1e6)
+
+
+@pytest.mark.parametrize("delay", [60, 60.0, "1min", timedelta(minutes=1)])
+def test_a_delayed_job_is_scheduled_and_on_no_queue(
+    producer: Producer, redis: redis_py.Redis, delay: Any
+) -> None:
+    one = producer.submit(sample_tasks.add, 1, delay=delay)
+    two = producer.submit_call(tasks.find(sample_tasks.add), [1], delay=delay)
+    [three] = producer.submit_many(sample_tasks.add, [1], delay=delay)
+    for handle in (one, two, three):
+        assert handle.status() == "scheduled"
+        assert due(redis, handle.id) == pytest.approx(60, abs=5)
+        assert stored(redis, handle.id) == Call("tests.sample_tasks.add", [1], {})
+    assert queued(redis) == []
+
+
+def test_a_job_may_be_sent_for_a_moment_in_any_time_zone(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    moment = datetime(2050, 6, 1, 12, 0, 0, 250_000, tzinfo=timezone(timedelta(hours=9)))
+    handle = producer.submit(sample_tasks.add, 1, at=moment)
+    assert redis.zscore("rq:scheduled:default", handle.id) == moment.timestamp()
+    job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
+    assert ScheduledJobs("default", connection=redis).get_scheduled_time(job) == moment
+
+
+def test_what_is_due_already_goes_to_the_queue_at_once(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    handles = [
+        producer.submit(sample_tasks.add, 1, delay=0),
+        producer.submit(sample_tasks.add, 1, at=past),
+        *producer.submit_many(sample_tasks.add, [1, 2], at=past),
+    ]
+    assert queued(redis) == [handle.id for handle in handles]
+    assert {handle.status() for handle in handles} == {"queued"}
+    assert not redis.exists("rq:scheduled:default")
+
+
+@pytest.mark.parametrize(
+    ("when", "reason"),
+    [
+        ({"delay": -1}, "-1 is no length of time"),
+        ({"delay": "soon"}, "'soon' is no length of time"),
+        ({"delay": 1_700_000_000_000}, "is no length of time"),
+        ({"at": datetime(2050, 1, 1)}, "a datetime with a time zone is needed"),  # noqa: DTZ001
+        ({"at": "2050-01-01T00:00:00Z"}, "a datetime with a time zone is needed"),
+        ({"at": datetime(2050, 1, 1, tzinfo=UTC), "delay": 1}, "only one of them"),
+    ],
+)
+def test_a_time_that_makes_no_sense_is_refused_and_nothing_is_sent(
+    producer: Producer, redis: redis_py.Redis, when: dict[str, Any], reason: str
+) -> None:
+    for send in (
+        lambda: producer.submit(sample_tasks.add, 1, **when),
+        lambda: producer.submit_many(sample_tasks.add, [1], **when),
+        lambda: producer.submit_call(tasks.find(sample_tasks.add), [1], **when),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            send()
+    assert redis.keys("*") == []
+
+
+def test_a_task_gets_its_own_parameters_called_delay_and_at(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    now = producer.submit(pause, delay=5, at=7)
+    assert stored(redis, now.id).kwargs == {"delay": 5, "at": 7}
+    assert queued(redis) == [now.id]
+    later = producer.submit_call(tasks.find(pause), kwargs={"delay": 5, "at": 7}, delay=60)
+    assert stored(redis, later.id).kwargs == {"delay": 5, "at": 7}
+    assert due(redis, later.id) == pytest.approx(60, abs=5)
+    collected = producer.submit(total, 1, delay=60, more=2)
+    assert stored(redis, collected.id).kwargs == {"more": 2}
+    assert due(redis, collected.id) == pytest.approx(60, abs=5)
+
+
+def without_times(redis: redis_py.Redis, job_id: str) -> dict[str, Any]:
+    """A job's hash, with just a mark for each time that is set."""
+    client: Any = redis
+    fields = {name.decode(): value for name, value in client.hgetall(f"rq:job:{job_id}").items()}
+    fields["data"] = json.loads(zlib.decompress(fields["data"]))
+    return {
+        name: "set" if name.endswith("_at") and value else value for name, value in fields.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "theirs"),
+    [
+        (sample_tasks.flaky, RqRetry(max=3, interval=[1, 2, 4])),
+        (sample_tasks.flaky_soon, RqRetry(max=2, interval=[1, 2])),
+        (sample_tasks.add, None),
+    ],
+)
+@pytest.mark.parametrize("delay", [None, 60])
+def test_retries_and_delays_are_written_field_by_field_as_rq_writes_them(
+    producer: Producer,
+    redis: redis_py.Redis,
+    function: Callable[..., Any],
+    theirs: RqRetry | None,
+    delay: int | None,
+) -> None:
+    queue = Queue("default", connection=redis, serializer=JSONSerializer)
+    later = () if delay is None else (timedelta(seconds=delay),)
+    enqueue = queue.enqueue if delay is None else queue.enqueue_in
+    stock = enqueue(*later, function, 1, retry=theirs)
+    ours = producer.submit_many(function, [1], delay=delay)[0]
+    expected, written = (without_times(redis, job_id) for job_id in (stock.id, ours.id))
+    assert written == expected
+    if delay is not None:
+        assert due(redis, ours.id) - due(redis, stock.id) == pytest.approx(0, abs=2)
+        assert set(ScheduledJobs(queue=queue).get_job_ids()) == {ours.id, stock.id}
+    if theirs is not None:
+        job = RqJob.fetch(ours.id, connection=redis, serializer=JSONSerializer)
+        assert (job.retries_left, job.retry_intervals) == (theirs.max, theirs.intervals)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgpack
@@ -35,6 +35,7 @@ from common.protocol.commands import (
 from common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS, Claim, NewJob
 from common.protocol.payload import Call, encode_failure, encode_result
 from common.protocol.scripts import script
+from tests.conftest import Execute
 from tests.proxy import Proxy, proxy
 from tests.test_protocol import CALLED
 
@@ -42,10 +43,6 @@ T = TypeVar("T")
 ADD = "tests.sample_tasks.add"
 ME = "consumer-1"
 EVIDENCE = encode_failure("its consumer was lost 3 times while it ran\n")
-
-
-class Execute(Protocol):
-    def __call__(self, command: Command[T], /) -> T: ...
 
 
 @dataclass
@@ -152,28 +149,6 @@ def failed(claim: Claim, text: str = "Traceback …\nValueError: no\n") -> Ended
 
 def ids(claims: list[Claim]) -> list[str]:
     return [claim.job_id for claim in claims]
-
-
-@pytest.fixture(params=["Broker", "AsyncBroker"])
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Execute]]:
-    """Makes something that executes commands; each test runs with either broker."""
-    opened: list[Broker] = []
-    opened_async: list[AsyncBroker] = []
-    with asyncio.Runner() as runner:
-
-        def make(url: str) -> Execute:
-            if request.param == "Broker":
-                opened.append(Broker(url))
-                return opened[-1].execute
-            broker = AsyncBroker(url)
-            opened_async.append(broker)
-            return lambda command: runner.run(broker.execute(command))
-
-        yield make
-        for broker in opened:
-            broker.close()
-        for broker_async in opened_async:
-            runner.run(broker_async.close())
 
 
 @pytest.fixture
@@ -821,6 +796,8 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.reclaim() == (0, 0)
     undo = bench.commands.undo(["default"], token="f", consumer=ME, max_deliveries=1)
     assert bench.execute(undo) == 0
+    assert bench.execute(bench.commands.schedule([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
+    assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
     assert seen == {script(name).digest for name in CALLED}
 
 
@@ -922,7 +899,7 @@ def test_whoever_looks_sees_queues_counts_and_consumers(bench: Bench, redis_url:
     assert bench.execute(bench.commands.queues()) == ["default", "with.dot"]
     with Broker(redis_url) as broker:
         counts = QueueCounts(*broker.execute_many(bench.commands.counts("default")))
-        assert counts == QueueCounts(waiting=1, running=1, finished=1, failed=1)
+        assert counts == QueueCounts(waiting=1, scheduled=0, running=1, finished=1, failed=1)
         broker.execute_many(bench.commands.announce(ME, ["default"], {"state": "busy"}))
         broker.execute_many(bench.commands.heartbeat(ME, "2026-01-02T00:00:00.0Z", "idle", 480))
     assert bench.execute(bench.commands.consumers()) == [ME]

@@ -5,11 +5,19 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgpack
 
-from common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS, Claim, Job, NewJob
+from common.protocol.job import (
+    CLAIM_FIELDS,
+    UNSUPPORTED_FIELDS,
+    Claim,
+    Job,
+    MalformedJob,
+    NewJob,
+)
 from common.protocol.keys import Keys
 from common.protocol.scripts import script
 
@@ -61,11 +69,22 @@ class Result:
     exc_string: bytes | None
 
 
+class Moved(NamedTuple):
+    """What came of one look at the scheduled jobs of some queues."""
+
+    jobs: int  # put on their queues
+    late: float  # seconds by which the latest of them was so
+    held: int  # queues whose scheduler's lock this consumer holds
+    pause: float | None  # seconds until there may be something to do; None: nothing is known of
+    broken: list[str]  # keys that do not hold what they should
+
+
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
     """How many jobs of one queue are where."""
 
     waiting: int
+    scheduled: int
     running: int
     finished: int
     failed: int
@@ -79,13 +98,22 @@ class Commands:
 
     # Producers
 
-    def enqueue(self, queue: str, jobs: Iterable[NewJob]) -> Command[int]:
-        """Put jobs on one queue; reads how many of them were new."""
+    def enqueue(
+        self, queue: str, jobs: Iterable[NewJob], *, delay: float = 0.0, at: float | None = None
+    ) -> Command[int]:
+        """Put jobs on one queue, now or when they are due; reads how many of them were new.
+
+        Args:
+            delay: seconds from now, by the server's clock.
+            at: epoch seconds, in place of a delay.
+        """
         return _call(
             "enqueue",
-            [self.keys.queues(), self.keys.queue(queue)],
+            [self.keys.queues(), self.keys.queue(queue), self.keys.scheduled(queue)],
             int,
             jobs=[[job.id, job.fields()] for job in jobs],
+            delay=delay,
+            at=False if at is None else at,
             job_stem=self.keys.job(""),
         )
 
@@ -96,6 +124,20 @@ class Commands:
             return Job.from_hash(job_id, reply) if reply else None
 
         return Command(("HGETALL", self.keys.job(job_id)), parse)
+
+    def due(self, queue: str, job_id: str) -> Command[datetime | None]:
+        """When a scheduled job is to run; None when it is not scheduled.
+
+        Its reading raises MalformedJob for what is no time.
+        """
+
+        def parse(score: float | None) -> datetime | None:
+            try:
+                return None if score is None else datetime.fromtimestamp(score, UTC)
+            except (ValueError, OverflowError, OSError) as error:
+                raise MalformedJob(f"it is due at {score}, which is no time") from error
+
+        return Command(("ZSCORE", self.keys.scheduled(queue), job_id), parse)
 
     def status(self, job_id: str) -> Command[str | None]:
         """Read a job's status; None when there is no such job."""
@@ -296,6 +338,45 @@ class Commands:
             **self._settling(consumer, max_deliveries),
         )
 
+    def schedule(
+        self, queues: Sequence[str], *, consumer: str, lock_ttl: float, batch: int
+    ) -> Command[Moved]:
+        """Put due jobs on their queues, for those queues for which this consumer is elected.
+
+        Args:
+            lock_ttl: seconds after which another may be elected, unless this is called again.
+            batch: how many jobs to look at, at most.
+        """
+
+        def parse(reply: bytes) -> Moved:
+            jobs, late, held, pause, broken = _unpack(reply)
+            pause = None if pause is False else float(pause)
+            return Moved(jobs, float(late), held, pause, [key.decode() for key in broken])
+
+        keys = [
+            key
+            for queue in queues
+            for key in (
+                self.keys.scheduler_lock(queue),
+                self.keys.scheduled(queue),
+                self.keys.queue(queue),
+            )
+        ]
+        return _call(
+            "schedule",
+            [self.keys.queues(), *keys],
+            parse,
+            consumer=consumer,
+            lock_ttl=round(lock_ttl * 1000),
+            batch=batch,
+            job_stem=self.keys.job(""),
+        )
+
+    def resign(self, queues: Sequence[str], *, consumer: str) -> Command[int]:
+        """Let others be elected at once; reads for how many queues this consumer was."""
+        locks = [self.keys.scheduler_lock(queue) for queue in queues]
+        return _call("resign", locks, int, consumer=consumer)
+
     def announce(
         self, name: str, queues: Sequence[str], record: Mapping[str, Word]
     ) -> list[Command[Any]]:
@@ -335,9 +416,10 @@ class Commands:
         )
 
     def counts(self, queue: str) -> list[Command[int]]:
-        """Four commands whose replies make a `QueueCounts`."""
+        """Five commands whose replies make a `QueueCounts`."""
         return [
             Command(("LLEN", self.keys.queue(queue)), int),
+            Command(("ZCARD", self.keys.scheduled(queue)), int),
             Command(("ZCARD", self.keys.wip(queue)), int),
             Command(("ZCARD", self.keys.finished(queue)), int),
             Command(("ZCARD", self.keys.failed(queue)), int),

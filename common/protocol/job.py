@@ -1,12 +1,15 @@
 """Jobs: as they are sent, as they are claimed, as they are looked at. Codec of RQ's job hash."""
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgpack
 
+from common.duration import seconds
 from common.protocol.payload import Call, encode_call
 
 # What claim.lua reads, in this order; the script relies on the first seven.
@@ -92,24 +95,27 @@ class NewJob:
     data: bytes
     size: int  # bytes of the call before compression
     timeout: int  # seconds, -1 for none
+    retry_delays: tuple[float, ...]  # seconds before each retry
 
     @classmethod
-    def create(cls, job_id: str, queue: str, call: Call, timeout: int) -> "NewJob":
+    def create(
+        cls, job_id: str, queue: str, call: Call, timeout: int, retry_delays: Sequence[float] = ()
+    ) -> "NewJob":
         """Encode a call.
 
         Raises:
             BadPayload: an argument has no JSON form.
         """
         data, size = encode_call(call)
-        return cls(job_id, queue, call, data, size, timeout)
+        return cls(job_id, queue, call, data, size, timeout, tuple(retry_delays))
 
     def fields(self) -> list[str | bytes | int]:
-        """The hash as rq 3.0.0 writes it (``rq.job.Job.to_dict``), field after value.
+        """The hash as rq 3.0.0 writes it (``rq.job.Job.to_dict``), value after field.
 
-        The empty fields are RQ's, and some of its readers look for them.
+        The empty fields are RQ's, and some of its readers look for them. The status and the
+        times are the script's to write.
         """
-        return [
-            "status", "queued",
+        fields: list[str | bytes | int] = [
             "data", self.data,
             "origin", self.queue,
             "description", describe(self.call),
@@ -123,6 +129,11 @@ class NewJob:
             "worker_name", "",
             "group_id", "",
         ]  # fmt: skip
+        if self.retry_delays:
+            # RQ knows whole seconds only: never sooner than was asked for.
+            intervals = json.dumps([math.ceil(delay) for delay in self.retry_delays])
+            fields += ["retries_left", len(self.retry_delays), "retry_intervals", intervals]
+        return fields
 
 
 class Claim(NamedTuple):
@@ -170,6 +181,45 @@ class Assignment(NamedTuple):
             parse_timeout(timeout),
             max(0.0, claimed_at - enqueued.timestamp()) if enqueued else 0.0,
         )
+
+
+class Retries(NamedTuple):
+    """What remains of a job's retries, as RQ keeps it."""
+
+    left: int
+    intervals: tuple[float, ...]  # seconds
+
+
+def parse_retries(retries_left: bytes | None, retry_intervals: bytes | None) -> Retries | None:
+    """The fields of those names; None when the job has no retries.
+
+    Raises:
+        MalformedJob: one of them has no meaning.
+    """
+    if not retries_left:
+        return None
+    left = _integer("retries_left", retries_left, 0)
+    if left < 0:
+        raise MalformedJob(f"its retries_left {left} is below zero")
+    try:
+        listed = json.loads(retry_intervals or b"[]")
+        if not isinstance(listed, list) or any(isinstance(each, str) for each in listed):
+            raise ValueError
+        return Retries(left, tuple(map(seconds, listed)))
+    except (ValueError, RecursionError) as error:
+        shown = (retry_intervals or b"")[:40]
+        raise MalformedJob(f"its retry_intervals {shown!r} are no list of seconds") from error
+
+
+def next_delay(retries: Retries) -> float:
+    """Seconds to wait before the next retry; only when there is one left.
+
+    As ``rq.job.Job.get_retry_interval`` counts: the intervals belong to the last retries, and
+    when there are more retries than intervals, those before take the first one, too.
+    """
+    if not retries.intervals:
+        return 0.0
+    return retries.intervals[max(len(retries.intervals) - retries.left, 0)]
 
 
 def describe(call: Call) -> str:

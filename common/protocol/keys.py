@@ -1,7 +1,7 @@
 """The catalogue of keys: every key in Redis that Heori reads or writes, and its type.
 
 The first part is RQ 3.0.0's own (``rq/queue.py``, ``rq/job.py``, ``rq/registry.py``,
-``rq/results.py``, ``rq/worker``); ours stand under ``<prefix>:heori:``.
+``rq/results.py``, ``rq/scheduler.py``, ``rq/worker``); ours stand under ``<prefix>:heori:``.
 """
 
 from dataclasses import dataclass
@@ -51,6 +51,14 @@ class Keys:
     def failed(self, queue: str) -> str:
         """zset id → when it expires; the dead-letter queue"""
         return f"{self.prefix}:failed:{queue}"
+
+    def scheduled(self, queue: str) -> str:
+        """zset id → when it is due, in epoch seconds; rq writes whole ones, we fractions, too"""
+        return f"{self.prefix}:scheduled:{queue}"
+
+    def scheduler_lock(self, queue: str) -> str:
+        """string, expires: who moves the due jobs of that queue"""
+        return f"{self.prefix}:scheduler-lock:{queue}"
 
     def workers(self) -> str:
         """set of worker keys"""

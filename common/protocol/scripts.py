@@ -2,7 +2,8 @@
 
 A header is a run of comment lines. ``ARGS`` names the fields of the one argument, a msgpack
 map (Redis' own ``cmsgpack`` reads it): one argument and one reply a call keep the cost of the
-client independent of the size of the batch. ``USES`` names the files to include.
+client independent of the size of the batch. ``USES`` names the files to include, or says
+"nothing".
 """
 
 import hashlib
@@ -47,7 +48,7 @@ class Script:
 def script(name: str) -> Script:
     """The script of that name, with what it uses put before it."""
     text = (_LUA / f"{name}.lua").read_text(encoding="utf-8")
-    uses = _header(text, "USES")
+    uses = [used for used in _header(text, "USES") if used != "nothing"]
     source = _READ_ARGS + "".join(_include(used) for used in uses) + text
     digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
     return Script(name, source, digest, frozenset(_header(text, "ARGS")))

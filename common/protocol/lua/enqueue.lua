@@ -1,22 +1,39 @@
--- enqueue.lua: write jobs as rq 3.0.0 writes them and put them on their queue.
+-- enqueue.lua: write jobs as rq 3.0.0 writes them and put them on their queue, or, when they
+-- are to run later, among its scheduled jobs.
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
--- KEYS   queues (set), queue (list)
--- ARGS   jobs, job_stem
+-- KEYS   queues (set), queue (list), scheduled (zset)
+-- ARGS   jobs, delay, at, job_stem
 --        jobs: [[id, [field, value, …]], …]
+--        delay: seconds from now; at: epoch seconds in its place, or false
 -- REPLY  how many were new
 -- USES   clock
 
-redis.call('LLEN', KEYS[2]) -- a key that holds no list is told of before anything is written
+local due = args.at or now + args.delay
+local later = due > now
+-- A key that does not hold what it should is told of before anything is written.
+redis.call('LLEN', KEYS[2])
+if later then
+  redis.call('ZCARD', KEYS[3])
+end
 redis.call('SADD', KEYS[1], KEYS[2])
-local ids = {}
+local ids, scores = {}, {}
 for _, job in ipairs(args.jobs) do
-  local key = args.job_stem .. job[1]
+  local id, fields = unpack(job)
+  local key = args.job_stem .. id
   if redis.call('EXISTS', key) == 0 then
-    redis.call('HSET', key, 'created_at', today, 'enqueued_at', today, unpack(job[2]))
-    ids[#ids + 1] = job[1]
+    if later then
+      redis.call('HSET', key, 'status', 'scheduled', 'created_at', today, unpack(fields))
+      scores[#scores + 1] = string.format('%.6f', due)
+      scores[#scores + 1] = id
+    else
+      redis.call('HSET', key, 'status', 'queued', 'created_at', today, 'enqueued_at', today, unpack(fields))
+    end
+    ids[#ids + 1] = id
   end
 end
-if #ids > 0 then
+if later and #ids > 0 then
+  redis.call('ZADD', KEYS[3], unpack(scores))
+elseif #ids > 0 then
   redis.call('RPUSH', KEYS[2], unpack(ids))
 end
 return #ids

@@ -1,0 +1,13 @@
+-- resign.lua: let go of the schedulers' locks that this consumer holds.
+-- KEYS   for each queue: lock (string)
+-- ARGS   consumer
+-- REPLY  how many it held
+-- USES   nothing
+
+local released = 0
+for _, lock in ipairs(KEYS) do
+  if redis.pcall('GET', lock) == args.consumer then
+    released = released + redis.call('DEL', lock)
+  end
+end
+return released
