@@ -17,6 +17,7 @@ from consumer.acknowledger import Acknowledger
 from consumer.leases import Leases, Reaper
 from consumer.outage import Outage
 from consumer.pool import Pool
+from consumer.scheduler import Scheduler
 from consumer.totals import BUCKETS, Histogram
 
 
@@ -28,6 +29,7 @@ class Metrics(Collector):
     pool: Pool
     leases: Leases
     reaper: Reaper
+    scheduler: Scheduler
     acknowledger: Acknowledger
     outage: Outage
     draining: Callable[[], bool]
@@ -37,6 +39,7 @@ class Metrics(Collector):
         yield from self._jobs()
         yield from self._workers()
         yield from self._deliveries()
+        yield from self._schedule()
 
     def _jobs(self) -> Iterator[Metric]:
         jobs = CounterMetricFamily(
@@ -117,6 +120,18 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily("heori_redis_up", "Whether Redis answers.", not self.outage.away)
         yield GaugeMetricFamily("heori_draining", "Whether this consumer stops.", self.draining())
+
+    def _schedule(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "heori_jobs_scheduled_moved",
+            "Scheduled jobs that this consumer put on their queues when they were due.",
+            self.scheduler.moved,
+        )
+        yield GaugeMetricFamily(
+            "heori_scheduler_lag_seconds",
+            "By how much the latest batch of due jobs was late when it was moved.",
+            self.scheduler.lag,
+        )
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

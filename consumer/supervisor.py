@@ -1,7 +1,8 @@
 """The supervisor: one process that runs no user code, keeps the leases and ends the workers.
 
 Its roles, each a file: claim (`claimer`), run (`pool`, `worker`, `execution`), settle
-(`acknowledger`), keep and reclaim leases (`leases`), be seen (`presence`, `metrics`, `http`).
+(`acknowledger`), keep and reclaim leases (`leases`), move due jobs (`scheduler`), be seen
+(`presence`, `metrics`, `http`).
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from consumer.metrics import Metrics
 from consumer.outage import Outage
 from consumer.pool import Pool, PoolOptions
 from consumer.presence import Presence, consumer_name
+from consumer.scheduler import Scheduler
 from consumer.worker import WorkerOptions
 
 log = structlog.get_logger()
@@ -108,6 +110,7 @@ class Supervisor:
             acknowledger.given_back,
         )
         reaper = Reaper(broker, self._commands, options.queues, self.name, settings.max_deliveries)
+        scheduler = Scheduler(broker, self._commands, options.queues, self.name)
         bell = Doorbell(broker, self._commands, options.queues)
         claimer = Claimer(
             broker,
@@ -123,7 +126,16 @@ class Supervisor:
         presence = Presence(broker, self._commands, options.queues, self.name)
         registry = CollectorRegistry()
         registry.register(
-            Metrics(options.model, pool, leases, reaper, acknowledger, outage, self._stop.is_set)
+            Metrics(
+                options.model,
+                pool,
+                leases,
+                reaper,
+                scheduler,
+                acknowledger,
+                outage,
+                self._stop.is_set,
+            )
         )
 
         def health() -> tuple[bool, dict[str, Any]]:
@@ -161,6 +173,7 @@ class Supervisor:
                         acknowledger.run(),
                         leases.keep(),
                         reaper.reap(),
+                        scheduler.run(),
                         bell.listen(),
                         presence.beat(lambda: pool.held() > 0),
                     )
@@ -170,6 +183,7 @@ class Supervisor:
             finally:
                 await pool.stop()
                 await _cancel(*roles)
+                await scheduler.resign()
                 await presence.retire()
                 await broker.close()
 

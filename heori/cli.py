@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from common import tasks
 from common.broker import Broker, BrokerUnavailable
+from common.duration import seconds as seconds_of
 from common.protocol.commands import Commands, QueueCounts
 from common.protocol.job import Job, MalformedJob
 from common.protocol.keys import Keys
@@ -85,8 +87,11 @@ def up(
     """
     from heori.up import UpOptions, run  # noqa: PLC0415 - its imports are for this command alone
 
+    limit = None if seconds is None else _duration("--for", seconds)
+    if limit == 0:
+        _refuse(f"--for {seconds}: a time such as 20s, 5m or 1h is needed")
     options = UpOptions(
-        seconds=None if seconds is None else _duration(seconds),
+        seconds=limit,
         forever=forever,
         model=model,
         processes=processes,
@@ -159,21 +164,35 @@ def send(
             help='Keywords as an object, or positions as an array: [1, "a"].',
         ),
     ] = "{}",
+    delay: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Let it run after so long, such as 500ms, 5s or 10min."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Let it run at that time, such as 2030-01-31T10:00:00+00:00."
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait at most, with --wait.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers."""
+    """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers, to run now or later."""
     from producer import JobFailed, Producer  # noqa: PLC0415
 
     settings = _settings()
     positional, keywords = _arguments(args)
+    after = None if delay is None else _duration("--delay", delay)
+    moment = None if at is None else _moment("--at", at)
     task = _task(name, settings)
     try:
         with Producer(settings=settings) as producer:
-            handle = _guarded(lambda: producer.submit_call(task, positional, keywords))
+            handle = _guarded(
+                lambda: producer.submit_call(task, positional, keywords, delay=after, at=moment)
+            )
             if not wait:
                 _print({"id": handle.id}, handle.id, as_json=as_json)
                 return
@@ -266,11 +285,12 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
 def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool) -> None:
     try:
         job = broker.execute(commands.job(job_id))
+        if job is None:
+            _refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
+        due = broker.execute(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
     except MalformedJob as error:
         _refuse(f"job {job_id} cannot be read: {error}")
-    if job is None:
-        _refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
-    shown = _describe(job)
+    shown = _describe(job, due)
     result = broker.execute(commands.result(job_id))
     if result is not None and result.exc_string is not None:
         shown["error"] = decode_failure(result.exc_string)
@@ -289,12 +309,15 @@ def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool)
     Console(markup=False).print(table)
 
 
-def _describe(job: Job) -> dict[str, Any]:
-    times = {
-        name: moment.isoformat()
-        for name in ("created_at", "enqueued_at", "started_at", "ended_at")
-        if (moment := getattr(job, name))
+def _describe(job: Job, due: datetime | None) -> dict[str, Any]:
+    moments = {
+        "created_at": job.created_at,
+        "due_at": due,
+        "enqueued_at": job.enqueued_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
     }
+    times = {name: moment.isoformat() for name, moment in moments.items() if moment}
     return {
         "id": job.id,
         "status": job.status,
@@ -326,16 +349,18 @@ def _settings() -> Settings:
         _refuse(f"a setting does not fit: {problems}")
 
 
-def _duration(text: str) -> float:
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+def _duration(option: str, text: str) -> float:
     try:
-        seconds = float(number)
+        return seconds_of(text)
+    except ValueError as error:
+        _refuse(f"{option}: {error}")
+
+
+def _moment(option: str, text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        _refuse(f"--for {text}: a time such as 20s, 5m or 1h is needed")
-    return seconds * unit
+        _refuse(f"{option} {text}: a time such as 2030-01-31T10:00:00+00:00 is needed")
 
 
 def _guarded(action: Callable[[], T]) -> T:

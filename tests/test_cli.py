@@ -49,7 +49,9 @@ def test_send_waits_for_the_result_and_status_shows_the_job(
     assert shown["call"] == "tests.sample_tasks.add(a=40)"
     assert "finished" in heori("status", told["id"]).stdout
     counts = json.loads(heori("status", "--json").stdout)
-    assert counts["queues"]["default"] == {"waiting": 0, "running": 0, "finished": 2, "failed": 0}
+    assert counts["queues"]["default"] == {
+        "waiting": 0, "scheduled": 0, "running": 0, "finished": 2, "failed": 0,
+    }  # fmt: skip
     [record] = counts["consumers"].values()
     assert record["queues"] == "default"
 
