@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-Model = Literal["threads", "processes"]
+Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
 
 
@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     )
     accept: Annotated[tuple[Serializer, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=("json",), description="Serializers whose payloads are decoded: json, pickle."
+    )
+    middleware: Names = Field(
+        default=(), description="Classes of middleware to run around each job."
     )
     lease: float = Field(
         default=30.0,

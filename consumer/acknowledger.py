@@ -1,12 +1,15 @@
 """Tells Redis what came of the claims, in batches, and keeps trying until Redis knows."""
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from common.broker import AsyncBroker
+from common.broker import AsyncBroker, BrokerUnavailable
 from common.protocol.commands import Commands, Ended, GivenBack
+from common.protocol.job import Claim
 from consumer.dependents import enqueue_dependents
 from consumer.leases import Leases
 from consumer.outage import Outage
@@ -39,6 +42,7 @@ class Acknowledger:
         self._max_deliveries = max_deliveries
         self._ended: list[Ended] = []
         self._given_back: list[GivenBack] = []
+        self._progress: dict[str, tuple[Claim, float, str]] = {}  # the latest, by execution
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -56,6 +60,11 @@ class Acknowledger:
         self._given_back += entries
         self._wake()
 
+    def progress(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
+        """How far jobs are that still run."""
+        self._progress.update((report[0].execution, report) for report in reports)
+        self._wake()
+
     async def settled(self) -> None:
         """Wait until Redis knows everything."""
         await self._settled.wait()
@@ -68,11 +77,13 @@ class Acknowledger:
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._ended or self._given_back:
+            while self._ended or self._given_back or self._progress:
                 if self._ended:
                     await self._acknowledge()
                 if self._given_back:
                     await self._release()
+                if self._progress:
+                    await self._tell_progress()
             self._settled.set()
 
     def _wake(self) -> None:
@@ -96,7 +107,11 @@ class Acknowledger:
 
     async def _ack(self, batch: list[Ended]) -> None:
         command = self._commands.ack(batch, consumer=self._consumer)
-        refused, awaited = await self._outage.persist(lambda: self._broker.execute(command))
+        refused, awaited, broken = await self._outage.persist(lambda: self._broker.execute(command))
+        for key in broken:
+            log.error(
+                "a key does not hold what it should; see TYPE", key=key.decode(errors="replace")
+            )
         self.refused += len(refused)
         for number in refused:
             log.warning("lease lost; result refused", job=batch[number].claim.job_id)
@@ -108,6 +123,12 @@ class Acknowledger:
                 log.error(
                     "cannot enqueue dependents", of=[c.job_id for c in claims], error=str(error)
                 )
+
+    async def _tell_progress(self) -> None:
+        reports, self._progress = list(self._progress.values()), {}
+        # Not repeated when Redis is away: the next report says more.
+        with contextlib.suppress(BrokerUnavailable, ResponseError):
+            await self._broker.execute(self._commands.progress(reports))
 
     async def _release(self) -> None:
         # From the end, as each job goes to the front of its queue.

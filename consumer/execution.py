@@ -4,16 +4,18 @@ Nothing that a task does raises out of here; what it did is in the outcome.
 """
 
 import asyncio
-import ctypes
 import threading
-import time
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from common import tasks
-from common.protocol.job import Assignment, MalformedJob
+from common.current import CurrentJob, JobStopped, JobTimeout, set_current_job
+from common.protocol.job import Assignment, MalformedJob, Retries, next_delay
 from common.protocol.payload import (
     BadPayload,
     Serializer,
@@ -21,28 +23,15 @@ from common.protocol.payload import (
     encode_failure,
     encode_result,
 )
-from consumer.totals import Outcome
+from consumer import calls
+from consumer.calls import CoroutineCall, ThreadCalls
+from consumer.middleware import Chain
+from consumer.slot_table import RetryLater, SlotTable
+from consumer.totals import FAILED, FINISHED, RETRY, STOPPED, Outcome
 
 # The label of jobs whose task is not known: a payload may name anything, and a label that
 # follows it would never stop growing.
 UNKNOWN = "(unknown)"
-
-
-_current = threading.local()  # the job that this thread runs: job_id, timeout
-
-
-class JobTimeout(Exception):
-    """Raised inside a task that has run for longer than its timeout.
-
-    Attributes:
-        job_id: which job.
-        timeout: its limit, in seconds.
-    """
-
-    def __init__(self) -> None:  # CPython makes it, from the class alone, in the job's thread
-        self.job_id: str = getattr(_current, "job_id", "?")
-        self.timeout: int = getattr(_current, "timeout", 0)
-        super().__init__(f"job {self.job_id} ran for longer than its timeout of {self.timeout} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +42,7 @@ class Policy:
     allow: tuple[str, ...]
     accept: tuple[Serializer, ...]
     max_payload: int  # bytes
+    middleware: tuple[str, ...] = ()
 
 
 class Work(NamedTuple):
@@ -60,139 +50,248 @@ class Work(NamedTuple):
 
     number: int
     job_id: str
+    queue: str
+    delivery: int
     claimed_at: float
     problem: str | None
     values: bytes
 
 
 class _Prepared(NamedTuple):
+    number: int
+    queue_time: float
+    job: CurrentJob
     task: tasks.Task[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     serializer: Serializer
-    timeout: int  # seconds, -1 for none
+    retries: Retries | None
 
 
 class Runner:
-    """Runs jobs one after the other in the thread that made it; each slot has its own."""
+    """Runs the jobs of one worker process, whatever its slots are.
 
-    def __init__(self, policy: Policy) -> None:
+    Args:
+        report: called with a job's number, and how far it is, by tasks that tell.
+        introduce: called with a number and a task's name before its first job runs: the slot
+            table has room for numbers only.
+        threads: how many plain functions may run beside an event loop.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        table: SlotTable,
+        report: Callable[[int, float, str], None],
+        introduce: Callable[[int, str], None],
+        threads: int,
+    ) -> None:
         self._policy = policy
-        self._loop: asyncio.Runner | None = None
-        self._thread = threading.get_ident()
-        self._lock = threading.Lock()
-        # time.monotonic() when the current plain function is late, until it has been interrupted
-        self._deadline = self._armed = float("inf")
+        self._table = table
+        self._report = report
+        self._introduce = introduce
+        self._tasks: dict[str, int] = {}  # the number of each that was introduced
+        self._chain = Chain(policy.middleware)
+        self._jobs: dict[int, CurrentJob] = {}  # that run now
+        self._stops: dict[int, Callable[[], None]] = {}  # how to end each of them
+        self._own = threading.local()
+        self._threads: list[ThreadCalls] = []  # all that ever ran a job
+        self._beside = ThreadPoolExecutor(threads, "plain")
 
-    def run(self, work: Work) -> Outcome:
-        """Run one job to its outcome."""
-        started = time.perf_counter()
-        task, queue_time = UNKNOWN, 0.0
+    # In a slot
 
-        def outcome(body: bytes | None, error: str = "") -> Outcome:
-            run_time = time.perf_counter() - started
-            return Outcome(work.number, not error, body, task, run_time, queue_time, error)
+    def run(self, slot: int, work: Work) -> Outcome:
+        """Run one job to its outcome, in this thread."""
+        ready = self._begin(slot, work)
+        if isinstance(ready, Outcome):
+            return ready
+        try:
+            return self._succeeded(ready, copy_context().run(self._call, ready))
+        except BaseException as error:  # a task may raise anything, SystemExit included
+            return self._failed(ready, error)
+        finally:
+            self._end(ready)
 
-        def failed(text: str) -> Outcome:
-            summary = text.strip().rpartition("\n")[2][:300]
-            return outcome(encode_failure(text), summary or "it failed without a message")
+    async def run_on_loop(self, slot: int, work: Work) -> Outcome:
+        """Run one job to its outcome, on this event loop; a plain function beside it."""
+        ready = self._begin(slot, work)
+        if isinstance(ready, Outcome):
+            return ready
+        try:
+            if ready.task.is_async:
+                return self._succeeded(ready, await self._await(ready))
+            value = await asyncio.get_running_loop().run_in_executor(
+                self._beside, copy_context().run, self._call, ready
+            )
+            return self._succeeded(ready, value)._replace(beside_loop=True)
+        except BaseException as error:  # as above
+            return self._failed(ready, error)._replace(beside_loop=not ready.task.is_async)
+        finally:
+            self._end(ready)
 
+    # From the worker's main thread
+
+    def watch(self, now: float) -> None:
+        """End what is late; coroutines look after themselves.
+
+        Args:
+            now: time.monotonic().
+        """
+        for thread in self._threads.copy():
+            thread.interrupt_if_late(now)
+
+    def stop(self, number: int) -> None:
+        """End a job, if it runs."""
+        if stop := self._stops.get(number):
+            stop()
+
+    def lease_lost(self, numbers: Iterable[int]) -> None:
+        """Let those jobs know that they have lost their lease."""
+        for number in numbers:
+            if job := self._jobs.get(number):
+                job.lease_lost = True
+
+    # Inside
+
+    def _begin(self, slot: int, work: Work) -> _Prepared | Outcome:
+        job: CurrentJob | None = None
+        queue_time = 0.0
         try:
             if work.problem:
                 raise MalformedJob(work.problem)
             assignment = Assignment.from_values(work.values, work.claimed_at)
             queue_time = assignment.queue_time
-            prepared = self._prepare(assignment)
-        except (MalformedJob, BadPayload, tasks.UnknownTask, tasks.InvalidArguments) as error:
-            return failed(f"{error}\n")
-        except BaseException as error:  # reading a payload runs others' code: pickle, validators
-            return failed(describe(error))
-        task = prepared.task.name
-        started = time.perf_counter()
-        _current.job_id, _current.timeout = work.job_id, prepared.timeout
-        try:
-            try:
-                value = self._call(prepared)
-            finally:
-                self._disarm()
-            return outcome(self._encode(prepared, value))
-        except BaseException as error:  # a task may raise anything, SystemExit included
-            return failed(describe(error))
-
-    def interrupt_if_late(self, now: float) -> None:
-        """Raise JobTimeout in the slot's thread when its job is late; called by another thread.
-
-        Args:
-            now: time.monotonic().
-        """
-        with self._lock:
-            if now > self._deadline:
-                self._deadline = float("inf")
-                _raise_in(self._thread, JobTimeout)
-
-    def _prepare(self, assignment: Assignment) -> _Prepared:
-        call = decode_call(assignment.data, self._policy.accept, self._policy.max_payload)
-        task = tasks.resolve(call.function, self._policy.allow)
-        args, kwargs = task.bind(call.args, call.kwargs)
-        return _Prepared(task, args, kwargs, call.serializer, assignment.timeout)
-
-    def _call(self, prepared: _Prepared) -> Any:
-        function = prepared.task.function
-        if prepared.task.is_async:
-            if self._loop is None:
-                self._loop = asyncio.Runner()
-            return self._loop.run(
-                _limited(function(*prepared.args, **prepared.kwargs), prepared.timeout)
+            call = decode_call(assignment.data, self._policy.accept, self._policy.max_payload)
+            task = tasks.resolve(call.function, self._policy.allow)
+            job = CurrentJob(
+                work.job_id,
+                task.name,
+                work.queue,
+                work.delivery,
+                assignment.timeout,
+                partial(self._report, work.number),
             )
-        if prepared.timeout > 0:
-            self._deadline = self._armed = time.monotonic() + prepared.timeout
-        return function(*prepared.args, **prepared.kwargs)
+            args, kwargs = task.bind(call.args, call.kwargs)
+        except BaseException as error:  # reading a payload runs others' code: pickle, validators
+            job = job or CurrentJob(work.job_id, UNKNOWN, work.queue, work.delivery, 0, _nobody)
+            self._chain.on_failure(job, error)
+            text = f"{error}\n" if isinstance(error, _SELF_EXPLAINING) else describe(error)
+            body = encode_failure(text)
+            return Outcome(work.number, FAILED, body, job.task, 0.0, queue_time, None, False)
+        retries = assignment.retries
+        if retries is None and task.retry is not None:
+            retries = Retries(task.retry.max, task.retry.delays())
+        at_timeout = _retry(task, retries, JobTimeout()) if retries and job.timeout > 0 else None
+        self._table.begin(slot, self._tasks.get(task.name) or self._number(task.name), at_timeout)
+        self._jobs[work.number] = job
+        return _Prepared(work.number, queue_time, job, task, args, kwargs, call.serializer, retries)
 
-    def _disarm(self) -> None:
-        """From here on no JobTimeout is raised in this thread, not even one that is on its way."""
-        with self._lock:
-            late = self._deadline != self._armed
-            self._deadline = self._armed = float("inf")
-            if late:
-                _raise_in(self._thread, None)
+    def _end(self, ready: _Prepared) -> None:
+        self._jobs.pop(ready.number, None)
+        self._stops.pop(ready.number, None)
 
-    def _encode(self, prepared: _Prepared, value: Any) -> bytes | None:
-        dumped = prepared.task.dump_result(value)
+    def _number(self, task: str) -> int:
+        number = self._tasks[task] = len(self._tasks) + 1
+        self._introduce(number, task)
+        return number
+
+    def _thread(self) -> ThreadCalls:
+        thread: ThreadCalls | None = getattr(self._own, "calls", None)
+        if thread is None:
+            thread = self._own.calls = ThreadCalls()
+            self._threads.append(thread)
+        return thread
+
+    def _call(self, ready: _Prepared) -> Any:
+        set_current_job(ready.job)
+        thread = self._thread()
+        if ready.task.is_async:
+            return thread.run(self._await(ready))
+        self._stops[ready.number] = partial(thread.stop, ready.number)
+        self._chain.before(ready.job)
+        return thread.call(
+            ready.number,
+            ready.job.deadline,
+            partial(ready.task.function, *ready.args, **ready.kwargs),
+        )
+
+    async def _await(self, ready: _Prepared) -> Any:
+        set_current_job(ready.job)
+        call = CoroutineCall()
+        self._stops[ready.number] = call.stop
+        self._chain.before(ready.job)
+        return await call.call(ready.job.timeout, ready.task.function(*ready.args, **ready.kwargs))
+
+    def _succeeded(self, ready: _Prepared, value: Any) -> Outcome:
+        body = self._encode(ready, value)
+        self._chain.after(ready.job, value)
+        return self._outcome(ready, FINISHED, body)
+
+    def _failed(self, ready: _Prepared, error: BaseException) -> Outcome:
+        self._chain.on_failure(ready.job, error)
+        if isinstance(error, JobStopped):
+            return self._outcome(ready, STOPPED, encode_failure(f"{error}\n"))
+        if retry := _retry(ready.task, ready.retries, error):
+            return self._outcome(ready, RETRY, None, retry)
+        return self._outcome(ready, FAILED, encode_failure(describe(error)))
+
+    def _outcome(
+        self, ready: _Prepared, status: str, body: bytes | None, retry: RetryLater | None = None
+    ) -> Outcome:
+        return Outcome(
+            ready.number,
+            status,
+            body,
+            ready.task.name,
+            max(0.0, ready.job.run_time),
+            ready.queue_time,
+            retry,
+            False,
+        )
+
+    def _encode(self, ready: _Prepared, value: Any) -> bytes | None:
+        dumped = ready.task.dump_result(value)
         if dumped is None:
             return None
         if len(dumped) > self._policy.max_payload:
             raise tasks.InvalidResult(
-                f"{prepared.task.name} returned {len(dumped)} bytes, over the limit of "
+                f"{ready.task.name} returned {len(dumped)} bytes, over the limit of "
                 f"{self._policy.max_payload} (HEORI_MAX_PAYLOAD); store it and return where"
             )
-        return encode_result(dumped, prepared.serializer)
+        return encode_result(dumped, ready.serializer)
 
 
-async def _limited(coroutine: Awaitable[Any], timeout: int) -> Any:
-    """Await with a limit; an exception thrown into a thread would hit the loop, not the task."""
-    limit = asyncio.timeout(timeout if timeout > 0 else None)
-    try:
-        async with limit:
-            return await coroutine
-    except TimeoutError as error:
-        if limit.expired():
-            raise JobTimeout from error
-        raise
+# Errors whose message says all that there is to say; a traceback would show our code only.
+_SELF_EXPLAINING = (MalformedJob, BadPayload, tasks.UnknownTask, tasks.InvalidArguments)
+_OURS = {__file__, calls.__file__}
 
 
-def _raise_in(thread: int, exception: type[BaseException] | None) -> None:
-    """CPython's way to raise in another thread; None takes back what has not been raised yet."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), ctypes.py_object(exception) if exception else None
-    )
+def _nobody(fraction: float, text: str) -> None:
+    """A job that could not be read tells no progress."""
+
+
+def _retry(
+    task: tasks.Task[..., Any], retries: Retries | None, error: BaseException
+) -> RetryLater | None:
+    """Whether and when a job that has failed so is to run again."""
+    if retries is None or retries.left < 1:
+        return None
+    if isinstance(error, tasks.InvalidResult) or not task.retries(error):
+        return None
+    delay = next_delay(retries)
+    return RetryLater(task.retry.with_jitter(delay) if task.retry else delay, retries.left - 1)
 
 
 def describe(error: BaseException) -> str:
     """A traceback as RQ keeps it, less our own frames at its top."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    trace = theirs = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename in _OURS:
+            theirs = trace.tb_next
         trace = trace.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+        return "".join(
+            traceback.format_exception(type(error), error, theirs or error.__traceback__)
+        )
     except Exception as unprintable:
         return f"{type(error).__name__} (whose text raises {type(unprintable).__name__})\n"

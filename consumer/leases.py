@@ -1,7 +1,7 @@
 """The leases this consumer holds, and the reaper of those that nobody holds any more."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from redis.exceptions import ResponseError
@@ -34,6 +34,7 @@ class Leases:
         self._held: dict[str, Claim] = {}  # by execution
         self.lost = 0
         self.late = 0
+        self.on_lost: Callable[[list[Claim]], None] = lambda _: None
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Hold leases from now on."""
@@ -62,11 +63,13 @@ class Leases:
             self.late += len(claims)  # there is another third, and then the server decides
             log.error("leases not extended", leases=len(claims), reason=str(error))
             return
-        for number in lost:
-            claim = claims[number]
-            if self._held.pop(claim.execution, None) is not None:
-                self.lost += 1
-                log.warning("lease lost; the job may run elsewhere", job=claim.job_id)
+        gone = [claims[number] for number in lost if claims[number].execution in self._held]
+        for claim in gone:
+            del self._held[claim.execution]
+            self.lost += 1
+            log.warning("lease lost; the job may run elsewhere", job=claim.job_id)
+        if gone:
+            self.on_lost(gone)
 
 
 class Reaper:

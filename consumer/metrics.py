@@ -18,7 +18,10 @@ from consumer.leases import Leases, Reaper
 from consumer.outage import Outage
 from consumer.pool import Pool
 from consumer.scheduler import Scheduler
-from consumer.totals import BUCKETS, Histogram
+from consumer.totals import BUCKETS, FAILED, FINISHED, RETRY, STATUSES, STOPPED, Histogram
+
+# What a job's end is called in the label, by its status.
+OUTCOMES = {FINISHED: "succeeded", FAILED: "failed", STOPPED: "stopped", RETRY: "retried"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +54,24 @@ class Metrics(Collector):
         queued = HistogramMetricFamily(
             "heori_job_queue_seconds", "Time from being enqueued to being claimed.", labels=["task"]
         )
+        beside = CounterMetricFamily(
+            "heori_jobs_beside_loop",
+            "Plain functions that ran in a thread beside an event loop; make them async.",
+            labels=["task"],
+        )
         for name, totals in sorted(self.pool.totals().items()):
-            jobs.add_metric([name, "succeeded"], totals.succeeded)
-            jobs.add_metric([name, "failed"], totals.failed)
+            for status, ended in zip(STATUSES, totals.ended, strict=True):
+                jobs.add_metric([name, OUTCOMES[status]], ended)
+            beside.add_metric([name], totals.beside_loop)
             run.add_metric([name], _buckets(totals.run_time), totals.run_time.total)
             queued.add_metric([name], _buckets(totals.queue_time), totals.queue_time.total)
         yield jobs
+        yield beside
         yield run
         yield queued
 
     def _workers(self) -> Iterator[Metric]:
-        workers = list(self.pool.workers.values())
+        workers = list(self.pool.crew.workers.copy().values())
         slots = sum(worker.table.slots for worker in workers)
         yield GaugeMetricFamily("heori_slots", "Slots that can run jobs.", slots)
         yield GaugeMetricFamily("heori_slots_running", "Slots that run a job.", self.pool.running())
@@ -76,7 +86,7 @@ class Metrics(Collector):
             "Worker processes that died and were replaced.",
             labels=["reason"],
         )
-        for reason, count in sorted(self.pool.restarts.copy().items()):
+        for reason, count in sorted(self.pool.crew.restarts.copy().items()):
             restarts.add_metric([reason], count)
         yield restarts
         cpu = CounterMetricFamily(

@@ -1,96 +1,67 @@
-"""The worker processes and what each of them holds: P processes of S slots, whatever the model.
+"""What each worker holds: jobs are dispatched, ended, given back, stopped, killed when late.
 
-Dispatches claims, receives outcomes, notices death within milliseconds and restarts. It says
-what came of each claim exactly once, through `on_ended` or `on_given_back`.
+It says what came of each claim exactly once, through `on_ended` or `on_given_back`. Which
+workers there are is `crew`'s business.
 
 A job that a worker has died with before is a suspect: it gets a process of its own, with one
 slot, so that it takes no neighbours with it should it kill that one, too.
 """
 
 import asyncio
-import contextlib
-import dataclasses
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
-
-import structlog
 
 from common.protocol.commands import Ended, GivenBack
 from common.protocol.job import Claim, MalformedJob, parse_timeout
 from common.protocol.payload import encode_failure
-from consumer.link import Worker
-from consumer.totals import Outcome, TaskTotals, Totals, add
-from consumer.worker import BROKEN, OUTCOMES, READY, RETURNED, WorkerOptions
-
-log = structlog.get_logger()
+from consumer.crew import Crew, CrewOptions
+from consumer.link import Death, Worker
+from consumer.slot_table import SlotState
+from consumer.totals import FAILED, RETRY, STOPPED, Outcome, TaskTotals, Totals, add, count
+from consumer.worker import BROKEN, OUTCOMES, PROGRESS, READY, RETURNED, TASK, WORN
 
 # How much work a worker may have waiting beside what its slots run, in seconds. Enough to
 # bridge a round trip to Redis many times over, and too little for anyone to miss the jobs.
 PREFETCH = 0.02
 # A worker silent for this long with jobs waiting behind running ones gives those back, seconds.
 STALL = 0.1
-# How long after its timeout a job that cannot be interrupted costs its worker process the life.
+# How long after its timeout a job that cannot be interrupted costs its worker process the life;
+# the same for a job that was asked to stop.
 HARD_GRACE = 1.0
-# Before a worker that did not even get ready is started anew, in seconds.
-RESTART_PAUSE = 0.5
+# How often late jobs and waiting ones are looked for, and how often memory is, in seconds.
 TICK = 0.05
-# For what a dead worker had sent to be read, in seconds. A program that a task has started may
-# keep the socket open for ever.
-LAST_WORDS = 0.2
-
-
-class TasksBroken(RuntimeError):
-    """The task modules cannot be imported; the message is the traceback."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolOptions:
-    """P × S, and how many jobs to move at once."""
-
-    processes: int
-    batch: int  # jobs per claim at most
-    worker: WorkerOptions
+MEMORY_TICK = 0.25
+# The label of jobs whose worker died before it could say of which task they are.
+UNKNOWN = "(unknown)"
 
 
 class Pool:
-    """All workers of one consumer.
+    """All jobs of one consumer between being claimed and being settled.
 
     Attributes:
-        workers: by place, from 0 on; a place is empty while its worker is replaced.
-        alone: the processes that run one suspect each.
+        crew: the workers.
         changed: set when there may be room, or nothing left.
-        restarts: workers that died, by reason.
-        failure: fails when something in here does that should not.
     """
 
     def __init__(
         self,
-        options: PoolOptions,
+        options: CrewOptions,
+        batch: int,
         on_ended: Callable[[list[Ended]], None],
         on_given_back: Callable[[list[GivenBack]], None],
+        on_progress: Callable[[list[tuple[Claim, float, str]]], None],
     ) -> None:
-        self._options = options
+        self.crew = Crew(options, self._received, self._died)
+        self.changed = asyncio.Event()
+        self._batch = batch
         self._on_ended = on_ended
         self._on_given_back = on_given_back
-        self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(["consumer.worker", "consumer.preload"])
-        self.workers: dict[int, Worker] = {}
-        self.alone: set[Worker] = set()
-        self.changed = asyncio.Event()
-        self.restarts: dict[str, int] = {}
+        self._on_progress = on_progress
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._base: Totals = {}  # of the workers that are gone
         self._mean_run: float | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._draining = False
-
-    # Life
 
     async def start(self) -> None:
         """Start all workers and wait until they can take jobs.
@@ -98,33 +69,21 @@ class Pool:
         Raises:
             TasksBroken: the task modules cannot be imported.
         """
-        for place in range(self._options.processes):
-            await self._fill(place)
-        self._keep(self._watch())
-        await self._ready
+        await self.crew.start()
+        self.crew.keep(self._watch())
 
     async def stop(self) -> None:
         """End all workers, and give back what they still hold, uncounted."""
         self.recall()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        workers = self._everyone()
-        self.workers.clear()
-        self.alone.clear()
-        for worker in workers:
-            worker.stopping = True
-            worker.kill()
-        for worker in workers:
-            self._settle(worker, counted=False, evidence="")
-            await self._reap(worker)
+        await self.crew.stop()
 
     def recall(self) -> None:
         """Take no more jobs, and have all that have not begun given back."""
         self._draining = True
+        self.crew.close()
         self._give_back_uncounted(self._suspects)
         self._suspects = []
-        for worker in self._everyone():
+        for worker in self.crew.everyone():
             worker.recall()
 
     # Jobs
@@ -135,18 +94,18 @@ class Pool:
             return 0
         room = target = 0
         idle = False
-        for worker in self._open():
+        for worker in self.crew.open():
             aim = self._aim(worker)
             room += max(0, aim - len(worker.claims))
             target += aim
             idle = idle or len(worker.claims) < worker.table.slots
         if idle or room * 2 >= target:
-            return min(room, self._options.batch)
+            return min(room, self._batch)
         return 0
 
     def dispatch(self, claims: Sequence[Claim]) -> None:
         """Give claims to the workers that have the most room, and suspects to none of them."""
-        room = {worker: self._aim(worker) - len(worker.claims) for worker in self._open()}
+        room = {worker: self._aim(worker) - len(worker.claims) for worker in self.crew.open()}
         if not room or self._draining:  # they died, or a drain began, while the claim was made
             self._give_back_uncounted(claims)
             return
@@ -162,28 +121,59 @@ class Pool:
             worker.send_jobs(share)
         self._isolate()
 
+    def stop_job(self, job_id: str) -> bool:
+        """End a job by request, whether it runs or waits; returns whether it is here."""
+        for claim in self._suspects:
+            if claim.job_id == job_id:
+                self._suspects.remove(claim)
+                self._on_ended([_stopped(claim)])
+                return True
+        for worker, number in self._holders([job_id]):
+            worker.recall()  # first, so that it is either back or taken when the other arrives
+            worker.stop_job(number)
+            return True
+        return False
+
+    def cancel(self, job_ids: Collection[str]) -> None:
+        """Have those of these jobs given back that no slot has taken; they are not run again."""
+        for worker in {worker for worker, _ in self._holders(job_ids)}:
+            worker.recall()
+        waiting = [claim for claim in self._suspects if claim.job_id in job_ids]
+        self._suspects = [claim for claim in self._suspects if claim.job_id not in job_ids]
+        self._give_back_uncounted(waiting)
+
+    def leases_lost(self, claims: Sequence[Claim]) -> None:
+        """Let the jobs of these claims know that their leases are lost."""
+        executions = {claim.execution for claim in claims}
+        for worker in self.crew.everyone():
+            lost = [n for n, claim in worker.claims.items() if claim.execution in executions]
+            if lost:
+                worker.lease_lost(lost)
+
     def held(self) -> int:
         """How many jobs are with the workers, or will be."""
-        return len(self._suspects) + sum(len(worker.claims) for worker in self._everyone())
+        return len(self._suspects) + sum(len(each.claims) for each in self.crew.everyone())
 
     def running(self) -> int:
         """How many slots run a job."""
-        return sum(state.running for worker in self._everyone() for state in worker.table.read())
+        return sum(
+            state.running for worker in self.crew.everyone() for state in worker.table.read()
+        )
 
     def totals(self) -> Totals:
         """What all workers have counted, the dead included."""
         total = self._base
-        for worker in self._everyone():
+        for worker in self.crew.everyone():
             total = add(total, worker.totals)
         return total
 
     # Inside
 
-    def _everyone(self) -> list[Worker]:
-        return [*self.workers.copy().values(), *self.alone.copy()]  # copies: scrapes are threads
-
-    def _open(self) -> list[Worker]:
-        return [each for each in self.workers.values() if each.ready and not each.stopping]
+    def _holders(self, job_ids: Collection[str]) -> Iterator[tuple[Worker, int]]:
+        for worker in self.crew.everyone():
+            for number, claim in list(worker.claims.items()):
+                if claim.job_id in job_ids:
+                    yield worker, number
 
     def _aim(self, worker: Worker) -> int:
         """How many jobs a worker should have: one per slot, and more while they are short."""
@@ -191,7 +181,7 @@ class Pool:
         if self._mean_run is None or worker.stalled:
             return slots
         ahead = int(PREFETCH / max(self._mean_run, 1e-6)) * slots
-        return slots + min(ahead, 2 * self._options.batch)
+        return slots + min(ahead, 2 * self._batch)
 
     def _received(self, worker: Worker, frame: list[Any]) -> None:
         kind, *rest = frame
@@ -199,22 +189,26 @@ class Pool:
         if kind == OUTCOMES:
             self._ended(worker, [Outcome(*outcome) for outcome in rest[0]], rest[1])
         elif kind == RETURNED:
-            self._give_back_uncounted([worker.claims.pop(number) for number in rest[0]])
+            self._returned(worker, rest[0])
+        elif kind == PROGRESS:
+            told = [(worker.claims.get(number), *of) for number, of in rest[0].items()]
+            self._on_progress([(claim, *of) for claim, *of in told if claim is not None])
+        elif kind == TASK:
+            worker.tasks[rest[0]] = rest[1]
         elif kind == READY:
-            worker.ready = True
-            workers = self.workers.values()
-            if not self._ready.done() and all(each.ready for each in workers):
-                self._ready.set_result(None)
+            self.crew.ready(worker)
+        elif kind == WORN:
+            worker.worn = True
+            self.crew.retire(worker, rest[0])
         elif kind == BROKEN:
-            log.error("a worker cannot import the tasks", worker=worker.name, error=rest[0])
-            if not self._ready.done():
-                self._ready.set_exception(TasksBroken(rest[0]))
-        if worker in self.alone and not worker.claims and not worker.stopping:
-            self._dismiss(worker)
+            self.crew.broken(worker, rest[0])
+        self.crew.let_go(worker)
+        self._isolate()
         self.changed.set()
 
     def _ended(self, worker: Worker, outcomes: list[Outcome], totals: dict[str, Any]) -> None:
         worker.stalled = False
+        worker.finished += len(outcomes)
         for name, wire in totals.items():
             worker.totals[name] = TaskTotals.from_wire(wire)
         mean = sum(outcome.run_time for outcome in outcomes) / len(outcomes)
@@ -223,123 +217,84 @@ class Pool:
         ended = []
         for outcome in outcomes:
             claim = worker.claims.pop(outcome.number)
-            ended.append(Ended(claim, outcome.succeeded, outcome.body, outcome.run_time))
-            if not outcome.succeeded:
-                log.warning("job failed", job=claim.job_id, task=outcome.task, error=outcome.error)
+            worker.ending.pop(outcome.number, None)
+            ended.append(
+                Ended(claim, outcome.status, outcome.body, outcome.run_time, outcome.retry)
+            )
         self._on_ended(ended)
+        most = self.crew.options.max_jobs
+        if most is not None and worker.finished >= most:
+            self.crew.retire(worker, "max-jobs")
 
-    async def _fill(self, place: int) -> None:
-        worker = Worker(str(place), self._context, self._options.worker, self._received)
-        self.workers[place] = worker
-        await self._begin(worker, partial(self._replace, worker, place))
-
-    async def _begin(
-        self, worker: Worker, at_death: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        sentinel = worker.process.sentinel
-
-        def exited() -> None:
-            loop.remove_reader(sentinel)
-            if not worker.stopping:
-                worker.stopping = True
-                self._keep(at_death())
-
-        loop.add_reader(sentinel, exited)
-        await worker.connect()
-
-    async def _replace(self, worker: Worker, place: int) -> None:
-        await self._bury(worker)
-        self.workers.pop(place, None)
-        if self._draining:
-            return
-        if not worker.ready:
-            await asyncio.sleep(RESTART_PAUSE)
-        await self._fill(place)
+    def _returned(self, worker: Worker, numbers: Sequence[int]) -> None:
+        back: list[Claim] = []
+        stopped: list[Claim] = []
+        for number in numbers:
+            claim = worker.claims.pop(number)
+            asked = worker.ending.pop(number, None)
+            (back if asked is None else stopped).append(claim)
+        if stopped:
+            self._on_ended([_stopped(claim) for claim in stopped])
+        self._give_back_uncounted(back)
 
     def _isolate(self) -> None:
         """Start a process for each suspect, as many at a time as there are slots."""
-        most = self._options.processes * self._options.worker.slots
-        while self._suspects and len(self.alone) < most and not self._draining:
-            options = dataclasses.replace(self._options.worker, slots=1)
-            worker = Worker("alone", self._context, options, self._received)
-            self.alone.add(worker)
-            worker.send_jobs([self._suspects.pop(0)])
-            self._keep(self._begin(worker, partial(self._mourn, worker)))
+        most = self.crew.options.processes * self.crew.options.worker.slots
+        while self._suspects and len(self.crew.alone) < most and not self._draining:
+            self.crew.start_alone().send_jobs([self._suspects.pop(0)])
 
-    async def _mourn(self, worker: Worker) -> None:
-        await self._bury(worker)
-        self.alone.discard(worker)
-        self._isolate()
-
-    def _dismiss(self, worker: Worker) -> None:
-        """End a process whose suspect has proved harmless."""
-        self._base, worker.totals = add(self._base, worker.totals), {}
-        self.alone.discard(worker)
-        worker.close()
-        self._keep(self._reap(worker))
-        self._isolate()
-
-    async def _bury(self, worker: Worker) -> None:
-        """Settle what a dead worker held, once everything that it had sent has been read."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(worker.closed), LAST_WORDS)
-        worker.kill()  # whoever closes all files looks dead from here, and is not
-        reason, evidence = worker.cause_of_death()
-        self.restarts[reason] = self.restarts.get(reason, 0) + 1
-        held = len(worker.claims)
-        log.error("worker died", worker=worker.name, reason=reason, jobs=held)
-        self._settle(worker, counted=worker.late is None, evidence=evidence)
-        await self._reap(worker)
-        if not self._ready.done() and not worker.ready:
-            self._ready.set_exception(TasksBroken(f"a worker {evidence} while it started"))
-        self.changed.set()
-
-    async def _reap(self, worker: Worker) -> None:
-        await asyncio.to_thread(worker.process.join)
-        # Before its number is free: a reader of a closed file would shadow that of the next one.
-        asyncio.get_running_loop().remove_reader(worker.process.sentinel)
-        worker.process.close()
-
-    def _settle(self, worker: Worker, *, counted: bool, evidence: str) -> None:
+    def _died(self, worker: Worker, death: Death | None) -> None:
         """Say what becomes of the jobs that a worker will not finish.
 
-        Args:
-            counted: whether this delivery counts for those that may have killed it: what its
-                slots took last. What was finished before and not reported yet is innocent.
+        A delivery counts for those that may have killed it: what its slots took last. What was
+        finished before and not reported yet is innocent.
         """
-        worker.close()
         self._base, worker.totals = add(self._base, worker.totals), {}
+        states = worker.table.read()
         if worker.late is not None and (late := worker.claims.pop(worker.late, None)):
-            timeout = parse_timeout(late.timeout)
-            text = (
-                f"the job ran for longer than its timeout of {timeout} s and could not be "
-                "interrupted; its worker process was killed\n"
-            )
-            self._on_ended([Ended(late, False, encode_failure(text), float(timeout))])
-        taken = {state.taken for state in worker.table.read()}
+            self._killed_for(worker, late, next(s for s in states if s.taken == worker.late))
+        counted = death is not None and worker.late is None
+        taken = {state.taken for state in states}
         given_back = []
         for number, claim in worker.claims.items():
-            suspect = counted and number in taken
-            text = (
-                f"delivered {claim.deliveries} times without an end; the last worker {evidence} "
-                "while it had this job\n"
-            )
-            given_back.append(GivenBack(claim, suspect, encode_failure(text) if suspect else None))
+            if death is not None and counted and number in taken:
+                given_back.append(GivenBack(claim, True, _evidence(claim, death), death.evidence))
+            else:
+                given_back.append(GivenBack(claim, False))
         worker.claims.clear()
         if given_back:
             self._on_given_back(given_back)
+        self._isolate()
+        self.changed.set()
+
+    def _killed_for(self, worker: Worker, claim: Claim, state: SlotState) -> None:
+        """End the job that its worker had to be killed for, and count it in its place."""
+        run_time = time.monotonic() - state.since
+        if worker.late in worker.ending:
+            ended = _stopped(claim, run_time)
+        elif state.at_timeout is not None:
+            ended = Ended(claim, RETRY, None, run_time, state.at_timeout)
+        else:
+            text = (
+                f"the job ran for longer than its timeout of {parse_timeout(claim.timeout)} s and "
+                "could not be interrupted; its worker process was killed\n"
+            )
+            ended = Ended(claim, FAILED, encode_failure(text), run_time, None)
+        task = worker.tasks.get(state.task, UNKNOWN)
+        count(self._base, [Outcome(0, ended.status, None, task, run_time, 0.0, None, False)])
+        self._on_ended([ended])
 
     def _give_back_uncounted(self, claims: Sequence[Claim]) -> None:
         if claims:
             self._on_given_back([GivenBack(claim, counted=False) for claim in claims])
 
     async def _watch(self) -> None:
-        """Look after jobs that are late and jobs that wait behind long ones."""
+        """Look after jobs that are late, jobs that wait behind long ones, and memory."""
+        look_at_memory = 0.0
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            for worker in self._everyone():
+            for worker in self.crew.everyone():
                 self._kill_if_late(worker, now)
                 waiting = len(worker.claims) > worker.table.slots
                 # More than once, as a claim that was under way may have sent it more meanwhile.
@@ -347,6 +302,16 @@ class Pool:
                     worker.stalled = True
                     worker.recalled = now
                     worker.recall()
+            if now >= look_at_memory:
+                look_at_memory = now + MEMORY_TICK
+                self._look_at_memory()
+
+    def _look_at_memory(self) -> None:
+        most = self.crew.options.max_rss
+        for worker in self.crew.everyone():
+            memory = worker.memory()
+            if most is not None and memory > most:
+                self.crew.retire(worker, "max-rss")
 
     def _kill_if_late(self, worker: Worker, now: float) -> None:
         for state in worker.table.read():
@@ -357,17 +322,29 @@ class Pool:
                 timeout = parse_timeout(claim.timeout)
             except MalformedJob:
                 continue  # the worker fails it by name
-            if timeout > 0 and now - state.since > timeout + HARD_GRACE:
+            asked = worker.ending.get(state.taken)
+            if asked is not None:
+                worker.stop_job(state.taken)  # it may not have been interruptible before
+            if (timeout > 0 and now - state.since > timeout + HARD_GRACE) or (
+                asked is not None and now - asked > HARD_GRACE
+            ):
                 worker.late = state.taken
                 worker.kill()
 
-    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._kept)
 
-    def _kept(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self.failure.done():
-            self.failure.set_exception(error)
+def _stopped(claim: Claim, run_time: float = 0.0) -> Ended:
+    text = f"job {claim.job_id} was stopped by request\n"
+    return Ended(claim, STOPPED, encode_failure(text), run_time, None)
+
+
+def _evidence(claim: Claim, death: Death) -> bytes:
+    """What a dead letter says in the place of a traceback."""
+    text = (
+        f"delivered {claim.deliveries} times without an end; the last worker {death.words} "
+        "while it had this job\n"
+    )
+    if peak := death.evidence.get("heori_peak_memory"):
+        text += f"its peak memory was {int(peak) / 1e6:.0f} MB\n"
+    if last := death.evidence.get("heori_last_log"):
+        text += f"what it wrote last:\n{last}\n"
+    return encode_failure(text)

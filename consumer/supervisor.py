@@ -22,19 +22,23 @@ from common.protocol.keys import Keys
 from common.settings import Model, Settings
 from consumer.acknowledger import Acknowledger
 from consumer.claimer import Claimer, Doorbell
+from consumer.crew import CrewOptions
 from consumer.execution import Policy
 from consumer.http import Endpoint
 from consumer.leases import Leases, Reaper
 from consumer.metrics import Metrics
 from consumer.outage import Outage
-from consumer.pool import Pool, PoolOptions
+from consumer.pool import Pool
 from consumer.presence import Presence, consumer_name
 from consumer.scheduler import Scheduler
+from consumer.slots import Kind
 from consumer.worker import WorkerOptions
 
 log = structlog.get_logger()
 
-THREADS = 8  # slots of the threads model, unless told otherwise
+# Slots of a process, unless told otherwise: what waits is cheap, and cheaper as a coroutine.
+THREADS = 8
+COROUTINES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,12 @@ class Options:
     queues: tuple[str, ...]
     model: Model
     processes: int
-    slots: int
+    slots: int  # of each process
     batch: int = 64  # jobs per claim at most
     wait: bool = True  # for Redis to be there at start
+    max_jobs: int | None = None  # of a worker process, until it is recycled
+    max_rss: int | None = None  # its memory, in bytes, likewise
+    json_logs: bool = True
 
     @classmethod
     def create(
@@ -62,13 +69,23 @@ class Options:
         Raises:
             ValueError: the numbers do not fit the model.
         """
-        if model == "threads":
-            if processes not in (None, 1):
-                raise ValueError("the threads model has one process; --slots sets its threads")
-            return cls(queues, model, 1, slots or THREADS, **others)
-        if slots not in (None, 1):
-            raise ValueError("the processes model has one slot each; --processes sets how many")
-        return cls(queues, model, processes or max(1, int(usable_cores())), 1, **others)
+        if model in ("threads", "inline") and processes not in (None, 1):
+            raise ValueError(f"the {model} model has one process; hybrid and asyncio have several")
+        if model in ("processes", "inline") and slots not in (None, 1):
+            raise ValueError(
+                f"the {model} model has one slot each; hybrid and asyncio have several"
+            )
+        if model == "inline" and (others.get("max_jobs") or others.get("max_rss")):
+            raise ValueError("the inline model has no worker process that could be recycled")
+        cores = max(1, int(usable_cores()))
+        usual = {
+            "threads": (1, THREADS),
+            "processes": (cores, 1),
+            "hybrid": (cores, THREADS),
+            "asyncio": (cores, COROUTINES),
+            "inline": (1, 1),
+        }[model]
+        return cls(queues, model, processes or usual[0], slots or usual[1], **others)
 
 
 class Supervisor:
@@ -103,12 +120,28 @@ class Supervisor:
             self.name,
             settings.max_deliveries,
         )
-        policy = Policy(settings.tasks, settings.allow, settings.accept, settings.max_payload)
+        policy = Policy(
+            settings.tasks,
+            settings.allow,
+            settings.accept,
+            settings.max_payload,
+            settings.middleware,
+        )
+        kind: Kind = "coroutines" if options.model == "asyncio" else "threads"
         pool = Pool(
-            PoolOptions(options.processes, options.batch, WorkerOptions(options.slots, policy)),
+            CrewOptions(
+                options.processes,
+                WorkerOptions(kind, options.slots, policy, options.json_logs),
+                inline=options.model == "inline",
+                max_jobs=options.max_jobs,
+                max_rss=options.max_rss,
+            ),
+            options.batch,
             acknowledger.ended,
             acknowledger.given_back,
+            acknowledger.progress,
         )
+        leases.on_lost = pool.leases_lost
         reaper = Reaper(broker, self._commands, options.queues, self.name, settings.max_deliveries)
         scheduler = Scheduler(broker, self._commands, options.queues, self.name)
         bell = Doorbell(broker, self._commands, options.queues)
@@ -139,12 +172,12 @@ class Supervisor:
         )
 
         def health() -> tuple[bool, dict[str, Any]]:
-            workers = [each.ready and not each.stopping for each in pool.workers.copy().values()]
-            well = not outage.away and len(workers) == options.processes and all(workers)
+            ready = len(pool.crew.open())
+            well = not outage.away and ready == options.processes
             return well, {
                 "consumer": self.name,
                 "redis": "away" if outage.away else "up",
-                "workers_ready": sum(workers),
+                "workers_ready": ready,
                 "workers": options.processes,
                 "draining": self._stop.is_set(),
             }
@@ -157,6 +190,11 @@ class Supervisor:
                     return
                 if not await self._unless_stopped(pool.start()):
                     return
+                if options.model == "inline":
+                    log.warning(
+                        "inline is for debugging: tasks run in the supervisor's own process, where "
+                        "one that crashes or hangs takes everything with it"
+                    )
                 log.info(
                     "consuming",
                     consumer=self.name,
@@ -178,7 +216,7 @@ class Supervisor:
                         presence.beat(lambda: pool.held() > 0),
                     )
                 ]
-                await self._watch([claim, pool.failure, *roles])
+                await self._watch([claim, pool.crew.failure, *roles])
                 await self._drain(claimer, claim, pool, acknowledger)
             finally:
                 await pool.stop()

@@ -17,16 +17,20 @@ from typing import Any, NamedTuple
 BUCKETS = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, float("inf"))
 
 
+FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", "retry")
+
+
 class Outcome(NamedTuple):
     """What came of one job, as it travels from a worker to its supervisor."""
 
     number: int  # the job's, in its worker
-    succeeded: bool
+    status: str  # one of STATUSES; "retry" is a failure that is to run again
     body: bytes | None  # the encoded result or traceback
     task: str
     run_time: float  # seconds
     queue_time: float  # seconds
-    error: str  # what went wrong, in a line; empty if nothing did
+    retry: tuple[float, int] | None  # in how many seconds, and how often after that
+    beside_loop: bool  # a plain function that ran in a thread beside an event loop
 
 
 @dataclass(slots=True)
@@ -52,24 +56,22 @@ class Histogram:
 class TaskTotals:
     """Everything counted for one task."""
 
-    succeeded: int = 0
-    failed: int = 0
+    ended: list[int] = field(default_factory=lambda: [0] * len(STATUSES))  # by status
+    beside_loop: int = 0
     run_time: Histogram = field(default_factory=Histogram)
     queue_time: Histogram = field(default_factory=Histogram)
 
     def count(self, outcome: Outcome) -> None:
         """Count one job."""
-        if outcome.succeeded:
-            self.succeeded += 1
-        else:
-            self.failed += 1
+        self.ended[STATUSES.index(outcome.status)] += 1
+        self.beside_loop += outcome.beside_loop
         self.run_time.observe(outcome.run_time)
         self.queue_time.observe(outcome.queue_time)
 
     def __add__(self, other: "TaskTotals") -> "TaskTotals":
         return TaskTotals(
-            self.succeeded + other.succeeded,
-            self.failed + other.failed,
+            [a + b for a, b in zip(self.ended, other.ended, strict=True)],
+            self.beside_loop + other.beside_loop,
             self.run_time + other.run_time,
             self.queue_time + other.queue_time,
         )
@@ -77,15 +79,15 @@ class TaskTotals:
     def to_wire(self) -> list[Any]:
         """As it travels."""
         run, queue = self.run_time, self.queue_time
-        return [self.succeeded, self.failed, run.counts, run.total, queue.counts, queue.total]
+        return [self.ended, self.beside_loop, run.counts, run.total, queue.counts, queue.total]
 
     @classmethod
     def from_wire(cls, wire: list[Any]) -> "TaskTotals":
         """The inverse of `to_wire`."""
-        succeeded, failed, run_counts, run_total, queue_counts, queue_total = wire
+        ended, beside_loop, run_counts, run_total, queue_counts, queue_total = wire
         return cls(
-            succeeded,
-            failed,
+            ended,
+            beside_loop,
             Histogram(run_counts, run_total),
             Histogram(queue_counts, queue_total),
         )

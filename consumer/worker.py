@@ -1,15 +1,14 @@
 """A worker process: runs jobs in its slots, and nothing else.
 
-    supervisor ──jobs──▶ main thread ─▶ inbox ─▶ slots (threads) ─▶ outbox ─▶ sender ──outcomes──▶
+    supervisor ──jobs──▶ main thread ─▶ inbox ─▶ slots ─▶ outbox ─▶ sender ──outcomes──▶
 
-Every execution model is this, with other numbers of processes and slots. The process holds no
-connection to Redis and answers to no signal: its supervisor ends it, by message, by closing the
-socket, or by SIGKILL.
+Every execution model is this, with other numbers of processes and slots and one of two kinds of
+slots. The process holds no connection to Redis and answers to no signal: its supervisor ends
+it, by closing the socket or by SIGKILL.
 """
 
-import contextlib
+import faulthandler
 import os
-import queue
 import select
 import signal
 import socket
@@ -19,24 +18,31 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
 from common import tasks
+from consumer import logs
 from consumer.execution import Policy, Runner, Work
 from consumer.slot_table import SlotTable
+from consumer.slots import CoroutineSlots, Kind, Slots, ThreadSlots
 from consumer.totals import Outcome, Totals, count
 
 # What a frame between supervisor and worker is about: its first element.
-JOBS = "jobs"  # to the worker: [jobs, [number, id, claimed at, problem, values], …]
+JOBS = "jobs"  # to the worker: [jobs, [Work, …]]
 RECALL = "recall"  # to the worker: send back what no slot has taken yet
+STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
+LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
 READY = "ready"  # to the supervisor: the tasks are imported
 BROKEN = "broken"  # to the supervisor: they cannot be, and why
-OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [outcome, …], {task: totals}]
+TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
+OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [Outcome, …], {task: totals}]
 RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
+PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
+WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
 
-# How often slots are checked for jobs that are late, in seconds.
+# How often slots are checked for jobs that are late, and progress is told, in seconds.
 TICK = 0.1
 # Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
 FRAME = 64
@@ -48,8 +54,17 @@ LINGER = 0.002
 class WorkerOptions:
     """What a worker needs to know; crosses to the new process by pickle."""
 
+    kind: Kind
     slots: int
     policy: Policy
+    json_logs: bool
+
+
+class Ends(NamedTuple):
+    """A worker's ends of what connects it to its supervisor."""
+
+    link: socket.socket
+    output: socket.socket  # becomes its standard error
 
 
 def pack(frame: list[Any]) -> bytes:
@@ -60,76 +75,106 @@ def pack(frame: list[Any]) -> bytes:
 
 def unpacker() -> "msgpack.Unpacker":
     """Reads frames out of a stream of bytes."""
-    return msgpack.Unpacker(unicode_errors="surrogateescape", max_buffer_size=2**31 - 1)
+    return msgpack.Unpacker(
+        unicode_errors="surrogateescape", max_buffer_size=2**31 - 1, strict_map_key=False
+    )
 
 
-def main(link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:
+def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
     """The worker process, from its start to its end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         # A handler rather than SIG_IGN, which programs that a task starts would inherit.
         signal.signal(number, lambda *_: None)
+    with ends.output:
+        os.dup2(ends.output.fileno(), 2)
+    faulthandler.enable(2)  # where a crash happened is the best evidence of it
+    logs.configure(as_json=options.json_logs)
+    # A copy of this process that a task forks must not speak for it.
+    os.register_at_fork(after_in_child=ends.link.close)
+    if serve(ends.link, options, table):
+        # Without a goodbye: a task may have left threads or exit handlers that never end.
+        os._exit(0)
+    os._exit(1)
+
+
+def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool:
+    """Run jobs until the supervisor closes the socket; returns whether all was well."""
     try:
         tasks.load(options.policy.tasks)
-    except BaseException:
+        worker = _Worker(link, options, table)
+    except BaseException:  # their modules may raise anything
         link.sendall(pack([BROKEN, traceback.format_exc()]))
-        return
+        return True
     try:
-        _Worker(link, options, table).run()
+        worker.run()
     except BaseException:  # a task has closed our socket, say; our supervisor starts another
         traceback.print_exc()
-        os._exit(1)
-    # Without a goodbye: a task may have left threads or exit handlers behind that never end.
-    os._exit(0)
+        return False
+    return True
 
 
 class _Worker:
+    """The slots of one process and their link to the supervisor."""
+
     def __init__(self, link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:
         self._link = link
-        self._options = options
-        self._table = table
-        self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        self._outbox: deque[Outcome | list[int]] = deque()
+        self._outbox: deque[Outcome | list[Any]] = deque()
         self._sendable = threading.Semaphore(0)
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
-        self._runners: list[Runner] = []
+        self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
+        self._worn = False
+        self._runner = Runner(options.policy, table, self._report, self._introduce, options.slots)
+        kind = ThreadSlots if options.kind == "threads" else CoroutineSlots
+        self._slots: Slots = kind(self._runner, table, self._hand_over, self._wear_out)
 
     def run(self) -> None:
         """Serve the supervisor until it closes the socket."""
         threading.Thread(target=self._send, name="sender", daemon=True).start()
-        for slot in range(self._options.slots):
-            threading.Thread(target=self._slot, args=(slot,), name=f"slot-{slot}").start()
+        try:
+            self._serve()
+        finally:
+            self._slots.recall()  # no slot is to begin anything more
+
+    def _serve(self) -> None:
         for kind, *rest in self._frames():
-            if kind == JOBS:
-                for job in rest[0]:
-                    self._inbox.put(Work(*job))
+            if kind == JOBS and self._worn:
+                self._tell([RETURNED, [number for number, *_ in rest[0]]])
+            elif kind == JOBS:
+                self._slots.put([Work(*job) for job in rest[0]])
             elif kind == RECALL:
-                self._outbox.append(self._recall())
-                self._sendable.release()
+                self._tell([RETURNED, self._slots.recall()])
+            elif kind == STOP:
+                self._runner.stop(rest[0])
+            elif kind == LOST:
+                self._runner.lease_lost(rest[0])
 
-    def _slot(self, slot: int) -> None:
-        runner = Runner(self._options.policy)
-        self._runners.append(runner)
-        while True:
-            work = self._inbox.get()
-            now = time.monotonic()
-            self._table.take(slot, work.number, now)
-            self._outbox.append(runner.run(work))
-            self._table.finish(slot)
-            # With more jobs at hand, the sender may wait for company: each wake-up costs as much
-            # as a small job. What is left over when a long job follows goes with the next tick.
-            if self._inbox.empty() or len(self._outbox) >= FRAME or now - self._sent_at > LINGER:
-                self._sent_at = now
-                self._sendable.release()
+    def _hand_over(self, outcome: Outcome, *, more: bool) -> None:
+        self._outbox.append(outcome)
+        # With more jobs at hand, the sender may wait for company: each wake-up costs as much
+        # as a small job. What is left over when a long job follows goes with the next tick.
+        now = time.monotonic()
+        if not more or len(self._outbox) >= FRAME or now - self._sent_at > LINGER:
+            self._sent_at = now
+            self._sendable.release()
 
-    def _recall(self) -> list[int]:
-        numbers = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                numbers.append(self._inbox.get_nowait().number)
-        return numbers
+    def _tell(self, frame: list[Any]) -> None:
+        self._outbox.append(frame)
+        self._sendable.release()
+
+    def _report(self, number: int, fraction: float, text: str) -> None:
+        self._progress[number] = (fraction, text)
+
+    def _introduce(self, number: int, task: str) -> None:
+        self._tell([TASK, number, task])
+
+    def _wear_out(self, reason: str) -> None:
+        if not self._worn:
+            self._worn = True
+            self._tell([WORN, reason])
+        self._tell([RETURNED, self._slots.recall()])
 
     def _frames(self) -> Iterator[list[Any]]:
-        """Frames from the supervisor; between them, the watch over late jobs."""
+        """Frames from the supervisor; between them, what is due every tick."""
         stream = unpacker()
         self._link.setblocking(True)
         poll = select.poll()
@@ -139,10 +184,7 @@ class _Worker:
         while True:
             now = time.monotonic()
             if now >= next_tick:
-                for runner in self._runners:
-                    runner.interrupt_if_late(now)
-                if self._outbox:
-                    self._sendable.release()
+                self._tick(now)
                 next_tick = now + TICK
             if not poll.poll(max(0.0, next_tick - now) * 1000):
                 continue
@@ -155,6 +197,14 @@ class _Worker:
             stream.feed(received)
             yield from stream
 
+    def _tick(self, now: float) -> None:
+        self._runner.watch(now)
+        if self._progress:
+            latest, self._progress = self._progress, {}
+            self._outbox.append([PROGRESS, latest])
+        if self._outbox:
+            self._sendable.release()
+
     def _send(self) -> None:
         """Sends outcomes, as many at a time as there are, and counts them on the way."""
         totals: Totals = {}
@@ -163,14 +213,11 @@ class _Worker:
             while self._outbox:
                 items = [self._outbox.popleft() for _ in range(min(len(self._outbox), FRAME))]
                 outcomes = [item for item in items if isinstance(item, Outcome)]
-                frames = []
+                frames = [pack(item) for item in items if not isinstance(item, Outcome)]
                 if outcomes:
                     touched = {name: totals[name].to_wire() for name in count(totals, outcomes)}
-                    frames.append(pack([OUTCOMES, outcomes, touched]))
-                frames += [
-                    pack([RETURNED, item]) for item in items if not isinstance(item, Outcome)
-                ]
+                    frames.insert(0, pack([OUTCOMES, outcomes, touched]))
                 try:
                     self._link.sendall(b"".join(frames))
-                except OSError:  # the supervisor is gone, and with it our leases
-                    os._exit(1)
+                except OSError:  # the main thread sees it, too, and knows what to do
+                    return

@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import structlog
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -43,8 +41,10 @@ ModelOption = Annotated[
     Model,
     typer.Option(
         "--model",
-        help="threads: one process with S slots, for work that waits. "
-        "processes: P processes with one slot each, for work that computes.",
+        help="threads: 1 process x S threads, for work that waits. "
+        "processes: P x 1, for work that computes. hybrid: P x S threads, for both. "
+        "asyncio: P event loops x S coroutines, for async tasks. "
+        "inline: in the supervisor itself, for debugging only.",
     ),
 ]
 ProcessesOption = Annotated[
@@ -53,12 +53,14 @@ ProcessesOption = Annotated[
         "--processes",
         "-p",
         min=1,
-        help="Worker processes; as many as there are usable cores if not said.",
+        help="Worker processes (P); as many as there are usable cores if not said.",
     ),
 ]
 SlotsOption = Annotated[
     int | None,
-    typer.Option("--slots", "-s", min=1, help="Threads of the threads model; 8 if not said."),
+    typer.Option(
+        "--slots", "-s", min=1, help="Jobs at once in each process (S): 8 threads, 100 coroutines."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -114,6 +116,14 @@ def consume(
     batch: Annotated[
         int, typer.Option(min=1, max=1000, help="Jobs to claim in one call at most.")
     ] = 64,
+    max_jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Recycle a worker process after about so many jobs."),
+    ] = None,
+    max_rss: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Recycle it above so much memory, such as 500M or 2G."),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for Redis to be there at the start.")
     ] = True,
@@ -126,14 +136,25 @@ def consume(
     HEORI_TASKS names the modules whose tasks it runs, HEORI_ALLOW prefixes of other functions.
     The first signal drains: running jobs finish, all others go back. The second stops at once.
     """
+    from consumer import logs  # noqa: PLC0415
+    from consumer.crew import TasksBroken  # noqa: PLC0415
     from consumer.http import PortTaken  # noqa: PLC0415
-    from consumer.pool import TasksBroken  # noqa: PLC0415
     from consumer.supervisor import Options, Supervisor  # noqa: PLC0415
 
     settings = _settings()
     try:
         queues = tuple(dict.fromkeys(tasks.check_queue(name) for name in queue))
-        options = Options.create(queues, model, processes, slots, batch=batch, wait=wait)
+        options = Options.create(
+            queues,
+            model,
+            processes,
+            slots,
+            batch=batch,
+            wait=wait,
+            max_jobs=max_jobs,
+            max_rss=None if max_rss is None else _size(max_rss),
+            json_logs=as_json or not sys.stderr.isatty(),
+        )
     except ValueError as error:
         _refuse(str(error))
     if not settings.tasks and not settings.allow:
@@ -141,7 +162,7 @@ def consume(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
-    _configure_logs(as_json=as_json)
+    logs.configure(as_json=options.json_logs)
 
     async def main() -> None:
         await Supervisor(settings, options).run()
@@ -363,6 +384,14 @@ def _moment(option: str, text: str) -> datetime:
         _refuse(f"{option} {text}: a time such as 2030-01-31T10:00:00+00:00 is needed")
 
 
+def _size(text: str) -> int:
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    if not number.isdecimal() or int(number) == 0:
+        _refuse(f"--max-rss {text}: bytes are needed, or such as 500M or 2G")
+    return int(number) * unit
+
+
 def _guarded(action: Callable[[], T]) -> T:
     """Run; say in one line that Redis is away, instead of a traceback."""
     try:
@@ -380,18 +409,3 @@ def _refuse(message: str) -> NoReturn:
 
 def _print(record: dict[str, Any], text: str, *, as_json: bool) -> None:
     print(json.dumps(record) if as_json else text)
-
-
-def _configure_logs(*, as_json: bool) -> None:
-    """For people on a terminal, as JSON for everything else; always on standard error."""
-    human = sys.stderr.isatty() and not as_json
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=not human),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -4,7 +4,7 @@ import time
 from typing import Generic, TypeVar
 
 from common.broker import LONGEST_WAIT, Broker
-from common.protocol.commands import Commands
+from common.protocol.commands import Commands, Progress
 from common.protocol.payload import decode_failure, decode_result
 from common.tasks import Task
 
@@ -59,6 +59,14 @@ class Handle(Generic[R]):
         if status is None:
             raise JobNotFound(f"there is no job {self.id}")
         return status
+
+    def progress(self) -> Progress | None:
+        """How far the job is, if its task tells; see `common.current_job`.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        return self._broker.execute(self._commands.progress_of(self.id))
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the job's end, without polling, and return what the task returned.

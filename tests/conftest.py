@@ -194,6 +194,8 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
             consumer.stop()
             # An orphan that has ended stays a zombie until this machine's init looks after it.
             until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
+        else:
+            consumer.join()
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -4,12 +4,13 @@ import asyncio
 import ctypes
 import os
 import signal
+import sys
 import threading
 import time
 
 import redis
 
-from common import Retry, task
+from common import JobTimeout, Retry, current_job, task
 
 
 @task
@@ -147,3 +148,109 @@ def wait_for_file(path: str) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+@task(retry=Retry(max=2, intervals=("50ms",)), give_up_on=KeyError)
+def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> int:
+    """Fails so often, then returns how often it ran."""
+    with redis.Redis.from_url(url) as client:
+        runs = int(client.incr(key))  # type: ignore[arg-type]
+    if runs <= times:
+        raise {"ValueError": ValueError, "KeyError": KeyError}[how](f"run {runs}")
+    return runs
+
+
+@task(retry=Retry(max=1, intervals=("50ms",)), timeout=1)
+def hang_at_first(url: str, key: str) -> int:
+    """Sleeps in C at its first run."""
+    with redis.Redis.from_url(url) as client:
+        runs = int(client.incr(key))  # type: ignore[arg-type]
+    if runs == 1:
+        time.sleep(3600)
+    return runs
+
+
+@task(timeout=30)
+def about_itself(url: str, key: str) -> dict[str, object]:
+    """What a job can find out about itself; waits in the middle to be let go."""
+    job = current_job()
+    job.progress(0.5, "half of it")
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.rpush(f"{key}:running", job.id)
+        client.blpop([f"{key}:go"], timeout=50)
+    return describe(job.lease_lost)
+
+
+@task(timeout=30)
+async def about_itself_later() -> dict[str, object]:
+    """The same, in a coroutine and after a turn of the loop."""
+    await asyncio.sleep(0)
+    return describe(current_job().lease_lost)
+
+
+def describe(lease_lost: bool) -> dict[str, object]:
+    """The current job, seen from a function that was not told of it."""
+    job = current_job()
+    return {
+        "id": job.id,
+        "task": job.task,
+        "queue": job.queue,
+        "delivery": job.delivery,
+        "left": job.deadline - time.monotonic(),
+        "lease_lost": lease_lost,
+    }
+
+
+@task
+def report_when_lost(url: str, key: str) -> None:
+    """Runs until its lease is lost, and says so."""
+    with redis.Redis.from_url(url) as client:
+        client.rpush(f"{key}:running", "now")
+        while not current_job().lease_lost:
+            time.sleep(0.01)
+        client.rpush(f"{key}:lost", "now")
+
+
+@task
+def ignore_interruptions() -> None:
+    """Catches whatever is raised in it, for an hour."""
+    end = time.monotonic() + 3600
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            continue
+
+
+@task(timeout=1)
+def clean_up_at_timeout(path: str) -> str:
+    """Catches its timeout, and still has time to clean up."""
+    try:
+        spin(30)
+    except JobTimeout as timeout:
+        return f"{timeout.job_id} had {timeout.timeout} s"
+    return path
+
+
+@task
+def allocate(megabytes: int) -> int:
+    """Uses memory and keeps it."""
+    _kept.append(b"x" * (megabytes << 20))
+    return os.getpid()
+
+
+_kept: list[bytes] = []
+
+
+@task
+def process() -> int:
+    """Which process it ran in."""
+    return os.getpid()
+
+
+@task
+def speak_and_die(text: str) -> None:
+    """Writes to standard error, then takes its process."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)

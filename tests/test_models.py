@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,14 @@ from tests.conftest import Consumer, until
 MODELS = {
     "threads": ["--model", "threads", "--slots", "4"],
     "processes": ["--model", "processes", "--processes", "2"],
+    "hybrid": ["--model", "hybrid", "--processes", "2", "--slots", "2"],
+    "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "4"],
+    "inline": ["--model", "inline"],
 }
+
+
+# What crashes inline takes the consumer with it, which `tests/test_crash.py` is about.
+IN_PROCESSES = [model for model in MODELS if model != "inline"]
 
 
 @pytest.fixture(params=MODELS)
@@ -70,6 +78,7 @@ def test_a_bad_end_fails_that_job_and_not_its_neighbours(producer: Producer) -> 
     assert [handle.result(20) for handle in good] == [*range(10)] * (len(BAD_ENDS) + 1)
 
 
+@pytest.mark.parametrize("consumer", IN_PROCESSES, indirect=True)
 def test_jobs_that_kill_their_worker_become_dead_letters_and_the_rest_is_done(
     consumer: Consumer, producer: Producer
 ) -> None:
@@ -85,6 +94,7 @@ def test_jobs_that_kill_their_worker_become_dead_letters_and_the_rest_is_done(
     assert 3 <= consumer.metric("heori_worker_restarts_total") <= 3 * len(ways)
 
 
+@pytest.mark.parametrize("consumer", IN_PROCESSES, indirect=True)
 def test_jobs_of_a_killed_worker_are_running_again_within_a_second(
     consumer: Consumer, producer: Producer, redis: Any, redis_url: str
 ) -> None:
@@ -184,3 +194,71 @@ def test_who_was_beside_a_killer_is_not_killed_again(
     assert consumer.metric("heori_worker_restarts_total") == 3
     until(lambda: len(consumer.workers) == 1)  # the processes of the innocent have ended
     assert consumer.stop() == 0
+
+
+def test_failures_are_retried_as_declared(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    back = producer.submit(sample_tasks.fail_at_first, redis_url, "back", 2)
+    too_often = producer.submit(sample_tasks.fail_at_first, redis_url, "often", 3)
+    given_up = producer.submit(sample_tasks.fail_at_first, redis_url, "up", 1, how="KeyError")
+    assert back.result(20) == 3
+    with pytest.raises(JobFailed, match="run 3"):
+        too_often.result(20)
+    with pytest.raises(JobFailed, match="run 1"):
+        given_up.result(20)
+    assert redis.hget(f"rq:job:{back.id}", "retries_left") == b"0"
+    until(lambda: consumer.metric("heori_jobs_held") == 0)
+    assert consumer.metric("heori_jobs_total", outcome="retried") == 4
+    assert redis.zcard("rq:scheduled:default") == 0
+
+
+def test_a_job_that_had_to_be_killed_for_its_timeout_is_retried_as_declared(
+    consumer: Consumer, producer: Producer, redis_url: str
+) -> None:
+    handle = producer.submit(sample_tasks.hang_at_first, redis_url, "hang")
+    assert handle.result(20) == 2
+    name = "tests.sample_tasks.hang_at_first"
+    until(lambda: consumer.metric("heori_jobs_total", task=name, outcome="succeeded") == 1)
+    assert consumer.metric("heori_jobs_total", task=name, outcome="retried") == 1
+    assert consumer.metric("heori_worker_restarts_total", reason="timeout") == 1
+
+
+@pytest.mark.usefixtures("consumer")
+def test_a_task_can_ask_what_job_it_is_and_tell_how_far(
+    producer: Producer, redis: Any, redis_url: str
+) -> None:
+    handle = producer.submit(sample_tasks.about_itself, redis_url, "self")
+    assert redis.blpop(["self:running"], timeout=20)
+    until(lambda: handle.progress() == (0.5, "half of it"))
+    redis.rpush("self:go", "now")
+    for each in (handle, producer.submit(sample_tasks.about_itself_later)):
+        about = each.result(20)
+        assert 0 < about.pop("left") <= 30  # type: ignore[operator]
+        name = about.pop("task")
+        assert name in ("tests.sample_tasks.about_itself", "tests.sample_tasks.about_itself_later")
+        assert about == {"id": each.id, "queue": "default", "delivery": 1, "lease_lost": False}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_job_is_told_that_its_lease_is_lost(
+    model: str,
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis: Any,
+    redis_url: str,
+) -> None:
+    consumer = consume(*MODELS[model], HEORI_LEASE="1").ready()
+    producer.submit(sample_tasks.report_when_lost, redis_url, "lost")
+    assert redis.blpop(["lost:running"], timeout=20)
+    redis.delete("rq:wip:default")
+    assert redis.blpop(["lost:lost"], timeout=5)
+    until(lambda: consumer.metric("heori_results_refused_total") == 1)
+
+
+def test_a_task_can_clean_up_when_its_time_is_over(
+    consumer: Consumer, producer: Producer, tmp_path: Path
+) -> None:
+    handle = producer.submit(sample_tasks.clean_up_at_timeout, str(tmp_path))
+    assert handle.result(20) == f"{handle.id} had 1 s"
+    assert consumer.metric("heori_worker_restarts_total") == 0

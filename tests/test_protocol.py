@@ -364,11 +364,11 @@ def assign(fields: dict[str, bytes | None], claimed_at: float) -> Assignment:
 
 
 def test_an_assignment_knows_how_long_the_job_has_waited() -> None:
-    assert assign(CLAIMED, NOON) == Assignment(b"x", 33, 1.5)
+    assert assign(CLAIMED, NOON) == Assignment(b"x", 33, 1.5, None)
     ahead = assign(CLAIMED, NOON - 3600)
     assert ahead.queue_time == 0.0
     bare = {**CLAIMED, "timeout": None, "enqueued_at": b"", "data": None}
-    assert assign(bare, NOON) == Assignment(b"", 180, 0.0)
+    assert assign(bare, NOON) == Assignment(b"", 180, 0.0, None)
 
 
 @pytest.mark.parametrize("feature", UNSUPPORTED_FIELDS)

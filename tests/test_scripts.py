@@ -81,7 +81,8 @@ class Bench:
         return claims
 
     def ack(self, *ended: Ended) -> tuple[list[int], list[int]]:
-        refused, with_dependents = self.execute(self.commands.ack(ended, consumer=ME))
+        refused, with_dependents, broken = self.execute(self.commands.ack(ended, consumer=ME))
+        assert broken == []
         return refused, with_dependents
 
     def release(self, *claims: Claim, counted: bool = True, max_deliveries: int = 3) -> list[str]:
@@ -140,11 +141,11 @@ def member(claim: Claim) -> str:
 
 
 def done(claim: Claim, value: Any = 3) -> Ended:
-    return Ended(claim, True, encode_result(json.dumps(value).encode(), "json"), 0.25)
+    return Ended(claim, "finished", encode_result(json.dumps(value).encode(), "json"), 0.25)
 
 
 def failed(claim: Claim, text: str = "Traceback …\nValueError: no\n") -> Ended:
-    return Ended(claim, False, encode_failure(text), 0.25)
+    return Ended(claim, "failed", encode_failure(text), 0.25)
 
 
 def ids(claims: list[Claim]) -> list[str]:
@@ -415,7 +416,7 @@ def test_rq_reads_the_results_of_our_jobs(bench: Bench, serializer: Any, value: 
     [claim] = bench.claim("mail")
     name: Any = "json" if serializer is JSONSerializer else "pickle"
     body = None if value is None else encode_result(json.dumps(value).encode(), name)
-    assert bench.ack(Ended(claim, True, body, 1.5)) == ([], [])
+    assert bench.ack(Ended(claim, "finished", body, 1.5)) == ([], [])
 
     job = bench.rq_job(job_id, serializer)
     assert job.get_status() is JobStatus.FINISHED

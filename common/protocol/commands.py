@@ -46,9 +46,10 @@ class Ended(NamedTuple):
     """The end of one execution, ready to be acknowledged."""
 
     claim: Claim
-    succeeded: bool
-    body: bytes | None  # the result, encoded by `common.protocol.payload`
+    status: str  # finished, failed, stopped, or retry: failed and to run again
+    body: bytes | None  # the result or traceback, encoded by `common.protocol.payload`
     run_time: float  # seconds
+    retry: tuple[float, int] | None = None  # in how many seconds, and how often after that
 
 
 class GivenBack(NamedTuple):
@@ -56,7 +57,9 @@ class GivenBack(NamedTuple):
 
     claim: Claim
     counted: bool  # whether this delivery counts against max_deliveries
-    evidence: bytes | None = None  # encoded failure, should this have been the last delivery
+    # Should this have been the last delivery: an encoded failure, and fields for the job's hash.
+    failure: bytes | None = None
+    evidence: Mapping[str, str | int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,13 @@ class Moved(NamedTuple):
     held: int  # queues whose scheduler's lock this consumer holds
     pause: float | None  # seconds until there may be something to do; None: nothing is known of
     broken: list[str]  # keys that do not hold what they should
+
+
+class Progress(NamedTuple):
+    """How far a running job says that it is."""
+
+    fraction: float  # from 0 to 1
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,20 @@ class Commands:
             ("HGET", self.keys.job(job_id), "status"),
             lambda reply: None if reply is None else str(reply, "utf-8", "backslashreplace"),
         )
+
+    def progress_of(self, job_id: str) -> Command[Progress | None]:
+        """Read how far a job is; None when it has not said."""
+
+        def parse(reply: Sequence[bytes | None]) -> Progress | None:
+            fraction, text = reply
+            try:
+                done = float(fraction or "")
+            except ValueError:  # nobody but Heori writes it, but anybody could
+                return None
+            return Progress(done, (text or b"").decode("utf-8", "backslashreplace"))
+
+        key = self.keys.job(job_id)
+        return Command(("HMGET", key, "heori_progress", "heori_progress_text"), parse)
 
     def result(self, job_id: str) -> Command[Result | None]:
         """Read a job's latest result, if there is one."""
@@ -231,13 +255,25 @@ class Commands:
             fields=CLAIM_FIELDS + UNSUPPORTED_FIELDS,
         )
 
-    def ack(self, ended: Sequence[Ended], *, consumer: str) -> Command[tuple[list[int], list[int]]]:
-        """Acknowledge; reads the numbers of the refused and of those that others depend on."""
+    def ack(
+        self, ended: Sequence[Ended], *, consumer: str
+    ) -> Command[tuple[list[int], list[int], list[bytes]]]:
+        """Acknowledge.
+
+        Reads the numbers of the refused, of those that others depend on, and keys that hold
+        something else than they should.
+        """
         queues = _queues(entry.claim for entry in ended)
         keys = [
             key
             for queue in queues
-            for key in (self.keys.wip(queue), self.keys.finished(queue), self.keys.failed(queue))
+            for key in (
+                self.keys.wip(queue),
+                self.keys.finished(queue),
+                self.keys.failed(queue),
+                self.keys.queue(queue),
+                self.keys.scheduled(queue),
+            )
         ]
         return _call(
             "ack",
@@ -248,12 +284,17 @@ class Commands:
                     queues[entry.claim.queue],
                     entry.claim.job_id,
                     entry.claim.execution,
-                    "finished" if entry.succeeded else "failed",
+                    entry.status,
                     entry.claim.claimed_at,
                     entry.run_time,
-                    (entry.claim.result_ttl if entry.succeeded else entry.claim.failure_ttl)
+                    (
+                        entry.claim.result_ttl
+                        if entry.status == "finished"
+                        else entry.claim.failure_ttl
+                    )
                     or False,
                     entry.body or False,
+                    entry.retry or False,
                 ]
                 for entry in ended
             ],
@@ -263,6 +304,19 @@ class Commands:
             dependents_suffix=self.keys.dependents_suffix,
             result_ttl=RESULT_TTL,
             failure_ttl=FAILURE_TTL,
+        )
+
+    def progress(self, progress: Sequence[tuple[Claim, float, str]]) -> Command[int]:
+        """Note how far jobs are; reads for how many of them the lease still stood."""
+        return _call(
+            "progress",
+            [],
+            int,
+            entries=[
+                [claim.job_id, claim.execution, repr(fraction), text]
+                for claim, fraction, text in progress
+            ],
+            job_stem=self.keys.job(""),
         )
 
     def extend(self, claims: Sequence[Claim], *, lease: float) -> Command[list[int]]:
@@ -294,7 +348,8 @@ class Commands:
                     entry.claim.job_id,
                     entry.claim.execution,
                     entry.counted,
-                    entry.evidence or False,
+                    entry.failure or False,
+                    [word for pair in (entry.evidence or {}).items() for word in pair],
                 ]
                 for entry in reversed(given_back)
             ],

@@ -22,11 +22,12 @@ CLAIM_FIELDS = (
     "result_ttl",
     "failure_ttl",
     "enqueued_at",
+    "retries_left",
+    "retry_intervals",
 )
 # RQ features that a job may carry and that are not run yet: such a job fails by name rather
 # than being half done.
 UNSUPPORTED_FIELDS = (
-    "retries_left",
     "repeats_left",
     "rate_limit_key",
     "success_callback_name",
@@ -161,6 +162,7 @@ class Assignment(NamedTuple):
     data: bytes
     timeout: int  # seconds, -1 for none
     queue_time: float  # seconds from being enqueued to being claimed
+    retries: "Retries | None"
 
     @classmethod
     def from_values(cls, values: bytes, claimed_at: float) -> "Assignment":
@@ -169,7 +171,9 @@ class Assignment(NamedTuple):
         Raises:
             MalformedJob: a field has no meaning, or asks for what is not supported.
         """
-        data, _, _, _, timeout, _, _, enqueued_at, *features = msgpack.unpackb(values, raw=True)
+        (data, _, _, _, timeout, _, _, enqueued_at, retries_left, retry_intervals, *features) = (
+            msgpack.unpackb(values, raw=True)
+        )
         if any(features):
             asked = [
                 name for name, value in zip(UNSUPPORTED_FIELDS, features, strict=True) if value
@@ -180,6 +184,7 @@ class Assignment(NamedTuple):
             data or b"",
             parse_timeout(timeout),
             max(0.0, claimed_at - enqueued.timestamp()) if enqueued else 0.0,
+            parse_retries(retries_left or None, retry_intervals or None),
         )
 
 

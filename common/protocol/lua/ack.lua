@@ -1,31 +1,54 @@
 -- ack.lua: acknowledge a batch of ended executions; each entry refuses a lost lease.
--- KEYS   for each queue: wip (zset), finished (zset), failed (zset); last: the consumer's hash
+-- KEYS   for each queue: wip (zset), finished (zset), failed (zset), queue (list), scheduled
+--        (zset); last: the consumer's hash
 -- ARGS   entries, consumer, job_stem, results_stem, dependents_suffix, result_ttl, failure_ttl
---        entries: [[queue number from 0, id, execution, 'finished' or 'failed', started (epoch
---        seconds), run time (seconds), ttl or false, body or false], …]
--- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …]]
--- USES   whole, clock, settle
+--        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped' or
+--        'retry', started (epoch seconds), run time (seconds), ttl or false, body or false,
+--        [delay (seconds), retries left] or false], …]
+-- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
+--        [key that holds something else, …]]
+-- USES   whole, clock, settle, again
 
-local refused, with_dependents = {}, {}
+local refused, with_dependents, broken = {}, {}, {}
 local count = { finished = 0, failed = 0 }
 local busy = 0
 local registered = {} -- registry to [score, id, …]: one ZADD for all
+
+-- Ends a lease; false when it was lost. Where the registry holds something else, the job's own
+-- hash tells whose it is: what was done there must not be lost for it.
+local function take(wip, id, execution)
+  local removed = redis.pcall('ZREM', wip, id .. ':' .. execution)
+  if type(removed) == 'table' then
+    broken[wip] = true
+    return redis.pcall('HGET', args.job_stem .. id, 'heori_execution') == execution
+  end
+  return removed == 1
+end
+
 for n, entry in ipairs(args.entries) do
-  local q, id, execution, status, started, run, ttl, body = unpack(entry)
-  if redis.call('ZREM', KEYS[3 * q + 1], id .. ':' .. execution) == 0 then
+  local q, id, execution, status, started, run, ttl, body, retry = unpack(entry)
+  if not take(KEYS[5 * q + 1], id, execution) then
     refused[#refused + 1] = n - 1
+  elseif retry then
+    local unable = again(args, KEYS[5 * q + 4], KEYS[5 * q + 5], id, retry[1], retry[2])
+    if unable then
+      broken[unable] = true
+    end
+    count.failed = count.failed + 1
+    busy = busy + run
   else
-    local registry = status == 'finished' and KEYS[3 * q + 2] or KEYS[3 * q + 3]
-    local field = status == 'finished' and 'return_value' or 'exc_string'
-    local default = status == 'finished' and args.result_ttl or args.failure_ttl
-    local score = settle(args, id, execution, status, whole(ttl, default),
-      string.format('%.6f', started), field, body)
+    local finished = status == 'finished'
+    local registry = finished and KEYS[5 * q + 2] or KEYS[5 * q + 3]
+    local score = settle(args, id, execution, status,
+      whole(ttl, finished and args.result_ttl or args.failure_ttl),
+      string.format('%.6f', started), finished and 'return_value' or 'exc_string', body)
     if score then
       registered[registry] = registered[registry] or {}
       table.insert(registered[registry], score)
       table.insert(registered[registry], id)
     end
-    count[status] = count[status] + 1
+    local outcome = finished and 'finished' or 'failed' -- what is stopped, rq counts as failed
+    count[outcome] = count[outcome] + 1
     busy = busy + run
     if redis.call('EXISTS', args.job_stem .. id .. args.dependents_suffix) == 1 then
       with_dependents[#with_dependents + 1] = n - 1
@@ -33,7 +56,10 @@ for n, entry in ipairs(args.entries) do
   end
 end
 for registry, scores in pairs(registered) do
-  redis.call('ZADD', registry, unpack(scores))
+  -- pcall: the jobs themselves are settled; a registry that holds something else lists them not
+  if type(redis.pcall('ZADD', registry, unpack(scores))) == 'table' then
+    broken[registry] = true
+  end
 end
 local me = KEYS[#KEYS]
 if count.finished > 0 then
@@ -45,4 +71,8 @@ end
 if busy > 0 then
   redis.call('HINCRBYFLOAT', me, 'total_working_time', string.format('%.6f', busy))
 end
-return cmsgpack.pack({ refused, with_dependents })
+local names = {}
+for name in pairs(broken) do
+  names[#names + 1] = name
+end
+return cmsgpack.pack({ refused, with_dependents, names })

@@ -5,7 +5,8 @@
 
 -- Returns 'queued', 'dead' or 'gone' (the job was deleted, cancelled or started anew meanwhile).
 --   counted: whether this delivery counts against max_deliveries (the job had started)
-local function give_back(args, queue, failed, id, execution, counted, evidence)
+--   failure, evidence: should it have been the last: the encoded text, and [field, value, …]
+local function give_back(args, queue, failed, id, execution, counted, failure, evidence)
   local job = args.job_stem .. id
   local found = redis.pcall('HMGET', job, 'heori_deliveries', 'failure_ttl', 'status', 'heori_execution')
   if found[3] ~= 'started' or found[4] ~= execution then
@@ -14,9 +15,10 @@ local function give_back(args, queue, failed, id, execution, counted, evidence)
   local deliveries = whole(found[1], 1)
   if counted and deliveries >= args.max_deliveries then
     local ttl = whole(found[2], args.failure_ttl)
-    local score = settle(args, id, execution, 'failed', ttl, epoch, 'exc_string', evidence)
+    local score = settle(args, id, execution, 'failed', ttl, epoch, 'exc_string', failure)
     if score then
-      redis.call('ZADD', failed, score, id)
+      redis.call('HSET', job, 'heori_died_at', today, unpack(evidence or {}))
+      redis.pcall('ZADD', failed, score, id) -- pcall: its key may hold something else
     end
     return 'dead'
   end

@@ -2,11 +2,11 @@
 -- Included by other scripts (see their USES line); it is never called by itself.
 -- USES   clock
 
-local RESULT = { finished = '1', failed = '2' } -- rq.results.Result.Type
+local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 uses Result.Type
 
 -- Returns the score with which the caller puts the id into the registry of that status; or false,
 -- when the job was deleted meanwhile or is not to be kept.
---   status: 'finished' or 'failed'; ttl: seconds, -1 for ever, 0 not at all
+--   status: 'finished', 'failed' or 'stopped'; ttl: seconds, -1 for ever, 0 not at all
 --   field, body: the result's field in the stream and its value, or false for none
 local function settle(args, id, execution, status, ttl, started, field, body)
   local job = args.job_stem .. id

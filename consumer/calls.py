@@ -1,0 +1,127 @@
+"""Calls that can be ended from outside: of plain functions in a thread, of coroutines on a loop.
+
+rq's TimerDeathPenalty patches the exception's class for the whole process, and signals reach
+the main thread only; neither is of use where many jobs run side by side.
+"""
+
+import asyncio
+import ctypes
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from common.current import JobStopped, JobTimeout
+
+
+class ThreadCalls:
+    """The calls of one thread, one after the other; made by that thread itself.
+
+    Another thread can raise an exception in the call that is under way, and in nothing else:
+    none is raised after the call has ended, not even one that was on its way.
+    """
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._number = 0
+        self._deadline = float("inf")
+        self._raised = False
+        self._loop: asyncio.Runner | None = None
+
+    def call(self, number: int, deadline: float, function: Callable[[], Any]) -> Any:
+        """Call a function.
+
+        Args:
+            number: for `stop`.
+            deadline: time.monotonic() after which `interrupt_if_late` ends it.
+
+        Raises:
+            JobTimeout, JobStopped: it was ended.
+        """
+        self._raised = False
+        self._number, self._deadline = number, deadline
+        try:
+            return function()
+        finally:
+            with self._lock:
+                self._number, self._deadline = 0, float("inf")
+                if self._raised:
+                    _raise_in(self._thread, None)
+
+    def interrupt_if_late(self, now: float) -> None:
+        """End the call if its deadline has passed."""
+        with self._lock:
+            if now > self._deadline:
+                self._raise(JobTimeout)
+
+    def stop(self, number: int) -> None:
+        """End the call of that number, if it is still under way."""
+        with self._lock:
+            if self._number == number:
+                self._raise(JobStopped)
+
+    def _raise(self, exception: type[BaseException]) -> None:
+        if not self._raised:
+            self._raised = True
+            self._deadline = float("inf")
+            _raise_in(self._thread, exception)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, in an event loop of this thread's own."""
+        if self._loop is None:
+            self._loop = asyncio.Runner()
+        return self._loop.run(coroutine)
+
+
+class CoroutineCall:
+    """One call of a coroutine function, on whichever loop awaits it.
+
+    An exception thrown into a thread would hit the loop and not the task; so this one is
+    cancelled, as coroutines are.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._stopped = False
+
+    async def call(self, timeout: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Await a coroutine.
+
+        Args:
+            timeout: seconds, -1 for no limit.
+
+        Raises:
+            JobTimeout, JobStopped: it was ended.
+        """
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(timeout if timeout > 0 else None)
+        try:
+            async with limit:
+                return await coroutine
+        except TimeoutError as error:
+            if limit.expired():
+                raise JobTimeout from error
+            raise
+        except asyncio.CancelledError:
+            if self._stopped:
+                raise JobStopped from None
+            raise
+
+    def stop(self) -> None:
+        """End it, from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        assert self._task is not None
+        self._stopped = True
+        self._task.cancel()
+
+
+def _raise_in(thread: int, exception: type[BaseException] | None) -> None:
+    """CPython's way to raise in another thread; None takes back what has not been raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(exception) if exception else None
+    )

@@ -1,0 +1,61 @@
+"""What worker processes write to standard error: passed on, and its end kept as evidence."""
+
+import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+# How much is kept of each worker, in bytes, and how many lines of it are told at its death.
+KEPT = 4096
+LINES = 20
+
+# One thread writes for all workers, so that a terminal or pipe that nobody reads stops those
+# who write, and never the supervisor.
+_writer = ThreadPoolExecutor(1, "output")
+
+
+class Output(asyncio.Protocol):
+    """The standard error of one worker.
+
+    Attributes:
+        closed: done when all of it has been read.
+    """
+
+    def __init__(self) -> None:
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._kept = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._kept = (self._kept + data)[-KEPT:]
+        self._transport.pause_reading()
+        written = asyncio.get_running_loop().run_in_executor(_writer, _write, data)
+        written.add_done_callback(self._resume)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def last_lines(self) -> str:
+        """What came last."""
+        lines = self._kept.decode("utf-8", "backslashreplace").splitlines()
+        return "\n".join(lines[-LINES:])
+
+    def _resume(self, _: "asyncio.Future[None]") -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+def _write(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.buffer.flush()

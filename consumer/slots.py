@@ -1,0 +1,139 @@
+"""The two kinds of slots: threads, and coroutines on one event loop.
+
+Each takes work from an inbox, runs it and hands the outcome on. The difference between all
+execution models is this file, and two numbers.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+from consumer.execution import Runner, Work
+from consumer.slot_table import SlotTable
+from consumer.surroundings import Surroundings
+from consumer.totals import Outcome
+
+Kind = Literal["threads", "coroutines"]
+
+
+class Handover(Protocol):
+    """Where outcomes go."""
+
+    def __call__(self, outcome: Outcome, *, more: bool) -> None:
+        """Take an outcome; `more` tells whether another job is at hand."""
+
+
+class Slots(Protocol):
+    """What a worker's main thread sees of its slots."""
+
+    def put(self, works: Sequence[Work]) -> None:
+        """Have jobs run, in this order, as slots get free."""
+
+    def recall(self) -> list[int]:
+        """Take back what no slot has taken yet; returns the numbers."""
+
+
+class _Common:
+    """What both kinds do around a job."""
+
+    def __init__(
+        self, runner: Runner, table: SlotTable, hand_over: Handover, worn: Callable[[str], None]
+    ) -> None:
+        self._runner = runner
+        self._table = table
+        self._hand_over = hand_over
+        self._worn = worn
+        self._surroundings = Surroundings()
+
+    def _clean_up(self, slot: int) -> None:
+        """Put back what the task has changed; before its outcome is told, and the next begins."""
+        if reason := self._surroundings.restore():
+            self._worn(reason)
+        self._table.finish(slot)
+
+
+class ThreadSlots(_Common):
+    """S threads that take turns at one inbox.
+
+    Daemon threads, though a job is no background work: the process must be able to end while
+    a job hangs where no exception reaches it.
+    """
+
+    def __init__(
+        self, runner: Runner, table: SlotTable, hand_over: Handover, worn: Callable[[str], None]
+    ) -> None:
+        super().__init__(runner, table, hand_over, worn)
+        self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        for slot in range(table.slots):
+            threading.Thread(
+                target=self._slot, args=(slot,), name=f"slot-{slot}", daemon=True
+            ).start()
+
+    def put(self, works: Sequence[Work]) -> None:
+        """See `Slots`."""
+        for work in works:
+            self._inbox.put(work)
+
+    def recall(self) -> list[int]:
+        """See `Slots`."""
+        numbers = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                numbers.append(self._inbox.get_nowait().number)
+        return numbers
+
+    def _slot(self, slot: int) -> None:
+        while True:
+            work = self._inbox.get()
+            self._table.take(slot, work.number, time.monotonic())
+            outcome = self._runner.run(slot, work)
+            self._clean_up(slot)
+            self._hand_over(outcome, more=not self._inbox.empty())
+
+
+class CoroutineSlots(_Common):
+    """S coroutines at most on one event loop, each with a context of its own."""
+
+    def __init__(
+        self, runner: Runner, table: SlotTable, hand_over: Handover, worn: Callable[[str], None]
+    ) -> None:
+        super().__init__(runner, table, hand_over, worn)
+        self._inbox: deque[Work] = deque()
+        self._free = list(range(table.slots))
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="loop", daemon=True).start()
+
+    def put(self, works: Sequence[Work]) -> None:
+        """See `Slots`."""
+        self._inbox.extend(works)
+        self._loop.call_soon_threadsafe(self._fill)
+
+    def recall(self) -> list[int]:
+        """See `Slots`. Needs no turn of the loop, which a task may hold."""
+        numbers = []
+        with contextlib.suppress(IndexError):
+            while True:
+                numbers.append(self._inbox.popleft().number)
+        return numbers
+
+    def _fill(self) -> None:
+        with contextlib.suppress(IndexError):  # a recall may have been faster
+            while self._free and self._inbox:
+                work = self._inbox.popleft()
+                task = self._loop.create_task(self._slot(self._free.pop(), work))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+
+    async def _slot(self, slot: int, work: Work) -> None:
+        self._table.take(slot, work.number, time.monotonic())
+        outcome = await self._runner.run_on_loop(slot, work)
+        self._clean_up(slot)
+        self._free.append(slot)
+        self._fill()
+        self._hand_over(outcome, more=bool(self._inbox))
