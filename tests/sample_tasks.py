@@ -154,7 +154,7 @@ def wait_for_file(path: str) -> bool:
 def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> int:
     """Fails so often, then returns how often it ran."""
     with redis.Redis.from_url(url) as client:
-        runs = int(client.incr(key))  # type: ignore[arg-type]
+        runs = int(client.incr(key))
     if runs <= times:
         raise {"ValueError": ValueError, "KeyError": KeyError}[how](f"run {runs}")
     return runs
@@ -164,7 +164,7 @@ def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> in
 def hang_at_first(url: str, key: str) -> int:
     """Sleeps in C at its first run."""
     with redis.Redis.from_url(url) as client:
-        runs = int(client.incr(key))  # type: ignore[arg-type]
+        runs = int(client.incr(key))
     if runs == 1:
         time.sleep(3600)
     return runs

@@ -10,10 +10,9 @@ import pytest
 from rq import Retry as RqRetry
 from rq.job import Job as RqJob
 
-from common import Retry, task, tasks
+from common import JobTimeout, Retry, task, tasks
 from common.duration import LONGEST, seconds
 from common.protocol.job import MalformedJob, Retries, next_delay, parse_retries
-from consumer.execution import JobTimeout
 from tests.protocol_tasks import plain
 
 
