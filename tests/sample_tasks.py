@@ -254,3 +254,21 @@ def speak_and_die(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+_met: list[asyncio.Event] = []
+
+
+@task
+async def meet(together: int) -> int:
+    """Waits until so many of it have begun; returns its process."""
+    if not _met:
+        _met.append(asyncio.Event())
+    _waiting.append(None)
+    if len(_waiting) == together:
+        _met[0].set()
+    await asyncio.wait_for(_met[0].wait(), 10)
+    return os.getpid()
+
+
+_waiting: list[None] = []
