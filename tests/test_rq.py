@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rq import Queue, Retry
+from rq import Queue, Repeat, Retry
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, FinishedJobRegistry
 from rq.results import Result
@@ -135,11 +135,31 @@ def test_only_registered_or_allowed_functions_are_imported(
 def test_what_is_not_supported_yet_fails_by_name(
     stock: Queue, consume: Callable[..., Consumer]
 ) -> None:
-    job = stock.enqueue("tests.sample_tasks.add", 1, retry=Retry(max=2))
+    job = stock.enqueue("tests.sample_tasks.add", 1, repeat=Repeat(times=2))
     neighbour = stock.enqueue("tests.sample_tasks.add", 1)
     consume().ready()
-    assert "retries_left, which Heori does not support yet" in error_of(job)
+    assert "repeats_left, which Heori does not support yet" in error_of(job)
     assert end_of(neighbour).return_value == 3
+
+
+@pytest.mark.parametrize("interval", [0, [1, 0]])
+def test_stock_retries_are_done_as_stock_rq_does_them(
+    interval: Any, stock: Queue, consume: Callable[..., Consumer], redis: Any, redis_url: str
+) -> None:
+    """The task declares two retries; what the job says counts."""
+    works = stock.enqueue(
+        "tests.sample_tasks.fail_at_first", redis_url, "a", 3, retry=Retry(3, interval)
+    )
+    gives_up = stock.enqueue(
+        "tests.sample_tasks.fail_at_first", redis_url, "b", 3, retry=Retry(1, interval)
+    )
+    plain = stock.enqueue("tests.sample_tasks.fail_at_first", redis_url, "c", 2)
+    consume().ready()
+    assert end_of(works).return_value == 4
+    assert "run 2" in error_of(gives_up)
+    assert end_of(plain).return_value == 3  # a job that says nothing is retried as its task says
+    assert Job.fetch(works.id, redis, serializer=JSONSerializer).retries_left == 0
+    assert len(works.results()) == len(gives_up.results()) == 1
 
 
 def test_dependents_are_enqueued_as_rq_does(stock: Queue, consume: Callable[..., Consumer]) -> None:

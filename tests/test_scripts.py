@@ -793,6 +793,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     a, b = bench.claim()
     assert bench.execute(bench.commands.extend([a, b], lease=9)) == []
     assert bench.release(a) == ["queued"]
+    assert bench.execute(bench.commands.progress([(b, 0.5, "half")])) == 1
     assert bench.ack(done(b)) == ([], [])
     assert bench.reclaim() == (0, 0)
     undo = bench.commands.undo(["default"], token="f", consumer=ME, max_deliveries=1)
