@@ -21,7 +21,8 @@ TICK = 0.05
 STANDBY = 1.0
 # The shortest pause, in seconds: when many jobs are due, claims come between two batches.
 BREATH = 0.001
-# Jobs per call at most: a call of 500 takes Redis a few milliseconds.
+# Jobs per call at most: at 8 µs a job (measured, at best) a call keeps Redis for some four
+# milliseconds, as a claim does; much smaller ones fall behind what consumers can run.
 BATCH = 500
 
 

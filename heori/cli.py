@@ -379,9 +379,12 @@ def _duration(option: str, text: str) -> float:
 
 def _moment(option: str, text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError
     except ValueError:
-        _refuse(f"{option} {text}: a time such as 2030-01-31T10:00:00+00:00 is needed")
+        _refuse(f"{option} {text}: a time with its zone is needed: 2030-01-31T10:00:00+00:00")
+    return moment
 
 
 def _size(text: str) -> int:

@@ -56,6 +56,20 @@ def test_send_waits_for_the_result_and_status_shows_the_job(
     assert record["queues"] == "default"
 
 
+def test_a_job_may_be_sent_for_later_and_status_tells_when_it_is_due(
+    heori: Callable[..., Any],
+) -> None:
+    at = ("--at", "2050-01-31T10:00:00+09:00")
+    sent = heori("send", "tests.sample_tasks.add", "--args", "[1]", *at)
+    assert sent.returncode == 0, sent.stderr
+    assert heori(*("send", "tests.sample_tasks.add", "--args", "[1]", "--delay", "1h")).stdout
+    counts = json.loads(heori("status", "--json").stdout)
+    assert counts["queues"]["default"]["scheduled"] == 2
+    assert "scheduled" in heori("status").stdout
+    shown = json.loads(heori("status", sent.stdout.strip(), "--json").stdout)
+    assert (shown["status"], shown["due_at"]) == ("scheduled", "2050-01-31T01:00:00+00:00")
+
+
 def test_send_tells_of_a_failure_with_its_traceback_and_exit_code_1(
     heori: Callable[..., Any], consume: Callable[..., Consumer]
 ) -> None:
@@ -78,12 +92,21 @@ def test_send_tells_of_a_failure_with_its_traceback_and_exit_code_1(
         (["send", "tests.sample_tasks.add", "--args", "{}"], "a: Missing required argument"),
         (["send", "tests.sample_tasks.add", "--args", "{a: 1}"], "--args is no JSON"),
         (["send", "tests.sample_tasks.add", "--args", "7"], "--args must be a JSON object"),
+        (["send", "tests.sample_tasks.add", "--delay", "-5s"], "--delay: '-5s' is no length of"),
+        (["send", "tests.sample_tasks.add", "--delay", "soon"], "such as 20s, 500ms, 5min"),
+        (["send", "tests.sample_tasks.add", "--at", "noon"], "--at noon: a time with its zone"),
+        (["send", "tests.sample_tasks.add", "--at", "2050-01-31T10:00"], "with its zone is needed"),
+        (
+            ["send", "tests.sample_tasks.add", "--delay", "5s", "--at", "2050-01-31T10:00Z"],
+            "only one of them is needed",
+        ),
         (["send", "os.system", "--args", '["true"]'], "tests.sample_tasks.add"),
         (["status", "no-such-job"], "there is no job no-such-job"),
         (["consume", "--model", "threads", "--processes", "2"], "one process"),
         (["consume", "--model", "processes", "--slots", "2"], "one slot each"),
         (["consume", "--queue", "a:b"], "without blanks, colons or commas"),
         (["up", "--for", "soon"], "such as 20s"),
+        (["up", "--for", "0s"], "such as 20s"),
         (["up", "--for", "5s", "--forever"], "exclude each other"),
     ],
 )
