@@ -91,7 +91,7 @@ class Supervisor:
         settings, options = self._settings, self._options
         broker = AsyncBroker(settings.redis_url)
         outage = Outage()
-        leases = Leases(broker, self._commands, settings.lease)
+        leases = Leases(broker, self._commands, outage, settings.lease)
         acknowledger = Acknowledger(
             broker,
             self._commands,
@@ -162,6 +162,7 @@ class Supervisor:
                         leases.keep(),
                         reaper.reap(),
                         bell.listen(),
+                        broker.follow(),
                         presence.beat(lambda: pool.held() > 0),
                     )
                 ]
