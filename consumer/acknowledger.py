@@ -118,7 +118,9 @@ class Acknowledger:
         if awaited:
             claims = [batch[number].claim for number in awaited]
             try:
-                await asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
+                await self._outage.persist(
+                    lambda: asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
+                )
             except RedisError as error:
                 log.error(
                     "cannot enqueue dependents", of=[c.job_id for c in claims], error=str(error)

@@ -10,6 +10,7 @@ from common.broker import AsyncBroker, BrokerUnavailable
 from common.protocol.commands import Commands
 from common.protocol.job import Claim
 from common.protocol.payload import encode_failure
+from consumer.outage import Outage
 
 log = structlog.get_logger()
 
@@ -27,9 +28,12 @@ EVIDENCE = encode_failure(
 class Leases:
     """Every claim from being made to being settled, extended every third of a lease."""
 
-    def __init__(self, broker: AsyncBroker, commands: Commands, lease: float) -> None:
+    def __init__(
+        self, broker: AsyncBroker, commands: Commands, outage: Outage, lease: float
+    ) -> None:
         self._broker = broker
         self._commands = commands
+        self._outage = outage
         self._lease = lease
         self._held: dict[str, Claim] = {}  # by execution
         self.lost = 0
@@ -57,9 +61,19 @@ class Leases:
                 await self._extend(held[first : first + BATCH])
 
     async def _extend(self, claims: Sequence[Claim]) -> None:
+        command = self._commands.extend(claims, lease=self._lease)
+
+        async def attempt() -> list[int]:
+            try:
+                return await self._broker.execute(command)
+            except BrokerUnavailable:
+                self.late += len(claims)
+                raise
+
         try:
-            lost = await self._broker.execute(self._commands.extend(claims, lease=self._lease))
-        except (BrokerUnavailable, ResponseError) as error:
+            # Not a third later: a failover takes about as long as a lease has left by then.
+            lost = await self._outage.persist(attempt)
+        except ResponseError as error:
             self.late += len(claims)  # there is another third, and then the server decides
             log.error("leases not extended", leases=len(claims), reason=str(error))
             return

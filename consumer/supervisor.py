@@ -110,7 +110,7 @@ class Supervisor:
         settings, options = self._settings, self._options
         broker = AsyncBroker(settings.redis_url)
         outage = Outage()
-        leases = Leases(broker, self._commands, settings.lease)
+        leases = Leases(broker, self._commands, outage, settings.lease)
         acknowledger = Acknowledger(
             broker,
             self._commands,
@@ -213,6 +213,7 @@ class Supervisor:
                         reaper.reap(),
                         scheduler.run(),
                         bell.listen(),
+                        broker.follow(),
                         presence.beat(lambda: pool.held() > 0),
                     )
                 ]

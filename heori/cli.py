@@ -365,7 +365,10 @@ def _settings() -> Settings:
             return text if text.isupper() else f"HEORI_{text.upper()}"
 
         problems = "; ".join(
-            f"{variable(e['loc'][0])}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+            f"{variable(e['loc'][0])}: {e['msg']}"
+            # a URL may hold a password
+            + ("" if e["loc"][0] == "redis_url" else f" (got {e['input']!r})")
+            for e in error.errors()
         )
         _refuse(f"a setting does not fit: {problems}")
 
