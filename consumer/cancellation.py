@@ -1,7 +1,7 @@
 """Jobs that are cancelled after they were claimed and before they began."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 from redis.exceptions import ResponseError
@@ -11,7 +11,6 @@ from common.protocol.commands import Commands
 from common.protocol.job import Claim
 from consumer.leases import Leases
 from consumer.outage import Outage
-from consumer.pool import Pool
 
 log = structlog.get_logger()
 
@@ -19,16 +18,25 @@ BATCH = 500  # jobs to ask about per call at most
 
 
 class Cancellations:
-    """Finds out which of the jobs held here were cancelled, whenever some job was."""
+    """Finds out which of the jobs held here were cancelled, whenever some job was.
+
+    Args:
+        drop: called with the ids of those; some of them may run already.
+    """
 
     def __init__(
-        self, broker: AsyncBroker, commands: Commands, *, leases: Leases, outage: Outage, pool: Pool
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        leases: Leases,
+        outage: Outage,
+        drop: Callable[[Collection[str]], None],
     ) -> None:
         self._broker = broker
         self._commands = commands
         self._leases = leases
         self._outage = outage
-        self._pool = pool
+        self._drop = drop
         self._queues: set[str] = set()
         self._work = asyncio.Event()
 
@@ -38,7 +46,7 @@ class Cancellations:
         self._work.set()
 
     async def run(self) -> None:
-        """Tell the pool which jobs not to begin, for ever."""
+        """Look and have them dropped, for ever."""
         while True:
             await self._work.wait()
             self._work.clear()
@@ -57,4 +65,4 @@ class Cancellations:
             log.error("cannot see which jobs were cancelled", reason=str(error))
             return
         if numbers:
-            self._pool.cancel({held[number].job_id for number in numbers})
+            self._drop({held[number].job_id for number in numbers})

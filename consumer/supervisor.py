@@ -117,9 +117,7 @@ class Supervisor:
         reaper = Reaper(
             broker, self._commands, options.queues, self.name, settings.max_deliveries, broken
         )
-        cancellations = Cancellations(
-            broker, self._commands, leases=leases, outage=outage, pool=pool
-        )
+        cancellations = Cancellations(broker, self._commands, leases, outage, pool.cancel)
         listener = Listener(
             broker,
             self._commands.keys,
