@@ -144,7 +144,7 @@ def drain_floor(url: str, jobs: int) -> Measurement:
                     token=uuid.uuid4().hex,
                     max_payload=10**6,
                 )
-            ):
+            ).claims:
                 ended = [Ended(claim, "finished", body=b"MQ==", run_time=0.0) for claim in claims]
                 broker.execute(COMMANDS.ack(ended, consumer="floor"))
         return done[0]

@@ -1,18 +1,18 @@
 """Claims jobs when there is room for them, and waits, without polling, when there are none."""
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 
 import structlog
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from common.broker import AsyncBroker
-from common.protocol.commands import Commands
-from common.protocol.job import Claim
+from common.protocol.commands import Claimed, Commands
 from common.settings import Settings
+from consumer.broken_keys import BrokenKeys
 from consumer.leases import Leases
+from consumer.listener import Listener
+from consumer.order import Rota
 from consumer.outage import Outage
 from consumer.pool import Pool
 
@@ -24,7 +24,11 @@ LOOK = 1.0
 
 
 class Claimer:
-    """Pops and leases jobs for a pool."""
+    """Pops and leases jobs for a pool.
+
+    Attributes:
+        suspended: whether `rq suspend` held back the last claim.
+    """
 
     def __init__(
         self,
@@ -37,7 +41,9 @@ class Claimer:
         leases: Leases,
         outage: Outage,
         pool: Pool,
-        bell: "Doorbell",
+        rota: Rota,
+        listener: Listener,
+        broken: BrokenKeys,
     ) -> None:
         self._broker = broker
         self._commands = commands
@@ -47,15 +53,19 @@ class Claimer:
         self._leases = leases
         self._outage = outage
         self._pool = pool
-        self._bell = bell
+        self._rota = rota
+        self._listener = listener
+        self._broken = broken
         self._stopping = False
+        self.suspended = False
         self._doubtful: str | None = None  # the token of a claim whose reply did not come
+        self._refusal: str | None = None  # why Redis did not take the last claim
 
     def stop(self) -> None:
         """Make no further claim; one that is under way is brought to its end."""
         self._stopping = True
         self._pool.changed.set()
-        self._bell.ring()
+        self._listener.ring()
 
     async def run(self) -> None:
         """Claim until stopped."""
@@ -65,16 +75,31 @@ class Claimer:
                 await self._pool.changed.wait()
                 self._pool.changed.clear()
                 continue
-            self._bell.arm()
-            claims = await self._claim(wanted)
-            if claims is None:
-                await self._bell.wait(LOOK)
-            else:
-                self._leases.add(claims)
-                self._pool.dispatch(claims)
+            self._listener.arm()
+            async with self._leases.claiming:
+                claimed = await self._claim(wanted)
+                if claimed is not None:
+                    self._leases.add(claimed.claims)
+                    self._pool.dispatch(claimed.claims)
+            if claimed is None:
+                await self._listener.wait(LOOK, (), suspended=False)
+            elif claimed.empty:
+                await self._listener.wait(
+                    LOOK, self._sound(claimed.broken), suspended=claimed.suspended
+                )
 
-    async def _claim(self, wanted: int) -> list[Claim] | None:
-        async def attempt() -> list[Claim] | None:
+    def _sound(self, broken: frozenset[str]) -> list[str]:
+        """The queues whose jobs can be claimed: what is in the others must not ring."""
+        keys = self._commands.keys
+        return [
+            name for name in self._queues if broken.isdisjoint((keys.queue(name), keys.wip(name)))
+        ]
+
+    async def _claim(self, wanted: int) -> Claimed | None:
+        """Claim; None when Redis refuses to."""
+        shares = self._rota.shares(wanted)
+
+        async def attempt() -> Claimed:
             if self._doubtful is not None:
                 # Redis may have made a claim and not been able to say so. Its jobs would have
                 # to wait for their leases to run out.
@@ -87,7 +112,7 @@ class Claimer:
                     )
                 )
             token = self._doubtful = uuid.uuid4().hex[:16]
-            claims = await self._broker.execute(
+            claimed = await self._broker.execute(
                 self._commands.claim(
                     self._queues,
                     wanted,
@@ -95,68 +120,28 @@ class Claimer:
                     consumer=self._consumer,
                     token=token,
                     max_payload=self._settings.max_payload,
+                    shares=shares,
                 )
             )
             self._doubtful = None
-            return claims
+            return claimed
 
         try:
-            return await self._outage.persist(attempt)
+            claimed = await self._outage.persist(attempt)
         except ResponseError as error:
-            log.error("Redis refuses a claim", queues=self._queues, error=str(error))
+            if str(error) != self._refusal:  # once, and not each time
+                self._refusal = str(error)
+                log.error("Redis refuses a claim; trying again", reason=self._refusal)
             return None
-
-
-class Doorbell:
-    """Rings when a queue may have got a job: Redis' client tracking, over one connection.
-
-    Reading a queue's length arms it; the first write to that queue, whoever makes it, sends one
-    message. No id is at risk on the way, one connection watches all queues, and an idle
-    consumer costs nothing. (Redis documentation, "Client-side caching", default mode.)
-    """
-
-    def __init__(self, broker: AsyncBroker, commands: Commands, queues: Sequence[str]) -> None:
-        self._broker = broker
-        self._lengths = [("LLEN", commands.keys.queue(queue)) for queue in queues]
-        self._rung = asyncio.Event()
-        self._connection: AbstractConnection | None = None
-
-    async def listen(self) -> None:
-        """Keep the connection and listen on it, for ever."""
-        while True:
-            connection = self._broker.connection()
-            try:
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("CLIENT", "TRACKING", "ON")
-                await connection.read_response()
-                self._connection = connection
-                self._rung.set()
-                while True:
-                    # None is a push, "something was written"; a number is the length we asked for.
-                    length = await connection.read_response(timeout=None, push_request=True)
-                    if length is None or length > 0:
-                        self._rung.set()
-            except (RedisError, OSError):
-                await asyncio.sleep(LOOK / 2)  # the claimer looks by itself meanwhile
-            finally:
-                self._connection = None
-                await connection.disconnect(nowait=True)
-
-    def ring(self) -> None:
-        """Ring by hand."""
-        self._rung.set()
-
-    def arm(self) -> None:
-        """Forget earlier rings. Call it before looking into the queues."""
-        self._rung.clear()
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until it rings, or so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                for words in self._lengths:
-                    if self._connection is not None:
-                        await self._connection.send_command(*words)
-                await self._rung.wait()
-        except (TimeoutError, RedisError, OSError):
-            return
+        if self._refusal is not None:
+            self._refusal = None
+            log.info("Redis takes claims again")
+        if claimed.suspended != self.suspended:
+            self.suspended = claimed.suspended
+            if self.suspended:
+                log.warning("suspended: claiming nothing until `rq resume`")
+            else:
+                log.info("resumed")
+        if not claimed.suspended:
+            self._broken.see("claimer", claimed.broken)
+        return claimed

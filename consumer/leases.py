@@ -10,6 +10,7 @@ from common.broker import AsyncBroker, BrokerUnavailable
 from common.protocol.commands import Commands
 from common.protocol.job import Claim
 from common.protocol.payload import encode_failure
+from consumer.broken_keys import BrokenKeys
 from consumer.outage import Outage
 
 log = structlog.get_logger()
@@ -26,7 +27,11 @@ EVIDENCE = encode_failure(
 
 
 class Leases:
-    """Every claim from being made to being settled, extended every third of a lease."""
+    """Every claim from being made to being settled, extended every third of a lease.
+
+    Attributes:
+        claiming: locked while a claim is under way, for who must not miss what it brings.
+    """
 
     def __init__(
         self, broker: AsyncBroker, commands: Commands, outage: Outage, lease: float
@@ -36,6 +41,7 @@ class Leases:
         self._outage = outage
         self._lease = lease
         self._held: dict[str, Claim] = {}  # by execution
+        self.claiming = asyncio.Lock()
         self.lost = 0
         self.late = 0
         self.on_lost: Callable[[list[Claim]], None] = lambda _: None
@@ -49,6 +55,10 @@ class Leases:
         for claim in claims:
             self._held.pop(claim.execution, None)
 
+    def held(self) -> list[Claim]:
+        """All claims under a lease of ours, now."""
+        return list(self._held.values())
+
     def __len__(self) -> int:
         return len(self._held)
 
@@ -56,7 +66,7 @@ class Leases:
         """Extend all leases every third of their time, for ever."""
         while True:
             await asyncio.sleep(self._lease / 3)
-            held = list(self._held.values())
+            held = self.held()
             for first in range(0, len(held), BATCH):
                 await self._extend(held[first : first + BATCH])
 
@@ -96,8 +106,10 @@ class Reaper:
         queues: Sequence[str],
         consumer: str,
         max_deliveries: int,
+        broken: BrokenKeys,
     ) -> None:
         self._broker = broker
+        self._broken = broken
         self._command = commands.reclaim(
             queues,
             interval=REAP_INTERVAL,
@@ -112,14 +124,20 @@ class Reaper:
         """Look for expired leases, for ever."""
         while True:
             try:
-                redelivered, dead = await self._broker.execute(self._command)
+                reclaimed = await self._broker.execute(self._command)
             except BrokerUnavailable:
-                redelivered = dead = 0
+                reclaimed = None
             except ResponseError as error:  # it is out of memory, say, or a replica now
-                redelivered = dead = 0
+                reclaimed = None
                 log.error("Redis refuses to reclaim", reason=str(error))
-            if redelivered or dead:
-                log.warning("jobs of a vanished consumer", redelivered=redelivered, dead=dead)
-            self.redelivered += redelivered
-            self.dead += dead
+            if reclaimed is not None:
+                self._broken.see("reaper", reclaimed.broken)
+                self.redelivered += reclaimed.queued
+                self.dead += reclaimed.dead
+                if reclaimed.queued or reclaimed.dead:
+                    log.warning(
+                        "jobs of a vanished consumer",
+                        redelivered=reclaimed.queued,
+                        dead=reclaimed.dead,
+                    )
             await asyncio.sleep(REAP_INTERVAL)

@@ -36,6 +36,7 @@ class Metrics(Collector):
     acknowledger: Acknowledger
     outage: Outage
     draining: Callable[[], bool]
+    suspended: Callable[[], bool]
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, now."""
@@ -130,6 +131,9 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily("heori_redis_up", "Whether Redis answers.", not self.outage.away)
         yield GaugeMetricFamily("heori_draining", "Whether this consumer stops.", self.draining())
+        yield GaugeMetricFamily(
+            "heori_suspended", "Whether `rq suspend` holds claims back.", self.suspended()
+        )
 
     def _schedule(self) -> Iterator[Metric]:
         yield CounterMetricFamily(

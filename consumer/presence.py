@@ -7,7 +7,7 @@ import platform
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from common.broker import AsyncBroker, BrokerUnavailable
 from common.protocol.commands import Command, Commands, Word
+from consumer.broken_keys import BrokenKeys
 
 HEARTBEAT = 5.0  # seconds
 # Without a heartbeat for so long, in seconds, the record goes; rq's own is 480.
@@ -34,9 +35,15 @@ class Presence:
     """Announces, keeps alive and retires the record."""
 
     def __init__(
-        self, broker: AsyncBroker, commands: Commands, queues: Sequence[str], name: str
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        queues: Sequence[str],
+        name: str,
+        broken: BrokenKeys,
     ) -> None:
         self._broker = broker
+        self._broken = broken
         self._commands = commands
         self._queues = queues
         self._name = name
@@ -45,7 +52,7 @@ class Presence:
         """Write the record.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            BrokerUnavailable: Redis cannot be reached, or takes no writes.
         """
         now = _now()
         record: dict[str, Word] = {
@@ -60,19 +67,20 @@ class Presence:
             "state": "started",
             "heori_python": platform.python_implementation(),
         }
-        await self._execute(self._commands.announce(self._name, self._queues, record))
-        await self._execute(self._commands.heartbeat(self._name, now, "started", TTL))
+        try:
+            await self._tell(record, now, "started")
+        except ResponseError as error:  # it is out of memory, say, or a replica now
+            raise BrokerUnavailable(
+                f"Redis at {self._broker.address} does not let a consumer register: {error}"
+            ) from error
 
-    async def beat(self, busy: Callable[[], bool]) -> None:
-        """Tell every few seconds that it lives and what it does, for ever."""
+    async def beat(self, state: Callable[[], str]) -> None:
+        """Tell every few seconds that it lives and what its state is, for ever."""
         while True:
             # Announced anew each time: a server that was restarted empty has forgotten it.
-            state = "busy" if busy() else "idle"
             with contextlib.suppress(BrokerUnavailable, ResponseError):
-                await self._execute(
-                    self._commands.announce(self._name, self._queues, {"state": state})
-                )
-                await self._execute(self._commands.heartbeat(self._name, _now(), state, TTL))
+                doing = state()
+                await self._tell({"state": doing}, _now(), doing)
             await asyncio.sleep(HEARTBEAT)
 
     async def retire(self) -> None:
@@ -80,9 +88,25 @@ class Presence:
         with contextlib.suppress(BrokerUnavailable, ResponseError):
             await self._execute(self._commands.retire(self._name, self._queues, _now()))
 
+    async def _tell(self, record: Mapping[str, Word], now: str, state: str) -> None:
+        await self._execute(
+            [
+                *self._commands.announce(self._name, self._queues, record),
+                *self._commands.heartbeat(self._name, now, state, TTL),
+            ]
+        )
+
     async def _execute(self, commands: Sequence[Command[Any]]) -> None:
+        """Execute each; a key of the wrong type spoils what is shown, and no more than that."""
+        broken = set()
         for command in commands:
-            await self._broker.execute(command)
+            try:
+                await self._broker.execute(command)
+            except ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+                broken.add(str(command.words[1]))
+        self._broken.see("presence", frozenset(broken))
 
 
 def _now() -> str:

@@ -1,8 +1,9 @@
 """The supervisor: one process that runs no user code, keeps the leases and ends the workers.
 
-Its roles, each a file: claim (`claimer`), run (`pool`, `worker`, `execution`), settle
-(`acknowledger`), keep and reclaim leases (`leases`), move due jobs (`scheduler`), be seen
-(`presence`, `metrics`, `http`).
+Its roles, each a file: hear of work (`listener`), claim (`claimer`, `order`), run (`pool`,
+`crew`, `worker`, `execution`), settle (`acknowledger`), keep and reclaim leases (`leases`), drop
+what was cancelled (`cancellation`), move due jobs (`scheduler`), be seen (`presence`, `metrics`,
+`http`).
 """
 
 import asyncio
@@ -21,12 +22,16 @@ from common.protocol.commands import Commands
 from common.protocol.keys import Keys
 from common.settings import Model, Settings
 from consumer.acknowledger import Acknowledger
-from consumer.claimer import Claimer, Doorbell
+from consumer.broken_keys import BrokenKeys
+from consumer.cancellation import Cancellations
+from consumer.claimer import Claimer
 from consumer.crew import CrewOptions
 from consumer.execution import Policy
 from consumer.http import Endpoint
 from consumer.leases import Leases, Reaper
+from consumer.listener import Listener, RemoteCommand
 from consumer.metrics import Metrics
+from consumer.order import Rota
 from consumer.outage import Outage
 from consumer.pool import Pool
 from consumer.presence import Presence, consumer_name
@@ -49,6 +54,7 @@ class Options:
     model: Model
     processes: int
     slots: int  # of each process
+    weights: tuple[int, ...] | None = None  # of the queues; None: strictly in their order
     batch: int = 64  # jobs per claim at most
     wait: bool = True  # for Redis to be there at start
     max_jobs: int | None = None  # of a worker process, until it is recycled
@@ -100,7 +106,7 @@ class Supervisor:
         self._stop_now = asyncio.Event()
 
     async def run(self) -> None:
-        """Consume until SIGTERM or SIGINT, then drain.
+        """Consume until SIGTERM, SIGINT or rq's shutdown command, then drain.
 
         Raises:
             BrokerUnavailable: Redis is away at the start and `wait` is off.
@@ -142,9 +148,20 @@ class Supervisor:
             acknowledger.progress,
         )
         leases.on_lost = pool.leases_lost
-        reaper = Reaper(broker, self._commands, options.queues, self.name, settings.max_deliveries)
         scheduler = Scheduler(broker, self._commands, options.queues, self.name)
-        bell = Doorbell(broker, self._commands, options.queues)
+        broken = BrokenKeys()
+        reaper = Reaper(
+            broker, self._commands, options.queues, self.name, settings.max_deliveries, broken
+        )
+        cancellations = Cancellations(broker, self._commands, leases, outage, pool.cancel)
+        listener = Listener(
+            broker,
+            self._commands.keys,
+            options.queues,
+            self.name,
+            on_canceled=cancellations.told,
+            on_command=lambda command: self._obey(command, pool, leases),
+        )
         claimer = Claimer(
             broker,
             self._commands,
@@ -154,9 +171,11 @@ class Supervisor:
             leases=leases,
             outage=outage,
             pool=pool,
-            bell=bell,
+            rota=Rota(len(options.queues), options.weights),
+            listener=listener,
+            broken=broken,
         )
-        presence = Presence(broker, self._commands, options.queues, self.name)
+        presence = Presence(broker, self._commands, options.queues, self.name, broken)
         registry = CollectorRegistry()
         registry.register(
             Metrics(
@@ -168,8 +187,12 @@ class Supervisor:
                 acknowledger,
                 outage,
                 self._stop.is_set,
+                lambda: claimer.suspended,
             )
         )
+
+        def state() -> str:
+            return "suspended" if claimer.suspended else "busy" if pool.held() else "idle"
 
         def health() -> tuple[bool, dict[str, Any]]:
             ready = len(pool.crew.open())
@@ -180,6 +203,7 @@ class Supervisor:
                 "workers_ready": ready,
                 "workers": options.processes,
                 "draining": self._stop.is_set(),
+                "suspended": claimer.suspended,
             }
 
         endpoint = Endpoint(settings.metrics_host, settings.metrics_port, registry, health)
@@ -212,9 +236,10 @@ class Supervisor:
                         leases.keep(),
                         reaper.reap(),
                         scheduler.run(),
-                        bell.listen(),
                         broker.follow(),
-                        presence.beat(lambda: pool.held() > 0),
+                        listener.listen(),
+                        cancellations.run(),
+                        presence.beat(state),
                     )
                 ]
                 await self._watch([claim, pool.crew.failure, *roles])
@@ -243,6 +268,34 @@ class Supervisor:
             return True
         await _cancel(start)
         return False
+
+    def _obey(self, command: RemoteCommand, pool: Pool, leases: Leases) -> None:
+        """Do what somebody asks with ``rq.command``."""
+        job = command.job_id
+        match command.name:
+            case "shutdown":
+                log.info("rq asks for a shutdown")
+                self._ask_to_stop()
+            case "stop-job" | "stop-execution":
+                here = command.name == "stop-job" or any(
+                    claim.job_id == job and claim.execution == command.execution_id
+                    for claim in leases.held()
+                )
+                if not (here and pool.stop_job(job)):
+                    log.warning("asked to stop a job that does not run here", job=job)
+            case "kill-horse":
+                log.warning(
+                    "kill-horse is not supported, as a worker here runs many jobs; "
+                    "use stop-job (rq.command.send_stop_job_command)"
+                )
+            case _:
+                log.warning("a command that is not known", command=command.name[:100])
+
+    def _ask_to_stop(self) -> None:
+        """The first time drain; the second stop at once."""
+        if self._stop.is_set():
+            self._stop_now.set()
+        self._stop.set()
 
     async def _watch(self, roles: Sequence["asyncio.Future[None]"]) -> None:
         """Wait for a signal. A role that ends by itself is a defect: stop and say so."""
@@ -284,16 +337,10 @@ class Supervisor:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """The first SIGTERM or SIGINT drains; the second stops at once."""
-
-        def handle() -> None:
-            if self._stop.is_set():
-                self._stop_now.set()
-            self._stop.set()
-
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
-            loop.add_signal_handler(number, handle)
+            loop.add_signal_handler(number, self._ask_to_stop)
         try:
             yield
         finally:

@@ -21,6 +21,7 @@ from common.protocol.job import Job, MalformedJob
 from common.protocol.keys import Keys
 from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
+from consumer.order import Order, parse_queues
 
 app = typer.Typer(
     help="Heori: a distributed producer-consumer service over Redis, in RQ's job format.\n\n"
@@ -108,8 +109,24 @@ def consume(
     *,
     queue: Annotated[
         list[str],
-        typer.Option("--queue", "-q", help="A queue to consume; several are served in this order."),
+        typer.Option(
+            "--queue",
+            "-q",
+            metavar="NAME[=WEIGHT]",
+            help="A queue to consume; several are served in the order given. "
+            "With weights, such as -q high=3 -q low=1, they are served by weight.",
+        ),
     ] = ["default"],  # noqa: B006 - typer copies it
+    order: Annotated[
+        Order | None,
+        typer.Option(
+            "--order",
+            help="strict: a queue is served when those before it are empty. "
+            "round-robin: in turns. weight: in proportion, 1 where none is given. "
+            "A slot never waits while any queue has jobs.  [default: strict, or weight if any "
+            "queue has one]",
+        ),
+    ] = None,
     model: ModelOption = "threads",
     processes: ProcessesOption = None,
     slots: SlotsOption = None,
@@ -143,12 +160,13 @@ def consume(
 
     settings = _settings()
     try:
-        queues = tuple(dict.fromkeys(tasks.check_queue(name) for name in queue))
+        queues, weights = parse_queues(queue, order)
         options = Options.create(
             queues,
             model,
             processes,
             slots,
+            weights=weights,
             batch=batch,
             wait=wait,
             max_jobs=max_jobs,

@@ -202,7 +202,7 @@ def test_what_went_on_by_another_way_is_dropped_and_what_is_odd_is_left_to_the_c
             ["default"], 9, lease=30, consumer=ME, token="0" * 16, max_payload=1000
         )
     )
-    problems = {claim.job_id: claim.problem for claim in claims or ()}
+    problems = {claim.job_id: claim.problem for claim in claims.claims}
     assert problems.pop("good") is problems.pop("none") is None
     assert "bananas" in str(problems["bananas"])
     assert "does not hold a hash" in str(problems["wrong type"])
@@ -350,7 +350,7 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
                     ["default"], 10, lease=30, consumer=ME, token=f"{between:016x}", max_payload=9
                 )
             )
-            claimed += [claim.job_id for claim in claims or ()]
+            claimed += [claim.job_id for claim in claims.claims]
             between += 1
         for role in roles:
             role.cancel()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from rq.job import JobStatus
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.results import Result as RqResult
 from rq.serializers import DefaultSerializer, JSONSerializer
+from rq.suspension import resume, suspend
 
 from common.broker import AsyncBroker, Broker, BrokerUnavailable, address
 from common.protocol.commands import (
@@ -26,14 +27,17 @@ from common.protocol.commands import (
     FAILURE_TTL,
     LEASE_MARGIN,
     RESULT_TTL,
+    UNREADABLE,
+    Claimed,
     Command,
     Commands,
     Ended,
     GivenBack,
     QueueCounts,
+    Reclaimed,
 )
 from common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS, Claim, NewJob
-from common.protocol.payload import Call, encode_failure, encode_result
+from common.protocol.payload import Call, decode_failure, encode_failure, encode_result
 from common.protocol.scripts import script
 from tests.conftest import Execute
 from tests.proxy import Proxy, proxy
@@ -60,9 +64,14 @@ class Bench:
             self.commands.enqueue(queue, [NewJob.create(id_, queue, call, 180) for id_ in ids])
         )
 
-    def try_claim(
-        self, *queues: str, count: int = 100, lease: float = 30.0, max_payload: int = 1_000_000
-    ) -> list[Claim] | None:
+    def look(
+        self,
+        *queues: str,
+        count: int = 100,
+        lease: float = 30.0,
+        max_payload: int = 1_000_000,
+        shares: Sequence[int] = (),
+    ) -> Claimed:
         self.calls += 1
         return self.execute(
             self.commands.claim(
@@ -72,13 +81,14 @@ class Bench:
                 consumer=ME,
                 token=f"{self.calls:016x}",
                 max_payload=max_payload,
+                shares=shares,
             )
         )
 
     def claim(self, *queues: str, **options: Any) -> list[Claim]:
-        claims = self.try_claim(*queues, **options)
-        assert claims is not None
-        return claims
+        claimed = self.look(*queues, **options)
+        assert not claimed.empty
+        return claimed.claims
 
     def ack(self, *ended: Ended) -> tuple[list[int], list[int]]:
         refused, with_dependents, broken = self.execute(self.commands.ack(ended, consumer=ME))
@@ -91,21 +101,44 @@ class Bench:
             self.commands.release(given_back, consumer=ME, max_deliveries=max_deliveries)
         )
 
+    def reclaim_command(
+        self, *queues: str, interval: float = 0.001, max_deliveries: int = 3
+    ) -> Command[Reclaimed | None]:
+        return self.commands.reclaim(
+            queues or ("default",),
+            interval=interval,
+            consumer=ME,
+            max_deliveries=max_deliveries,
+            evidence=EVIDENCE,
+        )
+
     def reclaim(
         self, *queues: str, interval: float = 0.001, max_deliveries: int = 3
     ) -> tuple[int, int]:
         if interval < 1:
             self.redis.delete("rq:heori:reaper")
-        queued, dead = self.execute(
-            self.commands.reclaim(
-                queues or ("default",),
-                interval=interval,
-                consumer=ME,
-                max_deliveries=max_deliveries,
-                evidence=EVIDENCE,
-            )
+        reclaimed = self.execute(
+            self.reclaim_command(*queues, interval=interval, max_deliveries=max_deliveries)
         )
-        return queued, dead
+        return (reclaimed.queued, reclaimed.dead) if reclaimed else (0, 0)
+
+    def undo(self, *queues: str, token: str) -> int:
+        command = self.commands.undo(queues, token=token, consumer=ME, max_deliveries=1)
+        return self.execute(command)
+
+    def spoil(self, key: str) -> Callable[[], None]:
+        """Put something else under a key; returns how to put back what was there."""
+        existed = bool(self.redis.exists(key))
+        if existed:
+            self.redis.rename(key, "aside")
+        self.redis.set(key, "text")
+
+        def mend() -> None:
+            self.redis.delete(key)
+            if existed:
+                self.redis.rename("aside", key)
+
+        return mend
 
     def end_lease(self, claim: Claim, ago: float = 1.0) -> None:
         """As if the lease had run out so many seconds ago."""
@@ -198,7 +231,7 @@ def test_jobs_are_claimed_oldest_first_and_in_the_order_of_the_queues(bench: Ben
     ]  # fmt: skip
     assert bench.queue("low") == ["low2"]
     assert ids(bench.claim("high", "low", count=3)) == ["low2"]
-    assert bench.try_claim("high", "low") is None
+    assert bench.look("high", "low") == Claimed([])
 
 
 def test_a_claim_leases_the_job_and_tells_where_rq_looks(bench: Bench) -> None:
@@ -293,8 +326,8 @@ def test_a_job_that_rq_cancelled_while_it_waited_does_not_run(bench: Bench) -> N
 
 def test_only_dropped_ids_are_not_the_same_as_an_empty_queue(bench: Bench) -> None:
     bench.redis.rpush("rq:queue:default", "nobody")
-    assert bench.try_claim() == []
-    assert bench.try_claim() is None
+    assert bench.look() == Claimed([], empty=False)
+    assert bench.look() == Claimed([], empty=True)
 
 
 @pytest.mark.parametrize("status", ["queued", "created", "deferred", "scheduled", "started", ""])
@@ -382,16 +415,108 @@ def test_any_bytes_may_be_an_id_and_come_back_unchanged(bench: Bench) -> None:
     assert set(bench.redis.zrange("rq:finished:default", 0, -1)) == set(raw)
 
 
-def test_a_queue_that_is_no_list_harms_no_other_and_is_told_of_when_they_are_empty(
-    bench: Bench,
-) -> None:
-    bench.redis.set("rq:queue:broken", "text")
+def test_each_queue_gives_its_share_and_what_is_left_is_taken_in_order(bench: Bench) -> None:
+    for queue in ("a", "b", "c"):
+        bench.send(*(f"{queue}{n}" for n in range(4)), queue=queue)
+    order = ("a", "b", "empty", "c")
+    assert ids(bench.claim(*order, count=4, shares=[1, 2, 0, 1])) == ["a0", "b0", "b1", "c0"]
+    assert ids(bench.claim(*order, count=4, shares=[0, 0, 3, 1])) == ["c1", "a1", "a2", "a3"]
+    assert ids(bench.claim(*order, count=4, shares=[4, 0, 0, 0])) == ["b2", "b3", "c2", "c3"]
+    assert bench.look(*order, count=4, shares=[1, 1, 1, 1]).empty
+
+
+def test_nothing_is_claimed_while_rq_has_suspended_its_workers(bench: Bench) -> None:
+    bench.send("a")
+    suspend(bench.redis)
+    before = bench.everything()
+    assert bench.look() == Claimed([], suspended=True)
+    assert bench.everything() == before
+    resume(bench.redis)
+    assert ids(bench.claim()) == ["a"]
+
+
+@pytest.mark.parametrize("key", ["rq:queue:broken", "rq:wip:broken"])
+def test_a_queue_with_a_broken_key_is_passed_over_and_loses_no_job(bench: Bench, key: str) -> None:
+    bench.send("x", queue="broken")
     bench.send("a", queue="before")
     bench.send("b", queue="after")
-    assert ids(bench.claim("before", "broken", "after")) == ["a", "b"]
-    with pytest.raises(redis_py.ResponseError, match="WRONGTYPE"):
-        bench.try_claim("before", "broken", "after")
-    assert len(bench.wip("before")) == 1
+    mend = bench.spoil(key)
+    claimed = bench.look("before", "broken", "after", shares=[0, 100, 0])
+    assert ids(claimed.claims) == ["a", "b"]
+    assert claimed.broken == {key}
+    again = bench.look("before", "broken", "after")
+    assert again == Claimed([], broken=frozenset({key}))
+    mend()
+    assert ids(bench.claim("before", "broken", "after")) == ["x"]
+
+
+@pytest.mark.parametrize("kind", ["queue", "wip", "failed"])
+@pytest.mark.parametrize("way", ["release", "reclaim", "undo"])
+def test_a_broken_key_of_one_queue_keeps_no_job_of_another_from_being_given_back(
+    bench: Bench, way: str, kind: str
+) -> None:
+    bench.send("x", queue="broken")
+    bench.send("a", queue="sound")
+    x, a = bench.claim("broken", "sound")
+    if way == "reclaim":
+        bench.end_lease(x)
+        bench.end_lease(a)
+    mend = bench.spoil(f"rq:{kind}:broken")
+    if way == "release":
+        # The lease table is not needed for it, and what cannot be given back stays under it.
+        assert bench.release(x, a) == ["queued" if kind == "wip" else "kept", "queued"]
+    elif way == "reclaim":
+        bench.redis.delete("rq:heori:reaper")
+        reclaimed = bench.execute(bench.reclaim_command("broken", "sound"))
+        assert reclaimed == Reclaimed(queued=1, dead=0, broken=frozenset({f"rq:{kind}:broken"}))
+    else:
+        undone = bench.undo("broken", "sound", token=f"{bench.calls:016x}")
+        assert undone == (1 if kind == "wip" else 2)
+    assert bench.queue("sound") == ["a"]
+    mend()
+    if bench.queue("broken") != ["x"]:
+        bench.end_lease(x)
+        assert bench.reclaim("broken") == (1, 0)
+    assert bench.queue("broken") == ["x"]
+    [again] = bench.claim("broken")
+    assert bench.ack(done(again)) == ([], [])
+
+
+def test_a_broken_key_of_one_queue_keeps_no_lease_of_another_from_being_extended(
+    bench: Bench,
+) -> None:
+    bench.send("x", queue="broken")
+    bench.send("a", queue="sound")
+    claims = bench.claim("broken", "sound")
+    bench.spoil("rq:wip:broken")
+    bench.end_lease(claims[1], ago=-1)
+    assert bench.execute(bench.commands.extend(claims, lease=60)) == [0]
+    assert bench.wip("sound")[member(claims[1])] > bench.now() + LEASE_MARGIN + 50
+
+
+def test_a_job_whose_key_was_overwritten_while_it_ran_fails_where_rq_looks(bench: Bench) -> None:
+    bench.send("wrong", "good")
+    bench.claim()
+    bench.redis.delete("rq:job:wrong")
+    bench.redis.rpush("rq:job:wrong", "not ours")
+    undone = bench.undo("default", token=f"{bench.calls:016x}")
+    assert undone == 2, "even when nobody has heard of the claim"
+    assert bench.queue() == ["good"]
+    assert FailedJobRegistry("default", connection=bench.redis).get_job_ids() == ["wrong"]
+    [result] = bench.redis.xrange("rq:results:wrong")
+    told = RqResult.restore("wrong", result[0].decode(), result[1], connection=bench.redis)
+    assert told.exc_string == decode_failure(UNREADABLE)
+    assert bench.redis.lrange("rq:job:wrong", 0, -1) == [b"not ours"]
+
+
+def test_cancelled_and_deleted_jobs_are_told_from_those_that_may_run(bench: Bench) -> None:
+    bench.send("kept", "cancelled", "deleted", "wrong")
+    claims = bench.claim()
+    bench.rq_job("cancelled").cancel()
+    bench.rq_job("deleted").delete()
+    bench.redis.delete("rq:job:wrong")
+    bench.redis.set("rq:job:wrong", "text")
+    assert bench.execute(bench.commands.canceled(claims)) == [1, 2]
 
 
 def test_a_thousand_jobs_are_claimed_extended_and_acknowledged_at_once(bench: Bench) -> None:
@@ -670,15 +795,20 @@ def test_what_was_deleted_cancelled_or_lost_meanwhile_is_not_queued_again(
     bench.redis.delete("rq:job:deleted", "rq:job:wrong")
     bench.redis.set("rq:job:wrong", "text")
     if way == "release":
-        assert bench.release(*claims) == ["gone", "gone", "gone", "queued"]
+        assert bench.release(*claims) == ["gone", "gone", "dead", "queued"]
         assert bench.release(*claims) == ["lost"] * 4
     else:
         for claim in claims:
             bench.end_lease(claim)
-        assert bench.reclaim() == (1, 0)
+        assert bench.reclaim() == (1, 1)
         assert bench.reclaim() == (0, 0)
     assert bench.queue() == ["kept"]
     assert bench.wip() == {}
+    assert FailedJobRegistry("default", connection=bench.redis).get_job_ids() == ["wrong"]
+    result = bench.execute(bench.commands.result("wrong"))
+    assert result is not None
+    assert result.exc_string == UNREADABLE
+    assert bench.redis.get("rq:job:wrong") == b"text"
     assert not bench.redis.exists("rq:job:deleted")
     assert bench.field("cancelled", "status") == "canceled"
 
@@ -757,14 +887,9 @@ def test_what_a_claim_took_whose_reply_was_lost_is_given_back(bench: Bench) -> N
     bench.redis.delete("rq:job:deleted")
     bench.redis.zadd("rq:wip:default", {"stock:0a1b2c": 1})
 
-    def undo(token: str) -> int:
-        return bench.execute(
-            bench.commands.undo(["default", "x"], token=token, consumer=ME, max_deliveries=1)
-        )
-
-    assert undo("f" * 16) == 0, "a claim that was never made"
-    assert undo(f"{bench.calls:016x}") == 4
-    assert undo(f"{bench.calls:016x}") == 0
+    assert bench.undo("default", "x", token="f" * 16) == 0, "a claim that was never made"
+    assert bench.undo("default", "x", token=f"{bench.calls:016x}") == 4
+    assert bench.undo("default", "x", token=f"{bench.calls:016x}") == 0
     assert (set(bench.queue()[:2]), bench.queue()[2:]) == ({"b", "c"}, ["d"]), "in front"
     assert set(bench.wip()) == {member(kept), "stock:0a1b2c"}
     assert bench.field("b", "heori_deliveries") == "0", "it was not begun"
@@ -792,12 +917,12 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.send("a", "b") == 2
     a, b = bench.claim()
     assert bench.execute(bench.commands.extend([a, b], lease=9)) == []
+    assert bench.execute(bench.commands.canceled([a, b])) == []
     assert bench.release(a) == ["queued"]
     assert bench.execute(bench.commands.progress([(b, 0.5, "half")])) == 1
     assert bench.ack(done(b)) == ([], [])
     assert bench.reclaim() == (0, 0)
-    undo = bench.commands.undo(["default"], token="f", consumer=ME, max_deliveries=1)
-    assert bench.execute(undo) == 0
+    assert bench.undo("default", token="f") == 0
     assert bench.execute(bench.commands.schedule([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
     assert seen == {script(name).digest for name in CALLED}

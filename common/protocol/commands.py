@@ -19,6 +19,7 @@ from common.protocol.job import (
     NewJob,
 )
 from common.protocol.keys import Keys
+from common.protocol.payload import encode_failure
 from common.protocol.scripts import script
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ FAILURE_TTL = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
 # comes only when no consumer of ours has been there for a day to deliver the job again.
 LEASE_MARGIN = 24 * 3600
 EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
+# The failure of a job whose key was overwritten while it was claimed.
+UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,29 @@ class GivenBack(NamedTuple):
     # Should this have been the last delivery: an encoded failure, and fields for the job's hash.
     failure: bytes | None = None
     evidence: Mapping[str, str | int] | None = None
+
+
+class Claimed(NamedTuple):
+    """What a claim has brought.
+
+    Attributes:
+        empty: whether there was no id at all. Without claims and not empty, all were dropped.
+        suspended: whether `rq suspend` holds all claims back.
+        broken: keys of the wrong type; their queues were passed over.
+    """
+
+    claims: list[Claim]
+    empty: bool = True
+    suspended: bool = False
+    broken: frozenset[str] = frozenset()
+
+
+class Reclaimed(NamedTuple):
+    """What became of the jobs whose lease had run out."""
+
+    queued: int
+    dead: int
+    broken: frozenset[str]  # keys of the wrong type; their queues were passed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,49 +230,59 @@ class Commands:
         consumer: str,
         token: str,
         max_payload: int,
-    ) -> Command[list[Claim] | None]:
-        """Pop and lease up to `count` jobs, in the order of the queues; None: all were empty.
+        shares: Sequence[int] = (),
+    ) -> Command[Claimed]:
+        """Pop and lease up to `count` jobs: first each queue's share, then in their order.
 
         Args:
             lease: seconds.
             token: new and unique for each call; names the executions.
+            shares: for each queue, in their order; without any, the order alone decides.
         """
+        pairs = (key for queue in queues for key in (self.keys.queue(queue), self.keys.wip(queue)))
+        keys = [self.keys.suspended(), *pairs]
 
-        def parse(reply: bytes | None) -> list[Claim] | None:
+        def parse(reply: bytes | None) -> Claimed:
             if reply is None:
-                return None
-            now, claims = _unpack(reply)
-            return [
-                Claim(
-                    _text(job_id),
-                    queues[queue],
-                    execution.decode(),
-                    deliveries,
-                    now,
-                    problem.decode("utf-8", "backslashreplace") if problem else None,
-                    timeout or None,
-                    result_ttl or None,
-                    failure_ttl or None,
-                    values,
-                )
-                for (
-                    queue,
-                    job_id,
-                    execution,
-                    deliveries,
-                    problem,
-                    timeout,
-                    result_ttl,
-                    failure_ttl,
-                    values,
-                ) in claims
-            ]
+                return Claimed([])
+            now, popped, suspended, broken, claims = _unpack(reply)
+            return Claimed(
+                [
+                    Claim(
+                        _text(job_id),
+                        queues[queue],
+                        execution.decode(),
+                        deliveries,
+                        now,
+                        problem.decode("utf-8", "backslashreplace") if problem else None,
+                        timeout or None,
+                        result_ttl or None,
+                        failure_ttl or None,
+                        values,
+                    )
+                    for (
+                        queue,
+                        job_id,
+                        execution,
+                        deliveries,
+                        problem,
+                        timeout,
+                        result_ttl,
+                        failure_ttl,
+                        values,
+                    ) in claims
+                ],
+                not popped,
+                suspended,
+                frozenset(keys[number] for number in broken),
+            )
 
         return _call(
             "claim",
-            [key for queue in queues for key in (self.keys.queue(queue), self.keys.wip(queue))],
+            keys,
             parse,
             count=count,
+            shares=shares,
             lease_end_offset=lease + LEASE_MARGIN,
             consumer=consumer,
             token=EXECUTION_MARK + token,
@@ -335,7 +371,8 @@ class Commands:
     ) -> Command[list[str]]:
         """Give jobs back to the front of their queues, in the order given.
 
-        Reads the fate of each: queued, dead, gone (deleted) or lost (the lease).
+        Reads the fate of each: queued, dead, gone (deleted), lost (the lease) or kept (under its
+        lease, because a key of its queue has the wrong type).
         """
         queues = _queues(entry.claim for entry in given_back)
         return _call(
@@ -364,16 +401,24 @@ class Commands:
         consumer: str,
         max_deliveries: int,
         evidence: bytes,
-    ) -> Command[tuple[int, int]]:
-        """Give back jobs whose lease has run out; reads how many, and how many are dead letters.
+    ) -> Command[Reclaimed | None]:
+        """Give back jobs whose lease has run out; None when it was not yet time to look again.
 
         Args:
             interval: seconds within which no other consumer looks again.
         """
+        keys = [self.keys.reaper(), *self._delivery_keys(queues)]
+
+        def parse(reply: bytes | None) -> Reclaimed | None:
+            if reply is None:
+                return None
+            queued, dead, broken = _unpack(reply)
+            return Reclaimed(queued, dead, frozenset(keys[number] for number in broken))
+
         return _call(
             "reclaim",
-            [self.keys.reaper(), *self._delivery_keys(queues)],
-            lambda reply: tuple(_unpack(reply)),
+            keys,
+            parse,
             interval=round(interval * 1000),
             margin=LEASE_MARGIN,
             mark=EXECUTION_MARK,
@@ -431,6 +476,16 @@ class Commands:
         """Let others be elected at once; reads for how many queues this consumer was."""
         locks = [self.keys.scheduler_lock(queue) for queue in queues]
         return _call("resign", locks, int, consumer=consumer)
+
+    def canceled(self, claims: Sequence[Claim]) -> Command[list[int]]:
+        """Look which jobs were cancelled or deleted since; reads their numbers."""
+        return _call(
+            "canceled",
+            [],
+            _unpack,
+            ids=[claim.job_id for claim in claims],
+            job_stem=self.keys.job(""),
+        )
 
     def announce(
         self, name: str, queues: Sequence[str], record: Mapping[str, Word]
@@ -509,6 +564,7 @@ class Commands:
             "results_stem": self.keys.results(""),
             "max_deliveries": max_deliveries,
             "failure_ttl": FAILURE_TTL,
+            "unreadable": UNREADABLE,
         }
 
 

@@ -60,6 +60,14 @@ class Keys:
         """string, expires: who moves the due jobs of that queue"""
         return f"{self.prefix}:scheduler-lock:{queue}"
 
+    def canceled(self, queue: str) -> str:
+        """zset id → when it was cancelled"""
+        return f"{self.prefix}:canceled:{queue}"
+
+    def suspended(self) -> str:
+        """string: while it is there, nobody claims (`rq suspend`)"""
+        return f"{self.prefix}:suspended"
+
     def workers(self) -> str:
         """set of worker keys"""
         return f"{self.prefix}:workers"
@@ -71,6 +79,10 @@ class Keys:
     def worker(self, name: str) -> str:
         """hash: what RQ calls a worker is one of our consumers"""
         return f"{self.prefix}:worker:{name}"
+
+    def commands_to(self, worker: str) -> str:
+        """channel of the commands to one worker (``rq.command``)"""
+        return f"{self.prefix}:pubsub:{worker}"
 
     # Heori's
 

@@ -2,81 +2,118 @@
 -- An id whose job was cancelled, has ended or is gone is dropped. A job that cannot run as it
 -- stands (no data, too large, a broken key) is leased like the others and returned with its
 -- problem named, so that the consumer fails it where RQ's tools show it.
--- A queue whose key holds no list is passed over, and told of when no other has a job.
--- KEYS   for each queue: queue (list), wip (zset)
--- ARGS   count, lease_end_offset, consumer, token, max_payload, job_stem, fields
+-- A queue with a key of the wrong type is passed over, and the key told.
+-- KEYS   suspended (string), then for each queue: queue (list), wip (zset)
+-- ARGS   count, shares, lease_end_offset, consumer, token, max_payload, job_stem, fields
+--        shares: [how many to take from each queue at first, …]; what is left of count is then
+--        taken in the order of the queues
 --        lease_end_offset: seconds from now to the score in wip (the lease and RQ's margin)
 --        fields: [name, …], what to read; the first seven are data, status, heori_deliveries,
 --        heori_execution, timeout, result_ttl, failure_ttl
--- REPLY  msgpack [now, [[queue number from 0, id, execution, deliveries, problem or false, timeout
---        or false, result_ttl or false, failure_ttl or false, values], …]], or nil when the queues
---        were empty; values: msgpack [value or false, …] in the order of fields, for the worker
--- USES   whole, clock
+-- REPLY  nil when the queues were empty, else msgpack [now, whether there were ids, whether RQ's
+--        workers are suspended, [number of a key of the wrong type from 0, …], [[queue number
+--        from 0, id, execution, deliveries, problem or false, timeout or false, result_ttl or
+--        false, failure_ttl or false, values], …]]; values: msgpack [value or false, …] in the
+--        order of fields, for the worker
+-- USES   whole, clock, holds
 
 local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
   ready_to_enqueue = true, rate_limited = true, started = true }
 local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
 
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return cmsgpack.pack({ now, false, true, {}, {} })
+end
+
 local claims, claimed = {}, {}
-local popped, broken = 0, false
-for q = 1, #KEYS / 2 do
-  local queue, wip = KEYS[2 * q - 1], KEYS[2 * q]
-  local ids = popped < args.count and redis.pcall('LPOP', queue, args.count - popped)
-  if ids and ids.err then
-    broken = ids
-  elseif ids then
-    popped = popped + #ids
-    local lease_end = math.ceil(now + args.lease_end_offset)
-    local leases = {}
-    for _, id in ipairs(ids) do
-      local job = args.job_stem .. id
-      local values = redis.pcall('HMGET', job, unpack(args.fields))
-      local problem = false
-      if values.err then
-        problem, values = 'its key ' .. job .. ' does not hold a hash', {}
-      end
-      local data, status = values[1], values[2] or ''
-      local skip = ENDED[status] or false
-      if not problem and not data then
-        if redis.call('EXISTS', job) == 0 then
-          skip = true -- deleted or expired while it waited
-        else
-          problem = 'its hash has no data field'
-        end
-      elseif data and #data > args.max_payload then
-        problem = 'its payload of ' .. #data .. ' bytes is over the limit of ' .. args.max_payload
-      elseif not problem and not skip and not RUNS[status] then
-        problem = 'its status ' .. string.sub(status, 1, 40) .. ' is none that RQ knows'
-      end
-      -- The same id twice in the list: the other one is running under a live lease.
-      if claimed[id] or
-        status == 'started' and values[4] and redis.call('ZSCORE', wip, id .. ':' .. values[4]) then
-        skip = true
-      end
-      if not skip then
-        claimed[id] = true
-        local execution = args.token .. string.format('%04x', #claims)
-        local deliveries = whole(values[3], 0) + 1
-        leases[#leases + 1] = lease_end
-        leases[#leases + 1] = id .. ':' .. execution
-        if not values.err and #values > 0 then
-          redis.call('HSET', job, 'status', 'started', 'started_at', today, 'last_heartbeat', today,
-            'worker_name', args.consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
-          -- It may expire while it waits, and not while it runs: by its ttl, or, when it was
-          -- requeued or its id is used again, by the end of its last run, which no field tells.
-          redis.call('PERSIST', job)
-        end
-        local raw = problem and '' or cmsgpack.pack(values)
-        claims[#claims + 1] = { q - 1, id, execution, deliveries, problem,
-          values[5] or false, values[6] or false, values[7] or false, raw }
-      end
+local popped, broken, refusal = 0, {}, false
+local done = {} -- the queues that have no more to give
+local lease_end = math.ceil(now + args.lease_end_offset)
+
+-- Returns the name of the new execution, or false for an id that is dropped.
+local function claim(q, wip, id)
+  local job = args.job_stem .. id
+  local values = redis.pcall('HMGET', job, unpack(args.fields))
+  local problem = false
+  if values.err then
+    problem, values = 'its key ' .. job .. ' does not hold a hash', {}
+  end
+  local data, status = values[1], values[2] or ''
+  local skip = ENDED[status] or false
+  if not problem and not data then
+    if redis.call('EXISTS', job) == 0 then
+      skip = true -- deleted or expired while it waited
+    else
+      problem = 'its hash has no data field'
     end
-    if #leases > 0 then
-      redis.call('ZADD', wip, unpack(leases))
+  elseif data and #data > args.max_payload then
+    problem = 'its payload of ' .. #data .. ' bytes is over the limit of ' .. args.max_payload
+  elseif not problem and not skip and not RUNS[status] then
+    problem = 'its status ' .. string.sub(status, 1, 40) .. ' is none that RQ knows'
+  end
+  -- The same id twice in the list: the other one is running under a live lease.
+  if skip or claimed[id] or
+    status == 'started' and values[4] and redis.call('ZSCORE', wip, id .. ':' .. values[4]) then
+    return false
+  end
+  claimed[id] = true
+  local execution = args.token .. string.format('%04x', #claims)
+  local deliveries = whole(values[3], 0) + 1
+  if #values > 0 then
+    redis.call('HSET', job, 'status', 'started', 'started_at', today, 'last_heartbeat', today,
+      'worker_name', args.consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
+    -- It may expire while it waits, and not while it runs: by its ttl, or, when it was
+    -- requeued or its id is used again, by the end of its last run, which no field tells.
+    redis.call('PERSIST', job)
+  end
+  local raw = problem and '' or cmsgpack.pack(values)
+  claims[#claims + 1] = { q - 1, id, execution, deliveries, problem,
+    values[5] or false, values[6] or false, values[7] or false, raw }
+  return execution
+end
+
+local function take(q, most)
+  if most <= 0 or done[q] or refusal then
+    return
+  end
+  local wip = KEYS[2 * q + 1]
+  local ids = redis.pcall('LPOP', KEYS[2 * q], most)
+  if ids and ids.err then
+    refusal = ids -- not raised: what was popped before must be told
+    return
+  end
+  done[q] = not ids or #ids < most
+  local leases = {}
+  for _, id in ipairs(ids or {}) do
+    popped = popped + 1
+    local execution = claim(q, wip, id)
+    if execution then
+      leases[#leases + 1] = lease_end
+      leases[#leases + 1] = id .. ':' .. execution
+    end
+  end
+  if #leases > 0 then
+    redis.call('ZADD', wip, unpack(leases))
+  end
+end
+
+local queues = (#KEYS - 1) / 2
+for q = 1, queues do
+  for offset, kind in ipairs({ 'list', 'zset' }) do
+    local number = 2 * q + offset - 2
+    if not holds(kind, KEYS[number + 1]) then
+      broken[#broken + 1] = number
+      done[q] = true
     end
   end
 end
-if popped == 0 then
-  return broken
+for q = 1, queues do
+  take(q, math.min(args.shares[q] or 0, args.count - popped))
 end
-return cmsgpack.pack({ now, claims })
+for q = 1, queues do
+  take(q, args.count - popped)
+end
+if popped == 0 and (refusal or #broken == 0) then
+  return refusal
+end
+return cmsgpack.pack({ now, popped > 0, false, broken, claims })

@@ -3,14 +3,18 @@
 -- ARGS   leases, lease_end_offset
 --        leases: [[queue number from 0, 'id:execution'], …]
 -- REPLY  msgpack [number of the lost lease from 0, …]
--- USES   clock
+-- USES   clock, holds
 
+local sound = {}
+for q, wip in ipairs(KEYS) do
+  sound[q] = holds('zset', wip) -- else whatever has overwritten it took the leases with it
+end
 local lost = {}
 local lease_end = math.ceil(now + args.lease_end_offset)
 for n, lease in ipairs(args.leases) do
-  local wip = KEYS[lease[1] + 1]
-  if redis.call('ZSCORE', wip, lease[2]) then
-    redis.call('ZADD', wip, lease_end, lease[2])
+  local q = lease[1] + 1
+  if sound[q] and redis.call('ZSCORE', KEYS[q], lease[2]) then
+    redis.call('ZADD', KEYS[q], lease_end, lease[2])
   else
     lost[#lost + 1] = n - 1
   end

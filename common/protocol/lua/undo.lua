@@ -1,18 +1,20 @@
 -- undo.lua: give back what a claim has taken whose reply was lost on the way.
 -- KEYS   for each queue: queue (list), wip (zset), failed (zset)
--- ARGS   token, consumer, job_stem, results_stem, max_deliveries, failure_ttl
+-- ARGS   token,
+--        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable
 --        token: of that claim
--- REPLY  how many were given back
--- USES   whole, clock, settle, give_back, ours
+--        unreadable: the failure of a job whose key holds no hash
+-- REPLY  how many it had taken
+-- USES   whole, clock, settle, give_back, holds, unlease, ours
 
-local undone = 0
-for q = 0, #KEYS / 3 - 1 do
-  local queue, wip, failed = KEYS[3 * q + 1], KEYS[3 * q + 2], KEYS[3 * q + 3]
-  local running = redis.call('ZRANGE', wip, 0, -1)
-  for _, lease in ipairs(ours(running, args.token)) do
-    redis.call('ZREM', wip, lease.entry)
-    give_back(args, queue, failed, lease.id, lease.execution, false, false)
-    undone = undone + 1
+local taken = 0
+for first = 1, #KEYS, 3 do
+  local queue, wip, failed = KEYS[first], KEYS[first + 1], KEYS[first + 2]
+  if holds('zset', wip) then -- else the claim has passed over this queue
+    for _, lease in ipairs(ours(redis.call('ZRANGE', wip, 0, -1), args.token)) do
+      unlease(args, queue, wip, failed, lease.id, lease.execution, false, false)
+      taken = taken + 1
+    end
   end
 end
-return undone
+return taken
