@@ -46,6 +46,7 @@ class Listener:
     Args:
         on_canceled: called with the queue in which jobs may have been cancelled, also after
             each connect, as nobody knows what was missed.
+        on_scheduled: called when `watch_scheduled` was, and a job was scheduled since.
         on_command: called with each of rq's commands, whatever its name.
     """
 
@@ -57,13 +58,16 @@ class Listener:
         consumer: str,
         *,
         on_canceled: Callable[[str], None],
+        on_scheduled: Callable[[], None],
         on_command: Callable[[RemoteCommand], None],
     ) -> None:
         self._broker = broker
         self._keys = keys
         self._channel = keys.commands_to(consumer)
         self._canceled = {keys.canceled(queue).encode(): queue for queue in queues}
+        self._scheduled = {keys.scheduled(queue).encode() for queue in queues}
         self._on_canceled = on_canceled
+        self._on_scheduled = on_scheduled
         self._on_command = on_command
         self._rung = asyncio.Event()
         self._connection: AbstractConnection | None = None
@@ -106,6 +110,10 @@ class Listener:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._rung.wait()
+
+    async def watch_scheduled(self) -> bool:
+        """Call back once for what is scheduled from now on; returns whether that is possible."""
+        return await self._send([(("ZCARD", key), _ignore) for key in self._scheduled])
 
     async def _connect(self, connection: AbstractConnection) -> None:
         await connection.connect()  # type: ignore[no-untyped-call]
@@ -150,8 +158,11 @@ class Listener:
         match push:
             case [b"invalidate", keys]:
                 # None: everything is gone, by FLUSHALL
-                canceled = self._canceled.keys() & (self._canceled if keys is None else keys)
-                if keys is None or len(keys) > len(canceled):
+                written = {*self._canceled, *self._scheduled} if keys is None else set(keys)
+                canceled = written & self._canceled.keys()
+                if written & self._scheduled:
+                    self._on_scheduled()
+                if keys is None or written - canceled - self._scheduled:
                     self._rung.set()
                 await self._watch_canceled(canceled)
             case [b"message", _, payload]:
@@ -169,16 +180,20 @@ class Listener:
 
         await self._send([(("ZCARD", key), tell(self._canceled[key])) for key in keys])
 
-    async def _send(self, commands: Sequence[tuple[tuple[Any, ...], Reply]]) -> None:
-        """Send commands in one go; their replies are called when they come."""
+    async def _send(self, commands: Sequence[tuple[tuple[Any, ...], Reply]]) -> bool:
+        """Send commands in one go, if possible; their replies are called when they come."""
         connection = self._connection
         # One that has been lost would be made anew by sending, and not be listened on.
-        if not commands or connection is None or not connection.is_connected:
-            return
+        if connection is None or not connection.is_connected:
+            return False
+        if not commands:
+            return True
         self._awaited.extend(reply for _, reply in commands)
         packed = connection.pack_commands([words for words, _ in commands])
         with contextlib.suppress(RedisError, OSError):  # reading fails as well, and begins anew
             await connection.send_packed_command(packed)
+            return True
+        return False
 
     def _ring_if_any(self, length: int) -> None:
         if length > 0:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from redis.exceptions import ResponseError
@@ -14,13 +14,15 @@ log = structlog.get_logger()
 
 # How long an elected consumer stays so without being heard of, in seconds.
 LOCK_TTL = 3.0
-# How often whoever is elected looks, in seconds. It knows when the next job is due and is there
-# at that moment; but one that is due earlier may be added meanwhile.
+# Whoever is elected knows when the next job is due, and is told when another is scheduled. Where
+# it cannot be told, it looks this often, in seconds.
 TICK = 0.05
-# How often all others look whether somebody is elected, in seconds.
+# How often it looks for no reason, and all others whether somebody is elected, in seconds.
 STANDBY = 1.0
-# The shortest pause, in seconds: when many jobs are due, claims come between two batches.
+# The shortest pauses, in seconds: when many jobs are due, claims come between two batches; and
+# when many are scheduled, not each of them is a reason to look.
 BREATH = 0.001
+PATIENCE = 0.01
 # Jobs per call at most: at 8 µs a job (measured, at best) a call keeps Redis for some four
 # milliseconds, as a claim does; much smaller ones fall behind what consumers can run.
 BATCH = 500
@@ -29,26 +31,50 @@ BATCH = 500
 class Scheduler:
     """Moves due jobs, for those queues for which this consumer is elected.
 
+    Args:
+        watch: arranges for one call of `wake` when a job is scheduled; returns whether it could.
+
     Attributes:
         moved: how many jobs it has put on their queues.
         lag: seconds by which the latest batch was late.
     """
 
     def __init__(
-        self, broker: AsyncBroker, commands: Commands, queues: Sequence[str], consumer: str
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        queues: Sequence[str],
+        consumer: str,
+        watch: Callable[[], Awaitable[bool]],
     ) -> None:
         self._broker = broker
         self._look = commands.schedule(queues, consumer=consumer, lock_ttl=LOCK_TTL, batch=BATCH)
         self._resign = commands.resign(queues, consumer=consumer)
         self._broken: list[str] = []
+        self._watch = watch
+        self._watched = False
+        self._woken = asyncio.Event()
+        self._elected = False
         self.moved = 0
         self.lag = 0.0
 
     async def run(self) -> None:
         """Look for due jobs, for ever."""
         while True:
+            self._woken.clear()
+            self._watched = self._elected and await self._watch()
             pause = await self._move()
-            await asyncio.sleep(pause)
+            if pause <= PATIENCE:
+                await asyncio.sleep(pause)
+                continue
+            await asyncio.sleep(PATIENCE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause - PATIENCE):
+                    await self._woken.wait()
+
+    def wake(self) -> None:
+        """Have it look soon: a job was scheduled."""
+        self._woken.set()
 
     async def resign(self) -> None:
         """Let another consumer be elected at once."""
@@ -70,5 +96,7 @@ class Scheduler:
         if moved.broken and moved.broken != self._broken:
             log.error("keys of another type; their scheduled jobs wait", keys=moved.broken)
         self._broken = moved.broken
-        longest = TICK if moved.held else STANDBY
+        newly = bool(moved.held) and not self._elected
+        self._elected = bool(moved.held)
+        longest = STANDBY if self._watched or not self._elected else BREATH if newly else TICK
         return longest if moved.pause is None else min(longest, max(BREATH, moved.pause))

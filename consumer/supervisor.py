@@ -148,7 +148,6 @@ class Supervisor:
             acknowledger.progress,
         )
         leases.on_lost = pool.leases_lost
-        scheduler = Scheduler(broker, self._commands, options.queues, self.name)
         broken = BrokenKeys()
         reaper = Reaper(
             broker, self._commands, options.queues, self.name, settings.max_deliveries, broken
@@ -160,7 +159,11 @@ class Supervisor:
             options.queues,
             self.name,
             on_canceled=cancellations.told,
+            on_scheduled=lambda: scheduler.wake(),  # noqa: PLW0108 - it is made later
             on_command=lambda command: self._obey(command, pool, leases),
+        )
+        scheduler = Scheduler(
+            broker, self._commands, options.queues, self.name, listener.watch_scheduled
         )
         claimer = Claimer(
             broker,

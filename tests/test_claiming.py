@@ -186,6 +186,7 @@ class Heard:
 
     def __init__(self, broker: AsyncBroker, *queues: str) -> None:
         self.canceled: asyncio.Queue[str] = asyncio.Queue()
+        self.scheduled: asyncio.Queue[None] = asyncio.Queue()
         self.commands: asyncio.Queue[RemoteCommand] = asyncio.Queue()
         self.listener = Listener(
             broker,
@@ -193,6 +194,7 @@ class Heard:
             queues,
             ME,
             on_canceled=self.canceled.put_nowait,
+            on_scheduled=lambda: self.scheduled.put_nowait(None),
             on_command=self.commands.put_nowait,
         )
 
@@ -235,7 +237,7 @@ def test_one_connection_hears_of_jobs_cancellations_and_commands_also_after_it_w
 ) -> None:
     async def main() -> None:
         async with listening(redis_url, "a", "b") as heard:
-            for _ in range(2):
+            for due in range(2):
                 assert redis.client_list(_type="pubsub"), "there is one subscription"
                 waiting = asyncio.create_task(heard.rings("a", "b"))
                 [job] = await asyncio.to_thread(enqueue, redis, "add", [1], queue="b")
@@ -244,6 +246,9 @@ def test_one_connection_hears_of_jobs_cancellations_and_commands_also_after_it_w
                 assert await heard.rings("a", "b"), "it rings at once when there is a job already"
                 await asyncio.to_thread(job.cancel)
                 assert await asyncio.wait_for(heard.canceled.get(), 5) == "b"
+                assert await heard.listener.watch_scheduled()
+                await asyncio.to_thread(redis.zadd, "rq:scheduled:a", {"id": due})
+                await asyncio.wait_for(heard.scheduled.get(), 5)
                 send_command(redis, ME, "stop-execution", job_id="j", execution_id="e")
                 command = await asyncio.wait_for(heard.commands.get(), 5)
                 assert command == RemoteCommand("stop-execution", "j", "e")

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rq.command import send_stop_job_command
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from producer import JobFailed, Producer
 from tests import sample_tasks
@@ -262,3 +265,43 @@ def test_a_task_can_clean_up_when_its_time_is_over(
     handle = producer.submit(sample_tasks.clean_up_at_timeout, str(tmp_path))
     assert handle.result(20) == f"{handle.id} had 1 s"
     assert consumer.metric("heori_worker_restarts_total") == 0
+
+
+def test_rq_stops_a_job_that_runs_and_one_that_nothing_interrupts(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    slots = int(consumer.metric("heori_slots"))
+    beside = [producer.submit(sample_tasks.hold, redis_url, "beside") for _ in range(slots - 1)]
+    for _ in beside:
+        assert redis.blpop(["beside:running"], timeout=20)
+    for function, argument in ((sample_tasks.spin, 3600.0), (sample_tasks.nap, 3600.0)):
+        handle = producer.submit(function, argument)
+        until(lambda: consumer.metric("heori_slots_running") == slots)
+        send_stop_job_command(redis, handle.id, serializer=JSONSerializer)
+        with pytest.raises(JobFailed, match="was stopped by request"):
+            handle.result(10)
+        assert handle.status() == "stopped"
+        assert redis.zscore("rq:failed:default", handle.id) is not None
+    assert consumer.metric("heori_jobs_total", outcome="stopped") == 2
+    for _ in beside:  # they were given back with their worker, at the latest by the second
+        redis.rpush("beside:go", "now", "now")
+    assert [handle.result(20) for handle in beside] == ["beside"] * (slots - 1)
+
+
+def test_a_job_that_is_cancelled_while_it_waits_in_a_worker_does_not_run(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    slots = int(consumer.metric("heori_slots"))
+    for handle in producer.submit_many(sample_tasks.add, [(n, 0) for n in range(2000)]):
+        last = handle
+    last.result(20)  # now it knows that jobs are short, and prefetches
+    for _ in range(slots):
+        producer.submit(sample_tasks.spin, 0.3)
+    handles = producer.submit_many(sample_tasks.count_run, [(redis_url, "ran", "once")] * 10)
+    until(lambda: consumer.metric("heori_jobs_held") >= slots)
+    for handle in handles:
+        Job.fetch(handle.id, redis, serializer=JSONSerializer).cancel()
+    assert producer.submit(sample_tasks.add, 1).result(20) == 3
+    assert not redis.exists("ran")
+    assert {handle.status() for handle in handles} == {"canceled"}
+    until(lambda: redis.zcard("rq:wip:default") == 0)

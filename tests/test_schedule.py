@@ -337,10 +337,13 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
     redis.eval(FILL, 0, number)
     commands = Commands()
 
+    async def unwatched() -> bool:
+        return False
+
     async def move() -> tuple[list[str], int]:
         broker = AsyncBroker(redis_url)
-        scheduler = Scheduler(broker, commands, ["default"], ME)
-        rival = Scheduler(broker, commands, ["default"], OTHER)
+        scheduler = Scheduler(broker, commands, ["default"], ME, unwatched)
+        rival = Scheduler(broker, commands, ["default"], OTHER, unwatched)
         roles = [asyncio.create_task(each.run()) for each in (scheduler, rival)]
         claimed: list[str] = []
         between = 0
