@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import structlog
 import typer
 from pydantic import ValidationError
+from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.table import Table
 
@@ -285,7 +286,7 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
 def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool) -> None:
     try:
         job = broker.execute(commands.job(job_id))
-    except MalformedJob as error:
+    except (MalformedJob, ResponseError) as error:  # the latter: its key holds no hash
         _refuse(f"job {job_id} cannot be read: {error}")
     if job is None:
         _refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
