@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
+from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.table import Table
 
@@ -327,7 +328,7 @@ def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool)
         if job is None:
             _refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
         due = broker.execute(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
-    except MalformedJob as error:
+    except (MalformedJob, ResponseError) as error:  # the latter: its key holds no hash
         _refuse(f"job {job_id} cannot be read: {error}")
     shown = _describe(job, due)
     result = broker.execute(commands.result(job_id))

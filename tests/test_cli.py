@@ -199,3 +199,13 @@ def test_a_taken_metrics_port_is_told(consume: Callable[..., Consumer]) -> None:
         consumer = consume(HEORI_METRICS_PORT=str(taken.getsockname()[1]))
         assert consumer.join(20) == 2
     assert "HEORI_METRICS_PORT" in str(consumer.log)
+
+
+def test_status_of_a_job_whose_key_holds_something_else_is_one_line(
+    heori: Callable[..., Any], redis: Any
+) -> None:
+    redis.set("rq:job:wrong", "text")
+    shown = heori("status", "wrong")
+    assert shown.returncode == 2
+    assert shown.stderr.startswith("heori: job wrong cannot be read: WRONGTYPE")
+    assert shown.stderr.count("\n") == 1
