@@ -4,23 +4,21 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 
 import structlog
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from common import tasks
-from common.broker import Broker, BrokerUnavailable
+from common.broker import Broker
 from common.protocol.commands import Commands, QueueCounts
 from common.protocol.job import Job, MalformedJob
 from common.protocol.keys import Keys
 from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
+from heori.console import FAILED, JsonOption, duration, guarded, print_record, read_settings, refuse
 
 app = typer.Typer(
     help="Heori: a distributed producer-consumer service over Redis, in RQ's job format.\n\n"
@@ -32,10 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-T = TypeVar("T")
-
-FAILED, REFUSED = 1, 2  # exit codes: it went wrong; it was not begun, because of what was asked
 
 ModelOption = Annotated[
     Model,
@@ -58,7 +52,6 @@ SlotsOption = Annotated[
     int | None,
     typer.Option("--slots", "-s", min=1, help="Threads of the threads model; 8 if not said."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @app.command()
@@ -86,14 +79,14 @@ def up(
     from heori.up import UpOptions, run  # noqa: PLC0415 - its imports are for this command alone
 
     options = UpOptions(
-        seconds=None if seconds is None else _duration(seconds),
+        seconds=None if seconds is None else duration("--for", seconds),
         forever=forever,
         model=model,
         processes=processes,
         slots=slots,
         json=as_json,
     )
-    raise typer.Exit(_guarded(lambda: run(options)))
+    raise typer.Exit(guarded(lambda: run(options)))
 
 
 @app.command()
@@ -125,14 +118,14 @@ def consume(
     from consumer.pool import TasksBroken  # noqa: PLC0415
     from consumer.supervisor import Options, Supervisor  # noqa: PLC0415
 
-    settings = _settings()
+    settings = read_settings()
     try:
         queues = tuple(dict.fromkeys(tasks.check_queue(name) for name in queue))
         options = Options.create(queues, model, processes, slots, batch=batch, wait=wait)
     except ValueError as error:
-        _refuse(str(error))
+        refuse(str(error))
     if not settings.tasks and not settings.allow:
-        _refuse(
+        refuse(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
@@ -142,9 +135,9 @@ def consume(
         await Supervisor(settings, options).run()
 
     try:
-        _guarded(lambda: asyncio.run(main()))
+        guarded(lambda: asyncio.run(main()))
     except (TasksBroken, PortTaken) as error:
-        _refuse(str(error))
+        refuse(str(error))
 
 
 @app.command()
@@ -168,27 +161,29 @@ def send(
     """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers."""
     from producer import JobFailed, Producer  # noqa: PLC0415
 
-    settings = _settings()
+    settings = read_settings()
     positional, keywords = _arguments(args)
     task = _task(name, settings)
     try:
         with Producer(settings=settings) as producer:
-            handle = _guarded(lambda: producer.submit_call(task, positional, keywords))
+            handle = guarded(lambda: producer.submit_call(task, positional, keywords))
             if not wait:
-                _print({"id": handle.id}, handle.id, as_json=as_json)
+                print_record({"id": handle.id}, handle.id, as_json=as_json)
                 return
             if sys.stderr.isatty():
                 print(f"sent {handle.id}; waiting for its result", file=sys.stderr)
-            value = json.loads(_guarded(lambda: handle.result_json(timeout)))
+            value = json.loads(guarded(lambda: handle.result_json(timeout)))
     except (tasks.InvalidArguments, ValueError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     except JobFailed as error:
-        _print({"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json)
+        print_record(
+            {"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json
+        )
         raise typer.Exit(FAILED) from error
     except TimeoutError as error:
-        _print({"id": handle.id, "error": str(error)}, str(error), as_json=as_json)
+        print_record({"id": handle.id, "error": str(error)}, str(error), as_json=as_json)
         raise typer.Exit(FAILED) from error
-    _print({"id": handle.id, "result": value}, json.dumps(value), as_json=as_json)
+    print_record({"id": handle.id, "result": value}, json.dumps(value), as_json=as_json)
 
 
 @app.command()
@@ -198,7 +193,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is in the queues and who consumes them, or one job with its result."""
-    settings = _settings()
+    settings = read_settings()
     commands = Commands(Keys(settings.key_prefix))
 
     def show() -> None:
@@ -208,18 +203,18 @@ def status(
             else:
                 _show_job(broker, commands, job, as_json=as_json)
 
-    _guarded(show)
+    guarded(show)
 
 
 def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
     try:
         given = json.loads(text)
     except ValueError as error:
-        _refuse(f"--args is no JSON: {error}")
+        refuse(f"--args is no JSON: {error}")
     if isinstance(given, dict):
         return [], given
     if not isinstance(given, list):
-        _refuse("--args must be a JSON object of keywords, or an array of positions")
+        refuse("--args must be a JSON object of keywords, or an array of positions")
     return given, {}
 
 
@@ -228,10 +223,10 @@ def _task(name: str, settings: Settings) -> tasks.Task[..., Any]:
         tasks.load(settings.tasks)
         return tasks.resolve(name, settings.allow)
     except ImportError as error:
-        _refuse(f"HEORI_TASKS cannot be imported: {error}")
+        refuse(f"HEORI_TASKS cannot be imported: {error}")
     except tasks.UnknownTask as error:
         known = "\n  ".join(sorted(tasks.registered())) or "none; set HEORI_TASKS"
-        _refuse(f"{error}\nRegistered are:\n  {known}")
+        refuse(f"{error}\nRegistered are:\n  {known}")
 
 
 def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
@@ -267,9 +262,9 @@ def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool)
     try:
         job = broker.execute(commands.job(job_id))
     except MalformedJob as error:
-        _refuse(f"job {job_id} cannot be read: {error}")
+        refuse(f"job {job_id} cannot be read: {error}")
     if job is None:
-        _refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
+        refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
     shown = _describe(job)
     result = broker.execute(commands.result(job_id))
     if result is not None and result.exc_string is not None:
@@ -305,56 +300,6 @@ def _describe(job: Job) -> dict[str, Any]:
         "consumer": job.consumer,
         "deliveries": job.deliveries,
     }
-
-
-def _settings() -> Settings:
-    # Tasks live beside where the command is typed, as with python -m; the installed script
-    # would look beside itself only.
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return Settings()
-    except ValidationError as error:
-
-        def variable(name: object) -> str:
-            text = str(name)
-            return text if text.isupper() else f"HEORI_{text.upper()}"
-
-        problems = "; ".join(
-            f"{variable(e['loc'][0])}: {e['msg']} (got {e['input']!r})" for e in error.errors()
-        )
-        _refuse(f"a setting does not fit: {problems}")
-
-
-def _duration(text: str) -> float:
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
-    try:
-        seconds = float(number)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        _refuse(f"--for {text}: a time such as 20s, 5m or 1h is needed")
-    return seconds * unit
-
-
-def _guarded(action: Callable[[], T]) -> T:
-    """Run; say in one line that Redis is away, instead of a traceback."""
-    try:
-        return action()
-    except BrokerUnavailable as error:
-        _refuse(f"{error}\nIs the server running, and does HEORI_REDIS_URL point at it?")
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"heori: {message}", file=sys.stderr)
-    raise typer.Exit(REFUSED)
-
-
-def _print(record: dict[str, Any], text: str, *, as_json: bool) -> None:
-    print(json.dumps(record) if as_json else text)
 
 
 def _configure_logs(*, as_json: bool) -> None:
