@@ -18,6 +18,7 @@ from common.protocol.job import Job, MalformedJob
 from common.protocol.keys import Keys
 from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
+from heori import dead
 from heori.console import FAILED, JsonOption, duration, guarded, print_record, read_settings, refuse
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(dead.app, name="dead")
 
 ModelOption = Annotated[
     Model,

@@ -72,3 +72,13 @@ def refuse(message: str) -> NoReturn:
 def print_record(record: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print the same for a script or for a person."""
     print(json.dumps(record) if as_json else text)
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Text from Redis for a terminal, which must not obey it.
+
+    Args:
+        lines: whether it may have several lines.
+    """
+    kept = "\n\t" if lines else ""
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
