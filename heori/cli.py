@@ -3,26 +3,34 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.table import Table
 
 from common import tasks
-from common.broker import Broker, BrokerUnavailable
-from common.duration import seconds as seconds_of
+from common.broker import Broker
 from common.protocol.commands import Commands, QueueCounts
 from common.protocol.job import Job, MalformedJob
 from common.protocol.keys import Keys
 from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
 from consumer.order import Order, parse_queues
+from heori import dead
+from heori.console import (
+    FAILED,
+    JsonOption,
+    duration,
+    guarded,
+    moment,
+    print_record,
+    read_settings,
+    refuse,
+    size,
+)
 
 app = typer.Typer(
     help="Heori: a distributed producer-consumer service over Redis, in RQ's job format.\n\n"
@@ -34,10 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-T = TypeVar("T")
-
-FAILED, REFUSED = 1, 2  # exit codes: it went wrong; it was not begun, because of what was asked
+app.add_typer(dead.app, name="dead")
 
 ModelOption = Annotated[
     Model,
@@ -64,7 +69,6 @@ SlotsOption = Annotated[
         "--slots", "-s", min=1, help="Jobs at once in each process (S): 8 threads, 100 coroutines."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @app.command()
@@ -91,9 +95,9 @@ def up(
     """
     from heori.up import UpOptions, run  # noqa: PLC0415 - its imports are for this command alone
 
-    limit = None if seconds is None else _duration("--for", seconds)
+    limit = None if seconds is None else duration("--for", seconds)
     if limit == 0:
-        _refuse(f"--for {seconds}: a time such as 20s, 5m or 1h is needed")
+        refuse(f"--for {seconds}: a time such as 20s, 5m or 1h is needed")
     options = UpOptions(
         seconds=limit,
         forever=forever,
@@ -102,7 +106,7 @@ def up(
         slots=slots,
         json=as_json,
     )
-    raise typer.Exit(_guarded(lambda: run(options)))
+    raise typer.Exit(guarded(lambda: run(options)))
 
 
 @app.command()
@@ -159,7 +163,7 @@ def consume(
     from consumer.http import PortTaken  # noqa: PLC0415
     from consumer.supervisor import Options, Supervisor  # noqa: PLC0415
 
-    settings = _settings()
+    settings = read_settings()
     try:
         queues, weights = parse_queues(queue, order)
         options = Options.create(
@@ -171,13 +175,13 @@ def consume(
             batch=batch,
             wait=wait,
             max_jobs=max_jobs,
-            max_rss=None if max_rss is None else _size(max_rss),
+            max_rss=None if max_rss is None else size("--max-rss", max_rss),
             json_logs=as_json or not sys.stderr.isatty(),
         )
     except ValueError as error:
-        _refuse(str(error))
+        refuse(str(error))
     if not settings.tasks and not settings.allow:
-        _refuse(
+        refuse(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
@@ -187,9 +191,9 @@ def consume(
         await Supervisor(settings, options).run()
 
     try:
-        _guarded(lambda: asyncio.run(main()))
+        guarded(lambda: asyncio.run(main()))
     except (TasksBroken, PortTaken) as error:
-        _refuse(str(error))
+        refuse(str(error))
 
 
 @app.command()
@@ -223,31 +227,33 @@ def send(
     """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers, to run now or later."""
     from producer import JobFailed, Producer  # noqa: PLC0415
 
-    settings = _settings()
+    settings = read_settings()
     positional, keywords = _arguments(args)
-    after = None if delay is None else _duration("--delay", delay)
-    moment = None if at is None else _moment("--at", at)
+    after = None if delay is None else duration("--delay", delay)
+    when = None if at is None else moment("--at", at)
     task = _task(name, settings)
     try:
         with Producer(settings=settings) as producer:
-            handle = _guarded(
-                lambda: producer.submit_call(task, positional, keywords, delay=after, at=moment)
+            handle = guarded(
+                lambda: producer.submit_call(task, positional, keywords, delay=after, at=when)
             )
             if not wait:
-                _print({"id": handle.id}, handle.id, as_json=as_json)
+                print_record({"id": handle.id}, handle.id, as_json=as_json)
                 return
             if sys.stderr.isatty():
                 print(f"sent {handle.id}; waiting for its result", file=sys.stderr)
-            value = json.loads(_guarded(lambda: handle.result_json(timeout)))
+            value = json.loads(guarded(lambda: handle.result_json(timeout)))
     except (tasks.InvalidArguments, ValueError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     except JobFailed as error:
-        _print({"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json)
+        print_record(
+            {"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json
+        )
         raise typer.Exit(FAILED) from error
     except TimeoutError as error:
-        _print({"id": handle.id, "error": str(error)}, str(error), as_json=as_json)
+        print_record({"id": handle.id, "error": str(error)}, str(error), as_json=as_json)
         raise typer.Exit(FAILED) from error
-    _print({"id": handle.id, "result": value}, json.dumps(value), as_json=as_json)
+    print_record({"id": handle.id, "result": value}, json.dumps(value), as_json=as_json)
 
 
 @app.command()
@@ -257,7 +263,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is in the queues and who consumes them, or one job with its result."""
-    settings = _settings()
+    settings = read_settings()
     commands = Commands(Keys(settings.key_prefix))
 
     def show() -> None:
@@ -267,18 +273,18 @@ def status(
             else:
                 _show_job(broker, commands, job, as_json=as_json)
 
-    _guarded(show)
+    guarded(show)
 
 
 def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
     try:
         given = json.loads(text)
     except ValueError as error:
-        _refuse(f"--args is no JSON: {error}")
+        refuse(f"--args is no JSON: {error}")
     if isinstance(given, dict):
         return [], given
     if not isinstance(given, list):
-        _refuse("--args must be a JSON object of keywords, or an array of positions")
+        refuse("--args must be a JSON object of keywords, or an array of positions")
     return given, {}
 
 
@@ -287,10 +293,10 @@ def _task(name: str, settings: Settings) -> tasks.Task[..., Any]:
         tasks.load(settings.tasks)
         return tasks.resolve(name, settings.allow)
     except ImportError as error:
-        _refuse(f"HEORI_TASKS cannot be imported: {error}")
+        refuse(f"HEORI_TASKS cannot be imported: {error}")
     except tasks.UnknownTask as error:
         known = "\n  ".join(sorted(tasks.registered())) or "none; set HEORI_TASKS"
-        _refuse(f"{error}\nRegistered are:\n  {known}")
+        refuse(f"{error}\nRegistered are:\n  {known}")
 
 
 def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
@@ -326,10 +332,10 @@ def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool)
     try:
         job = broker.execute(commands.job(job_id))
         if job is None:
-            _refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
+            refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
         due = broker.execute(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
     except (MalformedJob, ResponseError) as error:  # the latter: its key holds no hash
-        _refuse(f"job {job_id} cannot be read: {error}")
+        refuse(f"job {job_id} cannot be read: {error}")
     shown = _describe(job, due)
     result = broker.execute(commands.result(job_id))
     if result is not None and result.exc_string is not None:
@@ -368,69 +374,3 @@ def _describe(job: Job, due: datetime | None) -> dict[str, Any]:
         "consumer": job.consumer,
         "deliveries": job.deliveries,
     }
-
-
-def _settings() -> Settings:
-    # Tasks live beside where the command is typed, as with python -m; the installed script
-    # would look beside itself only.
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return Settings()
-    except ValidationError as error:
-
-        def variable(name: object) -> str:
-            text = str(name)
-            return text if text.isupper() else f"HEORI_{text.upper()}"
-
-        problems = "; ".join(
-            f"{variable(e['loc'][0])}: {e['msg']}"
-            # a URL may hold a password
-            + ("" if e["loc"][0] == "redis_url" else f" (got {e['input']!r})")
-            for e in error.errors()
-        )
-        _refuse(f"a setting does not fit: {problems}")
-
-
-def _duration(option: str, text: str) -> float:
-    try:
-        return seconds_of(text)
-    except ValueError as error:
-        _refuse(f"{option}: {error}")
-
-
-def _moment(option: str, text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError
-    except ValueError:
-        _refuse(f"{option} {text}: a time with its zone is needed: 2030-01-31T10:00:00+00:00")
-    return moment
-
-
-def _size(text: str) -> int:
-    units = {"K": 2**10, "M": 2**20, "G": 2**30}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    if not number.isdecimal() or int(number) == 0:
-        _refuse(f"--max-rss {text}: bytes are needed, or such as 500M or 2G")
-    return int(number) * unit
-
-
-def _guarded(action: Callable[[], T]) -> T:
-    """Run; say in one line that Redis is away, instead of a traceback."""
-    try:
-        return action()
-    except BrokerUnavailable as error:
-        _refuse(f"{error}\nIs the server running, and does HEORI_REDIS_URL point at it?")
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def _refuse(message: str) -> NoReturn:
-    print(f"heori: {message}", file=sys.stderr)
-    raise typer.Exit(REFUSED)
-
-
-def _print(record: dict[str, Any], text: str, *, as_json: bool) -> None:
-    print(json.dumps(record) if as_json else text)

@@ -11,6 +11,16 @@ from common.tasks import Task
 R = TypeVar("R")
 
 _SUCCESSFUL, _RETRIED = 1, 4  # rq.results.Result.Type; all others are failures
+# Finished, too: it has ended since its latest result was read.
+_GOES_ON = {
+    "queued",
+    "deferred",
+    "scheduled",
+    "ready_to_enqueue",
+    "rate_limited",
+    "started",
+    "finished",
+}
 _WITHOUT_TRACEBACK = {3: "it was stopped", 5: "it has used up its retries"}
 
 
@@ -91,14 +101,18 @@ class Handle(Generic[R]):
                 return (
                     b"null" if result.return_value is None else decode_result(result.return_value)
                 )
-            if result is not None and result.type != _RETRIED:
+            status = self._broker.execute(self._commands.status(self.id))
+            # A failed job may have been queued again, its failure stays among its results. Read
+            # after the result, the status tells: it changes with each result, in one step.
+            if result is not None and result.type != _RETRIED and status not in _GOES_ON:
                 raise JobFailed(
                     self.id,
                     decode_failure(result.exc_string)
                     if result.exc_string
                     else _WITHOUT_TRACEBACK.get(result.type, "it left no traceback"),
                 )
-            status = self.status()
+            if status is None:
+                raise JobNotFound(f"there is no job {self.id}")
             if status == "canceled":
                 raise JobFailed(self.id, "it was canceled")
             remaining = LONGEST_WAIT if deadline is None else deadline - time.monotonic()

@@ -198,6 +198,27 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
             consumer.join()
 
 
+Heori = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def heori(redis_url: str) -> Heori:
+    """Run a command to its end."""
+
+    def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.sample_tasks"}
+        return subprocess.run(
+            [sys.executable, "-m", "heori", *words],
+            env={**os.environ, **own, **environment},
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+
+    return run
+
+
 def is_alive(process: psutil.Process) -> bool:
     """Whether a process still runs."""
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,27 +16,11 @@ import pytest
 
 from common.embedded import EmbeddedValkey
 from producer import Producer
-from tests.conftest import Consumer, until
-
-
-@pytest.fixture
-def heori(redis_url: str) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.sample_tasks"}
-        return subprocess.run(
-            [sys.executable, "-m", "heori", *words],
-            env={**os.environ, **own, **environment},
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
-
-    return run
+from tests.conftest import Consumer, Heori, until
 
 
 def test_send_waits_for_the_result_and_status_shows_the_job(
-    heori: Callable[..., Any], consume: Callable[..., Consumer]
+    heori: Heori, consume: Callable[..., Consumer]
 ) -> None:
     consume().ready()
     sent = heori("send", "tests.sample_tasks.add", "--args", '{"a": 40}', "--wait", "--json")
@@ -71,7 +56,7 @@ def test_a_job_may_be_sent_for_later_and_status_tells_when_it_is_due(
 
 
 def test_send_tells_of_a_failure_with_its_traceback_and_exit_code_1(
-    heori: Callable[..., Any], consume: Callable[..., Consumer]
+    heori: Heori, consume: Callable[..., Consumer]
 ) -> None:
     consume().ready()
     failed = heori("send", "tests.sample_tasks.fail", "--args", '["why"]', "--wait")
@@ -111,7 +96,7 @@ def test_send_tells_of_a_failure_with_its_traceback_and_exit_code_1(
     ],
 )
 def test_bad_input_is_refused_with_one_message_and_nothing_is_sent(
-    heori: Callable[..., Any], redis: Any, words: list[str], message: str
+    heori: Heori, redis: Any, words: list[str], message: str
 ) -> None:
     refused = heori(*words)
     assert refused.returncode == 2
@@ -120,15 +105,46 @@ def test_bad_input_is_refused_with_one_message_and_nothing_is_sent(
     assert redis.keys() == []
 
 
-def test_without_redis_every_command_says_where_it_looked(heori: Callable[..., Any]) -> None:
-    for words in (["status"], ["send", "tests.sample_tasks.add", "--args", "[1]"]):
+HELP = {
+    (): ["distributed producer-consumer service", "heori up", "HEORI_REDIS_URL"],
+    ("up",): ["See it work", "standard library", "--for", "--forever"],
+    ("consume",): ["Run a consumer", "--queue", "--model", "HEORI_TASKS", "drains"],
+    ("send",): ["Send one job", "--args", "JSON", "--wait"],
+    ("status",): ["what is in the queues", "job with its result"],
+    ("dead",): ["dead letters", "replay", "rq:failed:QUEUE"],
+    ("dead", "list"): ["List dead letters", "--task", "--older", "--limit", "one object a line"],
+    ("dead", "show"): ["one dead letter", "traceback", "how its worker died"],
+    ("dead", "replay"): ["back at the end of their queues", "--task", "--all", "--dry-run"],
+    ("dead", "purge"): ["Delete dead letters for good", "--older", "--yes", "--dry-run"],
+}
+
+
+@pytest.mark.parametrize("command", HELP, ids=" ".join)
+def test_every_command_tells_what_it_does(heori: Heori, command: tuple[str, ...]) -> None:
+    shown = heori(*command, "--help", COLUMNS="200")
+    assert shown.returncode == 0
+    # Less the frame, and as one line: sentences break where the terminal ends.
+    text = " ".join(shown.stdout.replace("│", " ").split())
+    for words in HELP[command]:
+        assert words in text, words
+    listed = shown.stdout.partition("─ Commands ─")[2]
+    subcommands = {(*command, name) for name in re.findall(r"^│ (\S+)", listed, re.MULTILINE)}
+    assert subcommands == {known for known in HELP if known and known[:-1] == command}
+
+
+def test_without_redis_every_command_says_where_it_looked(heori: Heori) -> None:
+    for words in (
+        ["status"],
+        ["dead", "list"],
+        ["send", "tests.sample_tasks.add", "--args", "[1]"],
+    ):
         refused = heori(*words, HEORI_REDIS_URL="redis://127.0.0.1:1/0")
         assert refused.returncode == 2
         assert "Redis at 127.0.0.1:1 is away" in refused.stderr
         assert "Traceback" not in refused.stderr
 
 
-def test_a_consumer_with_nothing_to_run_is_refused(heori: Callable[..., Any]) -> None:
+def test_a_consumer_with_nothing_to_run_is_refused(heori: Heori) -> None:
     refused = heori("consume", HEORI_TASKS="")
     assert refused.returncode == 2
     assert "HEORI_TASKS" in refused.stderr

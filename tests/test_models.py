@@ -299,9 +299,9 @@ def test_a_job_that_is_cancelled_while_it_waits_in_a_worker_does_not_run(
         producer.submit(sample_tasks.spin, 0.3)
     handles = producer.submit_many(sample_tasks.count_run, [(redis_url, "ran", "once")] * 10)
     until(lambda: consumer.metric("heori_jobs_held") >= slots)
-    for handle in handles:
-        Job.fetch(handle.id, redis, serializer=JSONSerializer).cancel()
+    for each in handles:
+        Job.fetch(each.id, redis, serializer=JSONSerializer).cancel()
     assert producer.submit(sample_tasks.add, 1).result(20) == 3
     assert not redis.exists("ran")
-    assert {handle.status() for handle in handles} == {"canceled"}
+    assert {each.status() for handle in handles} == {"canceled"}
     until(lambda: redis.zcard("rq:wip:default") == 0)

@@ -18,6 +18,7 @@ import redis as redis_py
 from rq import Queue
 from rq import Retry as RqRetry
 from rq.job import Job as RqJob
+from rq.job import JobStatus
 from rq.registry import ScheduledJobRegistry
 from rq.results import Result as RqResult
 from rq.serializers import DefaultSerializer, JSONSerializer
@@ -353,8 +354,10 @@ def test_a_cancelled_job_is_not_waited_for(producer: Producer, redis: redis_py.R
 def write_result(
     redis: redis_py.Redis, handle: Handle[Any], kind: RqResult.Type, **more: Any
 ) -> None:
-    """A result as rq writes it."""
+    """A result as rq writes it, with the status that goes with it."""
     job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
+    status = {RqResult.Type.SUCCESSFUL: JobStatus.FINISHED, RqResult.Type.RETRIED: JobStatus.QUEUED}
+    job.set_status(status.get(kind, JobStatus.FAILED))
     RqResult.create(job, kind, 60, **more)
 
 
@@ -398,6 +401,25 @@ def test_a_job_that_rq_tries_again_is_waited_for_without_polling(
 ) -> None:
     handle = producer.submit(sample_tasks.add, 1)
     write_result(redis, handle, RqResult.Type.RETRIED)
+    results: list[int] = []
+    waiting = threading.Thread(
+        target=lambda: results.append(handle.result(timeout=30)), daemon=True
+    )
+    waiting.start()
+    wait_until_blocked(redis)
+    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
+    waiting.join()
+    assert results == [3]
+
+
+def test_a_failed_job_that_is_queued_again_is_waited_for(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    write_result(redis, handle, RqResult.Type.FAILED, exc_string="ValueError: the first time")
+    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).set_status(JobStatus.QUEUED)
+    with pytest.raises(TimeoutError):
+        handle.result(timeout=0)
     results: list[int] = []
     waiting = threading.Thread(
         target=lambda: results.append(handle.result(timeout=30)), daemon=True

@@ -388,7 +388,7 @@ def test_there_are_scripts() -> None:
 def test_a_script_declares_what_it_takes_and_gives(name: str) -> None:
     text = (LUA / f"{name}.lua").read_text()
     assert text.startswith(f"-- {name}.lua: ")
-    for label in ("KEYS", "ARGS", "REPLY", "USES"):
+    for label in ("KEYS", "ARGS", "REPLY"):
         assert re.search(rf"^-- {label} +\S", text, re.MULTILINE), label
     called = script(name)
     read = set(re.findall(r"\bargs\.(\w+)", called.source))

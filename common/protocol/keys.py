@@ -40,6 +40,22 @@ class Keys:
         """stream of results; with an empty id, the stem of all result keys"""
         return f"{self.prefix}:results:{job_id}"
 
+    def dependencies(self, job_id: str) -> str:
+        """set of the jobs that a job waits for; the second colon is RQ's"""
+        return f"{self.prefix}:job::{job_id}:dependencies"
+
+    def executions(self, job_id: str) -> str:
+        """zset of the executions of a job that stock workers run"""
+        return f"{self.prefix}:executions:{job_id}"
+
+    def execution(self, job_id_and_execution: str) -> str:
+        """hash: one of those executions, named `id:execution`"""
+        return f"{self.prefix}:execution:{job_id_and_execution}"
+
+    def group(self, group: str) -> str:
+        """set of the ids of a group's jobs"""
+        return f"{self.prefix}:group:{group}"
+
     def wip(self, queue: str) -> str:
         """zset `id:execution` → end of the lease: the jobs being worked on"""
         return f"{self.prefix}:wip:{queue}"
