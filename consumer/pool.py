@@ -338,13 +338,13 @@ def _stopped(claim: Claim, run_time: float = 0.0) -> Ended:
 
 
 def _evidence(claim: Claim, death: Death) -> bytes:
-    """What a dead letter says in the place of a traceback."""
-    text = (
-        f"delivered {claim.deliveries} times without an end; the last worker {death.words} "
+    """What a dead letter says in the place of a traceback; as there, the last line sums it up."""
+    text = ""
+    if last := death.evidence.get("heori_last_log"):
+        text += f"What the worker wrote last:\n{last}\n\n"
+    if peak := death.evidence.get("heori_peak_memory"):
+        text += f"Its peak memory was {int(peak) / 1e6:.0f} MB.\n"
+    return encode_failure(
+        f"{text}delivered {claim.deliveries} times without an end; the last worker {death.words} "
         "while it had this job\n"
     )
-    if peak := death.evidence.get("heori_peak_memory"):
-        text += f"its peak memory was {int(peak) / 1e6:.0f} MB\n"
-    if last := death.evidence.get("heori_last_log"):
-        text += f"what it wrote last:\n{last}\n"
-    return encode_failure(text)

@@ -506,8 +506,8 @@ def test_everything_damaged_can_be_purged(heori: Heori, redis: Any) -> None:
         (["replay", "--task", "a.b", "--all"], "say which dead letters to replay"),
         (["purge"], "say which dead letters to delete"),
         (["purge", "--older", "7d", "--all"], "say which dead letters to delete"),
-        (["purge", "--older", "a week"], "--older a week: a time such as"),
-        (["list", "--older", "-1d"], "--older -1d: a time such as"),
+        (["purge", "--older", "a week"], "--older: 'a week' is no length of time"),
+        (["list", "--older", "-1d"], "--older: '-1d' is no length of time"),
     ],
 )
 def test_what_is_not_clear_is_refused_and_changes_nothing(

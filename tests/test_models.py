@@ -303,5 +303,5 @@ def test_a_job_that_is_cancelled_while_it_waits_in_a_worker_does_not_run(
         Job.fetch(each.id, redis, serializer=JSONSerializer).cancel()
     assert producer.submit(sample_tasks.add, 1).result(20) == 3
     assert not redis.exists("ran")
-    assert {each.status() for handle in handles} == {"canceled"}
+    assert {each.status() for each in handles} == {"canceled"}
     until(lambda: redis.zcard("rq:wip:default") == 0)

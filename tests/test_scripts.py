@@ -923,6 +923,11 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.ack(done(b)) == ([], [])
     assert bench.reclaim() == (0, 0)
     assert bench.undo("default", token="f") == 0
+    assert len(bench.execute(bench.commands.look(["b"], most_value=9))) == 1
+    assert bench.execute(bench.commands.replay("default", ["b"], forget=(), dry_run=True)) == [
+        "absent"
+    ]
+    assert bench.execute(bench.commands.purge("default", ["b"], dry_run=True)) == ["absent"]
     assert bench.execute(bench.commands.schedule([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
     assert seen == {script(name).digest for name in CALLED}

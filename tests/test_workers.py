@@ -58,12 +58,12 @@ def test_a_dead_letter_tells_how_its_worker_died(
     killed = producer.submit(sample_tasks.speak_and_die, "these were my last words")
     left = producer.submit(sample_tasks.leave, "os._exit")
     crashed = producer.submit(sample_tasks.leave, "segfault")
-    with pytest.raises(JobFailed, match=r"(?s)SIGKILL.*peak memory.*these were my last words"):
+    with pytest.raises(JobFailed, match=r"(?s)these were my last words.*peak memory.*SIGKILL"):
         killed.result(30)
     with pytest.raises(JobFailed, match="ended with exit code 3"):
         left.result(30)
     # the interpreter's own report of where the crash happened
-    with pytest.raises(JobFailed, match=r"(?s)SIGSEGV.*Fatal Python error.*sample_tasks.py.*leave"):
+    with pytest.raises(JobFailed, match=r"(?s)Fatal Python error.*sample_tasks.py.*leave.*SIGSEGV"):
         crashed.result(30)
     record = redis.hgetall(f"rq:job:{killed.id}")
     assert record[b"heori_death_signal"] == b"SIGKILL"
