@@ -250,7 +250,8 @@ class ProcessWorker(Worker):
         if last := self.output.last_lines:
             evidence["heori_last_log"] = last
         if self.late is not None:
-            return Death("timeout", "was killed for another job's timeout", evidence)
+            reason = "stop" if self.late in self.ending else "timeout"
+            return Death(reason, "was killed for the sake of another job", evidence)
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
                 name = signal.Signals(-code).name

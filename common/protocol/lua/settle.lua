@@ -20,7 +20,9 @@ local function settle(args, id, execution, status, ttl, started, field, body)
     return false
   end
   -- pcall: either key may hold something else; what can be written still tells
-  redis.pcall('HSET', job, 'status', status, 'ended_at', today)
+  if type(redis.pcall('HSET', job, 'status', status, 'ended_at', today)) == 'table' then
+    redis.call('PERSIST', job) -- whatever it is, it is not ours to expire
+  end
   if body then
     redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
       field, body, 'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', epoch)
