@@ -48,9 +48,9 @@ lock: .venv/installed-dev ## renew the lock files
 clean: ## remove .venv, .venv-bench and caches
 	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.venv/python:
+.venv/python .venv-bench/python:
 	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(@D)
 	@touch $@
 
 .venv/installed: .venv/python requirements.lock pyproject.toml
@@ -65,9 +65,8 @@ clean: ## remove .venv, .venv-bench and caches
 	@touch $@
 
 # The peers have a .venv of their own: they are nothing that Heori or its tests should see.
-.venv-bench/installed: .venv/python requirements.lock requirements-bench.lock pyproject.toml
+.venv-bench/installed: .venv-bench/python requirements.lock requirements-bench.lock pyproject.toml
 	@echo "Installing Heori and its peers into .venv-bench …"
-	@$(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/pip install --quiet --require-hashes -r requirements.lock
 	@.venv-bench/bin/pip install --quiet --require-hashes -r requirements-bench.lock
 	@.venv-bench/bin/pip install --quiet --no-build-isolation --no-deps --editable .

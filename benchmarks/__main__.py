@@ -1,16 +1,17 @@
 """The command line of the benchmarks: which kinds, how many turns, where to write."""
 
+import itertools
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
+from redis import RedisError
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
@@ -65,40 +66,28 @@ def main(
 ) -> None:
     """Measure Heori beside its peers, in turns, each on a fresh server.
 
-    Without a name everything but the profile, which takes about an hour.
+    Without a name everything but the profile, which takes about an hour. Ctrl-C shows what
+    there is so far.
     """
     chosen = _chosen(kinds or [ALL])
+    if json_file:
+        _check_writable(json_file)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end, too
     if pin:
         _pin()
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     machine = report.machine()
     for name, value in machine.items():
         console.print(f"{name}: {value}", highlight=False)
     if kinds and PROFILE in kinds:
         profile.show(console, quick=quick)
-    samples: list[Sample] = []
-    refused: list[str] = []
-    with Progress(
-        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)
-    ) as progress:
-        for kind in chosen:
-            cases = _present(kind, quick=quick, only=only or [], progress=progress)
-            rounds = 1 if quick else kind.turns or turns
-            bar = progress.add_task(kind.name, total=rounds * len(cases))
-            for turn in range(rounds):
-                for case in cases:
-                    progress.update(bar, description=f"{kind.name}: {case.name}")
-                    with _refusing(refused, progress):
-                        samples.append(Sample(kind.name, case.name, turn, case.measure()))
-                    progress.advance(bar)
-            progress.update(bar, description=kind.name)
+    samples, refused = _measure(chosen, 1 if quick else turns, quick=quick, only=only or [])
     results = report.medians(samples)
-    for kind in chosen:
-        console.print(report.table(kind, results))
-    if chosen:
-        title = "Targets" + (" (--quick: none of this counts)" if quick else "")
-        console.print(targets.table(results, title))
+    for kind in [kind for kind in chosen if kind.name in results]:
+        console.print(f"[bold]{kind.title}[/]", report.table(kind, results), sep="\n")
+    if results:
+        meaning = " (--quick: none of this counts)" if quick else ""
+        console.print(f"[bold]Targets[/]{meaning}", targets.table(results), sep="\n")
     if json_file:
         record = {
             "machine": machine,
@@ -109,7 +98,39 @@ def main(
             "refused": refused,
         }
         json_file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    raise typer.Exit(1 if refused else 0)
+    raise typer.Exit(1 if refused or (chosen and not samples) else 0)
+
+
+def _measure(
+    chosen: list[Kind], turns: int, *, quick: bool, only: list[str]
+) -> tuple[list[Sample], list[str]]:
+    """Let the cases of each kind take turns; returns what they yielded, and what was refused."""
+    samples: list[Sample] = []
+    refused: list[str] = []
+    with Progress(
+        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)
+    ) as progress:
+
+        def refuse(reason: str) -> None:
+            refused.append(reason)
+            progress.console.print(f"refused: {reason}", markup=False)
+
+        try:
+            for kind in chosen:
+                cases = _present(kind, quick=quick, only=only, progress=progress)
+                rounds = min(turns, kind.turns or turns)
+                bar = progress.add_task(kind.name, total=rounds * len(cases))
+                for turn, case in itertools.product(range(rounds), cases):
+                    progress.update(bar, description=f"{kind.name}: {case.name}")
+                    try:
+                        samples.append(Sample(kind.name, case.name, turn, case.measure()))
+                    except (Refused, RedisError, psutil.Error, OSError) as error:
+                        refuse(f"{kind.name}: {case.name}: {error}")
+                    progress.advance(bar)
+                progress.update(bar, description=kind.name)
+        except KeyboardInterrupt:
+            refuse("everything else: interrupted")
+    return samples, refused
 
 
 def _chosen(names: list[str]) -> list[Kind]:
@@ -141,14 +162,12 @@ def _present(kind: Kind, *, quick: bool, only: list[str], progress: Progress) ->
     return cases
 
 
-@contextmanager
-def _refusing(refused: list[str], progress: Progress) -> Iterator[None]:
-    """Go on with the next when a figure is refused, and say so."""
+def _check_writable(file: Path) -> None:
+    """Now, rather than after an hour."""
     try:
-        yield
-    except Refused as error:
-        refused.append(str(error))
-        progress.console.print(f"refused: {error}", markup=False)
+        file.touch()
+    except OSError as error:
+        raise typer.BadParameter(str(error), param_hint="--json") from error
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def drain(
             (now - then) / jobs * 1e6 for now, then in zip(after, before, strict=True)
         )
         return {
+            "jobs": jobs,
             "rate": jobs / seconds,
             "main_us": main,
             "others_us": others,
@@ -164,6 +165,7 @@ DRAIN = Kind(
     "drain",
     "Jobs that do nothing. CPU time, commands and round trips are per job.",
     (
+        Column("jobs", "jobs"),
         _RATE,
         Column("of_rq", "of rq Simple", ".1f"),
         Column("of_floor", "of floor", ".2f"),

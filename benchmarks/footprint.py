@@ -1,14 +1,16 @@
 """What is held: memory of processes, bytes in Redis, and the cost of a claim from a long queue."""
 
+import itertools
 import statistics
 import time
 import uuid
+from collections import defaultdict
 from pathlib import Path
 
 import redis
 
 from benchmarks.kinds import Case, Column, Figures, Kind
-from benchmarks.rig import Rig, family, stop
+from benchmarks.rig import Refused, Rig, family, stop
 from benchmarks.sender import Order
 from benchmarks.systems import (
     KEYS,
@@ -27,20 +29,24 @@ from common.protocol.commands import Commands, GivenBack
 
 THREADS = 51  # of the consumer that tells what a thread takes
 PROCESSES = 3  # of the one that tells what a process takes
-EACH_PROCESS, EACH_THREAD = "heori, each further process", "heori, each further thread"
+PROCESS, THREAD = "heori, each further process", "heori, each further thread"
+SENT = heori("threads", 1, 1)  # whose jobs are claimed
+BATCHES = (1, 64)  # jobs a claim
+COMMANDS = Commands()
 BUSY = 0.05  # seconds that a job keeps its slot, so that all slots have run one
 
 
 def _memory(quick: bool) -> list[Case]:
     def measure(system: System) -> Figures:
-        return {"total": pss(system)}
+        main, *others = pss(system)
+        return {"total": main + sum(others), "main": main, "others": sum(others)}
 
     def each_process() -> Figures:
-        more = pss(heori("processes", PROCESSES, 1)) - pss(heori("processes", 1, 1))
+        more = sum(pss(heori("processes", PROCESSES, 1))) - sum(pss(heori("processes", 1, 1)))
         return {"each": more / (PROCESSES - 1)}
 
     def each_thread() -> Figures:
-        more = pss(heori("threads", 1, THREADS)) - pss(heori("threads", 1, 1))
+        more = sum(pss(heori("threads", 1, THREADS))) - sum(pss(heori("threads", 1, 1)))
         return {"each": more / (THREADS - 1)}
 
     peers = [RQ_SIMPLE, RQ_FORK, huey("thread", 1), huey("process", 1), dramatiq(1, 1)]
@@ -48,14 +54,14 @@ def _memory(quick: bool) -> list[Case]:
         peers += [dramatiq(2, 8), taskiq(1), celery("prefork", 1)]
     return [
         Case.of(heori("threads", 1, 1), measure),
-        Case(EACH_PROCESS, each_process),
-        Case(EACH_THREAD, each_thread),
+        Case(PROCESS, each_process),
+        Case(THREAD, each_thread),
         *(Case.of(system, measure) for system in peers),
     ]
 
 
-def pss(system: System) -> float:
-    """What all processes of a consumer take after some jobs, in MB.
+def pss(system: System) -> list[float]:
+    """What each process of a consumer takes after some jobs, in MB; the first is its main one.
 
     Proportional set size: a page that n processes share counts 1/n for each, so that the sum is
     what the consumer takes from the machine (Linux, ``/proc/<pid>/smaps_rollup``).
@@ -66,16 +72,16 @@ def pss(system: System) -> float:
         jobs = 2 * THREADS
         rig.send(Order("bulk", system.task("wait"), jobs, rest=(BUSY,)))
         rig.until(lambda: rig.begun() >= jobs)
-        kilobytes = 0
+        megabytes = []
         for process in family(consumer):
             try:
                 rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
             except (FileNotFoundError, ProcessLookupError):
                 continue  # a fork of one job
-            kilobytes += sum(
-                int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
-            )
-        return kilobytes / 1000
+            # "Pss:" and a number of kB, which the kernel means as 1,024 bytes
+            [pages] = [line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")]
+            megabytes.append(int(pages) * 1024 / 1e6)
+        return megabytes
 
 
 def _bytes(quick: bool) -> list[Case]:
@@ -127,48 +133,50 @@ def _usage(client: "redis.Redis", key: str) -> float:
 def _claim(quick: bool) -> list[Case]:
     short, long = (1_000, 20_000) if quick else (1_000, 1_000_000)
     rounds = 20 if quick else 500
-
-    def case(count: int) -> Case:
-        return Case(f"{count} jobs a claim", lambda: claim(count, short, long, rounds))
-
-    return [case(1), case(64)]
+    return [Case(f"heori, {short:,} and {long:,} jobs", lambda: claims(short, long, rounds))]
 
 
-def claim(count: int, short: int, long: int, rounds: int) -> Figures:
+def claims(short: int, long: int, rounds: int) -> Figures:
     """Claim from a short and a long queue in turn, giving all back each time."""
-    system = heori("threads", 1, 1)
-    commands = Commands()
-    with Rig(system) as few, Rig(system) as many:
-        times: dict[Rig, list[float]] = {few: [], many: []}
+    times: dict[str, list[float]] = defaultdict(list)
+    with Rig(SENT) as few, Rig(SENT) as many:
         few.send(Order("bulk", "nothing", short))
         for first in range(0, long, 10_000):
             many.send(Order("bulk", "nothing", min(10_000, long - first), first))
-        with Broker(few.url) as one, Broker(many.url) as other:
-            for _ in range(rounds):
-                for rig, broker in ((few, one), (many, other)):
-                    command = commands.claim(
-                        [QUEUE],
-                        count,
-                        lease=30,
-                        consumer="bench",
-                        token=uuid.uuid4().hex,
-                        max_payload=10**6,
-                    )
-                    started = time.perf_counter()
-                    claims = broker.execute(command)
-                    times[rig].append((time.perf_counter() - started) * 1e6)
-                    assert claims is not None
-                    assert len(claims) == count
-                    back = [GivenBack(each, counted=False) for each in claims]
-                    broker.execute(commands.release(back, consumer="bench", max_deliveries=3))
-    few_us, many_us = statistics.median(times[few]), statistics.median(times[many])
-    return {"few": few_us, "many": many_us, "ratio": many_us / few_us}
+        with Broker(few.url) as at_short, Broker(many.url) as at_long:
+            for _, count in itertools.product(range(rounds), BATCHES):
+                times[f"short_{count}"].append(_claim_once(at_short, count))
+                times[f"long_{count}"].append(_claim_once(at_long, count))
+    figures = {name: statistics.median(taken) for name, taken in times.items()}
+    for count in BATCHES:
+        figures[f"ratio_{count}"] = figures[f"long_{count}"] / figures[f"short_{count}"]
+    return {**figures, "ratio": max(figures[f"ratio_{count}"] for count in BATCHES)}
+
+
+def _claim_once(broker: Broker, count: int) -> float:
+    """Claim so many jobs and give them back; returns what the claim took, in µs."""
+    command = COMMANDS.claim(
+        [QUEUE], count, lease=30, consumer="bench", token=uuid.uuid4().hex, max_payload=10**6
+    )
+    started = time.perf_counter()
+    claimed = broker.execute(command)
+    taken = (time.perf_counter() - started) * 1e6
+    if claimed is None or len(claimed) != count:
+        raise Refused(f"a claim did not get its {count} jobs")
+    back = [GivenBack(each, counted=False) for each in claimed]
+    broker.execute(COMMANDS.release(back, consumer="bench", max_deliveries=3))
+    return taken
 
 
 MEMORY = Kind(
     "memory",
     "Memory of a consumer with all its processes, MB of PSS",
-    (Column("total", "total", ".1f"), Column("each", "each", ".2f")),
+    (
+        Column("total", "total", ".1f"),
+        Column("main", "main process", ".1f"),
+        Column("others", "all others", ".1f"),
+        Column("each", "each", ".2f"),
+    ),
     _memory,
 )
 BYTES = Kind(
@@ -179,8 +187,12 @@ BYTES = Kind(
 )
 CLAIM = Kind(
     "claim",
-    "One claim from a queue of 1,000 and of 1,000,000 jobs, µs at the client, in turn",
-    (Column("few", "1,000"), Column("many", "1,000,000"), Column("ratio", "ratio", ".3f")),
+    "One claim of 1 or 64 jobs from a short and a long queue, in turn: median µs at the client",
+    tuple(
+        Column(f"{figure}_{count}", f"{figure}, {count}", form)
+        for count in BATCHES
+        for figure, form in (("short", ",.0f"), ("long", ",.0f"), ("ratio", ".3f"))
+    ),
     _claim,
-    turns=1,  # its own turns are single calls; to fill the long queue takes a minute
+    turns=1,  # its own turns are single calls; to fill the long queue takes minutes
 )

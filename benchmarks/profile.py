@@ -1,10 +1,12 @@
 """Where each microsecond of a job that does nothing goes, with the means of the standard library.
 
 Three runs: one undisturbed, for CPU time by role and the server's time by command; one with
-cProfile around the supervisor; one with cProfile in the worker's slot. Profiled times are only
-shown as shares, as the profiler itself takes most of the time.
+cProfile around the supervisor; one with cProfile in the worker's slot. Both count CPU time of
+their thread, so that waiting for a lock or a socket is nothing, and are only shown as shares, as
+the profiler itself takes most of the time.
 """
 
+import dataclasses
 import marshal
 import tempfile
 from collections import Counter
@@ -14,13 +16,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.apps import PROFILE
 from benchmarks.rig import Rig, stop
 from benchmarks.sender import Order
 from benchmarks.systems import System, heori
 
 SYSTEM = heori("threads", 1, 1)
 TOP = 14  # lines of a table
-WAITS = ("poll", "_queue.SimpleQueue", "_thread.lock")  # where a thread has nothing to do
 
 
 def show(console: Console, *, quick: bool) -> None:
@@ -29,10 +31,11 @@ def show(console: Console, *, quick: bool) -> None:
     console.print(_server(jobs))
     with tempfile.TemporaryDirectory() as directory:
         supervisor, slot = Path(directory, "supervisor"), Path(directory, "slot")
-        profiled = ("-m", "cProfile", "-o", str(supervisor), *SYSTEM.words)
-        _drain(System("heori, profiled", "heori", profiled), jobs, {})
+        module, words = "benchmarks.apps.supervisor_profiled", SYSTEM.words[2:]
+        profiled = dataclasses.replace(SYSTEM, words=("-m", module, *words))
+        _drain(profiled, jobs, {PROFILE: str(supervisor)})
         console.print(_shares("supervisor: its event loop", supervisor))
-        tasks = {"HEORI_TASKS": "benchmarks.apps.heori_profiled", "BENCH_PROFILE": str(slot)}
+        tasks = {"HEORI_TASKS": "benchmarks.apps.slot_profiled", PROFILE: str(slot)}
         _drain(SYSTEM, jobs, tasks)
         console.print(_shares("worker: its slot", slot))
 
@@ -51,7 +54,7 @@ def _server(jobs: int) -> Table:
         after = rig.cpu()
         commands = rig.client.info("commandstats")
         rig.verify(jobs)
-    shown = Table("µs a job", "", "calls a job", title=f"{jobs:,} jobs, {SYSTEM.name}")
+    shown = Table("", "µs a job", "calls a job", title=f"{jobs:,} jobs, {SYSTEM.name}")
     for role, now, then in zip(("supervisor", "workers", "server"), after, before, strict=True):
         shown.add_row(f"CPU time of the {role}", f"{(now - then) / jobs * 1e6:.1f}", "")
     shown.add_section()
@@ -78,14 +81,12 @@ def _drain(system: System, jobs: int, environment: dict[str, str]) -> None:
 
 
 def _shares(title: str, file: Path) -> Table:
-    """Own time by module and by function, in percent of all that is not waiting."""
+    """Own time by module and by function, in percent."""
     by_module: Counter[str] = Counter()
     by_function: Counter[str] = Counter()
     # What cProfile writes: (file, line, function) → calls, own time and more.
     profile = marshal.loads(file.read_bytes())
     for (path, _, function), (_, _, own, _, _) in profile.items():
-        if any(word in function for word in WAITS):
-            continue
         module = _module(path)
         by_module[module] += own
         by_function[function if path == "~" else f"{module}: {function}"] += own

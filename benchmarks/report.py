@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from benchmarks.drain import CEILING
@@ -50,8 +51,8 @@ def medians(samples: Sequence[Sample]) -> Results:
 
 def table(kind: Kind, results: Results) -> Table:
     """One kind, a line for each case."""
-    shown = Table(title=kind.title, title_justify="left")
-    shown.add_column(kind.name)
+    shown = Table(box=box.SIMPLE_HEAD)
+    shown.add_column(kind.name, no_wrap=True)
     for column in kind.columns:
         shown.add_column(column.heading, justify="right")
     for case, figures in results.get(kind.name, {}).items():

@@ -228,7 +228,7 @@ class Rig:
     def refusal(self, reason: str) -> Refused:
         """An error that quotes the last of what the processes said."""
         said = self.said().strip()[-600:]
-        return Refused(f"{self.system.name}: {reason}" + (f"\n{said}" if said else ""))
+        return Refused(reason + (f"\n{said}" if said else ""))
 
     def _start(self, *words: str, talks: bool = False) -> psutil.Popen:
         pipe = subprocess.PIPE if talks else None

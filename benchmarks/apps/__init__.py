@@ -15,6 +15,7 @@ Call = tuple[float, ...]  # the arguments of a job; the first is its number
 
 REDIS_URL = "BENCH_REDIS_URL"
 RESULTS = "BENCH_RESULTS"  # "1" where results are to be kept
+PROFILE = "BENCH_PROFILE"  # the file that a profile is written to
 
 
 def redis_url() -> str:

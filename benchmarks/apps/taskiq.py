@@ -19,7 +19,6 @@ registered = {
     for function in (tasks.nothing_async, tasks.wait_async, tasks.compute)
 }
 runner = asyncio.Runner()
-started = False
 
 
 def send_each(task: str, calls: Sequence[Call]) -> list[int]:
@@ -27,10 +26,8 @@ def send_each(task: str, calls: Sequence[Call]) -> list[int]:
 
 
 async def _send_each(task: str, calls: Sequence[Call]) -> list[int]:
-    global started
-    if not started:
-        await broker.startup()  # makes the stream's group: what is sent before it is not read
-        started = True
+    # Makes the stream's group if it is not there: what is sent before that would not be read.
+    await broker.startup()
     stamps = []
     for call in calls:
         stamps.append(time.time_ns())

@@ -3,16 +3,17 @@
 import cProfile
 import itertools
 import os
+import time
 from functools import wraps
 
 from benchmarks import tasks
+from benchmarks.apps import PROFILE
 from common import task
 
-PROFILE = "BENCH_PROFILE"  # the environment variable that names the file to write
 FIRST = 50  # the job that switches it on
 EVERY = 500  # jobs between two writings: a worker gets no chance to say goodbye
 
-profiler = cProfile.Profile()
+profiler = cProfile.Profile(time.thread_time)
 runs = itertools.count()
 
 
