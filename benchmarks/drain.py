@@ -167,7 +167,7 @@ DRAIN = Kind(
     (
         Column("jobs", "jobs"),
         _RATE,
-        Column("of_rq", "of rq Simple", ".1f"),
+        Column("of_rq", "× rq Simple", ".1f"),
         Column("of_floor", "of floor", ".2f"),
         Column("main_us", "main µs"),
         Column("others_us", "workers µs"),

@@ -74,7 +74,7 @@ def machine() -> dict[str, str]:
     load, *_ = os.getloadavg()
     return {
         "processor": _processor(),
-        "cores": f"{os.cpu_count()}, usable {usable_cores():g}",
+        "cores": f"{os.cpu_count()}, usable {usable_cores() + len(Rig.server_cores or ()):g}",
         "placement": f"server on {_cores(server_cores)}, all others on "
         f"{_cores(sorted(os.sched_getaffinity(0)))}"
         + ("" if Rig.server_cores else ", placed by the kernel"),
