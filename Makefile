@@ -31,8 +31,8 @@ lint: .venv/installed-dev ## format check, ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: bench
-bench: .venv/installed-dev ## measure, side by side with peers; nothing else should run
-	$(BIN)/python -m benchmarks.drain $(ARGS)
+bench: .venv-bench/installed ## measure, side by side with peers; nothing else should run
+	@.venv-bench/bin/python -m benchmarks $(ARGS)
 
 .PHONY: lock
 lock: .venv/installed-dev ## renew the lock files
@@ -41,14 +41,16 @@ lock: .venv/installed-dev ## renew the lock files
 		--python-version 3.11 pyproject.toml --group build -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
+		--python-version 3.11 pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
 
 .PHONY: clean
-clean: ## remove .venv and caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench and caches
+	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.venv/python:
+.venv/python .venv-bench/python:
 	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(@D)
 	@touch $@
 
 .venv/installed: .venv/python requirements.lock pyproject.toml
@@ -60,4 +62,12 @@ clean: ## remove .venv and caches
 .venv/installed-dev: .venv/installed requirements-dev.lock
 	@echo "Installing what tests and checks need …"
 	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The peers have a .venv of their own: they are nothing that Heori or its tests should see.
+.venv-bench/installed: .venv-bench/python requirements.lock requirements-bench.lock pyproject.toml
+	@echo "Installing Heori and its peers into .venv-bench …"
+	@.venv-bench/bin/pip install --quiet --require-hashes -r requirements.lock
+	@.venv-bench/bin/pip install --quiet --require-hashes -r requirements-bench.lock
+	@.venv-bench/bin/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@

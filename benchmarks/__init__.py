@@ -1,0 +1,1 @@
+"""Heori beside its peers, measured in turns: ``python -m benchmarks --help``."""

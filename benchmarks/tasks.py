@@ -1,9 +1,65 @@
-"""The job that does nothing: what is left is the cost of the queue."""
+"""What the jobs of every system do, as plain functions; and the tally, which witnesses it.
 
-from common import task
+Each run of a job appends one record to a file, whatever the library: which job, when it began,
+in which process. So all are timed by the same means, and a figure counts only if the tally
+holds every job.
+"""
+
+import asyncio
+import os
+import struct
+import time
+from functools import cache
+
+RECORD = struct.Struct("<iqi")  # number of the job, time.time_ns() at its start, process id
+TALLY = "BENCH_TALLY"  # the environment variable that names the file
 
 
-@task(queue="bench")
 def nothing(number: int) -> int:
-    """Return the argument, so that a result is kept."""
+    """What is left is the cost of the queue. Returns something, so that a result is kept."""
+    _record(number)
     return number
+
+
+async def nothing_async(number: int) -> int:
+    """For workers that run coroutines."""
+    _record(number)
+    return number
+
+
+def wait(number: int, seconds: float) -> int:
+    """Wait, as for a network."""
+    _record(number)
+    time.sleep(seconds)
+    return number
+
+
+async def wait_async(number: int, seconds: float) -> int:
+    """Wait in an event loop."""
+    _record(number)
+    await asyncio.sleep(seconds)
+    return number
+
+
+def compute(number: int, rounds: int) -> int:
+    """Hold the GIL."""
+    _record(number)
+    return work(rounds)
+
+
+def work(rounds: int) -> int:
+    """Pure Python that cannot be taken out of the loop; returns a number below 2^31."""
+    value = 1
+    for step in range(rounds):
+        value = (value * 1103515245 + step) & 0x7FFFFFFF
+    return value
+
+
+def _record(number: int) -> None:
+    # One write to a file opened for appending is atomic between processes.
+    os.write(_tally(), RECORD.pack(number, time.time_ns(), os.getpid()))
+
+
+@cache
+def _tally() -> int:
+    return os.open(os.environ[TALLY], os.O_WRONLY | os.O_APPEND)

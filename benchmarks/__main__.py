@@ -1,0 +1,174 @@
+"""The command line of the benchmarks: which kinds, how many turns, where to write."""
+
+import itertools
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from redis import RedisError
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+
+from benchmarks import drain, footprint, profile, redelivery, report, sending, targets
+from benchmarks.kinds import Case, Kind
+from benchmarks.report import Sample
+from benchmarks.rig import Refused, Rig
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        drain.DRAIN,
+        sending.LATENCY,
+        drain.IO,
+        drain.CPU,
+        sending.ENQUEUE,
+        footprint.CLAIM,
+        footprint.MEMORY,
+        footprint.BYTES,
+        redelivery.REDELIVERY,
+    )
+}
+ALL, PROFILE = "all", "profile"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Let nothing else run meanwhile. benchmarks/README.md says what is measured and how.",
+)
+def main(
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(metavar=f"[{'|'.join([*KINDS, ALL, PROFILE])}]...", show_default=ALL),
+    ] = None,
+    *,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each; medians are shown.")] = 3,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write every turn there.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="Only what has this word in its name; may be repeated."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tiny sizes, one turn: shows that it works, no more.")
+    ] = False,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Keep the first core for the server, the rest for all.")
+    ] = False,
+) -> None:
+    """Measure Heori beside its peers, in turns, each on a fresh server.
+
+    Without a name everything but the profile, which takes about an hour. Ctrl-C shows what
+    there is so far.
+    """
+    chosen = _chosen(kinds or [ALL])
+    if json_file:
+        _check_writable(json_file)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end, too
+    if pin:
+        _pin()
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    machine = report.machine()
+    for name, value in machine.items():
+        console.print(f"{name}: {value}", highlight=False)
+    if kinds and PROFILE in kinds:
+        profile.show(console, quick=quick)
+    samples, refused = _measure(chosen, 1 if quick else turns, quick=quick, only=only or [])
+    results = report.medians(samples)
+    for kind in [kind for kind in chosen if kind.name in results]:
+        console.print(f"[bold]{kind.title}[/]", report.table(kind, results), sep="\n")
+    if results:
+        meaning = " (--quick: none of this counts)" if quick else ""
+        console.print(f"[bold]Targets[/]{meaning}", targets.table(results), sep="\n")
+    if json_file:
+        record = {
+            "machine": machine,
+            "quick": quick,
+            "turns": turns,
+            "medians": results,
+            "samples": [asdict(sample) for sample in samples],
+            "refused": refused,
+        }
+        json_file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    raise typer.Exit(1 if refused or (chosen and not samples) else 0)
+
+
+def _measure(
+    chosen: list[Kind], turns: int, *, quick: bool, only: list[str]
+) -> tuple[list[Sample], list[str]]:
+    """Let the cases of each kind take turns; returns what they yielded, and what was refused."""
+    samples: list[Sample] = []
+    refused: list[str] = []
+    with Progress(
+        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)
+    ) as progress:
+
+        def refuse(reason: str) -> None:
+            refused.append(reason)
+            progress.console.print(f"refused: {reason}", markup=False)
+
+        try:
+            for kind in chosen:
+                cases = _present(kind, quick=quick, only=only, progress=progress)
+                rounds = min(turns, kind.turns or turns)
+                bar = progress.add_task(kind.name, total=rounds * len(cases))
+                for turn, case in itertools.product(range(rounds), cases):
+                    progress.update(bar, description=f"{kind.name}: {case.name}")
+                    try:
+                        samples.append(Sample(kind.name, case.name, turn, case.measure()))
+                    except (Refused, RedisError, psutil.Error, OSError) as error:
+                        refuse(f"{kind.name}: {case.name}: {error}")
+                    progress.advance(bar)
+                progress.update(bar, description=kind.name)
+        except KeyboardInterrupt:
+            refuse("everything else: interrupted")
+    return samples, refused
+
+
+def _chosen(names: list[str]) -> list[Kind]:
+    if unknown := set(names) - {*KINDS, ALL, PROFILE}:
+        raise typer.BadParameter(
+            f"{', '.join(sorted(unknown))}: choose from {', '.join([*KINDS, ALL, PROFILE])}"
+        )
+    return [kind for kind in KINDS.values() if ALL in names or kind.name in names]
+
+
+def _pin() -> None:
+    first, *rest = sorted(os.sched_getaffinity(0))
+    if not rest:
+        raise typer.BadParameter("there is only one core", param_hint="--pin")
+    os.sched_setaffinity(0, rest)  # whatever is started from here on inherits it
+    Rig.server_cores = [first]
+
+
+def _present(kind: Kind, *, quick: bool, only: list[str], progress: Progress) -> list[Case]:
+    """The cases that can be measured here and are asked for."""
+    cases = []
+    for case in kind.cases(quick):
+        if only and not any(word in case.name for word in only):
+            continue
+        if case.missing is None:
+            cases.append(case)
+        else:
+            progress.console.print(f"{kind.name}: {case.name} is left out: {case.missing}")
+    return cases
+
+
+def _check_writable(file: Path) -> None:
+    """Now, rather than after an hour."""
+    try:
+        file.touch()
+    except OSError as error:
+        raise typer.BadParameter(str(error), param_hint="--json") from error
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m benchmarks")

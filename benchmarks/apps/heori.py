@@ -1,0 +1,20 @@
+"""Heori."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from benchmarks import tasks
+from benchmarks.apps import Call, heori_tasks, redis_url, stamped
+from producer import Producer
+
+__all__ = ["heori_tasks", "send_bulk", "send_each"]
+
+producer = Producer(redis_url())
+
+
+def send_each(task: str, calls: Sequence[Call]) -> list[int]:
+    return stamped(partial(producer.submit, getattr(tasks, task)), calls)
+
+
+def send_bulk(task: str, calls: Sequence[Call]) -> None:
+    producer.submit_many(getattr(tasks, task), calls)

@@ -1,0 +1,9 @@
+"""The functions as Heori's tasks; apart from the sender, so that workers load no more."""
+
+from benchmarks import tasks
+from common import task
+
+for function in (tasks.nothing, tasks.wait, tasks.compute):
+    task(queue="bench")(function)
+for coroutine in (tasks.nothing_async, tasks.wait_async):
+    task(queue="bench")(coroutine)

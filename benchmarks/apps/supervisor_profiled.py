@@ -1,0 +1,26 @@
+"""`heori` under cProfile, which is switched on when everything is imported."""
+
+import cProfile
+import os
+import sys
+import time
+
+from benchmarks.apps import PROFILE
+from consumer import http, pool, supervisor
+from heori.cli import app
+
+IMPORTED = (http, pool, supervisor)  # the command would import them later
+
+
+def main() -> None:
+    profiler = cProfile.Profile(time.thread_time)
+    profiler.enable()
+    try:
+        app(sys.argv[1:], prog_name="heori")
+    finally:
+        profiler.disable()
+        profiler.dump_stats(os.environ[PROFILE])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""From samples to tables; and where they were taken."""
+
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from benchmarks.drain import CEILING
+from benchmarks.kinds import Figures, Kind, Results
+from benchmarks.rig import Rig
+from benchmarks.systems import FLOOR, RQ_SIMPLE, versions
+from common.machine import usable_cores
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one turn of one case yielded."""
+
+    kind: str
+    case: str
+    turn: int
+    figures: Figures
+
+
+def medians(samples: Sequence[Sample]) -> Results:
+    """Of each figure by itself; and ratios of medians to what a kind is measured against."""
+    results: dict[str, dict[str, Figures]] = {}
+    for kind, case in dict.fromkeys((sample.kind, sample.case) for sample in samples):
+        taken = [each.figures for each in samples if (each.kind, each.case) == (kind, case)]
+        results.setdefault(kind, {})[case] = {
+            name: statistics.median(figures[name] for figures in taken) for name in taken[0]
+        }
+    for kind, base, figure, ratio, factor in (
+        ("drain", RQ_SIMPLE.name, "rate", "of_rq", 1),
+        ("drain", FLOOR.name, "rate", "of_floor", 1),
+        ("enqueue", FLOOR.name, "each", "of_floor", 1),
+        ("cpu", CEILING, "rate", "of_pool", 100),
+    ):
+        of = results.get(kind, {})
+        if base in of:
+            for figures in of.values():
+                figures[ratio] = figures[figure] / of[base][figure] * factor
+    return results
+
+
+def table(kind: Kind, results: Results) -> Table:
+    """One kind, a line for each case."""
+    shown = Table(box=box.SIMPLE_HEAD)
+    shown.add_column(kind.name, no_wrap=True)
+    for column in kind.columns:
+        shown.add_column(column.heading, justify="right")
+    for case, figures in results.get(kind.name, {}).items():
+        shown.add_row(
+            case,
+            *(
+                format(figures[column.figure], column.form) if column.figure in figures else ""
+                for column in kind.columns
+            ),
+        )
+    return shown
+
+
+def machine() -> dict[str, str]:
+    """Where it was measured, with which versions, and which cores were used by whom."""
+    with Rig(FLOOR) as rig:
+        server = rig.client.info("server")
+        server_cores = rig.server.cpu_affinity()
+    load, *_ = os.getloadavg()
+    return {
+        "processor": _processor(),
+        "cores": f"{os.cpu_count()}, usable {usable_cores() + len(Rig.server_cores or ()):g}",
+        "placement": f"server on {_cores(server_cores)}, all others on "
+        f"{_cores(sorted(os.sched_getaffinity(0)))}"
+        + ("" if Rig.server_cores else ", placed by the kernel"),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load before": f"{load:.2f}",
+        "python": platform.python_version(),
+        "server": f"Valkey {server.get('valkey_version', server['redis_version'])}, loopback",
+        "libraries": ", ".join(f"{name} {version}" for name, version in versions().items()),
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _cores(numbers: Sequence[int] | None) -> str:
+    return "cores " + ",".join(map(str, numbers or ()))
+
+
+def _commit() -> str:
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,269 @@
+"""One system at work: a server of its own, its workers, its sender, and the tally of its jobs."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, NamedTuple, Self
+
+import psutil
+import redis
+
+from benchmarks.apps import REDIS_URL, RESULTS
+from benchmarks.sender import Order, Sent
+from benchmarks.systems import System
+from benchmarks.tasks import RECORD, TALLY
+from common.embedded import EmbeddedValkey
+
+ROOT = Path(__file__).parents[1]
+HIDDEN = "bench:hidden"  # where jobs are kept out of sight
+WARM = 10**9  # the number of the first job that only warms up
+PATIENCE = 120.0  # seconds for anything to be done
+
+
+class Refused(RuntimeError):
+    """A figure that is not to be used: the work was not done, or not all of it."""
+
+
+class Record(NamedTuple):
+    """That a job began."""
+
+    number: int
+    at: int  # time.time_ns()
+    pid: int
+
+
+class Cpu(NamedTuple):
+    """CPU time, in seconds, by role."""
+
+    main: float  # the process that was started: a supervisor, or all there is
+    others: float  # its descendants
+    server: float
+
+
+class Rig:
+    """A system on a fresh server, as a context manager.
+
+    Args:
+        config: settings of the server, beside those of `EmbeddedValkey`.
+        environment: for the workers.
+
+    Attributes:
+        client: a plain client to look at the server.
+        consumers: the processes that were started, each with its descendants.
+    """
+
+    # Set by --pin; None leaves it to the kernel.
+    server_cores: ClassVar[list[int] | None] = None
+
+    def __init__(
+        self,
+        system: System,
+        *,
+        config: dict[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.system = system
+        self.consumers: list[psutil.Popen] = []
+        self._server = EmbeddedValkey(config)
+        self._more = dict(environment or {})
+        memory = Path("/dev/shm")
+        self._directory = tempfile.TemporaryDirectory(
+            prefix="heori-bench-", dir=memory if memory.is_dir() else None
+        )
+        self._tally = Path(self._directory.name, "tally")
+        self._tally.touch()
+        self._log = Path(self._directory.name, "log")
+        self._log.touch()
+        self._warm = 0
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        self.url = self._server.url
+        self.client = redis.Redis.from_url(self.url)
+        self.server = psutil.Process(self.client.info("server")["process_id"])
+        if self.server_cores is not None:
+            self.server.cpu_affinity(self.server_cores)
+        self._environment = {
+            **os.environ,
+            REDIS_URL: self.url,
+            RESULTS: "1" if self.system.results else "0",
+            TALLY: str(self._tally),
+            "HEORI_REDIS_URL": self.url,
+            "HEORI_TASKS": "benchmarks.apps.heori_tasks",
+            "RQ_REDIS_URL": self.url,
+            **self._more,
+        }
+        self._sender = self._start("-m", "benchmarks.sender", self.system.app, talks=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for consumer in self.consumers:
+            stop(consumer)
+        self._sender.communicate()  # closing its standard input ends it
+        self.client.close()
+        self._server.__exit__(kind, error, trace)
+        self._directory.cleanup()
+
+    # Work
+
+    def send(self, order: Order) -> Sent:
+        """Have jobs sent; returns when they are.
+
+        Raises:
+            Refused: the sender failed.
+        """
+        self._sender.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
+        self._sender.stdin.flush()
+        answer = json.loads(self._sender.stdout.readline() or '{"error": "the sender has ended"}')
+        if "error" in answer:
+            raise self.refusal(f"sending failed: {answer['error']}")
+        return Sent(**answer)
+
+    def hide(self, order: Order) -> None:
+        """Have jobs sent and put them where no worker looks, until `release`."""
+        self.send(order)
+        self.client.rename(self.system.library.queue, HIDDEN)
+
+    def release(self) -> None:
+        """Let all hidden jobs appear at once."""
+        self.client.rename(HIDDEN, self.system.library.queue)
+
+    def consume(self) -> psutil.Popen:
+        """Start workers; see `warm_up` for when they are there."""
+        consumer = self._start(*self.system.words)
+        self.consumers.append(consumer)
+        return consumer
+
+    def warm_up(self, task: str = "nothing", rest: tuple[float, ...] = ()) -> None:
+        """Send jobs until every worker process has run one, and wait for the last."""
+        seen: set[int] = set()
+        before = {record.pid for record in self.records()}
+        base = self.finished()
+        first = self._warm
+
+        def warm() -> bool:
+            if self.system.runs:
+                seen.update(record.pid for record in self.records() if record.pid not in before)
+                return len(seen) >= self.system.processes
+            return self.finished() > base
+
+        deadline = time.monotonic() + PATIENCE
+        while not warm():
+            if time.monotonic() > deadline or self.consumers[-1].poll() is not None:
+                raise self.refusal("its workers did not get ready")
+            self.send(Order("each", self.system.task(task), 1, WARM + self._warm, rest))
+            self._warm += 1
+            time.sleep(0.05)
+        sent = self._warm - first
+        self.until(lambda: self.done(sent, base))
+        os.truncate(self._tally, 0)
+
+    # Looking
+
+    def records(self) -> list[Record]:
+        """What the tally holds."""
+        return [Record(*each) for each in RECORD.iter_unpack(self._tally.read_bytes())]
+
+    def begun(self) -> int:
+        """How many jobs have begun since the last warm-up."""
+        return self._tally.stat().st_size // RECORD.size
+
+    def finished(self) -> int:
+        """How many jobs the library's own records call done, but for a constant."""
+        finished = self.system.library.finished if self.system.results else None
+        return 0 if finished is None else finished(self.client)
+
+    def done(self, jobs: int, base: int) -> bool:
+        """Whether so many have run, and are done beyond what `finished` was before."""
+        if self.system.runs and self.begun() < jobs:
+            return False
+        return not self.system.results or self.finished() - base >= jobs
+
+    def until(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Wait, looking every 2 ms.
+
+        Raises:
+            Refused: in vain.
+        """
+        deadline = time.monotonic() + patience
+        while not condition():
+            if time.monotonic() > deadline:
+                raise self.refusal(f"it was not done in {patience:.0f} s")
+            time.sleep(0.002)
+
+    def verify(self, jobs: int) -> int:
+        """Make sure that every job from 0 on was run; returns how many runs were too many.
+
+        Raises:
+            Refused: one was not.
+        """
+        if not self.system.runs:
+            return 0
+        numbers = [record.number for record in self.records() if record.number < WARM]
+        if set(numbers) != set(range(jobs)):
+            raise self.refusal(f"{len(set(numbers))} of {jobs} jobs were run")
+        return len(numbers) - jobs
+
+    def cpu(self) -> Cpu:
+        """CPU time so far, of the last consumer and the server."""
+        main = psutil.Process(self.consumers[-1].pid)
+        return Cpu(_cpu(main), sum(map(_cpu, main.children(recursive=True))), _cpu(self.server))
+
+    def said(self) -> str:
+        """What the processes have written."""
+        return self._log.read_text(errors="replace")
+
+    def refusal(self, reason: str) -> Refused:
+        """An error that quotes the last of what the processes said."""
+        said = self.said().strip()[-600:]
+        return Refused(reason + (f"\n{said}" if said else ""))
+
+    def _start(self, *words: str, talks: bool = False) -> psutil.Popen:
+        pipe = subprocess.PIPE if talks else None
+        with self._log.open("ab") as log:
+            return psutil.Popen(
+                [sys.executable, *words],
+                cwd=ROOT,
+                env=self._environment,
+                stdin=pipe or subprocess.DEVNULL,
+                stdout=pipe or log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the measuring program alone
+            )
+
+
+def stop(process: psutil.Popen) -> None:
+    """End a consumer and all that it has started, gently at first."""
+    if process.poll() is not None:
+        return
+    family = process.children(recursive=True)
+    process.terminate()
+    _, alive = psutil.wait_procs([process, *family], timeout=5)
+    for each in alive:
+        each.kill()
+    psutil.wait_procs(alive, timeout=5)
+
+
+def family(process: psutil.Popen) -> list[psutil.Process]:
+    """A consumer's processes."""
+    return [process, *process.children(recursive=True)]
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Seconds, with those of its children that have ended."""
+    try:
+        return sum(process.cpu_times()[:4])
+    except psutil.NoSuchProcess:
+        return 0.0

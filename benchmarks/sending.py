@@ -1,0 +1,98 @@
+"""How fast jobs are sent, and how soon an idle worker begins with one."""
+
+import statistics
+import time
+
+from benchmarks.kinds import Case, Column, Figures, Kind
+from benchmarks.rig import Rig
+from benchmarks.sender import Order
+from benchmarks.systems import (
+    FLOOR,
+    RQ_FORK,
+    RQ_SIMPLE,
+    System,
+    celery,
+    dramatiq,
+    heori,
+    huey,
+    taskiq,
+)
+
+HUEY = huey("thread", 4)  # whose latency is to be beaten
+SETTLE = 1.0  # seconds for polls to slow down as they do when there is nothing to do
+
+
+def _latency(quick: bool) -> list[Case]:
+    samples = 20 if quick else 250
+    systems = [
+        heori("threads", 1, 8),
+        heori("processes", 2, 1),
+        heori("hybrid", 2, 4),
+        heori("asyncio", 1, 50),
+        HUEY,
+        taskiq(2),
+        RQ_SIMPLE,
+        RQ_FORK,
+        dramatiq(2, 8),
+        celery("prefork", 2),
+    ]
+
+    def measure(system: System) -> Figures:
+        task = system.task("nothing")
+        with Rig(system) as rig:
+            rig.consume()
+            rig.warm_up(task)
+            time.sleep(SETTLE)
+            sent = rig.send(Order("spaced", task, samples)).stamps
+            rig.until(lambda: rig.begun() >= samples)
+            rig.verify(samples)
+            begun = {record.number: record.at for record in reversed(rig.records())}
+            delays = [(begun[number] - at) / 1e6 for number, at in enumerate(sent)]
+        percentiles = statistics.quantiles(delays, n=100, method="inclusive")
+        return {"p50": percentiles[49], "p99": percentiles[98], "most": max(delays)}
+
+    return [Case.of(system, measure) for system in systems]
+
+
+def _enqueue(quick: bool) -> list[Case]:
+    divisor = 50 if quick else 1
+    systems = [
+        FLOOR,
+        heori("threads", 1, 1),
+        RQ_SIMPLE,
+        dramatiq(2, 8),
+        huey("process", 2),
+        taskiq(2),
+        celery("prefork", 2),
+    ]
+
+    def measure(system: System) -> Figures:
+        each, many = 5_000 // divisor, 20_000 // divisor
+        task = system.task("nothing")
+        with Rig(system) as rig:
+            rig.send(Order("each", task, 10))  # connects, and loads what is loaded once
+            figures = {"each": each / rig.send(Order("each", task, each)).seconds}
+            if system.app in ("heori", "rq"):
+                many = many if system.app == "heori" else many // 4
+                figures["bulk"] = many / rig.send(Order("bulk", task, many)).seconds
+            return figures
+
+    return [Case.of(system, measure) for system in systems]
+
+
+LATENCY = Kind(
+    "latency",
+    "From the call that sends a job to its first line, ms, with idle workers",
+    (Column("p50", "p50", ".2f"), Column("p99", "p99", ".2f"), Column("most", "most", ".2f")),
+    _latency,
+)
+ENQUEUE = Kind(
+    "enqueue",
+    "Sending jobs with one small argument, jobs/s; the floor is a bare EVALSHA of the same bytes",
+    (
+        Column("each", "one by one"),
+        Column("of_floor", "of floor", ".2f"),
+        Column("bulk", "in bulk"),
+    ),
+    _enqueue,
+)

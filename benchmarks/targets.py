@@ -1,0 +1,128 @@
+"""What is to be reached, and whether it was."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from benchmarks import redelivery, sending
+from benchmarks.footprint import PROCESS, THREAD, bytes_case
+from benchmarks.kinds import Results
+from benchmarks.systems import dramatiq, heori, taskiq
+
+Figure = Callable[[Results], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A goal for one kind of measurement.
+
+    Attributes:
+        figure: takes it from the medians; raises KeyError or ValueError if it was not measured.
+        most: whether the goal is the most that it may be, rather than the least.
+    """
+
+    kind: str
+    name: str
+    goal: float
+    figure: Figure
+    most: bool = False
+
+    def reached(self, results: Results) -> float | None:
+        """The figure; None if it was not measured."""
+        try:
+            return self.figure(results)
+        except (KeyError, ValueError):
+            return None
+
+    def met(self, reached: float) -> bool:
+        """Whether a figure will do."""
+        return reached <= self.goal if self.most else reached >= self.goal
+
+
+def _one(kind: str, case: str, figure: str) -> Figure:
+    return lambda results: results[kind][case][figure]
+
+
+def _best(kind: str, figure: str, *prefixes: str) -> Figure:
+    """The highest among all cases whose names begin so."""
+
+    def best(results: Results) -> float:
+        cases = results[kind].items()
+        return max(figures[figure] for case, figures in cases if case.startswith(prefixes))
+
+    return best
+
+
+def _of_huey(figure: str) -> Figure:
+    ours = _one("latency", heori("threads", 1, 8).name, figure)
+    return _ratio(ours, _one("latency", sending.HUEY.name, figure))
+
+
+def _ratio(figure: Figure, of: Figure) -> Figure:
+    return lambda results: figure(results) / of(results)
+
+
+def _worst(kind: str, figure: str) -> Figure:
+    return lambda results: max(figures[figure] for figures in results[kind].values())
+
+
+def _beyond_lease(results: Results) -> float:
+    figures = results["redelivery"][redelivery.CONSUMER]
+    return figures["seconds"] - figures["lease"]
+
+
+OURS = heori("threads", 1, 1)
+DRAINED = _best("drain", "rate", "heori")
+# The peers that keep results and lose nothing when a consumer is killed.
+SAFE = _best("drain", "rate", taskiq(2).name, dramatiq(2, 8, results=True).name)
+STORED = bytes_case(OURS, 256)
+WHOLE = ("memory", OURS.name)
+KILLED = ("redelivery", redelivery.WORKER)
+
+TARGETS = (
+    Target("drain", "jobs/s", 15_000, DRAINED),
+    Target("drain", "jobs/s, after that", 20_000, DRAINED),
+    Target("drain", "× the fastest peer that loses nothing", 4, _ratio(DRAINED, SAFE)),
+    Target("drain", "× rq SimpleWorker", 50, _best("drain", "of_rq", "heori")),
+    Target("drain", "round trips per job", 0.1, _one("drain", OURS.name, "reads"), most=True),
+    Target("drain", "commands per job", 10, _one("drain", OURS.name, "commands"), most=True),
+    Target("latency", "p50, × huey's", 1, _of_huey("p50"), most=True),
+    Target("latency", "p99, × huey's", 1, _of_huey("p99"), most=True),
+    Target("io", "threads, jobs/s", 2_400, _best("io", "rate", "heori threads")),
+    Target("io", "asyncio, jobs/s", 2_400, _best("io", "rate", "heori asyncio")),
+    Target("cpu", "2 processes, % of bare ones", 95, _best("cpu", "of_pool", "heori processes")),
+    Target("enqueue", "one by one, × a bare EVALSHA", 0.85, _one("enqueue", OURS.name, "of_floor")),
+    Target("enqueue", "in bulk, jobs/s", 40_000, _one("enqueue", OURS.name, "bulk")),
+    Target("claim", "of 1,000,000, × that of 1,000", 1.1, _worst("claim", "ratio"), most=True),
+    Target("memory", "supervisor + 1 worker, MB", 60, _one(*WHOLE, "total"), most=True),
+    Target("memory", "each further process, MB", 12, _one("memory", PROCESS, "each"), most=True),
+    Target("memory", "each further thread, MB", 0.2, _one("memory", THREAD, "each"), most=True),
+    Target("bytes", "per finished job", 1_200, _one("bytes", STORED, "used"), most=True),
+    Target("redelivery", "worker killed, seconds", 1, _one(*KILLED, "seconds"), most=True),
+    Target("redelivery", "consumer killed, seconds beyond lease", 2, _beyond_lease, most=True),
+    Target("redelivery", "jobs lost", 0, _worst("redelivery", "lost"), most=True),
+)
+
+
+def table(results: Results) -> Table:
+    """The goals of what was measured, each with its figure and whether it was met."""
+    shown = Table(box=box.SIMPLE_HEAD)
+    for heading in ("", "target"):
+        shown.add_column(heading)
+    for heading in ("goal", "reached"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("")
+    for target in TARGETS:
+        if target.kind not in results:
+            continue
+        reached = target.reached(results)
+        shown.add_row(
+            target.kind,
+            target.name,
+            f"{'≤' if target.most else '≥'} {target.goal:,}",
+            "" if reached is None else f"{reached:,.0f}" if reached >= 100 else f"{reached:.3g}",
+            "not measured" if reached is None else "met" if target.met(reached) else "missed",
+        )
+    return shown

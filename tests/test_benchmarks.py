@@ -1,0 +1,50 @@
+"""The benchmarks, at sizes that only show that they work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.rig import Refused, Rig
+from benchmarks.sender import Order
+from benchmarks.systems import heori
+
+
+def test_a_quick_drain_shows_its_figures_and_writes_every_turn(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    words = ["drain", "--quick", "--only", "heori processes 2×1", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "heori processes 2×1" in done.stdout
+    assert "none of this counts" in done.stdout
+    written = json.loads(file.read_text())
+    [sample] = written["samples"]
+    assert sample["case"] == "heori processes 2×1"
+    assert sample["figures"]["rate"] > 0
+    assert sample["figures"]["repeats"] == 0
+    assert 5 < sample["figures"]["commands"] < 15
+    assert written["machine"]["python"]
+
+
+def test_a_figure_is_refused_when_not_every_job_was_run() -> None:
+    with Rig(heori("threads", 1, 1)) as rig:
+        rig.send(Order("each", "nothing", 3))
+        with pytest.raises(Refused, match="0 of 3 jobs were run"):
+            rig.verify(3)
+
+
+def test_an_unknown_kind_is_refused_with_those_that_there_are() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "drian"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "drian" in done.stderr
+    assert "redelivery" in done.stderr
