@@ -5,9 +5,14 @@ would only take the forkserver down.
 """
 
 import contextlib
+import gc
 
 from common import tasks
 from common.settings import Settings
 
 with contextlib.suppress(BaseException):  # a module that calls sys.exit() included
     tasks.load(Settings().tasks)
+
+# Garbage collections in the workers leave alone what is here: looking at it would copy it.
+gc.collect()
+gc.freeze()

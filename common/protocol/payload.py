@@ -45,7 +45,7 @@ def encode_call(call: Call) -> tuple[bytes, int]:
         raw = to_json((call.function, None, call.args, call.kwargs), round_trip=True)
     except (PydanticSerializationError, ValueError) as error:
         raise BadPayload(f"the arguments have no JSON form: {error}") from error
-    return zlib.compress(raw), len(raw)
+    return _deflate(raw), len(raw)
 
 
 def decode_call(data: bytes, accept: Collection[str], limit: int) -> Call:
@@ -84,6 +84,17 @@ def decode_call(data: bytes, accept: Collection[str], limit: int) -> Call:
     raise BadPayload("its payload is not a call: [function, null, [arguments], {keywords}]")
 
 
+def _deflate(raw: bytes) -> bytes:
+    """What ``zlib.decompress`` reads, with a window no larger than what there is to compress.
+
+    ``zlib.compress`` takes a quarter of a megabyte, which many a heap gets from the system and
+    gives back each time: up to thirty times the work of compressing a small call.
+    """
+    window = min(15, max(9, len(raw).bit_length()))
+    deflate = zlib.compressobj(wbits=window, memLevel=window - 7)
+    return deflate.compress(raw) + deflate.flush()
+
+
 def _inflate(data: bytes, limit: int) -> bytes:
     try:
         if len(data) * _LARGEST_RATIO <= limit:
@@ -120,7 +131,7 @@ def decode_result(field: bytes) -> bytes:
 
 def encode_failure(text: str) -> bytes:
     """The ``exc_string`` field of a result."""
-    return b64encode(zlib.compress(text.encode("utf-8", "backslashreplace")))
+    return b64encode(_deflate(text.encode("utf-8", "backslashreplace")))
 
 
 def decode_failure(field: bytes) -> str:
