@@ -90,6 +90,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "tasks": ("HEORI_TASKS", " a.b, c ,,", ("a.b", "c")),
     "allow": ("HEORI_ALLOW", "myapp, other.", ("myapp.", "other.")),
     "accept": ("HEORI_ACCEPT", "json,pickle", ("json", "pickle")),
+    "middleware": ("HEORI_MIDDLEWARE", "a.B,c.D", ("a.B", "c.D")),
     "lease": ("HEORI_LEASE", "1.5", 1.5),
     "max_deliveries": ("HEORI_MAX_DELIVERIES", "7", 7),
     "max_payload": ("HEORI_MAX_PAYLOAD", "123", 123),
