@@ -272,3 +272,9 @@ async def meet(together: int) -> int:
 
 
 _waiting: list[None] = []
+
+
+@task
+def stamp() -> float:
+    """When it ran, by the clock that all processes of this machine share."""
+    return time.monotonic()
