@@ -87,7 +87,7 @@ def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
         signal.signal(number, lambda *_: None)
     with ends.output:
         os.dup2(ends.output.fileno(), 2)
-    faulthandler.enable(2)  # where a crash happened is the best evidence of it
+    faulthandler.enable(2, all_threads=False)  # where a crash happened is the best evidence of it
     logs.configure(as_json=options.json_logs)
     # A copy of this process that a task forks must not speak for it.
     os.register_at_fork(after_in_child=ends.link.close)

@@ -83,7 +83,7 @@ def _look_at(fleet: Fleet, job_id: str, result: Quarantine) -> None:
     told = {
         "status": read.get(b"status") == b"failed",
         "signal": read.get(b"heori_death_signal") == b"SIGSEGV",
-        "memory": int(read.get(b"heori_peak_memory", 0)) > 0,
+        "peak memory": int(read.get(b"heori_peak_memory", 0)) > 0,
         "last words": b"Segmentation fault" in read.get(b"heori_last_log", b""),
         "traceback": "SIGSEGV" in fleet.traceback(job_id),
     }
