@@ -30,6 +30,9 @@ FAILURE_TTL = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
 # finds there with a score in the past, and any `rq info` may look at any moment. So its turn
 # comes only when no consumer of ours has been there for a day to deliver the job again.
 LEASE_MARGIN = 24 * 3600
+# Entries struck from a registry in one call at most: it takes Redis about 10 ms, and is more than
+# ends in the second between two calls.
+STRIKE = 30_000
 EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
 
 
@@ -367,17 +370,24 @@ class Commands:
     ) -> Command[tuple[int, int]]:
         """Give back jobs whose lease has run out; reads how many, and how many are dead letters.
 
+        Also strikes from the registries the jobs whose results have expired.
+
         Args:
             interval: seconds within which no other consumer looks again.
         """
         return _call(
             "reclaim",
-            [self.keys.reaper(), *self._delivery_keys(queues)],
+            [
+                self.keys.reaper(),
+                *self._delivery_keys(queues),
+                *(self.keys.finished(queue) for queue in queues),
+            ],
             lambda reply: tuple(_unpack(reply)),
             interval=round(interval * 1000),
             margin=LEASE_MARGIN,
             mark=EXECUTION_MARK,
             evidence=evidence,
+            strike=STRIKE,
             **self._settling(consumer, max_deliveries),
         )
 

@@ -1,11 +1,15 @@
--- reclaim.lua: give back the jobs whose lease has run out, whoever held it.
+-- reclaim.lua: give back the jobs whose lease has run out, whoever held it; and strike from the
+-- registries jobs whose time there is over, as rq's registries do it when a worker of its own
+-- looks after them (rq 3.0.0, rq/registry.py, cleanup): their keys expire, these entries do not.
 -- Any number of consumers may call it as often as they like: it works at most once an interval.
 -- Entries of stock rq workers are left to rq, which has its own rule for them.
--- KEYS   reaper (string), then for each queue: queue (list), wip (zset), failed (zset)
--- ARGS   interval, margin, mark, evidence,
+-- KEYS   reaper (string), then for each queue: queue (list), wip (zset), failed (zset); then for
+--        each queue: finished (zset)
+-- ARGS   interval, margin, mark, evidence, strike,
 --        consumer, job_stem, results_stem, max_deliveries, failure_ttl
 --        interval: milliseconds
 --        margin: seconds by which a score in wip lies after its lease's end
+--        strike: how many entries of each registry at most
 --        mark: how the name of an execution of ours begins
 -- REPLY  msgpack [how many were queued again, how many are dead letters]
 -- USES   whole, clock, settle, give_back, ours
@@ -14,7 +18,17 @@ if not redis.call('SET', KEYS[1], args.consumer, 'NX', 'PX', args.interval) then
   return cmsgpack.pack({ 0, 0 })
 end
 local total = { queued = 0, dead = 0, gone = 0 }
-for q = 0, (#KEYS - 1) / 3 - 1 do
+local queues = (#KEYS - 1) / 4
+
+local function strike(registry)
+  -- pcall: its key may hold something else; whoever writes to it says so
+  local overdue = redis.pcall('ZCOUNT', registry, '-inf', now)
+  if type(overdue) == 'number' and overdue > 0 then
+    redis.call('ZREMRANGEBYRANK', registry, 0, math.min(overdue, args.strike) - 1)
+  end
+end
+
+for q = 0, queues - 1 do
   local queue, wip, failed = KEYS[3 * q + 2], KEYS[3 * q + 3], KEYS[3 * q + 4]
   local expired = redis.call('ZRANGEBYSCORE', wip, '-inf', now + args.margin)
   for _, lease in ipairs(ours(expired, args.mark)) do
@@ -22,5 +36,7 @@ for q = 0, (#KEYS - 1) / 3 - 1 do
     local fate = give_back(args, queue, failed, lease.id, lease.execution, true, args.evidence)
     total[fate] = total[fate] + 1
   end
+  strike(failed)
+  strike(KEYS[3 * queues + q + 2])
 end
 return cmsgpack.pack({ total.queued, total.dead })
