@@ -810,6 +810,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.send("a", "b") == 2
     a, b = bench.claim()
     assert bench.execute(bench.commands.extend([a, b], lease=9)) == []
+    assert bench.execute(bench.commands.progress([(a, 0.5, "half")])) == 1
     assert bench.release(a) == ["queued"]
     assert bench.ack(done(b)) == ([], [])
     assert bench.reclaim() == (0, 0)

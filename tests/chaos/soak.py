@@ -89,17 +89,18 @@ def soak(model: str, jobs: int, report: Report) -> Soak:
             else:
                 time.sleep(0.05)
             if (now := time.monotonic()) >= next_sample or feed.sent == jobs:
-                next_sample = now + SAMPLE
                 done = ended()
-                samples.append((done, _memory(consumer)))
                 report(done, jobs)
+            if now >= next_sample:
+                next_sample = now + SAMPLE
+                samples.append((done, _memory(consumer)))
         result.seconds = time.monotonic() - start
         until(lambda: consumer.metric("heori_jobs_held") == 0)
         for outcome in ("succeeded", "failed", "retried"):
             setattr(result, outcome, int(consumer.metric("heori_jobs_total", outcome=outcome)))
         result.expected = feed.expected.copy()
         result.deaths = int(consumer.metric("heori_worker_restarts_total"))
-        result.memory = samples[-1][1]
+        result.memory = _memory(consumer)
         result.slope = slope(samples)
         # What TTLs explain goes with them. Some traffic, as in life, lets others tidy up.
         time.sleep(KEPT + 1)
