@@ -34,6 +34,16 @@ lint: .venv/installed-dev ## format check, ruff, mypy --strict, import-linter
 bench: .venv-bench/installed ## measure, side by side with peers; nothing else should run
 	@.venv-bench/bin/python -m benchmarks $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/installed-dev ## kill, pause, crash and drain consumers, count jobs; ARGS="--help" tells more
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+JOBS ?= 1000000
+
+.PHONY: soak
+soak: .venv/installed-dev ## run JOBS=1000000 jobs, watch memory and keys
+	@$(BIN)/python -m tests.chaos soak --jobs $(JOBS) $(ARGS)
+
 .PHONY: lock
 lock: .venv/installed-dev ## renew the lock files
 	$(BIN)/pip install --quiet uv

@@ -32,6 +32,9 @@ HARD_GRACE = 1.0
 # How often late jobs and waiting ones are looked for, and how often memory is, in seconds.
 TICK = 0.05
 MEMORY_TICK = 0.25
+# How long a drain waits for workers to say what they have not begun, in seconds: one that
+# hangs in C cannot answer, and the jobs of the others must not wait for it.
+RECALL_WAIT = 0.5
 # The label of jobs whose worker died before it could say of which task they are.
 UNKNOWN = "(unknown)"
 
@@ -62,6 +65,8 @@ class Pool:
         self._base: Totals = {}  # of the workers that are gone
         self._mean_run: float | None = None
         self._draining = False
+        self._recalled: set[Worker] = set()  # that have yet to answer the recall of a drain
+        self._back: list[GivenBack] = []  # by the others
 
     async def start(self) -> None:
         """Start all workers and wait until they can take jobs.
@@ -76,15 +81,22 @@ class Pool:
         """End all workers, and give back what they still hold, uncounted."""
         self.recall()
         await self.crew.stop()
+        self._end_recall()
 
     def recall(self) -> None:
-        """Take no more jobs, and have all that have not begun given back."""
+        """Take no more jobs, and have all that have not begun given back, in their order.
+
+        What each worker returns goes to the front of the queue; so it waits for that of the
+        others, to go there with it.
+        """
         self._draining = True
         self.crew.close()
-        self._give_back_uncounted(self._suspects)
-        self._suspects = []
-        for worker in self.crew.everyone():
+        waiting, self._suspects = self._suspects, []
+        self._recalled = {worker for worker in self.crew.everyone() if worker.claims}
+        for worker in self._recalled:
             worker.recall()
+        asyncio.get_running_loop().call_later(RECALL_WAIT, self._end_recall)
+        self._give_back_uncounted(waiting)
 
     # Jobs
 
@@ -152,7 +164,8 @@ class Pool:
 
     def held(self) -> int:
         """How many jobs are with the workers, or will be."""
-        return len(self._suspects) + sum(len(each.claims) for each in self.crew.everyone())
+        waiting = len(self._suspects) + len(self._back)
+        return waiting + sum(len(each.claims) for each in self.crew.everyone())
 
     def running(self) -> int:
         """How many slots run a job."""
@@ -196,6 +209,7 @@ class Pool:
         elif kind == TASK:
             worker.tasks[rest[0]] = rest[1]
         elif kind == READY:
+            worker.memory()  # a job may crash it before the next look, and is told the peak
             self.crew.ready(worker)
         elif kind == WORN:
             worker.worn = True
@@ -235,7 +249,12 @@ class Pool:
             (back if asked is None else stopped).append(claim)
         if stopped:
             self._on_ended([_stopped(claim) for claim in stopped])
+        self._recalled.discard(worker)
         self._give_back_uncounted(back)
+
+    def _end_recall(self) -> None:
+        self._recalled.clear()
+        self._give_back([])
 
     def _isolate(self) -> None:
         """Start a process for each suspect, as many at a time as there are slots."""
@@ -262,8 +281,8 @@ class Pool:
             else:
                 given_back.append(GivenBack(claim, False))
         worker.claims.clear()
-        if given_back:
-            self._on_given_back(given_back)
+        self._recalled.discard(worker)
+        self._give_back(given_back)
         self._isolate()
         self.changed.set()
 
@@ -285,8 +304,15 @@ class Pool:
         self._on_ended([ended])
 
     def _give_back_uncounted(self, claims: Sequence[Claim]) -> None:
-        if claims:
-            self._on_given_back([GivenBack(claim, counted=False) for claim in claims])
+        self._give_back([GivenBack(claim, counted=False) for claim in claims])
+
+    def _give_back(self, entries: list[GivenBack]) -> None:
+        """Give back in the order of the claims; once all have answered, when they are recalled."""
+        self._back += entries
+        if self._back and not self._recalled:
+            back, self._back = self._back, []
+            self._on_given_back(sorted(back, key=_order))
+            self.changed.set()
 
     async def _watch(self) -> None:
         """Look after jobs that are late, jobs that wait behind long ones, and memory."""
@@ -330,6 +356,11 @@ class Pool:
             ):
                 worker.late = state.taken
                 worker.kill()
+
+
+def _order(given_back: GivenBack) -> tuple[float, str]:
+    """In which order jobs were claimed: a claim numbers its executions."""
+    return given_back.claim.claimed_at, given_back.claim.execution
 
 
 def _stopped(claim: Claim, run_time: float = 0.0) -> Ended:

@@ -27,6 +27,7 @@ from common.protocol.commands import (
     FAILURE_TTL,
     LEASE_MARGIN,
     RESULT_TTL,
+    STRIKE,
     UNREADABLE,
     Claimed,
     Command,
@@ -852,6 +853,23 @@ def test_however_many_look_for_expired_leases_one_does_it_once_an_interval(bench
     assert bench.redis.pttl("rq:heori:reaper") == pytest.approx(60_000, abs=5000)
     bench.redis.delete("rq:heori:reaper")
     assert bench.reclaim(interval=60) == (1, 0)
+
+
+@pytest.mark.parametrize("registry", ["finished", "failed"])
+def test_jobs_whose_results_have_expired_are_struck_from_the_registries(
+    bench: Bench, registry: str
+) -> None:
+    now = bench.now()
+    kept = {"later": now + 60, "for-ever": float("inf")}
+    bench.redis.zadd(f"rq:{registry}:x", {"a": 1.0, "b": now - 1, **kept})
+    assert bench.reclaim("default", "x") == (0, 0)
+    assert bench.redis.zrange(f"rq:{registry}:x", 0, -1) == [b"later", b"for-ever"]
+    bench.redis.zadd(f"rq:{registry}:x", {f"old{n}": n for n in range(STRIKE + 1)})
+    bench.reclaim("default", "x")
+    assert bench.redis.zcount(f"rq:{registry}:x", "-inf", now) == 1, "not too many in one call"
+    bench.redis.set(f"rq:{registry}:default", "no zset")
+    bench.reclaim("default", "x")
+    assert bench.redis.zcount(f"rq:{registry}:x", "-inf", now) == 0
 
 
 @pytest.mark.parametrize("ago", [-20.0, 1.0, 3600.0])

@@ -32,6 +32,9 @@ FAILURE_TTL = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
 # comes only when no consumer of ours has been there for a day to deliver the job again.
 LEASE_MARGIN = 24 * 3600
 MOST_REPLY = 4_000_000  # bytes of jobs to read in one call, about
+# Entries struck from a registry in one call at most: it takes Redis about 10 ms, and is more than
+# ends in the second between two calls.
+STRIKE = 30_000
 EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
 # The failure of a job whose key was overwritten while it was claimed.
 UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
@@ -413,10 +416,16 @@ class Commands:
     ) -> Command[Reclaimed | None]:
         """Give back jobs whose lease has run out; None when it was not yet time to look again.
 
+        Also strikes from the registries the jobs whose results have expired.
+
         Args:
             interval: seconds within which no other consumer looks again.
         """
-        keys = [self.keys.reaper(), *self._delivery_keys(queues)]
+        keys = [
+            self.keys.reaper(),
+            *self._delivery_keys(queues),
+            *(self.keys.finished(queue) for queue in queues),
+        ]
 
         def parse(reply: bytes | None) -> Reclaimed | None:
             if reply is None:
@@ -432,6 +441,7 @@ class Commands:
             margin=LEASE_MARGIN,
             mark=EXECUTION_MARK,
             evidence=evidence,
+            strike=STRIKE,
             **self._settling(consumer, max_deliveries),
         )
 

@@ -1,0 +1,199 @@
+"""What Heori must survive, done to real consumers on a Valkey of their own, and counted.
+
+    python -m tests.chaos [kills] [quarantine] [drains] [soak] [--model MODEL]… [--seed N] …
+
+- kills: two consumers run jobs while every half second a worker process or a whole consumer gets
+  SIGKILL, SIGTERM or SIGSTOP, some for longer than their lease.
+- quarantine: a job that crashes its worker, among good ones; in turns with good ones alone.
+- drains: consumers get SIGTERM in the midst of their work, one after the other.
+- soak: many jobs with failures and retries among them, one model; memory and keys are watched.
+
+Without a name the first three. Exits with 1 when something is not as it must be.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.chaos.drains import Drains, drains
+from tests.chaos.fleet import MODELS, Report
+from tests.chaos.kills import Kills, kills
+from tests.chaos.quarantine import Quarantine, quarantine
+from tests.chaos.soak import Soak, soak
+
+Row = dict[str, str]
+
+
+def main() -> int:
+    """Run the scenarios that were asked for; returns the exit code."""
+    options = _options()
+    # As Ctrl-C does it: every consumer is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    console = Console(stderr=True)
+    seed = random.randrange(10**6) if options.seed is None else options.seed
+    console.print(f"seed {seed} (--seed {seed} strikes in the same order)")
+    models = options.model or [*MODELS]
+    results: dict[str, list[Any]] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
+        for scenario in options.scenarios or ["kills", "quarantine", "drains"]:
+            for model in ["hybrid"] if scenario == "soak" and not options.model else models:
+                chance = random.Random(f"{seed} {scenario} {model}")
+                run = _scenario(scenario, model, options, chance)
+                results.setdefault(scenario, []).append(_watched(progress, scenario, model, run))
+    problems = [problem for each in results.values() for one in each for problem in one.problems()]
+    if options.json:
+        every = {name: [asdict(result) for result in each] for name, each in results.items()}
+        print(json.dumps({"seed": seed, "machine": _machine(), **every, "problems": problems}))
+    else:
+        for scenario, each in results.items():
+            _show(scenario, [_row(result) for result in each])
+    for problem in problems:
+        console.print(f"[red]{problem}")
+    return 1 if problems else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ["kills", "quarantine", "drains", "soak"]
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(names))
+    parser.add_argument(
+        "--model",
+        action="append",
+        choices=[*MODELS],
+        help="several are run one after the other; all if not said (soak: hybrid)",
+    )
+    parser.add_argument("--jobs", type=_number, default=20_000, help="kills, soak: jobs (20000)")
+    parser.add_argument("--good", type=_number, default=5_000, help="quarantine: good jobs (5000)")
+    parser.add_argument("--rounds", type=_number, default=3, help="quarantine: rounds (3)")
+    parser.add_argument("--drains", type=_number, default=50, help="drains in all (50)")
+    parser.add_argument("--seed", type=int, help="of all that is left to chance")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    options = parser.parse_args()
+    for scenario in options.scenarios:
+        if scenario not in names:
+            parser.error(f"there is no scenario {scenario}; there are {', '.join(names)}")
+    return options
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_number.__name__ = "number above 0"  # argparse names it when it refuses one
+
+
+def _scenario(
+    scenario: str, model: str, options: argparse.Namespace, chance: random.Random
+) -> Callable[[Report], Any]:
+    match scenario:
+        case "kills":
+            return lambda report: kills(model, options.jobs, chance, report)
+        case "quarantine":
+            return lambda report: quarantine(model, options.good, options.rounds, report)
+        case "drains":
+            models = options.model or [*MODELS]
+            # The first models take what cannot be divided.
+            share = len(range(models.index(model), options.drains, len(models)))
+            return lambda report: drains(model, share, chance, report)
+        case _:
+            return lambda report: soak(model, options.jobs, report)
+
+
+def _watched(progress: Progress, scenario: str, model: str, run: Callable[[Report], Any]) -> Any:
+    bar = progress.add_task(f"{scenario}, {model}", total=None)
+    return run(lambda done, total: progress.update(bar, completed=done, total=total))
+
+
+def _row(result: Kills | Quarantine | Drains | Soak) -> Row:
+    """What a table shows of it."""
+    match result:
+        case Kills():
+            return {
+                "model": result.model,
+                "sent": f"{result.sent:,}",
+                "run": f"{result.run:,}",
+                "lost": f"{result.lost:,}",
+                "twice": f"{result.twice:,}",
+                "in flight": f"{sum(result.in_flight.values()):,}",
+                "strikes": "\n".join(f"{n} {kind}" for kind, n in sorted(result.strikes.items())),
+                "seconds": f"{result.seconds:.0f}",
+            }
+        case Quarantine():
+            return {
+                "model": result.model,
+                "good": f"{result.good:,}",
+                "done": f"{result.done:,}",
+                "dead letters": f"{result.dead_letters} of {result.rounds}",
+                "deliveries": ", ".join(map(str, result.deliveries)),
+                "jobs/s without": f"{result.without:,.0f}",
+                "jobs/s beside it": f"{result.beside:,.0f}",
+                "slower by": f"{result.slower:.1%}",
+            }
+        case Drains():
+            return {
+                "model": result.model,
+                "drains": str(result.drains),
+                "sent": f"{result.sent:,}",
+                "finished": f"{result.finished:,}",
+                "lost": str(result.lost),
+                "twice": str(result.twice),
+                "failed": str(result.failed),
+                "held at the signal": f"{result.held:,}",
+                "out of order": str(result.out_of_order),
+                "longest": f"{result.longest:.2f} s",
+            }
+        case Soak():
+            return {
+                "model": result.model,
+                "jobs": f"{result.jobs:,}",
+                "failed": f"{result.failed:,}",
+                "retried": f"{result.retried:,}",
+                "jobs/s": f"{result.jobs / result.seconds:,.0f}",
+                "MB": _lines(result.memory, ".0f"),
+                "MB per 100,000 jobs": _lines(result.slope, "+.2f"),
+                "keys": _lines(dict(sorted(result.keys.items())), ","),
+                "overdue": f"{result.overdue:,}",
+            }
+
+
+def _lines(figures: dict[str, Any], shape: str) -> str:
+    return "\n".join(f"{figure:{shape}} {kind}" for kind, figure in figures.items())
+
+
+def _show(scenario: str, rows: list[Row]) -> None:
+    table = Table(title=f"{scenario}: {_machine()}", show_lines=True)
+    for heading in rows[0]:
+        left = heading in ("model", "strikes", "MB", "MB per 100,000 jobs", "keys")
+        table.add_column(heading, justify="left" if left else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.machine()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

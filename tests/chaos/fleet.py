@@ -1,0 +1,185 @@
+"""Consumers on a server of their own, all of whose processes can be found and are ended."""
+
+import collections
+import contextlib
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import redis
+
+from common.embedded import EmbeddedValkey
+from common.protocol.keys import Keys
+from common.protocol.payload import decode_failure
+from producer import Producer
+from tests.conftest import Consumer, is_alive, until
+
+QUEUE = "default"
+MODELS = {
+    "threads": ["--model", "threads", "--slots", "8"],
+    "processes": ["--model", "processes", "--processes", "2"],
+    "hybrid": ["--model", "hybrid", "--processes", "2", "--slots", "4"],
+    "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "16"],
+}
+# The variable in their environment by which its processes are recognised, whoever their parent.
+_MARK = "CHAOS_FLEET"
+
+Report = Callable[[int, int], None]  # called with how much is done, and of how much
+
+
+class Fleet:
+    """A Valkey, a producer, and any number of consumers of one model.
+
+    Args:
+        settings: further environment variables of the consumers.
+
+    Attributes:
+        path: where the jobs note that they have begun.
+    """
+
+    def __init__(self, model: str, **settings: str) -> None:
+        self.model = model
+        self.consumers: list[Consumer] = []
+        self.keys = Keys()
+        self._token = uuid.uuid4().hex
+        self._settings = settings
+        self._exits = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as exits:
+            self.server = exits.enter_context(EmbeddedValkey())
+            self.directory = Path(exits.enter_context(tempfile.TemporaryDirectory()))
+            self.redis: Any = exits.enter_context(redis.Redis.from_url(self.server.url))
+            self.producer = exits.enter_context(Producer(self.server.url))
+            exits.callback(self._end)
+            self._exits = exits.pop_all()
+        self.path = self.directory / "runs"
+        self.path.touch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def start(self, *arguments: str) -> Consumer:
+        """Start a consumer; it is not ready yet."""
+        consumer = Consumer(
+            ["--queue", QUEUE, *MODELS[self.model], *arguments],
+            {
+                "HEORI_REDIS_URL": self.server.url,
+                "HEORI_TASKS": "tests.chaos.tasks",
+                "HEORI_METRICS_PORT": "0",
+                _MARK: self._token,
+                **self._settings,
+            },
+        )
+        self.consumers.append(consumer)
+        return consumer
+
+    def count(self, key: str) -> int:
+        """The members of a registry."""
+        return int(self.redis.zcard(key))
+
+    def finished(self) -> int:
+        """How many jobs are in RQ's finished registry."""
+        return self.count(self.keys.finished(QUEUE))
+
+    def failed(self) -> int:
+        """How many are in the failed one."""
+        return self.count(self.keys.failed(QUEUE))
+
+    def leases(self) -> int:
+        """How many leases are held."""
+        return self.count(self.keys.wip(QUEUE))
+
+    def held_by(self, consumer: str) -> set[str]:
+        """The jobs that a consumer of that name has leased."""
+        ids = [
+            member.decode().split(":")[0]
+            for member in self.redis.zrange(self.keys.wip(QUEUE), 0, -1)
+        ]
+        pipeline = self.redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipeline.hget(self.keys.job(job_id), "worker_name")
+        holders = pipeline.execute()
+        return {
+            job_id
+            for job_id, holder in zip(ids, holders, strict=True)
+            if holder == consumer.encode()
+        }
+
+    def runs(self) -> "collections.Counter[int]":
+        """How often each job has begun."""
+        return collections.Counter(int(line) for line in self.path.read_bytes().split())
+
+    def traceback(self, job_id: str) -> str:
+        """What the dead letter of that job says."""
+        [(_, entry)] = self.redis.xrevrange(self.keys.results(job_id), count=1)
+        return decode_failure(entry[b"exc_string"])
+
+    def zombies(self) -> int:
+        """How many processes its living consumers have not buried, when given time for it."""
+
+        def unburied() -> list[psutil.Process]:
+            return [
+                child for each in self.living() for child in _children(each) if _is_zombie(child)
+            ]
+
+        with contextlib.suppress(AssertionError):
+            until(lambda: not unburied(), timeout=2)
+        return len(unburied())
+
+    def orphans(self) -> int:
+        """How many processes are left of consumers that are no more, when given time to end."""
+
+        def left() -> set[int]:
+            family = {each.process.pid for each in self.living()}
+            family |= {child.pid for each in self.living() for child in _children(each)}
+            return {process.pid for process in self.processes()} - family
+
+        with contextlib.suppress(AssertionError):
+            until(lambda: not left(), timeout=5)
+        return len(left())
+
+    def living(self) -> list[Consumer]:
+        """The consumers that have not ended."""
+        return [each for each in self.consumers if each.process.poll() is None]
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that any of its consumers started, whoever its parent is by now."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(_MARK) == self._token and is_alive(process):
+                    found.append(process)
+        return found
+
+    def _end(self) -> None:
+        """Whatever still runs is killed: those who want a drain have asked for it before."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        for consumer in self.consumers:
+            consumer.join()
+
+
+def ready(consumers: Iterable[Consumer]) -> None:
+    """Wait until all of them consume."""
+    for consumer in consumers:
+        consumer.ready()
+
+
+def _children(consumer: Consumer) -> list[psutil.Process]:
+    try:
+        return psutil.Process(consumer.process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,73 @@
+"""The jobs of the scenarios."""
+
+import asyncio
+import ctypes
+import os
+import time
+
+from common import Retry, task
+
+
+def note(path: str, number: int) -> None:
+    """Note that a job has begun: one line, appended in one write, which no kill can split."""
+    with open(path, "ab", buffering=0) as file:  # noqa: PTH123 - unbuffered
+        file.write(b"%d\n" % number)
+
+
+@task
+def run(path: str, number: int, seconds: float) -> int:
+    """Note the run, then take some time."""
+    note(path, number)
+    time.sleep(seconds)
+    return number
+
+
+@task
+async def run_later(path: str, number: int, seconds: float) -> int:
+    """The same as a coroutine."""
+    note(path, number)
+    await asyncio.sleep(seconds)
+    return number
+
+
+@task
+def segfault() -> None:
+    """Read what is nobody's."""
+    ctypes.string_at(0)
+
+
+@task
+def nothing(number: int) -> int:
+    """Return the argument."""
+    return number
+
+
+@task
+async def nothing_later(number: int) -> int:
+    """The same as a coroutine."""
+    await asyncio.sleep(0)
+    return number
+
+
+@task
+def large(number: int) -> str:
+    """Return 10 kB."""
+    return f"{number:010000}"
+
+
+@task
+def fail(number: int) -> None:
+    """Fail."""
+    raise ValueError(number)
+
+
+@task(retry=Retry(max=1, intervals=("50ms",)))
+def fail_once(directory: str, number: int) -> int:
+    """Fail, and succeed the next time: a file remembers."""
+    mark = os.path.join(directory, str(number))  # noqa: PTH118 - the cheapest way
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        os.unlink(mark)  # noqa: PTH108
+        return number
+    raise ValueError(number)

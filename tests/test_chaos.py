@@ -1,0 +1,39 @@
+"""The scenarios of `make chaos`, in a short form: what is counted must be right at any size."""
+
+import random
+
+import pytest
+
+from tests.chaos.drains import drains
+from tests.chaos.kills import kills
+from tests.chaos.quarantine import quarantine
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("model", ["threads", "processes"])
+def test_kills_and_pauses_lose_no_job_and_repeat_only_what_was_in_flight(model: str) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    counted = kills(model, 1500, random.Random(seed), quiet, pace=0.01)
+    print(counted)
+    assert counted.problems() == []
+    assert sum(counted.strikes.values()) > 3
+
+
+def test_a_crashing_job_is_put_away_with_evidence_and_the_good_ones_are_done() -> None:
+    counted = quarantine("threads", 500, 1, quiet, pace=0.002)
+    print(counted)
+    assert counted.problems() == []
+
+
+def test_drains_under_load_lose_nothing_and_keep_the_order() -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    counted = drains("hybrid", 5, random.Random(seed), quiet, pace=0.002)
+    print(counted)
+    assert counted.problems() == []
+    assert counted.held > 0
+
+
+def quiet(done: int, total: int) -> None:
+    """No bar."""
