@@ -20,8 +20,8 @@ run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a 
 	@$(BIN)/heori up $(ARGS)
 
 .PHONY: test
-test: .venv/installed-dev ## run the tests; ARGS="-k word" picks some
-	$(BIN)/pytest $(ARGS)
+test: .venv/installed-dev ## run the tests, on all cores; with ARGS="-k word", some in one process
+	$(BIN)/pytest $(or $(ARGS),-n auto --dist loadfile)
 
 .PHONY: lint
 lint: .venv/installed-dev ## format check, ruff, mypy --strict, import-linter
