@@ -92,6 +92,7 @@ class Acknowledger:
 
     async def _acknowledge(self) -> None:
         batch = self._ended[:BATCH]
+        self._leases.settling(entry.claim for entry in batch)
         try:
             await self._ack(batch)
         except ResponseError:
@@ -136,6 +137,7 @@ class Acknowledger:
         # From the end, as each job goes to the front of its queue.
         first = max(0, len(self._given_back) - BATCH)
         batch = self._given_back[first:]
+        self._leases.settling(entry.claim for entry in batch)
         command = self._commands.release(
             batch, consumer=self._consumer, max_deliveries=self._max_deliveries
         )

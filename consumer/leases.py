@@ -41,6 +41,7 @@ class Leases:
         self._outage = outage
         self._lease = lease
         self._held: dict[str, Claim] = {}  # by execution
+        self._settling: set[str] = set()  # the executions of those of them that are being ended
         self.claiming = asyncio.Lock()
         self.lost = 0
         self.late = 0
@@ -50,10 +51,18 @@ class Leases:
         """Hold leases from now on."""
         self._held.update((claim.execution, claim) for claim in claims)
 
+    def settling(self, claims: Iterable[Claim]) -> None:
+        """Know that leases are about to end: from here on their end is no loss.
+
+        They are extended all the same, as Redis may be away for long.
+        """
+        self._settling.update(claim.execution for claim in claims)
+
     def drop(self, claims: Iterable[Claim]) -> None:
         """Let leases go: their jobs are settled."""
         for claim in claims:
             self._held.pop(claim.execution, None)
+            self._settling.discard(claim.execution)
 
     def held(self) -> list[Claim]:
         """All claims under a lease of ours, now."""
@@ -87,7 +96,9 @@ class Leases:
             self.late += len(claims)  # there is another third, and then the server decides
             log.error("leases not extended", leases=len(claims), reason=str(error))
             return
-        gone = [claims[number] for number in lost if claims[number].execution in self._held]
+        missing = [claims[number] for number in lost]
+        held = self._held.keys() - self._settling
+        gone = [claim for claim in missing if claim.execution in held]
         for claim in gone:
             del self._held[claim.execution]
             self.lost += 1
