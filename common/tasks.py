@@ -13,7 +13,7 @@ import functools
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 
@@ -96,7 +96,8 @@ class Task(Generic[P, R]):
 
     def retries(self, error: BaseException) -> bool:
         """Whether a job that failed with this error may be tried again."""
-        return isinstance(error, self.retry_on) and not isinstance(error, self.give_up_on)
+        kind = type(error)  # its __class__ may be anything
+        return issubclass(kind, self.retry_on) and not issubclass(kind, self.give_up_on)
 
     def bind(
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -134,6 +135,11 @@ class Task(Generic[P, R]):
         Raises:
             InvalidResult: it does not fit the return type, or has no JSON form.
         """
+        if isinstance(value, Iterator | AsyncIterator):
+            # Writing it would run the task's code when its time is no longer measured.
+            raise InvalidResult(
+                f"{self.name} returned {_short(value)}, which has no JSON form; return a list"
+            )
         try:
             if self._result is None:
                 return None if value is None else to_json(value)
@@ -307,7 +313,7 @@ def resolve(name: str, allow: Iterable[str]) -> Task[..., Any]:
         raise UnknownTask(f"{name} leads to {home}, outside the allowed prefix {prefix}")
     try:
         made: Task[..., Any] = Task(function, "default", 180)
-    except Exception as error:  # it may be any object that can be called, with any hints
+    except (Exception, SystemExit) as error:  # it may be any object that can be called
         raise UnknownTask(f"{name} cannot be a task: {error}") from error
     made.name = name
     _registry[name] = made
@@ -375,6 +381,6 @@ def _errors(name: str, errors: Any) -> tuple[type[BaseException], ...]:
 def _short(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception as error:  # a repr may raise anything
+    except BaseException as error:  # a repr may raise anything
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     return text if len(text) <= 100 else text[:97] + "..."

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Sequence
 
 import structlog
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from common.broker import AsyncBroker, BrokerUnavailable
 from common.protocol.commands import Commands, Ended, GivenBack
@@ -118,14 +118,9 @@ class Acknowledger:
             log.warning("lease lost; result refused", job=batch[number].claim.job_id)
         if awaited:
             claims = [batch[number].claim for number in awaited]
-            try:
-                await self._outage.persist(
-                    lambda: asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
-                )
-            except RedisError as error:
-                log.error(
-                    "cannot enqueue dependents", of=[c.job_id for c in claims], error=str(error)
-                )
+            await self._outage.persist(
+                lambda: asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
+            )
 
     async def _tell_progress(self) -> None:
         reports, self._progress = list(self._progress.values()), {}

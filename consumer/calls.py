@@ -8,9 +8,12 @@ import asyncio
 import ctypes
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from contextvars import copy_context
+from typing import Any, TypeVar
 
 from common.current import JobStopped, JobTimeout
+
+T = TypeVar("T")
 
 
 class ThreadCalls:
@@ -66,11 +69,20 @@ class ThreadCalls:
             self._deadline = float("inf")
             _raise_in(self._thread, exception)
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end, in an event loop of this thread's own."""
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, in an event loop of this thread's own.
+
+        What it leaves behind in that loop ends with it, as with ``asyncio.run``.
+        """
         if self._loop is None:
             self._loop = asyncio.Runner()
-        return self._loop.run(coroutine)
+        try:
+            # Not in the runner's own context, which would carry variables to the next coroutine.
+            return self._loop.run(coroutine, context=copy_context())
+        finally:
+            if asyncio.all_tasks(self._loop.get_loop()):
+                runner, self._loop = self._loop, None
+                runner.close()
 
 
 class CoroutineCall:

@@ -4,6 +4,7 @@ Nothing that a task does raises out of here; what it did is in the outcome.
 """
 
 import asyncio
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterable
@@ -25,13 +26,15 @@ from common.protocol.payload import (
 )
 from consumer import calls
 from consumer.calls import CoroutineCall, ThreadCalls
-from consumer.middleware import Chain
+from consumer.middleware import Chain, summary
 from consumer.slot_table import RetryLater, SlotTable
 from consumer.totals import FAILED, FINISHED, RETRY, STOPPED, Outcome
 
 # The label of jobs whose task is not known: a payload may name anything, and a label that
 # follows it would never stop growing.
 UNKNOWN = "(unknown)"
+# What is kept of an error's text, in characters: its beginning and its end.
+LONGEST_TEXT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class Runner:
         threads: int,
     ) -> None:
         self._policy = policy
+        self._pid = os.getpid()
         self._table = table
         self._report = report
         self._introduce = introduce
@@ -103,31 +107,19 @@ class Runner:
     def run(self, slot: int, work: Work) -> Outcome:
         """Run one job to its outcome, in this thread."""
         ready = self._begin(slot, work)
-        if isinstance(ready, Outcome):
-            return ready
-        try:
-            return self._succeeded(ready, copy_context().run(self._call, ready))
-        except BaseException as error:  # a task may raise anything, SystemExit included
-            return self._failed(ready, error)
-        finally:
-            self._end(ready)
+        return ready if isinstance(ready, Outcome) else self._run(ready)
 
     async def run_on_loop(self, slot: int, work: Work) -> Outcome:
         """Run one job to its outcome, on this event loop; a plain function beside it."""
         ready = self._begin(slot, work)
         if isinstance(ready, Outcome):
             return ready
-        try:
-            if ready.task.is_async:
-                return self._succeeded(ready, await self._await(ready))
-            value = await asyncio.get_running_loop().run_in_executor(
-                self._beside, copy_context().run, self._call, ready
-            )
-            return self._succeeded(ready, value)._replace(beside_loop=True)
-        except BaseException as error:  # as above
-            return self._failed(ready, error)._replace(beside_loop=not ready.task.is_async)
-        finally:
-            self._end(ready)
+        if not ready.task.is_async:
+            # The outcome is made there: a future cannot carry a StopIteration.
+            loop = asyncio.get_running_loop()
+            outcome = await loop.run_in_executor(self._beside, self._run, ready)
+            return outcome._replace(beside_loop=True)
+        return await self._run_later(ready)
 
     # From the worker's main thread
 
@@ -153,6 +145,25 @@ class Runner:
 
     # Inside
 
+    def _run(self, ready: _Prepared) -> Outcome:
+        try:
+            if ready.task.is_async:
+                return self._thread().run(self._run_later(ready))
+            return self._succeeded(ready, copy_context().run(self._call, ready))
+        except BaseException as error:  # a task may raise anything, SystemExit included
+            return self._failed(ready, error)
+        finally:
+            self._end(ready)
+
+    async def _run_later(self, ready: _Prepared) -> Outcome:
+        # To its outcome, too: what asyncio does not expect of an error may stop its loop.
+        try:
+            return self._succeeded(ready, await self._await(ready))
+        except BaseException as error:  # as above
+            return self._failed(ready, error)
+        finally:
+            self._end(ready)
+
     def _begin(self, slot: int, work: Work) -> _Prepared | Outcome:
         job: CurrentJob | None = None
         queue_time = 0.0
@@ -175,7 +186,8 @@ class Runner:
         except BaseException as error:  # reading a payload runs others' code: pickle, validators
             job = job or CurrentJob(work.job_id, UNKNOWN, work.queue, work.delivery, 0, _nobody)
             self._chain.on_failure(job, error)
-            text = f"{error}\n" if isinstance(error, _SELF_EXPLAINING) else describe(error)
+            self_explaining = issubclass(type(error), _SELF_EXPLAINING)
+            text = _bounded(f"{error}\n") if self_explaining else describe(error)
             body = encode_failure(text)
             return Outcome(work.number, FAILED, body, job.task, 0.0, queue_time, None, False)
         retries = assignment.retries
@@ -205,22 +217,35 @@ class Runner:
     def _call(self, ready: _Prepared) -> Any:
         set_current_job(ready.job)
         thread = self._thread()
-        if ready.task.is_async:
-            return thread.run(self._await(ready))
         self._stops[ready.number] = partial(thread.stop, ready.number)
         self._chain.before(ready.job)
-        return thread.call(
-            ready.number,
-            ready.job.deadline,
-            partial(ready.task.function, *ready.args, **ready.kwargs),
-        )
+        try:
+            return thread.call(
+                ready.number,
+                ready.job.deadline,
+                partial(ready.task.function, *ready.args, **ready.kwargs),
+            )
+        finally:
+            self._end_copy()
 
     async def _await(self, ready: _Prepared) -> Any:
         set_current_job(ready.job)
         call = CoroutineCall()
         self._stops[ready.number] = call.stop
         self._chain.before(ready.job)
-        return await call.call(ready.job.timeout, ready.task.function(*ready.args, **ready.kwargs))
+        try:
+            coroutine = ready.task.function(*ready.args, **ready.kwargs)
+            return await call.call(ready.job.timeout, coroutine)
+        finally:
+            self._end_copy()
+
+    def _end_copy(self) -> None:
+        """End this process if it is a copy that a task has forked and let return.
+
+        It must not say a second time what came of the job.
+        """
+        if os.getpid() != self._pid:
+            os._exit(0)
 
     def _succeeded(self, ready: _Prepared, value: Any) -> Outcome:
         body = self._encode(ready, value)
@@ -229,7 +254,7 @@ class Runner:
 
     def _failed(self, ready: _Prepared, error: BaseException) -> Outcome:
         self._chain.on_failure(ready.job, error)
-        if isinstance(error, JobStopped):
+        if issubclass(type(error), JobStopped):  # its __class__ may be anything
             return self._outcome(ready, STOPPED, encode_failure(f"{error}\n"))
         if retry := _retry(ready.task, ready.retries, error):
             return self._outcome(ready, RETRY, None, retry)
@@ -276,7 +301,7 @@ def _retry(
     """Whether and when a job that has failed so is to run again."""
     if retries is None or retries.left < 1:
         return None
-    if isinstance(error, tasks.InvalidResult) or not task.retries(error):
+    if issubclass(type(error), tasks.InvalidResult) or not task.retries(error):
         return None
     delay = next_delay(retries)
     return RetryLater(task.retry.with_jitter(delay) if task.retry else delay, retries.left - 1)
@@ -289,9 +314,17 @@ def describe(error: BaseException) -> str:
         if trace.tb_frame.f_code.co_filename in _OURS:
             theirs = trace.tb_next
         trace = trace.tb_next
+    theirs = theirs or error.__traceback__
     try:
-        return "".join(
-            traceback.format_exception(type(error), error, theirs or error.__traceback__)
-        )
-    except Exception as unprintable:
-        return f"{type(error).__name__} (whose text raises {type(unprintable).__name__})\n"
+        text = "".join(traceback.format_exception(type(error), error, theirs))
+    except BaseException:  # printing what a task has raised may run anything
+        text = "".join(traceback.format_tb(theirs)) + summary(error) + "\n"
+    return _bounded(text)
+
+
+def _bounded(text: str) -> str:
+    """Both ends of a text that is too long to be kept."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

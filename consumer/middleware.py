@@ -11,6 +11,7 @@
 each, without arguments, and calls it from all its slots.
 """
 
+import contextlib
 import importlib
 import time
 from collections.abc import Callable, Sequence
@@ -94,18 +95,25 @@ class Chain:
         try:
             call(job, about)
         except Exception as error:  # the job has ended; nothing of it may be lost for this
-            log.error(
-                "middleware failed", middleware=call.__qualname__, job=job.id, error=summary(error)
-            )
+            with contextlib.suppress(Exception):  # the task may have closed standard error
+                log.error(
+                    "middleware failed",
+                    middleware=call.__qualname__,
+                    job=job.id,
+                    error=summary(error),
+                )
 
 
 def summary(error: BaseException) -> str:
     """An error in a line."""
     try:
-        text = str(error).strip().replace("\n", " ")
-    except Exception as unprintable:  # its __str__ may raise anything
-        text = f"whose text raises {type(unprintable).__name__}"
-    return f"{type(error).__name__}: {text}"[:300]
+        text = " ".join(str(error).split())
+    except BaseException:  # its __str__ may raise anything
+        text = "an error whose text cannot be printed"
+    try:
+        return f"{type(error).__name__}: {text}"[:300]
+    except BaseException:  # so may its class, asked for its name
+        return text[:300]
 
 
 def _make(name: str) -> Middleware:

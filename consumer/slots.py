@@ -9,8 +9,10 @@ import contextlib
 import queue
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Literal, Protocol
 
 from consumer.execution import Runner, Work
@@ -42,12 +44,18 @@ class _Common:
     """What both kinds do around a job."""
 
     def __init__(
-        self, runner: Runner, table: SlotTable, hand_over: Handover, worn: Callable[[str], None]
+        self,
+        runner: Runner,
+        table: SlotTable,
+        hand_over: Handover,
+        worn: Callable[[str], None],
+        broken: Callable[[], None],
     ) -> None:
         self._runner = runner
         self._table = table
         self._hand_over = hand_over
         self._worn = worn
+        self._broken = broken
         self._surroundings = Surroundings()
 
     def _clean_up(self, slot: int) -> None:
@@ -55,6 +63,12 @@ class _Common:
         if reason := self._surroundings.restore():
             self._worn(reason)
         self._table.finish(slot)
+
+    def _break_down(self) -> None:
+        """A task has ruined something that we stand on: only another process can go on."""
+        with contextlib.suppress(Exception):
+            traceback.print_exc()
+        self._broken()
 
 
 class ThreadSlots(_Common):
@@ -65,9 +79,14 @@ class ThreadSlots(_Common):
     """
 
     def __init__(
-        self, runner: Runner, table: SlotTable, hand_over: Handover, worn: Callable[[str], None]
+        self,
+        runner: Runner,
+        table: SlotTable,
+        hand_over: Handover,
+        worn: Callable[[str], None],
+        broken: Callable[[], None],
     ) -> None:
-        super().__init__(runner, table, hand_over, worn)
+        super().__init__(runner, table, hand_over, worn, broken)
         self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
         for slot in range(table.slots):
             threading.Thread(
@@ -88,26 +107,34 @@ class ThreadSlots(_Common):
         return numbers
 
     def _slot(self, slot: int) -> None:
-        while True:
-            work = self._inbox.get()
-            self._table.take(slot, work.number, time.monotonic())
-            outcome = self._runner.run(slot, work)
-            self._clean_up(slot)
-            self._hand_over(outcome, more=not self._inbox.empty())
+        try:
+            while True:
+                work = self._inbox.get()
+                self._table.take(slot, work.number, time.monotonic())
+                outcome = self._runner.run(slot, work)
+                self._clean_up(slot)
+                self._hand_over(outcome, more=not self._inbox.empty())
+        except BaseException:
+            self._break_down()
 
 
 class CoroutineSlots(_Common):
     """S coroutines at most on one event loop, each with a context of its own."""
 
     def __init__(
-        self, runner: Runner, table: SlotTable, hand_over: Handover, worn: Callable[[str], None]
+        self,
+        runner: Runner,
+        table: SlotTable,
+        hand_over: Handover,
+        worn: Callable[[str], None],
+        broken: Callable[[], None],
     ) -> None:
-        super().__init__(runner, table, hand_over, worn)
+        super().__init__(runner, table, hand_over, worn, broken)
         self._inbox: deque[Work] = deque()
         self._free = list(range(table.slots))
         self._running: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="loop", daemon=True).start()
+        threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
 
     def put(self, works: Sequence[Work]) -> None:
         """See `Slots`."""
@@ -122,18 +149,30 @@ class CoroutineSlots(_Common):
                 numbers.append(self._inbox.popleft().number)
         return numbers
 
+    def _run_loop(self) -> None:
+        while not self._loop.is_closed():  # a task may stop it, or leave a SystemExit in it
+            try:
+                self._loop.run_forever()
+            except BaseException:
+                traceback.print_exc()
+        self._broken()
+
     def _fill(self) -> None:
         with contextlib.suppress(IndexError):  # a recall may have been faster
             while self._free and self._inbox:
                 work = self._inbox.popleft()
-                task = self._loop.create_task(self._slot(self._free.pop(), work))
+                # An empty context: this may run in that of the job before.
+                task = self._loop.create_task(self._slot(self._free.pop(), work), context=Context())
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
 
     async def _slot(self, slot: int, work: Work) -> None:
-        self._table.take(slot, work.number, time.monotonic())
-        outcome = await self._runner.run_on_loop(slot, work)
-        self._clean_up(slot)
-        self._free.append(slot)
-        self._fill()
-        self._hand_over(outcome, more=bool(self._inbox))
+        try:
+            self._table.take(slot, work.number, time.monotonic())
+            outcome = await self._runner.run_on_loop(slot, work)
+            self._clean_up(slot)
+            self._free.append(slot)
+            self._fill()
+            self._hand_over(outcome, more=bool(self._inbox))
+        except BaseException:
+            self._break_down()

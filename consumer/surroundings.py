@@ -4,26 +4,27 @@ import locale
 import os
 import sys
 
+STANDARD = range(3)  # standard input, output and error
+
 
 class Surroundings:
     """The state that a worker's jobs are to find, as it was when this was made."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
         self._directory = os.getcwd()  # noqa: PTH109 - a microsecond matters here
         self._locale = locale.setlocale(locale.LC_ALL)
         self._umask = os.umask(0o77)  # reading it means setting it
         os.umask(self._umask)
-        self._streams = sys.stdout, sys.stderr
+        self._streams = sys.stdin, sys.stdout, sys.stderr
+        self._files = [file for file in STANDARD if _is_open(file)]
+        self._recursion_limit = sys.getrecursionlimit()
 
     def restore(self) -> str | None:
-        """Put everything back; returns what cannot be put back, as the reason for a new process.
+        """Put everything back; returns what cannot be, as the reason for a new process.
 
-        Ends the process if it is a copy that a task has forked and let return: it shares this
-        worker's socket and holds copies of its jobs.
+        The environment is not put back: programs set it once, at the first job that needs it.
         """
-        if os.getpid() != self._pid:
-            os._exit(0)
+        sys.setrecursionlimit(self._recursion_limit)
         try:
             os.chdir(self._directory)
         except OSError:
@@ -31,7 +32,17 @@ class Surroundings:
         if locale.setlocale(locale.LC_ALL) != self._locale:
             locale.setlocale(locale.LC_ALL, self._locale)
         os.umask(self._umask)
-        sys.stdout, sys.stderr = self._streams
+        sys.stdin, sys.stdout, sys.stderr = self._streams
         if any(stream is not None and stream.closed for stream in self._streams):
             return "a task has closed its output"
+        if not all(map(_is_open, self._files)):
+            return "a task has closed its standard files"
         return None
+
+
+def _is_open(file: int) -> bool:
+    try:
+        os.get_inheritable(file)  # ten times cheaper than fstat
+    except OSError:
+        return False
+    return True

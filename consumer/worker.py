@@ -7,6 +7,7 @@ slots. The process holds no connection to Redis and answers to no signal: its su
 it, by closing the socket or by SIGKILL.
 """
 
+import contextlib
 import faulthandler
 import os
 import select
@@ -82,7 +83,8 @@ def unpacker() -> "msgpack.Unpacker":
 
 def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
     """The worker process, from its start to its end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    timers = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)  # may outlive a task's job
+    for number in (signal.SIGINT, signal.SIGTERM, *timers):
         # A handler rather than SIG_IGN, which programs that a task starts would inherit.
         signal.signal(number, lambda *_: None)
     with ends.output:
@@ -123,9 +125,12 @@ class _Worker:
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
         self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
         self._worn = False
+        self._broken = False
         self._runner = Runner(options.policy, table, self._report, self._introduce, options.slots)
         kind = ThreadSlots if options.kind == "threads" else CoroutineSlots
-        self._slots: Slots = kind(self._runner, table, self._hand_over, self._wear_out)
+        self._slots: Slots = kind(
+            self._runner, table, self._hand_over, self._wear_out, self._break_down
+        )
 
     def run(self) -> None:
         """Serve the supervisor until it closes the socket."""
@@ -147,6 +152,8 @@ class _Worker:
                 self._runner.stop(rest[0])
             elif kind == LOST:
                 self._runner.lease_lost(rest[0])
+        if self._broken:
+            raise RuntimeError("a slot of this worker has broken down")
 
     def _hand_over(self, outcome: Outcome, *, more: bool) -> None:
         self._outbox.append(outcome)
@@ -162,7 +169,8 @@ class _Worker:
         self._sendable.release()
 
     def _report(self, number: int, fraction: float, text: str) -> None:
-        self._progress[number] = (fraction, text)
+        # As it can travel: without lone surrogates.
+        self._progress[number] = (fraction, text.encode("utf-8", "backslashreplace").decode())
 
     def _introduce(self, number: int, task: str) -> None:
         self._tell([TASK, number, task])
@@ -172,6 +180,12 @@ class _Worker:
             self._worn = True
             self._tell([WORN, reason])
         self._tell([RETURNED, self._slots.recall()])
+
+    def _break_down(self) -> None:
+        """End this worker: the main thread finds its socket closed."""
+        self._broken = True
+        with contextlib.suppress(OSError):
+            self._link.shutdown(socket.SHUT_RDWR)
 
     def _frames(self) -> Iterator[list[Any]]:
         """Frames from the supervisor; between them, what is due every tick."""
@@ -207,6 +221,15 @@ class _Worker:
 
     def _send(self) -> None:
         """Sends outcomes, as many at a time as there are, and counts them on the way."""
+        try:
+            self._send_all()
+        except OSError:
+            return  # the main thread sees it, too, and knows what to do
+        except BaseException:  # a task has ruined something that this stands on
+            traceback.print_exc()
+            self._break_down()
+
+    def _send_all(self) -> None:
         totals: Totals = {}
         while True:
             self._sendable.acquire()
@@ -217,7 +240,4 @@ class _Worker:
                 if outcomes:
                     touched = {name: totals[name].to_wire() for name in count(totals, outcomes)}
                     frames.insert(0, pack([OUTCOMES, outcomes, touched]))
-                try:
-                    self._link.sendall(b"".join(frames))
-                except OSError:  # the main thread sees it, too, and knows what to do
-                    return
+                self._link.sendall(b"".join(frames))

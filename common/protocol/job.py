@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from common.duration import seconds
+from common.duration import LONGEST, seconds
 from common.protocol.payload import Call, encode_call
 
 # What claim.lua reads, in this order; the script relies on the first seven.
@@ -253,13 +253,19 @@ def parse_time(name: str, value: bytes | None) -> datetime | None:
 
 def parse_timeout(value: bytes | None) -> int:
     """Seconds, -1 for none; RQ's default when there is none."""
-    return _integer("timeout", value, DEFAULT_TIMEOUT)
+    timeout = _integer("timeout", value, DEFAULT_TIMEOUT)
+    if timeout < -1:
+        raise MalformedJob(f"its timeout {timeout} is below zero, and not -1 for none")
+    return timeout
 
 
 def _integer(name: str, value: bytes | None, default: int) -> int:
     if not value:
         return default
     try:
-        return int(value)
+        number = int(value)
     except ValueError as error:
         raise MalformedJob(f"its {name} {value[:40]!r} is no whole number") from error
+    if abs(number) > LONGEST:  # more makes no sense of anything, and breaks who reckons with it
+        raise MalformedJob(f"its {name} {value[:40]!r} is too large")
+    return number

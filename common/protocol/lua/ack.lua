@@ -39,13 +39,16 @@ for n, entry in ipairs(args.entries) do
   else
     local finished = status == 'finished'
     local registry = finished and KEYS[5 * q + 2] or KEYS[5 * q + 3]
-    local score = settle(args, id, execution, status,
+    local score, unable = settle(args, id, execution, status,
       whole(ttl, finished and args.result_ttl or args.failure_ttl),
       string.format('%.6f', started), finished and 'return_value' or 'exc_string', body)
     if score then
       registered[registry] = registered[registry] or {}
       table.insert(registered[registry], score)
       table.insert(registered[registry], id)
+    end
+    if unable then
+      broken[unable] = true
     end
     local outcome = finished and 'finished' or 'failed' -- what is stopped, rq counts as failed
     count[outcome] = count[outcome] + 1
@@ -61,15 +64,16 @@ for registry, scores in pairs(registered) do
     broken[registry] = true
   end
 end
+-- pcall: likewise, and the consumer itself tells of its own hash
 local me = KEYS[#KEYS]
 if count.finished > 0 then
-  redis.call('HINCRBY', me, 'successful_job_count', count.finished)
+  redis.pcall('HINCRBY', me, 'successful_job_count', count.finished)
 end
 if count.failed > 0 then
-  redis.call('HINCRBY', me, 'failed_job_count', count.failed)
+  redis.pcall('HINCRBY', me, 'failed_job_count', count.failed)
 end
 if busy > 0 then
-  redis.call('HINCRBYFLOAT', me, 'total_working_time', string.format('%.6f', busy))
+  redis.pcall('HINCRBYFLOAT', me, 'total_working_time', string.format('%.6f', busy))
 end
 local names = {}
 for name in pairs(broken) do

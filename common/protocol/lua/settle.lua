@@ -5,7 +5,8 @@
 local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 uses Result.Type
 
 -- Returns the score with which the caller puts the id into the registry of that status; or false,
--- when the job was deleted meanwhile or is not to be kept.
+-- when the job was deleted meanwhile or is not to be kept. Then the key of the results, if it
+-- holds something else and could not take this one.
 --   status: 'finished', 'failed' or 'stopped'; ttl: seconds, -1 for ever, 0 not at all
 --   field, body: the result's field in the stream and its value, or false for none
 local function settle(args, id, execution, status, ttl, started, field, body)
@@ -23,17 +24,19 @@ local function settle(args, id, execution, status, ttl, started, field, body)
   if type(redis.pcall('HSET', job, 'status', status, 'ended_at', today)) == 'table' then
     redis.call('PERSIST', job) -- whatever it is, it is not ours to expire
   end
+  local added
   if body then
-    redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
+    added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
       field, body, 'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', epoch)
   else
-    redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
+    added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
       'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', epoch)
   end
+  local broken = type(added) == 'table' and results
   if ttl < 0 then
     redis.call('PERSIST', results) -- an earlier result may have expired with its job
-    return '+inf'
+    return '+inf', broken
   end
   redis.call('EXPIRE', results, ttl)
-  return math.floor(now) + ttl
+  return math.floor(now) + ttl, broken
 end
