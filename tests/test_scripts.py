@@ -650,7 +650,8 @@ def test_no_entry_of_a_batch_harms_another(bench: Bench) -> None:
     order = ["one", "lost", "two", "deleted", "wrong_job", "wrong_result", "garbage_ttl", "three"]
     ended = [failed(claims[n]) if n == "two" else done(claims[n]) for n in order]
 
-    assert bench.ack(*ended) == ([1], [])
+    refused, _, broken = bench.execute(bench.commands.ack(ended, consumer=ME))
+    assert (refused, broken) == ([1], [b"rq:results:wrong_result"])
     for queue in ("x", "y"):
         assert bench.wip(queue) == {}
     for name in ("one", "wrong_result", "garbage_ttl", "three"):
