@@ -109,13 +109,16 @@ class Consumer:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = {"event": line.rstrip()}
-            self.log.append(record)
-            self._lines.put(record)
+        # Closed by who reads it: a worker that was stopped while it started keeps the other end,
+        # and closing it from elsewhere would wait for this line.
+        with self.process.stderr as lines:
+            for line in lines:
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    record = {"event": line.rstrip()}
+                self.log.append(record)
+                self._lines.put(record)
         self._lines.put(None)
 
     def wait_for(self, event: str, timeout: float = 20.0) -> dict[str, Any]:
@@ -164,9 +167,8 @@ class Consumer:
         """Wait for its end; returns the exit code."""
         code = self.process.wait(timeout)
         self._reader.join(5)
-        for stream in (self.process.stdout, self.process.stderr):
-            assert stream is not None
-            stream.close()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         return code
 
 
