@@ -78,7 +78,8 @@ def test_a_dead_letter_tells_how_its_worker_died(
     assert record[b"heori_died_at"].endswith(b"Z")
     assert redis.hget(f"rq:job:{left.id}", "heori_exit_code") == b"3"
     # and what workers write reaches the consumer's own standard error
-    assert sum(line["event"] == "these were my last words" for line in consumer.log) == 3
+    words = "these were my last words"
+    until(lambda: sum(line["event"] == words for line in list(consumer.log)) == 3)
 
 
 @pytest.mark.parametrize("model", MODELS)
