@@ -21,7 +21,7 @@ from consumer.slot_table import SlotState
 from consumer.totals import FAILED, RETRY, STOPPED, Outcome, TaskTotals, Totals, add, count
 from consumer.worker import BROKEN, OUTCOMES, PROGRESS, READY, RETURNED, TASK, WORN
 
-# How much work a worker may have waiting beside what its slots run, in seconds. Enough to
+# A worker may have waiting what its slots will begin within this time, in seconds. Enough to
 # bridge a round trip to Redis many times over, and too little for anyone to miss the jobs.
 PREFETCH = 0.02
 # A worker silent for this long with jobs waiting behind running ones gives those back, seconds.
@@ -193,7 +193,7 @@ class Pool:
         slots = worker.table.slots
         if self._mean_run is None or worker.stalled:
             return slots
-        ahead = int(PREFETCH / max(self._mean_run, 1e-6)) * slots
+        ahead = int(PREFETCH * slots / max(self._mean_run, 1e-6))
         return slots + min(ahead, 2 * self._batch)
 
     def _received(self, worker: Worker, frame: list[Any]) -> None:
