@@ -23,6 +23,7 @@ class Output(asyncio.Protocol):
     def __init__(self) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._kept = b""
+        self._line = b""  # that has no end yet
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -32,11 +33,18 @@ class Output(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
         self._kept = (self._kept + data)[-KEPT:]
-        self._transport.pause_reading()
-        written = asyncio.get_running_loop().run_in_executor(_writer, _write, data)
-        written.add_done_callback(self._resume)
+        # Whole lines, as those of several workers go to one place; within reason.
+        ended, newline, self._line = (self._line + data).rpartition(b"\n")
+        if len(self._line) > KEPT:
+            ended, newline, self._line = ended + newline + self._line, b"", b""
+        if ended or newline:
+            self._transport.pause_reading()
+            self._forward(ended + newline).add_done_callback(self._resume)
 
     def connection_lost(self, _: Exception | None) -> None:
+        if self._line:
+            self._forward(self._line + b"\n")
+            self._line = b""
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -50,6 +58,9 @@ class Output(asyncio.Protocol):
         """What came last."""
         lines = self._kept.decode("utf-8", "backslashreplace").splitlines()
         return "\n".join(lines[-LINES:])
+
+    def _forward(self, data: bytes) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().run_in_executor(_writer, _write, data)
 
     def _resume(self, _: "asyncio.Future[None]") -> None:
         if self._transport is not None and not self._transport.is_closing():
