@@ -123,7 +123,6 @@ class Crew:
     def ready(self, worker: Worker) -> None:
         """Have a worker take its place that has said that it is ready."""
         worker.ready = True
-        worker.memory()  # it may not live until the next look
         place = next((place for place, each in self._coming.items() if each is worker), None)
         if place is None:
             return  # it is there for one suspect

@@ -40,6 +40,7 @@ class Worker(asyncio.Protocol, abc.ABC):
         claims: what it holds, by number, in the order in which it was sent.
         tasks: the names of those it has run, by the numbers in its slot table.
         finished: how many jobs it has ended.
+        peak_memory: the most bytes that it was seen to have, for the evidence of its death.
         ready: whether it has imported the tasks.
         stalled: whether jobs waited in it behind long ones when last looked at.
         worn: whether a task has left it so that no other is to run in it.
@@ -66,6 +67,7 @@ class Worker(asyncio.Protocol, abc.ABC):
         self.claims: dict[int, Claim] = {}
         self.tasks: dict[int, str] = {}
         self.finished = 0
+        self.peak_memory = 0
         self.ready = False
         self.stalled = False
         self.worn = False
@@ -190,7 +192,6 @@ class ProcessWorker(Worker):
         self, theirs: socket.socket, context: ForkServerContext, options: WorkerOptions
     ) -> None:
         self.output = Output()
-        self._peak = 0
         self._stderr, their_stderr = socket.socketpair()
         with their_stderr:
             self.process = context.Process(
@@ -238,15 +239,15 @@ class ProcessWorker(Worker):
             now = int(self.handle.memory_info().rss)
         except psutil.NoSuchProcess:
             return 0
-        self._peak = max(self._peak, now, _peak_memory(self.handle.pid))
+        self.peak_memory = max(self.peak_memory, now, _peak_memory(self.handle.pid))
         return now
 
     def death(self) -> Death:
         self.process.join(0)
         code = self.process.exitcode
         evidence: dict[str, str | int] = {}
-        if self._peak:
-            evidence["heori_peak_memory"] = self._peak
+        if self.peak_memory:
+            evidence["heori_peak_memory"] = self.peak_memory
         if last := self.output.last_lines:
             evidence["heori_last_log"] = last
         if self.late is not None:

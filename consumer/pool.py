@@ -209,7 +209,7 @@ class Pool:
         elif kind == TASK:
             worker.tasks[rest[0]] = rest[1]
         elif kind == READY:
-            worker.memory()  # a job may crash it before the next look, and is told the peak
+            worker.peak_memory = rest[0]
             self.crew.ready(worker)
         elif kind == WORN:
             worker.worn = True

@@ -10,9 +10,11 @@ it, by closing the socket or by SIGKILL.
 import contextlib
 import faulthandler
 import os
+import resource
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -35,7 +37,7 @@ JOBS = "jobs"  # to the worker: [jobs, [Work, …]]
 RECALL = "recall"  # to the worker: send back what no slot has taken yet
 STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
-READY = "ready"  # to the supervisor: the tasks are imported
+READY = "ready"  # to the supervisor: the tasks are imported; the memory it has, in bytes
 BROKEN = "broken"  # to the supervisor: they cannot be, and why
 TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
 OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [Outcome, …], {task: totals}]
@@ -193,7 +195,10 @@ class _Worker:
         self._link.setblocking(True)
         poll = select.poll()
         poll.register(self._link, select.POLLIN)
-        self._link.sendall(pack([READY]))
+        # Told by itself: its first job may end it before the supervisor looks at it.
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of each
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        self._link.sendall(pack([READY, memory]))
         next_tick = time.monotonic() + TICK
         while True:
             now = time.monotonic()
