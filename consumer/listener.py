@@ -10,26 +10,23 @@ connection, as messages that were not asked for have a type of their own, the pu
 """
 
 import asyncio
-import collections
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import structlog
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from common.broker import AsyncBroker
 from common.protocol.keys import Keys
+from common.wire import AsyncConnection, OnReply, Word
 
 log = structlog.get_logger()
 
 RETRY = 0.5  # seconds, before connecting again
 # A connection on which nothing has come for so long is asked whether it is still there, seconds.
 QUIET = 5.0
-
-Reply = Callable[[Any], None]
 
 
 class RemoteCommand(NamedTuple):
@@ -70,22 +67,22 @@ class Listener:
         self._on_scheduled = on_scheduled
         self._on_command = on_command
         self._rung = asyncio.Event()
-        self._connection: AbstractConnection | None = None
-        self._awaited: collections.deque[Reply] = collections.deque()
+        self._connection: AsyncConnection | None = None
         self._told: set[str] = set()
 
     async def listen(self) -> None:
         """Keep the connection and listen on it, for ever."""
         while True:
-            connection = self._broker.connection()
+            connection = self._broker.connection(self._pushed)
             try:
                 await self._connect(connection)
-                await self._read(connection)
+                await self._watch(connection)
             except (RedisError, OSError):
-                await asyncio.sleep(RETRY)  # the claimer looks by itself meanwhile, and says so
+                pass  # the claimer looks by itself meanwhile, and says so
             finally:
                 self._connection = None
-                await connection.disconnect(nowait=True)
+                await connection.close()
+            await asyncio.sleep(RETRY)
 
     def ring(self) -> None:
         """Ring by hand."""
@@ -102,59 +99,45 @@ class Listener:
             suspended: wait for `rq resume` instead.
         """
         if suspended:
-            await self._send([(("EXISTS", self._keys.suspended()), self._ring_if_none)])
+            self._send([(("EXISTS", self._keys.suspended()), self._ring_if_none)])
         else:
-            await self._send(
-                [(("LLEN", self._keys.queue(queue)), self._ring_if_any) for queue in queues]
-            )
+            self._send([(("LLEN", self._keys.queue(queue)), self._ring_if_any) for queue in queues])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._rung.wait()
 
     async def watch_scheduled(self) -> bool:
         """Call back once for what is scheduled from now on; returns whether that is possible."""
-        return await self._send([(("ZCARD", key), _ignore) for key in self._scheduled])
+        return self._send([(("ZCARD", key), _ignore) for key in self._scheduled])
 
-    async def _connect(self, connection: AbstractConnection) -> None:
-        await connection.connect()  # type: ignore[no-untyped-call]
-        # Without a handler of its own redis-py keeps the content of an invalidation to itself.
-        parser: Any = connection._parser
-        parser.set_invalidation_push_handler(_unchanged)
+    async def _connect(self, connection: AsyncConnection) -> None:
+        await connection.connect()
         for words, loss in (
             (("CLIENT", "TRACKING", "ON"), "queues are looked at once a second"),
             (("SUBSCRIBE", self._channel), "rq's commands are not heard"),
         ):
-            await connection.send_command(*words)
             try:
-                await connection.read_response(push_request=True)  # of a subscription: a push
+                await connection.ask(words, QUIET)
             except ResponseError as error:
                 if loss not in self._told:  # once, and not with each connection
                     self._told.add(loss)
                     log.error("Redis does not let us listen", so=loss, reason=str(error))
-        self._awaited.clear()
         self._connection = connection
-        await self._watch_canceled(self._canceled)
+        self._watch_canceled(self._canceled)
         self._rung.set()
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        asked = False
+    async def _watch(self, connection: AsyncConnection) -> None:
+        """Return when the connection is lost, or answers no more."""
         while True:
-            try:
-                message = await connection.read_response(timeout=QUIET, push_request=True)
-            except ResponseError:  # a key of the wrong type; a claim names it
-                self._awaited.popleft()
-                continue
-            if message is None:
-                if asked:
-                    raise TimeoutError
-                await self._send([(("PING",), _ignore)])
-            elif isinstance(message, list):
-                await self._pushed(message)
-            else:
-                self._awaited.popleft()(message)
-            asked = message is None
+            before = connection.heard
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET):
+                    await connection.lost()
+                    return
+            if connection.heard == before:
+                await connection.ask(("PING",), QUIET)
 
-    async def _pushed(self, push: list[Any]) -> None:
+    def _pushed(self, push: list[Any]) -> None:
         match push:
             case [b"invalidate", keys]:
                 # None: everything is gone, by FLUSHALL
@@ -164,7 +147,7 @@ class Listener:
                     self._on_scheduled()
                 if keys is None or written - canceled - self._scheduled:
                     self._rung.set()
-                await self._watch_canceled(canceled)
+                self._watch_canceled(canceled)
             case [b"message", _, payload]:
                 command = parse_command(payload)
                 if command is None:
@@ -172,28 +155,22 @@ class Listener:
                 else:
                     self._on_command(command)
 
-    async def _watch_canceled(self, keys: Iterable[bytes]) -> None:
+    def _watch_canceled(self, keys: Iterable[bytes]) -> None:
         """Arm registries of cancelled jobs; when they are, call back for what came before."""
 
-        def tell(queue: str) -> Reply:
+        def tell(queue: str) -> OnReply:
             return lambda _: self._on_canceled(queue)
 
-        await self._send([(("ZCARD", key), tell(self._canceled[key])) for key in keys])
+        self._send([(("ZCARD", key), tell(self._canceled[key])) for key in keys])
 
-    async def _send(self, commands: Sequence[tuple[tuple[Any, ...], Reply]]) -> bool:
-        """Send commands in one go, if possible; their replies are called when they come."""
+    def _send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> bool:
+        """Send commands, if possible; replies are called back, refusals are a claim's to name."""
         connection = self._connection
-        # One that has been lost would be made anew by sending, and not be listened on.
         if connection is None or not connection.is_connected:
             return False
-        if not commands:
-            return True
-        self._awaited.extend(reply for _, reply in commands)
-        packed = connection.pack_commands([words for words, _ in commands])
-        with contextlib.suppress(RedisError, OSError):  # reading fails as well, and begins anew
-            await connection.send_packed_command(packed)
-            return True
-        return False
+        if commands:
+            connection.send([(words, _unless_refused(on_reply)) for words, on_reply in commands])
+        return True
 
     def _ring_if_any(self, length: int) -> None:
         if length > 0:
@@ -218,8 +195,8 @@ def parse_command(payload: bytes) -> RemoteCommand | None:
     return RemoteCommand(*words)
 
 
-async def _unchanged(push: list[Any]) -> list[Any]:
-    return push
+def _unless_refused(on_reply: OnReply) -> OnReply:
+    return lambda reply: None if isinstance(reply, Exception) else on_reply(reply)
 
 
 def _ignore(_: object) -> None:
