@@ -165,7 +165,7 @@ class Producer:
         args, kwargs = task.arguments_to_send(args, kwargs)
         call = Call(task.name, args, kwargs)
         delays = task.retry.delays() if task.retry else ()
-        job = NewJob.create(str(uuid.uuid4()), task.queue, call, task.timeout, delays)
+        job = NewJob.create(str(uuid.uuid4()), call, task.timeout, delays)
         if job.size > self._settings.max_payload:
             raise PayloadTooLarge(
                 f"the arguments of {task.name} take {job.size} bytes, over the limit of "

@@ -106,7 +106,7 @@ def test_a_job_is_written_field_by_field_as_rq_writes_it(
         return name.decode().replace(theirs.id, "<id>").replace(ours.id, "<id>")
 
     client: Any = redis  # its hints mix in those of asyncio and of decoded replies
-    ours = NewJob.create("7f-0_Z", "mail", Call(ADD, args, kwargs), timeout)
+    ours = NewJob.create("7f-0_Z", Call(ADD, args, kwargs), timeout)
     theirs = rq.Queue("mail", connection=redis, serializer=JSONSerializer).enqueue(
         ADD, args=args, kwargs=kwargs, job_timeout=timeout
     )

@@ -46,7 +46,7 @@ class Bench:
 
     def send(self, *ids: str, queue: str = "default", **when: float) -> int:
         call = Call("tests.sample_tasks.add", [1], {})
-        jobs = [NewJob.create(id_, queue, call, 180) for id_ in ids]
+        jobs = [NewJob.create(id_, call, 180) for id_ in ids]
         return self.execute(self.commands.enqueue(queue, jobs, **when))
 
     def send_due(self, *ids: str, queue: str = "default") -> None:

@@ -62,7 +62,7 @@ class Bench:
     def send(self, *ids: str, queue: str = "default") -> int:
         call = Call(ADD, [1], {"b": 2})
         return self.execute(
-            self.commands.enqueue(queue, [NewJob.create(id_, queue, call, 180) for id_ in ids])
+            self.commands.enqueue(queue, [NewJob.create(id_, call, 180) for id_ in ids])
         )
 
     def look(
@@ -984,7 +984,7 @@ def lossy(redis_url: str) -> Iterator[Proxy]:
 def test_a_producer_whose_reply_was_lost_sends_again_and_the_job_is_there_once(
     lossy: Proxy, redis: redis_py.Redis
 ) -> None:
-    job = NewJob.create("a", "default", Call(ADD, [1], {}), 180)
+    job = NewJob.create("a", Call(ADD, [1], {}), 180)
     command = Commands().enqueue("default", [job])
     redis.script_load(script("enqueue").source)
     with Broker(f"redis://127.0.0.1:{lossy.port}") as broker:
@@ -1006,7 +1006,7 @@ def test_a_claim_whose_reply_was_lost_is_not_made_twice(
         assert await broker.execute(Commands().status("b")) == "queued"
         await broker.close()
 
-    jobs = [NewJob.create(id_, "default", Call(ADD, [1], {}), 180) for id_ in ("a", "b")]
+    jobs = [NewJob.create(id_, Call(ADD, [1], {}), 180) for id_ in ("a", "b")]
     with Broker(redis_url) as producer:
         producer.execute(Commands().enqueue("default", jobs))
     redis.script_load(script("claim").source)

@@ -43,7 +43,7 @@ def send_bulk(task: str, calls: Sequence[Call]) -> None:
 def _job(task: str, call: Call) -> NewJob:
     found = tasks.resolve(f"benchmarks.tasks.{task}", ())
     words = payload.Call(found.name, call, {})
-    return NewJob.create(str(uuid.uuid4()), "bench", words, found.timeout)
+    return NewJob.create(str(uuid.uuid4()), words, found.timeout)
 
 
 def main() -> None:

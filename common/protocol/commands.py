@@ -160,6 +160,7 @@ class Commands:
             [self.keys.queues(), self.keys.queue(queue), self.keys.scheduled(queue)],
             int,
             jobs=[[job.id, job.fields()] for job in jobs],
+            origin=queue,
             delay=delay,
             at=False if at is None else at,
             job_stem=self.keys.job(""),

@@ -91,7 +91,6 @@ class NewJob:
     """A job that is about to be sent; the enqueue script adds the server's time."""
 
     id: str
-    queue: str
     call: Call
     data: bytes
     size: int  # bytes of the call before compression
@@ -100,7 +99,7 @@ class NewJob:
 
     @classmethod
     def create(
-        cls, job_id: str, queue: str, call: Call, timeout: int, retry_delays: Sequence[float] = ()
+        cls, job_id: str, call: Call, timeout: int, retry_delays: Sequence[float] = ()
     ) -> "NewJob":
         """Encode a call.
 
@@ -108,27 +107,14 @@ class NewJob:
             BadPayload: an argument has no JSON form.
         """
         data, size = encode_call(call)
-        return cls(job_id, queue, call, data, size, timeout, tuple(retry_delays))
+        return cls(job_id, call, data, size, timeout, tuple(retry_delays))
 
     def fields(self) -> list[str | bytes | int]:
-        """The hash as rq 3.0.0 writes it (``rq.job.Job.to_dict``), value after field.
-
-        The empty fields are RQ's, and some of its readers look for them. The status and the
-        times are the script's to write.
-        """
+        """What of its hash the enqueue script does not know, value after field."""
         fields: list[str | bytes | int] = [
             "data", self.data,
-            "origin", self.queue,
             "description", describe(self.call),
             "timeout", self.timeout,
-            "success_callback_name", "",
-            "failure_callback_name", "",
-            "stopped_callback_name", "",
-            "started_at", "",
-            "ended_at", "",
-            "last_heartbeat", "",
-            "worker_name", "",
-            "group_id", "",
         ]  # fmt: skip
         if self.retry_delays:
             # RQ knows whole seconds only: never sooner than was asked for.

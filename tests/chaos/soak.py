@@ -144,7 +144,7 @@ class _Feed:
         task: Task[..., Any] = find(function)
         delays = task.retry.delays() if task.retry else ()
         call = Call(task.name, arguments, {})
-        return ShortLived.create(str(uuid.uuid4()), QUEUE, call, task.timeout, delays)
+        return ShortLived.create(str(uuid.uuid4()), call, task.timeout, delays)
 
 
 def slope(samples: list[tuple[int, dict[str, float]]]) -> dict[str, float]:

@@ -2,8 +2,9 @@
 -- are to run later, among its scheduled jobs.
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
 -- KEYS   queues (set), queue (list), scheduled (zset)
--- ARGS   jobs, delay, at, job_stem
---        jobs: [[id, [field, value, …]], …]
+-- ARGS   jobs, origin, delay, at, job_stem
+--        jobs: [[id, [field, value, …]], …], the fields that differ from job to job
+--        origin: the name of the queue
 --        delay: seconds from now; at: epoch seconds in its place, or false
 -- REPLY  how many were new
 -- USES   clock
@@ -22,12 +23,17 @@ for _, job in ipairs(args.jobs) do
   local key = args.job_stem .. id
   if redis.call('EXISTS', key) == 0 then
     if later then
-      redis.call('HSET', key, 'status', 'scheduled', 'created_at', today, unpack(fields))
       scores[#scores + 1] = string.format('%.6f', due)
       scores[#scores + 1] = id
     else
-      redis.call('HSET', key, 'status', 'queued', 'created_at', today, 'enqueued_at', today, unpack(fields))
+      fields[#fields + 1] = 'enqueued_at'
+      fields[#fields + 1] = today
     end
+    -- rq.job.Job.to_dict; the empty fields are RQ's, and some of its readers look for them.
+    redis.call('HSET', key, 'status', later and 'scheduled' or 'queued', 'created_at', today,
+      'origin', args.origin, 'started_at', '', 'ended_at', '', 'last_heartbeat', '',
+      'worker_name', '', 'group_id', '', 'success_callback_name', '', 'failure_callback_name', '',
+      'stopped_callback_name', '', unpack(fields))
     ids[#ids + 1] = id
   end
 end
