@@ -5,8 +5,11 @@ worker process has run a job. The time ends when the tally holds all of them and
 are kept, the library's own records say so, too.
 """
 
+import asyncio
 import multiprocessing
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
 from benchmarks.kinds import Case, Column, Figures, Kind
@@ -99,7 +102,7 @@ def _drains(quick: bool) -> list[Case]:
 
 
 def _waits(quick: bool) -> list[Case]:
-    jobs = 100 if quick else 1_000
+    jobs = 100 if quick else 4_000
     systems = [
         heori("threads", 1, AT_ONCE),
         heori("hybrid", 2, AT_ONCE // 2),
@@ -115,7 +118,38 @@ def _waits(quick: bool) -> list[Case]:
         figures = drain(system, jobs, "wait", (WAIT,))
         return {**figures, "of_ceiling": figures["rate"] / (AT_ONCE / WAIT) * 100}
 
-    return [Case.of(system, measure) for system in systems]
+    ceilings = [
+        Case(f"{AT_ONCE} bare {kind}, no queue", partial(_bare, wait, jobs))
+        for kind, wait in (("threads", _wait_in_threads), ("coroutines", _wait_in_coroutines))
+    ]
+    return [*ceilings, *(Case.of(system, measure) for system in systems)]
+
+
+def _bare(wait: Callable[[int], None], jobs: int) -> Figures:
+    """The same waiting by one process that does nothing else: what no queue can do faster."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(wait, AT_ONCE).result()
+        started = time.perf_counter()
+        pool.submit(wait, jobs).result()
+        rate = jobs / (time.perf_counter() - started)
+    return {"rate": rate, "of_ceiling": rate / (AT_ONCE / WAIT) * 100}
+
+
+def _wait_in_threads(jobs: int) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(time.sleep, [WAIT] * jobs))
+
+
+def _wait_in_coroutines(jobs: int) -> None:
+    async def wait(numbers: Iterator[int]) -> None:
+        for _ in numbers:
+            await asyncio.sleep(WAIT)
+
+    async def wait_all() -> None:
+        numbers = iter(range(jobs))
+        await asyncio.gather(*(wait(numbers) for _ in range(AT_ONCE)))
+
+    asyncio.run(wait_all())
 
 
 def _computations(quick: bool) -> list[Case]:

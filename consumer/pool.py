@@ -104,14 +104,15 @@ class Pool:
         """How many jobs to claim now: 0 while there is enough to do."""
         if self._draining or self._suspects:
             return 0
-        room = target = 0
+        room = ahead = 0
         idle = False
         for worker in self.crew.open():
             aim = self._aim(worker)
             room += max(0, aim - len(worker.claims))
-            target += aim
+            ahead += aim - worker.table.slots
             idle = idle or len(worker.claims) < worker.table.slots
-        if idle or room * 2 >= target:
+        # With half of the prefetched ones left: when the last has begun, a slot is idle already.
+        if idle or room * 2 >= ahead:
             return min(room, self._batch)
         return 0
 
