@@ -61,9 +61,8 @@ class Bench:
 
     def send(self, *ids: str, queue: str = "default") -> int:
         call = Call(ADD, [1], {"b": 2})
-        return self.execute(
-            self.commands.enqueue(queue, [NewJob.create(id_, call, 180) for id_ in ids])
-        )
+        jobs = [NewJob.create(id_, call, 180) for id_ in ids]
+        return self.execute(self.commands.enqueue(queue, jobs)).new
 
     def look(
         self,
@@ -517,7 +516,7 @@ def test_cancelled_and_deleted_jobs_are_told_from_those_that_may_run(bench: Benc
     bench.rq_job("deleted").delete()
     bench.redis.delete("rq:job:wrong")
     bench.redis.set("rq:job:wrong", "text")
-    assert bench.execute(bench.commands.canceled(claims)) == [1, 2]
+    assert bench.execute(bench.commands.canceled(ids(claims))) == [1, 2]
 
 
 def test_a_thousand_jobs_are_claimed_extended_and_acknowledged_at_once(bench: Bench) -> None:
@@ -936,7 +935,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.send("a", "b") == 2
     a, b = bench.claim()
     assert bench.execute(bench.commands.extend([a, b], lease=9)) == []
-    assert bench.execute(bench.commands.canceled([a, b])) == []
+    assert bench.execute(bench.commands.canceled(ids([a, b]))) == []
     assert bench.release(a) == ["queued"]
     assert bench.execute(bench.commands.progress([(b, 0.5, "half")])) == 1
     assert bench.ack(done(b)) == ([], [])

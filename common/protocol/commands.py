@@ -6,7 +6,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgpack
 
@@ -24,6 +25,7 @@ from common.protocol.scripts import script
 
 T = TypeVar("T")
 Word = str | bytes | int | float
+WhenFull = Literal["block", "reject", "drop_oldest"]
 
 RESULT_TTL = 500  # seconds; rq.defaults.DEFAULT_RESULT_TTL
 FAILURE_TTL = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
@@ -35,6 +37,14 @@ MOST_REPLY = 4_000_000  # bytes of jobs to read in one call, about
 # Entries struck from a registry in one call at most: it takes Redis about 10 ms, and is more than
 # ends in the second between two calls.
 STRIKE = 30_000
+# For how long a producer that waits for room keeps its place without looking, in seconds.
+PLACE = 3.0
+# So many dropped jobs of each queue are kept as dead letters: the latest.
+KEPT_DROPPED = 1000
+DROPPED = encode_failure(
+    "dropped to make room: its queue was at its limit when newer jobs were sent with "
+    "when_full=drop_oldest, and it had waited longest\n"
+)
 EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
 # The failure of a job whose key was overwritten while it was claimed.
 UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
@@ -47,6 +57,38 @@ class Command(Generic[T]):
     words: tuple[Word, ...]
     parse: Callable[[Any], T]
     in_full: tuple[Word, ...] | None = None  # a script's, for a server that has lost it
+
+
+class Enqueued(NamedTuple):
+    """What became of jobs that were to be enqueued.
+
+    Attributes:
+        taken: how many of them, from the first on, are in Redis; the others were not let in.
+        new: how many of those were not there before.
+        same: the id of the job that was sent with the same idempotency key before, if one was.
+        depth: how many jobs wait in the queue; like the rest, when not all were taken.
+        limit: how many may; 0 for no limit.
+        ahead: the ticket of the producer that is to be let in before this one, if there is one.
+        rate: jobs a second that leave the queue; 0 when none do, or it is not known.
+    """
+
+    taken: int
+    new: int
+    same: str | None = None
+    depth: int = 0
+    limit: int = 0
+    ahead: str | None = None
+    rate: float = 0.0
+
+
+class Bound(NamedTuple):
+    """The limit of a queue, and what was counted since it was given one first."""
+
+    limit: int | None  # jobs that may wait
+    sent: int
+    blocked: int  # times that a producer had to wait for room
+    rejected: int
+    dropped: int
 
 
 class Ended(NamedTuple):
@@ -147,24 +189,110 @@ class Commands:
     # Producers
 
     def enqueue(
-        self, queue: str, jobs: Iterable[NewJob], *, delay: float = 0.0, at: float | None = None
-    ) -> Command[int]:
-        """Put jobs on one queue, now or when they are due; reads how many of them were new.
+        self,
+        queue: str,
+        jobs: Sequence[NewJob],
+        *,
+        delay: float = 0.0,
+        at: float | None = None,
+        at_front: bool = False,
+        key: tuple[str, int] | None = None,
+        when_full: WhenFull = "block",
+        ticket: str = "",
+    ) -> Command[Enqueued]:
+        """Put jobs on one queue, now or when they are due, as far as its limit lets them in.
 
         Args:
             delay: seconds from now, by the server's clock.
             at: epoch seconds, in place of a delay.
+            key: of `Keys.idempotency`, and seconds that it holds; for one job only.
+            when_full: to block takes a place in the line for what is not let in; to drop the
+                oldest lets all in.
+            ticket: of the place in the line; by default the id of the first job.
         """
+        full: tuple[Any, ...] = ("block", ticket, _PLACE)
+        keys = _enqueue_keys(self.keys, queue)
+        if when_full == "reject":
+            full = ("reject",)
+        elif when_full == "drop_oldest":
+            full = ("drop_oldest", _DROPS)
+            keys = (*keys, self.keys.failed(queue), self.keys.dropped(queue))
+
+        def parse(reply: int | bytes) -> Enqueued:
+            if isinstance(reply, int):
+                return Enqueued(len(jobs), reply)
+            taken, same, depth, limit, ahead, rate = _unpack(reply)
+            return Enqueued(
+                taken,
+                taken,
+                same.decode() if same else None,
+                depth,
+                limit,
+                ahead.decode() if ahead else None,
+                float(rate),
+            )
+
         return _call(
             "enqueue",
-            [self.keys.queues(), self.keys.queue(queue), self.keys.scheduled(queue)],
-            int,
-            jobs=[[job.id, job.fields()] for job in jobs],
+            keys,
+            parse,
+            jobs=[(job.id, job.fields()) for job in jobs],
             origin=queue,
             delay=delay,
             at=False if at is None else at,
+            front=at_front,
+            key=key or False,
+            full=full,
             job_stem=self.keys.job(""),
+            results_stem=self.keys.results(""),
+            consumer="",
         )
+
+    def leave(self, queue: str, ticket: str) -> list[Command[int]]:
+        """Give up a place in the line of a queue; whoever comes next is woken."""
+        return [
+            Command(("ZREM", self.keys.line(queue), ticket), int),
+            Command(("DEL", self.keys.ticket(queue, ticket)), int),
+        ]
+
+    def depth(self, queue: str) -> Command[int]:
+        """How many jobs wait in a queue."""
+        return Command(("LLEN", self.keys.queue(queue)), int)
+
+    def stands(self, queue: str, ticket: str) -> Command[bool]:
+        """Whether somebody stands in that place of the line."""
+        return Command(("EXISTS", self.keys.ticket(queue, ticket)), bool)
+
+    def set_limit(self, queue: str, limit: int | None) -> list[Command[int]]:
+        """Let so many jobs wait in a queue; None for as many as there are."""
+        key = self.keys.bound(queue)
+        if limit is None:
+            return [Command(("HDEL", key, "limit"), int)]
+        # Also listed before its first job, so that whoever looks sees the limit.
+        return [
+            Command(("HSET", key, "limit", limit), int),
+            Command(("SADD", self.keys.queues(), self.keys.queue(queue)), int),
+        ]
+
+    def bound(self, queue: str) -> Command[Bound]:
+        """The limit of a queue and the counters that go with it."""
+
+        def parse(reply: Sequence[bytes | None]) -> Bound:
+            limit, *counters = (
+                int(value) if value and value.isdigit() else 0 for value in reply
+            )
+            return Bound(limit or None, *counters)
+
+        return Command(("HMGET", self.keys.bound(queue), *Bound._fields), parse)
+
+    def blocked(self, queue: str) -> Command[int]:
+        """How many producers wait for room in a queue."""
+        return Command(("ZCARD", self.keys.line(queue)), int)
+
+    def cancel(self, queue: str, ids: Sequence[str]) -> Command[list[int]]:
+        """Cancel those of the jobs that wait or are scheduled; reads the numbers of these."""
+        keys = [self.keys.queue(queue), self.keys.scheduled(queue), self.keys.canceled(queue)]
+        return _call("cancel", keys, _unpack, ids=ids, job_stem=self.keys.job(""))
 
     def job(self, job_id: str) -> Command[Job | None]:
         """Read a job; None when there is none of that id."""
@@ -497,13 +625,13 @@ class Commands:
         locks = [self.keys.scheduler_lock(queue) for queue in queues]
         return _call("resign", locks, int, consumer=consumer)
 
-    def canceled(self, claims: Sequence[Claim]) -> Command[list[int]]:
+    def canceled(self, ids: Sequence[str]) -> Command[list[int]]:
         """Look which jobs were cancelled or deleted since; reads their numbers."""
         return _call(
             "canceled",
             [],
             _unpack,
-            ids=[claim.job_id for claim in claims],
+            ids=ids,
             job_stem=self.keys.job(""),
         )
 
@@ -693,6 +821,21 @@ class Commands:
             "failure_ttl": FAILURE_TTL,
             "unreadable": UNREADABLE,
         }
+
+
+_PLACE = round(PLACE * 1000)
+_DROPS = {"failure_ttl": FAILURE_TTL, "kept": KEPT_DROPPED, "body": DROPPED}
+
+
+@lru_cache(maxsize=1024)
+def _enqueue_keys(keys: Keys, queue: str) -> tuple[str, ...]:
+    return (
+        keys.queues(),
+        keys.queue(queue),
+        keys.scheduled(queue),
+        keys.bound(queue),
+        keys.line(queue),
+    )
 
 
 def _call(

@@ -105,3 +105,23 @@ class Keys:
     def reaper(self) -> str:
         """string, expires: who looked for expired leases last"""
         return f"{self.prefix}:heori:reaper"
+
+    def bound(self, queue: str) -> str:
+        """hash: the limit of a queue, and what was counted since it has one"""
+        return f"{self.prefix}:heori:bound:{queue}"
+
+    def line(self, queue: str) -> str:
+        """zset ticket → when it came: the producers that wait for room in a queue"""
+        return f"{self.prefix}:heori:line:{queue}"
+
+    def ticket(self, queue: str, ticket: str) -> str:
+        """string, expires: a place in that line, while somebody stands there"""
+        return f"{self.line(queue)}:{ticket}"
+
+    def dropped(self, queue: str) -> str:
+        """list of the ids of jobs dropped latest from a full queue"""
+        return f"{self.prefix}:heori:dropped:{queue}"
+
+    def idempotency(self, task: str, key: str) -> str:
+        """string, expires: the id of the job that was sent with that key"""
+        return f"{self.prefix}:heori:key:{task}:{key}"
