@@ -32,6 +32,8 @@ from common.settings import Settings
 from common.tasks import InvalidResult
 from producer import Handle, JobFailed, JobNotFound, PayloadTooLarge, Producer
 from producer.client import CHUNK
+from producer.results import Results
+from producer.watcher import Watcher
 from tests import sample_tasks
 from tests.conftest import until
 from tests.protocol_tasks import (
@@ -451,8 +453,11 @@ def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
 
 
 def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
-    with Broker(f"redis://127.0.0.1:{nowhere}", retries=0) as broker:
-        handle = Handle("a", tasks.find(sample_tasks.add), broker, Commands())
+    url = f"redis://127.0.0.1:{nowhere}"
+    with Broker(url, retries=0) as broker:
+        results = Results(Watcher(url), Commands())
+        task = tasks.find(sample_tasks.add)
+        handle = Handle("a", "default", task, broker, Commands(), results)
         for ask in (handle.status, handle.result):
             with pytest.raises(BrokerUnavailable):
                 ask()

@@ -987,7 +987,7 @@ def test_a_producer_whose_reply_was_lost_sends_again_and_the_job_is_there_once(
     command = Commands().enqueue("default", [job])
     redis.script_load(script("enqueue").source)
     with Broker(f"redis://127.0.0.1:{lossy.port}") as broker:
-        assert broker.execute(command) == 0, "the second time, it was there already"
+        assert broker.execute(command).new == 0, "the second time, it was there already"
     assert lossy.lost == 1
     assert redis.lrange("rq:queue:default", 0, -1) == [b"a"]
 

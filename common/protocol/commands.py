@@ -278,9 +278,7 @@ class Commands:
         """The limit of a queue and the counters that go with it."""
 
         def parse(reply: Sequence[bytes | None]) -> Bound:
-            limit, *counters = (
-                int(value) if value and value.isdigit() else 0 for value in reply
-            )
+            limit, *counters = (int(value) if value and value.isdigit() else 0 for value in reply)
             return Bound(limit or None, *counters)
 
         return Command(("HMGET", self.keys.bound(queue), *Bound._fields), parse)
