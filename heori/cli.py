@@ -27,6 +27,7 @@ from heori.console import (
     guarded,
     moment,
     print_record,
+    printable,
     read_settings,
     refuse,
     size,
@@ -218,6 +219,16 @@ def send(
             metavar="TIME", help="Let it run at that time, such as 2030-01-31T10:00:00+00:00."
         ),
     ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", help="Where to send it, not the task's own.")
+    ] = None,
+    at_front: Annotated[
+        bool, typer.Option("--at-front", help="Put it before the jobs that wait already.")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="An idempotency key: sent again with it, it is the same job."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait at most, with --wait.")
@@ -225,7 +236,7 @@ def send(
     as_json: JsonOption = False,
 ) -> None:
     """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers, to run now or later."""
-    from producer import JobFailed, Producer  # noqa: PLC0415
+    from producer import JobFailed, Producer, QueueFull  # noqa: PLC0415
 
     settings = read_settings()
     positional, keywords = _arguments(args)
@@ -235,7 +246,16 @@ def send(
     try:
         with Producer(settings=settings) as producer:
             handle = guarded(
-                lambda: producer.submit_call(task, positional, keywords, delay=after, at=when)
+                lambda: producer.submit_call(
+                    task,
+                    positional,
+                    keywords,
+                    queue=queue,
+                    delay=after,
+                    at=when,
+                    at_front=at_front,
+                    key=key,
+                )
             )
             if not wait:
                 print_record({"id": handle.id}, handle.id, as_json=as_json)
@@ -245,6 +265,9 @@ def send(
             value = json.loads(guarded(lambda: handle.result_json(timeout)))
     except (tasks.InvalidArguments, ValueError) as error:
         refuse(str(error))
+    except QueueFull as error:
+        print_record({"error": str(error)}, str(error), as_json=as_json)
+        raise typer.Exit(FAILED) from error
     except JobFailed as error:
         print_record(
             {"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json
@@ -272,6 +295,51 @@ def status(
                 _show_queues(broker, commands, as_json=as_json)
             else:
                 _show_job(broker, commands, job, as_json=as_json)
+
+    guarded(show)
+
+
+@app.command()
+def limit(
+    queue: Annotated[str | None, typer.Argument(help="Without it, all queues are shown.")] = None,
+    jobs: Annotated[
+        str | None,
+        typer.Argument(metavar="[JOBS|none]", help="How many jobs may wait in it from now on."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how many jobs may wait in a queue, or change it.
+
+    At the limit producers wait, are refused or drop the oldest job, as HEORI_WHEN_FULL says. A
+    change holds at once, for all producers; those that start later with HEORI_QUEUE_LIMITS set
+    write theirs again.
+    """
+    settings = read_settings()
+    commands = Commands(Keys(settings.key_prefix))
+    most: int | None = None
+    if jobs is not None and jobs != "none":
+        if not jobs.isdecimal() or int(jobs) == 0:
+            refuse(f"{jobs}: a number of jobs from 1 up is needed, or none")
+        most = int(jobs)
+    try:
+        if queue is not None:
+            tasks.check_queue(queue)
+    except ValueError as error:
+        refuse(str(error))
+
+    def show() -> None:
+        with Broker(settings.redis_url) as broker:
+            if queue is not None and jobs is not None:
+                broker.execute_many(commands.set_limit(queue, most))
+            names = broker.execute(commands.queues()) if queue is None else [queue]
+            bounds = {name: broker.execute(commands.bound(name)) for name in names}
+        if as_json:
+            print(json.dumps({name: of._asdict() for name, of in bounds.items()}))
+            return
+        for name, of in bounds.items():
+            allowed = "no limit" if of.limit is None else f"{of.limit} jobs may wait"
+            print(f"{printable(name)}: {allowed}")
 
     guarded(show)
 
@@ -309,17 +377,30 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
         for name in broker.execute(commands.consumers())
         if (record := broker.execute(commands.consumer(name)))
     }
+    bounds = {name: broker.execute(commands.bound(name)) for name in queues}
+    blocked = {name: broker.execute(commands.blocked(name)) for name in queues}
     if as_json:
         counts = {
-            name: {field: getattr(of, field) for field in QueueCounts.__slots__}
+            name: {
+                **{field: getattr(of, field) for field in QueueCounts.__slots__},
+                "limit": bounds[name].limit,
+                "blocked": blocked[name],
+            }
             for name, of in queues.items()
         }
         print(json.dumps({"queues": counts, "consumers": consumers}))
         return
     console = Console()
-    table = Table("queue", *QueueCounts.__slots__, title=f"Queues at {broker.address}")
+    counted = QueueCounts.__slots__
+    table = Table("queue", *counted, "limit", "blocked", title=f"Queues at {broker.address}")
     for name, of in queues.items():
-        table.add_row(name, *(str(getattr(of, field)) for field in QueueCounts.__slots__))
+        most = bounds[name].limit
+        table.add_row(
+            name,
+            *(str(getattr(of, field)) for field in counted),
+            "" if most is None else str(most),
+            str(blocked[name] or ""),
+        )
     console.print(table if queues else f"No queue has had a job yet at {broker.address}.")
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
     for name, record in consumers.items():
