@@ -10,11 +10,11 @@ a tuple that is not as a list.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
 from itertools import islice
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic_core import from_json, to_json
 
@@ -102,7 +102,13 @@ class RedisExecutor(Executor):
         self._pending: dict[JobFuture[Any], None] = {}
         self._shut_down = False
 
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]:
+    @overload
+    def submit(
+        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobFuture[R]: ...
+    @overload
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobFuture[Any]:
         """Send one call.
 
         Raises:
@@ -114,15 +120,31 @@ class RedisExecutor(Executor):
         task = self._task(fn)
         job = self._producer.encode(task, args, kwargs)
         [future] = self._send(task, [job], task.load_result)
-        return cast("JobFuture[R]", future)
+        return future
 
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Awaitable[R]],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[R]: ...
+    @overload
     def map(
         self,
         fn: Callable[..., R],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
-    ) -> Iterator[R]:
+    ) -> Iterator[R]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
         """Like the builtin ``map``, with the calls sent at once, hundreds in one round trip.
 
         Args:

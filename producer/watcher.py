@@ -26,6 +26,7 @@ RETRY = 0.5  # seconds, before connecting again
 # as often, whoever waits may look for what no key tells.
 QUIET = 5.0
 BATCH = 1000  # commands sent in one go
+TOGETHER = 0.001  # seconds for which watches are collected: each write to the socket costs
 
 
 class Watch:
@@ -92,7 +93,7 @@ class Watcher:
             self._due.append(made)
             loop = self._start() if len(self._due) == 1 else None
         if loop is not None:
-            loop.call_soon_threadsafe(self._read_due)
+            loop.call_soon_threadsafe(loop.call_later, TOGETHER, self._read_due)
         return made
 
     def forget(self, watch: Watch) -> None:
