@@ -24,15 +24,15 @@ MIXINS = {
 }
 EXCLUDED = {
     "test_submit_keyword": "arguments are JSON: a tuple comes back as a list",
-    "test_map_exception": "likewise; its exception is in test_executor.py",
+    "test_map_exception": "a tuple comes back as a list; exceptions are in test_executor.py",
     "test_no_stale_references": "submits a method of an object; only functions can be imported",
     "test_free_reference": "returns an object that has no JSON form",
     "test_max_workers_negative": "how many workers there are is the consumers' business",
     "test_shutdown_race_issue12456": "calls a class, which consumers do not",
-    "test_hang_gh94440": "likewise, and asks for a number of workers",
+    "test_hang_gh94440": "calls a class, and asks for a number of workers",
     "test_interpreter_shutdown": "jobs print where their consumer does, and outlive the program",
-    "test_submit_after_interpreter_shutdown": "likewise",
-    "test_hang_gh83386": "likewise",
+    "test_submit_after_interpreter_shutdown": "jobs outlive the program that sent them",
+    "test_hang_gh83386": "jobs print where their consumer does",
     "test_map_buffersize_on_empty_iterable": "of Python 3.14; calls are sent at once",
 }
 

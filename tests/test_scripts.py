@@ -519,6 +519,23 @@ def test_cancelled_and_deleted_jobs_are_told_from_those_that_may_run(bench: Benc
     assert bench.execute(bench.commands.canceled(ids(claims))) == [1, 2]
 
 
+def test_what_waits_or_is_scheduled_can_be_cancelled_and_nothing_else(bench: Bench) -> None:
+    bench.send("claimed", "popped", "waits", "wrong", "stays")
+    bench.claim(count=1)
+    bench.redis.lpop("rq:queue:default")  # by a stock worker, which has not said so yet
+    bench.spoil("rq:job:wrong")
+    scheduled = [NewJob.create("later", Call(ADD, [1], {}), 180)]
+    bench.execute(bench.commands.enqueue("default", scheduled, delay=60))
+    names = ["claimed", "popped", "waits", "wrong", "later", "nobody"]
+    assert bench.execute(bench.commands.cancel("default", names)) == [2, 4]
+    assert bench.execute(bench.commands.cancel("default", names)) == []
+    assert bench.queue() == ["wrong", "stays"]
+    assert bench.redis.zcard("rq:scheduled:default") == 0
+    assert bench.rq_job("waits").is_canceled
+    assert bench.redis.zscore("rq:canceled:default", "later") == pytest.approx(bench.now(), abs=2)
+    assert bench.field("claimed", "status") == "started"
+
+
 def test_a_thousand_jobs_are_claimed_extended_and_acknowledged_at_once(bench: Bench) -> None:
     names = [f"job{number}" for number in range(1000)]
     assert bench.send(*names) == 1000
@@ -948,6 +965,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.purge("default", ["b"], dry_run=True)) == ["absent"]
     assert bench.execute(bench.commands.schedule([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
+    assert bench.execute(bench.commands.cancel("default", ["a"])) == [0]
     assert seen == {script(name).digest for name in CALLED}
 
 
