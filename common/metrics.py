@@ -23,7 +23,7 @@ BATCH_JOBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, INFINITY)
 class Histogram:
     """Counts per bucket and their sum."""
 
-    bounds: tuple[float, ...] = JOB_SECONDS
+    bounds: tuple[float, ...]  # the last is infinity
     counts: list[int] = field(default_factory=list)
     total: float = 0.0
 
@@ -215,18 +215,20 @@ THREAD_STATE = _counter(
 )
 GIL_WAIT = _gauge(
     "heori_worker_gil_wait_ratio",
-    "Share of the time of threads that had a job in which they waited for the GIL.",
+    "Share of the time of threads that had a job in which they waited for the GIL, in the last "
+    "15 seconds.",
     "worker",
 )
 PARALLELISM = _gauge(
     "heori_worker_effective_parallelism_cores",
-    "CPU seconds that a worker uses each second.",
+    "CPU seconds that a worker used each second, in the last 15 seconds.",
     "worker",
 )
 GIL_LOSS = _gauge(
     "heori_worker_gil_loss_ratio",
     "Share of the possible throughput that is lost to the GIL: the GIL's part of the time of "
-    "threads, or the part of the cores that is idle, whichever is less.",
+    "threads, or the part of the cores that is idle, whichever is less; in the last 15 seconds. "
+    "Not to be trusted where threads wait for a core.",
     "worker",
 )
 GIL_ENABLED = _gauge(
@@ -248,7 +250,8 @@ LOOP_BUSY = _counter(
 )
 LOOP_LAG = _gauge(
     "heori_worker_loop_lag_seconds",
-    "How long a worker's event loop took, when last asked, to come to what it was asked.",
+    "How long a worker's event loop took to come to what it was asked to do, at most in the last "
+    "15 seconds.",
     "worker",
 )
 TASK_STATE = _counter(
