@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import hashlib
 import os
 import signal
 import sys
@@ -87,6 +88,22 @@ def spin(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
+
+
+@task
+def digest(seconds: float) -> None:
+    """Computes without the GIL, in C."""
+    block = bytes(1 << 20)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        hashlib.sha256(block)
+
+
+@task
+async def spin_on_loop(seconds: float) -> None:
+    """Keeps its event loop to itself."""
+    await asyncio.sleep(0)
+    spin(seconds)
 
 
 @task(timeout=1)

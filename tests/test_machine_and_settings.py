@@ -96,6 +96,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "max_payload": ("HEORI_MAX_PAYLOAD", "123", 123),
     "metrics_port": ("HEORI_METRICS_PORT", "9100", 9100),
     "metrics_host": ("HEORI_METRICS_HOST", "0.0.0.0", "0.0.0.0"),
+    "gil_source": ("HEORI_GIL_SOURCE", "estimate", "estimate"),
     "grace": ("HEORI_GRACE", "0", 0.0),
 }
 BAD = [
@@ -114,6 +115,7 @@ BAD = [
     ("HEORI_MAX_PAYLOAD", "0"),
     ("HEORI_METRICS_PORT", "65536"),
     ("HEORI_METRICS_PORT", "-1"),
+    ("HEORI_GIL_SOURCE", "guess"),
     ("HEORI_GRACE", "-1"),
     ("HEORI_GRACE", "inf"),
 ]

@@ -53,7 +53,7 @@ def test_a_worker_is_recycled_above_so_much_memory(
     assert consumer.wait_for("recycling a worker")["reason"] == "max-rss"
     until(lambda: not is_alive(worker))
     assert producer.submit(sample_tasks.process).result(20) != worker.pid
-    assert consumer.metric("heori_worker_memory_bytes") < 200 << 20
+    assert consumer.metric("heori_worker_memory_bytes", kind="rss") < 200 << 20
 
 
 def test_a_dead_letter_tells_how_its_worker_died(

@@ -72,6 +72,10 @@ class Keys:
         """zset id → when it is due, in epoch seconds; rq writes whole ones, we fractions, too"""
         return f"{self.prefix}:scheduled:{queue}"
 
+    def deferred(self, queue: str) -> str:
+        """zset id → when it expires: jobs that wait for others"""
+        return f"{self.prefix}:deferred:{queue}"
+
     def scheduler_lock(self, queue: str) -> str:
         """string, expires: who moves the due jobs of that queue"""
         return f"{self.prefix}:scheduler-lock:{queue}"
@@ -105,3 +109,7 @@ class Keys:
     def reaper(self) -> str:
         """string, expires: who looked for expired leases last"""
         return f"{self.prefix}:heori:reaper"
+
+    def counter(self, queue: str) -> str:
+        """string, expires: which consumer tells how many jobs of that queue are where"""
+        return f"{self.prefix}:heori:counter:{queue}"

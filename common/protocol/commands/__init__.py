@@ -11,7 +11,7 @@ from common.protocol.commands.delivery import (
     Reclaimed,
 )
 from common.protocol.commands.letters import Letters, Record
-from common.protocol.commands.presence import Presence, QueueCounts
+from common.protocol.commands.presence import REGISTRIES, Presence, QueueCensus, QueueCounts
 from common.protocol.commands.scheduling import Moved, Scheduling
 from common.protocol.commands.sending import Progress, Result, Sending
 
@@ -19,6 +19,7 @@ __all__ = [
     "EXECUTION_MARK",
     "FAILURE_TTL",
     "LEASE_MARGIN",
+    "REGISTRIES",
     "RESULT_TTL",
     "Claimed",
     "Command",
@@ -27,6 +28,7 @@ __all__ = [
     "GivenBack",
     "Moved",
     "Progress",
+    "QueueCensus",
     "QueueCounts",
     "Reclaimed",
     "Record",
