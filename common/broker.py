@@ -184,10 +184,9 @@ class Broker:
                 raise reply
         return [command.parse(reply) for command, reply in zip(commands, replies, strict=True)]
 
-    def connection(self) -> redis.connection.AbstractConnection:
+    def connection(self) -> redis.connection.ConnectionInterface:
         """A new connection to the same server, for what needs one of its own; not connected."""
-        made: redis.connection.AbstractConnection = self._pool.make_connection()
-        return made
+        return self._pool.make_connection()
 
     def close(self) -> None:
         """Close all connections."""

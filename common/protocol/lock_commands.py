@@ -202,9 +202,7 @@ class LockCommands:
 
     def set_limit(self, lock: str, limit: int | None) -> Command[None]:
         """Change the permits of a semaphore; None: what each request declares."""
-        return self._call(
-            "lock_limit", [lock], lambda _: None, limit=limit or False, grant=GRANT
-        )
+        return self._call("lock_limit", [lock], lambda _: None, limit=limit or False, grant=GRANT)
 
     def sweep(self) -> Command[int]:
         """Look at locks whose holder is overdue; reads how many there were."""
@@ -222,8 +220,9 @@ class LockCommands:
         """Execute a command unless a later holder has done so for that resource."""
 
         def parse(reply: Sequence[Any]) -> Fenced:
-            executed, result = reply[0], reply[1] if len(reply) > 1 else None
-            return Fenced(None, result) if executed else Fenced(int(result), None)
+            if reply[0]:  # a reply of nil ends the array before it
+                return Fenced(None, reply[1] if len(reply) > 1 else None)
+            return Fenced(int(reply[1]), None)
 
         words = [str(word) if isinstance(word, float) else word for word in command]
         return _command(
