@@ -14,7 +14,7 @@ from common.broker import BrokerUnavailable
 from common.locks.attempt import Attempt, ask
 from common.locks.errors import LockLost, NotHeld
 from common.locks.keeper import Hold
-from common.locks.owner import current_owner
+from common.locks.owner import Owner, current_owner
 from common.locks.session import Redis, Session, session_of, url_of
 from common.locks.status import Party, Status, status
 
@@ -144,7 +144,7 @@ class Lockable:
         session, owner = self.session(), current_owner()
         missing, entered = [], []
         for lock in self._locks:
-            hold = session.innermost(lock.key, owner.id) if lock.limit is None else None
+            hold = lock.held(session, owner) if lock.limit is None else None
             if hold is None:
                 missing.append(lock)
             elif hold.why is not None:
@@ -167,7 +167,7 @@ class Lockable:
         owner = current_owner()
         holds = []
         for lock in self._locks:
-            hold = session.innermost(lock.key, owner.id)
+            hold = lock.held(session, owner)
             if hold is None:
                 raise NotHeld(f"{lock} is not held here; release it where it was acquired")
             holds.append(hold)
@@ -227,6 +227,13 @@ class Lock(Lockable):
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
 
+    def held(self, session: Session, owner: Owner) -> Hold | None:
+        """What an owner holds of it; of several permits the last that this object has got."""
+        stack = session.holds.get((self.key, owner.id))
+        if not stack:
+            return None
+        return self.latest if self.latest in stack else stack[-1]
+
     @property
     def hold(self) -> Hold:
         """What this thread or task holds; else what was held last through this object.
@@ -234,7 +241,7 @@ class Lock(Lockable):
         Raises:
             NotHeld: nothing ever was.
         """
-        hold = self.session().innermost(self.key, current_owner().id) or self.latest
+        hold = self.held(self.session(), current_owner()) or self.latest
         if hold is None:
             raise NotHeld(f"{self} was never acquired through this object")
         return hold

@@ -55,11 +55,6 @@ class Session:
         self.holds.setdefault((hold.lock.key, hold.owner.id), []).append(hold)
         self.keeper.keep(hold)
 
-    def innermost(self, lock: str, owner: str) -> Hold | None:
-        """What an owner holds of a lock; of several permits the one it got last."""
-        stack = self.holds.get((lock, owner))
-        return stack[-1] if stack else None
-
     def drop(self, hold: Hold) -> None:
         """Its owner is done with it."""
         key = (hold.lock.key, hold.owner.id)

@@ -16,7 +16,7 @@ for n = 4, #KEYS do
     local record = read(lock, args.id)
     if record then
       fate = 'waiting'
-      unwait(lock, args.id, record[OWNER])
+      unwait(lock, args.id, record)
       redis.call('HDEL', lock, args.id)
     end
   end

@@ -12,7 +12,6 @@ for n, request in ipairs(args.requests) do
   local until_when = redis.pcall('ZSCORE', lock .. args.holders, id)
   if type(until_when) == 'string' and tonumber(until_when) > now then
     redis.call('ZADD', lock .. args.holders, whole_number(lease_end), id)
-    redis.call('ZADD', KEYS[2], whole_number(lease_end), lock)
   else
     lost[#lost + 1] = n - 1
   end

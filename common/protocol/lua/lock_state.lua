@@ -1,7 +1,7 @@
 -- lock_state.lua: what is kept of a lock, and how it passes from one holder to the next.
 -- Included by other scripts (see their USES line); it is never called by itself.
 -- All of them have KEYS[1] fence (string, the last one), KEYS[2] locks (zset lock → when it should
--- be looked at) and KEYS[3] waits (hash owner → packed {lock, request id} that it waits for, or
+-- be looked at: no later than the first lease ends) and KEYS[3] waits (hash owner → packed {lock, request id} that it waits for, or
 -- {false, owner} that it waits for). Times are microseconds.
 -- A request is one attempt to get a lock; its id is never used again. A lock is
 --   <lock>            hash: request id → packed record; and `limit`, if it was changed
@@ -43,9 +43,10 @@ end
 
 local function hold(lock, id, record, fence, lease_end)
   record[SINCE], record[FENCE] = now, fence
-  redis.call('ZADD', lock .. args.holders, whole_number(lease_end), id)
+  -- In this order: should a key hold something else, nobody has the lock without knowing it.
   redis.call('HSET', lock, id, cmsgpack.pack(record))
-  redis.call('ZADD', KEYS[2], whole_number(lease_end), lock)
+  redis.call('ZADD', KEYS[2], 'LT', whole_number(lease_end), lock)
+  redis.call('ZADD', lock .. args.holders, whole_number(lease_end), id)
 end
 
 local function unhold(lock, id)
@@ -53,10 +54,11 @@ local function unhold(lock, id)
   return redis.call('ZREM', lock .. args.holders, id) == 1
 end
 
-local function unwait(lock, id, owner)
-  local waits = redis.call('HGET', KEYS[3], owner)
+-- Without a record, somebody has deleted the hash.
+local function unwait(lock, id, record)
+  local waits = record and redis.call('HGET', KEYS[3], record[OWNER])
   if waits and cmsgpack.unpack(waits)[2] == id then
-    redis.call('HDEL', KEYS[3], owner)
+    redis.call('HDEL', KEYS[3], record[OWNER])
   end
   return redis.call('ZREM', lock .. args.waiters, id) == 1
 end
@@ -70,17 +72,19 @@ local function pass_on(lock)
       break
     end
     local record = read(lock, id)
-    if redis.call('ZCARD', lock .. args.holders) >= limit_of(lock, record[LIMIT]) then
+    if record and redis.call('ZCARD', lock .. args.holders) >= limit_of(lock, record[LIMIT]) then
       break
     end
-    unwait(lock, id, record[OWNER])
-    local fence = next_fence()
-    local lease_end = now + math.min(record[LEASE], args.grant)
-    record[HANDED] = lease_end
-    if redis.call('PUBLISH', record[WAKE], cmsgpack.pack({ id, fence, lease_end })) > 0 then
-      hold(lock, id, record, fence, lease_end)
-    else
-      redis.call('HDEL', lock, id)
+    unwait(lock, id, record)
+    if record then
+      local fence = next_fence()
+      local lease_end = now + math.min(record[LEASE], args.grant)
+      record[HANDED] = lease_end
+      if redis.call('PUBLISH', record[WAKE], cmsgpack.pack({ id, fence, lease_end })) > 0 then
+        hold(lock, id, record, fence, lease_end)
+      else
+        redis.call('HDEL', lock, id)
+      end
     end
   end
   if redis.call('EXISTS', lock .. args.holders) == 0 then
@@ -107,8 +111,8 @@ local function expire(lock)
   if any then
     for _, id in ipairs(redis.call('ZRANGE', lock .. args.waiters, 0, -1)) do
       local record = read(lock, id)
-      if silent[record[WAKE]] then
-        unwait(lock, id, record[OWNER])
+      if record and silent[record[WAKE]] then
+        unwait(lock, id, record)
         redis.call('HDEL', lock, id)
       end
     end

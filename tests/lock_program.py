@@ -1,0 +1,48 @@
+"""A process that uses a mutex as it is told on its standard input, and says what happens.
+
+python -m tests.lock_program URL NAME LEASE
+"""
+
+import os
+import sys
+import time
+
+from common.locks import DeadlockDetected, Fence, FencedOut, LockLost, Mutex
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    url, name, lease = sys.argv[1:]
+    lock = Mutex(name, url, float(lease), on_lost=lambda lock: say("told", lock))
+    say("ready", os.getpid())
+    for line in sys.stdin:
+        command, *words = line.split()
+        try:
+            if command == "acquire":
+                lock.acquire()
+                say("held", lock.fence, time.time())
+            elif command == "also":
+                Mutex(words[0], url, float(lease)).acquire()
+                say("also", words[0])
+            elif command == "release":
+                lock.release()
+                say("released")
+            elif command == "write":
+                Fence("row", lock).execute("SET", "row", words[0])
+                say("written")
+            elif command == "sections":
+                for _ in range(int(words[0])):
+                    with lock:
+                        fd = os.open(words[1], os.O_CREAT | os.O_EXCL)
+                        os.close(fd)
+                        os.unlink(words[1])
+                say("done")
+        except (LockLost, FencedOut, DeadlockDetected) as error:
+            say(type(error).__name__)
+
+
+main()
