@@ -137,6 +137,10 @@ class Keys:
         """string: the last fence that any lock gave; it stays for ever"""
         return f"{self.prefix}:heori:fence"
 
+    def forced(self) -> str:
+        """string: how many locks were taken from their holders by hand; it stays for ever"""
+        return f"{self.prefix}:heori:forced"
+
     def fenced(self, resource: str) -> str:
         """hash: who wrote last to something that a fence guards"""
         return f"{self.prefix}:heori:fenced:{{{resource}}}"
