@@ -117,9 +117,7 @@ def _begin_anew() -> None:
     for session in inherited.by_url.values():
         for stack in session.holds.values():
             for hold in stack:
-                hold.why = "this process was forked from the holder's"
-                hold.lost = threading.Event()  # another thread may have had its lock
-                hold.lost.set()
+                hold.disown("this process was forked from the holder's")
 
 
 os.register_at_fork(after_in_child=_begin_anew)
