@@ -111,6 +111,7 @@ HELP = {
     ("consume",): ["Run a consumer", "--queue", "--model", "HEORI_TASKS", "drains"],
     ("send",): ["Send one job", "--args", "JSON", "--wait"],
     ("status",): ["what is in the queues", "job with its result"],
+    ("doctor",): ["how to mend what is wrong", "changes nothing", "--strict"],
     ("dead",): ["dead letters", "replay", "rq:failed:QUEUE"],
     ("dead", "list"): ["List dead letters", "--task", "--older", "--limit", "one object a line"],
     ("dead", "show"): ["one dead letter", "traceback", "how its worker died"],
@@ -135,6 +136,7 @@ def test_every_command_tells_what_it_does(heori: Heori, command: tuple[str, ...]
 def test_without_redis_every_command_says_where_it_looked(heori: Heori) -> None:
     for words in (
         ["status"],
+        ["doctor"],
         ["dead", "list"],
         ["send", "tests.sample_tasks.add", "--args", "[1]"],
     ):
