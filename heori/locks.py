@@ -141,6 +141,7 @@ class Locks:
         for key in keys:
             kind, name = self._keys.lock_name(key)
             try:
+                key.encode()  # anyone may write any bytes there; these name no lock
                 state = self._broker.execute(self._commands.look(key))
                 requests = (*state.holders, *state.waiters)
                 declared = max((each.limit or 1 for each in requests), default=0)

@@ -11,7 +11,7 @@ import pytest
 
 from common.broker import Broker
 from common.protocol.keys import Keys
-from common.protocol.lock_commands import LockCommands
+from common.protocol.lock_commands import LockCommands, Wanted
 from heori.locks import Locks
 from producer import Producer
 from tests import sample_tasks
@@ -79,7 +79,7 @@ def acquire(redis_url: str) -> Iterator[Callable[..., str]]:
             about = b"\x94\xa4host\x2a\xa6thread\xa0"  # msgpack: host, 42, thread and no job
             answer = broker.execute(
                 commands.acquire(
-                    [(lock, limit)],  # type: ignore[list-item]
+                    [Wanted(lock, limit)],
                     request,
                     owner=request,
                     about=about,

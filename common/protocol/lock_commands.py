@@ -183,15 +183,8 @@ class LockCommands:
 
     def force(self, lock: str, request: str) -> Command[bool]:
         """Take a lock from a holder, who has not asked for it; reads whether he had it."""
-        return _command(
-            "lock_force",
-            [*self._of_all(), lock, self.keys.forced()],
-            bool,
-            id=request,
-            grant=GRANT,
-            holders=self.keys.holders_suffix,
-            waiters=self.keys.waiters_suffix,
-        )
+        keys = [lock, self.keys.forced()]
+        return self._call("lock_force", keys, bool, id=request, grant=GRANT)
 
     def forced(self) -> Command[int]:
         """Count the locks that were taken so, since ever."""

@@ -19,6 +19,7 @@ from rich.text import Text
 from common.broker import Broker, BrokerUnavailable
 from common.embedded import EmbeddedValkey, EmbeddedValkeyError
 from common.protocol.commands import Commands, QueueCounts
+from common.settings import Settings
 from heori.children import (
     BY_SIGNAL,
     ChildFailed,
@@ -152,7 +153,9 @@ class Laboratory:
             self._progress.advance(starting)
         self._redis: Any = stack.enter_context(Redis.from_url(valkey.url))
         self._broker = stack.enter_context(Broker(valkey.url))
-        self._producer = stack.enter_context(Producer(valkey.url))
+        # Made without the environment: settings of the user's are for their own server.
+        defaults = Settings.model_construct(redis_url=valkey.url)
+        self._producer = stack.enter_context(Producer(settings=defaults))
 
     def run(self) -> list[tuple[Work, Done, Verdict]]:
         """Do one after the other.
