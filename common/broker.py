@@ -183,6 +183,10 @@ class Broker:
                 raise reply
         return [command.parse(reply) for command, reply in zip(commands, replies, strict=True)]
 
+    def connection(self) -> redis.connection.ConnectionInterface:
+        """A new connection to the same server, for what needs one of its own; not connected."""
+        return self._pool.make_connection()
+
     def close(self) -> None:
         """Close all connections."""
         while self._idle:

@@ -9,6 +9,7 @@ from common.address import Address
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
+Deadlock = Literal["raise", "warn", "off"]
 
 
 def _split(value: object) -> object:
@@ -89,6 +90,10 @@ class Settings(BaseSettings):
         ge=0.0,
         allow_inf_nan=False,
         description="Seconds that running jobs get to finish on SIGTERM.",
+    )
+
+    deadlock: Deadlock = Field(
+        default="raise", description="What becomes of a wait for a lock that would never end."
     )
 
     @field_validator("redis_url")

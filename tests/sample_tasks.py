@@ -149,6 +149,15 @@ def hold(url: str, key: str) -> str:
 
 
 @task
+def hold_mutex(url: str, name: str) -> None:
+    """As `hold`, with a mutex of that name."""
+    from common.locks import Mutex  # this test's workers alone bear its cost
+
+    with Mutex(name, url):
+        hold(url, name)
+
+
+@task
 def record(path: str, number: int) -> int:
     """Notes in a file that it ran: one line, appended in one write."""
     with open(path, "ab", buffering=0) as file:  # noqa: PTH123 - unbuffered

@@ -112,6 +112,11 @@ HELP = {
     ("send",): ["Send one job", "--args", "JSON", "--wait"],
     ("status",): ["what is in the queues", "job with its result"],
     ("doctor",): ["how to mend what is wrong", "changes nothing", "--strict"],
+    ("locks",): ["who waits for them", "heori locks NAME", "release"],
+    ("locks", "show"): ["who waits for it, in order", "--kind", "--json"],
+    ("locks", "release"): ["--force", "two go on as if they held", "guarded by the fence"],
+    ("lab",): ["Experiments", "locks"],
+    ("lab", "locks"): ["money appears", "deadlocks", "--transfers", "--seed", "accounts.py"],
     ("dead",): ["dead letters", "replay", "rq:failed:QUEUE"],
     ("dead", "list"): ["List dead letters", "--task", "--older", "--limit", "one object a line"],
     ("dead", "show"): ["one dead letter", "traceback", "how its worker died"],
@@ -138,6 +143,8 @@ def test_without_redis_every_command_says_where_it_looked(heori: Heori) -> None:
         ["status"],
         ["doctor"],
         ["dead", "list"],
+        ["locks"],
+        ["locks", "release", "a", "--force"],
         ["send", "tests.sample_tasks.add", "--args", "[1]"],
     ):
         refused = heori(*words, HEORI_REDIS_URL="redis://127.0.0.1:1/0")
