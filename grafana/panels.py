@@ -7,7 +7,7 @@ of its own, such as the name of a task, gets a colour by its name, the same on e
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from grafana_foundation_sdk.builders import (
     bargauge,
@@ -53,6 +53,8 @@ MEANINGS_BY_LABEL = {
     },
 }
 
+RATE = "[$__rate_interval]"  # what a rate is taken over: four scrapes, or more when zoomed out
+
 Steps = Sequence[tuple[float | None, str]]
 NEUTRAL: Steps = [(None, BLUE)]  # a number that is neither good nor bad
 
@@ -75,6 +77,13 @@ class Column:
     expr: str
     unit: str
     steps: Steps = ()  # colours the number
+
+
+def quantile(share: float, histogram: str, matchers: str, *by: str) -> str:
+    """The value that so large a share of a histogram's observations stays below."""
+    kept = ", ".join(("le", *by))
+    rates = f"rate({histogram}_bucket{{{matchers}}}{RATE})"
+    return f"histogram_quantile({share}, sum by ({kept}) ({rates}))"
 
 
 def steps(levels: Steps) -> dashboard.ThresholdsConfig:
@@ -145,9 +154,7 @@ def lines(
         dashboard.FieldColor().mode(dm.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
     )
     panel.tooltip(
-        common.VizTooltipOptions()
-        .mode(cm.TooltipDisplayMode.MULTI)
-        .sort(cm.SortOrder.DESCENDING)
+        common.VizTooltipOptions().mode(cm.TooltipDisplayMode.MULTI).sort(cm.SortOrder.DESCENDING)
     )
     panel.legend(
         common.VizLegendOptions()
@@ -289,7 +296,9 @@ def _now(query: Query, ref: str) -> prometheus.Dataquery:
 
 
 def _target(query: Query, ref: str) -> prometheus.Dataquery:
-    target = prometheus.Dataquery().datasource(SOURCE).ref_id(ref).expr(" ".join(query.expr.split()))
+    target = (
+        prometheus.Dataquery().datasource(SOURCE).ref_id(ref).expr(" ".join(query.expr.split()))
+    )
     return target.legend_format(query.legend) if query.legend else target
 
 

@@ -73,8 +73,9 @@ def test_each_variable_narrows_something_and_each_one_used_is_there(board: dict[
     asked += [str(variable["query"]) for variable in known]
     asked += [str(panel["datasource"]["uid"]) for panel in panels(board)]
     for variable in known:
-        assert any(f"${variable['name']}" in text or f"${{{variable['name']}}}" in text
-                   for text in asked), variable["name"]
+        assert any(
+            f"${variable['name']}" in text or f"${{{variable['name']}}}" in text for text in asked
+        ), variable["name"]
 
 
 @each_board

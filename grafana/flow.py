@@ -1,0 +1,223 @@
+"""Flow: what comes in, waits, runs and comes out, how long that takes, and what fails."""
+
+from grafana.board import Board, Line
+from grafana.panels import (
+    GREEN,
+    ORANGE,
+    RATE,
+    RED,
+    Column,
+    Query,
+    lines,
+    number,
+    quantile,
+    rows_of,
+    spread,
+    stacked,
+)
+
+JOBS = 'instance=~"$consumer", task=~"$task"'  # what is told for each task
+CONSUMERS = 'instance=~"$consumer"'
+QUEUES = 'queue=~"$queue"'  # told by one consumer for all
+
+
+def board() -> Board:
+    """The dashboard."""
+    made = Board(
+        "flow",
+        "Flow",
+        "Jobs from the queue to their end: how many, how long, and what fails.",
+        ["queue", "task", "model", "consumer"],
+    )
+    made.row("", _at_a_glance())
+    made.row("In, waiting, out", *_in_and_out())
+    made.row("How long it takes", _how_long())
+    made.row("What goes wrong", _what_fails())
+    made.row("Task by task", _tasks())
+    return made
+
+
+def _at_a_glance() -> Line:
+    return [
+        number(
+            "Jobs done",
+            "Jobs that succeeded, each second. It should keep up with what comes in.",
+            "ops",
+            f'sum(rate(heori_jobs_total{{{JOBS}, outcome="succeeded"}}{RATE}))',
+            [(None, GREEN)],
+        ),
+        number(
+            "Waiting",
+            "Jobs on the queues that nobody has claimed yet. When it only ever rises, there are "
+            "too few slots or consumers.",
+            "short",
+            f"sum(max by (queue) (heori_queue_depth{{{QUEUES}}}))",
+        ),
+        number(
+            "Oldest is waiting for",
+            "How long the first job of a queue has been waiting: orange after 30 seconds, red "
+            "after five minutes.",
+            "s",
+            f"max(heori_queue_oldest_seconds{{{QUEUES}}})",
+            [(None, GREEN), (30, ORANGE), (300, RED)],
+        ),
+        number(
+            "Slots in use",
+            "Share of the slots that run a job now. Near 100% with jobs waiting: add slots or "
+            "consumers.",
+            "percentunit",
+            f"sum(heori_slots_running{{{CONSUMERS}}}) / sum(heori_slots{{{CONSUMERS}}})",
+        ),
+        number(
+            "Failing",
+            "Share of ended jobs that failed for good; what is tried again is not counted. Orange "
+            "from 1%, red from 5%.",
+            "percentunit",
+            f'sum(rate(heori_jobs_total{{{JOBS}, outcome="failed"}}{RATE})) '
+            f'/ sum(rate(heori_jobs_total{{{JOBS}, outcome!="retried"}}{RATE}))',
+            [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
+        ),
+        number(
+            "Alerts",
+            "How many of Heori's alerts fire now. The page Alerts of Prometheus says what each "
+            "means and what to do.",
+            "none",
+            'count(ALERTS{alertname=~"Heori.+", alertstate="firing"}) or vector(0)',
+            [(None, GREEN), (1, RED)],
+        ),
+    ]
+
+
+def _in_and_out() -> list[Line]:
+    ended = f'sum(rate(heori_jobs_total{{outcome!="retried"}}{RATE}))'
+    return [
+        [
+            lines(
+                "Coming in and done, all queues",
+                "Two lines that run together are in balance; blue above green means that a "
+                "backlog grows. What comes in is worked out from what ends and how the queues "
+                "grow.",
+                "ops",
+                Query(f"clamp_min({ended} + sum(deriv(heori_queue_depth{RATE})), 0)", "came in"),
+                Query(ended, "done"),
+            ),
+            stacked(
+                "How jobs end",
+                "Ends of runs each second. Red should be thin; orange is what failed and is tried "
+                "again.",
+                "ops",
+                Query(f"sum by (outcome) (rate(heori_jobs_total{{{JOBS}}}{RATE}))", "{{outcome}}"),
+            ),
+        ],
+        [
+            lines(
+                "Waiting, by queue",
+                "Jobs that nobody has claimed yet. A saw-tooth is healthy, a slope is not.",
+                "short",
+                Query(f"max by (queue) (heori_queue_depth{{{QUEUES}}})", "{{queue}}"),
+            ),
+            lines(
+                "Oldest waiting job, by queue",
+                "Age of the first job of each queue. Above the dashed line, at five minutes, an "
+                "alert fires.",
+                "s",
+                Query(f"max by (queue) (heori_queue_oldest_seconds{{{QUEUES}}})", "{{queue}}"),
+                limit=300,
+            ),
+        ],
+    ]
+
+
+def _how_long() -> Line:
+    waited, ran = "heori_job_queue_seconds", "heori_job_run_seconds"
+    return [
+        lines(
+            "Wait in the queue",
+            "From being sent to being claimed. Half of all jobs wait less than the lowest line, "
+            "one in a hundred longer than the highest.",
+            "s",
+            Query(quantile(0.5, waited, JOBS), "half"),
+            Query(quantile(0.95, waited, JOBS), "95%"),
+            Query(quantile(0.99, waited, JOBS), "99%"),
+            span=8,
+        ),
+        lines(
+            "Run time by task, 95%",
+            "Of a hundred jobs of the task, 95 are faster than its line.",
+            "s",
+            Query(quantile(0.95, ran, JOBS, "task"), "{{task}}"),
+            span=8,
+        ),
+        spread(
+            "How long jobs run",
+            "Each column is a moment; the darker a cell, the more jobs took that long. Two bands "
+            "are two kinds of jobs.",
+            "s",
+            f"sum by (le) (rate({ran}_bucket{{{JOBS}}}{RATE}))",
+            span=8,
+        ),
+    ]
+
+
+def _what_fails() -> Line:
+    return [
+        lines(
+            "Failures by task",
+            "Jobs that failed for good, each second. `heori dead list` tells why.",
+            "ops",
+            Query(
+                f'sum by (task) (rate(heori_jobs_total{{{JOBS}, outcome="failed"}}{RATE}))',
+                "{{task}}",
+            ),
+            span=8,
+        ),
+        lines(
+            "Given back, refused, dead",
+            "Given back: their worker or consumer died, so they run again. Refused: a result that "
+            "came after the lease was lost. Dead letters: delivered too often.",
+            "ops",
+            Query(f"sum(rate(heori_jobs_redelivered_total{{{CONSUMERS}}}{RATE}))", "given back"),
+            Query(f"sum(rate(heori_results_refused_total{{{CONSUMERS}}}{RATE}))", "refused"),
+            Query(f"sum(rate(heori_jobs_dead_total{{{CONSUMERS}}}{RATE}))", "dead letters"),
+            span=8,
+        ),
+        lines(
+            "Kept in the registries",
+            "How many jobs are running, scheduled for later, or kept as failed, which is the "
+            "dead-letter queue. `heori dead replay` puts those back.",
+            "short",
+            Query(
+                f"sum by (registry) (max by (queue, registry) (heori_registry_jobs{{{QUEUES}}}))",
+                "{{registry}}",
+            ),
+            span=8,
+        ),
+    ]
+
+
+def _tasks() -> Line:
+    def each_second(selection: str) -> str:
+        return f"sum by (task) (rate(heori_jobs_total{{{JOBS}, {selection}}}{RATE}))"
+
+    succeeded, failed = each_second('outcome="succeeded"'), each_second('outcome="failed"')
+    ended = each_second('outcome!="retried"')
+    return [
+        rows_of(
+            "Tasks",
+            "What a job of each task takes, and how often it fails: the row to look at is the one "
+            "in red, or the one with the most CPU in all.",
+            {"task": "Task"},
+            [
+                Column("Done each second", succeeded, "ops"),
+                Column(
+                    "Failed",
+                    f"{failed} / {ended}",
+                    "percentunit",
+                    [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
+                ),
+                Column("Waits, half", quantile(0.5, "heori_job_queue_seconds", JOBS, "task"), "s"),
+                Column("Runs, half", quantile(0.5, "heori_job_run_seconds", JOBS, "task"), "s"),
+                Column("Runs, 95%", quantile(0.95, "heori_job_run_seconds", JOBS, "task"), "s"),
+            ],
+        ),
+    ]

@@ -1,0 +1,142 @@
+"""Locks: who waits for mutexes and semaphores, for how long, and what went wrong with them."""
+
+from grafana.board import Board, Line
+from grafana.panels import GREEN, ORANGE, RATE, RED, Query, dashed, lines, number, quantile
+
+CONSUMERS = 'instance=~"$consumer"'
+
+
+def board() -> Board:
+    """The dashboard."""
+    made = Board(
+        "locks",
+        "Locks",
+        "Mutexes and semaphores: how long is waited for them, how long they are held, and whether "
+        "any was lost.",
+        ["model", "consumer"],
+    )
+    made.row("", _at_a_glance())
+    made.row("Waiting and holding", *_waits())
+    made.row("What goes wrong", _troubles())
+    return made
+
+
+def _at_a_glance() -> Line:
+    def lately(metric: str) -> str:
+        return f"sum(increase({metric}{{{CONSUMERS}}}[$__range]))"
+
+    return [
+        number(
+            "Waiting now",
+            "How many wait for a lock at this moment. A few is what locks are for.",
+            "none",
+            f"sum(heori_lock_waiters{{{CONSUMERS}}})",
+        ),
+        number(
+            "Wait, 95%",
+            "Of a hundred that asked for a lock, 95 got it faster: orange from a second, red from "
+            "ten.",
+            "s",
+            quantile(0.95, "heori_lock_wait_seconds", CONSUMERS),
+            [(None, GREEN), (1, ORANGE), (10, RED)],
+        ),
+        number(
+            "Held, 95%",
+            "How long a lock is held. Whoever waits, waits at least for that: hold locks briefly.",
+            "s",
+            quantile(0.95, "heori_lock_hold_seconds", CONSUMERS),
+        ),
+        number(
+            "Deadlocks",
+            "Circles of owners that waited for each other, in the time shown. Each was found and "
+            "broken; take locks in one order, or with `acquire_all`.",
+            "none",
+            lately("heori_lock_deadlocks_total"),
+            [(None, GREEN), (1, RED)],
+        ),
+        number(
+            "Lost while held",
+            "Locks whose lease ran out before they were released, in the time shown: the holder "
+            "was stopped, or away from Redis.",
+            "none",
+            lately("heori_locks_lost_total"),
+            [(None, GREEN), (1, RED)],
+        ),
+        number(
+            "Writes fenced off",
+            "Writes of former holders that the fencing token refused, in the time shown: damage "
+            "that was prevented.",
+            "none",
+            lately("heori_lock_fence_rejections_total"),
+            [(None, GREEN), (1, ORANGE)],
+        ),
+    ]
+
+
+def _waits() -> list[Line]:
+    def course(metric: str) -> list[Query]:
+        shares = ((0.5, "half"), (0.95, "95%"), (0.99, "99%"))
+        return [Query(quantile(share, metric, CONSUMERS), name) for share, name in shares]
+
+    return [
+        [
+            lines(
+                "How long is waited",
+                "From asking to having a lock. Half wait less than the lowest line; above the "
+                "dashed line, at ten seconds, an alert fires.",
+                "s",
+                *course("heori_lock_wait_seconds"),
+                limit=10,
+            ),
+            lines(
+                "How long locks are held",
+                "From having to releasing. When this grows, the waits grow with it.",
+                "s",
+                *course("heori_lock_hold_seconds"),
+            ),
+        ],
+        [
+            lines(
+                "Waiting, by kind",
+                "How many wait at each moment. A mutex lets one in, a semaphore as many as it has "
+                "permits.",
+                "short",
+                Query(f"sum by (kind) (heori_lock_waiters{{{CONSUMERS}}})", "{{kind}}"),
+            ),
+            dashed(
+                lines(
+                    "Permits in use",
+                    "Permits of all semaphores, and how many there are. At the limit, others wait.",
+                    "short",
+                    Query(f"sum(heori_semaphore_permits_in_use{{{CONSUMERS}}})", "in use"),
+                    Query(f"sum(heori_semaphore_permits_limit{{{CONSUMERS}}})", "limit"),
+                ),
+                "limit",
+            ),
+        ],
+    ]
+
+
+def _troubles() -> Line:
+    def each_second(metric: str, name: str) -> Query:
+        return Query(f"sum(rate({metric}{{{CONSUMERS}}}{RATE}))", name)
+
+    return [
+        lines(
+            "Lost, expired, taken away",
+            "Lost: the holder was told so in time. Expired: it was found out when releasing. "
+            "Taken away: by `heori locks release --force`.",
+            "ops",
+            each_second("heori_locks_lost_total", "lost"),
+            each_second("heori_locks_expired_total", "expired"),
+            each_second("heori_locks_forced_total", "taken away"),
+        ),
+        lines(
+            "Deadlocks and fenced writes",
+            "Both should be at 0. A deadlock is a fault in the order of locks; a fenced write is "
+            "one that came too late and was refused.",
+            "ops",
+            each_second("heori_lock_deadlocks_total", "deadlocks"),
+            each_second("heori_lock_fence_rejections_total", "fenced off"),
+        ),
+    ]
