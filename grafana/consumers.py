@@ -2,8 +2,11 @@
 
 from grafana.board import Board, Line
 from grafana.panels import (
+    CALLS_EACH_SECOND,
+    EACH_MINUTE,
     GREEN,
     GREY,
+    JOBS_EACH_SECOND,
     ORANGE,
     RATE,
     RED,
@@ -11,6 +14,7 @@ from grafana.panels import (
     Query,
     lines,
     number,
+    only_some,
     quantile,
     rows_of,
 )
@@ -56,7 +60,7 @@ def _at_a_glance() -> Line:
             sum_of("heori_slots"),
         ),
         number(
-            "Claimed and not settled",
+            "Claimed jobs",
             "Jobs that are out of Redis: those that run, and those that wait in a worker so that "
             "no slot runs dry.",
             "short",
@@ -105,12 +109,12 @@ def _who() -> Line:
                 Column("Running", of_each("heori_slots_running"), "none"),
                 Column("Claimed", of_each("heori_jobs_held"), "none"),
                 Column(
-                    "Jobs each second",
+                    "Done",
                     f"sum by (instance) (rate(heori_jobs_total{{{CONSUMERS}}}{RATE}))",
-                    "ops",
+                    JOBS_EACH_SECOND,
                 ),
                 Column(
-                    "Redis answers",
+                    "Redis",
                     of_each("heori_redis_up"),
                     "bool_yes_no",
                     [(None, RED), (1, GREEN)],
@@ -126,12 +130,12 @@ def _workers() -> Line:
     return [
         lines(
             "Deaths and recycling, by reason",
-            "Worker processes replaced, each second. A signal or an exit code is a crash, timeout "
+            "Worker processes replaced. A signal or an exit code is a crash, timeout "
             "is a job that could not be interrupted; max-jobs and max-rss are recycling, and "
             "healthy.",
-            "ops",
+            EACH_MINUTE,
             Query(
-                f"sum by (reason) (rate(heori_worker_restarts_total{{{CONSUMERS}}}{RATE}))",
+                f"60 * sum by (reason) (rate(heori_worker_restarts_total{{{CONSUMERS}}}{RATE}))",
                 "{{reason}}",
             ),
             span=8,
@@ -143,7 +147,7 @@ def _workers() -> Line:
             "none",
             Query(
                 f"rate(heori_worker_cpu_seconds_total{{{CONSUMERS}}}{RATE})",
-                "{{instance}} {{worker}}",
+                "{{instance}} #{{worker}}",
             ),
             span=8,
         ),
@@ -151,12 +155,10 @@ def _workers() -> Line:
             "Functions beside an event loop",
             "Plain functions that a consumer of coroutines had to run in a thread, by task. Make "
             "them async, or give them to consumers of threads.",
-            "ops",
-            Query(
-                f"sum by (task) (rate(heori_jobs_beside_loop_total{{{CONSUMERS}}}{RATE}))",
-                "{{task}}",
-            ),
+            JOBS_EACH_SECOND,
+            Query(only_some("task", f"heori_jobs_beside_loop_total{{{CONSUMERS}}}"), "{{task}}"),
             span=8,
+            reach=1,
         ),
     ]
 
@@ -167,15 +169,16 @@ def _leases() -> Line:
             "Leases late and lost",
             "Late: renewals that failed and are tried again, when Redis is slow or away. Lost: "
             "too late, the job runs elsewhere as well.",
-            "ops",
-            Query(f"sum(rate(heori_leases_late_total{{{CONSUMERS}}}{RATE}))", "late"),
-            Query(f"sum(rate(heori_leases_lost_total{{{CONSUMERS}}}{RATE}))", "lost"),
+            EACH_MINUTE,
+            Query(f"60 * sum(rate(heori_leases_late_total{{{CONSUMERS}}}{RATE}))", "late"),
+            Query(f"60 * sum(rate(heori_leases_lost_total{{{CONSUMERS}}}{RATE}))", "lost"),
             span=8,
+            reach=1,
         ),
         lines(
             "Scheduled jobs put on their queues",
             "Delayed jobs and retries that became due, each second.",
-            "ops",
+            JOBS_EACH_SECOND,
             Query(f"sum(rate(heori_jobs_scheduled_moved_total{{{CONSUMERS}}}{RATE}))", "moved"),
             span=8,
         ),
@@ -196,7 +199,7 @@ def _redis() -> Line:
             "Round trips",
             "Calls that all consumers make to Redis each second. Far fewer than jobs: claims and "
             "acknowledgements go in batches.",
-            "ops",
+            CALLS_EACH_SECOND,
             Query(f"sum(rate(heori_redis_call_seconds_count{{{CONSUMERS}}}{RATE}))", "calls"),
             span=8,
         ),

@@ -2,14 +2,18 @@
 
 from grafana.board import Board, Line
 from grafana.panels import (
+    EACH_MINUTE,
     GREEN,
+    JOBS_EACH_SECOND,
     ORANGE,
     RATE,
     RED,
+    SHOWN,
     Column,
     Query,
     lines,
     number,
+    only_some,
     quantile,
     rows_of,
     spread,
@@ -42,7 +46,7 @@ def _at_a_glance() -> Line:
         number(
             "Jobs done",
             "Jobs that succeeded, each second. It should keep up with what comes in.",
-            "ops",
+            JOBS_EACH_SECOND,
             f'sum(rate(heori_jobs_total{{{JOBS}, outcome="succeeded"}}{RATE}))',
             [(None, GREEN)],
         ),
@@ -97,7 +101,7 @@ def _in_and_out() -> list[Line]:
                 "Two lines that run together are in balance; blue above green means that a "
                 "backlog grows. What comes in is worked out from what ends and how the queues "
                 "grow.",
-                "ops",
+                JOBS_EACH_SECOND,
                 Query(f"clamp_min({ended} + sum(deriv(heori_queue_depth{RATE})), 0)", "came in"),
                 Query(ended, "done"),
             ),
@@ -105,7 +109,7 @@ def _in_and_out() -> list[Line]:
                 "How jobs end",
                 "Ends of runs each second. Red should be thin; orange is what failed and is tried "
                 "again.",
-                "ops",
+                JOBS_EACH_SECOND,
                 Query(f"sum by (outcome) (rate(heori_jobs_total{{{JOBS}}}{RATE}))", "{{outcome}}"),
             ),
         ],
@@ -150,8 +154,8 @@ def _how_long() -> Line:
         ),
         spread(
             "How long jobs run",
-            "Each column is a moment; the darker a cell, the more jobs took that long. Two bands "
-            "are two kinds of jobs.",
+            "Each column is a moment; the more a cell stands out, the more jobs took that long. "
+            "Two bands are two kinds of jobs.",
             "s",
             f"sum by (le) (rate({ran}_bucket{{{JOBS}}}{RATE}))",
             span=8,
@@ -160,26 +164,29 @@ def _how_long() -> Line:
 
 
 def _what_fails() -> Line:
+    def each_minute(metric: str, name: str) -> Query:
+        return Query(f"60 * sum(rate({metric}{{{CONSUMERS}}}{RATE}))", name)
+
     return [
         lines(
             "Failures by task",
-            "Jobs that failed for good, each second. `heori dead list` tells why.",
-            "ops",
-            Query(
-                f'sum by (task) (rate(heori_jobs_total{{{JOBS}, outcome="failed"}}{RATE}))',
-                "{{task}}",
-            ),
+            "Jobs that failed for good; only tasks with failures in the time shown are here. "
+            "`heori dead list` tells why.",
+            JOBS_EACH_SECOND,
+            Query(only_some("task", f'heori_jobs_total{{{JOBS}, outcome="failed"}}'), "{{task}}"),
             span=8,
+            reach=1,
         ),
         lines(
             "Given back, refused, dead",
             "Given back: their worker or consumer died, so they run again. Refused: a result that "
             "came after the lease was lost. Dead letters: delivered too often.",
-            "ops",
-            Query(f"sum(rate(heori_jobs_redelivered_total{{{CONSUMERS}}}{RATE}))", "given back"),
-            Query(f"sum(rate(heori_results_refused_total{{{CONSUMERS}}}{RATE}))", "refused"),
-            Query(f"sum(rate(heori_jobs_dead_total{{{CONSUMERS}}}{RATE}))", "dead letters"),
+            EACH_MINUTE,
+            each_minute("heori_jobs_redelivered_total", "given back"),
+            each_minute("heori_results_refused_total", "refused"),
+            each_minute("heori_jobs_dead_total", "dead letters"),
             span=8,
+            reach=1,
         ),
         lines(
             "Kept in the registries",
@@ -197,27 +204,37 @@ def _what_fails() -> Line:
 
 def _tasks() -> Line:
     def each_second(selection: str) -> str:
-        return f"sum by (task) (rate(heori_jobs_total{{{JOBS}, {selection}}}{RATE}))"
+        return f"sum by (task) (rate(heori_jobs_total{{{JOBS}, {selection}}}{SHOWN}))"
+
+    def took(share: float, histogram: str) -> str:
+        return quantile(share, histogram, JOBS, "task", over=SHOWN)
 
     succeeded, failed = each_second('outcome="succeeded"'), each_second('outcome="failed"')
     ended = each_second('outcome!="retried"')
+    cpu, runs = (
+        f"sum by (task) (rate(heori_job_cpu_seconds_{part}{{{JOBS}}}{SHOWN}))"
+        for part in ("sum", "count")
+    )
     return [
         rows_of(
             "Tasks",
-            "What a job of each task takes, and how often it fails: the row to look at is the one "
-            "in red, or the one with the most CPU in all.",
+            "What a job of each task took in the time shown, and how often it failed. Look at what "
+            "is red, and at what takes the most CPU in all.",
             {"task": "Task"},
             [
-                Column("Done each second", succeeded, "ops"),
+                Column("Done", succeeded, JOBS_EACH_SECOND),
                 Column(
                     "Failed",
                     f"{failed} / {ended}",
                     "percentunit",
                     [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
                 ),
-                Column("Waits, half", quantile(0.5, "heori_job_queue_seconds", JOBS, "task"), "s"),
-                Column("Runs, half", quantile(0.5, "heori_job_run_seconds", JOBS, "task"), "s"),
-                Column("Runs, 95%", quantile(0.95, "heori_job_run_seconds", JOBS, "task"), "s"),
+                Column("Waits, half", took(0.5, "heori_job_queue_seconds"), "s"),
+                Column("Waits, 95%", took(0.95, "heori_job_queue_seconds"), "s"),
+                Column("Runs, half", took(0.5, "heori_job_run_seconds"), "s"),
+                Column("Runs, 95%", took(0.95, "heori_job_run_seconds"), "s"),
+                Column("CPU of a job", f"{cpu} / {runs}", "s"),
+                Column("CPU in all", cpu, "percentunit"),
             ],
         ),
     ]

@@ -2,16 +2,20 @@
 
 from grafana.board import Board, Line
 from grafana.panels import (
+    EACH_SECOND,
     GREEN,
     GREY,
+    JOBS_EACH_SECOND,
     ORANGE,
     RATE,
     RED,
+    SHOWN,
     Query,
     bars,
     dashed,
     lines,
     number,
+    shares,
     stacked,
     words,
 )
@@ -23,6 +27,7 @@ STATES = {
     "gil_wait": "waiting for the GIL",
     "io_wait": "waiting for I/O",
 }
+WORKER = "{{instance}} #{{worker}}"
 LOSS = [(None, GREEN), (0.15, ORANGE), (0.3, RED)]
 
 
@@ -118,9 +123,10 @@ def _time() -> list[Line]:
                 "Share of the possible throughput that each worker loses. Above the dashed line, "
                 "with cores idle, an alert fires.",
                 "percentunit",
-                Query(f"heori_worker_gil_loss_ratio{{{WORKERS}}}", "{{instance}} {{worker}}"),
+                Query(f"heori_worker_gil_loss_ratio{{{WORKERS}}}", WORKER),
                 limit=0.3,
-            ).axis_soft_max(1),
+                reach=1,
+            ),
         ],
         [
             dashed(
@@ -145,9 +151,10 @@ def _time() -> list[Line]:
                 "percentunit",
                 Query(
                     f"rate(heori_worker_runqueue_wait_seconds_total{{{WORKERS}}}{RATE})",
-                    "{{instance}} {{worker}}",
+                    WORKER,
                 ),
                 limit=0.2,
+                reach=0.3,
             ),
         ],
     ]
@@ -157,36 +164,26 @@ def _tasks() -> Line:
     def for_a_job(state: str) -> str:
         seconds = f'heori_task_thread_state_seconds_total{{{TASKS}, state="{state}"}}'
         runs = f"heori_job_run_seconds_count{{{TASKS}}}"
-        return f"sum(rate({seconds}{RATE})) / sum(rate({runs}{RATE}))"
+        return f"sum by (task) (rate({seconds}{SHOWN})) / sum by (task) (rate({runs}{SHOWN}))"
 
     return [
-        bars(
-            "CPU time of a job, by task",
-            "What a job computes. It is the part that needs a core.",
+        shares(
+            "What a job costs, by task",
+            "The time of a job of each task in the time shown, on average: green computes, blue "
+            "waits for I/O, and red waits for the GIL, which processes would save.",
             "s",
-            Query(
-                f"sum by (task) (rate(heori_job_cpu_seconds_sum{{{TASKS}}}{RATE})) "
-                f"/ sum by (task) (rate(heori_job_cpu_seconds_count{{{TASKS}}}{RATE}))",
-                "{{task}}",
-            ),
-            [(None, GREEN)],
-            span=8,
-        ),
-        stacked(
-            "Where a job's time goes",
-            "The chosen tasks' jobs on average. Red is what processes would save.",
-            "s",
+            "task",
             *(Query(for_a_job(state), name) for state, name in STATES.items()),
-            span=8,
+            span=14,
         ),
         bars(
             "Speed-up by processes, by task",
-            "How many times as many jobs of this task processes would do with the same cores, as "
-            "an estimate: 1 is nothing to gain, 2 is twice as many.",
+            "How many times as many jobs of a task processes would do on the same cores, as an "
+            "estimate: at 1 there is nothing to gain, at 2 they would do twice as many.",
             "x",
             Query(f"max by (task) (heori_task_process_speedup_ratio{{{TASKS}}})", "{{task}}"),
             [(None, GREEN), (1.2, ORANGE), (1.5, RED)],
-            span=8,
+            span=10,
         ),
     ]
 
@@ -196,7 +193,7 @@ def _models() -> Line:
         lines(
             "Jobs done, by model",
             "Jobs each second of all consumers of a model. Compare models that have the same jobs.",
-            "ops",
+            JOBS_EACH_SECOND,
             Query('model:heori_jobs:rate1m{model=~"$model"}', "{{model}}"),
             span=8,
         ),
@@ -206,8 +203,9 @@ def _models() -> Line:
             "percentunit",
             Query('model:heori_worker_gil_loss_ratio:avg{model=~"$model"}', "{{model}}"),
             limit=0.3,
+            reach=1,
             span=8,
-        ).axis_soft_max(1),
+        ),
         lines(
             "Memory of a slot, by model",
             "What each further job at once costs: the price that processes have for doing without "
@@ -225,13 +223,13 @@ def _costs() -> Line:
             "Memory, by worker",
             "The memory of each worker process; what it shares with others counts in part.",
             "bytes",
-            Query(f'heori_worker_memory_bytes{{{WORKERS}, kind="pss"}}', "{{instance}} {{worker}}"),
+            Query(f'heori_worker_memory_bytes{{{WORKERS}, kind="pss"}}', WORKER),
         ),
         lines(
             "Context switches",
             "How often threads gave a core away each second. Voluntary: they waited for "
             "something, the GIL included. Involuntary: it was taken from them.",
-            "cps",
+            EACH_SECOND,
             Query(
                 f"sum by (kind) (rate(heori_worker_context_switches_total{{{WORKERS}}}{RATE}))",
                 "{{kind}}",

@@ -1,7 +1,18 @@
 """Locks: who waits for mutexes and semaphores, for how long, and what went wrong with them."""
 
 from grafana.board import Board, Line
-from grafana.panels import GREEN, ORANGE, RATE, RED, Query, dashed, lines, number, quantile
+from grafana.panels import (
+    EACH_MINUTE,
+    GREEN,
+    ORANGE,
+    RATE,
+    RED,
+    Query,
+    dashed,
+    lines,
+    number,
+    quantile,
+)
 
 CONSUMERS = 'instance=~"$consumer"'
 
@@ -118,25 +129,27 @@ def _waits() -> list[Line]:
 
 
 def _troubles() -> Line:
-    def each_second(metric: str, name: str) -> Query:
-        return Query(f"sum(rate({metric}{{{CONSUMERS}}}{RATE}))", name)
+    def each_minute(metric: str, name: str) -> Query:
+        return Query(f"60 * sum(rate({metric}{{{CONSUMERS}}}{RATE}))", name)
 
     return [
         lines(
             "Lost, expired, taken away",
             "Lost: the holder was told so in time. Expired: it was found out when releasing. "
             "Taken away: by `heori locks release --force`.",
-            "ops",
-            each_second("heori_locks_lost_total", "lost"),
-            each_second("heori_locks_expired_total", "expired"),
-            each_second("heori_locks_forced_total", "taken away"),
+            EACH_MINUTE,
+            each_minute("heori_locks_lost_total", "lost"),
+            each_minute("heori_locks_expired_total", "expired"),
+            each_minute("heori_locks_forced_total", "taken away"),
+            reach=1,
         ),
         lines(
             "Deadlocks and fenced writes",
             "Both should be at 0. A deadlock is a fault in the order of locks; a fenced write is "
             "one that came too late and was refused.",
-            "ops",
-            each_second("heori_lock_deadlocks_total", "deadlocks"),
-            each_second("heori_lock_fence_rejections_total", "fenced off"),
+            EACH_MINUTE,
+            each_minute("heori_lock_deadlocks_total", "deadlocks"),
+            each_minute("heori_lock_fence_rejections_total", "fenced off"),
+            reach=1,
         ),
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from grafana_foundation_sdk.builders import (
+    barchart,
     bargauge,
     common,
     dashboard,
@@ -26,6 +27,8 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = cm.DataSourceRef(type_val="prometheus", uid="${source}")
 
+NONE = "none"  # the name of a line that is there when there is nothing to show
+
 GREEN, RED, BLUE, ORANGE, PURPLE, GREY = "green", "red", "blue", "orange", "purple", "#8e8e8e"
 
 # By the name that a series has in the legend.
@@ -33,17 +36,28 @@ MEANINGS = {
     "running": GREEN,
     "waiting for the GIL": RED,
     "waiting for I/O": BLUE,
-    "waiting for a core": ORANGE,
-    "computing": GREEN,
     "done": GREEN,
     "came in": BLUE,
-    "waiting": BLUE,
-    "usable": GREY,
+    "half": "light-blue",
+    "95%": BLUE,
+    "99%": PURPLE,
+    "given back": ORANGE,
+    "late": ORANGE,
+    "lost": RED,
+    "expired": ORANGE,
+    "taken away": PURPLE,
+    "refused": PURPLE,
+    "dead letters": RED,
+    "deadlocks": RED,
     "limit": GREY,
+    "usable": GREY,
+    NONE: GREY,
 }
 # By the value of the label that names a series in the legend.
 MEANINGS_BY_LABEL = {
     "outcome": {"succeeded": GREEN, "failed": RED, "retried": ORANGE, "stopped": PURPLE},
+    "registry": {"running": GREEN, "scheduled": BLUE, "failed": RED},
+    "kind": {"voluntary": BLUE, "involuntary": ORANGE, "mutex": BLUE, "semaphore": PURPLE},
     "model": {
         "threads": BLUE,
         "processes": PURPLE,
@@ -55,10 +69,22 @@ MEANINGS_BY_LABEL = {
 
 RATE = "[$__rate_interval]"  # what a rate is taken over: four scrapes, or more when zoomed out
 
+SHOWN = "[$__range]"  # all of the time shown
+EACH_SECOND, EACH_MINUTE = "count:/s", "count:/min"
+JOBS_EACH_SECOND, CALLS_EACH_SECOND = "count:jobs/s", "count:calls/s"
+
 Steps = Sequence[tuple[float | None, str]]
 NEUTRAL: Steps = [(None, BLUE)]  # a number that is neither good nor bad
 
-Plot = TypeVar("Plot", stat.Panel, bargauge.Panel, table.Panel, timeseries.Panel, heatmap.Panel)
+Plot = TypeVar(
+    "Plot",
+    barchart.Panel,
+    bargauge.Panel,
+    heatmap.Panel,
+    stat.Panel,
+    table.Panel,
+    timeseries.Panel,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +97,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: an expression that gives one value for each row."""
+    """A column of a table: an expression that gives one value for each row.
+
+    One without a title is not shown, and brings the labels that other columns lack.
+    """
 
     title: str
     expr: str
@@ -79,11 +108,24 @@ class Column:
     steps: Steps = ()  # colours the number
 
 
-def quantile(share: float, histogram: str, matchers: str, *by: str) -> str:
+def quantile(share: float, histogram: str, matchers: str, *by: str, over: str = RATE) -> str:
     """The value that so large a share of a histogram's observations stays below."""
     kept = ", ".join(("le", *by))
-    rates = f"rate({histogram}_bucket{{{matchers}}}{RATE})"
+    rates = f"rate({histogram}_bucket{{{matchers}}}{over})"
     return f"histogram_quantile({share}, sum by ({kept}) ({rates}))"
+
+
+def only_some(label: str, counter: str) -> str:
+    """The rate of a counter for those values of a label for which it has risen in the time shown.
+
+    When there are none, one line at zero says so.
+    """
+    rate, rise = (
+        f"sum by ({label}) ({function}({counter}{window}))"
+        for function, window in (("rate", RATE), ("increase", SHOWN))
+    )
+    nothing = f'label_replace(vector(0), "{label}", "{NONE}", "", "")'
+    return f"({rate} and on ({label}) {rise} > 0) or on () {nothing}"
 
 
 def steps(levels: Steps) -> dashboard.ThresholdsConfig:
@@ -127,6 +169,7 @@ def words(
         .unit("none")
         .with_target(_now(query, "A"))
         .mappings([mapping])
+        .text_mode(cm.BigValueTextMode.VALUE if meanings else cm.BigValueTextMode.NAME)
         .thresholds(steps(NEUTRAL))
         .color_mode(cm.BigValueColorMode.VALUE)
         .graph_mode(cm.BigValueGraphMode.NONE)
@@ -142,34 +185,28 @@ def lines(
     span: int = 12,
     height: int = 8,
     limit: float | None = None,
+    reach: float | None = None,
 ) -> timeseries.Panel:
     """Lines over time.
 
     Args:
         limit: where too much begins; drawn as a dashed red line.
+        reach: how far up the axis goes at least, so that a small value looks small.
     """
     panel = _base(timeseries.Panel(), title, about, span, height).unit(unit)
     panel.min(0).line_width(2).fill_opacity(8).show_points(cm.VisibilityMode.NEVER)
     panel.span_nulls(False).color_scheme(
-        dashboard.FieldColor().mode(dm.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
+        dashboard.FieldColor().mode(dm.FieldColorModeId.PALETTE_CLASSIC)
     )
-    panel.tooltip(
-        common.VizTooltipOptions().mode(cm.TooltipDisplayMode.MULTI).sort(cm.SortOrder.DESCENDING)
-    )
-    panel.legend(
-        common.VizLegendOptions()
-        .display_mode(cm.LegendDisplayMode.LIST)
-        .placement(cm.LegendPlacement.BOTTOM)
-        .show_legend(True)
-        .calcs([])
-    )
+    panel.legend(_legend()).tooltip(_tooltip())
+    if reach is not None:
+        panel.axis_soft_max(reach)
     if limit is not None:
         panel.thresholds(steps([(None, "transparent"), (limit, RED)])).thresholds_style(
             common.GraphThresholdsStyleConfig().mode(cm.GraphThresholdsStyleMode.DASHED)
         )
     _ask(panel, [_range(query, ref) for query, ref in _refs(queries)])
-    for name, colour in _meanings(queries):
-        panel.override_by_name(name, [_property("color", {"mode": "fixed", "fixedColor": colour})])
+    _colour(panel, queries)
     return panel
 
 
@@ -205,6 +242,28 @@ def dashed(panel: timeseries.Panel, name: str) -> timeseries.Panel:
             _property("custom.stacking", {"mode": "none", "group": "bound"}),
         ],
     )
+
+
+def shares(
+    title: str,
+    about: str,
+    unit: str,
+    label: str,
+    *queries: Query,
+    span: int = 12,
+    height: int = 8,
+) -> barchart.Panel:
+    """For each value of a label one bar, made up of what the queries give."""
+    panel = _base(barchart.Panel(), title, about, span, height).unit(unit).min(0)
+    panel.orientation(cm.VizOrientation.HORIZONTAL).stacking(cm.StackingMode.NORMAL)
+    panel.fill_opacity(75).line_width(0).bar_width(0.8).show_value(cm.VisibilityMode.NEVER)
+    panel.legend(_legend()).tooltip(_tooltip()).x_field(label)
+    names = {"Time": ""}
+    for query, ref in _refs(queries):
+        panel.with_target(_now(Query(query.expr), ref).format(PromQueryFormat.TABLE))
+        names[f"Value #{ref}"] = query.legend
+    _colour(panel, queries)
+    return _joined(panel, names)
 
 
 def bars(
@@ -264,8 +323,13 @@ def rows_of(
     Args:
         labels: what a label's column is called.
     """
-    panel = _base(table.Panel(), title, about, span, height)
+    panel = _base(table.Panel(), title, about, span, height).min_width(80)
+    nothing = dm.ValueMappingResult(text="-", index=0)
+    panel.mappings(
+        [dm.SpecialValueMap(dm.DashboardSpecialValueMapOptions(dm.SpecialValueMatch.NA_N, nothing))]
+    )
     names = {"Time": ""} | labels
+    panel.override_by_name(next(iter(labels.values())), [_property("custom.width", 280)])
     for column, ref in _refs(columns):
         panel.with_target(_now(Query(column.expr), ref).format(PromQueryFormat.TABLE))
         names[f"Value #{ref}"] = column.title
@@ -277,10 +341,41 @@ def rows_of(
                 _property("custom.cellOptions", {"type": "color-text"}),
             ]
         panel.override_by_name(column.title, properties)
+    return _joined(panel, names)
+
+
+Joined = TypeVar("Joined", barchart.Panel, table.Panel)
+
+
+def _joined(panel: Joined, names: dict[str, str]) -> Joined:
+    """Make one table of the queries, with the columns in this order; those without a name go."""
     panel.with_transformation(dm.DataTransformerConfig(id_val="merge", options={}))
-    order = {name: index for index, name in enumerate(names)}
-    options = {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": names}
+    options = {
+        "excludeByName": {name: True for name, title in names.items() if not title},
+        "indexByName": {name: index for index, name in enumerate(names)},
+        "renameByName": {name: title for name, title in names.items() if title},
+    }
     return panel.with_transformation(dm.DataTransformerConfig(id_val="organize", options=options))
+
+
+def _legend() -> common.VizLegendOptions:
+    return (
+        common.VizLegendOptions()
+        .display_mode(cm.LegendDisplayMode.LIST)
+        .placement(cm.LegendPlacement.BOTTOM)
+        .show_legend(True)
+        .calcs([])
+    )
+
+
+def _tooltip() -> common.VizTooltipOptions:
+    mode, sort = cm.TooltipDisplayMode.MULTI, cm.SortOrder.DESCENDING
+    return common.VizTooltipOptions().mode(mode).sort(sort)
+
+
+def _colour(panel: timeseries.Panel | barchart.Panel, queries: Iterable[Query]) -> None:
+    for name, colour in _meanings(queries):
+        panel.override_by_name(name, [_property("color", {"mode": "fixed", "fixedColor": colour})])
 
 
 def _base(panel: Plot, title: str, about: str, span: int, height: int) -> Plot:

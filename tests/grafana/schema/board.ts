@@ -1,6 +1,7 @@
 // What a dashboard of Heori is, made of Grafana's own types: every kind of panel with the options
 // and the field settings of its plug-in, so that a misspelt one is an error.
 import type * as grafana from '@grafana/schema';
+import type * as barchart from '@grafana/schema/dist/esm/raw/composable/barchart/panelcfg/x/BarChartPanelCfg_types.gen';
 import type * as bargauge from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
 import type * as heatmap from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
 import type * as stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
@@ -57,6 +58,7 @@ export type Board = Plain<Omit<grafana.Dashboard, 'panels'>> & {
   title: string;
   panels: (
     | Row
+    | Panel<'barchart', barchart.Options, barchart.FieldConfig>
     | Panel<'bargauge', bargauge.Options, {}>
     | Panel<'heatmap', heatmap.Options, heatmap.FieldConfig>
     | Panel<'stat', stat.Options, {}>
