@@ -104,7 +104,9 @@ def _who() -> Line:
             "`rq suspend` holds it back, `rq resume` lets it go on.",
             {"instance": "Consumer", "model": "Model"},
             [
-                Column("", f"heori_consumer_info{{{CONSUMERS}}}", "none"),
+                Column(
+                    "", f"sum by (instance, model) (heori_consumer_info{{{CONSUMERS}}})", "none"
+                ),
                 Column("Slots", of_each("heori_slots"), "none"),
                 Column("Running", of_each("heori_slots_running"), "none"),
                 Column("Claimed", of_each("heori_jobs_held"), "none"),

@@ -144,6 +144,7 @@ def _how_long() -> Line:
             Query(quantile(0.95, waited, JOBS), "95%"),
             Query(quantile(0.99, waited, JOBS), "99%"),
             span=8,
+            height=9,
         ),
         lines(
             "Run time by task, 95%",
@@ -151,6 +152,7 @@ def _how_long() -> Line:
             "s",
             Query(quantile(0.95, ran, JOBS, "task"), "{{task}}"),
             span=8,
+            height=9,
         ),
         spread(
             "How long jobs run",
@@ -159,6 +161,7 @@ def _how_long() -> Line:
             "s",
             f"sum by (le) (rate({ran}_bucket{{{JOBS}}}{RATE}))",
             span=8,
+            height=9,
         ),
     ]
 

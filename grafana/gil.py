@@ -75,11 +75,11 @@ def _at_a_glance() -> Line:
         ),
         number(
             "Waiting for a core",
-            "Share of a second that the workers' threads were ready and had no core. Above 20%, "
-            "something else takes the cores, and the loss to the GIL cannot be trusted.",
+            "Of the time that busy threads have, the share they were ready and had no core. Above "
+            "20%, others take the cores, and the loss to the GIL cannot be trusted.",
             "percentunit",
             f"sum(rate(heori_worker_runqueue_wait_seconds_total{{{WORKERS}}}{RATE})) "
-            f"/ sum(heori_slots_running{{{WORKERS}}})",
+            f"/ sum(rate(heori_worker_thread_state_seconds_total{{{WORKERS}}}{RATE}))",
             [(None, GREEN), (0.2, RED)],
         ),
         words(

@@ -27,7 +27,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = cm.DataSourceRef(type_val="prometheus", uid="${source}")
 
-NONE = "none"  # the name of a line that is there when there is nothing to show
+NONE = "(none)"  # the name of a line that is there when there is nothing to show
 
 GREEN, RED, BLUE, ORANGE, PURPLE, GREY = "green", "red", "blue", "orange", "purple", "#8e8e8e"
 
@@ -51,7 +51,10 @@ MEANINGS = {
     "deadlocks": RED,
     "limit": GREY,
     "usable": GREY,
-    NONE: GREY,
+    "moved": BLUE,
+    "behind": BLUE,
+    "calls": BLUE,
+    "in use": BLUE,
 }
 # By the value of the label that names a series in the legend.
 MEANINGS_BY_LABEL = {
@@ -140,12 +143,12 @@ def steps(levels: Steps) -> dashboard.ThresholdsConfig:
 def number(
     title: str, about: str, unit: str, query: str, levels: Steps = NEUTRAL, *, span: int = 4
 ) -> stat.Panel:
-    """One number, large, with its course behind it."""
+    """One number, large."""
     panel = _base(stat.Panel(), title, about, span, 4).unit(unit).thresholds(steps(levels))
     return (
-        panel.with_target(_range(Query(query, title), "A"))
+        panel.with_target(_now(Query(query, title), "A"))
         .color_mode(cm.BigValueColorMode.VALUE)
-        .graph_mode(cm.BigValueGraphMode.AREA)
+        .graph_mode(cm.BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
 
@@ -281,6 +284,7 @@ def bars(
     panel = _base(bargauge.Panel(), title, about, span, height).unit(unit)
     panel.min(0).thresholds(steps(levels)).with_target(_now(query, "A"))
     panel.orientation(cm.VizOrientation.HORIZONTAL).display_mode(cm.BarGaugeDisplayMode.BASIC)
+    panel.text(common.VizTextDisplayOptions().title_size(14).value_size(20))
     panel.value_mode(cm.BarGaugeValueMode.COLOR).reduce_options(
         common.ReduceDataOptions().calcs(["lastNotNull"])
     )
@@ -421,4 +425,6 @@ def _meanings(queries: Iterable[Query]) -> list[tuple[str, str]]:
             found[query.legend] = MEANINGS[query.legend]
         for label in re.findall(r"\{\{(\w+)\}\}", query.legend):
             found |= MEANINGS_BY_LABEL.get(label, {})
+            if NONE in query.expr:
+                found[NONE] = GREY
     return list(found.items())
