@@ -3,6 +3,7 @@
 from grafana.board import Board, Line
 from grafana.panels import (
     EACH_MINUTE,
+    EACH_SECOND,
     GREEN,
     ORANGE,
     RATE,
@@ -108,6 +109,25 @@ def _waits() -> list[Line]:
         ],
         [
             lines(
+                "Waits by lock, 95%",
+                "Which lock is waited for. Locks count as one when their names are the same up to "
+                "the first colon, such as account:5 and account:6.",
+                "s",
+                Query(quantile(0.95, "heori_lock_wait_seconds", CONSUMERS, "lock"), "{{lock}}"),
+            ),
+            lines(
+                "Acquired, by lock",
+                "How often each lock is taken. A busy lock with long waits is the one to split, "
+                "such as one for each account instead of one for all.",
+                EACH_SECOND,
+                Query(
+                    f"sum by (lock) (rate(heori_lock_wait_seconds_count{{{CONSUMERS}}}{RATE}))",
+                    "{{lock}}",
+                ),
+            ),
+        ],
+        [
+            lines(
                 "Waiting, by kind",
                 "How many wait at each moment. A mutex lets one in, a semaphore as many as it has "
                 "permits.",
@@ -134,13 +154,15 @@ def _troubles() -> Line:
 
     return [
         lines(
-            "Lost, expired, taken away",
+            "Lost, expired, taken away, abandoned",
             "Lost: the holder was told so in time. Expired: it was found out when releasing. "
-            "Taken away: by `heori locks release --force`.",
+            "Taken away: by `heori locks release --force`. Abandoned: its owner ended without "
+            "releasing it.",
             EACH_MINUTE,
             each_minute("heori_locks_lost_total", "lost"),
             each_minute("heori_locks_expired_total", "expired"),
             each_minute("heori_locks_forced_total", "taken away"),
+            each_minute("heori_locks_abandoned_total", "abandoned"),
             reach=1,
         ),
         lines(

@@ -44,6 +44,7 @@ MEANINGS = {
     "given back": ORANGE,
     "late": ORANGE,
     "lost": RED,
+    "abandoned": GREY,
     "expired": ORANGE,
     "taken away": PURPLE,
     "refused": PURPLE,

@@ -23,6 +23,7 @@ STILL_TO_COME = {
     "heori_lock_hold_seconds",
     "heori_lock_wait_seconds",
     "heori_lock_waiters",
+    "heori_locks_abandoned_total",
     "heori_locks_expired_total",
     "heori_locks_forced_total",
     "heori_locks_lost_total",
