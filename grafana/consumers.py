@@ -100,8 +100,9 @@ def _who() -> Line:
     return [
         rows_of(
             "Consumer by consumer",
-            "One row each. Draining: it was told to end and finishes what runs. Suspended: "
-            "`rq suspend` holds it back, `rq resume` lets it go on.",
+            "One row each. Prefetched: claimed and not yet in a slot. Draining: it was told to end "
+            "and finishes what runs. Suspended: `rq suspend` holds it back, `rq resume` lets it "
+            "go on.",
             {"instance": "Consumer", "model": "Model"},
             [
                 Column(
@@ -110,6 +111,7 @@ def _who() -> Line:
                 Column("Slots", of_each("heori_slots"), "none"),
                 Column("Running", of_each("heori_slots_running"), "none"),
                 Column("Claimed", of_each("heori_jobs_held"), "none"),
+                Column("Prefetched", of_each("heori_jobs_prefetched"), "none"),
                 Column(
                     "Done",
                     f"sum by (instance) (rate(heori_jobs_total{{{CONSUMERS}}}{RATE}))",

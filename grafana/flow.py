@@ -37,6 +37,7 @@ def board() -> Board:
     made.row("In, waiting, out", *_in_and_out())
     made.row("How long it takes", _how_long())
     made.row("What goes wrong", _what_fails())
+    made.row("Back-pressure", _back_pressure())
     made.row("Task by task", _tasks())
     return made
 
@@ -93,17 +94,18 @@ def _at_a_glance() -> Line:
 
 
 def _in_and_out() -> list[Line]:
-    ended = f'sum(rate(heori_jobs_total{{outcome!="retried"}}{RATE}))'
+    claimed = f"sum(rate(heori_deliveries_total{{{QUEUES}}}{RATE}))"
+    growth = f"sum(deriv(heori_queue_depth{{{QUEUES}}}{RATE}))"
     return [
         [
             lines(
-                "Coming in and done, all queues",
+                "Coming in and claimed",
                 "Two lines that run together are in balance; blue above green means that a "
-                "backlog grows. What comes in is worked out from what ends and how the queues "
-                "grow.",
+                "backlog grows. What comes in is worked out from what is claimed and how the "
+                "queues grow; a job that is tried again comes in again.",
                 JOBS_EACH_SECOND,
-                Query(f"clamp_min({ended} + sum(deriv(heori_queue_depth{RATE})), 0)", "came in"),
-                Query(ended, "done"),
+                Query(f"clamp_min({claimed} + {growth}, 0)", "came in"),
+                Query(claimed, "claimed"),
             ),
             stacked(
                 "How jobs end",
@@ -193,14 +195,54 @@ def _what_fails() -> Line:
         ),
         lines(
             "Kept in the registries",
-            "How many jobs are running, scheduled for later, or kept as failed, which is the "
-            "dead-letter queue. `heori dead replay` puts those back.",
+            "How many jobs run, are scheduled for later, wait for others, or are kept as failed, "
+            "which is the dead-letter queue: `heori dead replay` puts those back.",
             "short",
             Query(
-                f"sum by (registry) (max by (queue, registry) (heori_registry_jobs{{{QUEUES}}}))",
+                f'sum by (registry) (heori_registry_jobs{{{QUEUES}, registry!="finished"}})',
                 "{{registry}}",
             ),
             span=8,
+        ),
+    ]
+
+
+def _back_pressure() -> Line:
+    def each_second(metric: str, name: str) -> Query:
+        return Query(f"sum(rate({metric}{{{QUEUES}}}{RATE}))", name)
+
+    return [
+        lines(
+            "How full bounded queues are",
+            "Waiting jobs as a share of what the queue may hold. At 100%, producers wait or are "
+            "refused.",
+            "percentunit",
+            Query(
+                f"max by (queue) (heori_queue_depth{{{QUEUES}}}) "
+                f"/ on (queue) max by (queue) (heori_queue_limit{{{QUEUES}}})",
+                "{{queue}}",
+            ),
+            span=8,
+            reach=1,
+        ),
+        lines(
+            "Producers that wait for room",
+            "How many producers are held back now. It is what a bounded queue is for; for long, "
+            "it means too few consumers.",
+            "short",
+            Query(f"max by (queue) (heori_producers_blocked{{{QUEUES}}})", "{{queue}}"),
+            span=8,
+            reach=1,
+        ),
+        lines(
+            "Rejected and dropped",
+            "Rejected: the producer was told that the queue is full. Dropped: the oldest waiting "
+            "jobs made room, as the queue was told to do.",
+            JOBS_EACH_SECOND,
+            each_second("heori_jobs_rejected_total", "rejected"),
+            each_second("heori_jobs_dropped_total", "dropped"),
+            span=8,
+            reach=1,
         ),
     ]
 

@@ -26,6 +26,7 @@ STATES = {
     "running": "running",
     "gil_wait": "waiting for the GIL",
     "io_wait": "waiting for I/O",
+    "wait": "waiting, not told for what",
 }
 WORKER = "{{instance}} #{{worker}}"
 LOSS = [(None, GREEN), (0.15, ORANGE), (0.3, RED)]
@@ -44,7 +45,8 @@ def board() -> Board:
     made.row("Where the time goes", *_time())
     made.row("Which task pays", _tasks())
     made.row("Threads against processes", _models())
-    made.row("What processes cost", _costs())
+    made.row("Event loops", _loops())
+    made.row("What it costs", _costs())
     return made
 
 
@@ -113,7 +115,8 @@ def _time() -> list[Line]:
                 "What busy threads do",
                 "Of the time of all threads that have a job. Green computes; blue waits for a "
                 "file, a server or a sleep, which threads are good at; red waits for the GIL, "
-                "which only processes avoid.",
+                "which only processes avoid. Grey is there only where the two cannot be told "
+                "apart.",
                 "percentunit",
                 *(Query(share(state), name) for state, name in STATES.items()),
                 most=1,
@@ -217,22 +220,53 @@ def _models() -> Line:
     ]
 
 
+def _loops() -> Line:
+    return [
+        lines(
+            "Event loop busy, by worker",
+            "Share of each second that the event loop did not wait for events. Near 100%, "
+            "coroutines wait for each other: add processes, or move what computes elsewhere.",
+            "percentunit",
+            Query(f"rate(heori_worker_loop_busy_seconds_total{{{WORKERS}}}{RATE})", WORKER),
+            reach=1,
+        ),
+        lines(
+            "Event loop lag, by worker",
+            "How long the loop took to come to what it was asked. Long stretches are a coroutine "
+            "that computes, or calls something that blocks.",
+            "s",
+            Query(f"heori_worker_loop_lag_seconds{{{WORKERS}}}", WORKER),
+        ),
+    ]
+
+
 def _costs() -> Line:
+    sampler = f"sum by (instance) (rate(heori_sampler_cpu_seconds_total{{{WORKERS}}}{RATE}))"
+    switches = f"sum by (kind) (rate(heori_worker_context_switches_total{{{WORKERS}}}{RATE}))"
     return [
         lines(
             "Memory, by worker",
             "The memory of each worker process; what it shares with others counts in part.",
             "bytes",
             Query(f'heori_worker_memory_bytes{{{WORKERS}, kind="pss"}}', WORKER),
+            span=8,
         ),
         lines(
             "Context switches",
-            "How often threads gave a core away each second. Voluntary: they waited for "
-            "something, the GIL included. Involuntary: it was taken from them.",
+            "How often threads gave a core away. Voluntary: they waited for something, the GIL "
+            "included. Involuntary: it was taken from them.",
             EACH_SECOND,
-            Query(
-                f"sum by (kind) (rate(heori_worker_context_switches_total{{{WORKERS}}}{RATE}))",
-                "{{kind}}",
-            ),
+            Query(switches, "{{kind}}"),
+            span=8,
+        ),
+        lines(
+            "Cost of measuring",
+            "What it takes to sample the threads' states, as a share of a core. It should stay "
+            "below the dashed line, at 1%.",
+            "percentunit",
+            Query(sampler, "{{instance}}"),
+            limit=0.01,
+            reach=0.012,
+            span=8,
         ),
     ]

@@ -154,15 +154,13 @@ def _troubles() -> Line:
 
     return [
         lines(
-            "Lost, expired, taken away, abandoned",
+            "Lost, expired, taken away",
             "Lost: the holder was told so in time. Expired: it was found out when releasing. "
-            "Taken away: by `heori locks release --force`. Abandoned: its owner ended without "
-            "releasing it.",
+            "Taken away: by `heori locks release --force`.",
             EACH_MINUTE,
             each_minute("heori_locks_lost_total", "lost"),
             each_minute("heori_locks_expired_total", "expired"),
             each_minute("heori_locks_forced_total", "taken away"),
-            each_minute("heori_locks_abandoned_total", "abandoned"),
             reach=1,
         ),
         lines(
