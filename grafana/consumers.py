@@ -10,6 +10,7 @@ from grafana.panels import (
     ORANGE,
     RATE,
     RED,
+    SHOWN,
     Column,
     Query,
     lines,
@@ -44,7 +45,7 @@ def _at_a_glance() -> Line:
         return f"sum({metric}{{{CONSUMERS}}})"
 
     def lately(metric: str) -> str:
-        return f"sum(increase({metric}{{{CONSUMERS}}}[$__range]))"
+        return f"round(sum(increase({metric}{{{CONSUMERS}}}{SHOWN})))"
 
     return [
         number(

@@ -8,8 +8,8 @@ from grafana.panels import (
     ORANGE,
     RATE,
     RED,
+    SHOWN,
     Query,
-    dashed,
     lines,
     number,
     quantile,
@@ -35,7 +35,7 @@ def board() -> Board:
 
 def _at_a_glance() -> Line:
     def lately(metric: str) -> str:
-        return f"sum(increase({metric}{{{CONSUMERS}}}[$__range]))"
+        return f"round(sum(increase({metric}{{{CONSUMERS}}}{SHOWN})))"
 
     return [
         number(
@@ -128,21 +128,23 @@ def _waits() -> list[Line]:
         ],
         [
             lines(
-                "Waiting, by kind",
+                "Waiting, by lock",
                 "How many wait at each moment. A mutex lets one in, a semaphore as many as it has "
                 "permits.",
                 "short",
-                Query(f"sum by (kind) (heori_lock_waiters{{{CONSUMERS}}})", "{{kind}}"),
+                Query(f"sum by (lock) (heori_lock_waiters{{{CONSUMERS}}})", "{{lock}}"),
             ),
-            dashed(
-                lines(
-                    "Permits in use",
-                    "Permits of all semaphores, and how many there are. At the limit, others wait.",
-                    "short",
-                    Query(f"sum(heori_semaphore_permits_in_use{{{CONSUMERS}}})", "in use"),
-                    Query(f"sum(heori_semaphore_permits_limit{{{CONSUMERS}}})", "limit"),
+            lines(
+                "Permits in use, by semaphore",
+                "How many of its permits each semaphore has given out. At 100%, others wait; when "
+                "it never gets there, it does not limit anything.",
+                "percentunit",
+                Query(
+                    f"sum by (lock) (heori_semaphore_permits_in_use{{{CONSUMERS}}}) "
+                    f"/ max by (lock) (heori_semaphore_permits_limit{{{CONSUMERS}}})",
+                    "{{lock}}",
                 ),
-                "limit",
+                reach=1,
             ),
         ],
     ]

@@ -39,7 +39,7 @@ MEANINGS = {
     "waiting, not told for what": GREY,
     "came in": BLUE,
     "claimed": GREEN,
-    "half": "light-blue",
+    "half": "#73bff2",
     "95%": BLUE,
     "99%": PURPLE,
     "given back": ORANGE,
@@ -52,12 +52,10 @@ MEANINGS = {
     "dropped": ORANGE,
     "dead letters": RED,
     "deadlocks": RED,
-    "limit": GREY,
     "usable": GREY,
     "moved": BLUE,
     "behind": BLUE,
     "calls": BLUE,
-    "in use": BLUE,
 }
 # By the value of the label that names a series in the legend.
 MEANINGS_BY_LABEL = {
@@ -69,7 +67,7 @@ MEANINGS_BY_LABEL = {
         "failed": RED,
         "canceled": GREY,
     },
-    "kind": {"voluntary": BLUE, "involuntary": ORANGE, "mutex": BLUE, "semaphore": PURPLE},
+    "kind": {"voluntary": BLUE, "involuntary": ORANGE},
     "model": {
         "threads": BLUE,
         "processes": PURPLE,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ BOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text()) for path in sorted(GRAFANA.glob("dashboards/*.json"))
 }
 
-# A metric's name and its matchers; names with a colon are recorded by a rule.
-_SELECTOR = re.compile(r"\b(?:\w+:)?heori_[\w:]+(?:\{[^}]*\})?|\b\w+:heori_[\w:]+(?:\{[^}]*\})?")
+# A metric's name and its matchers; rules record names with a colon before and after.
+_SELECTOR = re.compile(r"\b(?:\w+:)?heori_\w+(?::\w+)?(?:\{[^}]*\})?")
 
 
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
@@ -31,3 +31,9 @@ def expressions(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def selectors(expression: str) -> list[str]:
     """What an expression selects, such as ``heori_jobs_total{outcome="failed"}``."""
     return _SELECTOR.findall(expression)
+
+
+def names(texts: Iterable[str]) -> set[str]:
+    """The metrics that texts name, each by one name, without those that rules record."""
+    found = {name for text in texts for name in re.findall(r"(?<!:)\bheori_\w+\b(?!:)", text)}
+    return {re.sub("_(bucket|sum|count)$", "", name) for name in found}

@@ -78,6 +78,10 @@ class Prometheus:
         with urllib.request.urlopen(f"{self.url}/api/v1/{what}?{query}", timeout=10) as answer:
             return json.load(answer)["data"]
 
+    def rules(self) -> list[dict[str, Any]]:
+        """All rules, with how they fare."""
+        return [rule for group in self.ask("rules")["groups"] for rule in group["rules"]]
+
     def values(self, expression: str) -> list[float]:
         """The values of an expression now; neither NaN nor infinity is one."""
         found = self.ask("query", query=expression)["result"]

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from common.metrics import CATALOGUE
 from grafana.__main__ import DASHBOARDS, boards
-from tests.grafana.boards import BOARDS, expressions, panels
+from tests.grafana.boards import BOARDS, PROMETHEUS, expressions, names, panels
 
 SCHEMA = Path(__file__).parent / "schema"
 COMPILER = SCHEMA / "node_modules" / ".bin" / "tsc"
@@ -84,3 +85,9 @@ def test_each_dashboard_leads_to_the_others_with_what_was_chosen(board: dict[str
     assert set(link["tags"]) <= set(board["tags"])
     assert link["includeVars"]
     assert link["keepTime"]
+
+
+def test_all_metrics_of_the_catalogue_are_shown_and_no_others() -> None:
+    rules = [path.read_text() for path in PROMETHEUS.glob("*.yml")]
+    asked = [asked for board in BOARDS.values() for _, asked in expressions(board)]
+    assert names([*rules, *asked]) == set(CATALOGUE)
