@@ -18,6 +18,7 @@ from grafana.panels import (
     only_some,
     quantile,
     rows_of,
+    stacked,
 )
 
 CONSUMERS = 'instance=~"$consumer"'
@@ -199,20 +200,23 @@ def _leases() -> Line:
 
 
 def _redis() -> Line:
+    call, batch = "heori_redis_call_seconds", "heori_batch_jobs"
+    shares = ((0.5, "half"), (0.95, "95%"), (0.99, "99%"))
     return [
-        lines(
-            "Round trips",
-            "Calls that all consumers make to Redis each second. Far fewer than jobs: claims and "
+        stacked(
+            "Calls, by script or command",
+            "What all consumers ask of Redis each second. Far fewer calls than jobs: claims and "
             "acknowledgements go in batches.",
             CALLS_EACH_SECOND,
-            Query(f"sum(rate(heori_redis_call_seconds_count{{{CONSUMERS}}}{RATE}))", "calls"),
+            Query(f"sum by (command) (rate({call}_count{{{CONSUMERS}}}{RATE}))", "{{command}}"),
             span=8,
         ),
         lines(
-            "How long Redis takes, 99%",
-            "One call in a hundred takes longer than its line, by what was called.",
+            "How long Redis takes",
+            "Half of all calls are answered faster than the lowest line, one in a hundred is "
+            "slower than the highest: the network, a busy Redis, or a consumer without a core.",
             "s",
-            Query(quantile(0.99, "heori_redis_call_seconds", CONSUMERS, "command"), "{{command}}"),
+            *(Query(quantile(share, call, CONSUMERS), name) for share, name in shares),
             span=8,
         ),
         lines(
@@ -220,8 +224,8 @@ def _redis() -> Line:
             "How many jobs one call claims or acknowledges, on average. It grows with the load.",
             "short",
             Query(
-                f"sum by (command) (rate(heori_batch_jobs_sum{{{CONSUMERS}}}{RATE})) "
-                f"/ sum by (command) (rate(heori_batch_jobs_count{{{CONSUMERS}}}{RATE}))",
+                f"sum by (command) (rate({batch}_sum{{{CONSUMERS}}}{RATE})) "
+                f"/ sum by (command) (rate({batch}_count{{{CONSUMERS}}}{RATE}))",
                 "{{command}}",
             ),
             span=8,

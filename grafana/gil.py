@@ -109,6 +109,13 @@ def _time() -> list[Line]:
             f"/ sum(rate({seconds}{{{WORKERS}}}{RATE}))"
         )
 
+    starved, busy = (
+        f"sum by (instance, worker) (rate({seconds}{{{WORKERS}}}{RATE}))"
+        for seconds in (
+            "heori_worker_runqueue_wait_seconds_total",
+            "heori_worker_thread_state_seconds_total",
+        )
+    )
     return [
         [
             stacked(
@@ -149,13 +156,10 @@ def _time() -> list[Line]:
             ),
             lines(
                 "Ready and without a core, by worker",
-                "Time that threads were in the system's run queue, each second. Above the dashed "
-                "line, do not trust the loss: it is other processes that take the time.",
+                "Of the time that busy threads have, the share they were in the system's run "
+                "queue. Above the dashed line, do not trust the loss: others take the cores.",
                 "percentunit",
-                Query(
-                    f"rate(heori_worker_runqueue_wait_seconds_total{{{WORKERS}}}{RATE})",
-                    WORKER,
-                ),
+                Query(f"{starved} / {busy}", WORKER),
                 limit=0.2,
                 reach=0.3,
             ),

@@ -55,7 +55,6 @@ MEANINGS = {
     "usable": GREY,
     "moved": BLUE,
     "behind": BLUE,
-    "calls": BLUE,
 }
 # By the value of the label that names a series in the legend.
 MEANINGS_BY_LABEL = {
