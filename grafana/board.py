@@ -31,21 +31,13 @@ def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
     )
 
 
-def variables(*names: str) -> list[Builder[dm.VariableModel]]:
-    """These variables; `model` narrows the choice of `consumer`, which panels ask for."""
-    known = {
-        "model": _variable("model", "Model", "label_values(heori_consumer_info, model)"),
-        "consumer": _variable(
-            "consumer",
-            "Consumer",
-            'label_values(heori_consumer_info{model=~"$model"}, instance)'
-            if "model" in names
-            else "label_values(heori_consumer_info, instance)",
-        ),
-        "queue": _variable("queue", "Queue", "label_values(heori_queue_depth, queue)"),
-        "task": _variable("task", "Task", "label_values(heori_jobs_total, task)"),
-    }
-    return [known[name] for name in names]
+# The model narrows the choice of consumers, which is what panels ask for.
+VARIABLES = {
+    "queue": ("Queue", "label_values(heori_queue_depth, queue)"),
+    "task": ("Task", "label_values(heori_jobs_total, task)"),
+    "model": ("Model", "label_values(heori_consumer_info, model)"),
+    "consumer": ("Consumer", 'label_values(heori_consumer_info{model=~"$model"}, instance)'),
+}
 
 
 class Board:
@@ -53,6 +45,7 @@ class Board:
 
     Args:
         uid: names its file and its address.
+        names: of its variables.
     """
 
     def __init__(self, uid: str, title: str, about: str, names: Sequence[str]) -> None:
@@ -75,8 +68,8 @@ class Board:
             .type("prometheus")
             .hide(dm.VariableHide.HIDE_VARIABLE)
         )
-        for variable in variables(*names):
-            self._board.with_variable(variable)
+        for name in names:
+            self._board.with_variable(_variable(name, *VARIABLES[name]))
         self._board.link(
             dashboard.DashboardLink("Heori")
             .type(dm.DashboardLinkType.DASHBOARDS)
