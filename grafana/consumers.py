@@ -1,25 +1,19 @@
 """Consumers: the processes that do the work, how they fare, and what they ask of Redis."""
 
 from grafana.board import Board, Line
+from grafana.colours import GREEN, GREY, ORANGE, RED
 from grafana.panels import (
     CALLS_EACH_SECOND,
     EACH_MINUTE,
-    GREEN,
-    GREY,
     JOBS_EACH_SECOND,
-    ORANGE,
-    RATE,
-    RED,
-    SHOWN,
     Column,
     Query,
     lines,
     number,
-    only_some,
-    quantile,
     rows_of,
     stacked,
 )
+from grafana.promql import RATE, SHOWN, only_some, quantile
 
 CONSUMERS = 'instance=~"$consumer"'
 

@@ -1,24 +1,19 @@
 """Flow: what comes in, waits, runs and comes out, how long that takes, and what fails."""
 
 from grafana.board import Board, Line
+from grafana.colours import GREEN, ORANGE, RED
 from grafana.panels import (
     EACH_MINUTE,
-    GREEN,
     JOBS_EACH_SECOND,
-    ORANGE,
-    RATE,
-    RED,
-    SHOWN,
     Column,
     Query,
     lines,
     number,
-    only_some,
-    quantile,
     rows_of,
     spread,
     stacked,
 )
+from grafana.promql import RATE, SHOWN, only_some, quantile
 
 JOBS = 'instance=~"$consumer", task=~"$task"'  # what is told for each task
 CONSUMERS = 'instance=~"$consumer"'

@@ -1,15 +1,10 @@
 """GIL: what Python's global interpreter lock costs, by worker, by task and by model."""
 
 from grafana.board import Board, Line
+from grafana.colours import GREEN, GREY, ORANGE, RED
 from grafana.panels import (
     EACH_SECOND,
-    GREEN,
-    GREY,
     JOBS_EACH_SECOND,
-    ORANGE,
-    RATE,
-    RED,
-    SHOWN,
     Query,
     bars,
     dashed,
@@ -19,6 +14,7 @@ from grafana.panels import (
     stacked,
     words,
 )
+from grafana.promql import RATE, SHOWN
 
 WORKERS = 'instance=~"$consumer"'
 TASKS = 'instance=~"$consumer", task=~"$task"'

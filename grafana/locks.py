@@ -1,19 +1,9 @@
 """Locks: who waits for mutexes and semaphores, for how long, and what went wrong with them."""
 
 from grafana.board import Board, Line
-from grafana.panels import (
-    EACH_MINUTE,
-    EACH_SECOND,
-    GREEN,
-    ORANGE,
-    RATE,
-    RED,
-    SHOWN,
-    Query,
-    lines,
-    number,
-    quantile,
-)
+from grafana.colours import GREEN, ORANGE, RED
+from grafana.panels import EACH_MINUTE, EACH_SECOND, Query, lines, number
+from grafana.promql import RATE, SHOWN, quantile
 
 CONSUMERS = 'instance=~"$consumer"'
 

@@ -1,10 +1,5 @@
-"""The vocabulary of the dashboards: a few kinds of panels that look alike wherever they are used.
+"""The kinds of panels that the dashboards are made of, alike wherever they are used."""
 
-A colour means the same on every dashboard (`MEANINGS`, `MEANINGS_BY_LABEL`). What has no meaning
-of its own, such as the name of a task, gets a colour by its name, the same on every panel.
-"""
-
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,60 +20,10 @@ from grafana_foundation_sdk.models import dashboard as dm
 from grafana_foundation_sdk.models import heatmap as hm
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from grafana.colours import BLUE, RED, by_name
+
 SOURCE = cm.DataSourceRef(type_val="prometheus", uid="${source}")
 
-NONE = "(none)"  # the name of a line that is there when there is nothing to show
-
-GREEN, RED, BLUE, ORANGE, PURPLE, GREY = "green", "red", "blue", "orange", "purple", "#8e8e8e"
-
-# By the name that a series has in the legend.
-MEANINGS = {
-    "running": GREEN,
-    "waiting for the GIL": RED,
-    "waiting for I/O": BLUE,
-    "waiting, not told for what": GREY,
-    "came in": BLUE,
-    "claimed": GREEN,
-    "half": "#73bff2",
-    "95%": BLUE,
-    "99%": PURPLE,
-    "given back": ORANGE,
-    "late": ORANGE,
-    "lost": RED,
-    "expired": ORANGE,
-    "taken away": PURPLE,
-    "refused": PURPLE,
-    "rejected": RED,
-    "dropped": ORANGE,
-    "dead letters": RED,
-    "deadlocks": RED,
-    "usable": GREY,
-    "moved": BLUE,
-    "behind": BLUE,
-}
-# By the value of the label that names a series in the legend.
-MEANINGS_BY_LABEL = {
-    "outcome": {"succeeded": GREEN, "failed": RED, "retried": ORANGE, "stopped": PURPLE},
-    "registry": {
-        "started": GREEN,
-        "scheduled": BLUE,
-        "deferred": PURPLE,
-        "failed": RED,
-        "canceled": GREY,
-    },
-    "kind": {"voluntary": BLUE, "involuntary": ORANGE},
-    "model": {
-        "threads": BLUE,
-        "processes": PURPLE,
-        "hybrid": ORANGE,
-        "asyncio": GREEN,
-        "inline": GREY,
-    },
-}
-
-RATE = "[$__rate_interval]"  # what a rate is taken over: four scrapes, or more when zoomed out
-
-SHOWN = "[$__range]"  # all of the time shown
 EACH_SECOND, EACH_MINUTE = "count:/s", "count:/min"
 JOBS_EACH_SECOND, CALLS_EACH_SECOND = "count:jobs/s", "count:calls/s"
 
@@ -115,26 +60,6 @@ class Column:
     expr: str
     unit: str
     steps: Steps = ()  # colours the number
-
-
-def quantile(share: float, histogram: str, matchers: str, *by: str, over: str = RATE) -> str:
-    """The value that so large a share of a histogram's observations stays below."""
-    kept = ", ".join(("le", *by))
-    rates = f"rate({histogram}_bucket{{{matchers}}}{over})"
-    return f"histogram_quantile({share}, sum by ({kept}) ({rates}))"
-
-
-def only_some(label: str, counter: str) -> str:
-    """The rate of a counter for those values of a label for which it has risen in the time shown.
-
-    When there are none, one line at zero says so.
-    """
-    rate, rise = (
-        f"sum by ({label}) ({function}({counter}{window}))"
-        for function, window in (("rate", RATE), ("increase", SHOWN))
-    )
-    nothing = f'label_replace(vector(0), "{label}", "{NONE}", "", "")'
-    return f"({rate} and on ({label}) {rise} > 0) or on () {nothing}"
 
 
 def steps(levels: Steps) -> dashboard.ThresholdsConfig:
@@ -384,7 +309,10 @@ def _tooltip() -> common.VizTooltipOptions:
 
 
 def _colour(panel: timeseries.Panel | barchart.Panel, queries: Iterable[Query]) -> None:
-    for name, colour in _meanings(queries):
+    colours: dict[str, str] = {}
+    for query in queries:
+        colours |= by_name(query.legend, query.expr)
+    for name, colour in colours.items():
         panel.override_by_name(name, [_property("color", {"mode": "fixed", "fixedColor": colour})])
 
 
@@ -421,16 +349,3 @@ def _refs(items: Sequence[Item]) -> list[tuple[Item, str]]:
 
 def _property(name: str, value: Any) -> dm.DynamicConfigValue:
     return dm.DynamicConfigValue(id_val=name, value=value)
-
-
-def _meanings(queries: Iterable[Query]) -> list[tuple[str, str]]:
-    """The names that these series can have and that have a colour of their own."""
-    found: dict[str, str] = {}
-    for query in queries:
-        if query.legend in MEANINGS:
-            found[query.legend] = MEANINGS[query.legend]
-        for label in re.findall(r"\{\{(\w+)\}\}", query.legend):
-            found |= MEANINGS_BY_LABEL.get(label, {})
-            if NONE in query.expr:
-                found[NONE] = GREY
-    return list(found.items())
