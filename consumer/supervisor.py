@@ -222,7 +222,7 @@ class Supervisor:
         with self._signals(), contextlib.closing(endpoint):
             roles: list[asyncio.Task[None]] = []
             try:
-                if not await self._unless_stopped(self._connect(presence, outage)):
+                if not await self._unless_stopped(self._connect(presence, endpoint.url, outage)):
                     return
                 if not await self._unless_stopped(pool.start()):
                     return
@@ -265,11 +265,11 @@ class Supervisor:
                 await presence.retire()
                 await broker.close()
 
-    async def _connect(self, presence: Presence, outage: Outage) -> None:
+    async def _connect(self, presence: Presence, metrics: str, outage: Outage) -> None:
         if self._options.wait:
-            await outage.persist(presence.announce)
+            await outage.persist(lambda: presence.announce(metrics))
         else:
-            await presence.announce()
+            await presence.announce(metrics)
 
     async def _unless_stopped(self, starting: Any) -> bool:
         """Await something unless a signal comes first; returns whether it was done."""

@@ -2,15 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from common.protocol.commands.builder import (
-    Builders,
-    Command,
-    Word,
-    call,
-    unpack,
-)
+from common.protocol.commands.builder import Builders, Command, Word, call, text, unpack
 from common.protocol.job import MalformedJob, parse_time
 
 
@@ -128,6 +123,24 @@ class Presence(Builders):
             lease=round(lease * 1000),
             job_stem=self.keys.job(""),
         )
+
+    def next_job(self, queue: str) -> Command[str | None]:
+        """The id that is first in a queue; None when it is empty."""
+        return Command(
+            ("LINDEX", self.keys.queue(queue), 0),
+            lambda reply: None if reply is None else text(reply),
+        )
+
+    def enqueued_at(self, job_id: str) -> Command[datetime | None]:
+        """When a job was enqueued; None when nobody can tell."""
+
+        def parse(reply: bytes | None) -> datetime | None:
+            try:
+                return parse_time("enqueued_at", reply)
+            except MalformedJob:
+                return None
+
+        return Command(("HGET", self.keys.job(job_id), "enqueued_at"), parse)
 
     def consumers(self) -> Command[list[str]]:
         """The names of all registered consumers and stock workers."""
