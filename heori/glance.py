@@ -248,6 +248,9 @@ def _workers(consumer: str, before: Samples, now: Samples, seconds: float) -> It
             for state in now.values(metrics.THREAD_STATE, "state")
         }
         busy = sum(spent.values())
+        states = {state: part / busy for state, part in spent.items()} if busy > 0 else {}
+        cores = _rate(metrics.WORKER_CPU, before, now, seconds, worker=worker)
+        usable = max(1.0, now.get(metrics.USABLE_CORES))
         sources = [
             source
             for source in now.values(metrics.GIL_SOURCE, "source")
@@ -256,10 +259,11 @@ def _workers(consumer: str, before: Samples, now: Samples, seconds: float) -> It
         yield WorkerRow(
             consumer,
             worker,
-            _rate(metrics.WORKER_CPU, before, now, seconds, worker=worker),
+            cores,
             now.get(metrics.WORKER_MEMORY, worker=worker, kind="rss"),
-            {state: part / busy for state, part in spent.items()} if busy > 0 else {},
-            now.get(metrics.GIL_LOSS, worker=worker) if sources else None,
+            states,
+            # As the consumer's own figure, and for the time between the two readings only.
+            min(states.get("gil_wait", 0.0), max(0.0, 1 - cores / usable)) if states else None,
             "".join(sources[:1]),
         )
 

@@ -19,7 +19,7 @@ from common.protocol.keys import Keys
 from heori.console import JsonOption, duration, guarded, printable, read_settings, refuse
 from heori.glance import Glance, WorkerRow, compare, read
 
-BAR = 20  # characters
+BAR = 12  # characters
 MOST = 12  # rows of one table; what follows is summed up
 # What a thread with a job does, in the order and colour in which a bar shows it.
 STATES = {
@@ -40,7 +40,8 @@ def top(
 
     It reads Redis and the /metrics of every consumer that it can reach. A worker's bar shows what
     its threads that had a job did: running (green), waiting for the GIL (red), for anything else
-    (blue). GIL loss is the share of the possible throughput that waiting for the GIL costs.
+    (blue). GIL loss is the share of the possible throughput that waiting for the GIL costs, and a
+    task's speed-up how many times as many of its jobs processes would do than these threads.
     """
     settings = read_settings()
     pause = duration("--every", every)
@@ -111,15 +112,15 @@ def _draw(glance: Glance, address: str) -> RenderableType:
             ),
         ),
         _table(
-            ("worker", "", "running", "GIL wait", "other wait", "GIL loss", "cores", "memory"),
+            ("worker", "", "running", "GIL wait", "other", "GIL loss", "cores", "memory"),
             sorted(glance.workers, key=lambda row: -row.cores),
             _worker,
         ),
         _table(
-            ("task", "done", "failed", "jobs/s", "run", "CPU", "queued", "× by processes"),
+            ("task", "done", "failed", "jobs/s", "run", "CPU", "queued", "speed-up"),
             glance.tasks,
             lambda row: (
-                printable(row.task),
+                " · ".join(reversed(printable(row.task).rpartition(".")[::2])),
                 f"{row.done:,}",
                 Text(f"{row.failed:,}", style="bold red" if row.failed else ""),
                 f"{row.jobs_per_second:,.0f}",
@@ -157,9 +158,16 @@ def _table(
     table = Table(box=None, pad_edge=False, header_style="dim")
     for number, heading in enumerate(headings):
         right = number > 0 and heading not in ("", "model", "state", "kind")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+        # Where there is no room for all, names are cut, and not figures.
+        table.add_column(
+            heading,
+            justify="right" if right else "left",
+            no_wrap=number > 0,
+            min_width=max(7, len(heading)) if number else 4,
+        )
     for row in rows[:MOST]:
-        table.add_row(*show(row))
+        name, *figures = show(row)
+        table.add_row(Text(str(name), no_wrap=True, overflow="ellipsis"), *figures)
     if len(rows) > MOST:
         table.add_row(Text(f"and {len(rows) - MOST} more", style="dim"))
     return table
@@ -177,7 +185,7 @@ def _worker(row: WorkerRow) -> Sequence[RenderableType]:
         "" if loss is None else "bold red" if loss > 0.3 else "yellow" if loss > 0.1 else "green"
     )
     return (
-        f"{printable(row.consumer)}/{row.worker}",
+        f"{row.worker} of {printable(row.consumer)}",
         bar,
         *(
             f"{share:.0%}" if row.states else ""

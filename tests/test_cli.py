@@ -111,6 +111,7 @@ HELP = {
     ("consume",): ["Run a consumer", "--queue", "--model", "HEORI_TASKS", "drains"],
     ("send",): ["Send one job", "--args", "JSON", "--wait"],
     ("status",): ["what is in the queues", "job with its result"],
+    ("top",): ["Watch queues", "waiting for the GIL", "--once", "--every"],
     ("doctor",): ["how to mend what is wrong", "changes nothing", "--strict"],
     ("locks",): ["who waits for them", "heori locks NAME", "release"],
     ("locks", "show"): ["who waits for it, in order", "--kind", "--json"],
