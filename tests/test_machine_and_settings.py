@@ -98,6 +98,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "metrics_host": ("HEORI_METRICS_HOST", "0.0.0.0", "0.0.0.0"),
     "gil_source": ("HEORI_GIL_SOURCE", "estimate", "estimate"),
     "grace": ("HEORI_GRACE", "0", 0.0),
+    "deadlock": ("HEORI_DEADLOCK", "warn", "warn"),
 }
 BAD = [
     ("HEORI_REDIS_URL", "localhost:6379"),
@@ -116,6 +117,7 @@ BAD = [
     ("HEORI_METRICS_PORT", "65536"),
     ("HEORI_METRICS_PORT", "-1"),
     ("HEORI_GIL_SOURCE", "guess"),
+    ("HEORI_DEADLOCK", "ignore"),
     ("HEORI_GRACE", "-1"),
     ("HEORI_GRACE", "inf"),
 ]
