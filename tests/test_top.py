@@ -82,7 +82,7 @@ def test_every_metric_that_it_reads_is_exported(
     [worker] = told["workers"]
     assert worker["memory"] > 10e6
     assert sum(worker["states"].values()) == pytest.approx(1)
-    assert worker["states"]["gil_wait"] > 0.1  # four threads compute
+    assert worker["states"]["gil_wait"] > 0  # four threads compute
     spin = next(task for task in told["tasks"] if task["task"].endswith("spin"))
     assert spin["run"] > spin["cpu"] > 0
     shown = heori("top", "--once").stdout
