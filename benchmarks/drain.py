@@ -153,7 +153,7 @@ def _wait_in_coroutines(jobs: int) -> None:
 
 
 def _computations(quick: bool) -> list[Case]:
-    jobs = 40 if quick else 400
+    jobs = 40 if quick else 2_000
     rounds = calibrate(COMPUTE)
     systems = [
         heori("processes", 2, 1),
