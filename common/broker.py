@@ -16,7 +16,6 @@ from typing import Any, Self, TypeVar
 import redis
 import redis.asyncio
 import redis.asyncio.sentinel
-import redis.connection
 import redis.sentinel
 from redis import exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -24,9 +23,10 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from common.address import Address
+from common.metrics import CALL_SECONDS, Histogram
 from common.protocol.commands import Command
 from common.sentinel import AsyncSentinels, Sentinels
-from common.wire import AsyncConnection, pack
+from common.wire import AsyncConnection, Connection
 
 T = TypeVar("T")
 
@@ -149,7 +149,7 @@ class Broker:
         self._where = Address.parse(url)
         self.address = str(self._where)
         self._pool = _pool(self._where, protocol=3)
-        self._idle: deque[redis.connection.AbstractConnection] = deque()
+        self._idle: deque[Connection] = deque()
         self._owner = os.getpid()
         self._next_look = time.monotonic() + LOOK
         self._retries = retries
@@ -171,12 +171,11 @@ class Broker:
             BrokerUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses one of them.
         """
-        packed = b"".join(pack(command.words) for command in commands)
+        words = [command.words for command in commands]
 
         def attempt() -> list[Any]:
             with reporting_outages(self._where), self._connected() as connection:
-                connection.send_packed_command([packed])
-                return [_read(connection) for _ in commands]
+                return connection.ask(words)
 
         replies = self._persist(attempt)
         for reply in replies:
@@ -184,10 +183,14 @@ class Broker:
                 raise reply
         return [command.parse(reply) for command, reply in zip(commands, replies, strict=True)]
 
+    def connection(self) -> redis.connection.ConnectionInterface:
+        """A new connection to the same server, for what needs one of its own; not connected."""
+        return self._pool.make_connection()
+
     def close(self) -> None:
         """Close all connections."""
         while self._idle:
-            self._idle.pop().disconnect()  # type: ignore[no-untyped-call]
+            self._idle.pop().close()
 
     def __enter__(self) -> Self:
         return self
@@ -207,22 +210,22 @@ class Broker:
                 self._next_look = time.monotonic() + ANSWER_TIMEOUT
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _connected(self) -> Iterator[Connection]:
         """A connection for one exchange; it is closed unless that comes to its end."""
         if self._owner != os.getpid():  # a copy of the process must not speak for the other
             self._idle, self._owner = deque(), os.getpid()
         try:
-            connection: Any = self._idle.pop()
+            connection = self._idle.pop()
         except IndexError:
-            connection = self._pool.make_connection()
+            connection = Connection(self._pool.make_connection())
         try:
             if _has_moved(self._pool, connection):
-                connection.disconnect()
+                connection.close()
             if not connection.is_connected:
                 connection.connect()
             yield connection
         except BaseException:  # the reply may still be on its way
-            connection.disconnect()
+            connection.close()
             raise
         self._idle.append(connection)
 
@@ -233,8 +236,7 @@ class Broker:
             while True:
                 try:
                     with self._connected() as connection:
-                        connection.send_packed_command([pack(words)])
-                        reply = _read(connection)
+                        [reply] = connection.ask([words])
                     if isinstance(reply, Exception):
                         raise reply
                 except Exception as error:
@@ -258,14 +260,6 @@ class Broker:
                     raise
             self.close()  # the others lead to the same server
             time.sleep(self._backoff.compute(failures))
-
-
-def _read(connection: Any) -> Any:
-    """The next reply; what the server refuses is one, too."""
-    try:
-        return connection.read_response()
-    except exceptions.ResponseError as error:
-        return error
 
 
 def _has_moved(pool: Any, connection: Any) -> bool:
@@ -293,6 +287,9 @@ class AsyncBroker:
         url: as for `Broker`.
         connections: for commands; those that `connection` makes are not among them.
 
+    Attributes:
+        calls: how long calls took that were answered, in seconds, by command.
+
     Raises:
         ValueError: the URL is malformed.
     """
@@ -305,6 +302,7 @@ class AsyncBroker:
         self._idle: asyncio.LifoQueue[AsyncConnection] = asyncio.LifoQueue()
         for connection in self._all:
             self._idle.put_nowait(connection)
+        self.calls: dict[str, Histogram] = {}
 
     def connection(self, on_push: Callable[[list[Any]], None] | None = None) -> AsyncConnection:
         """A new connection to the same server, for what needs one of its own; not connected.
@@ -328,7 +326,9 @@ class AsyncBroker:
         try:
             if _has_moved(self._pool, connection):
                 await connection.close()
+            began = time.perf_counter()
             reply = await self._converse(connection, command)
+            self._took(command.name, time.perf_counter() - began)
         except exceptions.ResponseError:
             raise
         except BaseException:  # a cancellation, too: the reply may still be on its way
@@ -337,6 +337,11 @@ class AsyncBroker:
         finally:
             self._idle.put_nowait(connection)
         return command.parse(reply)
+
+    def _took(self, name: str, seconds: float) -> None:
+        if name not in self.calls:
+            self.calls[name] = Histogram(CALL_SECONDS)
+        self.calls[name].observe(seconds)
 
     async def follow(self) -> None:
         """Ask the sentinels, where there are any, every second for ever, where the primary is."""

@@ -29,10 +29,12 @@ class CurrentJob:
         lease_lost: whether this consumer has lost the job: it may run elsewhere by now, and
             what it returns here will be refused.
         run_time: seconds it took, once it is over.
+        cpu_time: seconds of CPU time that it took, likewise.
     """
 
     __slots__ = (
         "_report",
+        "cpu_time",
         "deadline",
         "delivery",
         "id",
@@ -60,6 +62,7 @@ class CurrentJob:
         self.deadline = time.monotonic() + timeout if timeout > 0 else float("inf")
         self.lease_lost = False
         self.run_time = 0.0
+        self.cpu_time = 0.0
         self._report = report
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from common.tasks import check_queue
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
+Deadlock = Literal["raise", "warn", "off"]
 
 
 def _split(value: object) -> object:
@@ -113,11 +114,19 @@ class Settings(BaseSettings):
     key_ttl: int = Field(
         default=24 * 3600, ge=1, description="Seconds for which an idempotency key holds."
     )
+    gil_source: Literal["external", "internal", "estimate"] = Field(
+        default="external",
+        description="How threads' states are found at best; the next where that does not work.",
+    )
     grace: float = Field(
         default=25.0,
         ge=0.0,
         allow_inf_nan=False,
         description="Seconds that running jobs get to finish on SIGTERM.",
+    )
+
+    deadlock: Deadlock = Field(
+        default="raise", description="What becomes of a wait for a lock that would never end."
     )
 
     @field_validator("redis_url")

@@ -19,7 +19,7 @@ from common.protocol.keys import Keys
 from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
 from consumer.order import Order, parse_queues
-from heori import dead
+from heori import dead, doctor, lab, limit, locks, top
 from heori.console import (
     FAILED,
     JsonOption,
@@ -27,7 +27,6 @@ from heori.console import (
     guarded,
     moment,
     print_record,
-    printable,
     read_settings,
     refuse,
     size,
@@ -44,6 +43,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(dead.app, name="dead")
+app.add_typer(locks.app, name="locks")
+app.add_typer(lab.app, name="lab")
 
 ModelOption = Annotated[
     Model,
@@ -299,49 +300,9 @@ def status(
     guarded(show)
 
 
-@app.command()
-def limit(
-    queue: Annotated[str | None, typer.Argument(help="Without it, all queues are shown.")] = None,
-    jobs: Annotated[
-        str | None,
-        typer.Argument(metavar="[JOBS|none]", help="How many jobs may wait in it from now on."),
-    ] = None,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Show how many jobs may wait in a queue, or change it.
-
-    At the limit producers wait, are refused or drop the oldest job, as HEORI_WHEN_FULL says. A
-    change holds at once, for all producers; those that start later with HEORI_QUEUE_LIMITS set
-    write theirs again.
-    """
-    settings = read_settings()
-    commands = Commands(Keys(settings.key_prefix))
-    most: int | None = None
-    if jobs is not None and jobs != "none":
-        if not jobs.isdecimal() or int(jobs) == 0:
-            refuse(f"{jobs}: a number of jobs from 1 up is needed, or none")
-        most = int(jobs)
-    try:
-        if queue is not None:
-            tasks.check_queue(queue)
-    except ValueError as error:
-        refuse(str(error))
-
-    def show() -> None:
-        with Broker(settings.redis_url) as broker:
-            if queue is not None and jobs is not None:
-                broker.execute_many(commands.set_limit(queue, most))
-            names = broker.execute(commands.queues()) if queue is None else [queue]
-            bounds = {name: broker.execute(commands.bound(name)) for name in names}
-        if as_json:
-            print(json.dumps({name: of._asdict() for name, of in bounds.items()}))
-            return
-        for name, of in bounds.items():
-            allowed = "no limit" if of.limit is None else f"{of.limit} jobs may wait"
-            print(f"{printable(name)}: {allowed}")
-
-    guarded(show)
+app.command()(limit.limit)
+app.command()(top.top)
+app.command()(doctor.doctor)
 
 
 def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
@@ -377,30 +338,18 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
         for name in broker.execute(commands.consumers())
         if (record := broker.execute(commands.consumer(name)))
     }
-    bounds = {name: broker.execute(commands.bound(name)) for name in queues}
-    blocked = {name: broker.execute(commands.blocked(name)) for name in queues}
     if as_json:
         counts = {
-            name: {
-                **{field: getattr(of, field) for field in QueueCounts.__slots__},
-                "limit": bounds[name].limit,
-                "blocked": blocked[name],
-            }
+            name: {field: getattr(of, field) for field in QueueCounts.__slots__}
             for name, of in queues.items()
         }
         print(json.dumps({"queues": counts, "consumers": consumers}))
         return
     console = Console()
-    counted = QueueCounts.__slots__
-    table = Table("queue", *counted, "limit", "blocked", title=f"Queues at {broker.address}")
+    table = Table("queue", *QueueCounts.__slots__, title=f"Queues at {broker.address}")
     for name, of in queues.items():
-        most = bounds[name].limit
-        table.add_row(
-            name,
-            *(str(getattr(of, field)) for field in counted),
-            "" if most is None else str(most),
-            str(blocked[name] or ""),
-        )
+        counted = (getattr(of, field) for field in QueueCounts.__slots__)
+        table.add_row(name, *("" if each is None else str(each) for each in counted))
     console.print(table if queues else f"No queue has had a job yet at {broker.address}.")
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
     for name, record in consumers.items():

@@ -72,6 +72,10 @@ class Keys:
         """zset id → when it is due, in epoch seconds; rq writes whole ones, we fractions, too"""
         return f"{self.prefix}:scheduled:{queue}"
 
+    def deferred(self, queue: str) -> str:
+        """zset id → when it expires: jobs that wait for others"""
+        return f"{self.prefix}:deferred:{queue}"
+
     def scheduler_lock(self, queue: str) -> str:
         """string, expires: who moves the due jobs of that queue"""
         return f"{self.prefix}:scheduler-lock:{queue}"
@@ -125,3 +129,50 @@ class Keys:
     def idempotency(self, task: str, key: str) -> str:
         """string, expires: the id of the job that was sent with that key"""
         return f"{self.prefix}:heori:key:{task}:{key}"
+
+    def counter(self, queue: str) -> str:
+        """string, expires: which consumer tells how many jobs of that queue are where"""
+        return f"{self.prefix}:heori:counter:{queue}"
+
+    def lock(self, kind: str, name: str) -> str:
+        """hash of a mutex or a semaphore, see lock_state.lua; the braces keep all of it together"""
+        return f"{self.prefix}:heori:lock:{{{kind}:{name}}}"
+
+    def lock_name(self, key: str) -> tuple[str, str]:
+        """The inverse of `lock`: its kind and its name."""
+        kind, _, name = key.removeprefix(f"{self.prefix}:heori:lock:{{")[:-1].partition(":")
+        return kind, name
+
+    @property
+    def holders_suffix(self) -> str:
+        """what follows a lock's key to name the zset request → end of its lease (µs)"""
+        return ":holders"
+
+    @property
+    def waiters_suffix(self) -> str:
+        """what follows a lock's key to name the zset request → ticket"""
+        return ":waiters"
+
+    def locks(self) -> str:
+        """zset lock → when it should be looked at (µs): all that are in use"""
+        return f"{self.prefix}:heori:locks"
+
+    def lock_waits(self) -> str:
+        """hash owner → what it waits for"""
+        return f"{self.prefix}:heori:waits"
+
+    def fence(self) -> str:
+        """string: the last fence that any lock gave; it stays for ever"""
+        return f"{self.prefix}:heori:fence"
+
+    def forced(self) -> str:
+        """string: how many locks were taken from their holders by hand; it stays for ever"""
+        return f"{self.prefix}:heori:forced"
+
+    def fenced(self, resource: str) -> str:
+        """hash: who wrote last to something that a fence guards"""
+        return f"{self.prefix}:heori:fenced:{{{resource}}}"
+
+    def granted(self, process: str) -> str:
+        """channel: the locks that were handed to one process"""
+        return f"{self.prefix}:heori:granted:{process}"

@@ -4,7 +4,7 @@
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
 -- KEYS   queues (set), queue (list), scheduled (zset), bound (hash), line (zset); and to drop
 --        jobs: failed (zset), dropped (list)
--- ARGS   jobs, origin, delay, at, front, key, full, job_stem, results_stem, consumer
+-- ARGS   jobs, origin, delay, at, front, key, full, job_stem
 --        jobs: [[id, [field, value, …]], …], the fields that differ from job to job
 --        origin: the name of the queue
 --        delay: seconds from now; at: epoch seconds in its place, or false
@@ -12,7 +12,6 @@
 --        key: false, or [idempotency key (string), seconds] of the one job
 --        full: what to do at the limit: ['reject'], ['block', ticket, its lease (milliseconds)]
 --        or ['drop_oldest', {what drop.lua wants}]
---        consumer: in whose name dropped jobs fail
 -- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
 --        that has the key already or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
@@ -34,14 +33,18 @@ if args.key then
 end
 
 local policy, detail, lease = unpack(args.full)
+if policy == 'drop_oldest' then
+  redis.call('LLEN', KEYS[7])
+end
+local waits = policy == 'block' and detail ~= '' -- it has come before, and has a place
+local ticket = waits and detail or args.jobs[1][1]
 local limit, rate, before, room = 0, 0, false, #args.jobs
 if not later then
-  local found = redis.call('HMGET', bound, 'sent', 'seen_at', 'seen_gone', 'rate', 'limit')
-  limit = whole(found[5], 0)
+  limit = whole(redis.call('HGET', bound, 'limit'), 0)
   if limit > 0 then
-    rate = flow(bound, depth, found)
+    rate = flow(bound, depth)
     if policy ~= 'drop_oldest' then
-      before = ahead(line, policy == 'block' and detail or '')
+      before = ahead(line, ticket)
       room = before and 0 or math.max(0, limit - depth)
     end
   end
@@ -96,17 +99,16 @@ end
 if limit > 0 then
   local over = depth + #ids - limit
   if #ids > 0 then
-    redis.call('HINCRBY', bound, 'sent', #ids)
+    redis.pcall('HINCRBY', bound, 'sent', #ids) -- pcall: a spoilt counter refuses no job
   end
   if policy == 'drop_oldest' and over > 0 then
-    redis.call('HINCRBY', bound, 'dropped', drop(args, detail, queue, KEYS[6], KEYS[7], over))
-  elseif policy == 'block' and (taken < #args.jobs or detail ~= '') then
-    local ticket = detail ~= '' and detail or args.jobs[1][1]
+    redis.pcall('HINCRBY', bound, 'dropped', drop(detail, queue, KEYS[6], KEYS[7], over))
+  elseif policy == 'block' and (taken < #args.jobs or waits) then
     if stand(line, ticket, lease) then
-      redis.call('HINCRBY', bound, 'blocked', 1)
+      redis.pcall('HINCRBY', bound, 'blocked', 1)
     end
   elseif taken < #args.jobs then
-    redis.call('HINCRBY', bound, 'rejected', #args.jobs - taken)
+    redis.pcall('HINCRBY', bound, 'rejected', #args.jobs - taken)
   end
 end
 if taken < #args.jobs then

@@ -5,8 +5,8 @@
 local WINDOW, OLD = 1, 10 -- seconds over which it is taken; and after which it is begun anew
 
 -- Returns jobs a second, 0 when none were taken or nothing is known yet.
---   found: the fields sent, seen_at, seen_gone and rate of the queue's bound
-local function flow(bound, depth, found)
+local function flow(bound, depth)
+  local found = redis.call('HMGET', bound, 'sent', 'seen_at', 'seen_gone', 'rate')
   local sent, seen_at, seen_gone, rate = unpack(found, 1, 4)
   rate = tonumber(rate or '0') or 0
   local gone = whole(sent, 0) - depth

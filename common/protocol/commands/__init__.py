@@ -1,0 +1,55 @@
+"""One builder per command, by who sends it. No I/O here: `common.broker` executes them."""
+
+from common.protocol.commands.bounds import Bound, Bounds
+from common.protocol.commands.builder import FAILURE_TTL, RESULT_TTL, Command, Word
+from common.protocol.commands.delivery import (
+    EXECUTION_MARK,
+    LEASE_MARGIN,
+    Claimed,
+    Delivery,
+    Ended,
+    GivenBack,
+    Reclaimed,
+)
+from common.protocol.commands.letters import Letters, Record
+from common.protocol.commands.presence import REGISTRIES, Presence, QueueCensus, QueueCounts
+from common.protocol.commands.scheduling import Moved, Scheduling
+from common.protocol.commands.sending import (
+    KEPT_DROPPED,
+    PLACE,
+    Enqueued,
+    Progress,
+    Result,
+    Sending,
+    WhenFull,
+)
+
+__all__ = [
+    "EXECUTION_MARK",
+    "FAILURE_TTL",
+    "KEPT_DROPPED",
+    "LEASE_MARGIN",
+    "PLACE",
+    "REGISTRIES",
+    "RESULT_TTL",
+    "Bound",
+    "Claimed",
+    "Command",
+    "Commands",
+    "Ended",
+    "Enqueued",
+    "GivenBack",
+    "Moved",
+    "Progress",
+    "QueueCensus",
+    "QueueCounts",
+    "Reclaimed",
+    "Record",
+    "Result",
+    "WhenFull",
+    "Word",
+]
+
+
+class Commands(Sending, Bounds, Delivery, Scheduling, Presence, Letters):
+    """All of them."""

@@ -1,0 +1,74 @@
+-- lock_deadlock.lua: whether an owner that is about to wait would wait for itself.
+-- Included by other scripts (see their USES line); it is never called by itself.
+-- USES   lock_clock, lock_state
+
+-- Whom a request for a lock waits for: the owners of all its permits, as any of them that goes
+-- on sets the waiter free. Nil when there is a permit to be had, or will be without their doing.
+local function blockers(lock, limit)
+  local owners = {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', lock .. args.holders, '(' .. whole_number(now), '+inf')) do
+    local record = read(lock, id)
+    if not record then
+      return nil -- somebody has deleted it
+    end
+    owners[#owners + 1] = record[OWNER]
+  end
+  return #owners >= limit_of(lock, limit) and owners or nil
+end
+
+-- What an owner waits for: {its `about`, the lock or false, whom}. Nil when it does not wait, or is dead.
+local function waiting(owner)
+  local packed = redis.call('HGET', KEYS[3], owner)
+  if not packed then
+    return nil
+  end
+  local lock, id = unpack(cmsgpack.unpack(packed))
+  if not lock then
+    return { '', false, { id } }
+  end
+  local record = redis.call('ZSCORE', lock .. args.waiters, id) and read(lock, id)
+  if not record or redis.call('PUBSUB', 'NUMSUB', record[WAKE])[2] == 0 then
+    return nil
+  end
+  local whom = blockers(lock, record[LIMIT])
+  return whom and { record[ABOUT], lock, whom }
+end
+
+-- Follows owner → lock → its holders, at most `args.hops` steps. It is a deadlock if all whom `me`
+-- would wait for, near and far, wait themselves, and one of them for something that `me` holds.
+-- Returns [[owner, about, lock or false], …], `me` first, or false.
+local function deadlock(me, about, lock, limit)
+  local first = blockers(lock, limit)
+  local cycle, whom = { { me, about, lock } }, { first }
+  local seen = { [me] = true }
+  local closed, hops = false, 0
+  local n = 1
+  while n <= #cycle do
+    if not whom[n] then
+      return false
+    end
+    for _, owner in ipairs(whom[n]) do
+      hops = hops + 1
+      if hops > args.hops then
+        return false
+      end
+      if owner == me then
+        -- A mutex is re-entered without asking: this is an earlier request that is being given up.
+        if n == 1 and not limit then
+          return false
+        end
+        closed = true
+      elseif not seen[owner] then
+        seen[owner] = true
+        local next = waiting(owner)
+        if not next then
+          return false
+        end
+        cycle[#cycle + 1] = { owner, next[1], next[2] }
+        whom[#cycle] = next[3]
+      end
+    end
+    n = n + 1
+  end
+  return closed and cycle
+end
