@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from common.address import Address
+from common.protocol.commands import MOST_WAITING
 from common.tasks import check_queue
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
@@ -97,7 +98,7 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="Address that /metrics and /healthz listen on."
     )
     queue_limits: Annotated[
-        dict[str, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(_limits)
+        dict[str, Annotated[int, Field(ge=1, le=MOST_WAITING)]], NoDecode, BeforeValidator(_limits)
     ] = Field(
         default_factory=dict,
         description="How many jobs may wait in a queue; written to Redis by each producer once.",

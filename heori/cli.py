@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +13,11 @@ from rich.table import Table
 from common import tasks
 from common.broker import Broker
 from common.protocol.commands import Commands, QueueCounts
-from common.protocol.job import Job, MalformedJob
+from common.protocol.job import MalformedJob
 from common.protocol.keys import Keys
-from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
 from consumer.order import Order, parse_queues
-from heori import dead, doctor, lab, limit, locks, top
+from heori import dead, doctor, job_record, lab, limit, locks, top
 from heori.console import (
     FAILED,
     JsonOption,
@@ -360,21 +358,11 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
 
 def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool) -> None:
     try:
-        job = broker.execute(commands.job(job_id))
-        if job is None:
-            refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
-        due = broker.execute(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
+        shown = job_record.read(broker, commands, job_id)
     except (MalformedJob, ResponseError) as error:  # the latter: its key holds no hash
         refuse(f"job {job_id} cannot be read: {error}")
-    shown = _describe(job, due)
-    result = broker.execute(commands.result(job_id))
-    if result is not None and result.exc_string is not None:
-        shown["error"] = decode_failure(result.exc_string)
-    elif result is not None and result.return_value is not None:
-        try:
-            shown["result"] = json.loads(decode_result(result.return_value))
-        except BadPayload as error:
-            shown["result"] = str(error)
+    if shown is None:
+        refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
     if as_json:
         print(json.dumps(shown))
         return
@@ -383,24 +371,3 @@ def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool)
         text = value if isinstance(value, str) else json.dumps(value)
         table.add_row(field, text.rstrip())
     Console(markup=False).print(table)
-
-
-def _describe(job: Job, due: datetime | None) -> dict[str, Any]:
-    moments = {
-        "created_at": job.created_at,
-        "due_at": due,
-        "enqueued_at": job.enqueued_at,
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-    }
-    times = {name: moment.isoformat() for name, moment in moments.items() if moment}
-    return {
-        "id": job.id,
-        "status": job.status,
-        "queue": job.queue,
-        "call": job.description,
-        "timeout": job.timeout,
-        **times,
-        "consumer": job.consumer,
-        "deliveries": job.deliveries,
-    }

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from common.broker import Broker
-from common.protocol.commands import Commands
+from common.protocol.commands import MOST_WAITING, Commands
 from common.protocol.keys import Keys
 from common.tasks import check_queue
 from heori.console import JsonOption, guarded, printable, read_settings, refuse
@@ -31,7 +31,7 @@ def limit(
     commands = Commands(Keys(settings.key_prefix))
     most: int | None = None
     if jobs is not None and jobs != "none":
-        if not jobs.isdecimal() or int(jobs) == 0:
+        if not jobs.isdecimal() or len(jobs) > 10 or not 1 <= int(jobs) <= MOST_WAITING:
             refuse(f"{jobs}: a number of jobs from 1 up is needed, or none")
         most = int(jobs)
     try:

@@ -183,7 +183,7 @@ class Producer:
         if at_front:
             options["at_front"] = True
         if key is not None:
-            options["key"] = self._key(task, key)
+            options["key"] = self.key(task, key)
         [handle] = self.send(
             task,
             [self.encode(task, tuple(args), kwargs or {})],
@@ -298,6 +298,16 @@ class Producer:
             handles += self._handles(task, name, chunk, told.same)
         return handles
 
+    def key(self, task: Task[..., Any], key: str) -> tuple[str, int]:
+        """An idempotency key as `send` wants it.
+
+        Raises:
+            ValueError: it is no text, or empty.
+        """
+        if not key or not isinstance(key, str):
+            raise ValueError(f"key={key!r}: a text is needed, such as 'order-17'")
+        return self._commands.keys.idempotency(task.name, key), self._settings.key_ttl
+
     def cancel(self, queue: str, ids: Sequence[str]) -> list[str]:
         """Cancel those of the jobs that wait or are scheduled, as `Handle.cancel`; returns these.
 
@@ -329,11 +339,6 @@ class Producer:
             Handle(same or job.id, queue, task, self._broker, self._commands, self.results)
             for job in jobs
         ]
-
-    def _key(self, task: Task[..., Any], key: str) -> tuple[str, int]:
-        if not key or not isinstance(key, str):
-            raise ValueError(f"key={key!r}: a text is needed, such as 'order-17'")
-        return self._commands.keys.idempotency(task.name, key), self._settings.key_ttl
 
     def _write_limits(self) -> None:
         """Once, before the first job: the limits that the settings name hold for all producers."""

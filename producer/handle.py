@@ -1,7 +1,5 @@
 """What a producer holds in place of a result that is not there yet."""
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar
@@ -10,7 +8,7 @@ from common.broker import LONGEST_WAIT, Broker
 from common.protocol.commands import Command, Commands, Progress
 from common.tasks import Task
 from producer.errors import JobNotFound
-from producer.results import End, Results, end_of
+from producer.results import Results, end_of
 
 R = TypeVar("R")
 
@@ -115,22 +113,7 @@ class Handle(Generic[R]):
         return self._ended().__await__()
 
     async def _ended(self) -> R:
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[End] = loop.create_future()
-
-        def settle(end: End) -> None:
-            if not ended.done():
-                ended.set_result(end)
-
-        def on_end(end: End) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(settle, end)
-
-        awaited = self._results.wait(self.id, on_end)
-        try:
-            end = await ended
-        finally:
-            self._results.forget(awaited)
+        end = await self._results.ended(self.id)
         if isinstance(end, Exception):
             raise end
         return self._task.load_result(end)

@@ -1,5 +1,7 @@
 """The ends of jobs: told from what Redis holds, and awaited by the thousand."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 
 from redis.exceptions import ResponseError
@@ -80,6 +82,25 @@ class Results:
             lambda result: self._read(awaited, result),
         )
         return awaited
+
+    async def ended(self, job_id: str) -> End:
+        """Wait until the job has ended, and let the event loop go on meanwhile."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[End] = loop.create_future()
+
+        def settle(end: End) -> None:
+            if not ended.done():
+                ended.set_result(end)
+
+        def on_end(end: End) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(settle, end)
+
+        awaited = self.wait(job_id, on_end)
+        try:
+            return await ended
+        finally:
+            self.forget(awaited)
 
     def forget(self, awaited: Awaited) -> bool:
         """Wait no more; returns False when it has been called back before."""

@@ -1,6 +1,6 @@
 """One builder per command, by who sends it. No I/O here: `common.broker` executes them."""
 
-from common.protocol.commands.bounds import Bound, Bounds
+from common.protocol.commands.bounds import MOST_WAITING, Bound, Bounds
 from common.protocol.commands.builder import FAILURE_TTL, RESULT_TTL, Command, Word
 from common.protocol.commands.delivery import (
     EXECUTION_MARK,
@@ -29,6 +29,7 @@ __all__ = [
     "FAILURE_TTL",
     "KEPT_DROPPED",
     "LEASE_MARGIN",
+    "MOST_WAITING",
     "PLACE",
     "REGISTRIES",
     "RESULT_TTL",

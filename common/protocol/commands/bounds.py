@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from common.protocol.commands.builder import Builders, Command
 
+MOST_WAITING = 1_000_000_000  # the highest limit; enqueue.lua reads no larger number
+
 
 class Bound(NamedTuple):
     """The limit of a queue, and what was counted since it was given one first."""
