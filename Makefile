@@ -52,9 +52,9 @@ soak: .venv/installed-dev ## run JOBS=1000000 jobs, watch memory and keys
 lock: .venv/installed-dev ## renew the lock files
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
-		--python-version 3.11 pyproject.toml --group build -o requirements.lock
+		--python-version 3.11 pyproject.toml --extra serve --group build -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
-		--python-version 3.11 pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+		--python-version 3.11 pyproject.toml --extra serve --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
 

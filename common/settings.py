@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from common.address import Address
@@ -11,6 +11,7 @@ from common.tasks import check_queue
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
+SHORTEST_TOKEN = 16  # characters
 Deadlock = Literal["raise", "warn", "off"]
 
 
@@ -38,6 +39,12 @@ def _limits(value: object) -> object:
                 raise ValueError(f"{part.strip()!r}: QUEUE=JOBS is needed, such as orders=10000")
             limits[check_queue(name.strip())] = int(number)
     return limits
+
+
+def _long(tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if any(len(token.get_secret_value()) < SHORTEST_TOKEN for token in tokens):
+        raise ValueError(f"a token needs {SHORTEST_TOKEN} characters at least")
+    return tokens
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -114,6 +121,16 @@ class Settings(BaseSettings):
     )
     key_ttl: int = Field(
         default=24 * 3600, ge=1, description="Seconds for which an idempotency key holds."
+    )
+    api_tokens: Annotated[
+        tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(_long)
+    ] = Field(default=(), description="What callers of `heori serve` name, any of them.")
+    api_host: str = Field(default="127.0.0.1", description="Address that `heori serve` listens on.")
+    api_port: int = Field(
+        default=8080, ge=0, le=65535, description="Port of `heori serve`; 0: any free one."
+    )
+    api_max_body: int = Field(
+        default=10_000_000, ge=1, description="Largest body of a request, in bytes."
     )
     gil_source: Literal["external", "internal", "estimate"] = Field(
         default="external",

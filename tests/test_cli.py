@@ -36,6 +36,7 @@ def test_send_waits_for_the_result_and_status_shows_the_job(
     counts = json.loads(heori("status", "--json").stdout)
     assert counts["queues"]["default"] == {
         "waiting": 0, "scheduled": 0, "running": 0, "finished": 2, "failed": 0,
+        "limit": None, "blocked": 0,
     }  # fmt: skip
     [record] = counts["consumers"].values()
     assert record["queues"] == "default"
@@ -109,7 +110,9 @@ HELP = {
     (): ["distributed producer-consumer service", "heori up", "HEORI_REDIS_URL"],
     ("up",): ["See it work", "standard library", "--for", "--forever"],
     ("consume",): ["Run a consumer", "--queue", "--model", "HEORI_TASKS", "drains"],
-    ("send",): ["Send one job", "--args", "JSON", "--wait"],
+    ("send",): ["Send one job", "--args", "JSON", "--wait", "--from", "sends no job twice"],
+    ("serve",): ["over HTTP", "/docs", "HEORI_API_TOKENS", "429", "--host", "--port"],
+    ("limit",): ["how many jobs may wait", "HEORI_WHEN_FULL", "[JOBS|none]"],
     ("status",): ["what is in the queues", "job with its result"],
     ("top",): ["Watch queues", "waiting for the GIL", "--once", "--every"],
     ("doctor",): ["how to mend what is wrong", "changes nothing", "--strict"],

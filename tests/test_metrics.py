@@ -42,7 +42,7 @@ def full_name(family: Metric) -> str:
 
 
 def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
-    consume: Callable[..., Consumer], producer: Producer, execute: Execute
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
 ) -> None:
     labels: dict[str, set[frozenset[str]]] = {name: set() for name in CATALOGUE}
 
@@ -62,7 +62,7 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
     producer.submit(sample_tasks.spin_on_loop, 0.5).result(20)
     until(lambda: "heori_worker_loop_lag_seconds" not in without_sample(on_loop))
     assert on_loop.stop() == 0
-    execute(Commands().set_limit("default", 10)[0])
+    redis.hset("rq:heori:bound:default", "limit", 10)
     threads = consume("--model", "threads").ready()
     for handle in [producer.submit(sample_tasks.spin, 1.5) for _ in range(2)]:
         handle.result(20)

@@ -126,6 +126,10 @@ class Keys:
         """list of the ids of jobs dropped latest from a full queue"""
         return f"{self.prefix}:heori:dropped:{queue}"
 
+    def import_of(self, digest: str) -> str:
+        """string, expires: how many jobs of an import are in, by the digest of what it is"""
+        return f"{self.prefix}:heori:import:{digest}"
+
     def idempotency(self, task: str, key: str) -> str:
         """string, expires: the id of the job that was sent with that key"""
         return f"{self.prefix}:heori:key:{task}:{key}"

@@ -17,6 +17,7 @@ from common.protocol.commands.scheduling import Moved, Scheduling
 from common.protocol.commands.sending import (
     KEPT_DROPPED,
     PLACE,
+    Cursor,
     Enqueued,
     Progress,
     Result,
@@ -37,6 +38,7 @@ __all__ = [
     "Claimed",
     "Command",
     "Commands",
+    "Cursor",
     "Ended",
     "Enqueued",
     "GivenBack",
