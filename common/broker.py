@@ -16,7 +16,6 @@ from typing import Any, Self, TypeVar
 import redis
 import redis.asyncio
 import redis.asyncio.sentinel
-import redis.connection
 import redis.sentinel
 from redis import exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -26,7 +25,7 @@ from redis.retry import Retry
 from common.address import Address
 from common.protocol.commands import Command
 from common.sentinel import AsyncSentinels, Sentinels
-from common.wire import AsyncConnection, pack
+from common.wire import AsyncConnection, Connection
 
 T = TypeVar("T")
 
@@ -149,7 +148,7 @@ class Broker:
         self._where = Address.parse(url)
         self.address = str(self._where)
         self._pool = _pool(self._where, protocol=3)
-        self._idle: deque[redis.connection.AbstractConnection] = deque()
+        self._idle: deque[Connection] = deque()
         self._owner = os.getpid()
         self._next_look = time.monotonic() + LOOK
         self._retries = retries
@@ -171,12 +170,11 @@ class Broker:
             BrokerUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses one of them.
         """
-        packed = b"".join(pack(command.words) for command in commands)
+        words = [command.words for command in commands]
 
         def attempt() -> list[Any]:
             with reporting_outages(self._where), self._connected() as connection:
-                connection.send_packed_command([packed])
-                return [_read(connection) for _ in commands]
+                return connection.ask(words)
 
         replies = self._persist(attempt)
         for reply in replies:
@@ -191,7 +189,7 @@ class Broker:
     def close(self) -> None:
         """Close all connections."""
         while self._idle:
-            self._idle.pop().disconnect()  # type: ignore[no-untyped-call]
+            self._idle.pop().close()
 
     def __enter__(self) -> Self:
         return self
@@ -211,22 +209,22 @@ class Broker:
                 self._next_look = time.monotonic() + ANSWER_TIMEOUT
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _connected(self) -> Iterator[Connection]:
         """A connection for one exchange; it is closed unless that comes to its end."""
         if self._owner != os.getpid():  # a copy of the process must not speak for the other
             self._idle, self._owner = deque(), os.getpid()
         try:
-            connection: Any = self._idle.pop()
+            connection = self._idle.pop()
         except IndexError:
-            connection = self._pool.make_connection()
+            connection = Connection(self._pool.make_connection())
         try:
             if _has_moved(self._pool, connection):
-                connection.disconnect()
+                connection.close()
             if not connection.is_connected:
                 connection.connect()
             yield connection
         except BaseException:  # the reply may still be on its way
-            connection.disconnect()
+            connection.close()
             raise
         self._idle.append(connection)
 
@@ -237,8 +235,7 @@ class Broker:
             while True:
                 try:
                     with self._connected() as connection:
-                        connection.send_packed_command([pack(words)])
-                        reply = _read(connection)
+                        [reply] = connection.ask([words])
                     if isinstance(reply, Exception):
                         raise reply
                 except Exception as error:
@@ -262,14 +259,6 @@ class Broker:
                     raise
             self.close()  # the others lead to the same server
             time.sleep(self._backoff.compute(failures))
-
-
-def _read(connection: Any) -> Any:
-    """The next reply; what the server refuses is one, too."""
-    try:
-        return connection.read_response()
-    except exceptions.ResponseError as error:
-        return error
 
 
 def _has_moved(pool: Any, connection: Any) -> bool:

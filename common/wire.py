@@ -7,6 +7,7 @@ does: a script of 300 bytes answers an event loop in 126 µs with them and in 52
 """
 
 import asyncio
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,8 @@ from typing import Any
 
 from redis import exceptions
 from redis._parsers.base import BaseParser
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection as MadeAsync
+from redis.connection import ConnectionInterface as MadeBlocking
 
 Word = str | bytes | int | float
 OnReply = Callable[[Any], None]
@@ -116,6 +118,71 @@ _SIMPLE: dict[int, Callable[[bytes], Any]] = {
 }
 
 
+class Connection:
+    """One connection that blocks.
+
+    Args:
+        made: redis-py's, not connected.
+    """
+
+    def __init__(self, made: MadeBlocking) -> None:
+        self._made: Any = made
+        self._socket: socket.socket | None = None
+        self._replies = Replies()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether commands can be sent."""
+        return self._socket is not None
+
+    @property
+    def host(self) -> Any:
+        """Of the server that it is, or was last, connected to."""
+        return self._made.host
+
+    @property
+    def port(self) -> Any:
+        """Likewise."""
+        return self._made.port
+
+    def connect(self) -> None:
+        """Connect; the sentinels are asked where to, if there are any.
+
+        Raises:
+            redis.exceptions.RedisError: that cannot be done.
+        """
+        self._made.connect()
+        self._socket = self._made._sock
+        self._replies = Replies()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._socket = None
+        self._made.disconnect()
+
+    def ask(self, commands: Sequence[Iterable[Word]]) -> list[Any]:
+        """Send commands in one go and wait for the reply to each, an exception for a refusal.
+
+        Raises:
+            redis.exceptions.ConnectionError, TimeoutError: there is no reply. Close it then.
+        """
+        if self._socket is None:
+            raise exceptions.ConnectionError("it is not connected")
+        replies: list[Any] = []
+        try:
+            self._socket.sendall(b"".join(map(pack, commands)))
+            while len(replies) < len(commands):
+                data = self._socket.recv(1 << 16)
+                if not data:
+                    raise exceptions.ConnectionError("the server closed the connection")
+                replies += [each for each in self._replies.feed(data) if type(each) is not Push]
+        except TimeoutError as error:
+            raise exceptions.TimeoutError("no reply in time") from error
+        except (OSError, ValueError) as error:
+            raise exceptions.ConnectionError(str(error)) from error
+        return replies
+
+
 class AsyncConnection(asyncio.Protocol):
     """One connection of an event loop.
 
@@ -127,10 +194,8 @@ class AsyncConnection(asyncio.Protocol):
         heard: time.monotonic() when anything came last.
     """
 
-    def __init__(
-        self, made: AbstractConnection, on_push: Callable[[list[Any]], None] | None = None
-    ) -> None:
-        self._made = made
+    def __init__(self, made: MadeAsync, on_push: Callable[[list[Any]], None] | None = None) -> None:
+        self._made: Any = made
         self._on_push = on_push
         self._transport: asyncio.Transport | None = None
         self._replies = Replies()
@@ -146,14 +211,12 @@ class AsyncConnection(asyncio.Protocol):
     @property
     def host(self) -> Any:
         """Of the server that it is, or was last, connected to."""
-        made: Any = self._made
-        return made.host
+        return self._made.host
 
     @property
     def port(self) -> Any:
         """Likewise."""
-        made: Any = self._made
-        return made.port
+        return self._made.port
 
     async def connect(self) -> None:
         """Connect; the sentinels are asked where to, if there are any.
@@ -161,10 +224,9 @@ class AsyncConnection(asyncio.Protocol):
         Raises:
             redis.exceptions.RedisError, OSError: that cannot be done.
         """
-        made: Any = self._made
-        await made.connect()
+        await self._made.connect()
         # What redis-py has read of the handshake is all that there was to read.
-        self._transport = made._writer.transport
+        self._transport = self._made._writer.transport
         self._replies = Replies()
         self._lost = asyncio.get_running_loop().create_future()
         self.heard = time.monotonic()

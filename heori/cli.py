@@ -19,7 +19,7 @@ from common.protocol.keys import Keys
 from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
 from consumer.order import Order, parse_queues
-from heori import dead
+from heori import dead, doctor
 from heori.console import (
     FAILED,
     JsonOption,
@@ -274,6 +274,9 @@ def status(
                 _show_job(broker, commands, job, as_json=as_json)
 
     guarded(show)
+
+
+app.command()(doctor.doctor)
 
 
 def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:

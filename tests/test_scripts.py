@@ -27,8 +27,6 @@ from common.protocol.commands import (
     FAILURE_TTL,
     LEASE_MARGIN,
     RESULT_TTL,
-    STRIKE,
-    UNREADABLE,
     Claimed,
     Command,
     Commands,
@@ -37,6 +35,7 @@ from common.protocol.commands import (
     QueueCounts,
     Reclaimed,
 )
+from common.protocol.commands.delivery import STRIKE, UNREADABLE
 from common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS, Claim, NewJob
 from common.protocol.payload import Call, decode_failure, encode_failure, encode_result
 from common.protocol.scripts import script

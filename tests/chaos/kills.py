@@ -250,8 +250,10 @@ class _Storm:
                 held.update(self._fleet.held_by(name))
             return
         if signal_name == "SIGKILL":
-            consumer.join()
+            consumer.process.wait()
+            # Before the join, which a stopped worker delays until the leases are others'.
             self._killed += len(self._fleet.held_by(name))
+            consumer.join()
         self._consumers.remove(consumer)
         self._consumers.append(self._fleet.start())
 

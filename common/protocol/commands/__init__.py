@@ -1,0 +1,39 @@
+"""One builder per command, by who sends it. No I/O here: `common.broker` executes them."""
+
+from common.protocol.commands.builder import FAILURE_TTL, RESULT_TTL, Command, Word
+from common.protocol.commands.delivery import (
+    EXECUTION_MARK,
+    LEASE_MARGIN,
+    Claimed,
+    Delivery,
+    Ended,
+    GivenBack,
+    Reclaimed,
+)
+from common.protocol.commands.letters import Letters, Record
+from common.protocol.commands.presence import Presence, QueueCounts
+from common.protocol.commands.scheduling import Moved, Scheduling
+from common.protocol.commands.sending import Progress, Result, Sending
+
+__all__ = [
+    "EXECUTION_MARK",
+    "FAILURE_TTL",
+    "LEASE_MARGIN",
+    "RESULT_TTL",
+    "Claimed",
+    "Command",
+    "Commands",
+    "Ended",
+    "GivenBack",
+    "Moved",
+    "Progress",
+    "QueueCounts",
+    "Reclaimed",
+    "Record",
+    "Result",
+    "Word",
+]
+
+
+class Commands(Sending, Delivery, Scheduling, Presence, Letters):
+    """All of them."""
