@@ -6,6 +6,7 @@ python -m tests.lock_program URL NAME LEASE
 import os
 import sys
 import time
+from pathlib import Path
 
 from common.locks import DeadlockDetected, Fence, FencedOut, LockLost, Mutex
 
@@ -18,6 +19,7 @@ def say(*words: object) -> None:
 def main() -> None:
     url, name, lease = sys.argv[1:]
     lock = Mutex(name, url, float(lease), on_lost=lambda lock: say("told", lock))
+    also = None
     say("ready", os.getpid())
     for line in sys.stdin:
         command, *words = line.split()
@@ -26,9 +28,12 @@ def main() -> None:
                 lock.acquire()
                 say("held", lock.fence, time.time())
             elif command == "also":
-                Mutex(words[0], url, float(lease)).acquire()
+                also = Mutex(words[0], url, float(lease))
+                also.acquire()
                 say("also", words[0])
             elif command == "release":
+                if also is not None:
+                    also.release()
                 lock.release()
                 say("released")
             elif command == "write":
@@ -37,9 +42,9 @@ def main() -> None:
             elif command == "sections":
                 for _ in range(int(words[0])):
                     with lock:
-                        fd = os.open(words[1], os.O_CREAT | os.O_EXCL)
-                        os.close(fd)
-                        os.unlink(words[1])
+                        inside = Path(words[1])
+                        inside.touch(exist_ok=False)
+                        inside.unlink()
                 say("done")
         except (LockLost, FencedOut, DeadlockDetected) as error:
             say(type(error).__name__)

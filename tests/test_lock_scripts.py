@@ -161,7 +161,7 @@ def test_the_same_request_twice_is_one_acquisition(table: Table) -> None:
 
 
 def test_fences_keep_every_digit_and_rise_though_the_clock_goes_back(table: Table) -> None:
-    fences = []
+    fences: list[int] = []
     for n in range(5):
         fences += table.acquire(A, owner="x", request=str(n)).fences
         table.release(A, str(n))
@@ -565,7 +565,7 @@ class Machine(RuleBasedStateMachine):
         lock = self.locks[request.lock]
         known = request.id in lock.holders or request.id in lock.waiters
         self.expire(lock)
-        if request.id in lock.holders or not lock.waiters and len(lock.holders) < lock.most():
+        if request.id in lock.holders or (not lock.waiters and len(lock.holders) < lock.most()):
             expected = "held"
         elif not wait:
             expected = "busy"

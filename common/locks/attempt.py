@@ -5,16 +5,16 @@ What to ask and when is one generator; a thread and a coroutine only differ in h
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
-
 from common.locks.errors import DeadlockDetected
 from common.locks.keeper import Hold
+from common.locks.line import Reply
 from common.locks.owner import Owner, new_id
 from common.locks.session import Session
 from common.locks.status import MICROSECONDS, steps
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 # A message may be lost. So whoever waits looks by itself: the first in the queue when the lease of
 # the holder ends, if it ends at all; and each now and then, those behind less often. In seconds.
@@ -86,7 +86,7 @@ class Attempt:
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
-                    step = dialogue.send(session.broker.execute(step))
+                    step = dialogue.send(session.execute(step)[0])
                 elif step is None:
                     session.line.listen(CONNECT)
                     step = next(dialogue)
@@ -116,7 +116,7 @@ class Attempt:
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
-                    step = dialogue.send(await ask(session, step))
+                    step = dialogue.send((await ask(session, step))[0])
                 else:
                     assert step is not None
                     alarm = loop.call_later(step, bell.set)
@@ -160,7 +160,7 @@ class Attempt:
                 self._ticket = answer.ticket
                 if answer.cycle:
                     session.statistics.deadlocks += 1
-                    log.warning(str(self._deadlock(answer)))
+                    log.warning("%s", self._deadlock(answer))
                 if (yield from self._wait(sent, answer)):
                     return True
                 if time.monotonic() >= self._deadline:
@@ -239,8 +239,8 @@ class Attempt:
         return holds
 
 
-async def ask(session: Session, command: Command[T]) -> T:
-    """Execute a command without blocking the event loop.
+async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
+    """As `Session.execute`, without blocking the event loop.
 
     When this is cancelled the command is executed all the same.
 
@@ -249,19 +249,19 @@ async def ask(session: Session, command: Command[T]) -> T:
         redis.exceptions.ResponseError: Redis refuses it.
     """
     loop = asyncio.get_running_loop()
-    reply: asyncio.Future[T] = loop.create_future()
+    reply: asyncio.Future[tuple[T, bool]] = loop.create_future()
 
-    def settle(result: Any) -> None:
+    def settle(got: Reply) -> None:
         if reply.done():
             return  # nobody waits any more
-        if isinstance(result, Exception):
-            reply.set_exception(result)
+        if isinstance(got.value, Exception):
+            reply.set_exception(got.value)
         else:
-            reply.set_result(result)
+            reply.set_result((got.value, got.repeated))
 
-    def done(result: Any) -> None:
+    def done(got: Reply) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop is closed
-            loop.call_soon_threadsafe(settle, result)
+            loop.call_soon_threadsafe(settle, got)
 
     session.line.call(command, done)
     return await reply

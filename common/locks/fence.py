@@ -42,7 +42,7 @@ class Fence:
         """
         hold = self._lock.hold
         session = self._lock.session()
-        fenced = session.broker.execute(
+        fenced, _ = session.execute(
             session.commands.fenced(self.resource, hold.fence, hold.id, words)
         )
         if fenced.by is not None:

@@ -8,15 +8,14 @@ a lease is counted from when its renewal was *sent*, so it ends here before it e
 import asyncio
 import contextlib
 import enum
+import logging
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from common.locks.line import Line
+from common.locks.line import Line, Reply
 from common.locks.owner import Owner
 from common.locks.statistics import Statistics
 from common.protocol.lock_commands import MOST_RENEWED, LockCommands
@@ -24,7 +23,7 @@ from common.protocol.lock_commands import MOST_RENEWED, LockCommands
 if TYPE_CHECKING:
     from common.locks.lock import Lock
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 RETRY = 0.5  # seconds until a renewal that failed is tried again, at most
 LATE = 1.0  # seconds after which what was given up is given up again, see `Keeper.abandon`
@@ -185,7 +184,7 @@ class Keeper:
                 self._statistics.expired += 1
                 self.lose(hold, "its lease ran out before it could be renewed")
             elif hold.owner.is_gone:
-                log.warning("a lock was never released", lock=str(hold.lock))
+                log.warning("%s was never released: its thread or task has ended", hold.lock)
                 self._statistics.abandoned += 1
                 self.drop(hold)
                 self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
@@ -218,19 +217,20 @@ class Keeper:
         )
         self._line.call(command, partial(self._renewed, holds, sent))
 
-    def _renewed(self, holds: list[Hold], sent: float, reply: list[int] | Exception) -> None:
+    def _renewed(self, holds: list[Hold], sent: float, reply: Reply) -> None:
+        lost = reply.value
         for number, hold in enumerate(holds):
             hold.is_renewing = False
-            if isinstance(reply, Exception):
+            if isinstance(lost, Exception):
                 hold.renew_at = time.monotonic() + min(RETRY, hold.lease / 10)
-            elif number in reply and not hold.is_released:
+            elif number in lost and not hold.is_released:
                 self.lose(hold, "Redis knows of it no more: it expired or was released by force")
                 continue
             else:
                 hold.extend(sent + hold.lease)
             self._look_at(min(hold.renew_at, hold.valid_until))
-        if isinstance(reply, Exception):
-            log.warning("locks could not be renewed", locks=len(holds), reason=str(reply))
+        if isinstance(lost, Exception):
+            log.warning("%d locks could not be renewed: %s", len(holds), lost)
 
     def lose(self, hold: Hold, why: str) -> None:
         """Tell a holder that it has lost the lock; once."""
@@ -241,7 +241,7 @@ class Keeper:
         # If only its time is over, Redis may still count on it.
         self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
         self._statistics.lost += 1
-        log.warning("a lock was lost", lock=str(hold.lock), fence=hold.fence, reason=why)
+        log.warning("%s was lost (fence %d): %s", hold.lock, hold.fence, why)
         hold.lost.set()
         if hold.lock.on_lost is not None:
             threading.Thread(
@@ -257,5 +257,5 @@ class Keeper:
             hold.was_cancelled = task.cancel(f"{hold.lock} was lost: {hold.why}")
 
 
-def _ignore(_: object) -> None:
+def _ignore(_: Reply) -> None:
     """What has become of it need not be known."""

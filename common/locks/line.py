@@ -10,9 +10,8 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-import structlog
 from redis import exceptions
 
 from common.broker import Broker, BrokerUnavailable
@@ -20,14 +19,25 @@ from common.protocol.commands import Command
 from common.protocol.lock_commands import Grant, read_grant
 from common.wire import Push, Replies, pack
 
-log = structlog.get_logger()
-
 # A connection on which nothing has come for so long is asked whether it is still there, seconds.
 QUIET = 3.0
 RETRY = 0.2  # seconds, before connecting again
 TRIES = 4  # after so many connections that broke, a command fails
 
-Done = Callable[[Any], None]
+
+class Reply(NamedTuple):
+    """What has come of a command.
+
+    Attributes:
+        value: what was read, or an exception.
+        repeated: whether it was sent more than once.
+    """
+
+    value: Any
+    repeated: bool
+
+
+Done = Callable[[Reply], None]
 
 
 class _Call:
@@ -86,7 +96,7 @@ class Line:
             raise BrokerUnavailable(f"Redis at {self._broker.address} is away")
 
     def call(self, command: Command[Any], done: Done) -> None:
-        """Send a command; `done` gets its reply, or an exception, in the line's thread.
+        """Send a command; `done` is called with its reply in the line's thread.
 
         It is sent again when the connection breaks.
         """
@@ -180,9 +190,9 @@ class Line:
             call.words = call.command.in_full
             self._send(call)
         elif isinstance(reply, Exception):
-            call.done(reply)
+            call.done(Reply(reply, call.tries > 0))
         else:
-            call.done(call.command.parse(reply))
+            call.done(Reply(call.command.parse(reply), call.tries > 0))
 
     def _give_up(self, error: Exception | None) -> None:
         """Fail what has been tried too often; the rest goes over the next connection."""
@@ -196,4 +206,4 @@ class Line:
             for call in failed:
                 self._calls.remove(call)
         for call in failed:
-            call.done(why)
+            call.done(Reply(why, repeated=True))

@@ -2,13 +2,12 @@
 
 import asyncio
 import itertools
+import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
-
-import structlog
 
 from common.broker import BrokerUnavailable
 from common.locks.attempt import Attempt, ask
@@ -18,7 +17,7 @@ from common.locks.owner import Owner, current_owner
 from common.locks.session import Redis, Session, session_of, url_of
 from common.locks.status import Party, Status, status
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 MAX_NAME = 512  # characters
 
@@ -76,11 +75,11 @@ class Lockable:
         lost = []
         for holds in self._leave(session):
             try:
-                fates = session.broker.execute(_release(session, holds))
+                fates, repeated = session.execute(_release(session, holds))
             except BrokerUnavailable as error:
                 _release_later(session, holds, error)
             else:
-                lost += _lost(session, holds, fates)
+                lost += _lost(session, holds, fates, repeated=repeated)
         if lost:
             raise LockLost("; ".join(lost))
 
@@ -90,11 +89,11 @@ class Lockable:
         lost = []
         for holds in self._leave(session):
             try:
-                fates = await ask(session, _release(session, holds))
+                fates, repeated = await ask(session, _release(session, holds))
             except BrokerUnavailable as error:
                 _release_later(session, holds, error)
             else:
-                lost += _lost(session, holds, fates)
+                lost += _lost(session, holds, fates, repeated=repeated)
         if lost:
             raise LockLost("; ".join(lost))
 
@@ -278,12 +277,14 @@ class Lock(Lockable):
             BrokerUnavailable: Redis cannot be reached.
         """
         session = self.session()
-        return status(session.broker.execute(session.commands.look(self.key)), self.limit or 1)
+        state, _ = session.execute(session.commands.look(self.key))
+        return status(state, self.limit or 1)
 
     async def statistics_async(self) -> Status:
         """As `statistics`, without blocking the event loop."""
         session = self.session()
-        return status(await ask(session, session.commands.look(self.key)), self.limit or 1)
+        state, _ = await ask(session, session.commands.look(self.key))
+        return status(state, self.limit or 1)
 
 
 class Mutex(Lock):
@@ -356,7 +357,7 @@ class Semaphore(Lock):
         """
         session = self.session()
         limit = None if permits is None else _permits(permits)
-        session.broker.execute(session.commands.set_limit(self.key, limit))
+        session.execute(session.commands.set_limit(self.key, limit))
 
 
 def acquire_all(locks: Sequence[Lock]) -> Lockable:
@@ -394,11 +395,15 @@ def _release(session: Session, holds: list[Hold]) -> Any:
     return session.commands.release([hold.lock.key for hold in holds], holds[0].id)
 
 
-def _lost(session: Session, holds: list[Hold], fates: list[str]) -> list[str]:
-    """Count what was held; returns what had been lost."""
+def _lost(session: Session, holds: list[Hold], fates: list[str], *, repeated: bool) -> list[str]:
+    """Count what was held; returns what had been lost.
+
+    Args:
+        repeated: the release was sent again, so that it may itself be why the lock is gone.
+    """
     lost = []
     for hold, fate in zip(holds, fates, strict=True):
-        if hold.why is None and fate != "held":
+        if hold.why is None and fate != "held" and not repeated:
             session.keeper.lose(hold, "Redis knew of it no more when it was released")
         if hold.why is not None:
             lost.append(f"{hold.lock} was lost: {hold.why}")
@@ -408,7 +413,7 @@ def _lost(session: Session, holds: list[Hold], fates: list[str]) -> list[str]:
 
 def _release_later(session: Session, holds: list[Hold], error: BrokerUnavailable) -> None:
     names = ", ".join(str(hold.lock) for hold in holds)
-    log.warning("locks will be released when Redis is back", locks=names, reason=str(error))
+    log.warning("%s will be released when Redis is back: %s", names, error)
     session.keeper.abandon([hold.lock.key for hold in holds], holds[0].id)
 
 

@@ -4,21 +4,23 @@ import os
 import threading
 import time
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import redis
 import redis.asyncio
 
-from common.broker import Broker
+from common.broker import Broker, BrokerUnavailable
 from common.locks.keeper import Hold, Keeper
 from common.locks.line import Line
 from common.locks.owner import process_id
 from common.locks.statistics import Statistics
+from common.protocol.commands import Command
 from common.protocol.keys import Keys
 from common.protocol.lock_commands import Grant, LockCommands
 from common.settings import Settings
 
+T = TypeVar("T")
 Redis = str | redis.Redis | redis.asyncio.Redis
 
 
@@ -44,11 +46,24 @@ class Session:
         self.deadlock = settings.deadlock
         self.channel = self.keys.granted(process_id())
         self.statistics = Statistics()
-        self.broker = Broker(url)
+        self._broker = Broker(url, retries=0)
+        self._patient = Broker(url)  # connects only when the other has failed
         self.holds: dict[tuple[str, str], list[Hold]] = {}
         self.waiters: dict[str, Waiter] = {}
-        self.line = Line(self.broker, self.channel, self._granted, self._look)
+        self.line = Line(self._broker, self.channel, self._granted, self._look)
         self.keeper = Keeper(self.line, self.commands, self.statistics)
+
+    def execute(self, command: Command[T]) -> tuple[T, bool]:
+        """Execute a command; returns its reply, and whether it was sent more than once.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+            redis.exceptions.ResponseError: Redis refuses it.
+        """
+        try:
+            return self._broker.execute(command), False
+        except BrokerUnavailable:
+            return self._patient.execute(command), True
 
     def keep(self, hold: Hold) -> None:
         """Somebody has got a lock."""
@@ -73,7 +88,8 @@ class Session:
         """Close the connections and end the threads; what is held expires."""
         self.keeper.close()
         self.line.close()
-        self.broker.close()
+        self._broker.close()
+        self._patient.close()
 
     def _granted(self, grant: Grant) -> None:
         waiter = self.waiters.get(grant.id)

@@ -188,12 +188,12 @@ class LockCommands:
         """
         locks = list(dict.fromkeys(lock for lock, _, _ in requests))
         numbers = {lock: number for number, lock in enumerate(locks)}
-        return self._call(
+        return _command(
             "lock_renew",
-            locks,
+            [*self._of_all(), *locks],
             _unpack,
             requests=[[numbers[lock], request, lease] for lock, request, lease in requests],
-            grant=GRANT,
+            holders=self.keys.holders_suffix,
         )
 
     def look(self, lock: str) -> Command[State]:
@@ -234,12 +234,15 @@ class LockCommands:
             command=words,
         )
 
+    def _of_all(self) -> list[str]:
+        return [self.keys.fence(), self.keys.locks(), self.keys.lock_waits()]
+
     def _call(
         self, name: str, locks: Sequence[str], parse: Callable[[Any], T], **arguments: Any
     ) -> Command[T]:
         return _command(
             name,
-            [self.keys.fence(), self.keys.locks(), self.keys.lock_waits(), *locks],
+            [*self._of_all(), *locks],
             parse,
             holders=self.keys.holders_suffix,
             waiters=self.keys.waiters_suffix,

@@ -8,7 +8,10 @@ local function blockers(lock, limit)
   local owners = {}
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', lock .. args.holders, '(' .. whole_number(now), '+inf')) do
     local record = read(lock, id)
-    owners[#owners + 1] = record and record[OWNER]
+    if not record then
+      return nil -- somebody has deleted it
+    end
+    owners[#owners + 1] = record[OWNER]
   end
   return #owners >= limit_of(lock, limit) and owners or nil
 end

@@ -1,6 +1,6 @@
 -- lock_renew.lua: renew the leases that are still held; name those that are lost.
 -- KEYS   fence (string), locks (zset), waits (hash), then each lock (hash)
--- ARGS   requests, grant, holders, waiters
+-- ARGS   requests, holders
 --        requests: [[number of the lock from 0, id, lease (µs)], …]
 -- REPLY  msgpack [number of the lost request from 0, …]
 -- USES   lock_clock, lock_state

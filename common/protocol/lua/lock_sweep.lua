@@ -3,7 +3,7 @@
 -- ARGS   most, grant, holders, waiters
 --        most: how many locks in one call
 -- REPLY  how many there were
--- USES   lock_clock, lock_state
+-- USES   lock_clock, lock_state, lock_pass
 
 local overdue = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', whole_number(now), 'LIMIT', 0, args.most)
 for _, lock in ipairs(overdue) do

@@ -1,0 +1,92 @@
+-- lock_pass.lua: how a lock passes from one holder to the next.
+-- Included by other scripts (see their USES line); it is never called by itself.
+-- After each of them, where there is a permit to be had, nobody waits who could be told so.
+-- USES   lock_clock, lock_state
+
+-- Rises for ever, over all locks: by the clock, so that it also rises when Redis has lost the last
+-- one, and by one at least, so that a clock that was set back does not matter.
+local last_fence
+local function next_fence()
+  last_fence = math.max((last_fence or tonumber(redis.call('GET', KEYS[1])) or 0) + 1, now)
+  redis.call('SET', KEYS[1], whole_number(last_fence))
+  return last_fence
+end
+
+local function hold(lock, id, record, fence, lease_end)
+  record[SINCE], record[FENCE] = now, fence
+  -- In this order: should a key hold something else, nobody has the lock without knowing it.
+  redis.call('HSET', lock, id, cmsgpack.pack(record))
+  redis.call('ZADD', KEYS[2], 'LT', whole_number(lease_end), lock)
+  redis.call('ZADD', lock .. args.holders, whole_number(lease_end), id)
+end
+
+local function unhold(lock, id)
+  redis.call('HDEL', lock, id)
+  return redis.call('ZREM', lock .. args.holders, id) == 1
+end
+
+-- Without a record, somebody has deleted the hash.
+local function unwait(lock, id, record)
+  local waits = record and redis.call('HGET', KEYS[3], record[OWNER])
+  if waits and cmsgpack.unpack(waits)[2] == id then
+    redis.call('HDEL', KEYS[3], record[OWNER])
+  end
+  return redis.call('ZREM', lock .. args.waiters, id) == 1
+end
+
+-- Hands the lock to whoever is next while there are permits. A waiter that cannot be told is
+-- dead, or has lost its connection and will come back with its ticket: it is passed over.
+local function pass_on(lock)
+  while true do
+    local id = redis.call('ZRANGE', lock .. args.waiters, 0, 0)[1]
+    if not id then
+      break
+    end
+    local record = read(lock, id)
+    if record and redis.call('ZCARD', lock .. args.holders) >= limit_of(lock, record[LIMIT]) then
+      break
+    end
+    unwait(lock, id, record)
+    if record then
+      local fence = next_fence()
+      local lease_end = now + math.min(record[LEASE], args.grant)
+      record[HANDED] = lease_end
+      if redis.call('PUBLISH', record[WAKE], cmsgpack.pack({ id, fence, lease_end })) > 0 then
+        hold(lock, id, record, fence, lease_end)
+      else
+        redis.call('HDEL', lock, id)
+      end
+    end
+  end
+  if redis.call('EXISTS', lock .. args.holders) == 0 then
+    redis.call('ZREM', KEYS[2], lock)
+  end
+end
+
+-- Takes the lock from holders whose lease is over. One that was handed it and never renewed
+-- has not moved since: its process is stopped or unreachable, and so its other waiters are.
+local function expire(lock)
+  local overdue = redis.call('ZRANGEBYSCORE', lock .. args.holders, '-inf', whole_number(now), 'WITHSCORES')
+  if #overdue == 0 then
+    return
+  end
+  local silent, any = {}, false
+  for n = 1, #overdue, 2 do
+    local id, lease_end = overdue[n], tonumber(overdue[n + 1])
+    local record = read(lock, id)
+    if record and record[HANDED] == lease_end then
+      silent[record[WAKE]], any = true, true
+    end
+    unhold(lock, id)
+  end
+  if any then
+    for _, id in ipairs(redis.call('ZRANGE', lock .. args.waiters, 0, -1)) do
+      local record = read(lock, id)
+      if record and silent[record[WAKE]] then
+        unwait(lock, id, record)
+        redis.call('HDEL', lock, id)
+      end
+    end
+  end
+  pass_on(lock)
+end
