@@ -7,7 +7,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from common.broker import AsyncBroker, BrokerUnavailable
-from common.protocol.commands import Commands
+from common.protocol.commands import Commands, Extended
 from common.protocol.job import Claim
 from common.protocol.payload import encode_failure
 from consumer.broken_keys import BrokenKeys
@@ -30,6 +30,7 @@ class Leases:
     """Every claim from being made to being settled, extended every third of a lease.
 
     Attributes:
+        on_lost, on_unlocked: called with claims whose leases, or whose jobs' locks, are lost.
         claiming: locked while a claim is under way, for who must not miss what it brings.
     """
 
@@ -46,6 +47,7 @@ class Leases:
         self.lost = 0
         self.late = 0
         self.on_lost: Callable[[list[Claim]], None] = lambda _: None
+        self.on_unlocked: Callable[[list[Claim]], None] = lambda _: None
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Hold leases from now on."""
@@ -82,7 +84,7 @@ class Leases:
     async def _extend(self, claims: Sequence[Claim]) -> None:
         command = self._commands.extend(claims, lease=self._lease)
 
-        async def attempt() -> list[int]:
+        async def attempt() -> Extended:
             try:
                 return await self._broker.execute(command)
             except BrokerUnavailable:
@@ -91,7 +93,7 @@ class Leases:
 
         try:
             # Not a third later: a failover takes about as long as a lease has left by then.
-            lost = await self._outage.persist(attempt)
+            lost, unlocked = await self._outage.persist(attempt)
         except ResponseError as error:
             self.late += len(claims)  # there is another third, and then the server decides
             log.error("leases not extended", leases=len(claims), reason=str(error))
@@ -105,6 +107,15 @@ class Leases:
             log.warning("lease lost; the job may run elsewhere", job=claim.job_id)
         if gone:
             self.on_lost(gone)
+        self._without_locks([claims[number] for number in unlocked])
+
+    def _without_locks(self, claims: list[Claim]) -> None:
+        settled = self._settling
+        bare = [claim for claim in claims if claim.execution in self._held.keys() - settled]
+        for claim in bare:
+            log.warning("a job has lost its locks, and is stopped", job=claim.job_id)
+        if bare:
+            self.on_unlocked(bare)
 
 
 class Reaper:

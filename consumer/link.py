@@ -134,6 +134,7 @@ class Worker(asyncio.Protocol, abc.ABC):
                     claim.claimed_at,
                     claim.problem,
                     claim.values,
+                    [fence for _, fence in claim.locks],
                 ]
             )
         if len(self.claims) == len(jobs):

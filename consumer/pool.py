@@ -156,12 +156,16 @@ class Pool:
         self._give_back_uncounted(waiting)
 
     def leases_lost(self, claims: Sequence[Claim]) -> None:
-        """Let the jobs of these claims know that their leases are lost."""
+        """Let these jobs know that their leases are lost; end those that have locks."""
         executions = {claim.execution for claim in claims}
         for worker in self.crew.everyone():
             lost = [n for n, claim in worker.claims.items() if claim.execution in executions]
             if lost:
                 worker.lease_lost(lost)
+            # What it has locked may be another's by now.
+            for number in lost:
+                if worker.claims[number].locks:
+                    worker.stop_job(number)
 
     def held(self) -> int:
         """How many jobs are with the workers, or will be."""

@@ -44,7 +44,7 @@ class Hold:
     Attributes:
         id: of the request that got it.
         fence: rises with each holder.
-        lease: seconds.
+        lease: seconds; 0: its consumer renews it with the job's.
         depth: how often its owner has entered it.
         since: time.monotonic() when it was got.
         valid_until: time.monotonic() when the lease ends, unless it is renewed.

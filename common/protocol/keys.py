@@ -76,6 +76,10 @@ class Keys:
         """string, expires: who moves the due jobs of that queue"""
         return f"{self.prefix}:scheduler-lock:{queue}"
 
+    def deferred(self, queue: str) -> str:
+        """zset id → since when it waits: for other jobs, or for a lock"""
+        return f"{self.prefix}:deferred:{queue}"
+
     def canceled(self, queue: str) -> str:
         """zset id → when it was cancelled"""
         return f"{self.prefix}:canceled:{queue}"
@@ -106,13 +110,22 @@ class Keys:
         """string, expires: who looked for expired leases last"""
         return f"{self.prefix}:heori:reaper"
 
+    def parked(self, queue: str) -> str:
+        """zset id → when to look whether it still waits for a lock, in epoch seconds"""
+        return f"{self.prefix}:heori:parked:{queue}"
+
+    @property
+    def lock_stem(self) -> str:
+        """what all locks' keys begin with"""
+        return f"{self.prefix}:heori:lock:"
+
     def lock(self, kind: str, name: str) -> str:
         """hash of a mutex or a semaphore, see lock_state.lua; the braces keep all of it together"""
-        return f"{self.prefix}:heori:lock:{{{kind}:{name}}}"
+        return f"{self.lock_stem}{{{kind}:{name}}}"
 
     def lock_name(self, key: str) -> tuple[str, str]:
         """The inverse of `lock`: its kind and its name."""
-        kind, _, name = key.removeprefix(f"{self.prefix}:heori:lock:{{")[:-1].partition(":")
+        kind, _, name = key.removeprefix(f"{self.lock_stem}{{")[:-1].partition(":")
         return kind, name
 
     @property
@@ -130,7 +143,7 @@ class Keys:
         return f"{self.prefix}:heori:locks"
 
     def lock_waits(self) -> str:
-        """hash owner → what it waits for"""
+        """hash owner → what it waits for; what follows it names strings: whom owners wait for"""
         return f"{self.prefix}:heori:waits"
 
     def fence(self) -> str:

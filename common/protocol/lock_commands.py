@@ -11,18 +11,19 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 
-from common.protocol.commands import Command, Word
+from common.protocol.commands.builder import GRANT, MOST_HOPS, Command, Word
 from common.protocol.keys import Keys
 from common.protocol.scripts import script
 
 T = TypeVar("T")
 
-# The lease of one who was handed a lock, until he renews it, in microseconds. So long is the
-# lock idle when a waiter was stopped just before.
-GRANT = 2_000_000
-MOST_HOPS = 200  # that a search for a deadlock follows
 MOST_RENEWED = 100  # locks in one call
 MOST_SWEPT = 100
+
+
+def job_owner(job_id: str) -> str:
+    """Whom others wait for when they wait for a job; also the request by which it has its locks."""
+    return f"job:{job_id}"
 
 
 class Wanted(NamedTuple):
@@ -204,6 +205,34 @@ class LockCommands:
         """Change the permits of a semaphore; None: what each request declares."""
         return self._call("lock_limit", [lock], lambda _: None, limit=limit or False, grant=GRANT)
 
+    def join(
+        self, owner: str, whom: str, *, about: bytes, ttl: float, deadlock: str
+    ) -> Command[list[Waits]]:
+        """Note that an owner waits for another; reads the deadlock that this makes, if it does.
+
+        With "raise" and a deadlock, nothing is noted.
+
+        Args:
+            ttl: seconds; the note is gone by itself then.
+        """
+        return _command(
+            "lock_join",
+            self._of_all(),
+            lambda reply: _cycle(_unpack(reply) or ()),
+            owner=owner,
+            about=about,
+            whom=whom,
+            ttl=round(ttl * 1000),
+            deadlock=deadlock,
+            hops=MOST_HOPS,
+            holders=self.keys.holders_suffix,
+            waiters=self.keys.waiters_suffix,
+        )
+
+    def joined(self, owner: str) -> Command[int]:
+        """Note that it waits for no other any more."""
+        return Command(("DEL", f"{self.keys.lock_waits()}:{owner}"), int)
+
     def sweep(self) -> Command[int]:
         """Look at locks whose holder is overdue; reads how many there were."""
         return self._call("lock_sweep", [], int, most=MOST_SWEPT, grant=GRANT)
@@ -299,7 +328,7 @@ def _state(reply: bytes) -> State:
 
 
 def _request(request: bytes, score: int, record: Sequence[Any], *, waits: bool) -> Request:
-    owner, _, limit, _, about, since, fence, _ = record
+    owner, _, limit, _, about, since, fence, *_ = record
     return Request(
         request.decode(),
         owner.decode(),

@@ -1,12 +1,13 @@
 """One builder per command, by who sends it. No I/O here: `common.broker` executes them."""
 
-from common.protocol.commands.builder import FAILURE_TTL, RESULT_TTL, Command, Word
+from common.protocol.commands.builder import FAILURE_TTL, GRANT, RESULT_TTL, Command, Word
 from common.protocol.commands.delivery import (
     EXECUTION_MARK,
     LEASE_MARGIN,
     Claimed,
     Delivery,
     Ended,
+    Extended,
     GivenBack,
     Reclaimed,
 )
@@ -18,12 +19,14 @@ from common.protocol.commands.sending import Progress, Result, Sending
 __all__ = [
     "EXECUTION_MARK",
     "FAILURE_TTL",
+    "GRANT",
     "LEASE_MARGIN",
     "RESULT_TTL",
     "Claimed",
     "Command",
     "Commands",
     "Ended",
+    "Extended",
     "GivenBack",
     "Moved",
     "Progress",
