@@ -247,6 +247,25 @@ def test_what_the_dead_left_behind_is_swept(table: Table) -> None:
     assert table.left() == set()
 
 
+def test_nobody_overtakes_one_who_declares_a_lower_limit(table: Table) -> None:
+    more, less = S._replace(limit=3), S._replace(limit=1)
+    table.acquire(more, owner="x", request="x")
+    assert table.acquire(less, owner="y", request="y").state == "waiting"
+    assert table.acquire(more, owner="z", request="z").state == "waiting"
+    assert table.waiters(S) == ["y", "z"]
+    table.release(S, "x")
+    assert set(table.holders(S)) == {"y", "z"}  # when its turn came there was none but y
+
+
+def test_a_sweep_comes_when_the_first_of_several_leases_is_over(table: Table) -> None:
+    table.acquire(S, owner="x", request="short", lease=SECOND)
+    table.acquire(S, owner="y", request="long", lease=LEASE)
+    table.acquire(S, owner="z", request="waits")
+    table.advance(SECOND)
+    assert table.execute(COMMANDS.sweep()) == 1
+    assert set(table.holders(S)) == {"long", "waits"}
+
+
 def test_several_locks_are_taken_all_or_none(table: Table) -> None:
     assert table.acquire(A, S, owner="x", request="x").state == "held"
     table.acquire(B, owner="y", request="y")
@@ -341,6 +360,16 @@ def test_a_cycle_is_none_when_a_holder_in_it_has_expired(table: Table) -> None:
     table.acquire(A, owner="y", request="y wants")
     table.advance(SECOND)
     assert table.acquire(B, owner="x", request="x wants").state == "held"
+
+
+def test_a_cycle_is_none_when_a_holder_far_off_in_it_has_expired(table: Table) -> None:
+    table.acquire(A, owner="x", request="x has")
+    table.acquire(B, owner="y", request="y has")
+    table.acquire(C, owner="z", request="z has", lease=SECOND)
+    table.acquire(C, owner="y", request="y wants")
+    table.acquire(A, owner="z", request="z wants")
+    table.advance(SECOND)  # nobody has looked at c since
+    assert table.acquire(B, owner="x", request="x wants").state == "waiting"
 
 
 def test_a_cycle_is_none_when_a_waiter_in_it_is_dead(table: Table) -> None:

@@ -240,7 +240,7 @@ class Attempt:
 
 
 async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
-    """As `Session.execute`, without blocking the event loop.
+    """As `Links.execute`, without blocking the event loop.
 
     When this is cancelled the command is executed all the same.
 

@@ -48,7 +48,6 @@ class Hold:
         depth: how often its owner has entered it.
         since: time.monotonic() when it was got.
         valid_until: time.monotonic() when the lease ends, unless it is renewed.
-        lost: set when it was lost.
         why: how it was lost; None while it was not.
         task: the asyncio task to cancel when it is lost.
         was_cancelled: whether that was done.
@@ -56,8 +55,8 @@ class Hold:
     """
 
     __slots__ = (
-        "cancelling", "depth", "fence", "id", "is_released", "is_renewing", "lease", "lock",
-        "lost", "owner", "renew_at", "since", "task", "valid_until", "was_cancelled", "why",
+        "_lost", "cancelling", "depth", "fence", "id", "is_released", "is_renewing", "lease",
+        "lock", "owner", "renew_at", "since", "task", "valid_until", "was_cancelled", "why",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +77,7 @@ class Hold:
         self.task = task
         self.depth = 1
         self.since = time.monotonic()
-        self.lost = threading.Event()
+        self._lost: threading.Event | None = None
         self.why: str | None = None
         self.was_cancelled = False
         self.cancelling = task.cancelling() if task is not None else 0
@@ -92,6 +91,20 @@ class Hold:
         # Whoever was handed the lock has a short lease, of which a third is over just as soon.
         left = min(self.lease, valid_until - time.monotonic())
         self.renew_at = valid_until - left * 2 / 3
+
+    def disown(self, why: str) -> None:
+        """It is another process' hold; nobody here has waited for its loss before."""
+        self.why = why
+        self._lost = None  # a thread that is no more may have had its lock
+
+    @property
+    def lost(self) -> threading.Event:
+        """Set when it was lost. Made when it is asked for: most never are."""
+        if self._lost is None:
+            self._lost = threading.Event()
+        if self.why is not None:
+            self._lost.set()
+        return self._lost
 
     @property
     def state(self) -> Keeping:
@@ -242,7 +255,7 @@ class Keeper:
         self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
         self._statistics.lost += 1
         log.warning("%s was lost (fence %d): %s", hold.lock, hold.fence, why)
-        hold.lost.set()
+        hold.lost.set()  # after `why`, as whoever makes the event looks at that
         if hold.lock.on_lost is not None:
             threading.Thread(
                 target=hold.lock.on_lost, args=(hold.lock,), name="heori-lock-lost", daemon=True

@@ -4,23 +4,22 @@ import os
 import threading
 import time
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import redis
 import redis.asyncio
 
-from common.broker import Broker, BrokerUnavailable
+from common.broker import Broker
 from common.locks.keeper import Hold, Keeper
 from common.locks.line import Line
+from common.locks.link import Links
 from common.locks.owner import process_id
 from common.locks.statistics import Statistics
-from common.protocol.commands import Command
 from common.protocol.keys import Keys
 from common.protocol.lock_commands import Grant, LockCommands
 from common.settings import Settings
 
-T = TypeVar("T")
 Redis = str | redis.Redis | redis.asyncio.Redis
 
 
@@ -37,6 +36,7 @@ class Session:
     Attributes:
         holds: by lock and owner, what was entered last stands last.
         waiters: by request.
+        execute: a command, for threads; see `Links`.
     """
 
     def __init__(self, url: str) -> None:
@@ -46,24 +46,13 @@ class Session:
         self.deadlock = settings.deadlock
         self.channel = self.keys.granted(process_id())
         self.statistics = Statistics()
-        self._broker = Broker(url, retries=0)
-        self._patient = Broker(url)  # connects only when the other has failed
+        self._broker = Broker(url)
+        self._links = Links(url, self._broker)
+        self.execute = self._links.execute
         self.holds: dict[tuple[str, str], list[Hold]] = {}
         self.waiters: dict[str, Waiter] = {}
         self.line = Line(self._broker, self.channel, self._granted, self._look)
         self.keeper = Keeper(self.line, self.commands, self.statistics)
-
-    def execute(self, command: Command[T]) -> tuple[T, bool]:
-        """Execute a command; returns its reply, and whether it was sent more than once.
-
-        Raises:
-            BrokerUnavailable: Redis cannot be reached.
-            redis.exceptions.ResponseError: Redis refuses it.
-        """
-        try:
-            return self._broker.execute(command), False
-        except BrokerUnavailable:
-            return self._patient.execute(command), True
 
     def keep(self, hold: Hold) -> None:
         """Somebody has got a lock."""
@@ -88,8 +77,8 @@ class Session:
         """Close the connections and end the threads; what is held expires."""
         self.keeper.close()
         self.line.close()
+        self._links.close()
         self._broker.close()
-        self._patient.close()
 
     def _granted(self, grant: Grant) -> None:
         waiter = self.waiters.get(grant.id)
@@ -117,9 +106,7 @@ def _begin_anew() -> None:
     for session in inherited.by_url.values():
         for stack in session.holds.values():
             for hold in stack:
-                hold.why = "this process was forked from the holder's"
-                hold.lost = threading.Event()  # another thread may have had its lock
-                hold.lost.set()
+                hold.disown("this process was forked from the holder's")
 
 
 os.register_at_fork(after_in_child=_begin_anew)

@@ -71,6 +71,9 @@ class Statistics:
     def family(self, kind: str, name: str) -> Family:
         """Where a lock is counted."""
         key = (kind, name.partition(":")[0])
-        if key not in self.families and len(self.families) >= MOST_FAMILIES:
-            key = (kind, "…")
-        return self.families.setdefault(key, Family())
+        family = self.families.get(key)
+        if family is None:
+            if len(self.families) >= MOST_FAMILIES:
+                key = (kind, "…")
+            family = self.families.setdefault(key, Family())
+        return family

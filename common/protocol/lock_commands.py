@@ -6,7 +6,7 @@ sets have, holds those exactly.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack
@@ -191,7 +191,7 @@ class LockCommands:
         numbers = {lock: number for number, lock in enumerate(locks)}
         return _command(
             "lock_renew",
-            [*self._of_all(), *locks],
+            [*_of_all(self.keys), *locks],
             _unpack,
             requests=[[numbers[lock], request, lease] for lock, request, lease in requests],
             holders=self.keys.holders_suffix,
@@ -263,15 +263,12 @@ class LockCommands:
             command=words,
         )
 
-    def _of_all(self) -> list[str]:
-        return [self.keys.fence(), self.keys.locks(), self.keys.lock_waits()]
-
     def _call(
         self, name: str, locks: Sequence[str], parse: Callable[[Any], T], **arguments: Any
     ) -> Command[T]:
         return _command(
             name,
-            [*self._of_all(), *locks],
+            [*_of_all(self.keys), *locks],
             parse,
             holders=self.keys.holders_suffix,
             waiters=self.keys.waiters_suffix,
@@ -291,6 +288,12 @@ def _command(
     called = script(name)
     rest: tuple[Word, ...] = (len(keys), *keys, called.pack(arguments))
     return Command(("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest))
+
+
+@cache
+def _of_all(keys: Keys) -> tuple[str, str, str]:
+    """What concerns all locks."""
+    return keys.fence(), keys.locks(), keys.lock_waits()
 
 
 _unpack = partial(msgpack.unpackb, raw=True)
