@@ -78,8 +78,11 @@ def steps(cycle: Sequence[Waits], keys: Keys) -> list[Step]:
 
 
 def describe(host: str, pid: int, name: str, job: str) -> str:
-    """An owner in one phrase."""
-    return f"job {job} ({name}, pid {pid} on {host})" if job else f"{name} (pid {pid} on {host})"
+    """An owner in one phrase. A job that waits in no process has none."""
+    where = f"pid {pid} on {host}"
+    if not job:
+        return f"{name} ({where})"
+    return f"job {job} ({name}, {where})" if pid else f"job {job} ({name})"
 
 
 def _parties(requests: Sequence[Request]) -> tuple[Party, ...]:
