@@ -16,7 +16,7 @@ KEEP = redis.Redis.from_url
 def _inside(client: "redis.Redis", name: str, most: int, number: int) -> None:
     """Counts in Redis who is inside at once, and notes in which order they came."""
     client.rpush(f"order:{name}", number)
-    if int(client.incr(f"inside:{name}")) > most:  # type: ignore[arg-type]
+    if int(client.incr(f"inside:{name}")) > most:
         client.incr("overlaps")
     time.sleep(0.002)
     client.decr(f"inside:{name}")
@@ -34,7 +34,7 @@ def enter(url: str, account: int, number: int) -> int:
 async def enter_later(url: str, account: int, number: int) -> int:
     """The same, in a coroutine."""
     with KEEP(url) as client:
-        if int(client.incr("inside")) > 1:  # type: ignore[arg-type]
+        if int(client.incr("inside")) > 1:
             client.incr("overlaps")
         await asyncio.sleep(0.002)
         client.decr("inside")
@@ -46,7 +46,7 @@ def transfer(url: str, a: int, b: int, number: int) -> int:
     """Alone on two accounts."""
     with KEEP(url) as client:
         for account in {a, b}:
-            if int(client.incr(f"inside:account:{account}")) > 1:  # type: ignore[arg-type]
+            if int(client.incr(f"inside:account:{account}")) > 1:
                 client.incr("overlaps")
         time.sleep(0.001)
         for account in {a, b}:
@@ -101,25 +101,24 @@ def use_a_mutex(name: str) -> str:
 def write_when_lost(url: str, account: int, key: str) -> None:
     """Goes on when it is stopped, and tries to write."""
     mutex = Mutex(f"account:{account}", url)
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
-        with mutex:
-            client.rpush(f"{key}:running", os.getpid())
+    with redis.Redis.from_url(url, socket_timeout=60) as client, mutex:
+        client.rpush(f"{key}:running", os.getpid())
+        try:
+            while True:
+                time.sleep(0.01)
+        except BaseException as error:
+            client.rpush(f"{key}:stopped", f"{type(error).__name__}: {error}")
+            client.rpush(f"{key}:lost", f"{mutex.lost.is_set()} {current_job().lease_lost}")
+            client.blpop([f"{key}:write"], timeout=30)
             try:
-                while True:
-                    time.sleep(0.01)
-            except BaseException as error:
-                client.rpush(f"{key}:stopped", f"{type(error).__name__}: {error}")
-                client.rpush(f"{key}:lost", f"{mutex.lost.is_set()} {current_job().lease_lost}")
-                client.blpop([f"{key}:write"], timeout=30)
-                try:
-                    Fence("row", mutex).execute("SET", "row", "late")
-                except FencedOut as refused:
-                    client.rpush(f"{key}:refused", type(refused).__name__)
-                try:
-                    mutex.release()
-                except LockLost as lost:
-                    client.rpush(f"{key}:told", type(lost).__name__)
-                raise
+                Fence("row", mutex).execute("SET", "row", "late")
+            except FencedOut as refused:
+                client.rpush(f"{key}:refused", type(refused).__name__)
+            try:
+                mutex.release()
+            except LockLost as lost:
+                client.rpush(f"{key}:told", type(lost).__name__)
+            raise
 
 
 @task(locks=["account:{account}"])

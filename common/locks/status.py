@@ -69,11 +69,15 @@ def steps(cycle: Sequence[Waits], keys: Keys) -> list[Step]:
     """Name the owners and the locks of a deadlock."""
     found = []
     for number, step in enumerate(cycle):
-        if step.lock is None:
-            following = cycle[(number + 1) % len(cycle)]
-            found.append(Step(f"owner {step.owner}", f"owner {following.owner}"))
-        else:
-            found.append(Step(describe(*_about(step.about)), " ".join(keys.lock_name(step.lock))))
+        following = cycle[(number + 1) % len(cycle)]
+        found.append(
+            Step(
+                describe(*_about(step.about)),
+                describe(*_about(following.about))
+                if step.lock is None
+                else " ".join(keys.lock_name(step.lock)),
+            )
+        )
     return found
 
 

@@ -215,9 +215,9 @@ class LockCommands:
         Args:
             ttl: seconds; the note is gone by itself then.
         """
-        return _command(
+        return self._call(
             "lock_join",
-            self._of_all(),
+            [],
             lambda reply: _cycle(_unpack(reply) or ()),
             owner=owner,
             about=about,
@@ -225,8 +225,6 @@ class LockCommands:
             ttl=round(ttl * 1000),
             deadlock=deadlock,
             hops=MOST_HOPS,
-            holders=self.keys.holders_suffix,
-            waiters=self.keys.waiters_suffix,
         )
 
     def joined(self, owner: str) -> Command[int]:
