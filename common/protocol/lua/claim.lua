@@ -23,8 +23,7 @@
 --        from 0, id, execution, deliveries, problem or false, timeout or false, result_ttl or
 --        false, failure_ttl or false, values, [[lock, fence], …] or false], …]]
 --        values: msgpack [value or false, …] in the order of fields, for the worker
--- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, lock_deadlock, let_go,
---        park, clock, holds
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, lock_deadlock, let_go, park, clock, holds
 
 local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
   ready_to_enqueue = true, rate_limited = true, started = true }

@@ -1,6 +1,7 @@
 -- lock_deadlock.lua: whether an owner that is about to wait would wait for itself.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   time, lock_clock, lock_keys, lock_state
+-- Either lock_keys or job_lock_keys stands before it.
+-- USES   time, lock_clock, lock_state
 
 -- Whom a request for a lock waits for: the owners of all its permits, as any of them that goes
 -- on sets the waiter free. Nil when there is a permit to be had, or will be without their doing.

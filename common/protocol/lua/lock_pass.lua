@@ -1,7 +1,8 @@
 -- lock_pass.lua: how a lock passes from one holder to the next.
 -- Included by other scripts (see their USES line); it is never called by itself.
 -- After each of them, where there is a permit to be had, nobody waits who could be told so.
--- USES   time, lock_clock, lock_keys, lock_state
+-- Either lock_keys or job_lock_keys stands before it.
+-- USES   time, lock_clock, lock_state
 
 -- Rises for ever, over all locks: by the clock, so that it also rises when Redis has lost the last
 -- one, and by one at least, so that a clock that was set back does not matter.
