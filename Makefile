@@ -20,7 +20,7 @@ run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a 
 	@$(BIN)/heori up $(ARGS)
 
 .PHONY: test
-test: .venv/installed-dev ## run the tests, on all cores; with ARGS="-k word", some in one process
+test: .venv/installed-dev tests/grafana/schema/node_modules ## run the tests, on all cores; with ARGS="-k word", some in one process
 	$(BIN)/pytest $(or $(ARGS),-n auto --dist loadfile)
 
 .PHONY: lint
@@ -37,6 +37,10 @@ bench: .venv-bench/installed ## measure, side by side with peers; nothing else s
 .PHONY: chaos
 chaos: .venv/installed-dev ## kill, pause, crash and drain consumers, count jobs; ARGS="--help" tells more
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: dashboards
+dashboards: .venv/installed-dev ## write the Grafana dashboards anew, after a change in grafana/
+	$(BIN)/python -m grafana
 
 JOBS ?= 1000000
 
@@ -55,8 +59,8 @@ lock: .venv/installed-dev ## renew the lock files
 		--python-version 3.11 pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
 
 .PHONY: clean
-clean: ## remove .venv, .venv-bench and caches
-	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-bench, node_modules and caches
+	rm -rf .venv .venv-bench tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 .venv/python .venv-bench/python:
 	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }
@@ -73,6 +77,10 @@ clean: ## remove .venv, .venv-bench and caches
 	@echo "Installing what tests and checks need …"
 	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
+
+# Grafana's own types, to check the dashboards against; without them, that one test is skipped.
+tests/grafana/schema/node_modules: tests/grafana/schema/package-lock.json
+	@npm ci --silent --prefix $(@D) && touch $@ || echo "npm is not there or could not install: the types of the dashboards will not be checked"
 
 # The peers have a .venv of their own: they are nothing that Heori or its tests should see.
 .venv-bench/installed: .venv-bench/python requirements.lock requirements-bench.lock pyproject.toml

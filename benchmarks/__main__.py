@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import psutil
 import typer
@@ -15,7 +15,7 @@ from redis import RedisError
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from benchmarks import drain, footprint, profile, redelivery, report, sending, targets
+from benchmarks import drain, footprint, gil, profile, redelivery, report, sending, targets
 from benchmarks.kinds import Case, Kind
 from benchmarks.report import Sample
 from benchmarks.rig import Refused, Rig
@@ -32,6 +32,7 @@ KINDS = {
         footprint.MEMORY,
         footprint.BYTES,
         redelivery.REDELIVERY,
+        gil.GIL,
     )
 }
 ALL, PROFILE = "all", "profile"
@@ -88,6 +89,7 @@ def main(
     if results:
         meaning = " (--quick: none of this counts)" if quick else ""
         console.print(f"[bold]Targets[/]{meaning}", targets.table(results), sep="\n")
+        console.print(report.stolen(samples), highlight=False)
     if json_file:
         record = {
             "machine": machine,
@@ -122,8 +124,11 @@ def _measure(
                 bar = progress.add_task(kind.name, total=rounds * len(cases))
                 for turn, case in itertools.product(range(rounds), cases):
                     progress.update(bar, description=f"{kind.name}: {case.name}")
+                    before = psutil.cpu_times()
                     try:
-                        samples.append(Sample(kind.name, case.name, turn, case.measure()))
+                        figures = case.measure()
+                        taken = _stolen(before, psutil.cpu_times())
+                        samples.append(Sample(kind.name, case.name, turn, figures, taken))
                     except (Refused, RedisError, psutil.Error, OSError) as error:
                         refuse(f"{kind.name}: {case.name}: {error}")
                     progress.advance(bar)
@@ -131,6 +136,12 @@ def _measure(
         except KeyboardInterrupt:
             refuse("everything else: interrupted")
     return samples, refused
+
+
+def _stolen(before: Any, after: Any) -> float:
+    """The share of `steal` between two readings; 0 where there is no such thing."""
+    spent = [now - then for now, then in zip(after, before, strict=True)]
+    return float(dict(zip(after._fields, spent, strict=True)).get("steal", 0.0) / sum(spent))
 
 
 def _chosen(names: list[str]) -> list[Kind]:

@@ -102,7 +102,7 @@ def _drains(quick: bool) -> list[Case]:
 
 
 def _waits(quick: bool) -> list[Case]:
-    jobs = 100 if quick else 4_000
+    jobs = 100 if quick else 15_000
     systems = [
         heori("threads", 1, AT_ONCE),
         heori("hybrid", 2, AT_ONCE // 2),
@@ -115,7 +115,7 @@ def _waits(quick: bool) -> list[Case]:
     ]
 
     def measure(system: System) -> Figures:
-        figures = drain(system, jobs, "wait", (WAIT,))
+        figures = drain(system, min(jobs, system.jobs), "wait", (WAIT,))
         return {**figures, "of_ceiling": figures["rate"] / (AT_ONCE / WAIT) * 100}
 
     ceilings = [
@@ -153,7 +153,7 @@ def _wait_in_coroutines(jobs: int) -> None:
 
 
 def _computations(quick: bool) -> list[Case]:
-    jobs = 40 if quick else 400
+    jobs = 40 if quick else 2_000
     rounds = calibrate(COMPUTE)
     systems = [
         heori("processes", 2, 1),

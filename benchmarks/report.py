@@ -20,12 +20,26 @@ from common.machine import usable_cores
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one turn of one case yielded."""
+    """What one turn of one case yielded.
+
+    Attributes:
+        stolen: the share of all cores' time that other guests of a shared machine had meanwhile.
+    """
 
     kind: str
     case: str
     turn: int
     figures: Figures
+    stolen: float
+
+
+def stolen(samples: Sequence[Sample]) -> str:
+    """How much a virtual machine was disturbed, in a sentence: a figure beside it says little."""
+    shares = [sample.stolen * 100 for sample in samples]
+    return (
+        f"taken by other guests of this machine: {statistics.median(shares):.0f}% of the cores, "
+        f"{min(shares):.0f} to {max(shares):.0f}% of a turn"
+    )
 
 
 def medians(samples: Sequence[Sample]) -> Results:

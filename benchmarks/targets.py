@@ -1,5 +1,6 @@
 """What is to be reached, and whether it was."""
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,7 +66,22 @@ def _ratio(figure: Figure, of: Figure) -> Figure:
 
 
 def _worst(kind: str, figure: str) -> Figure:
-    return lambda results: max(figures[figure] for figures in results[kind].values())
+    return lambda results: max(
+        figures[figure] for figures in results[kind].values() if figure in figures
+    )
+
+
+def _mean(kind: str, figure: str) -> Figure:
+    def mean(results: Results) -> float:
+        return statistics.mean(
+            figures[figure] for figures in results[kind].values() if figure in figures
+        )
+
+    return mean
+
+
+def _least_starved(results: Results) -> float:
+    return min(figures["starved"] for figures in results["gil"].values() if "burners" in figures)
 
 
 def _beyond_lease(results: Results) -> float:
@@ -103,6 +119,10 @@ TARGETS = (
     Target("redelivery", "worker killed, seconds", 1, _one(*KILLED, "seconds"), most=True),
     Target("redelivery", "consumer killed, seconds beyond lease", 2, _beyond_lease, most=True),
     Target("redelivery", "jobs lost", 0, _worst("redelivery", "lost"), most=True),
+    Target("gil", "mean error of gil_loss", 0.06, _mean("gil", "error"), most=True),
+    Target("gil", "its worst error", 0.25, _worst("gil", "error"), most=True),
+    Target("gil", "R beside burners, least", 0.2, _least_starved),
+    Target("gil", "sampler, % of a core", 1, _worst("gil", "cost"), most=True),
 )
 
 

@@ -6,12 +6,14 @@ holds every job.
 """
 
 import asyncio
+import hashlib
 import os
 import struct
 import time
 from functools import cache
 
 RECORD = struct.Struct("<iqi")  # number of the job, time.time_ns() at its start, process id
+_BLOCK = bytes(1 << 17)
 TALLY = "BENCH_TALLY"  # the environment variable that names the file
 
 
@@ -45,6 +47,24 @@ def compute(number: int, rounds: int) -> int:
     """Hold the GIL."""
     _record(number)
     return work(rounds)
+
+
+def toil(number: int, rounds: float, blocks: float, seconds: float) -> int:
+    """Hold the GIL, then hash without it, then wait."""
+    _record(number)
+    value = work(round(rounds))
+    hash_blocks(round(blocks))
+    if seconds:
+        time.sleep(seconds)
+    return value
+
+
+def hash_blocks(blocks: int) -> bytes:
+    """Compute in C, which lets go of the GIL."""
+    digest = hashlib.sha256()
+    for _ in range(blocks):
+        digest.update(_BLOCK)
+    return digest.digest()
 
 
 def work(rounds: int) -> int:

@@ -23,6 +23,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from common.address import Address
+from common.metrics import CALL_SECONDS, Histogram
 from common.protocol.commands import Command
 from common.sentinel import AsyncSentinels, Sentinels
 from common.wire import AsyncConnection, Connection
@@ -286,6 +287,9 @@ class AsyncBroker:
         url: as for `Broker`.
         connections: for commands; those that `connection` makes are not among them.
 
+    Attributes:
+        calls: how long calls took that were answered, in seconds, by command.
+
     Raises:
         ValueError: the URL is malformed.
     """
@@ -298,6 +302,7 @@ class AsyncBroker:
         self._idle: asyncio.LifoQueue[AsyncConnection] = asyncio.LifoQueue()
         for connection in self._all:
             self._idle.put_nowait(connection)
+        self.calls: dict[str, Histogram] = {}
 
     def connection(self, on_push: Callable[[list[Any]], None] | None = None) -> AsyncConnection:
         """A new connection to the same server, for what needs one of its own; not connected.
@@ -321,7 +326,9 @@ class AsyncBroker:
         try:
             if _has_moved(self._pool, connection):
                 await connection.close()
+            began = time.perf_counter()
             reply = await self._converse(connection, command)
+            self._took(command.name, time.perf_counter() - began)
         except exceptions.ResponseError:
             raise
         except BaseException:  # a cancellation, too: the reply may still be on its way
@@ -330,6 +337,11 @@ class AsyncBroker:
         finally:
             self._idle.put_nowait(connection)
         return command.parse(reply)
+
+    def _took(self, name: str, seconds: float) -> None:
+        if name not in self.calls:
+            self.calls[name] = Histogram(CALL_SECONDS)
+        self.calls[name].observe(seconds)
 
     async def follow(self) -> None:
         """Ask the sentinels, where there are any, every second for ever, where the primary is."""

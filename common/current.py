@@ -30,6 +30,7 @@ class CurrentJob:
         lease_lost: whether this consumer has lost the job: it may run elsewhere by now, and
             what it returns here will be refused.
         run_time: seconds it took, once it is over.
+        cpu_time: seconds of CPU time that it took, likewise.
         server: the URL of the Redis that its consumer serves.
         locks: fences of the locks that its task declares, by kind and name.
         holds: what `common.locks` keeps of them.
@@ -38,6 +39,7 @@ class CurrentJob:
 
     __slots__ = (
         "_report",
+        "cpu_time",
         "deadline",
         "delivery",
         "holds",
@@ -71,6 +73,7 @@ class CurrentJob:
         self.deadline = time.monotonic() + timeout if timeout > 0 else float("inf")
         self.lease_lost = False
         self.run_time = 0.0
+        self.cpu_time = 0.0
         self.server = server
         self.locks = locks or {}
         self.holds: dict[str, Any] | None = None

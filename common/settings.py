@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     metrics_host: str = Field(
         default="127.0.0.1", description="Address that /metrics and /healthz listen on."
     )
+    gil_source: Literal["external", "internal", "estimate"] = Field(
+        default="external",
+        description="How threads' states are found at best; the next where that does not work.",
+    )
     grace: float = Field(
         default=25.0,
         ge=0.0,

@@ -9,6 +9,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from common.broker import AsyncBroker, BrokerUnavailable
+from common.metrics import BATCH_JOBS, Histogram
 from common.protocol.commands import Commands, Ended, GivenBack
 from common.protocol.job import Claim
 from consumer.dependents import enqueue_dependents
@@ -51,6 +52,7 @@ class Acknowledger:
         self._settled = asyncio.Event()
         self._settled.set()
         self._called = 0.0  # time.monotonic() of the last call
+        self.batches = Histogram(BATCH_JOBS)
         self.refused = 0  # acknowledgements that came after the lease was lost
         self.redelivered = 0
         self.dead = 0
@@ -117,6 +119,7 @@ class Acknowledger:
 
     async def _ack(self, batch: list[Ended]) -> None:
         command = self._commands.ack(batch, consumer=self._consumer)
+        self.batches.observe(len(batch))
         refused, awaited, broken = await self._outage.persist(lambda: self._broker.execute(command))
         for key in broken:
             log.error(

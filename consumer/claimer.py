@@ -9,7 +9,9 @@ import structlog
 from redis.exceptions import ResponseError
 
 from common.broker import AsyncBroker
+from common.metrics import BATCH_JOBS, Histogram
 from common.protocol.commands import Claimed, Commands
+from common.protocol.job import Claim
 from common.settings import Settings
 from consumer.broken_keys import BrokenKeys
 from consumer.leases import Leases
@@ -30,6 +32,8 @@ class Claimer:
 
     Attributes:
         suspended: whether `rq suspend` held back the last claim.
+        batches: how many jobs claims brought that brought any.
+        deliveries: jobs claimed, by queue.
     """
 
     def __init__(
@@ -61,6 +65,8 @@ class Claimer:
         self._about = (socket.gethostname(), os.getpid())
         self._stopping = False
         self.suspended = False
+        self.batches = Histogram(BATCH_JOBS)
+        self.deliveries = dict.fromkeys(queues, 0)
         self._doubtful: str | None = None  # the token of a claim whose reply did not come
         self._refusal: str | None = None  # why Redis did not take the last claim
 
@@ -84,12 +90,19 @@ class Claimer:
                 if claimed is not None:
                     self._leases.add(claimed.claims)
                     self._pool.dispatch(claimed.claims)
+                    self._count(claimed.claims)
             if claimed is None:
                 await self._listener.wait(LOOK, (), suspended=False)
             elif claimed.empty:
                 await self._listener.wait(
                     LOOK, self._sound(claimed.broken), suspended=claimed.suspended
                 )
+
+    def _count(self, claims: Sequence[Claim]) -> None:
+        if claims:
+            self.batches.observe(len(claims))
+        for claim in claims:
+            self.deliveries[claim.queue] += 1
 
     def _sound(self, broken: frozenset[str]) -> list[str]:
         """The queues whose jobs can be claimed: what is in the others must not ring."""

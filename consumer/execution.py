@@ -6,6 +6,7 @@ Nothing that a task does raises out of here; what it did is in the outcome.
 import asyncio
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,7 @@ class Work(NamedTuple):
 
 
 class _Prepared(NamedTuple):
+    slot: int
     number: int
     queue_time: float
     job: CurrentJob
@@ -123,7 +125,7 @@ class Runner:
         if not ready.task.is_async:
             # The outcome is made there: a future cannot carry a StopIteration.
             loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._beside, self._run, ready)
+            outcome = await loop.run_in_executor(self._beside, self._run_beside, ready)
             return outcome._replace(beside_loop=True)
         return await self._run_later(ready)
 
@@ -160,6 +162,14 @@ class Runner:
             return self._failed(ready, error)
         finally:
             self._end(ready)
+
+    def _run_beside(self, ready: _Prepared) -> Outcome:
+        loop = self._table.thread(ready.slot)
+        self._table.sit(ready.slot, threading.get_native_id())
+        try:
+            return self._run(ready)
+        finally:
+            self._table.sit(ready.slot, loop)
 
     async def _run_later(self, ready: _Prepared) -> Outcome:
         # To its outcome, too: what asyncio does not expect of an error may stop its loop.
@@ -198,7 +208,7 @@ class Runner:
             self_explaining = issubclass(type(error), _SELF_EXPLAINING)
             text = _bounded(f"{error}\n") if self_explaining else describe(error)
             body = encode_failure(text)
-            return Outcome(work.number, FAILED, body, job.task, 0.0, queue_time, None, False)
+            return Outcome(work.number, FAILED, body, job.task, 0.0, 0.0, queue_time, None, False)
         retries = assignment.retries
         if retries is None and task.retry is not None:
             retries = Retries(task.retry.max, task.retry.delays())
@@ -208,7 +218,9 @@ class Runner:
         function: Callable[[], Any] = partial(task.function, *args, **kwargs)
         if missing:
             function = self._in_slot(task, missing, function)
-        return _Prepared(work.number, queue_time, job, task, function, call.serializer, retries)
+        return _Prepared(
+            slot, work.number, queue_time, job, task, function, call.serializer, retries
+        )
 
     def _in_slot(
         self, task: tasks.Task[..., Any], locks: Sequence[LockName], function: Callable[[], Any]
@@ -250,23 +262,23 @@ class Runner:
         thread = self._thread()
         self._stops[ready.number] = partial(thread.stop, ready.number)
         self._chain.before(ready.job)
+        began = time.thread_time()
         try:
-            return thread.call(
-                ready.number,
-                ready.job.deadline,
-                ready.function,
-            )
+            return thread.call(ready.number, ready.job.deadline, ready.function)
         finally:
+            ready.job.cpu_time = time.thread_time() - began
             self._end_copy()
 
     async def _await(self, ready: _Prepared) -> Any:
         set_current_job(ready.job)
-        call = CoroutineCall()
+        slot = ready.slot
+        call = CoroutineCall(lambda at: self._table.step(slot if at else -1))
         self._stops[ready.number] = call.stop
         self._chain.before(ready.job)
         try:
             return await call.call(ready.job.timeout, ready.function())
         finally:
+            ready.job.cpu_time = call.cpu_time
             self._end_copy()
 
     def _end_copy(self) -> None:
@@ -299,6 +311,7 @@ class Runner:
             body,
             ready.task.name,
             max(0.0, ready.job.run_time),
+            ready.job.cpu_time,
             ready.queue_time,
             retry,
             False,

@@ -1,6 +1,7 @@
 """/metrics for Prometheus and /healthz for whoever restarts containers, in a daemon thread."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -11,6 +12,9 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - as the settings may say it
 
 
 class PortTaken(OSError):
@@ -66,7 +70,9 @@ class Endpoint:
                 f"cannot serve metrics on {host}:{port}: {error.strerror}; "
                 "set HEORI_METRICS_PORT to another port, or to 0 for any free one"
             ) from error
-        self.url = f"http://{host}:{self._server.server_port}"
+        # Where others find it: "every address of this machine" is none.
+        named = socket.gethostname() if host in _EVERYWHERE else host
+        self.url = f"http://{named}:{self._server.server_port}"
         threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="http", daemon=True
         ).start()

@@ -18,10 +18,11 @@ import psutil
 
 from common.protocol.job import Claim
 from consumer import worker as worker_process
+from consumer.gil.states import GilFutex, Tally
 from consumer.output import Output
 from consumer.slot_table import SlotTable
 from consumer.totals import Totals
-from consumer.worker import JOBS, LOST, RECALL, STOP, Ends, WorkerOptions
+from consumer.worker import JOBS, LOOK, LOST, RECALL, STOP, Ends, WorkerOptions
 
 
 class Death(NamedTuple):
@@ -40,6 +41,8 @@ class Worker(asyncio.Protocol, abc.ABC):
         claims: what it holds, by number, in the order in which it was sent.
         tasks: the names of those it has run, by the numbers in its slot table.
         finished: how many jobs it has ended.
+        gil: how its threads that wait for the GIL are known, if they are.
+        seen: what it has seen of its own threads, if it was asked to; None if it cannot.
         peak_memory: the most bytes that it was seen to have, for the evidence of its death.
         ready: whether it has imported the tasks.
         stalled: whether jobs waited in it behind long ones when last looked at.
@@ -67,6 +70,8 @@ class Worker(asyncio.Protocol, abc.ABC):
         self.claims: dict[int, Claim] = {}
         self.tasks: dict[int, str] = {}
         self.finished = 0
+        self.gil: GilFutex | None = None
+        self.seen: Tally | None = Tally()
         self.peak_memory = 0
         self.ready = False
         self.stalled = False
@@ -153,6 +158,10 @@ class Worker(asyncio.Protocol, abc.ABC):
     def lease_lost(self, numbers: Sequence[int]) -> None:
         """Tell the jobs of those numbers that they have lost their lease."""
         self._write([LOST, numbers])
+
+    def look_inside(self) -> None:
+        """Ask it to sample its own threads."""
+        self._write([LOOK])
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

@@ -1,27 +1,44 @@
-"""Every metric that a consumer exports, read from its parts at the moment of a scrape."""
+"""All that a consumer exports, read from its parts at the moment of a scrape.
 
-import contextlib
+What each metric is stands in the catalogue (`common.metrics`); here is where its values come from.
+"""
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
-import psutil
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
-    Metric,
 )
+from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
+from common import metrics as m
+from common.broker import AsyncBroker
 from consumer.acknowledger import Acknowledger
+from consumer.census import Census
+from consumer.claimer import Claimer
+from consumer.gil.process import memory
+from consumer.gil.sampler import Sampler
 from consumer.leases import Leases, Reaper
 from consumer.outage import Outage
 from consumer.pool import Pool
 from consumer.scheduler import Scheduler
-from consumer.totals import BUCKETS, FAILED, FINISHED, RETRY, STATUSES, STOPPED, Histogram
+from consumer.totals import FAILED, FINISHED, RETRY, STATUSES, STOPPED
 
 # What a job's end is called in the label, by its status.
 OUTCOMES = {FINISHED: "succeeded", FAILED: "failed", STOPPED: "stopped", RETRY: "retried"}
+
+
+class Sample(NamedTuple):
+    """One value of a metric."""
+
+    metric: m.Metric
+    value: float | m.Histogram
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,130 +46,127 @@ class Metrics(Collector):
     """The collector that a consumer registers."""
 
     model: str
+    cores: float
+    broker: AsyncBroker
     pool: Pool
+    claimer: Claimer
     leases: Leases
     reaper: Reaper
     scheduler: Scheduler
     acknowledger: Acknowledger
+    census: Census
+    sampler: Sampler
     outage: Outage
     draining: Callable[[], bool]
-    suspended: Callable[[], bool]
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """All metrics, now."""
-        yield from self._jobs()
-        yield from self._workers()
-        yield from self._deliveries()
-        yield from self._schedule()
+        families = {name: _family(metric) for name, metric in m.CATALOGUE.items()}
+        for part in (self._jobs, self._queues, self._consumer, self._workers, self._threads):
+            for metric, value, labels in part():
+                family = families[metric.name]
+                if isinstance(family, HistogramMetricFamily):
+                    assert isinstance(value, m.Histogram)
+                    family.add_metric(labels, _buckets(value), value.total)
+                else:
+                    assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
+                    assert not isinstance(value, m.Histogram)
+                    family.add_metric(labels, value)
+        yield from families.values()
 
-    def _jobs(self) -> Iterator[Metric]:
-        jobs = CounterMetricFamily(
-            "heori_jobs", "Jobs that came to an end in a worker.", labels=["task", "outcome"]
-        )
-        run = HistogramMetricFamily(
-            "heori_job_run_seconds", "Time a job took in its slot.", labels=["task"]
-        )
-        queued = HistogramMetricFamily(
-            "heori_job_queue_seconds", "Time from being enqueued to being claimed.", labels=["task"]
-        )
-        beside = CounterMetricFamily(
-            "heori_jobs_beside_loop",
-            "Plain functions that ran in a thread beside an event loop; make them async.",
-            labels=["task"],
-        )
-        for name, totals in sorted(self.pool.totals().items()):
+    def _jobs(self) -> Iterator[Sample]:
+        for task, totals in sorted(self.pool.totals().items()):
             for status, ended in zip(STATUSES, totals.ended, strict=True):
-                jobs.add_metric([name, OUTCOMES[status]], ended)
-            beside.add_metric([name], totals.beside_loop)
-            run.add_metric([name], _buckets(totals.run_time), totals.run_time.total)
-            queued.add_metric([name], _buckets(totals.queue_time), totals.queue_time.total)
-        yield jobs
-        yield beside
-        yield run
-        yield queued
-
-    def _workers(self) -> Iterator[Metric]:
-        workers = list(self.pool.crew.workers.copy().values())
-        slots = sum(worker.table.slots for worker in workers)
-        yield GaugeMetricFamily("heori_slots", "Slots that can run jobs.", slots)
-        yield GaugeMetricFamily("heori_slots_running", "Slots that run a job.", self.pool.running())
-        yield GaugeMetricFamily(
-            "heori_jobs_held", "Jobs claimed and not yet settled, running or not.", len(self.leases)
-        )
-        info = GaugeMetricFamily("heori_consumer_info", "What this consumer is.", labels=["model"])
-        info.add_metric([self.model], 1)
-        yield info
-        restarts = CounterMetricFamily(
-            "heori_worker_restarts",
-            "Worker processes that died and were replaced.",
-            labels=["reason"],
-        )
-        for reason, count in sorted(self.pool.crew.restarts.copy().items()):
-            restarts.add_metric([reason], count)
-        yield restarts
-        cpu = CounterMetricFamily(
-            "heori_worker_cpu_seconds",
-            "CPU time of the process in this worker slot; it starts anew with the process.",
-            labels=["worker"],
-        )
-        memory = GaugeMetricFamily(
-            "heori_worker_memory_bytes", "Resident memory of a worker process.", labels=["worker"]
-        )
-        for worker in workers:
-            if worker.handle is None:
-                continue
-            with contextlib.suppress(psutil.NoSuchProcess):  # it died just now
-                times = worker.handle.cpu_times()
-                cpu.add_metric([worker.name], times.user + times.system)
-                memory.add_metric([worker.name], worker.handle.memory_info().rss)
-        yield cpu
-        yield memory
-
-    def _deliveries(self) -> Iterator[Metric]:
+                yield Sample(m.JOBS, ended, (task, OUTCOMES[status]))
+            yield Sample(m.BESIDE_LOOP, totals.beside_loop, (task,))
+            yield Sample(m.JOB_RUN, totals.run_time, (task,))
+            yield Sample(m.JOB_CPU, totals.cpu_time, (task,))
+            yield Sample(m.JOB_QUEUE, totals.queue_time, (task,))
         redelivered = self.acknowledger.redelivered + self.reaper.redelivered
-        yield CounterMetricFamily(
-            "heori_jobs_redelivered",
-            "Jobs given back after their worker or consumer died.",
-            redelivered,
-        )
-        yield CounterMetricFamily(
-            "heori_jobs_dead",
-            "Jobs that became dead letters.",
-            self.acknowledger.dead + self.reaper.dead,
-        )
-        yield CounterMetricFamily(
-            "heori_results_refused",
-            "Results that came after the lease was lost.",
-            self.acknowledger.refused,
-        )
-        yield CounterMetricFamily("heori_leases_lost", "Leases lost while held.", self.leases.lost)
-        yield CounterMetricFamily(
-            "heori_leases_late", "Lease renewals that failed and are tried again.", self.leases.late
-        )
-        yield GaugeMetricFamily("heori_redis_up", "Whether Redis answers.", not self.outage.away)
-        yield GaugeMetricFamily("heori_draining", "Whether this consumer stops.", self.draining())
-        yield GaugeMetricFamily(
-            "heori_suspended", "Whether `rq suspend` holds claims back.", self.suspended()
-        )
+        yield Sample(m.REDELIVERED, redelivered)
+        yield Sample(m.DEAD, self.acknowledger.dead + self.reaper.dead)
+        yield Sample(m.REFUSED, self.acknowledger.refused)
+        yield Sample(m.LEASES_LOST, self.leases.lost)
+        yield Sample(m.LEASES_LATE, self.leases.late)
+        yield Sample(m.MOVED, self.scheduler.moved)
+        yield Sample(m.SCHEDULER_LAG, self.scheduler.lag)
 
-    def _schedule(self) -> Iterator[Metric]:
-        yield CounterMetricFamily(
-            "heori_jobs_scheduled_moved",
-            "Scheduled jobs that this consumer put on their queues when they were due.",
-            self.scheduler.moved,
-        )
-        yield GaugeMetricFamily(
-            "heori_scheduler_lag_seconds",
-            "By how much the latest batch of due jobs was late when it was moved.",
-            self.scheduler.lag,
-        )
+    def _queues(self) -> Iterator[Sample]:
+        for queue, count in self.claimer.deliveries.items():
+            yield Sample(m.DELIVERIES, count, (queue,))
+        for queue, census in self.census.counted().items():
+            yield Sample(m.QUEUE_DEPTH, census.waiting, (queue,))
+            yield Sample(m.QUEUE_OLDEST, census.oldest, (queue,))
+            for registry, size in census.registries.items():
+                yield Sample(m.REGISTRY_JOBS, size, (queue, registry))
+
+    def _consumer(self) -> Iterator[Sample]:
+        workers = list(self.pool.crew.workers.copy().values())
+        yield Sample(m.CONSUMER_INFO, 1, (self.model,))
+        yield Sample(m.USABLE_CORES, self.cores)
+        yield Sample(m.SLOTS, sum(worker.table.slots for worker in workers))
+        yield Sample(m.SLOTS_RUNNING, self.pool.running())
+        yield Sample(m.JOBS_HELD, len(self.leases))
+        yield Sample(m.JOBS_PREFETCHED, self.pool.prefetched())
+        yield Sample(m.REDIS_UP, not self.outage.away)
+        yield Sample(m.DRAINING, self.draining())
+        yield Sample(m.SUSPENDED, self.claimer.suspended)
+        for command, took in sorted(self.broker.calls.copy().items()):
+            yield Sample(m.REDIS_CALL, took, (command,))
+        yield Sample(m.BATCH, self.claimer.batches, ("claim",))
+        yield Sample(m.BATCH, self.acknowledger.batches, ("ack",))
+        yield Sample(m.SAMPLER_CPU, self.sampler.cpu)
+
+    def _workers(self) -> Iterator[Sample]:
+        for reason, count in sorted(self.pool.crew.restarts.copy().items()):
+            yield Sample(m.RESTARTS, count, (reason,))
+        for name, use in sorted(self.sampler.report.uses.items()):
+            yield Sample(m.WORKER_CPU, use.cpu, (name,))
+            yield Sample(m.CONTEXT_SWITCHES, use.voluntary, (name, "voluntary"))
+            yield Sample(m.CONTEXT_SWITCHES, use.involuntary, (name, "involuntary"))
+            yield Sample(m.RUNQUEUE_WAIT, use.runqueue, (name,))
+            if use.loop_busy:
+                yield Sample(m.LOOP_BUSY, use.loop_busy, (name,))
+        # One worker for each place: the next one waits for it to be free, beside this one.
+        for worker in self.pool.crew.workers.copy().values():
+            if worker.handle and (has := memory(worker.handle)):
+                yield Sample(m.WORKER_MEMORY, has.rss, (worker.name, "rss"))
+                if has.pss is not None:
+                    yield Sample(m.WORKER_MEMORY, has.pss, (worker.name, "pss"))
+
+    def _threads(self) -> Iterator[Sample]:
+        report = self.sampler.report
+        for name, use in sorted(report.uses.items()):
+            for state, seconds in sorted(use.states.items()):
+                yield Sample(m.THREAD_STATE, seconds, (name, state))
+        for name, place in sorted(report.places.items()):
+            yield Sample(m.GIL_WAIT, place.gil_wait, (name,))
+            yield Sample(m.PARALLELISM, place.parallelism, (name,))
+            yield Sample(m.GIL_LOSS, place.gil_loss, (name,))
+            yield Sample(m.GIL_ENABLED, place.gil_enabled, (name,))
+            yield Sample(m.GIL_SOURCE, 1, (name, place.source))
+            if place.loop_lag is not None:
+                yield Sample(m.LOOP_LAG, place.loop_lag, (name,))
+        for task, states in sorted(report.tasks.items()):
+            for state, seconds in sorted(states.items()):
+                yield Sample(m.TASK_STATE, seconds, (task, state))
+        for task, speedup in sorted(report.speedups.items()):
+            yield Sample(m.TASK_SPEEDUP, speedup, (task,))
 
 
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+_FAMILIES = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+
+
+def _family(metric: m.Metric) -> Family:
+    made: Family = _FAMILIES[metric.kind](metric.name, metric.help, labels=metric.labels)
+    return made
+
+
+def _buckets(histogram: m.Histogram) -> list[tuple[str, float]]:
     """Cumulative counts, as Prometheus wants them."""
-    running = 0.0
-    cumulative = []
-    for bound, count in zip(BUCKETS, histogram.counts, strict=True):
-        running += count
-        cumulative.append(("+Inf" if bound == float("inf") else repr(bound), running))
-    return cumulative
+    bounds = ("+Inf" if bound == m.INFINITY else repr(float(bound)) for bound in histogram.bounds)
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))

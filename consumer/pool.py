@@ -16,10 +16,11 @@ from common.protocol.commands import Ended, GivenBack
 from common.protocol.job import Claim, MalformedJob, parse_timeout
 from common.protocol.payload import encode_failure
 from consumer.crew import Crew, CrewOptions
+from consumer.gil.states import GilFutex, Tally
 from consumer.link import Death, Worker
 from consumer.slot_table import SlotState
 from consumer.totals import FAILED, RETRY, STOPPED, Outcome, TaskTotals, Totals, add, count
-from consumer.worker import BROKEN, OUTCOMES, PROGRESS, READY, RETURNED, TASK, WORN
+from consumer.worker import BROKEN, OUTCOMES, PROGRESS, READY, RETURNED, SEEN, TASK, WORN
 
 # A worker may have waiting what its slots will begin within this time, in seconds. Enough to
 # bridge a round trip to Redis many times over, and too little for anyone to miss the jobs.
@@ -178,6 +179,10 @@ class Pool:
             state.running for worker in self.crew.everyone() for state in worker.table.read()
         )
 
+    def prefetched(self) -> int:
+        """How many jobs wait in a worker."""
+        return max(0, sum(len(each.claims) for each in self.crew.everyone()) - self.running())
+
     def totals(self) -> Totals:
         """What all workers have counted, the dead included."""
         total = self._base
@@ -215,7 +220,10 @@ class Pool:
             worker.tasks[rest[0]] = rest[1]
         elif kind == READY:
             worker.peak_memory = rest[0]
+            worker.gil = rest[1] and GilFutex(*rest[1])
             self.crew.ready(worker)
+        elif kind == SEEN:
+            worker.seen = Tally(*rest) if rest else None
         elif kind == WORN:
             worker.worn = True
             self.crew.retire(worker, rest[0])
@@ -305,7 +313,7 @@ class Pool:
             )
             ended = Ended(claim, FAILED, encode_failure(text), run_time, None)
         task = worker.tasks.get(state.task, UNKNOWN)
-        count(self._base, [Outcome(0, ended.status, None, task, run_time, 0.0, None, False)])
+        count(self._base, [Outcome(0, ended.status, None, task, run_time, 0.0, 0.0, None, False)])
         self._on_ended([ended])
 
     def _give_back_uncounted(self, claims: Sequence[Claim]) -> None:

@@ -9,9 +9,12 @@ import gc
 
 from common import tasks
 from common.settings import Settings
+from consumer.gil.inside import find_gil
 
 with contextlib.suppress(BaseException):  # a module that calls sys.exit() included
     tasks.load(Settings().tasks)
+
+find_gil()  # here, and no worker has to
 
 # Garbage collections in the workers leave alone what is here: looking at it would copy it.
 gc.collect()

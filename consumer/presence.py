@@ -48,8 +48,11 @@ class Presence:
         self._queues = queues
         self._name = name
 
-    async def announce(self) -> None:
+    async def announce(self, metrics: str) -> None:
         """Write the record.
+
+        Args:
+            metrics: URL under which this consumer tells its own; `heori top` asks there.
 
         Raises:
             BrokerUnavailable: Redis cannot be reached, or takes no writes.
@@ -66,6 +69,7 @@ class Presence:
             "python_version": sys.version,
             "state": "started",
             "heori_python": platform.python_implementation(),
+            "heori_metrics": metrics,
         }
         try:
             await self._tell(record, now, "started")

@@ -4,10 +4,17 @@ A few numbers in memory shared by the supervisor and one worker. Writing them co
 than a microsecond and no message, and they survive a SIGKILL.
 """
 
+import time
+from itertools import compress
 from multiprocessing.context import ForkServerContext
 from typing import NamedTuple
 
-_FIELDS = 6
+# Of a slot: number of the job, whether it runs, since when, task, delay and number of retries,
+# thread.
+_FIELDS = 7
+# Of the process: whether the GIL is on, the slot whose coroutine its loop is at, seconds for
+# which its loop was busy, since when it is, since when it is asked for an answer, the latest lag.
+_GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _OTHERS = range(7)
 
 
 class RetryLater(NamedTuple):
@@ -27,12 +34,28 @@ class SlotState(NamedTuple):
     at_timeout: RetryLater | None  # what is to become of the job if it must be killed
 
 
+# A slot that runs a job: its number, the thread that runs it as the kernel numbers it, and the task
+# as in `SlotState`. A plain tuple, as many are made often.
+Busy = tuple[int, int, int]
+
+
 class SlotTable:
-    """One row per slot. Each row has one writer, its slot; the supervisor only reads."""
+    """One row per slot, which its slot writes; and one for what they share, an event loop, say.
+
+    The supervisor only reads.
+    """
 
     def __init__(self, context: ForkServerContext, slots: int) -> None:
-        self._cells = context.RawArray("d", slots * _FIELDS)
+        self._cells = context.RawArray("d", slots * _FIELDS + _OTHERS)
+        self._others = slots * _FIELDS
+        self._cells[self._others + _AT] = -1
         self.slots = slots
+
+    # A slot's own
+
+    def sit(self, slot: int, thread: int) -> None:
+        """Tell which thread runs a slot's jobs from now on, as the kernel numbers it."""
+        self._cells[slot * _FIELDS + 6] = thread
 
     def take(self, slot: int, number: int, now: float) -> None:
         """Tell that a slot has taken a job and runs it."""
@@ -55,9 +78,44 @@ class SlotTable:
         """Tell that the job that the slot took last is no longer running."""
         self._cells[slot * _FIELDS + 1] = 0
 
+    # The process's
+
+    def tell_gil(self, *, enabled: bool) -> None:
+        """Tell whether its interpreter has a GIL that is on."""
+        self._cells[self._others + _GIL] = enabled
+
+    def step(self, slot: int) -> None:
+        """Tell whose coroutine the event loop is at: a slot's, or -1 for none."""
+        self._cells[self._others + _AT] = slot
+
+    def loop_waits(self) -> None:
+        """Tell that the event loop has nothing to do."""
+        since = self._cells[self._others + _BUSY_SINCE]
+        if since:
+            self._cells[self._others + _BUSY] += time.monotonic() - since
+            self._cells[self._others + _BUSY_SINCE] = 0
+
+    def loop_works(self) -> None:
+        """Tell that it has again."""
+        self._cells[self._others + _BUSY_SINCE] = time.monotonic()
+
+    def ask_loop(self) -> bool:
+        """Tell that the event loop is asked for an answer; returns False if it still is."""
+        if self._cells[self._others + _ASKED]:
+            return False
+        self._cells[self._others + _ASKED] = time.monotonic()
+        return True
+
+    def loop_answers(self) -> None:
+        """Tell that it has answered."""
+        self._cells[self._others + _LAG] = time.monotonic() - self._cells[self._others + _ASKED]
+        self._cells[self._others + _ASKED] = 0
+
+    # From outside
+
     def read(self) -> list[SlotState]:
         """All slots."""
-        cells = self._cells[:]
+        cells = self._cells[: self._others]
         return [
             SlotState(
                 int(cells[row]),
@@ -68,3 +126,36 @@ class SlotTable:
             )
             for row in range(0, len(cells), _FIELDS)
         ]
+
+    def busy(self) -> list[Busy]:
+        """The slots that run a job."""
+        rows = memoryview(self._cells).cast("B").cast("d")[: self._others]
+        running, tasks, threads = (rows[cell::_FIELDS].tolist() for cell in (1, 3, 6))
+        slots = zip(range(self.slots), map(int, threads), map(int, tasks), strict=True)
+        return list(compress(slots, running))
+
+    def threads(self) -> list[int]:
+        """The threads that run jobs, as the kernel numbers them."""
+        return list({int(thread) for thread in self._cells[6 : self._others : _FIELDS] if thread})
+
+    def thread(self, slot: int) -> int:
+        """The thread that runs a slot's jobs."""
+        return int(self._cells[slot * _FIELDS + 6])
+
+    def gil_enabled(self) -> bool:
+        """What `tell_gil` has told."""
+        return bool(self._cells[self._others + _GIL])
+
+    def at(self) -> int:
+        """What `step` has told."""
+        return int(self._cells[self._others + _AT])
+
+    def loop_busy(self) -> float:
+        """Seconds for which the event loop has been busy, about; 0 if there is none."""
+        busy, since = self._cells[self._others + _BUSY : self._others + _BUSY_SINCE + 1]
+        return float(busy) + (time.monotonic() - since if since else 0.0)
+
+    def loop_lag(self) -> float:
+        """Seconds that the event loop took for its latest answer, or for one it owes."""
+        asked, lag = self._cells[self._others + _ASKED : self._others + _LAG + 1]
+        return max(float(lag), time.monotonic() - asked if asked else 0.0)

@@ -7,6 +7,7 @@ execution models is this file, and two numbers.
 import asyncio
 import contextlib
 import queue
+import selectors
 import threading
 import time
 import traceback
@@ -38,6 +39,9 @@ class Slots(Protocol):
 
     def recall(self) -> list[int]:
         """Take back what no slot has taken yet; returns the numbers."""
+
+    def watch(self) -> None:
+        """See, every now and then, how responsive they are."""
 
 
 class _Common:
@@ -106,8 +110,12 @@ class ThreadSlots(_Common):
                 numbers.append(self._inbox.get_nowait().number)
         return numbers
 
+    def watch(self) -> None:
+        """See `Slots`. Threads are looked at from outside."""
+
     def _slot(self, slot: int) -> None:
         try:
+            self._table.sit(slot, threading.get_native_id())
             while True:
                 work = self._inbox.get()
                 self._table.take(slot, work.number, time.monotonic())
@@ -133,7 +141,7 @@ class CoroutineSlots(_Common):
         self._inbox: deque[Work] = deque()
         self._free = list(range(table.slots))
         self._running: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop(_TimedSelector(table))
         threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
 
     def put(self, works: Sequence[Work]) -> None:
@@ -149,7 +157,14 @@ class CoroutineSlots(_Common):
                 numbers.append(self._inbox.popleft().number)
         return numbers
 
+    def watch(self) -> None:
+        """See `Slots`. Asks the loop to answer, unless it has yet to do so."""
+        if self._table.ask_loop():
+            self._loop.call_soon_threadsafe(self._table.loop_answers)
+
     def _run_loop(self) -> None:
+        for slot in range(self._table.slots):
+            self._table.sit(slot, threading.get_native_id())
         while not self._loop.is_closed():  # a task may stop it, or leave a SystemExit in it
             try:
                 self._loop.run_forever()
@@ -176,3 +191,18 @@ class CoroutineSlots(_Common):
             self._hand_over(outcome, more=bool(self._inbox))
         except BaseException:
             self._break_down()
+
+
+class _TimedSelector(selectors.DefaultSelector):
+    """Where an event loop waits for events; tells when it does."""
+
+    def __init__(self, table: SlotTable) -> None:
+        super().__init__()
+        self._table = table
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._table.loop_waits()
+        try:
+            return super().select(timeout)
+        finally:
+            self._table.loop_works()

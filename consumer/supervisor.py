@@ -2,8 +2,8 @@
 
 Its roles, each a file: hear of work (`listener`), claim (`claimer`, `order`), run (`pool`,
 `crew`, `worker`, `execution`), settle (`acknowledger`), keep and reclaim leases (`leases`), drop
-what was cancelled (`cancellation`), move due jobs (`scheduler`), be seen (`presence`, `metrics`,
-`http`).
+what was cancelled (`cancellation`), move due jobs (`scheduler`), watch and count (`gil`, `census`),
+be seen (`presence`, `metrics`, `http`).
 """
 
 import asyncio
@@ -24,9 +24,11 @@ from common.settings import Model, Settings
 from consumer.acknowledger import Acknowledger
 from consumer.broken_keys import BrokenKeys
 from consumer.cancellation import Cancellations
+from consumer.census import Census
 from consumer.claimer import Claimer
 from consumer.crew import CrewOptions
 from consumer.execution import Policy
+from consumer.gil.sampler import Sampler
 from consumer.http import Endpoint
 from consumer.leases import Leases, Reaper
 from consumer.listener import Listener, RemoteCommand
@@ -180,18 +182,25 @@ class Supervisor:
             broken=broken,
         )
         presence = Presence(broker, self._commands, options.queues, self.name, broken)
+        census = Census(broker, self._commands, options.queues, self.name)
+        cores = usable_cores()
+        sampler = Sampler(pool.crew, cores, settings.gil_source)
         registry = CollectorRegistry()
         registry.register(
             Metrics(
                 options.model,
+                cores,
+                broker,
                 pool,
+                claimer,
                 leases,
                 reaper,
                 scheduler,
                 acknowledger,
+                census,
+                sampler,
                 outage,
                 self._stop.is_set,
-                lambda: claimer.suspended,
             )
         )
 
@@ -214,7 +223,7 @@ class Supervisor:
         with self._signals(), contextlib.closing(endpoint):
             roles: list[asyncio.Task[None]] = []
             try:
-                if not await self._unless_stopped(self._connect(presence, outage)):
+                if not await self._unless_stopped(self._connect(presence, endpoint.url, outage)):
                     return
                 if not await self._unless_stopped(pool.start()):
                     return
@@ -240,6 +249,8 @@ class Supervisor:
                         leases.keep(),
                         reaper.reap(),
                         scheduler.run(),
+                        census.run(),
+                        sampler.run(),
                         broker.follow(),
                         listener.listen(),
                         cancellations.run(),
@@ -255,11 +266,11 @@ class Supervisor:
                 await presence.retire()
                 await broker.close()
 
-    async def _connect(self, presence: Presence, outage: Outage) -> None:
+    async def _connect(self, presence: Presence, metrics: str, outage: Outage) -> None:
         if self._options.wait:
-            await outage.persist(presence.announce)
+            await outage.persist(lambda: presence.announce(metrics))
         else:
-            await presence.announce()
+            await presence.announce(metrics)
 
     async def _unless_stopped(self, starting: Any) -> bool:
         """Await something unless a signal comes first; returns whether it was done."""

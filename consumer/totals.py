@@ -8,14 +8,11 @@ prometheus_client's multiprocess mode would cost a lock and a file per update, a
 files of dead processes.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-# Upper bounds, in seconds. Queue jobs take from microseconds to minutes.
-BUCKETS = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, float("inf"))
-
+from common.metrics import JOB_SECONDS, Histogram
 
 FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", "retry")
 
@@ -28,28 +25,14 @@ class Outcome(NamedTuple):
     body: bytes | None  # the encoded result or traceback
     task: str
     run_time: float  # seconds
+    cpu_time: float  # seconds
     queue_time: float  # seconds
     retry: tuple[float, int] | None  # in how many seconds, and how often after that
     beside_loop: bool  # a plain function that ran in a thread beside an event loop
 
 
-@dataclass(slots=True)
-class Histogram:
-    """Counts per bucket and their sum."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
-    total: float = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value, in seconds."""
-        self.counts[bisect_left(BUCKETS, value)] += 1
-        self.total += value
-
-    def __add__(self, other: "Histogram") -> "Histogram":
-        return Histogram(
-            [a + b for a, b in zip(self.counts, other.counts, strict=True)],
-            self.total + other.total,
-        )
+def _times() -> Histogram:
+    return Histogram(JOB_SECONDS)
 
 
 @dataclass(slots=True)
@@ -58,14 +41,16 @@ class TaskTotals:
 
     ended: list[int] = field(default_factory=lambda: [0] * len(STATUSES))  # by status
     beside_loop: int = 0
-    run_time: Histogram = field(default_factory=Histogram)
-    queue_time: Histogram = field(default_factory=Histogram)
+    run_time: Histogram = field(default_factory=_times)
+    cpu_time: Histogram = field(default_factory=_times)
+    queue_time: Histogram = field(default_factory=_times)
 
     def count(self, outcome: Outcome) -> None:
         """Count one job."""
         self.ended[STATUSES.index(outcome.status)] += 1
         self.beside_loop += outcome.beside_loop
         self.run_time.observe(outcome.run_time)
+        self.cpu_time.observe(outcome.cpu_time)
         self.queue_time.observe(outcome.queue_time)
 
     def __add__(self, other: "TaskTotals") -> "TaskTotals":
@@ -73,24 +58,20 @@ class TaskTotals:
             [a + b for a, b in zip(self.ended, other.ended, strict=True)],
             self.beside_loop + other.beside_loop,
             self.run_time + other.run_time,
+            self.cpu_time + other.cpu_time,
             self.queue_time + other.queue_time,
         )
 
     def to_wire(self) -> list[Any]:
         """As it travels."""
-        run, queue = self.run_time, self.queue_time
-        return [self.ended, self.beside_loop, run.counts, run.total, queue.counts, queue.total]
+        times = (self.run_time, self.cpu_time, self.queue_time)
+        return [self.ended, self.beside_loop, *((time.counts, time.total) for time in times)]
 
     @classmethod
     def from_wire(cls, wire: list[Any]) -> "TaskTotals":
         """The inverse of `to_wire`."""
-        ended, beside_loop, run_counts, run_total, queue_counts, queue_total = wire
-        return cls(
-            ended,
-            beside_loop,
-            Histogram(run_counts, run_total),
-            Histogram(queue_counts, queue_total),
-        )
+        ended, beside_loop, *times = wire
+        return cls(ended, beside_loop, *(Histogram(JOB_SECONDS, *time) for time in times))
 
 
 Totals = dict[str, TaskTotals]

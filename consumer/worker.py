@@ -28,6 +28,7 @@ import msgpack
 from common import tasks
 from consumer import logs
 from consumer.execution import Policy, Runner, Work
+from consumer.gil.inside import find_gil, gil_enabled, look_around
 from consumer.slot_table import SlotTable
 from consumer.slots import CoroutineSlots, Kind, Slots, ThreadSlots
 from consumer.totals import Outcome, Totals, count
@@ -37,12 +38,14 @@ JOBS = "jobs"  # to the worker: [jobs, [Work, …]]
 RECALL = "recall"  # to the worker: send back what no slot has taken yet
 STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
-READY = "ready"  # to the supervisor: the tasks are imported; the memory it has, in bytes
+LOOK = "look"  # to the worker: sample the states of its own threads, as nobody else can
+READY = "ready"  # to the supervisor: the tasks are imported; memory in bytes, its GIL's futex
 BROKEN = "broken"  # to the supervisor: they cannot be, and why
 TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
 OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [Outcome, …], {task: totals}]
 RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
+SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
 WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
 
 # How often slots are checked for jobs that are late, and progress is told, in seconds.
@@ -122,6 +125,7 @@ class _Worker:
 
     def __init__(self, link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:
         self._link = link
+        self._table = table
         self._outbox: deque[Outcome | list[Any]] = deque()
         self._sendable = threading.Semaphore(0)
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
@@ -154,6 +158,8 @@ class _Worker:
                 self._runner.stop(rest[0])
             elif kind == LOST:
                 self._runner.lease_lost(rest[0])
+            elif kind == LOOK:
+                threading.Thread(target=self._look, name="sampler", daemon=True).start()
         if self._broken:
             raise RuntimeError("a slot of this worker has broken down")
 
@@ -177,6 +183,14 @@ class _Worker:
     def _introduce(self, number: int, task: str) -> None:
         self._tell([TASK, number, task])
 
+    def _look(self) -> None:
+        try:
+            look_around(
+                self._table, find_gil(), lambda threads, tasks: self._tell([SEEN, threads, tasks])
+            )
+        except PermissionError:
+            self._tell([SEEN])
+
     def _wear_out(self, reason: str) -> None:
         if not self._worn:
             self._worn = True
@@ -198,7 +212,8 @@ class _Worker:
         # Told by itself: its first job may end it before the supervisor looks at it.
         unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of each
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        self._link.sendall(pack([READY, memory]))
+        self._table.tell_gil(enabled=gil_enabled())
+        self._link.sendall(pack([READY, memory, find_gil()]))
         next_tick = time.monotonic() + TICK
         while True:
             now = time.monotonic()
@@ -218,6 +233,8 @@ class _Worker:
 
     def _tick(self, now: float) -> None:
         self._runner.watch(now)
+        self._slots.watch()
+        self._table.tell_gil(enabled=gil_enabled())  # what a task imports may switch it on
         if self._progress:
             latest, self._progress = self._progress, {}
             self._outbox.append([PROGRESS, latest])

@@ -83,7 +83,7 @@ class Metrics:
 
     done: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    cpu: dict[str, float] = field(default_factory=dict)  # seconds since the worker started
+    cpu: dict[str, float] = field(default_factory=dict)  # seconds, by place
     memory: dict[str, float] = field(default_factory=dict)  # bytes
 
 
@@ -104,7 +104,7 @@ def scrape(url: str) -> Metrics:
                     of[labels["task"].rpartition(".")[2]] += int(value)
                 case "heori_worker_cpu_seconds_total":
                     metrics.cpu[labels["worker"]] = value
-                case "heori_worker_memory_bytes":
+                case "heori_worker_memory_bytes" if labels["kind"] == "rss":
                     metrics.memory[labels["worker"]] = value
     return metrics
 

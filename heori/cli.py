@@ -19,7 +19,7 @@ from common.protocol.keys import Keys
 from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
 from consumer.order import Order, parse_queues
-from heori import dead, doctor
+from heori import dead, doctor, lab, locks, top
 from heori.console import (
     FAILED,
     JsonOption,
@@ -43,6 +43,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(dead.app, name="dead")
+app.add_typer(locks.app, name="locks")
+app.add_typer(lab.app, name="lab")
 
 ModelOption = Annotated[
     Model,
@@ -276,6 +278,7 @@ def status(
     guarded(show)
 
 
+app.command()(top.top)
 app.command()(doctor.doctor)
 
 

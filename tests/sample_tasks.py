@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import hashlib
 import os
 import signal
 import sys
@@ -89,6 +90,22 @@ def spin(seconds: float) -> None:
         pass
 
 
+@task
+def digest(seconds: float) -> None:
+    """Computes without the GIL, in C."""
+    block = bytes(1 << 20)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        hashlib.sha256(block)
+
+
+@task
+async def spin_on_loop(seconds: float) -> None:
+    """Keeps its event loop to itself."""
+    await asyncio.sleep(0)
+    spin(seconds)
+
+
 @task(timeout=1)
 def spin_limited(seconds: float) -> None:
     """Holds the GIL for longer than it may."""
@@ -129,6 +146,15 @@ def hold(url: str, key: str) -> str:
         client.rpush(f"{key}:running", os.getpid())
         client.blpop([f"{key}:go"], timeout=50)
     return key
+
+
+@task
+def hold_mutex(url: str, name: str) -> None:
+    """As `hold`, with a mutex of that name."""
+    from common.locks import Mutex  # this test's workers alone bear its cost
+
+    with Mutex(name, url):
+        hold(url, name)
 
 
 @task

@@ -111,6 +111,13 @@ HELP = {
     ("consume",): ["Run a consumer", "--queue", "--model", "HEORI_TASKS", "drains"],
     ("send",): ["Send one job", "--args", "JSON", "--wait"],
     ("status",): ["what is in the queues", "job with its result"],
+    ("top",): ["Watch queues", "waiting for the GIL", "--once", "--every"],
+    ("doctor",): ["how to mend what is wrong", "changes nothing", "--strict"],
+    ("locks",): ["who waits for them", "heori locks NAME", "release"],
+    ("locks", "show"): ["who waits for it, in order", "--kind", "--json"],
+    ("locks", "release"): ["--force", "two go on as if they held", "guarded by the fence"],
+    ("lab",): ["Experiments", "locks"],
+    ("lab", "locks"): ["money appears", "deadlocks", "--transfers", "--seed", "accounts.py"],
     ("dead",): ["dead letters", "replay", "rq:failed:QUEUE"],
     ("dead", "list"): ["List dead letters", "--task", "--older", "--limit", "one object a line"],
     ("dead", "show"): ["one dead letter", "traceback", "how its worker died"],
@@ -135,7 +142,10 @@ def test_every_command_tells_what_it_does(heori: Heori, command: tuple[str, ...]
 def test_without_redis_every_command_says_where_it_looked(heori: Heori) -> None:
     for words in (
         ["status"],
+        ["doctor"],
         ["dead", "list"],
+        ["locks"],
+        ["locks", "release", "a", "--force"],
         ["send", "tests.sample_tasks.add", "--args", "[1]"],
     ):
         refused = heori(*words, HEORI_REDIS_URL="redis://127.0.0.1:1/0")

@@ -96,7 +96,9 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "max_payload": ("HEORI_MAX_PAYLOAD", "123", 123),
     "metrics_port": ("HEORI_METRICS_PORT", "9100", 9100),
     "metrics_host": ("HEORI_METRICS_HOST", "0.0.0.0", "0.0.0.0"),
+    "gil_source": ("HEORI_GIL_SOURCE", "estimate", "estimate"),
     "grace": ("HEORI_GRACE", "0", 0.0),
+    "deadlock": ("HEORI_DEADLOCK", "warn", "warn"),
 }
 BAD = [
     ("HEORI_REDIS_URL", "localhost:6379"),
@@ -114,6 +116,8 @@ BAD = [
     ("HEORI_MAX_PAYLOAD", "0"),
     ("HEORI_METRICS_PORT", "65536"),
     ("HEORI_METRICS_PORT", "-1"),
+    ("HEORI_GIL_SOURCE", "guess"),
+    ("HEORI_DEADLOCK", "ignore"),
     ("HEORI_GRACE", "-1"),
     ("HEORI_GRACE", "inf"),
 ]

@@ -950,6 +950,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.purge("default", ["b"], dry_run=True)) == ["absent"]
     assert bench.execute(bench.commands.schedule([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
+    assert bench.execute(bench.commands.count([], consumer=ME, lease=1)) == {}
     # Those of the locks are called in tests/test_lock_scripts.py.
     assert seen == {script(name).digest for name in CALLED if not name.startswith("lock_")}
 

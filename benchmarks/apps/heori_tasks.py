@@ -3,7 +3,7 @@
 from benchmarks import tasks
 from common import task
 
-for function in (tasks.nothing, tasks.wait, tasks.compute):
+for function in (tasks.nothing, tasks.wait, tasks.compute, tasks.toil):
     task(queue="bench")(function)
 for coroutine in (tasks.nothing_async, tasks.wait_async):
     task(queue="bench")(coroutine)

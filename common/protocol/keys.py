@@ -119,6 +119,10 @@ class Keys:
         """what all locks' keys begin with"""
         return f"{self.prefix}:heori:lock:"
 
+    def counter(self, queue: str) -> str:
+        """string, expires: which consumer tells how many jobs of that queue are where"""
+        return f"{self.prefix}:heori:counter:{queue}"
+
     def lock(self, kind: str, name: str) -> str:
         """hash of a mutex or a semaphore, see lock_state.lua; the braces keep all of it together"""
         return f"{self.lock_stem}{{{kind}:{name}}}"
@@ -149,6 +153,10 @@ class Keys:
     def fence(self) -> str:
         """string: the last fence that any lock gave; it stays for ever"""
         return f"{self.prefix}:heori:fence"
+
+    def forced(self) -> str:
+        """string: how many locks were taken from their holders by hand; it stays for ever"""
+        return f"{self.prefix}:heori:forced"
 
     def fenced(self, resource: str) -> str:
         """hash: who wrote last to something that a fence guards"""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 
-from common.protocol.commands.builder import GRANT, MOST_HOPS, Command, Word
+from common.protocol.commands.builder import GRANT, MOST_HOPS, Command, Word, text
 from common.protocol.keys import Keys
 from common.protocol.scripts import script
 
@@ -181,6 +181,15 @@ class LockCommands:
             grant=GRANT,
         )
 
+    def force(self, lock: str, request: str) -> Command[bool]:
+        """Take a lock from a holder, who has not asked for it; reads whether he had it."""
+        keys = [lock, self.keys.forced()]
+        return self._call("lock_force", keys, bool, id=request, grant=GRANT)
+
+    def forced(self) -> Command[int]:
+        """Count the locks that were taken so, since ever."""
+        return Command(("GET", self.keys.forced()), lambda reply: int(reply or 0))
+
     def renew(self, requests: Sequence[tuple[str, str, int]]) -> Command[list[int]]:
         """Renew leases; reads the numbers of those that are lost.
 
@@ -238,7 +247,7 @@ class LockCommands:
     def in_use(self) -> Command[list[str]]:
         """The keys of all locks that somebody holds or waits for."""
         return Command(
-            ("ZRANGE", self.keys.locks(), 0, -1), lambda reply: [key.decode() for key in reply]
+            ("ZRANGE", self.keys.locks(), 0, -1), lambda reply: [text(key) for key in reply]
         )
 
     def fenced(

@@ -12,7 +12,7 @@ from common.protocol.commands.delivery import (
     Reclaimed,
 )
 from common.protocol.commands.letters import Letters, Record
-from common.protocol.commands.presence import Presence, QueueCounts
+from common.protocol.commands.presence import REGISTRIES, Presence, QueueCensus, QueueCounts
 from common.protocol.commands.scheduling import Moved, Scheduling
 from common.protocol.commands.sending import Progress, Result, Sending
 
@@ -21,6 +21,7 @@ __all__ = [
     "FAILURE_TTL",
     "GRANT",
     "LEASE_MARGIN",
+    "REGISTRIES",
     "RESULT_TTL",
     "Claimed",
     "Command",
@@ -30,6 +31,7 @@ __all__ = [
     "GivenBack",
     "Moved",
     "Progress",
+    "QueueCensus",
     "QueueCounts",
     "Reclaimed",
     "Record",

@@ -27,6 +27,12 @@ class Command(Generic[T]):
     words: tuple[Word, ...]
     parse: Callable[[Any], T]
     in_full: tuple[Word, ...] | None = None  # a script's, for a server that has lost it
+    script: str = ""  # its name, if it is one
+
+    @property
+    def name(self) -> str:
+        """What it is called in metrics."""
+        return self.script or str(self.words[0]).lower()
 
 
 class Builders:
@@ -40,7 +46,7 @@ def call(name: str, keys: Sequence[str], parse: Callable[[Any], T], **arguments:
     """Build the call of a script."""
     called = script(name)
     rest: tuple[Word, ...] = (len(keys), *keys, called.pack(arguments))
-    return Command(("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest))
+    return Command(("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest), name)
 
 
 def unpack(reply: bytes) -> Any:

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from common.protocol.commands.builder import (
-    Builders,
-    Command,
-    Word,
-)
+from common.protocol.commands.builder import Builders, Command, Word, call, text, unpack
+from common.protocol.job import MalformedJob, parse_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +18,18 @@ class QueueCounts:
     running: int
     finished: int
     failed: int
+
+
+REGISTRIES = ("started", "scheduled", "deferred", "finished", "failed", "canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCensus:
+    """How many jobs of one queue are where, and how long the next has waited."""
+
+    waiting: int
+    oldest: float  # seconds; 0 when none waits
+    registries: dict[str, int]  # by their names, REGISTRIES
 
 
 class Presence(Builders):
@@ -71,6 +81,67 @@ class Presence(Builders):
             Command(("ZCARD", self.keys.failed(queue)), int),
         ]
 
+    def count(
+        self, queues: Sequence[str], *, consumer: str, lease: float
+    ) -> Command[dict[str, QueueCensus]]:
+        """Count the jobs of those queues for which this consumer is, or thereby gets, elected.
+
+        Args:
+            lease: seconds after which another may be elected, unless this is called again.
+        """
+        keys = [
+            key
+            for queue in queues
+            for key in (
+                self.keys.counter(queue),
+                self.keys.queue(queue),
+                self.keys.wip(queue),
+                self.keys.scheduled(queue),
+                self.keys.deferred(queue),
+                self.keys.finished(queue),
+                self.keys.failed(queue),
+                self.keys.canceled(queue),
+            )
+        ]
+
+        def parse(reply: bytes) -> dict[str, QueueCensus]:
+            now, counted = unpack(reply)
+            return {
+                queues[number]: QueueCensus(
+                    waiting,
+                    _seconds_since(enqueued, now) if enqueued else 0.0,
+                    dict(zip(REGISTRIES, sizes, strict=True)),
+                )
+                for number, waiting, enqueued, *sizes in counted
+            }
+
+        return call(
+            "count",
+            keys,
+            parse,
+            consumer=consumer,
+            lease=round(lease * 1000),
+            job_stem=self.keys.job(""),
+        )
+
+    def next_job(self, queue: str) -> Command[str | None]:
+        """The id that is first in a queue; None when it is empty."""
+        return Command(
+            ("LINDEX", self.keys.queue(queue), 0),
+            lambda reply: None if reply is None else text(reply),
+        )
+
+    def enqueued_at(self, job_id: str) -> Command[datetime | None]:
+        """When a job was enqueued; None when nobody can tell."""
+
+        def parse(reply: bytes | None) -> datetime | None:
+            try:
+                return parse_time("enqueued_at", reply)
+            except MalformedJob:
+                return None
+
+        return Command(("HGET", self.keys.job(job_id), "enqueued_at"), parse)
+
     def consumers(self) -> Command[list[str]]:
         """The names of all registered consumers and stock workers."""
         stem = self.keys.worker("")
@@ -85,3 +156,11 @@ class Presence(Builders):
             ("HGETALL", self.keys.worker(name)),
             lambda reply: {key.decode(): value.decode() for key, value in reply.items()},
         )
+
+
+def _seconds_since(moment: bytes, now: float) -> float:
+    try:
+        parsed = parse_time("enqueued_at", moment)
+    except MalformedJob:  # anybody may have written it
+        return 0.0
+    return max(0.0, now - parsed.timestamp()) if parsed else 0.0

@@ -59,6 +59,7 @@ class Scheduling(Builders):
         )
 
     def resign(self, queues: Sequence[str], *, consumer: str) -> Command[int]:
-        """Let others be elected at once; reads for how many queues this consumer was."""
-        locks = [self.keys.scheduler_lock(queue) for queue in queues]
-        return call("resign", locks, int, consumer=consumer)
+        """Let others be elected at once; reads how often this consumer was."""
+        schedulers = [self.keys.scheduler_lock(queue) for queue in queues]
+        counters = [self.keys.counter(queue) for queue in queues]
+        return call("resign", schedulers + counters, int, consumer=consumer)

@@ -1,5 +1,5 @@
--- resign.lua: let go of the schedulers' locks that this consumer holds.
--- KEYS   for each queue: lock (string)
+-- resign.lua: let go of what this consumer was elected for.
+-- KEYS   lock (string), …
 -- ARGS   consumer
 -- REPLY  how many it held
 -- USES   nothing

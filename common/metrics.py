@@ -1,0 +1,293 @@
+"""The catalogue: every metric that Heori exports, named once, and the histogram behind some.
+
+Names follow Prometheus' conventions (its documentation, "Metric and label naming"): base units
+as suffix, `_total` for counters. Labels have few values: a worker is the number of its place,
+never its process id, and no job, host or argument is ever a label. Dashboards, rules and
+`heori top` read the names from here.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Literal
+
+INFINITY = float("inf")
+# Upper bounds, in seconds. Queue jobs take from microseconds to minutes.
+JOB_SECONDS = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, INFINITY)
+# A call to Redis, or a lock without rivals, takes tens of microseconds.
+CALL_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, INFINITY)
+LOCK_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, INFINITY)
+BATCH_JOBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, INFINITY)
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts per bucket and their sum."""
+
+    bounds: tuple[float, ...]  # the last is infinity
+    counts: list[int] = field(default_factory=list)
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = self.counts or [0] * len(self.bounds)
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        return Histogram(
+            self.bounds,
+            [a + b for a, b in zip(self.counts, other.counts, strict=True)],
+            self.total + other.total,
+        )
+
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric, as Prometheus sees it."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()  # of a histogram's buckets
+
+
+CATALOGUE: dict[str, Metric] = {}
+
+
+def _counter(name: str, about: str, *labels: str) -> Metric:
+    return _add(Metric(name, "counter", about, labels))
+
+
+def _gauge(name: str, about: str, *labels: str) -> Metric:
+    return _add(Metric(name, "gauge", about, labels))
+
+
+def _histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Metric:
+    return _add(Metric(name, "histogram", about, labels, bounds))
+
+
+def _add(metric: Metric) -> Metric:
+    CATALOGUE[metric.name] = metric
+    return metric
+
+
+# Jobs
+
+JOBS = _counter(
+    "heori_jobs_total",
+    "Jobs that came to an end in a worker: succeeded, failed, stopped, or retried (failed, and "
+    "to run again).",
+    "task",
+    "outcome",
+)
+JOB_RUN = _histogram("heori_job_run_seconds", "Time a job took in its slot.", JOB_SECONDS, "task")
+JOB_QUEUE = _histogram(
+    "heori_job_queue_seconds", "Time from being enqueued to being claimed.", JOB_SECONDS, "task"
+)
+JOB_CPU = _histogram(
+    "heori_job_cpu_seconds",
+    "CPU time of a job: of the thread while it ran the job, or of its coroutine's own steps.",
+    JOB_SECONDS,
+    "task",
+)
+BESIDE_LOOP = _counter(
+    "heori_jobs_beside_loop_total",
+    "Plain functions that ran in a thread beside an event loop; make them async.",
+    "task",
+)
+DELIVERIES = _counter(
+    "heori_deliveries_total", "Jobs claimed; one that is given back counts again.", "queue"
+)
+REDELIVERED = _counter(
+    "heori_jobs_redelivered_total", "Jobs given back after their worker or consumer died."
+)
+DEAD = _counter("heori_jobs_dead_total", "Jobs that became dead letters.")
+REFUSED = _counter("heori_results_refused_total", "Results that came after the lease was lost.")
+LEASES_LOST = _counter("heori_leases_lost_total", "Leases lost while held.")
+LEASES_LATE = _counter("heori_leases_late_total", "Lease renewals that failed and are tried again.")
+MOVED = _counter(
+    "heori_jobs_scheduled_moved_total",
+    "Scheduled jobs that this consumer put on their queues when they were due.",
+)
+SCHEDULER_LAG = _gauge(
+    "heori_scheduler_lag_seconds",
+    "By how much the latest batch of due jobs was late when it was moved.",
+)
+
+# Queues. Told for each queue by one of its consumers only, so that sums are right.
+
+QUEUE_DEPTH = _gauge("heori_queue_depth", "Jobs that wait in a queue.", "queue")
+QUEUE_OLDEST = _gauge(
+    "heori_queue_oldest_seconds",
+    "For how long the job that is next in a queue has waited; 0 when none waits.",
+    "queue",
+)
+REGISTRY_JOBS = _gauge(
+    "heori_registry_jobs",
+    "Jobs in one of a queue's registries: started, scheduled, deferred, finished, failed, "
+    "canceled.",
+    "queue",
+    "registry",
+)
+QUEUE_LIMIT = _gauge("heori_queue_limit", "Jobs that may wait in a bounded queue.", "queue")
+PRODUCERS_BLOCKED = _gauge(
+    "heori_producers_blocked", "Producers that wait for room in a bounded queue.", "queue"
+)
+JOBS_REJECTED = _counter(
+    "heori_jobs_rejected_total", "Jobs that a full queue did not take.", "queue"
+)
+JOBS_DROPPED = _counter(
+    "heori_jobs_dropped_total", "Waiting jobs that made room for newer ones.", "queue"
+)
+
+# Consumers
+
+CONSUMER_INFO = _gauge("heori_consumer_info", "What this consumer is.", "model")
+SLOTS = _gauge("heori_slots", "Slots that can run jobs.")
+SLOTS_RUNNING = _gauge("heori_slots_running", "Slots that run a job.")
+JOBS_HELD = _gauge("heori_jobs_held", "Jobs claimed and not yet settled, running or not.")
+JOBS_PREFETCHED = _gauge(
+    "heori_jobs_prefetched", "Jobs that wait in a worker, so that no slot runs dry."
+)
+REDIS_UP = _gauge("heori_redis_up", "Whether Redis answers.")
+DRAINING = _gauge("heori_draining", "Whether this consumer stops.")
+SUSPENDED = _gauge("heori_suspended", "Whether `rq suspend` holds claims back.")
+REDIS_CALL = _histogram(
+    "heori_redis_call_seconds",
+    "Round trip of a call to Redis, by script or command.",
+    CALL_SECONDS,
+    "command",
+)
+BATCH = _histogram(
+    "heori_batch_jobs",
+    "Jobs in one call: of a claim that brought any, of an acknowledgement.",
+    BATCH_JOBS,
+    "command",
+)
+USABLE_CORES = _gauge(
+    "heori_usable_cores", "Cores that this consumer may use: affinity, cut by the cgroup's quota."
+)
+SAMPLER_CPU = _counter(
+    "heori_sampler_cpu_seconds_total", "What it costs to sample the states of threads."
+)
+
+# Workers
+
+RESTARTS = _counter(
+    "heori_worker_restarts_total", "Worker processes that died and were replaced.", "reason"
+)
+WORKER_CPU = _counter(
+    "heori_worker_cpu_seconds_total",
+    "CPU time of the processes that this place has had.",
+    "worker",
+)
+WORKER_MEMORY = _gauge(
+    "heori_worker_memory_bytes",
+    "Memory of a worker process: rss, all that is resident, or pss, with what is shared divided "
+    "among those who share it. Do not add the two.",
+    "worker",
+    "kind",
+)
+CONTEXT_SWITCHES = _counter(
+    "heori_worker_context_switches_total",
+    "How often the threads that run jobs gave their core away, voluntary, or had it taken, "
+    "involuntary.",
+    "worker",
+    "kind",
+)
+RUNQUEUE_WAIT = _counter(
+    "heori_worker_runqueue_wait_seconds_total",
+    "Time that the threads that run jobs were ready and had no core.",
+    "worker",
+)
+THREAD_STATE = _counter(
+    "heori_worker_thread_state_seconds_total",
+    "What threads that had a job did, sampled: running, gil_wait, io_wait (for anything but the "
+    "GIL), or wait where the source cannot tell the two apart.",
+    "worker",
+    "state",
+)
+GIL_WAIT = _gauge(
+    "heori_worker_gil_wait_ratio",
+    "Share of the time of threads that had a job in which they waited for the GIL, in the last "
+    "15 seconds.",
+    "worker",
+)
+PARALLELISM = _gauge(
+    "heori_worker_effective_parallelism_cores",
+    "CPU seconds that a worker used each second, in the last 15 seconds.",
+    "worker",
+)
+GIL_LOSS = _gauge(
+    "heori_worker_gil_loss_ratio",
+    "Share of the possible throughput that is lost to the GIL: the GIL's part of the time of "
+    "threads, or the part of the cores that is idle, whichever is less; in the last 15 seconds. "
+    "Not to be trusted where threads wait for a core.",
+    "worker",
+)
+GIL_ENABLED = _gauge(
+    "heori_worker_gil_enabled",
+    "Whether the worker's interpreter has a GIL, and it is on.",
+    "worker",
+)
+GIL_SOURCE = _gauge(
+    "heori_gil_signal_source",
+    "How the states of threads are known: external (read from outside the process), internal "
+    "(from within), or estimate (from CPU time alone).",
+    "worker",
+    "source",
+)
+LOOP_BUSY = _counter(
+    "heori_worker_loop_busy_seconds_total",
+    "Time that a worker's event loop did not wait for events.",
+    "worker",
+)
+LOOP_LAG = _gauge(
+    "heori_worker_loop_lag_seconds",
+    "How long a worker's event loop took to come to what it was asked to do, at most in the last "
+    "15 seconds.",
+    "worker",
+)
+TASK_STATE = _counter(
+    "heori_task_thread_state_seconds_total",
+    "What threads that had a job of the task did; states as those of workers.",
+    "task",
+    "state",
+)
+TASK_SPEEDUP = _gauge(
+    "heori_task_process_speedup_ratio",
+    "How many times as many jobs of the task processes would do than these threads: an estimate "
+    "from what they lose to the GIL.",
+    "task",
+)
+
+# Locks
+
+LOCK_WAIT = _histogram(
+    "heori_lock_wait_seconds", "Time until a lock was got.", LOCK_SECONDS, "kind", "lock"
+)
+LOCK_HOLD = _histogram(
+    "heori_lock_hold_seconds", "Time that a lock was held.", LOCK_SECONDS, "kind", "lock"
+)
+LOCK_WAITERS = _gauge("heori_lock_waiters", "Who waits for a lock.", "kind", "lock")
+PERMITS_IN_USE = _gauge(
+    "heori_semaphore_permits_in_use", "Permits of a semaphore that are held.", "lock"
+)
+PERMITS_LIMIT = _gauge("heori_semaphore_permits_limit", "Permits that a semaphore has.", "lock")
+LOCKS_LOST = _counter(
+    "heori_locks_lost_total", "Locks that were lost, or taken away, while they were held."
+)
+LOCKS_EXPIRED = _counter(
+    "heori_locks_expired_total", "Locks that were lost because their renewal came too late."
+)
+LOCK_DEADLOCKS = _counter("heori_lock_deadlocks_total", "Deadlocks that were found.")
+FENCE_REJECTIONS = _counter(
+    "heori_lock_fence_rejections_total", "Writes that were refused because of an old fencing token."
+)
+LOCKS_FORCED = _counter("heori_locks_forced_total", "Locks that somebody released by force.")

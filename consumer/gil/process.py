@@ -1,0 +1,91 @@
+"""What the kernel has counted of a worker process and its threads. Linux tells it all."""
+
+import os
+from contextlib import suppress
+from typing import NamedTuple
+
+import psutil
+
+# Whether threads have lines here that tell what they do (see `states`).
+HAS_LINES = os.path.exists("/proc/self/task")  # noqa: PTH110 - once, at import
+LINE = 256  # bytes, at most
+
+
+class ThreadUse(NamedTuple):
+    """What one thread has used so far."""
+
+    runqueue: float  # seconds that it was ready and had no core
+    voluntary: int  # context switches
+    involuntary: int
+
+
+class Memory(NamedTuple):
+    """What one process has in memory, in bytes."""
+
+    rss: int
+    pss: int | None  # with what it shares with others divided among them
+
+
+def line_of(pid: int, thread: int) -> bytes | None:
+    """What a thread does (see `states`); None when it has ended.
+
+    Raises:
+        PermissionError: the system does not let us look.
+    """
+    return _read(f"/proc/{pid}/task/{thread}/syscall", LINE)
+
+
+def thread_use(pid: int, thread: int) -> ThreadUse | None:
+    """What a thread has used (kernel documentation, "Scheduler Statistics"; proc_pid_status(5)).
+
+    None when it has ended, or there is no telling.
+    """
+    with suppress(PermissionError):
+        schedstat = _read(f"/proc/{pid}/task/{thread}/schedstat", LINE)
+        status = _read(f"/proc/{pid}/task/{thread}/status", 4096)
+        if schedstat and status:
+            _, waited, *_ = schedstat.split()
+            # The last two lines are: voluntary_ctxt_switches, nonvoluntary_ctxt_switches.
+            *_, voluntary, _, involuntary = status.split()
+            return ThreadUse(int(waited) / 1e9, int(voluntary), int(involuntary))
+    return None
+
+
+def cpu_seconds(process: psutil.Process) -> float | None:
+    """CPU time of a process; None when it has ended, or there is no telling."""
+    try:
+        times = process.cpu_times()
+    except (psutil.Error, OSError):
+        return None
+    return float(times.user + times.system)
+
+
+def memory(process: psutil.Process) -> Memory | None:
+    """Memory of a process; None when it has ended.
+
+    Looking takes the kernel some milliseconds for a large process.
+    """
+    try:
+        rss = process.memory_info().rss
+    except (psutil.Error, OSError):
+        return None
+    pss = None
+    with suppress(PermissionError):
+        text = _read(f"/proc/{process.pid}/smaps_rollup", 4096) or b""
+        _, found, rest = text.partition(b"\nPss:")
+        if found:
+            pss = int(rest.split()[0]) * 1024
+    return Memory(rss, pss)
+
+
+def _read(path: str, length: int) -> bytes | None:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, length)
+        finally:
+            os.close(file)
+    except PermissionError:
+        raise
+    except OSError:  # it has ended; or there are too many open files, which others will tell
+        return None

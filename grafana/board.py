@@ -1,0 +1,116 @@
+"""What all dashboards have in common: variables, links to each other, the grid, and their JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Self
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as dm
+
+from grafana.panels import SOURCE
+
+TAG = "heori"
+COLUMNS = 24  # of Grafana's grid
+
+Line = Sequence[Builder[dm.Panel]]
+
+
+def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
+    return (
+        dashboard.QueryVariable(name)
+        .label(label)
+        .datasource(SOURCE)
+        .query(query)
+        .refresh(dm.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(dm.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .current(dm.VariableOption(text="All", value="$__all"))
+    )
+
+
+# The model narrows the choice of consumers, which is what panels ask for.
+VARIABLES = {
+    "queue": ("Queue", "label_values(heori_queue_depth, queue)"),
+    "task": ("Task", "label_values(heori_jobs_total, task)"),
+    "model": ("Model", "label_values(heori_consumer_info, model)"),
+    "consumer": ("Consumer", 'label_values(heori_consumer_info{model=~"$model"}, instance)'),
+}
+
+
+class Board:
+    """A dashboard, line by line from the top.
+
+    Args:
+        uid: names its file and its address.
+        names: of its variables.
+    """
+
+    def __init__(self, uid: str, title: str, about: str, names: Sequence[str]) -> None:
+        self.uid = uid
+        self._board = (
+            dashboard.Dashboard(f"Heori: {title}")
+            .uid(f"heori-{uid}")
+            .description(about)
+            .tags([TAG])
+            .time("now-15m", "now")
+            .refresh("5s")
+            .timezone("browser")
+            .tooltip(dm.DashboardCursorSync.CROSSHAIR)
+            .editable()
+        )
+        # Hidden, as most have one Prometheus; it lets the same files be imported anywhere.
+        self._board.with_variable(
+            dashboard.DatasourceVariable("source")
+            .label("Prometheus")
+            .type("prometheus")
+            .hide(dm.VariableHide.HIDE_VARIABLE)
+        )
+        for name in names:
+            self._board.with_variable(_variable(name, *VARIABLES[name]))
+        self._board.link(
+            dashboard.DashboardLink("Heori")
+            .type(dm.DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .include_vars(True)
+            .keep_time(True)
+        )
+
+    def row(self, title: str, *lines: Line) -> Self:
+        """A heading, and lines of panels under it; the first row of a dashboard needs no title.
+
+        Raises:
+            ValueError: a line does not fill the grid from side to side.
+        """
+        if title:
+            self._board.with_row(dashboard.Row(title))
+        for line in lines:
+            built = [panel.build() for panel in line]
+            widths = [panel.grid_pos.w for panel in built if panel.grid_pos is not None]
+            if sum(widths) != COLUMNS:
+                raise ValueError(f"{self.uid}, {built[0].title!r}: {widths} is not {COLUMNS} wide")
+            for panel in line:
+                self._board.with_panel(panel)
+        return self
+
+    def to_json(self) -> str:
+        """As it is checked in and as Grafana reads it."""
+        built = json.loads(json.dumps(self._board.build(), cls=JSONEncoder))
+        for number, panel in enumerate(built["panels"], 1):
+            panel["id"] = number
+        _mend(built)
+        return json.dumps(built, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _mend(built: dict[str, Any]) -> None:
+    """Take out what the SDK adds of itself and Grafana's schema does not know, or reads ill."""
+    for link in built["links"]:
+        del link["placement"]  # it would hide the links in a menu
+    for variable in built["templating"]["list"]:
+        for name in ("auto", "auto_count", "auto_min"):
+            variable.pop(name, None)
+    for panel in built["panels"]:
+        if panel["type"] == "table":
+            del panel["options"]["footer"]

@@ -1,0 +1,227 @@
+"""Consumers: the processes that do the work, how they fare, and what they ask of Redis."""
+
+from grafana.board import Board, Line
+from grafana.colours import GREEN, GREY, ORANGE, RED
+from grafana.panels import (
+    CALLS_EACH_SECOND,
+    EACH_MINUTE,
+    JOBS_EACH_SECOND,
+    Column,
+    Query,
+    lines,
+    number,
+    rows_of,
+    stacked,
+)
+from grafana.promql import RATE, SHOWN, only_some, quantile
+
+CONSUMERS = 'instance=~"$consumer"'
+
+
+def board() -> Board:
+    """The dashboard."""
+    made = Board(
+        "consumers",
+        "Consumers",
+        "The consumers and their worker processes: what runs where, what was restarted and why, "
+        "and what Redis is asked.",
+        ["model", "consumer"],
+    )
+    made.row("", _at_a_glance())
+    made.row("Who is there", _who())
+    made.row("Worker processes", _workers())
+    made.row("Leases and the schedule", _leases())
+    made.row("Redis", _redis())
+    return made
+
+
+def _at_a_glance() -> Line:
+    def sum_of(metric: str) -> str:
+        return f"sum({metric}{{{CONSUMERS}}})"
+
+    def lately(metric: str) -> str:
+        return f"round(sum(increase({metric}{{{CONSUMERS}}}{SHOWN})))"
+
+    return [
+        number(
+            "Consumers",
+            "Consumers that answer Prometheus now: one for each container.",
+            "none",
+            sum_of("heori_consumer_info"),
+        ),
+        number(
+            "Slots",
+            "Jobs that can run at once: worker processes times slots in each.",
+            "none",
+            sum_of("heori_slots"),
+        ),
+        number(
+            "Claimed jobs",
+            "Jobs that are out of Redis: those that run, and those that wait in a worker so that "
+            "no slot runs dry.",
+            "short",
+            sum_of("heori_jobs_held"),
+        ),
+        number(
+            "Workers that died",
+            "Worker processes that died and were replaced since their consumers started. Their "
+            "jobs ran again.",
+            "none",
+            sum_of("heori_worker_restarts_total"),
+            [(None, GREEN), (1, ORANGE)],
+        ),
+        number(
+            "Leases lost",
+            "Jobs in the time shown that this consumer held for too long without a sign of life, "
+            "so that they ran elsewhere as well. It should be 0.",
+            "none",
+            lately("heori_leases_lost_total"),
+            [(None, GREEN), (1, RED)],
+        ),
+        number(
+            "Without Redis",
+            "Consumers that Redis does not answer. They finish what they run, and claim nothing.",
+            "none",
+            f"sum(1 - heori_redis_up{{{CONSUMERS}}})",
+            [(None, GREEN), (1, RED)],
+        ),
+    ]
+
+
+def _who() -> Line:
+    def of_each(metric: str) -> str:
+        return f"sum by (instance) ({metric}{{{CONSUMERS}}})"
+
+    yes = [(None, GREY), (1, ORANGE)]
+    return [
+        rows_of(
+            "Consumer by consumer",
+            "One row each. Prefetched: claimed and not yet in a slot. Draining: it was told to end "
+            "and finishes what runs. Suspended: `rq suspend` holds it back, `rq resume` lets it "
+            "go on.",
+            {"instance": "Consumer", "model": "Model"},
+            [
+                Column(
+                    "", f"sum by (instance, model) (heori_consumer_info{{{CONSUMERS}}})", "none"
+                ),
+                Column("Slots", of_each("heori_slots"), "none"),
+                Column("Running", of_each("heori_slots_running"), "none"),
+                Column("Claimed", of_each("heori_jobs_held"), "none"),
+                Column("Prefetched", of_each("heori_jobs_prefetched"), "none"),
+                Column(
+                    "Done",
+                    f"sum by (instance) (rate(heori_jobs_total{{{CONSUMERS}}}{RATE}))",
+                    JOBS_EACH_SECOND,
+                ),
+                Column(
+                    "Redis",
+                    of_each("heori_redis_up"),
+                    "bool_yes_no",
+                    [(None, RED), (1, GREEN)],
+                ),
+                Column("Draining", of_each("heori_draining"), "bool_yes_no", yes),
+                Column("Suspended", of_each("heori_suspended"), "bool_yes_no", yes),
+            ],
+        )
+    ]
+
+
+def _workers() -> Line:
+    return [
+        lines(
+            "Deaths and recycling, by reason",
+            "Worker processes replaced. A signal or an exit code is a crash, timeout "
+            "is a job that could not be interrupted; max-jobs and max-rss are recycling, and "
+            "healthy.",
+            EACH_MINUTE,
+            Query(
+                f"60 * sum by (reason) (rate(heori_worker_restarts_total{{{CONSUMERS}}}{RATE}))",
+                "{{reason}}",
+            ),
+            span=8,
+        ),
+        lines(
+            "CPU, by worker",
+            "Cores that each worker process uses. A worker of threads stays near 1 when it "
+            "computes in Python.",
+            "none",
+            Query(
+                f"rate(heori_worker_cpu_seconds_total{{{CONSUMERS}}}{RATE})",
+                "{{instance}} #{{worker}}",
+            ),
+            span=8,
+        ),
+        lines(
+            "Functions beside an event loop",
+            "Plain functions that a consumer of coroutines had to run in a thread, by task. Make "
+            "them async, or give them to consumers of threads.",
+            JOBS_EACH_SECOND,
+            Query(only_some("task", f"heori_jobs_beside_loop_total{{{CONSUMERS}}}"), "{{task}}"),
+            span=8,
+            reach=1,
+        ),
+    ]
+
+
+def _leases() -> Line:
+    return [
+        lines(
+            "Leases late and lost",
+            "Late: renewals that failed and are tried again, when Redis is slow or away. Lost: "
+            "too late, the job runs elsewhere as well.",
+            EACH_MINUTE,
+            Query(f"60 * sum(rate(heori_leases_late_total{{{CONSUMERS}}}{RATE}))", "late"),
+            Query(f"60 * sum(rate(heori_leases_lost_total{{{CONSUMERS}}}{RATE}))", "lost"),
+            span=8,
+            reach=1,
+        ),
+        lines(
+            "Scheduled jobs put on their queues",
+            "Delayed jobs and retries that became due, each second.",
+            JOBS_EACH_SECOND,
+            Query(f"sum(rate(heori_jobs_scheduled_moved_total{{{CONSUMERS}}}{RATE}))", "moved"),
+            span=8,
+        ),
+        lines(
+            "Lateness of scheduled jobs",
+            "By how much the latest batch came after it was due. One consumer of all does it; "
+            "another takes over within seconds when it dies.",
+            "s",
+            Query(f"max(heori_scheduler_lag_seconds{{{CONSUMERS}}})", "behind"),
+            span=8,
+        ),
+    ]
+
+
+def _redis() -> Line:
+    call, batch = "heori_redis_call_seconds", "heori_batch_jobs"
+    shares = ((0.5, "half"), (0.95, "95%"), (0.99, "99%"))
+    return [
+        stacked(
+            "Calls, by script or command",
+            "What all consumers ask of Redis each second. Far fewer calls than jobs: claims and "
+            "acknowledgements go in batches.",
+            CALLS_EACH_SECOND,
+            Query(f"sum by (command) (rate({call}_count{{{CONSUMERS}}}{RATE}))", "{{command}}"),
+            span=8,
+        ),
+        lines(
+            "How long Redis takes",
+            "Half of all calls are answered faster than the lowest line, one in a hundred is "
+            "slower than the highest: the network, a busy Redis, or a consumer without a core.",
+            "s",
+            *(Query(quantile(share, call, CONSUMERS), name) for share, name in shares),
+            span=8,
+        ),
+        lines(
+            "Jobs in a batch",
+            "How many jobs one call claims or acknowledges, on average. It grows with the load.",
+            "short",
+            Query(
+                f"sum by (command) (rate({batch}_sum{{{CONSUMERS}}}{RATE})) "
+                f"/ sum by (command) (rate({batch}_count{{{CONSUMERS}}}{RATE}))",
+                "{{command}}",
+            ),
+            span=8,
+        ),
+    ]

@@ -1,0 +1,280 @@
+"""Flow: what comes in, waits, runs and comes out, how long that takes, and what fails."""
+
+from grafana.board import Board, Line
+from grafana.colours import GREEN, ORANGE, RED
+from grafana.panels import (
+    EACH_MINUTE,
+    JOBS_EACH_SECOND,
+    Column,
+    Query,
+    lines,
+    number,
+    rows_of,
+    spread,
+    stacked,
+)
+from grafana.promql import RATE, SHOWN, only_some, quantile
+
+JOBS = 'instance=~"$consumer", task=~"$task"'  # what is told for each task
+CONSUMERS = 'instance=~"$consumer"'
+QUEUES = 'queue=~"$queue"'  # told by one consumer for all
+
+
+def board() -> Board:
+    """The dashboard."""
+    made = Board(
+        "flow",
+        "Flow",
+        "Jobs from the queue to their end: how many, how long, and what fails.",
+        ["queue", "task", "model", "consumer"],
+    )
+    made.row("", _at_a_glance())
+    made.row("In, waiting, out", *_in_and_out())
+    made.row("How long it takes", _how_long())
+    made.row("What goes wrong", _what_fails())
+    made.row("Back-pressure", _back_pressure())
+    made.row("Task by task", _tasks())
+    return made
+
+
+def _at_a_glance() -> Line:
+    return [
+        number(
+            "Jobs done",
+            "Jobs that succeeded, each second. It should keep up with what comes in.",
+            JOBS_EACH_SECOND,
+            f'sum(rate(heori_jobs_total{{{JOBS}, outcome="succeeded"}}{RATE}))',
+            [(None, GREEN)],
+        ),
+        number(
+            "Waiting",
+            "Jobs on the queues that nobody has claimed yet. When it only ever rises, there are "
+            "too few slots or consumers.",
+            "short",
+            f"sum(max by (queue) (heori_queue_depth{{{QUEUES}}}))",
+        ),
+        number(
+            "Oldest is waiting for",
+            "How long the first job of a queue has been waiting: orange after 30 seconds, red "
+            "after five minutes.",
+            "s",
+            f"max(heori_queue_oldest_seconds{{{QUEUES}}})",
+            [(None, GREEN), (30, ORANGE), (300, RED)],
+        ),
+        number(
+            "Slots in use",
+            "Share of the slots that run a job now. Near 100% with jobs waiting: add slots or "
+            "consumers.",
+            "percentunit",
+            f"sum(heori_slots_running{{{CONSUMERS}}}) / sum(heori_slots{{{CONSUMERS}}})",
+        ),
+        number(
+            "Failing",
+            "Share of ended jobs that failed for good; what is tried again is not counted. Orange "
+            "from 1%, red from 5%.",
+            "percentunit",
+            f'sum(rate(heori_jobs_total{{{JOBS}, outcome="failed"}}{RATE})) '
+            f'/ sum(rate(heori_jobs_total{{{JOBS}, outcome!="retried"}}{RATE}))',
+            [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
+        ),
+        number(
+            "Alerts",
+            "How many of Heori's alerts fire now. The page Alerts of Prometheus says what each "
+            "means and what to do.",
+            "none",
+            'count(ALERTS{alertname=~"Heori.+", alertstate="firing"}) or vector(0)',
+            [(None, GREEN), (1, RED)],
+        ),
+    ]
+
+
+def _in_and_out() -> list[Line]:
+    claimed = f"sum(rate(heori_deliveries_total{{{QUEUES}}}{RATE}))"
+    growth = f"sum(deriv(heori_queue_depth{{{QUEUES}}}{RATE}))"
+    return [
+        [
+            lines(
+                "Coming in and claimed",
+                "Two lines that run together are in balance; blue above green means that a "
+                "backlog grows. What comes in is worked out from what is claimed and how the "
+                "queues grow; a job that is tried again comes in again.",
+                JOBS_EACH_SECOND,
+                Query(f"clamp_min({claimed} + {growth}, 0)", "came in"),
+                Query(claimed, "claimed"),
+            ),
+            stacked(
+                "How jobs end",
+                "Ends of runs each second. Red should be thin; orange is what failed and is tried "
+                "again.",
+                JOBS_EACH_SECOND,
+                Query(f"sum by (outcome) (rate(heori_jobs_total{{{JOBS}}}{RATE}))", "{{outcome}}"),
+            ),
+        ],
+        [
+            lines(
+                "Waiting, by queue",
+                "Jobs that nobody has claimed yet. A saw-tooth is healthy, a slope is not.",
+                "short",
+                Query(f"max by (queue) (heori_queue_depth{{{QUEUES}}})", "{{queue}}"),
+            ),
+            lines(
+                "Oldest waiting job, by queue",
+                "Age of the first job of each queue. Above the dashed line, at five minutes, an "
+                "alert fires.",
+                "s",
+                Query(f"max by (queue) (heori_queue_oldest_seconds{{{QUEUES}}})", "{{queue}}"),
+                limit=300,
+            ),
+        ],
+    ]
+
+
+def _how_long() -> Line:
+    waited, ran = "heori_job_queue_seconds", "heori_job_run_seconds"
+    return [
+        lines(
+            "Wait in the queue",
+            "From being sent to being claimed. Half of all jobs wait less than the lowest line, "
+            "one in a hundred longer than the highest.",
+            "s",
+            Query(quantile(0.5, waited, JOBS), "half"),
+            Query(quantile(0.95, waited, JOBS), "95%"),
+            Query(quantile(0.99, waited, JOBS), "99%"),
+            span=8,
+            height=9,
+        ),
+        lines(
+            "Run time by task, 95%",
+            "Of a hundred jobs of the task, 95 are faster than its line.",
+            "s",
+            Query(quantile(0.95, ran, JOBS, "task"), "{{task}}"),
+            span=8,
+            height=9,
+        ),
+        spread(
+            "How long jobs run",
+            "Each column is a moment; the more a cell stands out, the more jobs took that long. "
+            "Two bands are two kinds of jobs.",
+            "s",
+            f"sum by (le) (rate({ran}_bucket{{{JOBS}}}{RATE}))",
+            span=8,
+            height=9,
+        ),
+    ]
+
+
+def _what_fails() -> Line:
+    def each_minute(metric: str, name: str) -> Query:
+        return Query(f"60 * sum(rate({metric}{{{CONSUMERS}}}{RATE}))", name)
+
+    return [
+        lines(
+            "Failures by task",
+            "Jobs that failed for good; only tasks with failures in the time shown are here. "
+            "`heori dead list` tells why.",
+            JOBS_EACH_SECOND,
+            Query(only_some("task", f'heori_jobs_total{{{JOBS}, outcome="failed"}}'), "{{task}}"),
+            span=8,
+            reach=1,
+        ),
+        lines(
+            "Given back, refused, dead",
+            "Given back: their worker or consumer died, so they run again. Refused: a result that "
+            "came after the lease was lost. Dead letters: delivered too often.",
+            EACH_MINUTE,
+            each_minute("heori_jobs_redelivered_total", "given back"),
+            each_minute("heori_results_refused_total", "refused"),
+            each_minute("heori_jobs_dead_total", "dead letters"),
+            span=8,
+            reach=1,
+        ),
+        lines(
+            "Kept in the registries",
+            "How many jobs run, are scheduled for later, wait for others, or are kept as failed, "
+            "which is the dead-letter queue: `heori dead replay` puts those back.",
+            "short",
+            Query(
+                f'sum by (registry) (heori_registry_jobs{{{QUEUES}, registry!="finished"}})',
+                "{{registry}}",
+            ),
+            span=8,
+        ),
+    ]
+
+
+def _back_pressure() -> Line:
+    def each_second(metric: str, name: str) -> Query:
+        return Query(f"sum(rate({metric}{{{QUEUES}}}{RATE}))", name)
+
+    return [
+        lines(
+            "How full bounded queues are",
+            "Waiting jobs as a share of what the queue may hold. At 100%, producers wait or are "
+            "refused.",
+            "percentunit",
+            Query(
+                f"max by (queue) (heori_queue_depth{{{QUEUES}}}) "
+                f"/ on (queue) max by (queue) (heori_queue_limit{{{QUEUES}}})",
+                "{{queue}}",
+            ),
+            span=8,
+            reach=1,
+        ),
+        lines(
+            "Producers that wait for room",
+            "How many producers are held back now. It is what a bounded queue is for; for long, "
+            "it means too few consumers.",
+            "short",
+            Query(f"max by (queue) (heori_producers_blocked{{{QUEUES}}})", "{{queue}}"),
+            span=8,
+            reach=1,
+        ),
+        lines(
+            "Rejected and dropped",
+            "Rejected: the producer was told that the queue is full. Dropped: the oldest waiting "
+            "jobs made room, as the queue was told to do.",
+            JOBS_EACH_SECOND,
+            each_second("heori_jobs_rejected_total", "rejected"),
+            each_second("heori_jobs_dropped_total", "dropped"),
+            span=8,
+            reach=1,
+        ),
+    ]
+
+
+def _tasks() -> Line:
+    def each_second(selection: str) -> str:
+        return f"sum by (task) (rate(heori_jobs_total{{{JOBS}, {selection}}}{SHOWN}))"
+
+    def took(share: float, histogram: str) -> str:
+        return quantile(share, histogram, JOBS, "task", over=SHOWN)
+
+    succeeded, failed = each_second('outcome="succeeded"'), each_second('outcome="failed"')
+    ended = each_second('outcome!="retried"')
+    cpu, runs = (
+        f"sum by (task) (rate(heori_job_cpu_seconds_{part}{{{JOBS}}}{SHOWN}))"
+        for part in ("sum", "count")
+    )
+    return [
+        rows_of(
+            "Tasks",
+            "What a job of each task took in the time shown, and how often it failed. Look at what "
+            "is red, and at what takes the most CPU in all.",
+            {"task": "Task"},
+            [
+                Column("Done", succeeded, JOBS_EACH_SECOND),
+                Column(
+                    "Failed",
+                    f"{failed} / {ended}",
+                    "percentunit",
+                    [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
+                ),
+                Column("Waits, half", took(0.5, "heori_job_queue_seconds"), "s"),
+                Column("Waits, 95%", took(0.95, "heori_job_queue_seconds"), "s"),
+                Column("Runs, half", took(0.5, "heori_job_run_seconds"), "s"),
+                Column("Runs, 95%", took(0.95, "heori_job_run_seconds"), "s"),
+                Column("CPU of a job", f"{cpu} / {runs}", "s"),
+                Column("CPU in all", cpu, "percentunit"),
+            ],
+        ),
+    ]

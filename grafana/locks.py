@@ -1,0 +1,167 @@
+"""Locks: who waits for mutexes and semaphores, for how long, and what went wrong with them."""
+
+from grafana.board import Board, Line
+from grafana.colours import GREEN, ORANGE, RED
+from grafana.panels import EACH_MINUTE, EACH_SECOND, Query, lines, number
+from grafana.promql import RATE, SHOWN, quantile
+
+CONSUMERS = 'instance=~"$consumer"'
+
+
+def board() -> Board:
+    """The dashboard."""
+    made = Board(
+        "locks",
+        "Locks",
+        "Mutexes and semaphores: how long is waited for them, how long they are held, and whether "
+        "any was lost.",
+        ["model", "consumer"],
+    )
+    made.row("", _at_a_glance())
+    made.row("Waiting and holding", *_waits())
+    made.row("What goes wrong", _troubles())
+    return made
+
+
+def _at_a_glance() -> Line:
+    def lately(metric: str) -> str:
+        return f"round(sum(increase({metric}{{{CONSUMERS}}}{SHOWN})))"
+
+    return [
+        number(
+            "Waiting now",
+            "How many wait for a lock at this moment. A few is what locks are for.",
+            "none",
+            f"sum(heori_lock_waiters{{{CONSUMERS}}})",
+        ),
+        number(
+            "Wait, 95%",
+            "Of a hundred that asked for a lock, 95 got it faster: orange from a second, red from "
+            "ten.",
+            "s",
+            quantile(0.95, "heori_lock_wait_seconds", CONSUMERS),
+            [(None, GREEN), (1, ORANGE), (10, RED)],
+        ),
+        number(
+            "Held, 95%",
+            "How long a lock is held. Whoever waits, waits at least for that: hold locks briefly.",
+            "s",
+            quantile(0.95, "heori_lock_hold_seconds", CONSUMERS),
+        ),
+        number(
+            "Deadlocks",
+            "Circles of owners that waited for each other, in the time shown. Each was found and "
+            "broken; take locks in one order, or with `acquire_all`.",
+            "none",
+            lately("heori_lock_deadlocks_total"),
+            [(None, GREEN), (1, RED)],
+        ),
+        number(
+            "Lost while held",
+            "Locks whose lease ran out before they were released, in the time shown: the holder "
+            "was stopped, or away from Redis.",
+            "none",
+            lately("heori_locks_lost_total"),
+            [(None, GREEN), (1, RED)],
+        ),
+        number(
+            "Writes fenced off",
+            "Writes of former holders that the fencing token refused, in the time shown: damage "
+            "that was prevented.",
+            "none",
+            lately("heori_lock_fence_rejections_total"),
+            [(None, GREEN), (1, ORANGE)],
+        ),
+    ]
+
+
+def _waits() -> list[Line]:
+    def course(metric: str) -> list[Query]:
+        shares = ((0.5, "half"), (0.95, "95%"), (0.99, "99%"))
+        return [Query(quantile(share, metric, CONSUMERS), name) for share, name in shares]
+
+    return [
+        [
+            lines(
+                "How long is waited",
+                "From asking to having a lock. Half wait less than the lowest line; above the "
+                "dashed line, at ten seconds, an alert fires.",
+                "s",
+                *course("heori_lock_wait_seconds"),
+                limit=10,
+            ),
+            lines(
+                "How long locks are held",
+                "From having to releasing. When this grows, the waits grow with it.",
+                "s",
+                *course("heori_lock_hold_seconds"),
+            ),
+        ],
+        [
+            lines(
+                "Waits by lock, 95%",
+                "Which lock is waited for. Locks count as one when their names are the same up to "
+                "the first colon, such as account:5 and account:6.",
+                "s",
+                Query(quantile(0.95, "heori_lock_wait_seconds", CONSUMERS, "lock"), "{{lock}}"),
+            ),
+            lines(
+                "Acquired, by lock",
+                "How often each lock is taken. A busy lock with long waits is the one to split, "
+                "such as one for each account instead of one for all.",
+                EACH_SECOND,
+                Query(
+                    f"sum by (lock) (rate(heori_lock_wait_seconds_count{{{CONSUMERS}}}{RATE}))",
+                    "{{lock}}",
+                ),
+            ),
+        ],
+        [
+            lines(
+                "Waiting, by lock",
+                "How many wait at each moment. A mutex lets one in, a semaphore as many as it has "
+                "permits.",
+                "short",
+                Query(f"sum by (lock) (heori_lock_waiters{{{CONSUMERS}}})", "{{lock}}"),
+            ),
+            lines(
+                "Permits in use, by semaphore",
+                "How many of its permits each semaphore has given out. At 100%, others wait; when "
+                "it never gets there, it does not limit anything.",
+                "percentunit",
+                Query(
+                    f"sum by (lock) (heori_semaphore_permits_in_use{{{CONSUMERS}}}) "
+                    f"/ max by (lock) (heori_semaphore_permits_limit{{{CONSUMERS}}})",
+                    "{{lock}}",
+                ),
+                reach=1,
+            ),
+        ],
+    ]
+
+
+def _troubles() -> Line:
+    def each_minute(metric: str, name: str) -> Query:
+        return Query(f"60 * sum(rate({metric}{{{CONSUMERS}}}{RATE}))", name)
+
+    return [
+        lines(
+            "Lost, expired, taken away",
+            "Lost: the holder was told so in time. Expired: it was found out when releasing. "
+            "Taken away: by `heori locks release --force`.",
+            EACH_MINUTE,
+            each_minute("heori_locks_lost_total", "lost"),
+            each_minute("heori_locks_expired_total", "expired"),
+            each_minute("heori_locks_forced_total", "taken away"),
+            reach=1,
+        ),
+        lines(
+            "Deadlocks and fenced writes",
+            "Both should be at 0. A deadlock is a fault in the order of locks; a fenced write is "
+            "one that came too late and was refused.",
+            EACH_MINUTE,
+            each_minute("heori_lock_deadlocks_total", "deadlocks"),
+            each_minute("heori_lock_fence_rejections_total", "fenced off"),
+            reach=1,
+        ),
+    ]

@@ -1,0 +1,364 @@
+"""`heori lab locks`: what many consumers do to the same accounts, without locks and with them."""
+
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from common.broker import Broker, BrokerUnavailable
+from common.embedded import EmbeddedValkey, EmbeddedValkeyError
+from common.protocol.commands import Commands, QueueCounts
+from common.settings import Settings
+from heori.children import (
+    BY_SIGNAL,
+    ChildFailed,
+    ConsumerChild,
+    Interrupt,
+    Interrupted,
+    signals,
+)
+from heori.console import FAILED
+from heori.examples import accounts
+from heori.examples.accounts import ACCOUNTS, OPENING, PRINTERS
+from producer import Handle, JobFailed, Producer
+
+SLOTS = 4  # threads of each consumer
+PAGES = 50
+LARGEST = 50_00  # cents in one transfer
+TICK = 0.05  # seconds between two looks at a queue
+
+Transfer = tuple[int, int, int]  # source, target, cents
+
+
+@dataclass(frozen=True, slots=True)
+class LockOptions:
+    """What was asked for."""
+
+    transfers: int
+    consumers: int
+    seed: int
+    json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One run: the jobs, and how to read from Redis what came of them."""
+
+    name: str
+    task: Callable[..., None]
+    queue: str
+    calls: Sequence[tuple[int, ...]]
+    judge: Callable[["Done"], "Verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run whose jobs have all ended."""
+
+    jobs: int
+    failed: int
+    failure: str  # of one of them
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a run.
+
+    Attributes:
+        result: in a few words.
+        because: what there is to learn from it, in a sentence.
+        well: whether all that is guaranteed was so.
+        figures: what was read from Redis, for scripts.
+    """
+
+    result: str
+    because: str
+    well: bool
+    figures: dict[str, Any]
+
+
+def run(options: LockOptions) -> int:
+    """Do the four runs and tell about them; returns the exit code.
+
+    0: every lock held. 1: one did not, a job failed, or a process died. 128 and a signal's number:
+    that signal stopped it.
+    """
+    with signals() as interrupt:
+        try:
+            with ExitStack() as stack:
+                laboratory = Laboratory(options, interrupt, stack)
+                runs = laboratory.run()
+                deadlock = laboratory.deadlock()
+        except Interrupted:
+            print("heori: stopped before it came to its end", file=sys.stderr)
+            return BY_SIGNAL + interrupt.number
+        except (ChildFailed, EmbeddedValkeyError) as error:
+            print(f"heori: {error}", file=sys.stderr)
+            return FAILED
+        except BrokerUnavailable as error:
+            print(f"heori: the embedded Valkey has ended: {error}", file=sys.stderr)
+            return FAILED
+    _report(options, runs, deadlock)
+    return 0 if all(verdict.well for _, _, verdict in runs) else FAILED
+
+
+class Laboratory:
+    """A Valkey and consumers, started for this; the stack ends them."""
+
+    def __init__(self, options: LockOptions, interrupt: Interrupt, stack: ExitStack) -> None:
+        self._interrupt = interrupt
+        terminal = Console(file=sys.stderr)
+        self._progress = stack.enter_context(
+            Progress(
+                TextColumn("{task.description:24}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                console=terminal,
+                transient=True,
+                disable=options.json or not terminal.is_terminal,
+            )
+        )
+        dice = random.Random(options.seed)
+        transfers = [_transfer(dice) for _ in range(options.transfers)]
+        self._right = _balances_after(transfers)
+        self._works = self._plan(transfers)
+        starting = self._progress.add_task("starting consumers", total=options.consumers)
+        valkey = stack.enter_context(EmbeddedValkey())
+        queues = [word for work in self._works for word in ("--queue", work.queue)]
+        self._consumers = [
+            stack.enter_context(
+                ConsumerChild(
+                    f"consumer {number}",
+                    *(*queues, "--model", "threads", "--slots", str(SLOTS)),
+                    redis_url=valkey.url,
+                    tasks=accounts.__name__,
+                )
+            )
+            for number in range(1, options.consumers + 1)
+        ]
+        for consumer in self._consumers:
+            consumer.first_report(interrupt)
+            self._progress.advance(starting)
+        self._redis: Any = stack.enter_context(Redis.from_url(valkey.url))
+        self._broker = stack.enter_context(Broker(valkey.url))
+        # Made without the environment: settings of the user's are for their own server.
+        defaults = Settings.model_construct(redis_url=valkey.url)
+        self._producer = stack.enter_context(Producer(settings=defaults))
+
+    def run(self) -> list[tuple[Work, Done, Verdict]]:
+        """Do one after the other.
+
+        Raises:
+            ChildFailed, BrokerUnavailable: one of the processes is gone.
+            Interrupted: a signal came.
+        """
+        finished = []
+        for work in self._works:
+            for account in range(ACCOUNTS):
+                self._redis.set(f"balance:{account}", OPENING)
+            done = self._do(work)
+            finished.append((work, done, work.judge(done)))
+        return finished
+
+    def deadlock(self) -> str | None:
+        """What the first deadlock was that was found, if one was."""
+        said = self._redis.lindex(accounts.DEADLOCKS, 0)
+        return said.decode() if said is not None else None
+
+    def _plan(self, transfers: list[Transfer]) -> list[Work]:
+        return [
+            Work(
+                "no lock", accounts.transfer_unlocked, "unlocked", transfers, self._judge_unlocked
+            ),
+            Work("a mutex per account", accounts.transfer, "locked", transfers, self._judge_locked),
+            Work(
+                "mutexes in any order",
+                accounts.transfer_crosswise,
+                "crosswise",
+                transfers,
+                self._judge_crosswise,
+            ),
+            Work(
+                f"a semaphore of {PRINTERS}",
+                accounts.print_page,
+                "printers",
+                [()] * PAGES,
+                self._judge_printers,
+            ),
+        ]
+
+    def _do(self, work: Work) -> Done:
+        bar = self._progress.add_task(work.name, total=len(work.calls))
+        counts = Commands().counts(work.queue)
+        began = time.monotonic()
+        handles = self._producer.submit_many(work.task, work.calls)
+        while True:
+            found = QueueCounts(*self._broker.execute_many(counts))
+            ended = found.finished + found.failed
+            self._progress.update(bar, completed=ended)
+            if ended >= len(handles):
+                seconds = time.monotonic() - began
+                failure = _failure(handles) if found.failed else ""
+                return Done(len(handles), found.failed, failure, seconds)
+            if self._interrupt.number:
+                raise Interrupted
+            for consumer in self._consumers:
+                consumer.check_alive()
+            time.sleep(TICK)
+
+    def _judge_unlocked(self, done: Done) -> Verdict:
+        right, figures = self._audit()
+        off = figures["total"] - figures["expected"]
+        if right:
+            because = (
+                "By luck nobody wrote between another's read and write; "
+                "try it with more --transfers."
+            )
+        else:
+            because = (
+                "Two read the same balance, and who writes later undoes what the other has done."
+            )
+            if off == 0:
+                because += " That the sum is right is luck."
+        return Verdict(_money(figures), because, done.failed == 0, figures)
+
+    def _judge_locked(self, done: Done) -> Verdict:
+        right, figures = self._audit()
+        because = (
+            "Each job holds both accounts, acquired at once, from its first read to its last write."
+        )
+        return Verdict(_money(figures), because, right and done.failed == 0, figures)
+
+    def _judge_crosswise(self, done: Done) -> Verdict:
+        right, figures = self._audit()
+        figures["deadlocks"] = found = self._redis.llen(accounts.DEADLOCKS)
+        because = (
+            f"{found:,} deadlocks were found: each time one job was told, let go, and was retried."
+            if found
+            else "By luck no two jobs met in opposite directions; try it with more --transfers."
+        )
+        return Verdict(_money(figures), because, right and done.failed == 0, figures)
+
+    def _judge_printers(self, done: Done) -> Verdict:
+        seen = [int(number) for number in self._redis.lrange(accounts.SEEN, 0, -1)]
+        highest, left = max(seen, default=0), int(self._redis.get(accounts.PRINTING) or 0)
+        well = (len(seen), highest, left, done.failed) == (done.jobs, PRINTERS, 0, 0)
+        return Verdict(
+            f"{len(seen)} pages, {highest} at once at most",
+            f"There are {PRINTERS} permits: all others wait in line until one is given back.",
+            well,
+            {"pages": len(seen), "highest": highest},
+        )
+
+    def _audit(self) -> tuple[bool, dict[str, Any]]:
+        """Read the balances; returns whether all are right, and what they are."""
+        balances = [int(self._redis.get(f"balance:{account}")) for account in range(ACCOUNTS)]
+        wrong = sum(is_ != right for is_, right in zip(balances, self._right, strict=True))
+        figures = {
+            "expected": ACCOUNTS * OPENING,
+            "total": sum(balances),
+            "wrong_accounts": wrong,
+        }
+        return wrong == 0, figures
+
+
+def _transfer(dice: random.Random) -> Transfer:
+    source, target = dice.sample(range(ACCOUNTS), 2)
+    return source, target, dice.randint(1, LARGEST)
+
+
+def _balances_after(transfers: Sequence[Transfer]) -> list[int]:
+    balances = [OPENING] * ACCOUNTS
+    for source, target, cents in transfers:
+        balances[source] -= cents
+        balances[target] += cents
+    return balances
+
+
+def _failure(handles: Sequence[Handle[None]]) -> str:
+    """Why one of the jobs failed that did."""
+    for handle in handles:
+        try:
+            handle.result(timeout=0)
+        except JobFailed as error:
+            return error.traceback.rstrip().rpartition("\n")[2]
+        except TimeoutError:
+            continue
+    return "its reason is gone"
+
+
+def _money(figures: dict[str, Any]) -> str:
+    off = figures["total"] - figures["expected"]
+    changed = f"{_amount(figures['expected'])} → {_amount(figures['total'])}"
+    if off:
+        return f"{changed}: {_amount(abs(off))} {'appeared' if off > 0 else 'vanished'}"
+    if figures["wrong_accounts"]:
+        return f"{changed}, but {figures['wrong_accounts']} of {ACCOUNTS} accounts are wrong"
+    return f"{changed}: right to the cent"
+
+
+def _amount(cents: int) -> str:
+    return f"{cents / 100:,.2f}"
+
+
+def _report(
+    options: LockOptions, runs: Sequence[tuple[Work, Done, Verdict]], deadlock: str | None
+) -> None:
+    if options.json:
+        told = [
+            {
+                "name": work.name,
+                "task": work.task.__name__,
+                "jobs": done.jobs,
+                "failed": done.failed,
+                "seconds": round(done.seconds, 3),
+                **verdict.figures,
+                "well": verdict.well,
+                "result": verdict.result,
+                "because": verdict.because,
+            }
+            for work, done, verdict in runs
+        ]
+        print(json.dumps({"seed": options.seed, "runs": told, "deadlock": deadlock}))
+        return
+    console = Console(highlight=False)
+    console.print(_table(options, runs))
+    console.print(*map(Text, _notes(runs, deadlock)), sep="\n", soft_wrap=True)
+
+
+def _table(options: LockOptions, runs: Sequence[tuple[Work, Done, Verdict]]) -> Table:
+    heading = f"{options.consumers} × {SLOTS} threads, {ACCOUNTS} accounts, seed {options.seed}"
+    table = Table(title=heading, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.add_column("run", no_wrap=True)
+    table.add_column("jobs", justify="right", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("what came of it")
+    for work, done, verdict in runs:
+        style = "bold" if verdict.well else "bold red"
+        told = Text.assemble((verdict.result, style), "\n", verdict.because)
+        table.add_row(work.name, f"{done.jobs:,}", f"{done.seconds:.1f} s", told, end_section=True)
+    return table
+
+
+def _notes(runs: Sequence[tuple[Work, Done, Verdict]], deadlock: str | None) -> Iterator[str]:
+    yield "The totals are read back from Redis. The code: heori/examples/accounts.py"
+    if deadlock is not None:
+        yield "The first deadlock, as DeadlockDetected told it:"
+        yield "  " + deadlock.replace(": ", ":\n    ", 1).replace("; ", ";\n    ")
+    for work, done, verdict in runs:
+        if done.failed:
+            yield f"{work.name}: {done.failed:,} jobs failed; one of them: {done.failure}"
+        elif not verdict.well:
+            yield f"{work.name}: this should not be; a lock did not hold what it promises."

@@ -1,0 +1,39 @@
+"""What the checks of the dashboards share: what is checked in, and what it asks Prometheus for."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+GRAFANA = Path(__file__).parents[2] / "grafana"
+PROMETHEUS = GRAFANA / "prometheus"
+BOARDS: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text()) for path in sorted(GRAFANA.glob("dashboards/*.json"))
+}
+
+# A metric's name and its matchers; rules record names with a colon before and after.
+_SELECTOR = re.compile(r"\b(?:\w+:)?heori_\w+(?::\w+)?(?:\{[^}]*\})?")
+
+
+def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """The panels of a dashboard, without its headings."""
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def expressions(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every expression of a dashboard, with the title of its panel."""
+    for panel in panels(board):
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+
+
+def selectors(expression: str) -> list[str]:
+    """What an expression selects, such as ``heori_jobs_total{outcome="failed"}``."""
+    return _SELECTOR.findall(expression)
+
+
+def names(texts: Iterable[str]) -> set[str]:
+    """The metrics that texts name, each by one name, without those that rules record."""
+    found = {name for text in texts for name in re.findall(r"(?<!:)\bheori_\w+\b(?!:)", text)}
+    return {re.sub("_(bucket|sum|count)$", "", name) for name in found}

@@ -1,0 +1,58 @@
+"""Tasks for the dashboards: work that each thread state, outcome and failure can be seen in."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import time
+
+from common import Retry, task
+
+BLOCK = bytes(1 << 20)
+
+
+@task(queue="busy")
+def count(seconds: float) -> int:
+    """Computes in Python for so much CPU time, and holds the GIL all the while."""
+    end = time.thread_time() + seconds
+    number = 0
+    while time.thread_time() < end:
+        number += 1
+    return number
+
+
+@task(queue="busy")
+def digest() -> str:
+    """Computes without the GIL."""
+    return hashlib.sha256(BLOCK).hexdigest()
+
+
+@task(queue="busy")
+def nap(seconds: float) -> None:
+    """Waits."""
+    time.sleep(seconds)
+
+
+@task(queue="loop")
+async def nap_in_loop(seconds: float) -> None:
+    """Waits in an event loop, after computing a little."""
+    sum(range(10_000))
+    await asyncio.sleep(seconds)
+
+
+@task(queue="loop")
+def nap_beside_loop(seconds: float) -> None:
+    """A plain function, where coroutines run."""
+    time.sleep(seconds)
+
+
+@task(queue="busy", retry=Retry(max=1, intervals=("100ms",)))
+def fail() -> None:
+    """Fails, is tried again, and fails."""
+    raise ValueError("as it should")
+
+
+@task(queue="busy")
+def die() -> None:
+    """Takes its worker with it, each time."""
+    os.kill(os.getpid(), signal.SIGKILL)
