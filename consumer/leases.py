@@ -11,6 +11,7 @@ from common.protocol.commands import Commands, Extended
 from common.protocol.job import Claim
 from common.protocol.payload import encode_failure
 from consumer.broken_keys import BrokenKeys
+from consumer.job_locks import JobLocks
 from consumer.outage import Outage
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ class Leases:
 
     Attributes:
         on_lost, on_unlocked: called with claims whose leases, or whose jobs' locks, are lost.
+        locks: what is seen of those of the jobs.
         claiming: locked while a claim is under way, for who must not miss what it brings.
     """
 
@@ -43,6 +45,7 @@ class Leases:
         self._lease = lease
         self._held: dict[str, Claim] = {}  # by execution
         self._settling: set[str] = set()  # the executions of those of them that are being ended
+        self.locks = JobLocks(commands.keys)
         self.claiming = asyncio.Lock()
         self.lost = 0
         self.late = 0
@@ -51,7 +54,9 @@ class Leases:
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Hold leases from now on."""
-        self._held.update((claim.execution, claim) for claim in claims)
+        for claim in claims:
+            self._held[claim.execution] = claim
+            self.locks.claimed(claim)
 
     def settling(self, claims: Iterable[Claim]) -> None:
         """Know that leases are about to end: from here on their end is no loss.
@@ -65,6 +70,7 @@ class Leases:
         for claim in claims:
             self._held.pop(claim.execution, None)
             self._settling.discard(claim.execution)
+            self.locks.ended(claim)
 
     def held(self) -> list[Claim]:
         """All claims under a lease of ours, now."""
@@ -104,6 +110,7 @@ class Leases:
         for claim in gone:
             del self._held[claim.execution]
             self.lost += 1
+            self.locks.lost(claim, expired=True)
             log.warning("lease lost; the job may run elsewhere", job=claim.job_id)
         if gone:
             self.on_lost(gone)
@@ -114,6 +121,7 @@ class Leases:
         bare = [claim for claim in claims if claim.execution in self._held.keys() - settled]
         for claim in bare:
             log.warning("a job has lost its locks, and is stopped", job=claim.job_id)
+            self.locks.lost(claim, expired=False)
         if bare:
             self.on_unlocked(bare)
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from common.lock_statistics import Statistics
 from common.locks.line import Line, Reply
 from common.locks.owner import Owner
-from common.locks.statistics import Statistics
 from common.protocol.lock_commands import MOST_RENEWED, LockCommands
 
 if TYPE_CHECKING:

@@ -159,6 +159,7 @@ class Claim(NamedTuple):
     values: bytes  # msgpack of CLAIM_FIELDS and UNSUPPORTED_FIELDS, for the worker
     # The keys of its locks and their fences, in the order in which it declares them.
     locks: Sequence[tuple[str, int]] = ()
+    waited: float = 0.0  # seconds, for its locks
 
 
 class Assignment(NamedTuple):

@@ -154,6 +154,10 @@ class Keys:
         """string: the last fence that any lock gave; it stays for ever"""
         return f"{self.prefix}:heori:fence"
 
+    def lock_counter(self) -> str:
+        """string, expires: which consumer tells how many hold locks and wait for them"""
+        return f"{self.prefix}:heori:lock-counter"
+
     def forced(self) -> str:
         """string: how many locks were taken from their holders by hand; it stays for ever"""
         return f"{self.prefix}:heori:forced"

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 MOST_RENEWED = 100  # locks in one call
 MOST_SWEPT = 100
+MOST_COUNTED = 1000
 
 
 def job_owner(job_id: str) -> str:
@@ -112,6 +113,32 @@ class State(NamedTuple):
     limit: int | None
     holders: Sequence[Request]
     waiters: Sequence[Request]
+
+
+class LockCount(NamedTuple):
+    """How many have to do with one lock.
+
+    Attributes:
+        limit: of holders; 0 where nobody says.
+    """
+
+    kind: str
+    name: str
+    in_use: int
+    limit: int
+    waiters: int
+
+
+class LockCounts(NamedTuple):
+    """What one consumer tells of all locks.
+
+    Attributes:
+        locks: MOST_COUNTED of those in use at most.
+        forced: how many were released by force, since ever.
+    """
+
+    locks: Sequence[LockCount]
+    forced: int
 
 
 class Fenced(NamedTuple):
@@ -248,6 +275,34 @@ class LockCommands:
         """The keys of all locks that somebody holds or waits for."""
         return Command(
             ("ZRANGE", self.keys.locks(), 0, -1), lambda reply: [text(key) for key in reply]
+        )
+
+    def count(self, *, consumer: str, lease: float) -> Command[LockCounts | None]:
+        """Count holders and waiters; None unless this consumer is, or thereby gets, elected.
+
+        Args:
+            lease: seconds after which another may be elected, unless this is called again.
+        """
+
+        def parse(reply: bytes | None) -> LockCounts | None:
+            if reply is None:
+                return None
+            counted, forced = _unpack(reply)
+            return LockCounts(
+                [
+                    LockCount(*self.keys.lock_name(lock.decode(errors="replace")), *counts)
+                    for lock, *counts in counted
+                ],
+                forced,
+            )
+
+        return self._call(
+            "lock_count",
+            [self.keys.lock_counter(), self.keys.forced()],
+            parse,
+            consumer=consumer,
+            lease=round(lease * 1000),
+            most=MOST_COUNTED,
         )
 
     def fenced(

@@ -2,6 +2,7 @@
 
 from common.protocol.commands.builder import FAILURE_TTL, GRANT, RESULT_TTL, Command, Word
 from common.protocol.commands.delivery import (
+    DEADLOCK,
     EXECUTION_MARK,
     LEASE_MARGIN,
     Claimed,
@@ -17,6 +18,7 @@ from common.protocol.commands.scheduling import Moved, Scheduling
 from common.protocol.commands.sending import Progress, Result, Sending
 
 __all__ = [
+    "DEADLOCK",
     "EXECUTION_MARK",
     "FAILURE_TTL",
     "GRANT",

@@ -40,6 +40,9 @@ LOOK = 10
 MOST_PARKED = 200
 MOST_LOOKED_AT = 100
 
+# How the failure of a job begins whose wait for its locks would never end; see park.lua.
+DEADLOCK = "its wait for a lock would never end (deadlock)"
+
 # The failure of a job whose key was overwritten while it was claimed.
 UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
 
@@ -145,6 +148,7 @@ class Delivery(Builders):
                         failure_ttl or None,
                         values,
                         [(key.decode(), fence) for key, fence in locks or ()],
+                        waited,
                     )
                     for (
                         queue,
@@ -157,6 +161,7 @@ class Delivery(Builders):
                         failure_ttl,
                         values,
                         locks,
+                        waited,
                     ) in claims
                 ],
                 not popped,

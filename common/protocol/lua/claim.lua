@@ -21,7 +21,8 @@
 -- REPLY  nil when the queues were empty, else msgpack [now, whether there were ids, whether RQ's
 --        workers are suspended, [number of a key of the wrong type from 0, …], [[queue number
 --        from 0, id, execution, deliveries, problem or false, timeout or false, result_ttl or
---        false, failure_ttl or false, values, [[lock, fence], …] or false], …]]
+--        false, failure_ttl or false, values, [[lock, fence], …] or false, seconds that it waited for
+--        them], …]]
 --        values: msgpack [value or false, …] in the order of fields, for the worker
 -- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, lock_deadlock, let_go, park, clock, holds
 
@@ -38,17 +39,18 @@ local popped, parked, broken, refusal = 0, 0, {}, false
 local done = {} -- the queues that have no more to give
 local lease_end = math.ceil(now + args.lease_end_offset)
 
--- Returns its locks and their fences, or false when it waits for one; or nil and what is the matter.
+-- Returns its locks and their fences and for how long it waited for them, or false when it waits for
+-- one; or nil and what is the matter.
 local function lock_all(id, job, queue, field)
   local wanted = declared(field)
   if not wanted then
     return nil, 'its heori_locks ' .. string.sub(field, 1, 40) .. ' have no meaning'
   end
-  local ok, held, why = pcall(take_locks, id, job, queue, wanted, (lease_end - args.margin) * 1000000)
+  local ok, held, more = pcall(take_locks, id, job, queue, wanted, (lease_end - args.margin) * 1000000)
   if not ok then
     return nil, 'a key of its locks does not hold what it should; see TYPE'
   end
-  return held, why
+  return held, more
 end
 
 -- Returns the name of the new execution, or false for an id that is dropped or waits for a lock.
@@ -77,14 +79,18 @@ local function claim(q, wip, id)
     status == 'started' and values[4] and redis.call('ZSCORE', wip, id .. ':' .. values[4]) then
     return false
   end
-  local locks = false
+  local locks, waited = false, 0
   if values[8] and not problem then
-    locks, problem = lock_all(id, job, KEYS[2 * q], values[8])
-    if locks == false then
+    local held, more = lock_all(id, job, KEYS[2 * q], values[8])
+    if held == false then
       parked = parked + 1
       return false
     end
-    locks, problem = locks or false, problem or false
+    if held then
+      locks, waited = held, more
+    else
+      problem = more or false
+    end
   end
   claimed[id] = true
   local execution = args.token .. string.format('%04x', #claims)
@@ -98,7 +104,7 @@ local function claim(q, wip, id)
   end
   local raw = problem and '' or cmsgpack.pack(values)
   claims[#claims + 1] = { q - 1, id, execution, deliveries, problem,
-    values[5] or false, values[6] or false, values[7] or false, raw, locks }
+    values[5] or false, values[6] or false, values[7] or false, raw, locks, waited }
   return execution
 end
 

@@ -31,6 +31,7 @@ local function wait_for(lock, limit, id, ticket, record)
   local _, key, _, deferred, parked = unpack(record[JOB])
   -- Its ticket is its own for ever: whatever becomes of a delivery, it has asked first.
   redis.call('HSET', key, 'status', 'deferred', 'worker_name', '', 'heori_ticket', whole_number(ticket or now))
+  redis.call('HSETNX', key, 'heori_parked', whole_number(now))
   -- pcall: should a registry hold something else, the lock knows of the job
   redis.pcall('ZADD', deferred, math.floor(now / 1000000), id)
   redis.pcall('ZADD', parked, math.floor(now / 1000000) + args.look, id)
@@ -55,13 +56,14 @@ local function told(cycle)
   return 'its wait for a lock would never end (deadlock): ' .. table.concat(steps, '; ')
 end
 
--- Returns [[lock, fence], …] when it holds them all; false when it waits; nil and why when it can
--- do neither.
+-- Returns [[lock, fence], …] and for how many seconds it waited when it holds them all; false when
+-- it waits; nil and why when it can do neither.
 --   wanted: as `declared` returns it
 --   lease_end: microseconds, that of the job's lease
 local function take_locks(id, key, queue, wanted, lease_end)
   local request = request_of(id)
-  local ticket = tonumber(redis.call('HGET', key, 'heori_ticket'))
+  local asked = redis.call('HMGET', key, 'heori_ticket', 'heori_parked')
+  local ticket, since = tonumber(asked[1]), tonumber(asked[2])
   local states, missing = {}, nil
   for n, want in ipairs(wanted) do
     states[n] = look(want[1], want[2], request, ticket)
@@ -101,5 +103,8 @@ local function take_locks(id, key, queue, wanted, lease_end)
   if not ticket then
     redis.call('HSET', key, 'heori_ticket', whole_number(now))
   end
-  return held
+  if since then
+    redis.call('HDEL', key, 'heori_parked')
+  end
+  return held, since and math.max(0, now - since) / 1000000 or 0
 end
