@@ -194,7 +194,7 @@ def test_waits_and_holds_of_locks_are_counted_whoever_takes_them(
         assert consumer.metric("heori_semaphore_permits_limit", lock="gpu") == 3
     producer.submit(lock_tasks.hold_account, redis_url, 7, "held")
     assert redis.blpop(["held:running"], timeout=20)
-    [worker] = consumer.workers()
+    [worker] = consumer.workers
     worker.kill()
     assert redis.blpop(["held:running"], timeout=20)
     redis.rpush("held:go", 1)
