@@ -17,18 +17,8 @@ from tests.grafana.prometheus import RATE_INTERVAL, Prometheus, program
 STILL_TO_COME = {
     "heori_jobs_dropped_total",
     "heori_jobs_rejected_total",
-    "heori_lock_deadlocks_total",
-    "heori_lock_fence_rejections_total",
-    "heori_lock_hold_seconds",
-    "heori_lock_wait_seconds",
-    "heori_lock_waiters",
-    "heori_locks_expired_total",
-    "heori_locks_forced_total",
-    "heori_locks_lost_total",
     "heori_producers_blocked",
     "heori_queue_limit",
-    "heori_semaphore_permits_in_use",
-    "heori_semaphore_permits_limit",
 }
 
 
@@ -65,6 +55,8 @@ def feed(redis_url: str, over: threading.Event) -> None:
             producer.submit(load.nap_beside_loop, 0.01)
             producer.submit(load.fail)
             producer.submit(load.die)
+            producer.submit_many(load.transfer, [(5,)] * 2)
+            producer.submit(load.enter, 5)
             producer.submit(load.nap, 0.01, delay=0.1)
 
 

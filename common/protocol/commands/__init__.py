@@ -1,12 +1,14 @@
 """One builder per command, by who sends it. No I/O here: `common.broker` executes them."""
 
-from common.protocol.commands.builder import FAILURE_TTL, RESULT_TTL, Command, Word
+from common.protocol.commands.builder import FAILURE_TTL, GRANT, RESULT_TTL, Command, Word
 from common.protocol.commands.delivery import (
+    DEADLOCK,
     EXECUTION_MARK,
     LEASE_MARGIN,
     Claimed,
     Delivery,
     Ended,
+    Extended,
     GivenBack,
     Reclaimed,
 )
@@ -16,8 +18,10 @@ from common.protocol.commands.scheduling import Moved, Scheduling
 from common.protocol.commands.sending import Progress, Result, Sending
 
 __all__ = [
+    "DEADLOCK",
     "EXECUTION_MARK",
     "FAILURE_TTL",
+    "GRANT",
     "LEASE_MARGIN",
     "REGISTRIES",
     "RESULT_TTL",
@@ -25,6 +29,7 @@ __all__ = [
     "Command",
     "Commands",
     "Ended",
+    "Extended",
     "GivenBack",
     "Moved",
     "Progress",

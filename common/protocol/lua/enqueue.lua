@@ -7,7 +7,7 @@
 --        origin: the name of the queue
 --        delay: seconds from now; at: epoch seconds in its place, or false
 -- REPLY  how many were new
--- USES   clock
+-- USES   time, clock
 
 local due = args.at or now + args.delay
 local later = due > now
