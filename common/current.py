@@ -10,8 +10,9 @@ for n, row in enumerate(rows):
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from typing import Any
 
 _current: ContextVar["CurrentJob | None"] = ContextVar("heori_job", default=None)
 
@@ -30,6 +31,10 @@ class CurrentJob:
             what it returns here will be refused.
         run_time: seconds it took, once it is over.
         cpu_time: seconds of CPU time that it took, likewise.
+        server: the URL of the Redis that its consumer serves.
+        locks: fences of the locks that its task declares, by kind and name.
+        holds: what `common.locks` keeps of them.
+        owner: the first of its threads or tasks that used a lock; it stands for the job.
     """
 
     __slots__ = (
@@ -37,10 +42,14 @@ class CurrentJob:
         "cpu_time",
         "deadline",
         "delivery",
+        "holds",
         "id",
         "lease_lost",
+        "locks",
+        "owner",
         "queue",
         "run_time",
+        "server",
         "task",
         "timeout",
     )
@@ -53,6 +62,8 @@ class CurrentJob:
         delivery: int,
         timeout: int,
         report: Callable[[float, str], None],
+        server: str = "",
+        locks: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         self.id = job_id
         self.task = task
@@ -63,7 +74,26 @@ class CurrentJob:
         self.lease_lost = False
         self.run_time = 0.0
         self.cpu_time = 0.0
+        self.server = server
+        self.locks = locks or {}
+        self.holds: dict[str, Any] | None = None
+        self.owner: object | None = None
         self._report = report
+
+    @property
+    def fences(self) -> Mapping[str, int]:
+        """The fences of the locks that its task declares, by name.
+
+        Give one to what the lock protects: it rises with each holder.
+        """
+        return {name: fence for (_, name), fence in self.locks.items()}
+
+    def lose(self) -> None:
+        """Know that its lease is lost, and its locks with it; for workers."""
+        self.lease_lost = True
+        for hold in list((self.holds or {}).values()):
+            hold.why = "the job has lost its lease"
+            hold.lost.set()
 
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id} of {self.task}>"
@@ -101,7 +131,7 @@ class JobTimeout(Exception):
 
 
 class JobStopped(BaseException):
-    """Raised inside a task whose job was stopped by a person.
+    """Raised inside a task whose job was stopped by a person, or has lost its locks.
 
     Not an Exception: what a task catches to go on must not keep it running.
 
@@ -112,7 +142,8 @@ class JobStopped(BaseException):
     def __init__(self) -> None:  # as JobTimeout
         job = _current.get()
         self.job_id = job.id if job else "?"
-        super().__init__(f"job {self.job_id} was stopped by request")
+        why = "has lost its lease" if job and job.lease_lost else "was stopped by request"
+        super().__init__(f"job {self.job_id} {why}")
 
 
 def current_job() -> CurrentJob:
@@ -125,6 +156,11 @@ def current_job() -> CurrentJob:
     if job is None:
         raise LookupError("no job is running here")
     return job
+
+
+def running_job() -> CurrentJob | None:
+    """The same, or None."""
+    return _current.get()
 
 
 def set_current_job(job: CurrentJob) -> None:

@@ -20,6 +20,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overl
 from pydantic import PydanticUserError, TypeAdapter, ValidationError, validate_call
 from pydantic_core import PydanticSerializationError, to_json
 
+from common.lock_templates import LockTemplates
+from common.protocol.job import LockName
 from common.retry import Retry
 
 P = ParamSpec("P")
@@ -51,6 +53,7 @@ class Task(Generic[P, R]):
         retry: when and how often its jobs are tried again; None for not at all.
         retry_on, give_up_on: the errors after which they are, and those of them after which
             they are not.
+        needs: the locks that its jobs need to run; None when they need none.
         is_async: whether it is a coroutine function.
     """
 
@@ -63,6 +66,8 @@ class Task(Generic[P, R]):
         retry: Retry | None = None,
         retry_on: tuple[type[BaseException], ...] = (Exception,),
         give_up_on: tuple[type[BaseException], ...] = (),
+        locks: Sequence[str] = (),
+        permits: Mapping[str, int] | None = None,
     ) -> None:
         self.function = function
         self.name = f"{function.__module__}.{function.__qualname__}"
@@ -72,6 +77,7 @@ class Task(Generic[P, R]):
         self.retry_on = retry_on
         self.give_up_on = give_up_on
         self.is_async = inspect.iscoroutinefunction(function)
+        self.needs = LockTemplates(function, locks, permits) if locks or permits else None
         try:
             self._bind = _binder(function)
             self._result = _result_adapter(function)
@@ -128,6 +134,19 @@ class Task(Generic[P, R]):
         if not kwargs.keys() <= bound_kwargs.keys():  # some were given by an alias
             return bound_args, bound_kwargs
         return bound_args[: len(args)], {name: bound_kwargs[name] for name in kwargs}
+
+    def locks_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[LockName, ...]:
+        """The locks that a job with these arguments, which `bind` has validated, needs to run.
+
+        Raises:
+            InvalidArguments: they make a name that no lock can have.
+        """
+        if self.needs is None:
+            return ()
+        try:
+            return self.needs.fill_in(args, kwargs)
+        except ValueError as error:
+            raise InvalidArguments(f"{self.name}: {error}") from error
 
     def dump_result(self, value: Any) -> bytes | None:
         """Validate a result and write it as JSON; None, which RQ does not store, stays None.
@@ -197,6 +216,8 @@ def task(
     retry: Retry | int | None = None,
     retry_on: Errors = Exception,
     give_up_on: Errors = (),
+    locks: Sequence[str] = (),
+    permits: Mapping[str, int] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def task(
     function: Callable[P, R] | None = None,
@@ -207,6 +228,8 @@ def task(
     retry: Retry | int | None = None,
     retry_on: Errors = Exception,
     give_up_on: Errors = (),
+    locks: Sequence[str] = (),
+    permits: Mapping[str, int] | None = None,
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a plain or async function as a task.
 
@@ -217,11 +240,15 @@ def task(
             ``Retry(max=n)``.
         retry_on: the errors after which it is; all exceptions, a timeout among them, by default.
         give_up_on: those of them after which it is not.
+        locks: names of mutexes, such as ``"account:{account_id}"``, in which a job's arguments are
+            filled in (`str.format`, by the names of the parameters). It begins when it has
+            them all, keeps them until its end, and takes no slot while it waits.
+        permits: likewise names of semaphores, and how many permits each has: a job takes one.
 
     Raises:
         TypeError: it is no function that a consumer could import by name, a hint is no type, or
             what should be errors is not.
-        ValueError: the queue, the timeout or the retry makes no sense.
+        ValueError: the queue, the timeout, the retry or the name of a lock makes no sense.
     """
     check_queue(queue)
     if timeout != -1 and timeout < 1:
@@ -233,7 +260,14 @@ def task(
         if not inspect.isfunction(function) or "<" in function.__qualname__:
             raise TypeError(f"{function!r} is no function at the top of a module or class")
         made = Task(
-            function, queue, timeout, retry=policy, retry_on=tried_again, give_up_on=given_up
+            function,
+            queue,
+            timeout,
+            retry=policy,
+            retry_on=tried_again,
+            give_up_on=given_up,
+            locks=locks,
+            permits=permits,
         )
         _registry[made.name] = made
         return function

@@ -1,5 +1,7 @@
 """Claims jobs when there is room for them, and waits, without polling, when there are none."""
 
+import os
+import socket
 import uuid
 from collections.abc import Sequence
 
@@ -60,6 +62,7 @@ class Claimer:
         self._rota = rota
         self._listener = listener
         self._broken = broken
+        self._about = (socket.gethostname(), os.getpid())
         self._stopping = False
         self.suspended = False
         self.batches = Histogram(BATCH_JOBS)
@@ -134,6 +137,8 @@ class Claimer:
                     token=token,
                     max_payload=self._settings.max_payload,
                     shares=shares,
+                    about=self._about,
+                    deadlock=self._settings.deadlock,
                 )
             )
             self._doubtful = None

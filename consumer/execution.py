@@ -8,16 +8,18 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import structlog
+
 from common import tasks
 from common.current import CurrentJob, JobStopped, JobTimeout, set_current_job
-from common.protocol.job import Assignment, MalformedJob, Retries, next_delay
+from common.protocol.job import Assignment, LockName, MalformedJob, Retries, next_delay
 from common.protocol.payload import (
     BadPayload,
     Serializer,
@@ -30,6 +32,8 @@ from consumer.calls import CoroutineCall, ThreadCalls
 from consumer.middleware import Chain, summary
 from consumer.slot_table import RetryLater, SlotTable
 from consumer.totals import FAILED, FINISHED, RETRY, STOPPED, Outcome
+
+log = structlog.get_logger()
 
 # The label of jobs whose task is not known: a payload may name anything, and a label that
 # follows it would never stop growing.
@@ -47,6 +51,7 @@ class Policy:
     accept: tuple[Serializer, ...]
     max_payload: int  # bytes
     middleware: tuple[str, ...] = ()
+    redis_url: str = ""
 
 
 class Work(NamedTuple):
@@ -59,6 +64,7 @@ class Work(NamedTuple):
     claimed_at: float
     problem: str | None
     values: bytes
+    fences: Sequence[int] = ()  # of the locks that it holds, in the order in which it declares them
 
 
 class _Prepared(NamedTuple):
@@ -67,8 +73,7 @@ class _Prepared(NamedTuple):
     queue_time: float
     job: CurrentJob
     task: tasks.Task[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    function: Callable[[], Any]
     serializer: Serializer
     retries: Retries | None
 
@@ -97,6 +102,7 @@ class Runner:
         self._report = report
         self._introduce = introduce
         self._tasks: dict[str, int] = {}  # the number of each that was introduced
+        self._in_slots: set[str] = set()  # those whose jobs were seen to get their locks themselves
         self._chain = Chain(policy.middleware)
         self._jobs: dict[int, CurrentJob] = {}  # that run now
         self._stops: dict[int, Callable[[], None]] = {}  # how to end each of them
@@ -143,7 +149,7 @@ class Runner:
         """Let those jobs know that they have lost their lease."""
         for number in numbers:
             if job := self._jobs.get(number):
-                job.lease_lost = True
+                job.lose()
 
     # Inside
 
@@ -191,8 +197,11 @@ class Runner:
                 work.delivery,
                 assignment.timeout,
                 partial(self._report, work.number),
+                self._policy.redis_url,
+                _fences(assignment.locks, work.fences) if assignment.locks else None,
             )
             args, kwargs = task.bind(call.args, call.kwargs)
+            missing = task.locks_of(args, kwargs) if task.needs and not assignment.locks else ()
         except BaseException as error:  # reading a payload runs others' code: pickle, validators
             job = job or CurrentJob(work.job_id, UNKNOWN, work.queue, work.delivery, 0, _nobody)
             self._chain.on_failure(job, error)
@@ -206,9 +215,31 @@ class Runner:
         at_timeout = _retry(task, retries, JobTimeout()) if retries and job.timeout > 0 else None
         self._table.begin(slot, self._tasks.get(task.name) or self._number(task.name), at_timeout)
         self._jobs[work.number] = job
+        function: Callable[[], Any] = partial(task.function, *args, **kwargs)
+        if missing:
+            function = self._in_slot(task, missing, function)
         return _Prepared(
-            slot, work.number, queue_time, job, task, args, kwargs, call.serializer, retries
+            slot, work.number, queue_time, job, task, function, call.serializer, retries
         )
+
+    def _in_slot(
+        self, task: tasks.Task[..., Any], locks: Sequence[LockName], function: Callable[[], Any]
+    ) -> Callable[[], Any]:
+        """Have a job get its locks itself, because whoever sent it has not said that it needs any.
+
+        It waits for them in its slot: nobody knew of them when it was claimed.
+        """
+        from common.locks.declared import holding, holding_async  # noqa: PLC0415 - few need it
+
+        if task.name not in self._in_slots:
+            self._in_slots.add(task.name)
+            log.warning(
+                "a job was sent without the locks that its task declares, as rq sends it; it waits "
+                "for them in its slot",
+                task=task.name,
+            )
+        hold = holding_async if task.is_async else holding
+        return partial(hold, locks, self._policy.redis_url, function)
 
     def _end(self, ready: _Prepared) -> None:
         self._jobs.pop(ready.number, None)
@@ -233,11 +264,7 @@ class Runner:
         self._chain.before(ready.job)
         began = time.thread_time()
         try:
-            return thread.call(
-                ready.number,
-                ready.job.deadline,
-                partial(ready.task.function, *ready.args, **ready.kwargs),
-            )
+            return thread.call(ready.number, ready.job.deadline, ready.function)
         finally:
             ready.job.cpu_time = time.thread_time() - began
             self._end_copy()
@@ -249,8 +276,7 @@ class Runner:
         self._stops[ready.number] = call.stop
         self._chain.before(ready.job)
         try:
-            coroutine = ready.task.function(*ready.args, **ready.kwargs)
-            return await call.call(ready.job.timeout, coroutine)
+            return await call.call(ready.job.timeout, ready.function())
         finally:
             ready.job.cpu_time = call.cpu_time
             self._end_copy()
@@ -306,6 +332,11 @@ class Runner:
 # Errors whose message says all that there is to say; a traceback would show our code only.
 _SELF_EXPLAINING = (MalformedJob, BadPayload, tasks.UnknownTask, tasks.InvalidArguments)
 _OURS = {__file__, calls.__file__}
+
+
+def _fences(locks: Sequence[LockName], fences: Sequence[int]) -> dict[tuple[str, str], int]:
+    named = ((lock.kind, lock.name) for lock in locks)
+    return dict(zip(named, fences, strict=True))
 
 
 def _nobody(fraction: float, text: str) -> None:

@@ -7,10 +7,11 @@ import structlog
 from redis.exceptions import ResponseError
 
 from common.broker import AsyncBroker, BrokerUnavailable
-from common.protocol.commands import Commands
+from common.protocol.commands import Commands, Extended
 from common.protocol.job import Claim
 from common.protocol.payload import encode_failure
 from consumer.broken_keys import BrokenKeys
+from consumer.job_locks import JobLocks
 from consumer.outage import Outage
 
 log = structlog.get_logger()
@@ -30,6 +31,8 @@ class Leases:
     """Every claim from being made to being settled, extended every third of a lease.
 
     Attributes:
+        on_lost, on_unlocked: called with claims whose leases, or whose jobs' locks, are lost.
+        locks: what is seen of those of the jobs.
         claiming: locked while a claim is under way, for who must not miss what it brings.
     """
 
@@ -42,14 +45,18 @@ class Leases:
         self._lease = lease
         self._held: dict[str, Claim] = {}  # by execution
         self._settling: set[str] = set()  # the executions of those of them that are being ended
+        self.locks = JobLocks(commands.keys)
         self.claiming = asyncio.Lock()
         self.lost = 0
         self.late = 0
         self.on_lost: Callable[[list[Claim]], None] = lambda _: None
+        self.on_unlocked: Callable[[list[Claim]], None] = lambda _: None
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Hold leases from now on."""
-        self._held.update((claim.execution, claim) for claim in claims)
+        for claim in claims:
+            self._held[claim.execution] = claim
+            self.locks.claimed(claim)
 
     def settling(self, claims: Iterable[Claim]) -> None:
         """Know that leases are about to end: from here on their end is no loss.
@@ -63,6 +70,7 @@ class Leases:
         for claim in claims:
             self._held.pop(claim.execution, None)
             self._settling.discard(claim.execution)
+            self.locks.ended(claim)
 
     def held(self) -> list[Claim]:
         """All claims under a lease of ours, now."""
@@ -82,7 +90,7 @@ class Leases:
     async def _extend(self, claims: Sequence[Claim]) -> None:
         command = self._commands.extend(claims, lease=self._lease)
 
-        async def attempt() -> list[int]:
+        async def attempt() -> Extended:
             try:
                 return await self._broker.execute(command)
             except BrokerUnavailable:
@@ -91,7 +99,7 @@ class Leases:
 
         try:
             # Not a third later: a failover takes about as long as a lease has left by then.
-            lost = await self._outage.persist(attempt)
+            lost, unlocked = await self._outage.persist(attempt)
         except ResponseError as error:
             self.late += len(claims)  # there is another third, and then the server decides
             log.error("leases not extended", leases=len(claims), reason=str(error))
@@ -102,9 +110,20 @@ class Leases:
         for claim in gone:
             del self._held[claim.execution]
             self.lost += 1
+            self.locks.lost(claim, expired=True)
             log.warning("lease lost; the job may run elsewhere", job=claim.job_id)
         if gone:
             self.on_lost(gone)
+        self._without_locks([claims[number] for number in unlocked])
+
+    def _without_locks(self, claims: list[Claim]) -> None:
+        settled = self._settling
+        bare = [claim for claim in claims if claim.execution in self._held.keys() - settled]
+        for claim in bare:
+            log.warning("a job has lost its locks, and is stopped", job=claim.job_id)
+            self.locks.lost(claim, expired=False)
+        if bare:
+            self.on_unlocked(bare)
 
 
 class Reaper:

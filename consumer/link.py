@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from common.lock_statistics import Statistics
 from common.protocol.job import Claim
 from consumer import worker as worker_process
 from consumer.gil.states import GilFutex, Tally
@@ -52,6 +53,7 @@ class Worker(asyncio.Protocol, abc.ABC):
         ending: the jobs that were asked to stop, and time.monotonic() of that.
         heard, recalled: time.monotonic() when it last said something, and was last asked for
             what it has not begun.
+        totals, locks: what it has counted: of its tasks, and of the locks that they took.
         handle: its process, if it has one of its own; sure whom it kills.
         closed: done when all that it had sent has been read.
         exited: done when it is no more.
@@ -82,6 +84,7 @@ class Worker(asyncio.Protocol, abc.ABC):
         self.heard = self.recalled = time.monotonic()
         self.handle: psutil.Process | None = None
         self.totals: Totals = {}
+        self.locks = Statistics()
         self.closed: asyncio.Future[None] = loop.create_future()
         self.exited: asyncio.Future[None] = loop.create_future()
         self._on_frame = on_frame
@@ -139,6 +142,7 @@ class Worker(asyncio.Protocol, abc.ABC):
                     claim.claimed_at,
                     claim.problem,
                     claim.values,
+                    [fence for _, fence in claim.locks],
                 ]
             )
         if len(self.claims) == len(jobs):

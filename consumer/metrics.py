@@ -3,7 +3,8 @@
 What each metric is stands in the catalogue (`common.metrics`); here is where its values come from.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from prometheus_client.registry import Collector
 
 from common import metrics as m
 from common.broker import AsyncBroker
+from common.lock_statistics import MOST_FAMILIES, OTHER, family_name, total
+from common.protocol.lock_commands import LockCount
 from consumer.acknowledger import Acknowledger
 from consumer.census import Census
 from consumer.claimer import Claimer
@@ -62,7 +65,14 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Family]:
         """All metrics, now."""
         families = {name: _family(metric) for name, metric in m.CATALOGUE.items()}
-        for part in (self._jobs, self._queues, self._consumer, self._workers, self._threads):
+        for part in (
+            self._jobs,
+            self._queues,
+            self._consumer,
+            self._workers,
+            self._threads,
+            self._locks,
+        ):
             for metric, value, labels in part():
                 family = families[metric.name]
                 if isinstance(family, HistogramMetricFamily):
@@ -157,6 +167,36 @@ class Metrics(Collector):
                 yield Sample(m.TASK_STATE, seconds, (task, state))
         for task, speedup in sorted(report.speedups.items()):
             yield Sample(m.TASK_SPEEDUP, speedup, (task,))
+
+    def _locks(self) -> Iterator[Sample]:
+        seen = total([self.pool.locks(), self.leases.locks.statistics])
+        for labels, family in sorted(seen.families.items()):
+            yield Sample(m.LOCK_WAIT, family.wait, labels)
+            yield Sample(m.LOCK_HOLD, family.hold, labels)
+        yield Sample(m.LOCKS_LOST, seen.lost)
+        yield Sample(m.LOCKS_EXPIRED, seen.expired)
+        yield Sample(m.LOCK_DEADLOCKS, seen.deadlocks)
+        yield Sample(m.FENCE_REJECTIONS, seen.fenced_out)
+        if counts := self.census.locks():
+            yield Sample(m.LOCKS_FORCED, counts.forced)
+            yield from _census(counts.locks)
+
+
+def _census(counts: Sequence[LockCount]) -> Iterator[Sample]:
+    """By families, as the waits and holds: those that are most in use, and the others as one."""
+    sums: dict[tuple[str, str], Counter[str]] = {}
+    for count in sorted(counts, key=lambda count: (-count.waiters, count.name)):
+        family = (count.kind, family_name(count.name))
+        if family not in sums and len(sums) >= MOST_FAMILIES:
+            family = (count.kind, OTHER)
+        sums.setdefault(family, Counter()).update(
+            in_use=count.in_use, limit=count.limit, waiters=count.waiters
+        )
+    for (kind, name), of in sums.items():
+        yield Sample(m.LOCK_WAITERS, of["waiters"], (kind, name))
+        if kind == "semaphore":
+            yield Sample(m.PERMITS_IN_USE, of["in_use"], (name,))
+            yield Sample(m.PERMITS_LIMIT, of["limit"], (name,))
 
 
 _FAMILIES = {

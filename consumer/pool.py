@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from common.lock_statistics import Statistics, total
 from common.protocol.commands import Ended, GivenBack
 from common.protocol.job import Claim, MalformedJob, parse_timeout
 from common.protocol.payload import encode_failure
@@ -20,7 +21,7 @@ from consumer.gil.states import GilFutex, Tally
 from consumer.link import Death, Worker
 from consumer.slot_table import SlotState
 from consumer.totals import FAILED, RETRY, STOPPED, Outcome, TaskTotals, Totals, add, count
-from consumer.worker import BROKEN, OUTCOMES, PROGRESS, READY, RETURNED, SEEN, TASK, WORN
+from consumer.worker import BROKEN, LOCKS, OUTCOMES, PROGRESS, READY, RETURNED, SEEN, TASK, WORN
 
 # A worker may have waiting what its slots will begin within this time, in seconds. Enough to
 # bridge a round trip to Redis many times over, and too little for anyone to miss the jobs.
@@ -64,6 +65,7 @@ class Pool:
         self._on_progress = on_progress
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._base: Totals = {}  # of the workers that are gone
+        self._base_locks = Statistics()  # likewise
         self._mean_run: float | None = None
         self._draining = False
         self._recalled: set[Worker] = set()  # that have yet to answer the recall of a drain
@@ -157,12 +159,16 @@ class Pool:
         self._give_back_uncounted(waiting)
 
     def leases_lost(self, claims: Sequence[Claim]) -> None:
-        """Let the jobs of these claims know that their leases are lost."""
+        """Let these jobs know that their leases are lost; end those that have locks."""
         executions = {claim.execution for claim in claims}
         for worker in self.crew.everyone():
             lost = [n for n, claim in worker.claims.items() if claim.execution in executions]
             if lost:
                 worker.lease_lost(lost)
+            # What it has locked may be another's by now.
+            for number in lost:
+                if worker.claims[number].locks:
+                    worker.stop_job(number)
 
     def held(self) -> int:
         """How many jobs are with the workers, or will be."""
@@ -185,6 +191,10 @@ class Pool:
         for worker in self.crew.everyone():
             total = add(total, worker.totals)
         return total
+
+    def locks(self) -> Statistics:
+        """What all workers have seen of the locks that tasks took, the dead included."""
+        return total([self._base_locks, *(worker.locks for worker in self.crew.everyone())])
 
     # Inside
 
@@ -218,6 +228,8 @@ class Pool:
             worker.peak_memory = rest[0]
             worker.gil = rest[1] and GilFutex(*rest[1])
             self.crew.ready(worker)
+        elif kind == LOCKS:
+            worker.locks = total([Statistics.from_wire(wire) for wire in rest[0]])
         elif kind == SEEN:
             worker.seen = Tally(*rest) if rest else None
         elif kind == WORN:
@@ -278,6 +290,8 @@ class Pool:
         finished before and not reported yet is innocent.
         """
         self._base, worker.totals = add(self._base, worker.totals), {}
+        self._base_locks.add(worker.locks)
+        worker.locks = Statistics()
         states = worker.table.read()
         if worker.late is not None and (late := worker.claims.pop(worker.late, None)):
             self._killed_for(worker, late, next(s for s in states if s.taken == worker.late))

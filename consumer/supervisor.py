@@ -134,6 +134,7 @@ class Supervisor:
             settings.accept,
             settings.max_payload,
             settings.middleware,
+            settings.redis_url,
         )
         kind: Kind = "coroutines" if options.model == "asyncio" else "threads"
         pool = Pool(
@@ -149,7 +150,7 @@ class Supervisor:
             acknowledger.given_back,
             acknowledger.progress,
         )
-        leases.on_lost = pool.leases_lost
+        leases.on_lost = leases.on_unlocked = pool.leases_lost
         broken = BrokenKeys()
         reaper = Reaper(
             broker, self._commands, options.queues, self.name, settings.max_deliveries, broken

@@ -45,6 +45,7 @@ TASK = "task"  # to the supervisor: [task, number, name]: how the slot table cal
 OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [Outcome, …], {task: totals}]
 RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
+LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
 SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
 WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
 
@@ -130,6 +131,7 @@ class _Worker:
         self._sendable = threading.Semaphore(0)
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
         self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
+        self._locks: list[Any] = []  # what was told of them last
         self._worn = False
         self._broken = False
         self._runner = Runner(options.policy, table, self._report, self._introduce, options.slots)
@@ -238,6 +240,12 @@ class _Worker:
         if self._progress:
             latest, self._progress = self._progress, {}
             self._outbox.append([PROGRESS, latest])
+        # Most tasks use no locks; their workers need not load what counts them.
+        if locks := sys.modules.get("common.locks.session"):
+            seen = [statistics.to_wire() for statistics in locks.statistics()]
+            if seen != self._locks:
+                self._locks = seen
+                self._outbox.append([LOCKS, seen])
         if self._outbox:
             self._sendable.release()
 

@@ -307,6 +307,12 @@ def _locks(pairs: list[tuple[str, Samples, Samples]], seconds: float) -> Iterato
         for kind in now.values(metrics.LOCK_HOLD, "kind")
         for lock in now.values(metrics.LOCK_HOLD, "lock")
         if now.counted(metrics.LOCK_HOLD, kind=kind, lock=lock)
+    } | {
+        (kind, lock)
+        for _, _, now in pairs
+        for kind in now.values(metrics.LOCK_WAITERS, "kind")
+        for lock in now.values(metrics.LOCK_WAITERS, "lock")
+        if now.get(metrics.LOCK_WAITERS, kind=kind, lock=lock)
     }
     for kind, lock in sorted(found):
         named = {"kind": kind, "lock": lock}

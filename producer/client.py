@@ -261,7 +261,8 @@ class Producer:
         args, kwargs = task.arguments_to_send(args, kwargs)
         call = Call(task.name, args, kwargs)
         delays = task.retry.delays() if task.retry else ()
-        job = NewJob.create(str(uuid.uuid4()), call, task.timeout, delays)
+        locks = task.locks_of(args, kwargs) if task.needs else ()
+        job = NewJob.create(str(uuid.uuid4()), call, task.timeout, delays, locks)
         if job.size > self._settings.max_payload:
             raise PayloadTooLarge(
                 f"the arguments of {task.name} take {job.size} bytes, over the limit of "

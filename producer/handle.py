@@ -1,10 +1,11 @@
 """What a producer holds in place of a result that is not there yet."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from common.broker import LONGEST_WAIT, Broker
+from common.current import running_job
 from common.protocol.commands import Command, Commands, Progress
 from common.tasks import Task
 from producer.errors import JobNotFound
@@ -81,12 +82,21 @@ class Handle(Generic[R]):
             TimeoutError: the job has not ended in time. It goes on.
             JobFailed: it failed; the message is its traceback. JobCanceled: it was cancelled.
             JobNotFound: it is gone.
+            DeadlockDetected: this is called in a job that holds a lock which that job waits for.
             BrokerUnavailable: Redis cannot be reached.
         """
         return self._task.load_result(self.result_json(timeout))
 
     def result_json(self, timeout: float | None = None) -> bytes:
         """Like `result`, but the JSON as it is stored."""
+        if running_job() is None:
+            return self._wait(timeout, lambda: None)
+        from common.locks.joining import waiting_for  # noqa: PLC0415 - producers seldom are jobs
+
+        with waiting_for(self.id, self._broker, self._commands.keys) as note:
+            return self._wait(timeout, note)
+
+    def _wait(self, timeout: float | None, before: Callable[[], None]) -> bytes:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             read: list[Command[Any]] = [
@@ -102,6 +112,7 @@ class Handle(Generic[R]):
             remaining = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
+            before()
             self._broker.execute(
                 self._commands.wait_for_result(
                     self.id, min(remaining, LONGEST_WAIT), "0" if result is None else result.id

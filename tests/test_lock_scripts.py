@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-import msgpack
 import pytest
 import redis as redis_py
 from hypothesis import HealthCheck, settings
@@ -28,9 +27,9 @@ from hypothesis.stateful import (
 )
 
 import common.protocol
-from common.protocol.commands import Command
+from common.protocol.commands import GRANT, Command
 from common.protocol.keys import Keys
-from common.protocol.lock_commands import GRANT, Answer, LockCommands, Wanted, read_grant
+from common.protocol.lock_commands import Answer, LockCommands, Wanted, read_grant
 
 CLOCK = (files(common.protocol) / "lua" / "lock_clock.lua").read_text()
 OURS = "local now = tonumber(redis.call('GET', 'test:now'))\n"
@@ -416,9 +415,17 @@ def test_with_warn_it_waits_and_tells(table: Table) -> None:
 
 def test_the_search_goes_through_an_owner_that_waits_for_another(table: Table) -> None:
     table.acquire(A, owner="parent", request="parent has")
-    table.redis.hset(KEYS.lock_waits(), "parent", msgpack.packb([False, "child"]))
-    assert table.acquire(A, owner="child", request="child wants").state == "deadlock"
-    assert table.acquire(A, owner="stranger", request="stranger").state == "waiting"
+    join = COMMANDS.join("parent", "child", about=b"parent", ttl=60.0, deadlock="raise")
+    assert table.execute(join) == []
+    answer = table.acquire(A, owner="child", request="child wants")
+    assert [(step.owner, step.about, step.lock) for step in answer.cycle] == [
+        ("child", b"child", A.key),
+        ("parent", b"parent", None),
+    ]
+    assert table.redis.execute_command(*COMMANDS.joined("parent").words) == 1
+    assert table.acquire(A, owner="child", request="child wants").state == "waiting"
+    assert [step.owner for step in table.execute(join)] == ["parent", "child"]
+    assert not table.redis.exists(f"{KEYS.lock_waits()}:parent")
 
 
 def test_a_search_ends_after_200_hops(table: Table) -> None:

@@ -9,27 +9,15 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.lock_statistics import MOST_FAMILIES, OTHER, Statistics, total
+from common.locks import Mutex, Semaphore
 from common.metrics import CATALOGUE, Histogram
 from common.protocol.commands import REGISTRIES, Commands
 from common.protocol.job import NewJob
 from common.protocol.payload import Call
 from producer import JobFailed, Producer
-from tests import sample_tasks
+from tests import lock_tasks, sample_tasks
 from tests.conftest import Consumer, Execute, until
-
-# In the catalogue, and exported once the locks are.
-STILL_TO_COME = {
-    "heori_lock_deadlocks_total",
-    "heori_lock_fence_rejections_total",
-    "heori_lock_hold_seconds",
-    "heori_lock_wait_seconds",
-    "heori_lock_waiters",
-    "heori_locks_expired_total",
-    "heori_locks_forced_total",
-    "heori_locks_lost_total",
-    "heori_semaphore_permits_in_use",
-    "heori_semaphore_permits_limit",
-}
 
 
 def families(consumer: Consumer) -> list[Metric]:
@@ -42,7 +30,7 @@ def full_name(family: Metric) -> str:
 
 
 def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
-    consume: Callable[..., Consumer], producer: Producer, redis: Any
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
     labels: dict[str, set[frozenset[str]]] = {name: set() for name in CATALOGUE}
 
@@ -63,10 +51,14 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
     until(lambda: "heori_worker_loop_lag_seconds" not in without_sample(on_loop))
     assert on_loop.stop() == 0
     redis.hset("rq:heori:bound:default", "limit", 10)
-    threads = consume("--model", "threads").ready()
+    threads = consume(
+        "--model", "threads", HEORI_TASKS="tests.sample_tasks,tests.lock_tasks"
+    ).ready()
     for handle in [producer.submit(sample_tasks.spin, 1.5) for _ in range(2)]:
         handle.result(20)
-    until(lambda: without_sample(threads) == STILL_TO_COME)
+    producer.submit(lock_tasks.use_a_mutex, "account:5").result(20)
+    with Semaphore("gpu", 2, redis_url):  # told while it is held
+        until(lambda: without_sample(threads) == set())
     for name, seen in labels.items():
         assert seen <= {frozenset(CATALOGUE[name].labels)}
 
@@ -172,3 +164,47 @@ def test_a_key_of_the_wrong_type_spoils_no_other_count(
     if "x" in counted:
         assert counted["x"].waiting == (0 if key == "rq:queue:x" else 2)
     assert ("x" in counted) == (key != "rq:heori:counter:x")
+
+
+def test_waits_and_holds_of_locks_are_counted_whoever_takes_them(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    """By the job's claim, when its task declares them; in its worker, when it takes them itself."""
+    consumer = consume("--slots", "2", HEORI_TASKS="tests.lock_tasks").ready()
+    account = {"kind": "mutex", "lock": "account"}
+    with Mutex("account:5", redis_url):
+        waiting = [producer.submit(lock_tasks.enter, redis_url, 5, n) for n in range(2)]
+        until(lambda: consumer.metric("heori_lock_waiters", **account) == 2)
+    for handle in waiting:
+        handle.result(20)
+    until(lambda: consumer.metric("heori_lock_hold_seconds_count", **account) == 2)
+    assert consumer.metric("heori_lock_wait_seconds_count", **account) == 2
+    assert consumer.metric("heori_lock_wait_seconds_sum", **account) > 0.0
+    producer.submit(lock_tasks.use_a_mutex, "account:6").result(20)
+    until(lambda: consumer.metric("heori_lock_hold_seconds_count", **account) == 3)
+    with Semaphore("gpu", 3, redis_url):
+        until(lambda: consumer.metric("heori_semaphore_permits_in_use", lock="gpu") == 1)
+        assert consumer.metric("heori_semaphore_permits_limit", lock="gpu") == 3
+    producer.submit(lock_tasks.hold_account, redis_url, 7, "held")
+    assert redis.blpop(["held:running"], timeout=20)
+    [worker] = consumer.workers
+    worker.kill()
+    assert redis.blpop(["held:running"], timeout=20)
+    redis.rpush("held:go", 1)
+    until(lambda: consumer.metric("heori_lock_hold_seconds_count", **account) == 5)
+    assert consumer.metric("heori_lock_wait_seconds_count", **account) == 5
+    assert consumer.metric("heori_locks_lost_total") == 0
+
+
+def test_statistics_of_locks_are_bounded_and_survive_the_wire() -> None:
+    one = Statistics(lost=1, fenced_out=2)
+    for number in range(MOST_FAMILIES + 5):
+        one.family("mutex", f"{number}:x").waited(0.2)
+    one.family("mutex", "0:y").held(3.0)
+    assert len(one.families) == MOST_FAMILIES + 1
+    assert sum(one.families["mutex", OTHER].wait.counts) == 5
+    assert Statistics.from_wire(one.to_wire()) == one
+    both = total([one, one])
+    assert (both.lost, both.fenced_out) == (2, 4)
+    assert both.families["mutex", "0"].hold.total == 6.0
+    assert sum(both.families["mutex", OTHER].wait.counts) == 10

@@ -441,7 +441,7 @@ EPOCHS = st.integers(min_value=0, max_value=253_402_300_799)  # to the end of 99
 @example(seconds=4_107_542_399, micros=0)
 @example(seconds=253_402_300_799, micros=999_999)
 def test_lua_writes_times_as_python_does(redis: redis_py.Redis, seconds: int, micros: int) -> None:
-    clock = (LUA / "clock.lua").read_text()
+    clock = "".join((LUA / name).read_text() for name in ("time.lua", "clock.lua"))
     source = clock.replace("redis.call('TIME')", "ARGV") + "return { today, epoch }"
     assert "ARGV" in source
     today, epoch = redis.eval(source, 0, seconds, micros)

@@ -402,7 +402,7 @@ def test_any_bytes_may_be_an_id_and_come_back_unchanged(bench: Bench) -> None:
         bench.redis.rpush("rq:queue:default", job_id)
     _, *claims = bench.claim()
     assert ids(claims) == AWKWARD_IDS
-    assert bench.execute(bench.commands.extend(claims, lease=60)) == []
+    assert bench.execute(bench.commands.extend(claims, lease=60)).lost == []
     assert bench.release(*claims) == ["queued"] * len(raw)
     claims = bench.claim()
     for claim in claims:
@@ -489,7 +489,7 @@ def test_a_broken_key_of_one_queue_keeps_no_lease_of_another_from_being_extended
     claims = bench.claim("broken", "sound")
     bench.spoil("rq:wip:broken")
     bench.end_lease(claims[1], ago=-1)
-    assert bench.execute(bench.commands.extend(claims, lease=60)) == [0]
+    assert bench.execute(bench.commands.extend(claims, lease=60)).lost == [0]
     assert bench.wip("sound")[member(claims[1])] > bench.now() + LEASE_MARGIN + 50
 
 
@@ -541,7 +541,7 @@ def test_a_thousand_jobs_are_claimed_extended_and_acknowledged_at_once(bench: Be
     claims = bench.claim(count=1000)
     assert ids(claims) == names
     assert len({claim.execution for claim in claims}) == 1000
-    assert bench.execute(bench.commands.extend(claims, lease=9)) == []
+    assert bench.execute(bench.commands.extend(claims, lease=9)).lost == []
     assert bench.ack(*map(done, claims)) == ([], [])
     assert bench.redis.zcard("rq:finished:default") == 1000
 
@@ -711,12 +711,14 @@ def test_extending_names_the_lost_leases_and_extends_the_others(bench: Bench) ->
     a, b, c, d = claims = bench.claim("x", "y", lease=10)
     bench.end_lease(a, ago=3)
     bench.redis.zrem("rq:wip:x", member(b))
-    assert bench.execute(bench.commands.extend(claims, lease=100)) == [1]
+    assert bench.execute(bench.commands.extend(claims, lease=100)).lost == [1]
     assert member(b) not in bench.wip("x")
     for claim in (a, c, d):
         score = bench.wip(claim.queue)[member(claim)]
         assert score == pytest.approx(bench.now() + 100 + LEASE_MARGIN, abs=3)
-    assert bench.execute(bench.commands.extend([d._replace(execution="heoriX")], lease=9)) == [0]
+    assert bench.execute(bench.commands.extend([d._replace(execution="heoriX")], lease=9)).lost == [
+        0
+    ]
     assert list(bench.wip("y")) == [member(d)]
 
 
@@ -950,7 +952,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     bench.execute = Forgetful()
     assert bench.send("a", "b") == 2
     a, b = bench.claim()
-    assert bench.execute(bench.commands.extend([a, b], lease=9)) == []
+    assert bench.execute(bench.commands.extend([a, b], lease=9)).lost == []
     assert bench.execute(bench.commands.canceled(ids([a, b]))) == []
     assert bench.release(a) == ["queued"]
     assert bench.execute(bench.commands.progress([(b, 0.5, "half")])) == 1
@@ -966,7 +968,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
     assert bench.execute(bench.commands.cancel("default", ["a"])) == [0]
     assert bench.execute(bench.commands.count([], consumer=ME, lease=1)) == {}
-    # Those of locks are lost in tests/test_locks.py.
+    # Those of the locks are called in tests/test_lock_scripts.py.
     assert seen == {script(name).digest for name in CALLED if not name.startswith("lock_")}
 
 

@@ -18,8 +18,8 @@ from common.locks.line import Reply
 from common.locks.owner import Owner, new_id
 from common.locks.session import Session
 from common.locks.status import MICROSECONDS, steps
-from common.protocol.commands import Command
-from common.protocol.lock_commands import GRANT, Answer, Grant, Wanted
+from common.protocol.commands import GRANT, Command
+from common.protocol.lock_commands import Answer, Grant, Wanted
 
 if TYPE_CHECKING:
     from common.locks.lock import Lock
@@ -214,7 +214,7 @@ class Attempt:
         return self._session.commands.acquire(
             self._wanted,
             self.id,
-            owner=self._owner.id,
+            owner=self._owner.known_as,
             about=self._owner.about,
             wake=self._session.channel,
             lease=round(self._lease * MICROSECONDS),

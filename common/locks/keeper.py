@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from common.lock_statistics import Statistics
 from common.locks.line import Line, Reply
 from common.locks.owner import Owner
-from common.locks.statistics import Statistics
 from common.protocol.lock_commands import MOST_RENEWED, LockCommands
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Hold:
     Attributes:
         id: of the request that got it.
         fence: rises with each holder.
-        lease: seconds.
+        lease: seconds; 0: its consumer renews it with the job's.
         depth: how often its owner has entered it.
         since: time.monotonic() when it was got.
         valid_until: time.monotonic() when the lease ends, unless it is renewed.

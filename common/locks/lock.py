@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from common.broker import BrokerUnavailable
 from common.locks.attempt import Attempt, ask
+from common.locks.declared import hold_of
 from common.locks.errors import LockLost, NotHeld
 from common.locks.keeper import Hold
 from common.locks.owner import Owner, current_owner
@@ -97,6 +98,11 @@ class Lockable:
         if lost:
             raise LockLost("; ".join(lost))
 
+    @property
+    def url(self) -> str:
+        """Of the server."""
+        return self._url
+
     def session(self) -> Session:
         """What this process has to do with the lock's server."""
         return session_of(self._url)
@@ -176,6 +182,8 @@ class Lockable:
         """Leave what is held here; returns what that ends, by request."""
         ended = []
         for hold in self._mine(session):
+            if hold.depth == 1 and hold.lease == 0:
+                raise NotHeld(f"{hold.lock} is the job's, which keeps it until its end")
             hold.depth -= 1
             if hold.depth == 0:
                 session.drop(hold)
@@ -227,10 +235,10 @@ class Lock(Lockable):
         return f"{self.kind} {self.name}"
 
     def held(self, session: Session, owner: Owner) -> Hold | None:
-        """What an owner holds of it; of several permits the last that this object has got."""
+        """What an owner or its job holds; of several permits the last got by this object."""
         stack = session.holds.get((self.key, owner.id))
         if not stack:
-            return None
+            return hold_of(self, owner)
         return self.latest if self.latest in stack else stack[-1]
 
     @property

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgpack
 
-from common.current import CurrentJob, _current
+from common.current import CurrentJob, running_job
+from common.protocol.lock_commands import job_owner
 
 Runner = asyncio.Task[Any] | threading.Thread
 
@@ -28,13 +29,19 @@ class Owner:
         id: unique, for ever.
         about: host, pid, name and job, encoded, for people to read where they look into a lock.
         job: the one that it runs.
+        known_as: by whom others know whom they wait for: for the first that uses a lock in a job,
+            that is the job.
     """
 
-    __slots__ = ("_runner", "about", "id", "job")
+    __slots__ = ("_runner", "about", "id", "job", "known_as")
 
     def __init__(self, runner: Runner, job: CurrentJob | None) -> None:
         self.id = new_id()
         self.job = job
+        self.known_as = self.id
+        if job is not None and job.owner is None:
+            job.owner = self
+            self.known_as = job_owner(job.id)
         self._runner = weakref.ref(runner)
         name = runner.get_name() if isinstance(runner, asyncio.Task) else runner.name
         self.about: bytes = msgpack.packb(
@@ -86,7 +93,7 @@ def new_id() -> str:
 
 def current_owner() -> Owner:
     """Whoever calls."""
-    process, job = _process, _current.get()
+    process, job = _process, running_job()
     # The public way to ask whether a loop runs here raises an exception where none does.
     task = asyncio.current_task() if asyncio._get_running_loop() is not None else None
     owner: Owner | None

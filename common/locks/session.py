@@ -11,11 +11,11 @@ import redis
 import redis.asyncio
 
 from common.broker import Broker
+from common.lock_statistics import Statistics
 from common.locks.keeper import Hold, Keeper
 from common.locks.line import Line
 from common.locks.link import Links
 from common.locks.owner import process_id
-from common.locks.statistics import Statistics
 from common.protocol.keys import Keys
 from common.protocol.lock_commands import Grant, LockCommands
 from common.settings import Settings

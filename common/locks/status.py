@@ -69,17 +69,24 @@ def steps(cycle: Sequence[Waits], keys: Keys) -> list[Step]:
     """Name the owners and the locks of a deadlock."""
     found = []
     for number, step in enumerate(cycle):
-        if step.lock is None:
-            following = cycle[(number + 1) % len(cycle)]
-            found.append(Step(f"owner {step.owner}", f"owner {following.owner}"))
-        else:
-            found.append(Step(describe(*_about(step.about)), " ".join(keys.lock_name(step.lock))))
+        following = cycle[(number + 1) % len(cycle)]
+        found.append(
+            Step(
+                describe(*_about(step.about)),
+                describe(*_about(following.about))
+                if step.lock is None
+                else " ".join(keys.lock_name(step.lock)),
+            )
+        )
     return found
 
 
 def describe(host: str, pid: int, name: str, job: str) -> str:
-    """An owner in one phrase."""
-    return f"job {job} ({name}, pid {pid} on {host})" if job else f"{name} (pid {pid} on {host})"
+    """An owner in one phrase. A job that waits in no process has none."""
+    where = f"pid {pid} on {host}"
+    if not job:
+        return f"{name} ({where})"
+    return f"job {job} ({name}, {where})" if pid else f"job {job} ({name})"
 
 
 def _parties(requests: Sequence[Request]) -> tuple[Party, ...]:

@@ -12,7 +12,7 @@ import msgpack
 from common.duration import LONGEST, seconds
 from common.protocol.payload import Call, encode_call
 
-# What claim.lua reads, in this order; the script relies on the first seven.
+# What claim.lua reads, in this order; the script relies on the first eight.
 CLAIM_FIELDS = (
     "data",
     "status",
@@ -21,6 +21,7 @@ CLAIM_FIELDS = (
     "timeout",
     "result_ttl",
     "failure_ttl",
+    "heori_locks",
     "enqueued_at",
     "retries_left",
     "retry_intervals",
@@ -36,6 +37,14 @@ UNSUPPORTED_FIELDS = (
     "webhooks",
 )
 DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
+
+
+class LockName(NamedTuple):
+    """A lock that a job needs to run."""
+
+    kind: str  # mutex or semaphore
+    name: str
+    limit: int | None = None  # the permits of a semaphore
 
 
 class MalformedJob(ValueError):
@@ -96,10 +105,16 @@ class NewJob:
     size: int  # bytes of the call before compression
     timeout: int  # seconds, -1 for none
     retry_delays: tuple[float, ...]  # seconds before each retry
+    locks: Sequence[LockName] = ()  # what it needs to run
 
     @classmethod
     def create(
-        cls, job_id: str, call: Call, timeout: int, retry_delays: Sequence[float] = ()
+        cls,
+        job_id: str,
+        call: Call,
+        timeout: int,
+        retry_delays: Sequence[float] = (),
+        locks: Sequence[LockName] = (),
     ) -> "NewJob":
         """Encode a call.
 
@@ -107,7 +122,7 @@ class NewJob:
             BadPayload: an argument has no JSON form.
         """
         data, size = encode_call(call)
-        return cls(job_id, call, data, size, timeout, tuple(retry_delays))
+        return cls(job_id, call, data, size, timeout, tuple(retry_delays), locks)
 
     def fields(self) -> list[str | bytes | int]:
         """What of its hash the enqueue script does not know, value after field."""
@@ -120,6 +135,8 @@ class NewJob:
             # RQ knows whole seconds only: never sooner than was asked for.
             intervals = json.dumps([math.ceil(delay) for delay in self.retry_delays])
             fields += ["retries_left", len(self.retry_delays), "retry_intervals", intervals]
+        if self.locks:
+            fields += ["heori_locks", encode_locks(self.locks)]
         return fields
 
 
@@ -140,6 +157,9 @@ class Claim(NamedTuple):
     result_ttl: bytes | None
     failure_ttl: bytes | None
     values: bytes  # msgpack of CLAIM_FIELDS and UNSUPPORTED_FIELDS, for the worker
+    # The keys of its locks and their fences, in the order in which it declares them.
+    locks: Sequence[tuple[str, int]] = ()
+    waited: float = 0.0  # seconds, for its locks
 
 
 class Assignment(NamedTuple):
@@ -149,6 +169,7 @@ class Assignment(NamedTuple):
     timeout: int  # seconds, -1 for none
     queue_time: float  # seconds from being enqueued to being claimed
     retries: "Retries | None"
+    locks: Sequence[LockName] = ()  # that it declares
 
     @classmethod
     def from_values(cls, values: bytes, claimed_at: float) -> "Assignment":
@@ -157,9 +178,20 @@ class Assignment(NamedTuple):
         Raises:
             MalformedJob: a field has no meaning, or asks for what is not supported.
         """
-        (data, _, _, _, timeout, _, _, enqueued_at, retries_left, retry_intervals, *features) = (
-            msgpack.unpackb(values, raw=True)
-        )
+        (
+            data,
+            _,
+            _,
+            _,
+            timeout,
+            _,
+            _,
+            locks,
+            enqueued_at,
+            retries_left,
+            retry_intervals,
+            *features,
+        ) = msgpack.unpackb(values, raw=True)
         if any(features):
             asked = [
                 name for name, value in zip(UNSUPPORTED_FIELDS, features, strict=True) if value
@@ -171,6 +203,7 @@ class Assignment(NamedTuple):
             parse_timeout(timeout),
             max(0.0, claimed_at - enqueued.timestamp()) if enqueued else 0.0,
             parse_retries(retries_left or None, retry_intervals or None),
+            parse_locks(locks) if locks else (),
         )
 
 
@@ -200,6 +233,24 @@ def parse_retries(retries_left: bytes | None, retry_intervals: bytes | None) -> 
     except (ValueError, RecursionError) as error:
         shown = (retry_intervals or b"")[:40]
         raise MalformedJob(f"its retry_intervals {shown!r} are no list of seconds") from error
+
+
+def encode_locks(locks: Sequence[LockName]) -> str:
+    """The ``heori_locks`` field: JSON, which Lua reads, too; 0 permits say that it is a mutex."""
+    listed = [[lock.kind, lock.name, lock.limit or 0] for lock in locks]
+    return json.dumps(listed, ensure_ascii=False, separators=(",", ":"))
+
+
+def parse_locks(field: bytes) -> list[LockName]:
+    """The inverse of `encode_locks`.
+
+    Raises:
+        MalformedJob: it has no meaning.
+    """
+    try:
+        return [LockName(kind, name, limit or None) for kind, name, limit in json.loads(field)]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MalformedJob(f"its heori_locks {field[:40]!r} have no meaning") from error
 
 
 def next_delay(retries: Retries) -> float:

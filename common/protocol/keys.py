@@ -72,13 +72,13 @@ class Keys:
         """zset id → when it is due, in epoch seconds; rq writes whole ones, we fractions, too"""
         return f"{self.prefix}:scheduled:{queue}"
 
-    def deferred(self, queue: str) -> str:
-        """zset id → when it expires: jobs that wait for others"""
-        return f"{self.prefix}:deferred:{queue}"
-
     def scheduler_lock(self, queue: str) -> str:
         """string, expires: who moves the due jobs of that queue"""
         return f"{self.prefix}:scheduler-lock:{queue}"
+
+    def deferred(self, queue: str) -> str:
+        """zset id → since when it waits: for other jobs, or for a lock"""
+        return f"{self.prefix}:deferred:{queue}"
 
     def canceled(self, queue: str) -> str:
         """zset id → when it was cancelled"""
@@ -134,17 +134,26 @@ class Keys:
         """string, expires: the id of the job that was sent with that key"""
         return f"{self.prefix}:heori:key:{task}:{key}"
 
+    def parked(self, queue: str) -> str:
+        """zset id → when to look whether it still waits for a lock, in epoch seconds"""
+        return f"{self.prefix}:heori:parked:{queue}"
+
+    @property
+    def lock_stem(self) -> str:
+        """what all locks' keys begin with"""
+        return f"{self.prefix}:heori:lock:"
+
     def counter(self, queue: str) -> str:
         """string, expires: which consumer tells how many jobs of that queue are where"""
         return f"{self.prefix}:heori:counter:{queue}"
 
     def lock(self, kind: str, name: str) -> str:
         """hash of a mutex or a semaphore, see lock_state.lua; the braces keep all of it together"""
-        return f"{self.prefix}:heori:lock:{{{kind}:{name}}}"
+        return f"{self.lock_stem}{{{kind}:{name}}}"
 
     def lock_name(self, key: str) -> tuple[str, str]:
         """The inverse of `lock`: its kind and its name."""
-        kind, _, name = key.removeprefix(f"{self.prefix}:heori:lock:{{")[:-1].partition(":")
+        kind, _, name = key.removeprefix(f"{self.lock_stem}{{")[:-1].partition(":")
         return kind, name
 
     @property
@@ -162,12 +171,16 @@ class Keys:
         return f"{self.prefix}:heori:locks"
 
     def lock_waits(self) -> str:
-        """hash owner → what it waits for"""
+        """hash owner → what it waits for; what follows it names strings: whom owners wait for"""
         return f"{self.prefix}:heori:waits"
 
     def fence(self) -> str:
         """string: the last fence that any lock gave; it stays for ever"""
         return f"{self.prefix}:heori:fence"
+
+    def lock_counter(self) -> str:
+        """string, expires: which consumer tells how many hold locks and wait for them"""
+        return f"{self.prefix}:heori:lock-counter"
 
     def forced(self) -> str:
         """string: how many locks were taken from their holders by hand; it stays for ever"""

@@ -11,19 +11,20 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 
-from common.protocol.commands import Command, Word
-from common.protocol.commands.builder import text
+from common.protocol.commands.builder import GRANT, MOST_HOPS, Command, Word, text
 from common.protocol.keys import Keys
 from common.protocol.scripts import script
 
 T = TypeVar("T")
 
-# The lease of one who was handed a lock, until he renews it, in microseconds. So long is the
-# lock idle when a waiter was stopped just before.
-GRANT = 2_000_000
-MOST_HOPS = 200  # that a search for a deadlock follows
 MOST_RENEWED = 100  # locks in one call
 MOST_SWEPT = 100
+MOST_COUNTED = 1000
+
+
+def job_owner(job_id: str) -> str:
+    """Whom others wait for when they wait for a job; also the request by which it has its locks."""
+    return f"job:{job_id}"
 
 
 class Wanted(NamedTuple):
@@ -112,6 +113,32 @@ class State(NamedTuple):
     limit: int | None
     holders: Sequence[Request]
     waiters: Sequence[Request]
+
+
+class LockCount(NamedTuple):
+    """How many have to do with one lock.
+
+    Attributes:
+        limit: of holders; 0 where nobody says.
+    """
+
+    kind: str
+    name: str
+    in_use: int
+    limit: int
+    waiters: int
+
+
+class LockCounts(NamedTuple):
+    """What one consumer tells of all locks.
+
+    Attributes:
+        locks: MOST_COUNTED of those in use at most.
+        forced: how many were released by force, since ever.
+    """
+
+    locks: Sequence[LockCount]
+    forced: int
 
 
 class Fenced(NamedTuple):
@@ -214,6 +241,32 @@ class LockCommands:
         """Change the permits of a semaphore; None: what each request declares."""
         return self._call("lock_limit", [lock], lambda _: None, limit=limit or False, grant=GRANT)
 
+    def join(
+        self, owner: str, whom: str, *, about: bytes, ttl: float, deadlock: str
+    ) -> Command[list[Waits]]:
+        """Note that an owner waits for another; reads the deadlock that this makes, if it does.
+
+        With "raise" and a deadlock, nothing is noted.
+
+        Args:
+            ttl: seconds; the note is gone by itself then.
+        """
+        return self._call(
+            "lock_join",
+            [],
+            lambda reply: _cycle(_unpack(reply) or ()),
+            owner=owner,
+            about=about,
+            whom=whom,
+            ttl=round(ttl * 1000),
+            deadlock=deadlock,
+            hops=MOST_HOPS,
+        )
+
+    def joined(self, owner: str) -> Command[int]:
+        """Note that it waits for no other any more."""
+        return Command(("DEL", f"{self.keys.lock_waits()}:{owner}"), int)
+
     def sweep(self) -> Command[int]:
         """Look at locks whose holder is overdue; reads how many there were."""
         return self._call("lock_sweep", [], int, most=MOST_SWEPT, grant=GRANT)
@@ -222,6 +275,34 @@ class LockCommands:
         """The keys of all locks that somebody holds or waits for."""
         return Command(
             ("ZRANGE", self.keys.locks(), 0, -1), lambda reply: [text(key) for key in reply]
+        )
+
+    def count(self, *, consumer: str, lease: float) -> Command[LockCounts | None]:
+        """Count holders and waiters; None unless this consumer is, or thereby gets, elected.
+
+        Args:
+            lease: seconds after which another may be elected, unless this is called again.
+        """
+
+        def parse(reply: bytes | None) -> LockCounts | None:
+            if reply is None:
+                return None
+            counted, forced = _unpack(reply)
+            return LockCounts(
+                [
+                    LockCount(*self.keys.lock_name(lock.decode(errors="replace")), *counts)
+                    for lock, *counts in counted
+                ],
+                forced,
+            )
+
+        return self._call(
+            "lock_count",
+            [self.keys.lock_counter(), self.keys.forced()],
+            parse,
+            consumer=consumer,
+            lease=round(lease * 1000),
+            most=MOST_COUNTED,
         )
 
     def fenced(
@@ -312,7 +393,7 @@ def _state(reply: bytes) -> State:
 
 
 def _request(request: bytes, score: int, record: Sequence[Any], *, waits: bool) -> Request:
-    owner, _, limit, _, about, since, fence, _ = record
+    owner, _, limit, _, about, since, fence, *_ = record
     return Request(
         request.decode(),
         owner.decode(),

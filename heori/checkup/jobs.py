@@ -274,7 +274,7 @@ class JobChecks:
         keys = self._keys
         theirs = [f"{keys.prefix}:{kind}:{queue}" for kind in ("deferred", "ready")]
         ended = [keys.finished(queue), keys.failed(queue), keys.canceled(queue)]
-        return [keys.wip(queue), keys.scheduled(queue), *ended, *theirs]
+        return [keys.wip(queue), keys.scheduled(queue), keys.parked(queue), *ended, *theirs]
 
     def _intermediate_key(self, queue: str) -> str:
         """rq.queue.Queue.intermediate_queue_key"""

@@ -7,6 +7,7 @@ import signal
 import time
 
 from common import Retry, task
+from common.locks import Mutex
 
 BLOCK = bytes(1 << 20)
 
@@ -62,3 +63,16 @@ def fail() -> None:
 def die() -> None:
     """Takes its worker with it, each time."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(queue="busy", locks=["account:{account}"], permits={"gpu": 2})
+def transfer(account: int) -> None:
+    """Waits for its account and a permit, and holds them for a while."""
+    time.sleep(0.05)
+
+
+@task(queue="busy")
+def enter(account: int) -> None:
+    """Takes the account by itself."""
+    with Mutex(f"account:{account}"):
+        time.sleep(0.01)

@@ -1,13 +1,15 @@
 """One builder per command, by who sends it. No I/O here: `common.broker` executes them."""
 
 from common.protocol.commands.bounds import MOST_WAITING, Bound, Bounds
-from common.protocol.commands.builder import FAILURE_TTL, RESULT_TTL, Command, Word
+from common.protocol.commands.builder import FAILURE_TTL, GRANT, RESULT_TTL, Command, Word
 from common.protocol.commands.delivery import (
+    DEADLOCK,
     EXECUTION_MARK,
     LEASE_MARGIN,
     Claimed,
     Delivery,
     Ended,
+    Extended,
     GivenBack,
     Reclaimed,
 )
@@ -26,8 +28,10 @@ from common.protocol.commands.sending import (
 )
 
 __all__ = [
+    "DEADLOCK",
     "EXECUTION_MARK",
     "FAILURE_TTL",
+    "GRANT",
     "KEPT_DROPPED",
     "LEASE_MARGIN",
     "MOST_WAITING",
@@ -41,6 +45,7 @@ __all__ = [
     "Cursor",
     "Ended",
     "Enqueued",
+    "Extended",
     "GivenBack",
     "Moved",
     "Progress",

@@ -13,6 +13,10 @@ T = TypeVar("T")
 Word = str | bytes | int | float
 
 RESULT_TTL = 500  # seconds; rq.defaults.DEFAULT_RESULT_TTL
+# The lease of one who was handed a lock, until he renews it, in microseconds. So long is the
+# lock idle when a waiter was stopped just before.
+GRANT = 2_000_000
+MOST_HOPS = 200  # that a search for a deadlock follows
 FAILURE_TTL = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
 
 

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from common.protocol.commands.builder import (
     FAILURE_TTL,
+    GRANT,
+    MOST_HOPS,
     RESULT_TTL,
     Builders,
     Command,
@@ -29,6 +31,17 @@ EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare
 # Entries struck from a registry in one call at most: it takes Redis about 10 ms, and is more than
 # ends in the second between two calls.
 STRIKE = 30_000
+
+# Seconds until a job that waits for a lock is looked at, whether it still does. It is told when its
+# turn comes; this is for what nobody has foreseen.
+LOOK = 10
+# Jobs that a claim leaves to wait for locks, about; and of those and of overdue locks, how many are
+# looked at in one call.
+MOST_PARKED = 200
+MOST_LOOKED_AT = 100
+
+# How the failure of a job begins whose wait for its locks would never end; see park.lua.
+DEADLOCK = "its wait for a lock would never end (deadlock)"
 
 # The failure of a job whose key was overwritten while it was claimed.
 UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
@@ -77,6 +90,18 @@ class Reclaimed(NamedTuple):
     broken: frozenset[str]  # keys of the wrong type; their queues were passed over
 
 
+class Extended(NamedTuple):
+    """What could not be extended.
+
+    Attributes:
+        lost: the numbers of the leases that are lost.
+        unlocked: of those whose job has lost a lock.
+    """
+
+    lost: list[int]
+    unlocked: list[int]
+
+
 class Delivery(Builders):
     """Claims, leases, and what came of the jobs."""
 
@@ -90,6 +115,8 @@ class Delivery(Builders):
         token: str,
         max_payload: int,
         shares: Sequence[int] = (),
+        about: tuple[str, int] = ("", 0),
+        deadlock: str = "raise",
     ) -> Command[Claimed]:
         """Pop and lease up to `count` jobs: first each queue's share, then in their order.
 
@@ -97,6 +124,8 @@ class Delivery(Builders):
             lease: seconds.
             token: new and unique for each call; names the executions.
             shares: for each queue, in their order; without any, the order alone decides.
+            about: host and pid of the consumer, for those who look into the locks of its jobs.
+            deadlock: raise fails a job whose wait for its locks would never end.
         """
         pairs = (key for queue in queues for key in (self.keys.queue(queue), self.keys.wip(queue)))
         keys = [self.keys.suspended(), *pairs]
@@ -118,6 +147,8 @@ class Delivery(Builders):
                         result_ttl or None,
                         failure_ttl or None,
                         values,
+                        [(key.decode(), fence) for key, fence in locks or ()],
+                        waited,
                     )
                     for (
                         queue,
@@ -129,6 +160,8 @@ class Delivery(Builders):
                         result_ttl,
                         failure_ttl,
                         values,
+                        locks,
+                        waited,
                     ) in claims
                 ],
                 not popped,
@@ -143,11 +176,20 @@ class Delivery(Builders):
             count=count,
             shares=shares,
             lease_end_offset=lease + LEASE_MARGIN,
+            margin=LEASE_MARGIN,
             consumer=consumer,
             token=EXECUTION_MARK + token,
             max_payload=max_payload,
-            job_stem=self.keys.job(""),
+            most_parked=MOST_PARKED,
             fields=CLAIM_FIELDS + UNSUPPORTED_FIELDS,
+            job_stem=self.keys.job(""),
+            hops=MOST_HOPS,
+            deadlock=deadlock,
+            look=LOOK,
+            host=about[0],
+            pid=about[1],
+            **self._parking(),
+            **self._locking(),
         )
 
     def ack(
@@ -190,6 +232,7 @@ class Delivery(Builders):
                     or False,
                     entry.body or False,
                     entry.retry or False,
+                    [key for key, _ in entry.claim.locks] or False,
                 ]
                 for entry in ended
             ],
@@ -199,6 +242,7 @@ class Delivery(Builders):
             dependents_suffix=self.keys.dependents_suffix,
             result_ttl=RESULT_TTL,
             failure_ttl=FAILURE_TTL,
+            **self._locking(),
         )
 
     def progress(self, progress: Sequence[tuple[Claim, float, str]]) -> Command[int]:
@@ -214,15 +258,25 @@ class Delivery(Builders):
             job_stem=self.keys.job(""),
         )
 
-    def extend(self, claims: Sequence[Claim], *, lease: float) -> Command[list[int]]:
-        """Extend leases, in seconds from now; reads the numbers of the lost ones."""
+    def extend(self, claims: Sequence[Claim], *, lease: float) -> Command[Extended]:
+        """Extend leases, and the jobs' locks with them, in seconds from now."""
         queues = _queues(claims)
         return call(
             "extend",
             [self.keys.wip(queue) for queue in queues],
-            unpack,
-            leases=[[queues[claim.queue], f"{claim.job_id}:{claim.execution}"] for claim in claims],
+            lambda reply: Extended(*unpack(reply)),
+            leases=[
+                [
+                    queues[claim.queue],
+                    f"{claim.job_id}:{claim.execution}",
+                    claim.job_id,
+                    [key for key, _ in claim.locks] or False,
+                ]
+                for claim in claims
+            ],
             lease_end_offset=lease + LEASE_MARGIN,
+            margin=LEASE_MARGIN,
+            holders=self.keys.holders_suffix,
         )
 
     def release(
@@ -289,6 +343,9 @@ class Delivery(Builders):
             mark=EXECUTION_MARK,
             evidence=evidence,
             strike=STRIKE,
+            look=LOOK,
+            most=MOST_LOOKED_AT,
+            **self._parking(),
             **self._settling(consumer, max_deliveries),
         )
 
@@ -329,6 +386,25 @@ class Delivery(Builders):
             "max_deliveries": max_deliveries,
             "failure_ttl": FAILURE_TTL,
             "unreadable": UNREADABLE,
+            **self._locking(),
+        }
+
+    def _locking(self) -> dict[str, Any]:
+        """What scripts need to pass on the locks that jobs hold."""
+        return {
+            "lock_stem": self.keys.lock_stem,
+            "lock_keys": [self.keys.fence(), self.keys.locks(), self.keys.lock_waits()],
+            "holders": self.keys.holders_suffix,
+            "waiters": self.keys.waiters_suffix,
+            "grant": GRANT,
+        }
+
+    def _parking(self) -> dict[str, Any]:
+        """How keys begin that are about the jobs of a queue."""
+        return {
+            "queue_stem": self.keys.queue(""),
+            "deferred_stem": self.keys.deferred(""),
+            "parked_stem": self.keys.parked(""),
         }
 
 

@@ -1,13 +1,14 @@
 -- ack.lua: acknowledge a batch of ended executions; each entry refuses a lost lease.
 -- KEYS   for each queue: wip (zset), finished (zset), failed (zset), queue (list), scheduled
 --        (zset); last: the consumer's hash
--- ARGS   entries, consumer, job_stem, results_stem, dependents_suffix, result_ttl, failure_ttl
+-- ARGS   entries, consumer, job_stem, results_stem, dependents_suffix, result_ttl, failure_ttl,
+--        lock_stem, lock_keys, holders, waiters, grant
 --        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped' or
 --        'retry', started (epoch seconds), run time (seconds), ttl or false, body or false,
---        [delay (seconds), retries left] or false], …]
+--        [delay (seconds), retries left] or false, [lock, …] or false], …]
 -- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
 --        [key that holds something else, …]]
--- USES   whole, clock, settle, again
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, let_go, clock, settle, again
 
 local refused, with_dependents, broken = {}, {}, {}
 local count = { finished = 0, failed = 0 }
@@ -26,7 +27,7 @@ local function take(wip, id, execution)
 end
 
 for n, entry in ipairs(args.entries) do
-  local q, id, execution, status, started, run, ttl, body, retry = unpack(entry)
+  local q, id, execution, status, started, run, ttl, body, retry, locks = unpack(entry)
   if not take(KEYS[5 * q + 1], id, execution) then
     refused[#refused + 1] = n - 1
   elseif retry then
@@ -56,6 +57,9 @@ for n, entry in ipairs(args.entries) do
     if redis.call('EXISTS', args.job_stem .. id .. args.dependents_suffix) == 1 then
       with_dependents[#with_dependents + 1] = n - 1
     end
+  end
+  if locks and refused[#refused] ~= n - 1 then
+    let_go(id, locks)
   end
 end
 for registry, scores in pairs(registered) do

@@ -1,6 +1,6 @@
 -- again.lua: have a job that failed run again, now or later, as rq's Job.retry does.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   clock
+-- USES   time, clock
 
 -- Returns the key that holds something else and so could not take the job, or false.
 --   delay: seconds; left: how many more times after this one

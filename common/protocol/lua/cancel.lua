@@ -3,7 +3,7 @@
 -- KEYS   queue (list), scheduled (zset), canceled (zset)
 -- ARGS   ids, job_stem
 -- REPLY  msgpack [number of a cancelled id from 0, …]
--- USES   clock
+-- USES   time, clock
 
 local canceled = {}
 for n, id in ipairs(args.ids) do

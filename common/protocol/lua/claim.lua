@@ -3,19 +3,28 @@
 -- stands (no data, too large, a broken key) is leased like the others and returned with its
 -- problem named, so that the consumer fails it where RQ's tools show it.
 -- A queue with a key of the wrong type is passed over, and the key told.
+-- A job that declares locks is claimed when it has them all; else it waits for one of them, and
+-- leaves its place in this claim to another. All else costs a job without locks nothing.
 -- KEYS   suspended (string), then for each queue: queue (list), wip (zset)
--- ARGS   count, shares, lease_end_offset, consumer, token, max_payload, job_stem, fields
+-- ARGS   count, shares, lease_end_offset, margin, consumer, token, max_payload, most_parked, fields,
+--        job_stem, queue_stem, deferred_stem, parked_stem, lock_stem,
+--        lock_keys, holders, waiters, grant, hops, deadlock, look, host, pid
 --        shares: [how many to take from each queue at first, …]; what is left of count is then
 --        taken in the order of the queues
 --        lease_end_offset: seconds from now to the score in wip (the lease and RQ's margin)
---        fields: [name, …], what to read; the first seven are data, status, heori_deliveries,
---        heori_execution, timeout, result_ttl, failure_ttl
+--        margin: seconds of that which are RQ's
+--        fields: [name, …], what to read; the first eight are data, status, heori_deliveries,
+--        heori_execution, timeout, result_ttl, failure_ttl, heori_locks
+--        look: seconds until a job that waits for a lock is looked at
+--        most_parked: jobs that are left to wait for a lock in one call, about
+--        lock_keys and so on: as in lock_acquire.lua
 -- REPLY  nil when the queues were empty, else msgpack [now, whether there were ids, whether RQ's
 --        workers are suspended, [number of a key of the wrong type from 0, …], [[queue number
 --        from 0, id, execution, deliveries, problem or false, timeout or false, result_ttl or
---        false, failure_ttl or false, values], …]]; values: msgpack [value or false, …] in the
---        order of fields, for the worker
--- USES   whole, clock, holds
+--        false, failure_ttl or false, values, [[lock, fence], …] or false, seconds that it waited for
+--        them], …]]
+--        values: msgpack [value or false, …] in the order of fields, for the worker
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, lock_deadlock, let_go, park, clock, holds
 
 local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
   ready_to_enqueue = true, rate_limited = true, started = true }
@@ -26,11 +35,25 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 
 local claims, claimed = {}, {}
-local popped, broken, refusal = 0, {}, false
+local popped, parked, broken, refusal = 0, 0, {}, false
 local done = {} -- the queues that have no more to give
 local lease_end = math.ceil(now + args.lease_end_offset)
 
--- Returns the name of the new execution, or false for an id that is dropped.
+-- Returns its locks and their fences and for how long it waited for them, or false when it waits for
+-- one; or nil and what is the matter.
+local function lock_all(id, job, queue, field)
+  local wanted = declared(field)
+  if not wanted then
+    return nil, 'its heori_locks ' .. string.sub(field, 1, 40) .. ' have no meaning'
+  end
+  local ok, held, more = pcall(take_locks, id, job, queue, wanted, (lease_end - args.margin) * 1000000)
+  if not ok then
+    return nil, 'a key of its locks does not hold what it should; see TYPE'
+  end
+  return held, more
+end
+
+-- Returns the name of the new execution, or false for an id that is dropped or waits for a lock.
 local function claim(q, wip, id)
   local job = args.job_stem .. id
   local values = redis.pcall('HMGET', job, unpack(args.fields))
@@ -56,6 +79,19 @@ local function claim(q, wip, id)
     status == 'started' and values[4] and redis.call('ZSCORE', wip, id .. ':' .. values[4]) then
     return false
   end
+  local locks, waited = false, 0
+  if values[8] and not problem then
+    local held, more = lock_all(id, job, KEYS[2 * q], values[8])
+    if held == false then
+      parked = parked + 1
+      return false
+    end
+    if held then
+      locks, waited = held, more
+    else
+      problem = more or false
+    end
+  end
   claimed[id] = true
   local execution = args.token .. string.format('%04x', #claims)
   local deliveries = whole(values[3], 0) + 1
@@ -68,14 +104,11 @@ local function claim(q, wip, id)
   end
   local raw = problem and '' or cmsgpack.pack(values)
   claims[#claims + 1] = { q - 1, id, execution, deliveries, problem,
-    values[5] or false, values[6] or false, values[7] or false, raw }
+    values[5] or false, values[6] or false, values[7] or false, raw, locks, waited }
   return execution
 end
 
-local function take(q, most)
-  if most <= 0 or done[q] or refusal then
-    return
-  end
+local function take_once(q, most)
   local wip = KEYS[2 * q + 1]
   local ids = redis.pcall('LPOP', KEYS[2 * q], most)
   if ids and ids.err then
@@ -97,6 +130,17 @@ local function take(q, most)
   end
 end
 
+local function take(q, most)
+  while most > 0 and not done[q] and not refusal do
+    local before = parked
+    take_once(q, most)
+    most = parked - before
+    if parked >= args.most_parked then
+      return
+    end
+  end
+end
+
 local queues = (#KEYS - 1) / 2
 for q = 1, queues do
   for offset, kind in ipairs({ 'list', 'zset' }) do
@@ -108,10 +152,10 @@ for q = 1, queues do
   end
 end
 for q = 1, queues do
-  take(q, math.min(args.shares[q] or 0, args.count - popped))
+  take(q, math.min(args.shares[q] or 0, args.count - popped + parked))
 end
 for q = 1, queues do
-  take(q, args.count - popped)
+  take(q, args.count - popped + parked)
 end
 if popped == 0 and (refusal or #broken == 0) then
   return refusal

@@ -1,5 +1,6 @@
--- clock.lua: the server's time, read once per script so that one batch has one time.
+-- clock.lua: the time as RQ writes it.
 -- Included by other scripts (see their USES line); it is never called by itself.
+-- USES   time
 
 -- Days since 1970-01-01 to a civil date: Howard Hinnant, "chrono-Compatible Low-Level Date
 -- Algorithms", civil_from_days. Lua inside Redis has no os.date.
@@ -18,7 +19,6 @@ local function iso8601(seconds, micros)
     math.floor(rest / 3600), math.floor(rest / 60) % 60, rest % 60, micros)
 end
 
-local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6 -- epoch seconds
 local today = iso8601(tonumber(clock[1]), tonumber(clock[2])) -- the same, as RQ writes it in hashes
 local epoch = string.format('%.6f', now) -- the same, as RQ writes it in results

@@ -6,7 +6,7 @@
 --        lease: milliseconds
 -- REPLY  msgpack [the server's time, [[number of a queue from 0, how many wait, when the first of
 --        them was enqueued or false, how many are in each zset …, the fields of the bound], …]]
--- USES   clock
+-- USES   time, clock
 
 local SIZE = 10 -- keys of a queue
 local FIRST = 10 -- ids of jobs that may be gone, so that there is no telling how long they wait

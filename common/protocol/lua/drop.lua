@@ -1,7 +1,7 @@
 -- drop.lua: drop the jobs that have waited longest, to keep a queue within its limit. They fail
 -- where RQ's tools look; of the latest only, since a queue that overflows would fill Redis yet.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   whole, clock, settle
+-- USES   time, whole, clock, settle
 
 local WAITS = { queued = true, created = true, deferred = true, scheduled = true, started = true }
 

@@ -19,7 +19,7 @@
 -- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
 --        that has the key already or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
--- USES   whole, clock, settle, line, drop, flow
+-- USES   time, whole, clock, settle, line, drop, flow
 
 local queue, bound, line = KEYS[2], KEYS[4], KEYS[5]
 local due = args.at or now + args.delay

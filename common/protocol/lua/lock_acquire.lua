@@ -14,7 +14,7 @@
 -- REPLY  msgpack [now, 'held', end of the lease, [fence, …]], [now, 'busy'],
 --        [now, 'deadlock', cycle] (it does not wait), or [now, 'waiting', ticket, how many are before
 --        it, when the first lease ends, cycle or false]; cycle: [[owner, about, lock], …]
--- USES   lock_clock, lock_state, lock_pass, lock_deadlock
+-- USES   time, lock_clock, lock_keys, lock_state, lock_pass, lock_deadlock
 
 -- Returns 'mine', 'free' (to be had before all who wait) or 'full'.
 local function look(lock, limit)
@@ -75,7 +75,7 @@ if not ticket then
   redis.call('ZADD', lock .. args.waiters, whole_number(ticket), args.id)
   redis.call('HSET', lock, args.id,
     cmsgpack.pack({ args.owner, args.wake, limit, args.lease, args.about, now, 0, false }))
-  redis.call('HSET', KEYS[3], args.owner, cmsgpack.pack({ lock, args.id }))
+  redis.call('HSET', WAITS, args.owner, cmsgpack.pack({ lock, args.id }))
 end
 local first = redis.call('ZRANGE', lock .. args.holders, 0, 0, 'WITHSCORES')
 return cmsgpack.pack({ now, 'waiting', tonumber(ticket),

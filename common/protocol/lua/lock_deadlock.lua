@@ -1,6 +1,7 @@
 -- lock_deadlock.lua: whether an owner that is about to wait would wait for itself.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   lock_clock, lock_state
+-- Either lock_keys or job_lock_keys stands before it.
+-- USES   time, lock_clock, lock_state
 
 -- Whom a request for a lock waits for: the owners of all its permits, as any of them that goes
 -- on sets the waiter free. Nil when there is a permit to be had, or will be without their doing.
@@ -18,16 +19,25 @@ end
 
 -- What an owner waits for: {its `about`, the lock or false, whom}. Nil when it does not wait, or is dead.
 local function waiting(owner)
-  local packed = redis.call('HGET', KEYS[3], owner)
+  local packed = redis.call('HGET', WAITS, owner)
   if not packed then
-    return nil
+    local edge = redis.call('GET', WAITS .. ':' .. owner)
+    if not edge then
+      return nil
+    end
+    local whom, about = unpack(cmsgpack.unpack(edge))
+    return { about, false, { whom } }
   end
   local lock, id = unpack(cmsgpack.unpack(packed))
-  if not lock then
-    return { '', false, { id } }
-  end
   local record = redis.call('ZSCORE', lock .. args.waiters, id) and read(lock, id)
-  if not record or redis.call('PUBSUB', 'NUMSUB', record[WAKE])[2] == 0 then
+  if not record then
+    return nil
+  end
+  if record[JOB] then
+    if redis.pcall('HGET', record[JOB][2], 'status') ~= 'deferred' then
+      return nil
+    end
+  elseif redis.call('PUBSUB', 'NUMSUB', record[WAKE])[2] == 0 then
     return nil
   end
   local whom = blockers(lock, record[LIMIT])
@@ -37,8 +47,12 @@ end
 -- Follows owner → lock → its holders, at most `args.hops` steps. It is a deadlock if all whom `me`
 -- would wait for, near and far, wait themselves, and one of them for something that `me` holds.
 -- Returns [[owner, about, lock or false], …], `me` first, or false.
-local function deadlock(me, about, lock, limit)
-  local first = blockers(lock, limit)
+--   lock, limit: that it is about to wait for; or false, and whom else it waits for: {owner}
+local function deadlock(me, about, lock, limit, whom_else)
+  local first = whom_else
+  if lock then
+    first = blockers(lock, limit)
+  end
   local cycle, whom = { { me, about, lock } }, { first }
   local seen = { [me] = true }
   local closed, hops = false, 0
@@ -54,7 +68,8 @@ local function deadlock(me, about, lock, limit)
       end
       if owner == me then
         -- A mutex is re-entered without asking: this is an earlier request that is being given up.
-        if n == 1 and not limit then
+        -- Not if it is what its job has declared, though: that is held until the job's end.
+        if n == 1 and lock and not limit and not redis.call('ZSCORE', lock .. args.holders, me) then
           return false
         end
         closed = true

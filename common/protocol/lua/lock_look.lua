@@ -3,7 +3,7 @@
 -- ARGS   holders, waiters
 -- REPLY  msgpack [now, limit that was set or false, holders, waiters]; each of them [[id, end of
 --        the lease or ticket, record], …], without those whose lease is over
--- USES   lock_clock, lock_state
+-- USES   time, lock_clock, lock_state
 
 local function entries(key, first)
   local found = {}

@@ -1,14 +1,15 @@
 -- lock_pass.lua: how a lock passes from one holder to the next.
 -- Included by other scripts (see their USES line); it is never called by itself.
 -- After each of them, where there is a permit to be had, nobody waits who could be told so.
--- USES   lock_clock, lock_state
+-- Either lock_keys or job_lock_keys stands before it.
+-- USES   time, lock_clock, lock_state
 
 -- Rises for ever, over all locks: by the clock, so that it also rises when Redis has lost the last
 -- one, and by one at least, so that a clock that was set back does not matter.
 local last_fence
 local function next_fence()
-  last_fence = math.max((last_fence or tonumber(redis.call('GET', KEYS[1])) or 0) + 1, now)
-  redis.call('SET', KEYS[1], whole_number(last_fence))
+  last_fence = math.max((last_fence or tonumber(redis.call('GET', LAST_FENCE)) or 0) + 1, now)
+  redis.call('SET', LAST_FENCE, whole_number(last_fence))
   return last_fence
 end
 
@@ -16,7 +17,7 @@ local function hold(lock, id, record, fence, lease_end)
   record[SINCE], record[FENCE] = now, fence
   -- In this order: should a key hold something else, nobody has the lock without knowing it.
   redis.call('HSET', lock, id, cmsgpack.pack(record))
-  redis.call('ZADD', KEYS[2], 'LT', whole_number(lease_end), lock)
+  redis.call('ZADD', IN_USE, 'LT', whole_number(lease_end), lock)
   redis.call('ZADD', lock .. args.holders, whole_number(lease_end), id)
 end
 
@@ -27,11 +28,30 @@ end
 
 -- Without a record, somebody has deleted the hash.
 local function unwait(lock, id, record)
-  local waits = record and redis.call('HGET', KEYS[3], record[OWNER])
+  local waits = record and redis.call('HGET', WAITS, record[OWNER])
   if waits and cmsgpack.unpack(waits)[2] == id then
-    redis.call('HDEL', KEYS[3], record[OWNER])
+    redis.call('HDEL', WAITS, record[OWNER])
   end
   return redis.call('ZREM', lock .. args.waiters, id) == 1
+end
+
+-- Puts a job that waited back to the front of its queue; false when it waits no more: it was
+-- cancelled or deleted, say. Where its queue holds something else it stays parked: the reaper
+-- tries again.
+local function unpark(job)
+  local id, key, queue, deferred, parked = unpack(job)
+  -- pcall: any of these keys may hold something else
+  if redis.pcall('HGET', key, 'status') ~= 'deferred' then
+    redis.pcall('ZREM', parked, id)
+    return false
+  end
+  if type(redis.pcall('LPUSH', queue, id)) == 'table' then
+    return false
+  end
+  redis.call('HSET', key, 'status', 'queued')
+  redis.pcall('ZREM', deferred, id)
+  redis.pcall('ZREM', parked, id)
+  return true
 end
 
 -- Hands the lock to whoever is next while there are permits. A waiter that cannot be told is
@@ -51,7 +71,13 @@ local function pass_on(lock)
       local fence = next_fence()
       local lease_end = now + math.min(record[LEASE], args.grant)
       record[HANDED] = lease_end
-      if redis.call('PUBLISH', record[WAKE], cmsgpack.pack({ id, fence, lease_end })) > 0 then
+      local told
+      if record[JOB] then
+        told = unpark(record[JOB])
+      else
+        told = redis.call('PUBLISH', record[WAKE], cmsgpack.pack({ id, fence, lease_end })) > 0
+      end
+      if told then
         hold(lock, id, record, fence, lease_end)
       else
         redis.call('HDEL', lock, id)
@@ -59,12 +85,13 @@ local function pass_on(lock)
     end
   end
   if redis.call('EXISTS', lock .. args.holders) == 0 then
-    redis.call('ZREM', KEYS[2], lock)
+    redis.call('ZREM', IN_USE, lock)
   end
 end
 
 -- Takes the lock from holders whose lease is over. One that was handed it and never renewed
--- has not moved since: its process is stopped or unreachable, and so its other waiters are.
+-- has not moved since: its process is stopped or unreachable, and so its other waiters are. A job
+-- has not been claimed meanwhile, and is on its queue.
 local function expire(lock)
   local overdue = redis.call('ZRANGEBYSCORE', lock .. args.holders, '-inf', whole_number(now), 'WITHSCORES')
   if #overdue == 0 then
@@ -74,7 +101,7 @@ local function expire(lock)
   for n = 1, #overdue, 2 do
     local id, lease_end = overdue[n], tonumber(overdue[n + 1])
     local record = read(lock, id)
-    if record and record[HANDED] == lease_end then
+    if record and record[HANDED] == lease_end and not record[JOB] then
       silent[record[WAKE]], any = true, true
     end
     unhold(lock, id)
@@ -89,4 +116,20 @@ local function expire(lock)
     end
   end
   pass_on(lock)
+end
+
+-- Looks at locks whose holder's lease is over and that nobody has asked for since; returns how many.
+local function sweep(most)
+  local overdue = redis.call('ZRANGEBYSCORE', IN_USE, '-inf', whole_number(now), 'LIMIT', 0, most)
+  for _, lock in ipairs(overdue) do
+    -- pcall: a key that holds something else has taken the lock with it
+    pcall(expire, lock)
+    local first = redis.pcall('ZRANGE', lock .. args.holders, 0, 0, 'WITHSCORES')
+    if first[2] then
+      redis.call('ZADD', IN_USE, first[2], lock)
+    else
+      redis.call('ZREM', IN_USE, lock)
+    end
+  end
+  return #overdue
 end

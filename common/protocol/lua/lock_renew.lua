@@ -3,7 +3,7 @@
 -- ARGS   requests, holders
 --        requests: [[number of the lock from 0, id, lease (µs)], …]
 -- REPLY  msgpack [number of the lost request from 0, …]
--- USES   lock_clock, lock_state
+-- USES   time, lock_clock, lock_state
 
 local lost = {}
 for n, request in ipairs(args.requests) do

@@ -1,18 +1,20 @@
 -- lock_state.lua: what is kept of a lock.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- All of them have KEYS[1] fence (string, the last one), KEYS[2] locks (zset lock → when it should
--- be looked at: no later than the first lease ends) and KEYS[3] waits (hash owner → packed {lock, request id} that it waits for, or
--- {false, owner} that it waits for). Times are microseconds.
+-- Of all locks together: LAST_FENCE (string), IN_USE (zset lock → when it should be looked at: no
+-- later than the first lease ends), WAITS (hash owner → packed {lock, request id} that it waits for;
+-- and <waits>:<owner>, a string that expires: packed {owner it waits for, about}). Times are
+-- microseconds.
 -- A request is one attempt to get a lock; its id is never used again. A lock is
 --   <lock>            hash: request id → packed record; and `limit`, if it was changed
 --   <lock><holders>   zset: request id → end of its lease; it is the count of the permits in use
 --   <lock><waiters>   zset: request id → ticket, lowest first
 -- A lock that nobody holds or waits for has no keys, unless its limit was changed.
--- USES   lock_clock
+-- USES   time, lock_clock
 
 -- The fields of a record. LIMIT is false for a mutex; HANDED is the end of the short lease with
--- which a waiter was handed the lock, or false.
-local OWNER, WAKE, LIMIT, LEASE, ABOUT, SINCE, FENCE, HANDED = 1, 2, 3, 4, 5, 6, 7, 8
+-- which a waiter was handed the lock, or false. JOB is there for a job that waits without anybody
+-- who does so for it, and is put back on its queue: {id, its key, queue, deferred, parked}; it has no WAKE.
+local OWNER, WAKE, LIMIT, LEASE, ABOUT, SINCE, FENCE, HANDED, JOB = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 -- Lua writes 1.79e+15 where Redis' strings need every digit.
 local function whole_number(number)

@@ -6,16 +6,19 @@
 -- of the wrong type is passed over: its jobs wait under their leases until that is mended.
 -- KEYS   reaper (string), then for each queue: queue (list), wip (zset), failed (zset); then for
 --        each queue: finished (zset)
--- ARGS   interval, margin, mark, evidence, strike,
---        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable
+-- ARGS   interval, margin, mark, evidence, strike, look, most, queue_stem, deferred_stem, parked_stem,
+--        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable,
+--        lock_stem, lock_keys, holders, waiters, grant
 --        interval: milliseconds
 --        margin: seconds by which a score in wip lies after its lease's end
 --        strike: how many entries of each registry at most
+--        look: seconds until a job that waits for a lock is looked at again
+--        most: how many such jobs, and locks, at most
 --        mark: how the name of an execution of ours begins
 --        unreadable: the failure of a job whose key holds no hash
 -- REPLY  nil when it was not yet time, else msgpack [how many were queued again, how many are
 --        dead letters, [number of a key of the wrong type from 0, …]]
--- USES   whole, clock, settle, give_back, holds, unlease, ours
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, let_go, clock, settle, give_back, holds, unlease, ours
 
 if not redis.call('SET', KEYS[1], args.consumer, 'NX', 'PX', args.interval) then
   return false
@@ -23,6 +26,27 @@ end
 local total = { queued = 0, dead = 0, gone = 0, lost = 0, kept = 0 }
 local broken = {}
 local queues = (#KEYS - 1) / 4
+
+-- Jobs that wait for a lock are told of by its release. Should that ever fail, as when somebody has
+-- deleted what the lock knew of them, they go back to their queue to ask again.
+local function look_at_parked(queue)
+  local name = string.sub(queue, #args.queue_stem + 1)
+  local parked, deferred = args.parked_stem .. name, args.deferred_stem .. name
+  local due = redis.pcall('ZRANGEBYSCORE', parked, '-inf', now, 'LIMIT', 0, args.most)
+  for _, id in ipairs(due.err and {} or due) do
+    local job = args.job_stem .. id
+    local found = redis.pcall('HMGET', job, 'status', 'heori_locks')
+    local waits = false
+    for _, want in ipairs(found[2] and declared(found[2]) or {}) do
+      waits = waits or type(redis.pcall('ZSCORE', want[1] .. args.waiters, request_of(id))) == 'string'
+    end
+    if waits and found[1] == 'deferred' then
+      redis.call('ZADD', parked, now + args.look, id)
+    else
+      unpark({ id, job, queue, deferred, parked })
+    end
+  end
+end
 
 local function strike(registry)
   -- pcall: its key may hold something else; whoever writes to it says so
@@ -50,7 +74,9 @@ for q = 0, queues - 1 do
       total[fate] = total[fate] + 1
     end
   end
+  look_at_parked(queue)
   strike(failed)
   strike(KEYS[3 * queues + q + 2])
 end
+sweep(args.most) -- not all holders are jobs, and whoever waits for them may be one
 return cmsgpack.pack({ total.queued, total.dead, broken })

@@ -1,13 +1,14 @@
 -- release.lua: give back jobs that this consumer has claimed and will not finish.
 -- KEYS   for each queue: queue (list), wip (zset), failed (zset)
 -- ARGS   entries,
---        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable
+--        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable,
+--        lock_stem, lock_keys, holders, waiters, grant
 --        entries: [[queue number from 0, id, execution, counted, failure or false, evidence
 --        ([field, value, …])], …], the job that is to stand last in the queue first
 --        unreadable: the failure of a job whose key holds no hash
 -- REPLY  msgpack ['queued', 'dead', 'gone', 'lost' (the lease was) or 'kept' (under its lease,
 --        as a key of its queue has the wrong type), …] in the order of entries
--- USES   whole, clock, settle, give_back, holds, unlease
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, let_go, clock, settle, give_back, holds, unlease
 
 local fates = {}
 for n, entry in ipairs(args.entries) do

@@ -10,7 +10,7 @@
 -- REPLY  msgpack [how many were moved, seconds by which the latest of them was late, number of
 --        the queues whose lock this consumer holds, seconds until there may be something to do
 --        or false, [key that does not hold what it should, …]]
--- USES   whole, clock
+-- USES   whole, time, clock
 
 local ELSEWHERE = { queued = true, started = true, deferred = true, ready_to_enqueue = true,
   rate_limited = true, finished = true, failed = true, stopped = true, canceled = true }

@@ -1,6 +1,6 @@
 -- settle.lua: write the end of one execution where RQ's readers look for it.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   clock
+-- USES   time, clock
 
 local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 uses Result.Type
 

@@ -1,0 +1,39 @@
+-- let_go.lua: end what a job holds of its locks, and pass them on.
+-- Included by other scripts (see their USES line); it is never called by itself.
+-- USES   time, lock_clock, job_lock_keys, lock_state, lock_pass
+
+-- Whom others wait for when they wait for a job, and the request by which it has its locks. One for
+-- all its deliveries: whoever has lost the lease of its execution is refused before.
+local function request_of(id)
+  return 'job:' .. id
+end
+
+-- Returns [[lock, limit or false], …] of what a job's field says, or nil when it says nothing that
+-- has a meaning.
+local function declared(field)
+  local ok, listed = pcall(cjson.decode, field)
+  if not ok or type(listed) ~= 'table' then
+    return nil
+  end
+  local locks = {}
+  for n, entry in ipairs(listed) do
+    if type(entry) ~= 'table' or type(entry[1]) ~= 'string' or type(entry[2]) ~= 'string'
+      or type(entry[3]) ~= 'number' then
+      return nil
+    end
+    locks[n] = { args.lock_stem .. '{' .. entry[1] .. ':' .. entry[2] .. '}', entry[3] > 0 and entry[3] }
+  end
+  return #locks > 0 and locks or nil
+end
+
+--   locks: [lock, …]
+local function let_go(id, locks)
+  for _, lock in ipairs(locks) do
+    -- pcall: a lock whose keys hold something else must not keep the job from its end
+    pcall(function()
+      if unhold(lock, request_of(id)) then
+        pass_on(lock)
+      end
+    end)
+  end
+end
