@@ -6,6 +6,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from common.address import Address
+from common.protocol.commands import MOST_WAITING
+from common.tasks import check_queue
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
@@ -22,6 +24,20 @@ def _split(value: object) -> object:
 def _end_at_dot(prefixes: tuple[str, ...]) -> tuple[str, ...]:
     """``myapp`` means ``myapp.``: it must not let ``myapp_evil`` in."""
     return tuple(prefix if prefix.endswith(".") else prefix + "." for prefix in prefixes)
+
+
+def _limits(value: object) -> object:
+    """Numbers by name in an environment variable: ``a=100,b=200``."""
+    if not isinstance(value, str):
+        return value
+    limits = {}
+    for part in value.split(","):
+        if part.strip():
+            name, equals, number = part.partition("=")
+            if not equals or not number.strip().isdecimal():
+                raise ValueError(f"{part.strip()!r}: QUEUE=JOBS is needed, such as orders=10000")
+            limits[check_queue(name.strip())] = int(number)
+    return limits
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -80,6 +96,24 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field(
         default="127.0.0.1", description="Address that /metrics and /healthz listen on."
+    )
+    queue_limits: Annotated[
+        dict[str, Annotated[int, Field(ge=1, le=MOST_WAITING)]], NoDecode, BeforeValidator(_limits)
+    ] = Field(
+        default_factory=dict,
+        description="How many jobs may wait in a queue; written to Redis by each producer once.",
+    )
+    when_full: Literal["block", "reject", "drop_oldest"] = Field(
+        default="block", description="What a producer does at a queue's limit."
+    )
+    full_timeout: float | None = Field(
+        default=None,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Seconds to wait for room at most; without one, as long as it takes.",
+    )
+    key_ttl: int = Field(
+        default=24 * 3600, ge=1, description="Seconds for which an idempotency key holds."
     )
     gil_source: Literal["external", "internal", "estimate"] = Field(
         default="external",

@@ -290,6 +290,26 @@ def find(function: Callable[P, R]) -> Task[P, R]:
     return cast("Task[P, R]", found)
 
 
+def find_or_make(function: Callable[P, R]) -> Task[P, R]:
+    """The task that a function was registered as, or one with the defaults that is not.
+
+    Consumers run the latter when its name is under a prefix in HEORI_ALLOW.
+
+    Raises:
+        UnknownTask: no consumer could import it by name.
+    """
+    module, name = (getattr(function, each, None) for each in ("__module__", "__qualname__"))
+    if not module or not name or module == "__main__" or isinstance(function, type):
+        raise UnknownTask(f"{function!r} is no function of a module, which consumers could import")
+    full = f"{module}.{name}"
+    found = _registry.get(full)
+    if found is not None and found.function is function:
+        return cast("Task[P, R]", found)
+    if "<" in name or _import(full) is not function:
+        raise UnknownTask(f"{full} does not lead back to {function!r}; consumers could not find it")
+    return Task(function, "default", 180)
+
+
 def check_queue(name: str) -> str:
     """Refuse a queue name that would make other keys, or that nobody could type.
 

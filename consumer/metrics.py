@@ -109,6 +109,11 @@ class Metrics(Collector):
             yield Sample(m.QUEUE_OLDEST, census.oldest, (queue,))
             for registry, size in census.registries.items():
                 yield Sample(m.REGISTRY_JOBS, size, (queue, registry))
+            if census.bound.limit is not None:
+                yield Sample(m.QUEUE_LIMIT, census.bound.limit, (queue,))
+            yield Sample(m.PRODUCERS_BLOCKED, census.blocked, (queue,))
+            yield Sample(m.JOBS_REJECTED, census.bound.rejected, (queue,))
+            yield Sample(m.JOBS_DROPPED, census.bound.dropped, (queue,))
 
     def _consumer(self) -> Iterator[Sample]:
         workers = list(self.pool.crew.workers.copy().values())

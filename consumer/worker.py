@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from common import tasks
+from common import chunks, tasks
 from consumer import logs
 from consumer.execution import Policy, Runner, Work
 from consumer.gil.inside import find_gil, gil_enabled, look_around
@@ -108,7 +108,7 @@ def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
 def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool:
     """Run jobs until the supervisor closes the socket; returns whether all was well."""
     try:
-        tasks.load(options.policy.tasks)
+        tasks.load((*options.policy.tasks, chunks.__name__))
         worker = _Worker(link, options, table)
     except BaseException:  # their modules may raise anything
         link.sendall(pack([BROKEN, traceback.format_exc()]))

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +13,11 @@ from rich.table import Table
 from common import tasks
 from common.broker import Broker
 from common.protocol.commands import Commands, QueueCounts
-from common.protocol.job import Job, MalformedJob
+from common.protocol.job import MalformedJob
 from common.protocol.keys import Keys
-from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
 from consumer.order import Order, parse_queues
-from heori import dead, doctor, lab, locks, top
+from heori import dead, doctor, job_record, lab, limit, locks, top
 from heori.console import (
     FAILED,
     JsonOption,
@@ -220,6 +218,16 @@ def send(
             metavar="TIME", help="Let it run at that time, such as 2030-01-31T10:00:00+00:00."
         ),
     ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", help="Where to send it, not the task's own.")
+    ] = None,
+    at_front: Annotated[
+        bool, typer.Option("--at-front", help="Put it before the jobs that wait already.")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="An idempotency key: sent again with it, it is the same job."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait at most, with --wait.")
@@ -227,7 +235,7 @@ def send(
     as_json: JsonOption = False,
 ) -> None:
     """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers, to run now or later."""
-    from producer import JobFailed, Producer  # noqa: PLC0415
+    from producer import JobFailed, Producer, QueueFull  # noqa: PLC0415
 
     settings = read_settings()
     positional, keywords = _arguments(args)
@@ -237,7 +245,16 @@ def send(
     try:
         with Producer(settings=settings) as producer:
             handle = guarded(
-                lambda: producer.submit_call(task, positional, keywords, delay=after, at=when)
+                lambda: producer.submit_call(
+                    task,
+                    positional,
+                    keywords,
+                    queue=queue,
+                    delay=after,
+                    at=when,
+                    at_front=at_front,
+                    key=key,
+                )
             )
             if not wait:
                 print_record({"id": handle.id}, handle.id, as_json=as_json)
@@ -247,6 +264,9 @@ def send(
             value = json.loads(guarded(lambda: handle.result_json(timeout)))
     except (tasks.InvalidArguments, ValueError) as error:
         refuse(str(error))
+    except QueueFull as error:
+        print_record({"error": str(error)}, str(error), as_json=as_json)
+        raise typer.Exit(FAILED) from error
     except JobFailed as error:
         print_record(
             {"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json
@@ -278,6 +298,7 @@ def status(
     guarded(show)
 
 
+app.command()(limit.limit)
 app.command()(top.top)
 app.command()(doctor.doctor)
 
@@ -325,7 +346,8 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
     console = Console()
     table = Table("queue", *QueueCounts.__slots__, title=f"Queues at {broker.address}")
     for name, of in queues.items():
-        table.add_row(name, *(str(getattr(of, field)) for field in QueueCounts.__slots__))
+        counted = (getattr(of, field) for field in QueueCounts.__slots__)
+        table.add_row(name, *("" if each is None else str(each) for each in counted))
     console.print(table if queues else f"No queue has had a job yet at {broker.address}.")
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
     for name, record in consumers.items():
@@ -336,21 +358,11 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
 
 def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool) -> None:
     try:
-        job = broker.execute(commands.job(job_id))
-        if job is None:
-            refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
-        due = broker.execute(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
+        shown = job_record.read(broker, commands, job_id)
     except (MalformedJob, ResponseError) as error:  # the latter: its key holds no hash
         refuse(f"job {job_id} cannot be read: {error}")
-    shown = _describe(job, due)
-    result = broker.execute(commands.result(job_id))
-    if result is not None and result.exc_string is not None:
-        shown["error"] = decode_failure(result.exc_string)
-    elif result is not None and result.return_value is not None:
-        try:
-            shown["result"] = json.loads(decode_result(result.return_value))
-        except BadPayload as error:
-            shown["result"] = str(error)
+    if shown is None:
+        refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
     if as_json:
         print(json.dumps(shown))
         return
@@ -359,24 +371,3 @@ def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool)
         text = value if isinstance(value, str) else json.dumps(value)
         table.add_row(field, text.rstrip())
     Console(markup=False).print(table)
-
-
-def _describe(job: Job, due: datetime | None) -> dict[str, Any]:
-    moments = {
-        "created_at": job.created_at,
-        "due_at": due,
-        "enqueued_at": job.enqueued_at,
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-    }
-    times = {name: moment.isoformat() for name, moment in moments.items() if moment}
-    return {
-        "id": job.id,
-        "status": job.status,
-        "queue": job.queue,
-        "call": job.description,
-        "timeout": job.timeout,
-        **times,
-        "consumer": job.consumer,
-        "deliveries": job.deliveries,
-    }

@@ -89,6 +89,8 @@ class QueueRow:
     running: int
     scheduled: int
     failed: int
+    limit: int | None  # jobs that may wait
+    blocked: int  # producers that wait for room
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,14 @@ def compare(before: Reading, now: Reading) -> Glance:
         seconds,
         [
             QueueRow(
-                name, of.waiting, now.oldest.get(name, 0.0), of.running, of.scheduled, of.failed
+                name,
+                of.waiting,
+                now.oldest.get(name, 0.0),
+                of.running,
+                of.scheduled,
+                of.failed,
+                of.limit,
+                of.blocked,
             )
             for name, of in now.queues.items()
         ],

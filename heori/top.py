@@ -88,7 +88,7 @@ def _draw(glance: Glance, address: str) -> RenderableType:
     parts: list[RenderableType] = [heading]
     for table in (
         _table(
-            ("queue", "waiting", "oldest", "running", "scheduled", "dead"),
+            ("queue", "waiting", "oldest", "running", "scheduled", "dead", "limit", "blocked"),
             glance.queues,
             lambda row: (
                 printable(row.queue),
@@ -97,6 +97,8 @@ def _draw(glance: Glance, address: str) -> RenderableType:
                 f"{row.running:,}",
                 f"{row.scheduled:,}",
                 Text(f"{row.failed:,}", style="bold red" if row.failed else ""),
+                "" if row.limit is None else f"{row.limit:,}",
+                Text(f"{row.blocked:,}" if row.blocked else "", style="bold yellow"),
             ),
         ),
         _table(

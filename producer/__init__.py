@@ -7,7 +7,18 @@ with Producer("redis://localhost") as producer:
     print(handle.result(timeout=10))
 """
 
-from producer.client import PayloadTooLarge, Producer
-from producer.handle import Handle, JobFailed, JobNotFound
+from producer.client import Producer
+from producer.errors import JobCanceled, JobFailed, JobNotFound, PayloadTooLarge, QueueFull
+from producer.executor import RedisExecutor
+from producer.handle import Handle
 
-__all__ = ["Handle", "JobFailed", "JobNotFound", "PayloadTooLarge", "Producer"]
+__all__ = [
+    "Handle",
+    "JobCanceled",
+    "JobFailed",
+    "JobNotFound",
+    "PayloadTooLarge",
+    "Producer",
+    "QueueFull",
+    "RedisExecutor",
+]

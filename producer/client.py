@@ -1,30 +1,37 @@
 """Sends jobs: validate, encode, enqueue."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, get_args, overload
 
 from common import tasks
 from common.broker import Broker
 from common.duration import Duration, seconds
-from common.protocol.commands import Commands
+from common.protocol.commands import Commands, WhenFull
 from common.protocol.job import NewJob
 from common.protocol.keys import Keys
 from common.protocol.payload import Call
 from common.settings import Settings
 from common.tasks import Task
+from producer.errors import PayloadTooLarge, QueueFull
+from producer.gate import Gate
 from producer.handle import Handle
+from producer.results import Results
+from producer.watcher import Watcher
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 # Jobs per call when there are many: Redis does nothing else meanwhile.
 CHUNK = 500
+CANCELED = 100  # likewise: each is looked for in the whole queue
+CHUNK_BYTES = 1_000_000  # of their payloads, about
 
 
-class PayloadTooLarge(ValueError):
-    """The encoded call is larger than consumers accept."""
+# What is kept of the task's keywords for the producer itself, unless the task has a parameter of
+# that name.
+OPTIONS = frozenset({"queue", "delay", "at", "at_front", "key", "when_full", "full_timeout"})
 
 
 class Producer:
@@ -33,12 +40,33 @@ class Producer:
     Args:
         url: of the Redis server; by default HEORI_REDIS_URL.
         settings: by default read from the environment.
+        when_full: what to do when a queue is at its limit; by default HEORI_WHEN_FULL. "block"
+            waits for room, in turn with all other producers that wait; "reject" raises QueueFull;
+            "drop_oldest" drops the job that has waited longest: it fails, and says why.
+        full_timeout: seconds to wait for room at most; by default HEORI_FULL_TIMEOUT.
+
+    Attributes:
+        results: awaits the ends of jobs, for what builds on this.
     """
 
-    def __init__(self, url: str | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        when_full: WhenFull | None = None,
+        full_timeout: float | None = None,
+    ) -> None:
         self._settings = settings or Settings()
         self._commands = Commands(Keys(self._settings.key_prefix))
-        self._broker = Broker(url or self._settings.redis_url)
+        url = url or self._settings.redis_url
+        self._broker = Broker(url)
+        self._watcher = Watcher(url)
+        self.results = Results(self._watcher, self._commands)
+        self._gate = Gate(self._broker, self._commands, self._watcher)
+        self._limits = dict(self._settings.queue_limits)  # that are still to be written
+        self._when_full: WhenFull = when_full or self._settings.when_full
+        self._full_timeout = self._settings.full_timeout if full_timeout is None else full_timeout
 
     @overload
     def submit(
@@ -58,32 +86,83 @@ class Producer:
     ) -> Handle[R]: ...
     @overload
     def submit(
+        self, task: Callable[..., Awaitable[R]], /, *args: Any, at_front: bool, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., R], /, *args: Any, at_front: bool, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., Awaitable[R]], /, *args: Any, key: str, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., R], /, *args: Any, key: str, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., Awaitable[R]], /, *args: Any, queue: str, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., R], /, *args: Any, queue: str, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., Awaitable[R]], /, *args: Any, when_full: WhenFull, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., R], /, *args: Any, when_full: WhenFull, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self,
+        task: Callable[..., Awaitable[R]],
+        /,
+        *args: Any,
+        full_timeout: float | None,
+        **kwargs: Any,
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., R], /, *args: Any, full_timeout: float | None, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
         self, task: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Handle[R]: ...
     @overload
     def submit(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
     def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Send one job: with the arguments of the task, and perhaps one of `delay` and `at`.
+        """Send one job: with the arguments of the task, and perhaps with options.
 
-        A task with a parameter of its own that is called `delay` or `at` gets it; for such a
-        task, `submit_call` takes the time apart from the arguments.
+        A task with a parameter of its own that is called like an option gets it; for such a
+        task, `submit_call` takes the options apart from the arguments.
 
         Args:
+            queue: where to send it, in place of the task's own queue.
             delay: how long to wait before the job may run: seconds, a timedelta, or a text such
                 as "5min". It is counted by the server's clock.
             at: when it may run, as an aware datetime; at once when that is past.
+            at_front: put it before the jobs that wait already.
+            key: an idempotency key, such as "order-17": another call with the same task and key
+                within HEORI_KEY_TTL sends nothing, and returns the same job.
+            when_full, full_timeout: as the producer's own, for this call.
 
         Raises:
             UnknownTask: the function is no task.
             InvalidArguments: the arguments do not fit it; nothing is sent.
             BadPayload, PayloadTooLarge: they have no JSON form, or too large a one.
-            ValueError: the time makes no sense; nothing is sent.
+            ValueError: an option makes no sense; nothing is sent.
+            QueueFull: the queue is at its limit, and was for as long as there was to wait.
             BrokerUnavailable: Redis cannot be reached.
         """
         found = tasks.find(task)
-        ours = ({"delay", "at"} & kwargs.keys()) - found.keywords if kwargs else set()
-        times = {name: kwargs.pop(name) for name in ours}
-        return self.submit_call(found, args, kwargs, **times)
+        ours = (OPTIONS & kwargs.keys()) - found.keywords if kwargs else ()
+        options = {name: kwargs.pop(name) for name in ours}
+        return self.submit_call(found, args, kwargs, **options)
 
     def submit_call(
         self,
@@ -91,12 +170,28 @@ class Producer:
         args: Iterable[Any] = (),
         kwargs: dict[str, Any] | None = None,
         *,
+        queue: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        at_front: bool = False,
+        key: str | None = None,
+        when_full: WhenFull | None = None,
+        full_timeout: float | None = None,
     ) -> Handle[R]:
         """Send one job of a task found by name, with the arguments of `submit` as values."""
-        when = _when(delay, at)
-        [handle] = self._send(task, [self._encode(task, tuple(args), kwargs or {})], when)
+        options = _when(delay, at)
+        if at_front:
+            options["at_front"] = True
+        if key is not None:
+            options["key"] = self.key(task, key)
+        [handle] = self.send(
+            task,
+            [self.encode(task, tuple(args), kwargs or {})],
+            queue,
+            when_full,
+            full_timeout,
+            **options,
+        )
         return handle
 
     @overload
@@ -105,8 +200,11 @@ class Producer:
         task: Callable[..., Awaitable[R]],
         calls: Iterable[Any],
         *,
+        queue: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        when_full: WhenFull | None = None,
+        full_timeout: float | None = None,
     ) -> list[Handle[R]]: ...
     @overload
     def submit_many(
@@ -114,54 +212,52 @@ class Producer:
         task: Callable[..., R],
         calls: Iterable[Any],
         *,
+        queue: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        when_full: WhenFull | None = None,
+        full_timeout: float | None = None,
     ) -> list[Handle[R]]: ...
     def submit_many(
         self,
         task: Callable[..., Any],
         calls: Iterable[Any],
         *,
+        queue: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        when_full: WhenFull | None = None,
+        full_timeout: float | None = None,
     ) -> list[Handle[Any]]:
         """Send many jobs of one task, hundreds in one round trip.
 
-        All of them are validated before the first is sent.
+        All of them are validated before the first is sent. At a queue's limit they go in as
+        there is room, in turn with those of other producers, some hundreds at a time.
 
         Args:
             calls: for each job a tuple of its positional arguments, a dict of its keyword
                 arguments, or else its only argument.
-            delay, at: as in `submit`, for all of them.
+            queue, delay, at, when_full: as in `submit`, for all of them.
+            full_timeout: seconds to wait at most without any of them being let in.
 
         Raises:
-            As `submit`; the message tells which of the calls it is about.
+            As `submit`; the message tells which of the calls it is about, and QueueFull which
+            were sent.
         """
         found = tasks.find(task)
-        when = _when(delay, at)
+        options = _when(delay, at)
         jobs = []
         for number, call in enumerate(calls):
             args = call if isinstance(call, tuple) else () if isinstance(call, dict) else (call,)
             try:
-                jobs.append(self._encode(found, args, call if isinstance(call, dict) else {}))
+                jobs.append(self.encode(found, args, call if isinstance(call, dict) else {}))
             except (TypeError, ValueError) as error:
                 error.add_note(f"in call {number} of submit_many; none was sent")
                 raise
-        return self._send(found, jobs, when)
+        return self.send(found, jobs, queue, when_full, full_timeout, **options)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._broker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _encode(
-        self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> NewJob:
+    def encode(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
+        """A job that can be sent, with the arguments of `submit` as values."""
         args, kwargs = task.arguments_to_send(args, kwargs)
         call = Call(task.name, args, kwargs)
         delays = task.retry.delays() if task.retry else ()
@@ -174,16 +270,111 @@ class Producer:
             )
         return job
 
-    def _send(
-        self, task: Task[..., R], jobs: list[NewJob], when: dict[str, float]
+    def send(
+        self,
+        task: Task[..., R],
+        jobs: list[NewJob],
+        queue: str | None = None,
+        when_full: WhenFull | None = None,
+        full_timeout: float | None = None,
+        **options: Any,
     ) -> list[Handle[R]]:
-        for first in range(0, len(jobs), CHUNK):
-            chunk = jobs[first : first + CHUNK]
-            self._broker.execute(self._commands.enqueue(task.queue, chunk, **when))
-        return [Handle(job.id, task, self._broker, self._commands) for job in jobs]
+        """Send encoded jobs of a task, as `submit_many` does.
+
+        Args:
+            options: of `Commands.enqueue`.
+        """
+        if self._limits:
+            self._write_limits()
+        name = task.queue if queue is None else tasks.check_queue(queue)
+        policy = _policy(when_full or self._when_full)
+        patience = self._full_timeout if full_timeout is None else full_timeout
+        handles: list[Handle[R]] = []
+        for chunk in _chunks(jobs):
+            try:
+                told = self._gate.send(name, chunk, when_full=policy, patience=patience, **options)
+            except QueueFull as error:
+                error.sent = handles + self._handles(task, name, chunk[: error.taken])
+                raise
+            handles += self._handles(task, name, chunk, told.same)
+        return handles
+
+    def key(self, task: Task[..., Any], key: str) -> tuple[str, int]:
+        """An idempotency key as `send` wants it.
+
+        Raises:
+            ValueError: it is no text, or empty.
+        """
+        if not key or not isinstance(key, str):
+            raise ValueError(f"key={key!r}: a text is needed, such as 'order-17'")
+        return self._commands.keys.idempotency(task.name, key), self._settings.key_ttl
+
+    def cancel(self, queue: str, ids: Sequence[str]) -> list[str]:
+        """Cancel those of the jobs that wait or are scheduled, as `Handle.cancel`; returns these.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        canceled = []
+        for first in range(0, len(ids), CANCELED):
+            batch = ids[first : first + CANCELED]
+            numbers = self._broker.execute(self._commands.cancel(queue, batch))
+            canceled += [batch[number] for number in numbers]
+        return canceled
+
+    def close(self) -> None:
+        """Close the connections; what is still awaited in a coroutine is awaited in vain."""
+        self._watcher.close()
+        self._broker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _handles(
+        self, task: Task[..., R], queue: str, jobs: Iterable[NewJob], same: str | None = None
+    ) -> list[Handle[R]]:
+        return [
+            Handle(same or job.id, queue, task, self._broker, self._commands, self.results)
+            for job in jobs
+        ]
+
+    def _write_limits(self) -> None:
+        """Once, before the first job: the limits that the settings name hold for all producers."""
+        self._broker.execute_many(
+            [
+                command
+                for queue, limit in self._limits.items()
+                for command in self._commands.set_limit(queue, limit)
+            ]
+        )
+        self._limits = {}
 
 
-def _when(delay: Duration | None, at: Any) -> dict[str, float]:
+def _chunks(jobs: list[NewJob]) -> Iterator[list[NewJob]]:
+    """Jobs by hundreds, and fewer when they are large."""
+    first = size = 0
+    for number, job in enumerate(jobs):
+        if number - first == CHUNK or (size and size + len(job.data) > CHUNK_BYTES):
+            yield jobs[first:number]
+            first, size = number, 0
+        size += len(job.data)
+    if first < len(jobs):
+        yield jobs[first:]
+
+
+_POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
+
+
+def _policy(when_full: WhenFull) -> WhenFull:
+    if when_full not in _POLICIES:
+        raise ValueError(f"when_full={when_full!r}: one of {', '.join(_POLICIES)} is needed")
+    return when_full
+
+
+def _when(delay: Duration | None, at: Any) -> dict[str, Any]:
     """The time as the command wants it."""
     if delay is not None and at is not None:
         raise ValueError("delay and at are two ways to say when; only one of them is needed")

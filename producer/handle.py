@@ -1,61 +1,42 @@
 """What a producer holds in place of a result that is not there yet."""
 
 import time
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
 
 from common.broker import LONGEST_WAIT, Broker
 from common.current import running_job
-from common.protocol.commands import Commands, Progress
-from common.protocol.payload import decode_failure, decode_result
+from common.protocol.commands import Command, Commands, Progress
 from common.tasks import Task
+from producer.errors import JobNotFound
+from producer.results import Results, end_of
 
 R = TypeVar("R")
 
-_SUCCESSFUL, _RETRIED = 1, 4  # rq.results.Result.Type; all others are failures
-# Finished, too: it has ended since its latest result was read.
-_GOES_ON = {
-    "queued",
-    "deferred",
-    "scheduled",
-    "ready_to_enqueue",
-    "rate_limited",
-    "started",
-    "finished",
-}
-_WITHOUT_TRACEBACK = {3: "it was stopped", 5: "it has used up its retries"}
-
-
-class JobFailed(RuntimeError):
-    """The job failed; the message is its traceback.
-
-    Attributes:
-        job_id: which job.
-        traceback: the text that the consumer recorded.
-    """
-
-    def __init__(self, job_id: str, traceback: str) -> None:
-        super().__init__(f"job {job_id} failed:\n{traceback}")
-        self.job_id = job_id
-        self.traceback = traceback
-
-
-class JobNotFound(LookupError):
-    """There is no such job: it was never sent, was deleted, or its result has expired."""
-
 
 class Handle(Generic[R]):
-    """A job that was sent.
+    """A job that was sent. In a coroutine, ``await handle`` is what `result` is elsewhere.
 
     Attributes:
         id: the job's id; `rq.job.Job.fetch` takes it, too.
+        queue: the queue that it was sent to.
     """
 
-    def __init__(self, job_id: str, task: Task[..., R], broker: Broker, commands: Commands) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        queue: str,
+        task: Task[..., R],
+        broker: Broker,
+        commands: Commands,
+        results: Results,
+    ) -> None:
         self.id = job_id
+        self.queue = queue
         self._task = task
         self._broker = broker
         self._commands = commands
+        self._results = results
 
     def __repr__(self) -> str:
         return f"<Handle {self.id} of {self._task.name}>"
@@ -80,6 +61,17 @@ class Handle(Generic[R]):
         """
         return self._broker.execute(self._commands.progress_of(self.id))
 
+    def cancel(self) -> bool:
+        """Keep the job from running, as rq's ``Job.cancel`` does.
+
+        Returns:
+            Whether it will not run: False when it was claimed, or has ended, before.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        return bool(self._broker.execute(self._commands.cancel(self.queue, [self.id])))
+
     def result(self, timeout: float | None = None) -> R:
         """Wait for the job's end, without polling, and return what the task returned.
 
@@ -88,7 +80,7 @@ class Handle(Generic[R]):
 
         Raises:
             TimeoutError: the job has not ended in time. It goes on.
-            JobFailed: it failed; the message is its traceback.
+            JobFailed: it failed; the message is its traceback. JobCanceled: it was cancelled.
             JobNotFound: it is gone.
             DeadlockDetected: this is called in a job that holds a lock which that job waits for.
             BrokerUnavailable: Redis cannot be reached.
@@ -107,25 +99,16 @@ class Handle(Generic[R]):
     def _wait(self, timeout: float | None, before: Callable[[], None]) -> bytes:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            result = self._broker.execute(self._commands.result(self.id))
-            if result is not None and result.type == _SUCCESSFUL:
-                return (
-                    b"null" if result.return_value is None else decode_result(result.return_value)
-                )
-            status = self._broker.execute(self._commands.status(self.id))
-            # A failed job may have been queued again, its failure stays among its results. Read
-            # after the result, the status tells: it changes with each result, in one step.
-            if result is not None and result.type != _RETRIED and status not in _GOES_ON:
-                raise JobFailed(
-                    self.id,
-                    decode_failure(result.exc_string)
-                    if result.exc_string
-                    else _WITHOUT_TRACEBACK.get(result.type, "it left no traceback"),
-                )
-            if status is None:
-                raise JobNotFound(f"there is no job {self.id}")
-            if status == "canceled":
-                raise JobFailed(self.id, "it was canceled")
+            read: list[Command[Any]] = [
+                self._commands.result(self.id),
+                self._commands.status(self.id),
+            ]
+            result, status = self._broker.execute_many(read)
+            end = end_of(self.id, result, status)
+            if isinstance(end, bytes):
+                return end
+            if end is not None:
+                raise end
             remaining = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
@@ -135,3 +118,13 @@ class Handle(Generic[R]):
                     self.id, min(remaining, LONGEST_WAIT), "0" if result is None else result.id
                 )
             )
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait as `result` does, and let the event loop go on; asyncio.timeout limits it."""
+        return self._ended().__await__()
+
+    async def _ended(self) -> R:
+        end = await self._results.ended(self.id)
+        if isinstance(end, Exception):
+            raise end
+        return self._task.load_result(end)

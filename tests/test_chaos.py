@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from tests.chaos.bound import bound
 from tests.chaos.drains import drains
 from tests.chaos.kills import kills
 from tests.chaos.quarantine import quarantine
@@ -33,6 +34,13 @@ def test_drains_under_load_lose_nothing_and_keep_the_order() -> None:
     print(counted)
     assert counted.problems() == []
     assert counted.held > 0
+
+
+def test_a_bound_holds_for_producers_at_once_and_nothing_is_lost() -> None:
+    counted = bound("hybrid", 6000, 4, 200, quiet)
+    print(counted)
+    assert counted.problems() == []
+    assert counted.highest == 200, "they were faster than the consumer, or nothing is shown"
 
 
 def quiet(done: int, total: int) -> None:

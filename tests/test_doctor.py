@@ -61,6 +61,12 @@ def wrong_type(client: Any) -> None:
     client.set("rq:failed:q", "a string")
 
 
+def full(client: Any) -> None:
+    waiting(client)
+    client.hset("rq:heori:bound:q", "limit", 1)
+    client.zadd("rq:heori:line:q", {"ticket": time.time()})
+
+
 def dead_worker(client: Any) -> None:
     client.sadd("rq:workers", "rq:worker:gone", "rq:worker:silent")
     client.hset("rq:worker:silent", "last_heartbeat", OLD)
@@ -107,6 +113,7 @@ ILLNESSES = [
     ("types", "problem", "rq:failed:q holds a string", wrong_type),
     ("consumers", "warning", "silent for 480 s: 2 of 2", dead_worker),
     ("consumers", "problem", "waiting in q, where nobody listens: 1", waiting),
+    ("limits", "warning", "q is full: 1 of 1 jobs wait, and 1 producers", full),
     ("leases", "problem", "over for 60 s: 1 (a:", overdue("heori0123", HOUR - 24 * HOUR)),
     ("leases", "problem", "over for 60 s: 1 (a:", overdue("0123", HOUR)),
     ("intermediate", "warning", "between q and a stock worker: 1", stranded),
@@ -162,6 +169,8 @@ def mend(client: Any, command: str) -> None:
             # What a consumer would do: tell of itself, and give back what is overdue.
             client.delete(f"rq:wip:{queue}")
             client.sadd(f"rq:workers:{queue}", "rq:worker:me")
+        case ["heori", "limit", queue, jobs]:
+            client.hset(f"rq:heori:bound:{queue}", "limit", jobs)
         case _:
             pytest.fail(f"nobody can run {command!r}")
 

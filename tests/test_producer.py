@@ -1,6 +1,7 @@
 """Producers on a real server, with stock rq as the other side."""
 
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -30,8 +31,10 @@ from common.protocol.job import Job
 from common.protocol.payload import BadPayload, Call, decode_call
 from common.settings import Settings
 from common.tasks import InvalidResult
-from producer import Handle, JobFailed, JobNotFound, PayloadTooLarge, Producer
-from producer.client import CHUNK
+from producer import Handle, JobFailed, JobNotFound, PayloadTooLarge, Producer, QueueFull
+from producer.client import CHUNK, CHUNK_BYTES, _chunks
+from producer.results import Results
+from producer.watcher import Watcher
 from tests import sample_tasks
 from tests.conftest import until
 from tests.protocol_tasks import (
@@ -451,8 +454,11 @@ def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
 
 
 def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
-    with Broker(f"redis://127.0.0.1:{nowhere}", retries=0) as broker:
-        handle = Handle("a", tasks.find(sample_tasks.add), broker, Commands())
+    url = f"redis://127.0.0.1:{nowhere}"
+    with Broker(url, retries=0) as broker:
+        results = Results(Watcher(url), Commands())
+        task = tasks.find(sample_tasks.add)
+        handle = Handle("a", "default", task, broker, Commands(), results)
         for ask in (handle.status, handle.result):
             with pytest.raises(BrokerUnavailable):
                 ask()
@@ -510,3 +516,102 @@ def test_a_job_that_stock_rq_sent_is_read(redis_url: str, redis: redis_py.Redis)
     assert job.description == theirs.description == "tests.sample_tasks.add(1, b=2)"
     assert job.enqueued_at == theirs.enqueued_at
     assert decode_call(job.data, ["json"], 1000) == Call("tests.sample_tasks.add", [1], {"b": 2})
+
+
+# Once, and first
+
+
+def test_the_same_key_within_its_time_gives_the_same_job(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    first = producer.submit(sample_tasks.add, 1, key="order-17")
+    again = producer.submit(sample_tasks.add, 1, key="order-17")
+    assert again.id == first.id
+    assert queued(redis) == [first.id]
+    other = producer.submit(sample_tasks.add, 1, key="order-18")
+    of_another_task = producer.submit(sample_tasks.add_later, 1, 2, key="order-17")
+    later = producer.submit_call(tasks.find(sample_tasks.add), [1], key="order-19", delay=60)
+    assert producer.submit(sample_tasks.add, 1, key="order-19").id == later.id
+    assert len({first.id, other.id, of_another_task.id, later.id}) == 4
+    ttl: Any = redis.ttl("rq:heori:key:tests.sample_tasks.add:order-17")
+    assert 86_000 < ttl <= 86_400
+    RqJob.fetch(first.id, connection=redis, serializer=JSONSerializer).delete()
+    assert producer.submit(sample_tasks.add, 1, key="order-17").id == first.id, "it was sent once"
+    redis.delete("rq:heori:key:tests.sample_tasks.add:order-17")
+    assert producer.submit(sample_tasks.add, 1, key="order-17").id != first.id
+
+
+def test_of_many_that_send_the_same_key_at_once_one_sends_a_job(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    ids: list[str] = []
+
+    def send() -> None:
+        ids.extend(producer.submit(sample_tasks.add, 1, key=f"order-{n}").id for n in range(50))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 400
+    assert sorted(set(ids)) == sorted(queued(redis))
+    assert len(queued(redis)) == 50
+
+
+def test_a_key_that_was_refused_at_a_full_queue_is_free(
+    redis_url: str, redis: redis_py.Redis
+) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 1}, when_full="reject")
+    with Producer(settings=settings) as producer:
+        first = producer.submit(sample_tasks.add, 1, key="a")
+        with pytest.raises(QueueFull):
+            producer.submit(sample_tasks.add, 1, key="b")
+        assert producer.submit(sample_tasks.add, 1, key="a").id == first.id
+        redis.lpop("rq:queue:default")
+        assert queued(redis) == []
+        second = producer.submit(sample_tasks.add, 1, key="b")
+    assert queued(redis) == [second.id]
+
+
+@pytest.mark.parametrize("key", ["", 17])
+def test_a_key_that_is_no_text_is_refused(producer: Producer, key: Any) -> None:
+    with pytest.raises(ValueError, match="a text is needed, such as 'order-17'"):
+        producer.submit(sample_tasks.add, 1, key=key)
+
+
+def test_a_job_may_be_put_before_those_that_wait(
+    producer: Producer, redis_url: str, redis: redis_py.Redis
+) -> None:
+    last = producer.submit(sample_tasks.add, 1)
+    first = producer.submit(sample_tasks.add, 1, at_front=True)
+    assert queued(redis) == [first.id, last.id]
+    later = producer.submit(sample_tasks.add, 1, at_front=True, delay=60)
+    redis.zadd("rq:scheduled:default", {later.id: 1})
+    with Broker(redis_url) as broker:
+        broker.execute(Commands().schedule(["default"], consumer="me", lock_ttl=5, batch=10))
+    assert queued(redis) == [later.id, first.id, last.id]
+
+
+def test_a_job_may_go_to_another_queue_than_its_task_says(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(send_mail, "a@example.org", queue="urgent")
+    assert (handle.queue, queued(redis, "urgent"), queued(redis, "mail")) == (
+        "urgent", [handle.id], [],
+    )  # fmt: skip
+    assert redis.hget(f"rq:job:{handle.id}", "origin") == b"urgent"
+    with pytest.raises(ValueError, match="without blanks"):
+        producer.submit(send_mail, "a@example.org", queue="a:b")
+
+
+def test_large_jobs_are_sent_few_at_a_time(producer: Producer, redis: redis_py.Redis) -> None:
+    noise = [random.randbytes(150_000).hex() for _ in range(12)]  # it does not compress well
+    handles = producer.submit_many(unlock, noise)
+    assert queued(redis) == [handle.id for handle in handles]
+    sizes = [
+        sum(len(job.data) for job in chunk)
+        for chunk in _chunks([producer.encode(tasks.find(unlock), (text,), {}) for text in noise])
+    ]
+    assert len(sizes) >= 2
+    assert max(sizes) <= CHUNK_BYTES

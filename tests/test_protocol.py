@@ -112,7 +112,7 @@ def test_a_job_is_written_field_by_field_as_rq_writes_it(
     )
     expected = written()
     with Broker(redis_url) as broker:
-        assert broker.execute(Commands().enqueue("mail", [ours])) == 1
+        assert broker.execute(Commands().enqueue("mail", [ours])).new == 1
 
     assert written() == expected
     assert set(expected) == {"rq:queues", "rq:queue:mail", "rq:job:<id>"}

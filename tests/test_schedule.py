@@ -44,10 +44,10 @@ class Bench:
     redis: Any  # its hints mix in those of asyncio and of decoded replies
     commands: Commands
 
-    def send(self, *ids: str, queue: str = "default", **when: float) -> int:
+    def send(self, *ids: str, queue: str = "default", **when: Any) -> int:
         call = Call("tests.sample_tasks.add", [1], {})
         jobs = [NewJob.create(id_, call, 180) for id_ in ids]
-        return self.execute(self.commands.enqueue(queue, jobs, **when))
+        return self.execute(self.commands.enqueue(queue, jobs, **when)).new
 
     def send_due(self, *ids: str, queue: str = "default") -> None:
         """Jobs that are due, the first longest."""

@@ -60,9 +60,8 @@ class Bench:
 
     def send(self, *ids: str, queue: str = "default") -> int:
         call = Call(ADD, [1], {"b": 2})
-        return self.execute(
-            self.commands.enqueue(queue, [NewJob.create(id_, call, 180) for id_ in ids])
-        )
+        jobs = [NewJob.create(id_, call, 180) for id_ in ids]
+        return self.execute(self.commands.enqueue(queue, jobs)).new
 
     def look(
         self,
@@ -516,7 +515,24 @@ def test_cancelled_and_deleted_jobs_are_told_from_those_that_may_run(bench: Benc
     bench.rq_job("deleted").delete()
     bench.redis.delete("rq:job:wrong")
     bench.redis.set("rq:job:wrong", "text")
-    assert bench.execute(bench.commands.canceled(claims)) == [1, 2]
+    assert bench.execute(bench.commands.canceled(ids(claims))) == [1, 2]
+
+
+def test_what_waits_or_is_scheduled_can_be_cancelled_and_nothing_else(bench: Bench) -> None:
+    bench.send("claimed", "popped", "waits", "wrong", "stays")
+    bench.claim(count=1)
+    bench.redis.lpop("rq:queue:default")  # by a stock worker, which has not said so yet
+    bench.spoil("rq:job:wrong")
+    scheduled = [NewJob.create("later", Call(ADD, [1], {}), 180)]
+    bench.execute(bench.commands.enqueue("default", scheduled, delay=60))
+    names = ["claimed", "popped", "waits", "wrong", "later", "nobody"]
+    assert bench.execute(bench.commands.cancel("default", names)) == [2, 4]
+    assert bench.execute(bench.commands.cancel("default", names)) == []
+    assert bench.queue() == ["wrong", "stays"]
+    assert bench.redis.zcard("rq:scheduled:default") == 0
+    assert bench.rq_job("waits").is_canceled
+    assert bench.redis.zscore("rq:canceled:default", "later") == pytest.approx(bench.now(), abs=2)
+    assert bench.field("claimed", "status") == "started"
 
 
 def test_a_thousand_jobs_are_claimed_extended_and_acknowledged_at_once(bench: Bench) -> None:
@@ -937,7 +953,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.send("a", "b") == 2
     a, b = bench.claim()
     assert bench.execute(bench.commands.extend([a, b], lease=9)).lost == []
-    assert bench.execute(bench.commands.canceled([a, b])) == []
+    assert bench.execute(bench.commands.canceled(ids([a, b]))) == []
     assert bench.release(a) == ["queued"]
     assert bench.execute(bench.commands.progress([(b, 0.5, "half")])) == 1
     assert bench.ack(done(b)) == ([], [])
@@ -950,6 +966,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.purge("default", ["b"], dry_run=True)) == ["absent"]
     assert bench.execute(bench.commands.schedule([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
+    assert bench.execute(bench.commands.cancel("default", ["a"])) == [0]
     assert bench.execute(bench.commands.count([], consumer=ME, lease=1)) == {}
     # Those of the locks are called in tests/test_lock_scripts.py.
     assert seen == {script(name).digest for name in CALLED if not name.startswith("lock_")}
@@ -991,7 +1008,7 @@ def test_a_producer_whose_reply_was_lost_sends_again_and_the_job_is_there_once(
     command = Commands().enqueue("default", [job])
     redis.script_load(script("enqueue").source)
     with Broker(f"redis://127.0.0.1:{lossy.port}") as broker:
-        assert broker.execute(command) == 0, "the second time, it was there already"
+        assert broker.execute(command).new == 0, "the second time, it was there already"
     assert lossy.lost == 1
     assert redis.lrange("rq:queue:default", 0, -1) == [b"a"]
 
@@ -1053,7 +1070,9 @@ def test_whoever_looks_sees_queues_counts_and_consumers(bench: Bench, redis_url:
     assert bench.execute(bench.commands.queues()) == ["default", "with.dot"]
     with Broker(redis_url) as broker:
         counts = QueueCounts(*broker.execute_many(bench.commands.counts("default")))
-        assert counts == QueueCounts(waiting=1, scheduled=0, running=1, finished=1, failed=1)
+        assert counts == QueueCounts(
+            waiting=1, scheduled=0, running=1, finished=1, failed=1, limit=None, blocked=0
+        )
         broker.execute_many(bench.commands.announce(ME, ["default"], {"state": "busy"}))
         broker.execute_many(bench.commands.heartbeat(ME, "2026-01-02T00:00:00.0Z", "idle", 480))
     assert bench.execute(bench.commands.consumers()) == [ME]

@@ -119,6 +119,26 @@ class Keys:
         """what all locks' keys begin with"""
         return f"{self.prefix}:heori:lock:"
 
+    def bound(self, queue: str) -> str:
+        """hash: the limit of a queue, and what was counted since it has one"""
+        return f"{self.prefix}:heori:bound:{queue}"
+
+    def line(self, queue: str) -> str:
+        """zset ticket → when it came: the producers that wait for room in a queue"""
+        return f"{self.prefix}:heori:line:{queue}"
+
+    def ticket(self, queue: str, ticket: str) -> str:
+        """string, expires: a place in that line, while somebody stands there"""
+        return f"{self.line(queue)}:{ticket}"
+
+    def dropped(self, queue: str) -> str:
+        """list of the ids of jobs dropped latest from a full queue"""
+        return f"{self.prefix}:heori:dropped:{queue}"
+
+    def idempotency(self, task: str, key: str) -> str:
+        """string, expires: the id of the job that was sent with that key"""
+        return f"{self.prefix}:heori:key:{task}:{key}"
+
     def counter(self, queue: str) -> str:
         """string, expires: which consumer tells how many jobs of that queue are where"""
         return f"{self.prefix}:heori:counter:{queue}"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN
+from common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN, Bound
 from common.protocol.job import MalformedJob, parse_time
 from common.protocol.keys import Keys
 from heori.checkup.finding import Finding
@@ -48,6 +48,7 @@ class JobChecks:
             self._suspended,
             self._types,
             self._consumers,
+            self._limits,
             self._leases,
             self._intermediate,
             self._jobs,
@@ -71,10 +72,12 @@ class JobChecks:
         )
         wanted = [(keys.queue(queue), b"list") for queue in self._queues]
         wanted += [(key, b"zset") for queue in self._queues for key in self._registries(queue)]
-        kinds = self._many((("TYPE", key) for key, _ in wanted), "registries")
+        bounds = [(keys.bound(queue), b"hash") for queue in self._queues]
+        bounds += [(keys.line(queue), b"zset") for queue in self._queues]
+        kinds = self._many((("TYPE", key) for key, _ in wanted + bounds), "registries")
         broken = [
             (key, kind.decode())
-            for (key, expected), kind in zip(wanted, kinds, strict=True)
+            for (key, expected), kind in zip(wanted + bounds, kinds, strict=True)
             if kind not in (expected, b"none")
         ]
         for key, kind in broken:
@@ -134,6 +137,25 @@ class JobChecks:
                     "they wait until a consumer comes",
                     f"heori consume --queue {shlex.quote(queue)}",
                 )
+
+    def _limits(self) -> Iterator[Finding]:
+        for queue in self._queues:
+            if not (self._is(queue, "hash", self._keys.bound(queue)) and self._is(queue, "list")):
+                continue
+            limit = Bound.read(self._client.hmget(self._keys.bound(queue), "limit")).limit
+            waiting = self._client.llen(self._keys.queue(queue))
+            if limit is None or waiting < limit:
+                continue
+            line = self._keys.line(queue)
+            blocked = self._client.zcard(line) if self._is(queue, "zset", line) else 0
+            yield Finding(
+                "limits",
+                "warning",
+                f"{queue} is full: {waiting:,} of {limit:,} jobs wait, and {blocked:,} producers "
+                "for room",
+                "producers wait, are refused, or drop the oldest jobs, as HEORI_WHEN_FULL says",
+                f"heori limit {shlex.quote(queue)} {max(waiting, 2 * limit)}  # or more consumers",
+            )
 
     def _leases(self) -> Iterator[Finding]:
         for queue in self._queues:

@@ -6,6 +6,8 @@
   SIGKILL, SIGTERM or SIGSTOP, some for longer than their lease.
 - quarantine: a job that crashes its worker, among good ones; in turns with good ones alone.
 - drains: consumers get SIGTERM in the midst of their work, one after the other.
+- bound: several producers send into a queue with a limit, whose consumers are slower; the depth of
+  the queue and the memory of the producers and the server are watched.
 - soak: many jobs with failures and retries among them, one model; memory and keys are watched.
 
 Without a name the first three. Exits with 1 when something is not as it must be.
@@ -26,6 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tests.chaos.bound import Bounded, bound
 from tests.chaos.drains import Drains, drains
 from tests.chaos.fleet import MODELS, Report
 from tests.chaos.kills import Kills, kills
@@ -43,14 +46,13 @@ def main() -> int:
     console = Console(stderr=True)
     seed = random.randrange(10**6) if options.seed is None else options.seed
     console.print(f"seed {seed} (--seed {seed} strikes in the same order)")
-    models = options.model or [*MODELS]
     results: dict[str, list[Any]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
     ) as progress:
         for scenario in options.scenarios or ["kills", "quarantine", "drains"]:
-            for model in ["hybrid"] if scenario == "soak" and not options.model else models:
+            for model in _models(scenario, options):
                 chance = random.Random(f"{seed} {scenario} {model}")
                 run = _scenario(scenario, model, options, chance)
                 results.setdefault(scenario, []).append(_watched(progress, scenario, model, run))
@@ -72,15 +74,17 @@ def _options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = ["kills", "quarantine", "drains", "soak"]
+    names = ["kills", "quarantine", "drains", "bound", "soak"]
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(names))
     parser.add_argument(
         "--model",
         action="append",
         choices=[*MODELS],
-        help="several are run one after the other; all if not said (soak: hybrid)",
+        help="several are run one after the other; all if not said (bound, soak: hybrid)",
     )
-    parser.add_argument("--jobs", type=_number, default=20_000, help="kills, soak: jobs (20000)")
+    parser.add_argument("--jobs", type=_number, default=20_000, help="kills, bound, soak: (20000)")
+    parser.add_argument("--producers", type=_number, default=8, help="bound: at once (8)")
+    parser.add_argument("--limit", type=_number, default=10_000, help="bound: of the queue (10000)")
     parser.add_argument("--good", type=_number, default=5_000, help="quarantine: good jobs (5000)")
     parser.add_argument("--rounds", type=_number, default=3, help="quarantine: rounds (3)")
     parser.add_argument("--drains", type=_number, default=50, help="drains in all (50)")
@@ -91,6 +95,12 @@ def _options() -> argparse.Namespace:
         if scenario not in names:
             parser.error(f"there is no scenario {scenario}; there are {', '.join(names)}")
     return options
+
+
+def _models(scenario: str, options: argparse.Namespace) -> list[str]:
+    if scenario in ("bound", "soak") and not options.model:
+        return ["hybrid"]
+    return options.model or [*MODELS]
 
 
 def _number(text: str) -> int:
@@ -116,6 +126,10 @@ def _scenario(
             # The first models take what cannot be divided.
             share = len(range(models.index(model), options.drains, len(models)))
             return lambda report: drains(model, share, chance, report)
+        case "bound":
+            return lambda report: bound(
+                model, options.jobs, options.producers, options.limit, report
+            )
         case _:
             return lambda report: soak(model, options.jobs, report)
 
@@ -125,7 +139,7 @@ def _watched(progress: Progress, scenario: str, model: str, run: Callable[[Repor
     return run(lambda done, total: progress.update(bar, completed=done, total=total))
 
 
-def _row(result: Kills | Quarantine | Drains | Soak) -> Row:
+def _row(result: Kills | Quarantine | Drains | Bounded | Soak) -> Row:
     """What a table shows of it."""
     match result:
         case Kills():
@@ -162,6 +176,19 @@ def _row(result: Kills | Quarantine | Drains | Soak) -> Row:
                 "held at the signal": f"{result.held:,}",
                 "out of order": str(result.out_of_order),
                 "longest": f"{result.longest:.2f} s",
+            }
+        case Bounded():
+            return {
+                "model": result.model,
+                "producers": str(result.producers),
+                "limit": f"{result.limit:,}",
+                "highest": f"{result.highest:,}",
+                "sent": f"{result.sent:,}",
+                "done": f"{result.done:,}",
+                "lost": f"{result.lost:,}",
+                "jobs/s": f"{result.done / result.seconds:,.0f}",
+                "MB": _lines(result.memory, ".0f"),
+                "MB per 100,000 jobs": _lines(result.slope, "+.2f"),
             }
         case Soak():
             return {

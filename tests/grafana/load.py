@@ -34,6 +34,12 @@ def nap(seconds: float) -> None:
     time.sleep(seconds)
 
 
+@task(queue="narrow")
+def squeeze(seconds: float) -> None:
+    """Waits, and lets others wait to be sent."""
+    time.sleep(seconds)
+
+
 @task(queue="loop")
 async def nap_in_loop(seconds: float) -> None:
     """Waits in an event loop, after computing a little."""

@@ -1,5 +1,6 @@
 """One builder per command, by who sends it. No I/O here: `common.broker` executes them."""
 
+from common.protocol.commands.bounds import MOST_WAITING, Bound, Bounds
 from common.protocol.commands.builder import FAILURE_TTL, GRANT, RESULT_TTL, Command, Word
 from common.protocol.commands.delivery import (
     DEADLOCK,
@@ -15,20 +16,33 @@ from common.protocol.commands.delivery import (
 from common.protocol.commands.letters import Letters, Record
 from common.protocol.commands.presence import REGISTRIES, Presence, QueueCensus, QueueCounts
 from common.protocol.commands.scheduling import Moved, Scheduling
-from common.protocol.commands.sending import Progress, Result, Sending
+from common.protocol.commands.sending import (
+    KEPT_DROPPED,
+    PLACE,
+    Enqueued,
+    Progress,
+    Result,
+    Sending,
+    WhenFull,
+)
 
 __all__ = [
     "DEADLOCK",
     "EXECUTION_MARK",
     "FAILURE_TTL",
     "GRANT",
+    "KEPT_DROPPED",
     "LEASE_MARGIN",
+    "MOST_WAITING",
+    "PLACE",
     "REGISTRIES",
     "RESULT_TTL",
+    "Bound",
     "Claimed",
     "Command",
     "Commands",
     "Ended",
+    "Enqueued",
     "Extended",
     "GivenBack",
     "Moved",
@@ -38,9 +52,10 @@ __all__ = [
     "Reclaimed",
     "Record",
     "Result",
+    "WhenFull",
     "Word",
 ]
 
 
-class Commands(Sending, Delivery, Scheduling, Presence, Letters):
+class Commands(Sending, Bounds, Delivery, Scheduling, Presence, Letters):
     """All of them."""

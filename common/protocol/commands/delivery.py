@@ -361,13 +361,13 @@ class Delivery(Builders):
             **self._settling(consumer, max_deliveries),
         )
 
-    def canceled(self, claims: Sequence[Claim]) -> Command[list[int]]:
+    def canceled(self, ids: Sequence[str]) -> Command[list[int]]:
         """Look which jobs were cancelled or deleted since; reads their numbers."""
         return call(
             "canceled",
             [],
             unpack,
-            ids=[claim.job_id for claim in claims],
+            ids=ids,
             job_stem=self.keys.job(""),
         )
 

@@ -5,19 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from common.protocol.commands.bounds import Bound
 from common.protocol.commands.builder import Builders, Command, Word, call, text, unpack
 from common.protocol.job import MalformedJob, parse_time
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """How many jobs of one queue are where."""
+    """How many jobs of one queue are where, how many may wait, and how many producers do."""
 
     waiting: int
     scheduled: int
     running: int
     finished: int
     failed: int
+    limit: int | None
+    blocked: int
 
 
 REGISTRIES = ("started", "scheduled", "deferred", "finished", "failed", "canceled")
@@ -30,6 +33,8 @@ class QueueCensus:
     waiting: int
     oldest: float  # seconds; 0 when none waits
     registries: dict[str, int]  # by their names, REGISTRIES
+    bound: Bound
+    blocked: int  # producers that wait for room
 
 
 class Presence(Builders):
@@ -71,14 +76,18 @@ class Presence(Builders):
             lambda reply: sorted(self.keys.queue_name(key.decode()) for key in reply),
         )
 
-    def counts(self, queue: str) -> list[Command[int]]:
-        """Five commands whose replies make a `QueueCounts`."""
+    def counts(self, queue: str) -> list[Command[Any]]:
+        """Seven commands whose replies make a `QueueCounts`."""
         return [
             Command(("LLEN", self.keys.queue(queue)), int),
             Command(("ZCARD", self.keys.scheduled(queue)), int),
             Command(("ZCARD", self.keys.wip(queue)), int),
             Command(("ZCARD", self.keys.finished(queue)), int),
             Command(("ZCARD", self.keys.failed(queue)), int),
+            Command(
+                ("HMGET", self.keys.bound(queue), "limit"), lambda reply: Bound.read(reply).limit
+            ),
+            Command(("ZCARD", self.keys.line(queue)), int),
         ]
 
     def count(
@@ -101,6 +110,8 @@ class Presence(Builders):
                 self.keys.finished(queue),
                 self.keys.failed(queue),
                 self.keys.canceled(queue),
+                self.keys.line(queue),
+                self.keys.bound(queue),
             )
         ]
 
@@ -111,8 +122,10 @@ class Presence(Builders):
                     waiting,
                     _seconds_since(enqueued, now) if enqueued else 0.0,
                     dict(zip(REGISTRIES, sizes, strict=True)),
+                    Bound.read(bound),
+                    blocked,
                 )
-                for number, waiting, enqueued, *sizes in counted
+                for number, waiting, enqueued, *sizes, blocked, bound in counted
             }
 
         return call(
@@ -122,6 +135,7 @@ class Presence(Builders):
             consumer=consumer,
             lease=round(lease * 1000),
             job_stem=self.keys.job(""),
+            bound_fields=Bound._fields,
         )
 
     def next_job(self, queue: str) -> Command[str | None]:

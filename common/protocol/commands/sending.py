@@ -1,19 +1,25 @@
 """What producers and whoever holds a handle send: new jobs, and questions about one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
-from common.protocol.commands.builder import (
-    Builders,
-    Command,
-    call,
-)
-from common.protocol.job import (
-    Job,
-    MalformedJob,
-    NewJob,
+from common.protocol.commands.builder import FAILURE_TTL, Builders, Command, call, unpack
+from common.protocol.job import Job, MalformedJob, NewJob
+from common.protocol.keys import Keys
+from common.protocol.payload import encode_failure
+
+WhenFull = Literal["block", "reject", "drop_oldest"]
+
+# For how long a producer that waits for room keeps its place without looking, in seconds.
+PLACE = 3.0
+# So many dropped jobs of each queue are kept as dead letters: the latest.
+KEPT_DROPPED = 1000
+_DROPPED = encode_failure(
+    "dropped to make room: its queue was at its limit when newer jobs were sent with "
+    "when_full=drop_oldest, and it had waited longest\n"
 )
 
 
@@ -34,28 +40,109 @@ class Progress(NamedTuple):
     text: str
 
 
+class Enqueued(NamedTuple):
+    """What became of jobs that were to be enqueued.
+
+    Attributes:
+        taken: how many of them, from the first on, are in Redis; the others were not let in.
+        new: how many of those were not there before.
+        same: the id of the job that was sent with the same idempotency key before, if one was.
+        depth: how many jobs wait in the queue; like the rest, when not all were taken.
+        limit: how many may; 0 for no limit.
+        ahead: the ticket of the producer that is to be let in before this one, if there is one.
+        rate: jobs a second that leave the queue; 0 when none do, or it is not known.
+    """
+
+    taken: int
+    new: int
+    same: str | None = None
+    depth: int = 0
+    limit: int = 0
+    ahead: str | None = None
+    rate: float = 0.0
+
+
 class Sending(Builders):
     """New jobs, and questions about one."""
 
     def enqueue(
-        self, queue: str, jobs: Iterable[NewJob], *, delay: float = 0.0, at: float | None = None
-    ) -> Command[int]:
-        """Put jobs on one queue, now or when they are due; reads how many of them were new.
+        self,
+        queue: str,
+        jobs: Sequence[NewJob],
+        *,
+        delay: float = 0.0,
+        at: float | None = None,
+        at_front: bool = False,
+        key: tuple[str, int] | None = None,
+        when_full: WhenFull = "block",
+        ticket: str = "",
+    ) -> Command[Enqueued]:
+        """Put jobs on one queue, now or when they are due, as far as its limit lets them in.
 
         Args:
             delay: seconds from now, by the server's clock.
             at: epoch seconds, in place of a delay.
+            key: of `Keys.idempotency`, and seconds that it holds; for one job only.
+            when_full: to block takes a place in the line for what is not let in; to drop the
+                oldest lets all in.
+            ticket: of the place in the line; by default the id of the first job.
         """
+        full: tuple[Any, ...] = ("block", ticket, round(PLACE * 1000))
+        keys = _enqueue_keys(self.keys, queue)
+        if when_full == "reject":
+            full = ("reject",)
+        elif when_full == "drop_oldest":
+            full = ("drop_oldest", self._drops())
+            keys = (*keys, self.keys.failed(queue), self.keys.dropped(queue))
+
+        def parse(reply: int | bytes) -> Enqueued:
+            if isinstance(reply, int):
+                return Enqueued(len(jobs), reply)
+            taken, same, depth, limit, ahead, rate = unpack(reply)
+            return Enqueued(
+                taken,
+                taken,
+                same.decode() if same else None,
+                depth,
+                limit,
+                ahead.decode() if ahead else None,
+                float(rate),
+            )
+
         return call(
             "enqueue",
-            [self.keys.queues(), self.keys.queue(queue), self.keys.scheduled(queue)],
-            int,
-            jobs=[[job.id, job.fields()] for job in jobs],
+            keys,
+            parse,
+            jobs=[(job.id, job.fields()) for job in jobs],
             origin=queue,
             delay=delay,
             at=False if at is None else at,
+            front=at_front,
+            key=key or False,
+            full=full,
             job_stem=self.keys.job(""),
         )
+
+    def _drops(self) -> dict[str, Any]:
+        return {
+            "failure_ttl": FAILURE_TTL,
+            "kept": KEPT_DROPPED,
+            "body": _DROPPED,
+            "job_stem": self.keys.job(""),
+            "results_stem": self.keys.results(""),
+            "consumer": "",  # none has had them
+        }
+
+    def cancel(self, queue: str, ids: Sequence[str]) -> Command[list[int]]:
+        """Cancel those of the jobs that no consumer has claimed; reads the numbers of these."""
+        keys = [
+            self.keys.queue(queue),
+            self.keys.scheduled(queue),
+            self.keys.deferred(queue),
+            self.keys.parked(queue),
+            self.keys.canceled(queue),
+        ]
+        return call("cancel", keys, unpack, ids=ids, job_stem=self.keys.job(""))
 
     def job(self, job_id: str) -> Command[Job | None]:
         """Read a job; None when there is none of that id."""
@@ -122,6 +209,17 @@ class Sending(Builders):
             after,
         )
         return Command(words, bool)
+
+
+@lru_cache(maxsize=1024)
+def _enqueue_keys(keys: Keys, queue: str) -> tuple[str, ...]:
+    return (
+        keys.queues(),
+        keys.queue(queue),
+        keys.scheduled(queue),
+        keys.bound(queue),
+        keys.line(queue),
+    )
 
 
 def _result(entry_id: bytes, entry: Mapping[bytes, bytes] | Sequence[bytes]) -> Result:

@@ -1,14 +1,14 @@
 -- count.lua: how many jobs of some queues are where. For each queue only one consumer is told, who
 -- holds its lease or takes it: were it told by all, sums over all consumers would count it often.
 -- KEYS   for each queue: counter (string), queue (list), then zsets: wip, scheduled, deferred,
---        finished, failed, canceled
--- ARGS   consumer, lease, job_stem
+--        finished, failed, canceled, line; bound (hash)
+-- ARGS   consumer, lease, job_stem, bound_fields
 --        lease: milliseconds
 -- REPLY  msgpack [the server's time, [[number of a queue from 0, how many wait, when the first of
---        them was enqueued or false, how many are in each zset …], …]]
+--        them was enqueued or false, how many are in each zset …, the fields of the bound], …]]
 -- USES   time, clock
 
-local SIZE = 8 -- keys of a queue
+local SIZE = 10 -- keys of a queue
 local FIRST = 10 -- ids of jobs that may be gone, so that there is no telling how long they wait
 
 local function holds_lease(key)
@@ -39,9 +39,11 @@ for q = 0, #KEYS / SIZE - 1 do
         end
       end
     end
-    for registry = key + 2, key + SIZE - 1 do
-      counts[#counts + 1] = count('ZCARD', KEYS[registry])
+    for zset = key + 2, key + SIZE - 2 do
+      counts[#counts + 1] = count('ZCARD', KEYS[zset])
     end
+    local bound = redis.pcall('HMGET', KEYS[key + SIZE - 1], unpack(args.bound_fields))
+    counts[#counts + 1] = bound.err and {} or bound
     counted[#counted + 1] = counts
   end
 end

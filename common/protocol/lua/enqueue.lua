@@ -1,30 +1,71 @@
 -- enqueue.lua: write jobs as rq 3.0.0 writes them and put them on their queue, or, when they
--- are to run later, among its scheduled jobs.
+-- are to run later, among its scheduled jobs. Takes as many, from the first on, as the queue's
+-- limit lets in; what is scheduled is not limited, neither now nor when it is due.
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
--- KEYS   queues (set), queue (list), scheduled (zset)
--- ARGS   jobs, origin, delay, at, job_stem
+-- KEYS   queues (set), queue (list), scheduled (zset), bound (hash), line (zset); and to drop
+--        jobs: failed (zset), dropped (list)
+-- ARGS   jobs, origin, delay, at, front, key, full, job_stem
 --        jobs: [[id, [field, value, …]], …], the fields that differ from job to job
 --        origin: the name of the queue
 --        delay: seconds from now; at: epoch seconds in its place, or false
--- REPLY  how many were new
--- USES   time, clock
+--        front: put them at the front of the queue
+--        key: false, or [idempotency key (string), seconds] of the one job
+--        full: what to do at the limit: ['reject'], ['block', ticket, its lease (milliseconds)]
+--        or ['drop_oldest', {what drop.lua wants}]
+-- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
+--        that has the key already or false, depth, limit, ticket ahead in the line or false,
+--        jobs a second that leave the queue]
+-- USES   whole, time, clock, settle, line, drop, flow
 
+local queue, bound, line = KEYS[2], KEYS[4], KEYS[5]
 local due = args.at or now + args.delay
 local later = due > now
 -- A key that does not hold what it should is told of before anything is written.
-redis.call('LLEN', KEYS[2])
+local depth = redis.call('LLEN', queue)
 if later then
   redis.call('ZCARD', KEYS[3])
 end
-redis.call('SADD', KEYS[1], KEYS[2])
-local ids, scores = {}, {}
+if args.key then
+  local same = redis.call('GET', args.key[1])
+  if same and same ~= args.jobs[1][1] then
+    return cmsgpack.pack({ 1, same, depth, 0, false, 0 })
+  end
+end
+
+local policy, detail, lease = unpack(args.full)
+if policy == 'drop_oldest' then
+  redis.call('LLEN', KEYS[7])
+end
+local waits = policy == 'block' and detail ~= '' -- it has come before, and has a place
+local ticket = waits and detail or args.jobs[1][1]
+local limit, rate, before, room = 0, 0, false, #args.jobs
+if not later then
+  limit = whole(redis.call('HGET', bound, 'limit'), 0)
+  if limit > 0 then
+    rate = flow(bound, depth)
+    if policy ~= 'drop_oldest' then
+      before = ahead(line, ticket)
+      room = before and 0 or math.max(0, limit - depth)
+    end
+  end
+end
+
+redis.call('SADD', KEYS[1], queue)
+local ids, scores, taken = {}, {}, 0
 for _, job in ipairs(args.jobs) do
   local id, fields = unpack(job)
   local key = args.job_stem .. id
   if redis.call('EXISTS', key) == 0 then
+    if #ids == room then
+      break
+    end
     if later then
       scores[#scores + 1] = string.format('%.6f', due)
       scores[#scores + 1] = id
+      if args.front then
+        fields[#fields + 1] = 'enqueue_at_front'
+        fields[#fields + 1] = 1
+      end
     else
       fields[#fields + 1] = 'enqueued_at'
       fields[#fields + 1] = today
@@ -36,10 +77,41 @@ for _, job in ipairs(args.jobs) do
       'stopped_callback_name', '', unpack(fields))
     ids[#ids + 1] = id
   end
+  taken = taken + 1
 end
-if later and #ids > 0 then
-  redis.call('ZADD', KEYS[3], unpack(scores))
-elseif #ids > 0 then
-  redis.call('RPUSH', KEYS[2], unpack(ids))
+
+if #ids > 0 then
+  if later then
+    redis.call('ZADD', KEYS[3], unpack(scores))
+  elseif args.front then
+    local reversed = {}
+    for n = #ids, 1, -1 do
+      reversed[#reversed + 1] = ids[n]
+    end
+    redis.call('LPUSH', queue, unpack(reversed))
+  else
+    redis.call('RPUSH', queue, unpack(ids))
+  end
+  if args.key then
+    redis.call('SET', args.key[1], ids[1], 'EX', args.key[2])
+  end
+end
+if limit > 0 then
+  local over = depth + #ids - limit
+  if #ids > 0 then
+    redis.pcall('HINCRBY', bound, 'sent', #ids) -- pcall: a spoilt counter refuses no job
+  end
+  if policy == 'drop_oldest' and over > 0 then
+    redis.pcall('HINCRBY', bound, 'dropped', drop(detail, queue, KEYS[6], KEYS[7], over))
+  elseif policy == 'block' and (taken < #args.jobs or waits) then
+    if stand(line, ticket, lease) then
+      redis.pcall('HINCRBY', bound, 'blocked', 1)
+    end
+  elseif taken < #args.jobs then
+    redis.pcall('HINCRBY', bound, 'rejected', #args.jobs - taken)
+  end
+end
+if taken < #args.jobs then
+  return cmsgpack.pack({ taken, false, depth + #ids, limit, before, rate })
 end
 return #ids
