@@ -145,13 +145,15 @@ def test_a_cancelled_and_a_deleted_job_are_skipped_when_their_turn_comes(
     consume(*MODELS["threads"], **TASKS).ready()
     mutex = Mutex("account:5", redis_url)
     with mutex:
-        handles = producer.submit_many(lock_tasks.enter, [(redis_url, 5, n) for n in range(4)])
-        until(lambda: parked(redis) == 4)
+        handles = producer.submit_many(lock_tasks.enter, [(redis_url, 5, n) for n in range(5)])
+        until(lambda: parked(redis) == 5)
         RqJob.fetch(handles[0].id, redis, serializer=JSONSerializer).cancel()
         RqJob.fetch(handles[2].id, redis, serializer=JSONSerializer).delete()
+        assert handles[4].cancel()  # ours does as rq's
+        assert parked(redis) == 3
     assert handles[3].result(10) == 3
     assert handles[1].result(10) == 1
-    assert handles[0].status() == "canceled"
+    assert [handles[n].status() for n in (0, 4)] == ["canceled", "canceled"]
     assert redis.lrange("order:account:5", 0, -1) == [b"1", b"3"]
 
 
