@@ -14,10 +14,28 @@ from pathlib import Path
 # What is no mistake, or none that a test could see, and why: (file, line of code, what was done).
 HARMLESS = {
     ("lock_pass.lua", "if #overdue == 0 then", "never"): "it saves time: there is nothing to do",
+    (
+        "lock_acquire.lua",
+        "return free and 'free' or 'full'",
+        "without 'free'",
+    ): "whoever asks only wants to know whether it is 'mine' or 'full'",
+    ("lock_pass.lua", "if any then", "always"): "it saves time: none of them is silent",
+    (
+        "lock_deadlock.lua",
+        "return #owners >= limit_of(lock, limit) and owners or nil",
+        "without nil",
+    ): "false is as good",
+    (
+        "lock_deadlock.lua",
+        "return whom and { record[ABOUT], lock, whom }",
+        "without whom",
+    ): "it saves time: one who waits for nobody ends the search when its turn comes",
 }
 
 _CONDITION = re.compile(r"\b(?P<word>if|elseif) (?P<condition>.+) then\b")
-_RETURNED = re.compile(r"^(?P<head>\s*(?:local \w+ = |return ))(?P<condition>.+ (?:and|or) .+)$")
+_RETURNED = re.compile(
+    r"^(?P<head>\s*(?:(?:local )?\w[\w, \[\]]* = |return ))(?P<condition>.+ (?:and|or) .+)$"
+)
 _CALL = re.compile(r"^\s*(?:redis\.call|\w+)\(.*\)\s*$")
 _BOUND = re.compile(r"math\.(?:max|min)\(")
 _JOINT = re.compile(r" (and|or) ")
