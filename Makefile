@@ -38,6 +38,10 @@ bench: .venv-bench/installed ## measure, side by side with peers; nothing else s
 chaos: .venv/installed-dev ## kill, pause, crash and drain consumers, count jobs; ARGS="--help" tells more
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: mutants
+mutants: .venv/installed-dev ## remove each guard from the locks' scripts in turn: a test must fail
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: dashboards
 dashboards: .venv/installed-dev ## write the Grafana dashboards anew, after a change in grafana/
 	$(BIN)/python -m grafana

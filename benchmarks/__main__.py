@@ -15,7 +15,7 @@ from redis import RedisError
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from benchmarks import drain, footprint, gil, profile, redelivery, report, sending, targets
+from benchmarks import drain, footprint, gil, locks, profile, redelivery, report, sending, targets
 from benchmarks.kinds import Case, Kind
 from benchmarks.report import Sample
 from benchmarks.rig import Refused, Rig
@@ -33,6 +33,7 @@ KINDS = {
         footprint.BYTES,
         redelivery.REDELIVERY,
         gil.GIL,
+        locks.LOCKS,
     )
 }
 ALL, PROFILE = "all", "profile"

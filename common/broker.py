@@ -8,6 +8,7 @@ URL names sentinels, each new connection asks them; so all there is to do is to 
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -101,6 +102,8 @@ def _dialogue(command: Command[T], where: Address) -> Generator[tuple[Any, ...],
 
 def _pool(where: Address, **options: Any) -> redis.ConnectionPool:
     options |= {"socket_timeout": ANSWER_TIMEOUT, "retry": Retry(NoBackoff(), 0)}
+    # redis-py counts those that it has made, dead ones too, and makes no more after a hundred.
+    options["max_connections"] = sys.maxsize
     if not where.sentinels:
         return redis.ConnectionPool.from_url(where.url, **options)
     return redis.sentinel.SentinelConnectionPool.from_url(

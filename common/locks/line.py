@@ -184,6 +184,8 @@ class Line:
                 self._on_connect()
 
     def _answer(self, reply: Any) -> None:
+        if isinstance(reply, exceptions.ConnectionError):  # the server is still starting
+            raise reply
         with self._lock:
             call = self._calls.popleft()
         if isinstance(reply, exceptions.NoScriptError) and call.command.in_full is not None:
