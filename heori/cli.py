@@ -19,7 +19,7 @@ from common.protocol.keys import Keys
 from common.protocol.payload import BadPayload, decode_failure, decode_result
 from common.settings import Model, Settings
 from consumer.order import Order, parse_queues
-from heori import dead, doctor, lab, locks, top
+from heori import dead, doctor, lab, load, locks, top
 from heori.console import (
     FAILED,
     JsonOption,
@@ -278,6 +278,7 @@ def status(
     guarded(show)
 
 
+app.command()(load.load)
 app.command()(top.top)
 app.command()(doctor.doctor)
 
