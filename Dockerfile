@@ -1,0 +1,42 @@
+# One image for producers and consumers: `heori` with its dependencies, by hash. To run tasks of
+# your own, mount their folder at /app, or build on it:
+#   FROM heori
+#   COPY mytasks.py /app/
+#   ENV HEORI_TASKS=mytasks
+# and, if they need packages: USER root, RUN python -m ensurepip && python -m pip install …, USER heori
+ARG PYTHON=python:3.13-slim-trixie
+
+FROM ${PYTHON} AS build
+WORKDIR /src
+RUN python -m venv /opt/heori
+COPY requirements.lock ./
+RUN /opt/heori/bin/pip install --no-cache-dir --quiet --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY common ./common
+COPY consumer ./consumer
+COPY heori ./heori
+COPY producer ./producer
+# What only builds stays here: the final stage has neither pip nor a compiler.
+RUN /opt/heori/bin/pip install --no-cache-dir --quiet --no-build-isolation --no-deps . \
+    && /opt/heori/bin/pip uninstall --quiet --yes \
+        editables hatchling packaging pathspec pluggy trove-classifiers pip
+
+FROM ${PYTHON}
+LABEL org.opencontainers.image.title="Heori" \
+      org.opencontainers.image.description="A distributed producer-consumer service over Redis, in RQ's job format" \
+      org.opencontainers.image.licenses="MIT"
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /app --shell /usr/sbin/nologin heori
+COPY --from=build /opt/heori /opt/heori
+ENV PATH=/opt/heori/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HEORI_METRICS_HOST=0.0.0.0 \
+    HEORI_METRICS_PORT=9100
+# Tasks are imported from here.
+WORKDIR /app
+USER heori
+EXPOSE 9100
+# Ready: Redis answers, and all worker processes are there.
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s CMD ["python", "-ISc", "import os; from http.client import HTTPConnection as C; c = C('127.0.0.1', int(os.environ['HEORI_METRICS_PORT']), timeout=3); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+ENTRYPOINT ["heori"]
+CMD ["consume"]
