@@ -1,9 +1,6 @@
-# One image for producers and consumers: `heori` with its dependencies, by hash. To run tasks of
-# your own, mount their folder at /app, or build on it:
-#   FROM heori
-#   COPY mytasks.py /app/
-#   ENV HEORI_TASKS=mytasks
-# and, if they need packages: USER root, RUN python -m ensurepip && python -m pip install …, USER heori
+# One image for producers and consumers: Heori with its dependencies, by hash. To run tasks of your
+# own, mount their folder at /tasks and set HEORI_TASKS=mytasks, or build on the image, as
+# examples/Dockerfile does.
 ARG PYTHON=python:3.13-slim-trixie
 
 FROM ${PYTHON} AS build
@@ -30,9 +27,10 @@ COPY --from=build /opt/heori /opt/heori
 ENV PATH=/opt/heori/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/tasks \
     HEORI_METRICS_HOST=0.0.0.0 \
     HEORI_METRICS_PORT=9100
-# Tasks are imported from here.
+# Tasks are imported from here, and from /tasks.
 WORKDIR /app
 USER heori
 EXPOSE 9100

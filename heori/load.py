@@ -50,6 +50,7 @@ PERIOD, BURST = 10.0, 2.0  # of a burst: how often, and how long
 RAMP = 60.0  # unless --for says how long
 TICK = 0.02
 TELL_EVERY = 5.0
+PATIENCE = 0.2  # between two looks whether all is done
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # between two tries while Redis takes nothing
 
 
@@ -134,8 +135,8 @@ def load(
     """Send jobs of the example tasks at a given pace, and tell how many every 5 seconds.
 
     Consumers need `--queue stdlib` and HEORI_TASKS=heori.examples.tasks. While Redis is away it
-    waits, and then sends what became due meanwhile. SIGTERM or Ctrl-C ends it; what it tells
-    last is the total.
+    waits, and then sends what became due meanwhile. SIGTERM or Ctrl-C ends it; with --for and
+    fetch among the tasks, it ends when all jobs are done. What it tells last is the total.
     """
     settings = read_settings()
     limit = None if seconds is None else duration("--for", seconds)
@@ -226,7 +227,19 @@ class Sender:
                 self._check()
                 self._tell(seconds)
                 next_tell = seconds - seconds % TELL_EVERY + TELL_EVERY
-        self._tell(time.monotonic() - self._began)
+        seconds = time.monotonic() - self._began
+        if self._files_url:
+            self._serve_on()
+        self._tell(seconds)
+
+    def _serve_on(self) -> None:
+        """Be there until all that was sent is done, as its files may not have been fetched yet."""
+        counts = self._commands.counts(examples.QUEUE)[:3]  # waiting, scheduled, running
+        while not self._interrupt.number:
+            with contextlib.suppress(BrokerUnavailable, ResponseError):
+                if not any(self._broker.execute_many(counts)):
+                    return
+            time.sleep(PATIENCE)
 
     def close(self) -> None:
         """Close the connections and the port."""
