@@ -237,7 +237,8 @@ class Sender:
         counts = self._commands.counts(examples.QUEUE)[:3]  # waiting, scheduled, running
         while not self._interrupt.number:
             with contextlib.suppress(BrokerUnavailable, ResponseError):
-                if not any(self._broker.execute_many(counts)):
+                left: list[int] = self._broker.execute_many(counts)
+                if not any(left):
                     return
             time.sleep(PATIENCE)
 
@@ -249,22 +250,22 @@ class Sender:
     def _send(self, count: int) -> None:
         """Send so many jobs, divided by the mix; return when Redis has them, or on a signal."""
         for number, share in enumerate(self._rota.shares(count)):
-            if not share:
+            if not share or self._interrupt.number:
                 continue
             jobs = [self._job(number) for _ in range(share)]
             command = self._commands.enqueue(examples.QUEUE, jobs)
             pause = FIRST_PAUSE
-            while not self._interrupt.number:
+            while True:
                 try:
                     self._broker.execute(command)
                     break
                 except (BrokerUnavailable, ResponseError) as error:
                     self._away(error)
                     self._broker.close()  # the next connection may lead to another primary
+                if self._interrupt.number:
+                    return
                 time.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
-            else:
-                return
             self._sent[number] += share
             self._back()
 

@@ -21,13 +21,11 @@ class CommandFailed(AssertionError):
 
 
 def run(*words: str, check: bool = True) -> str:
-    """Run a command; returns what it wrote to standard output, or to both if it failed."""
+    """Run a command; returns its standard output, and its errors unless they are checked."""
     ran = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
-    if ran.returncode == 0:
-        return ran.stdout
-    if check:
+    if check and ran.returncode:
         raise CommandFailed(f"{' '.join(words)}: {ran.returncode}\n{ran.stdout}{ran.stderr}")
-    return ran.stdout + ran.stderr
+    return ran.stdout if check else ran.stdout + ran.stderr
 
 
 def wait_until(condition: Any, timeout: float = 30.0) -> None:
@@ -107,7 +105,7 @@ class Stack:
             [*self._command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             try:
-                wait_until(lambda: self.waiting_or_done() > 0)
+                wait_until(lambda: "sending to" in run("docker", "logs", name, check=False))
                 yield Load(name, process)
             finally:
                 if process.poll() is None:

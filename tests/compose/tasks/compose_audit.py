@@ -12,7 +12,7 @@ from dataclasses import asdict
 from common.broker import Broker
 from common.protocol.commands import Commands
 from common.settings import Settings
-from heori.audit import Audit
+from heori.audit import Audit, Count
 from heori.examples.tasks import ALL, QUEUE
 
 
@@ -21,11 +21,13 @@ def main(sent: dict[str, int], patience: float) -> None:
     busy = Commands().counts(QUEUE)[:3]  # waiting, scheduled, running
     deadline = time.monotonic() + patience
     with Broker(Settings().redis_url) as broker:
-        while any(broker.execute_many(busy)) and time.monotonic() < deadline:
+        left = [1]
+        while any(left) and time.monotonic() < deadline:
+            left = broker.execute_many(busy)
             time.sleep(0.1)
         audit = Audit(broker)
         audit.finish({**dict.fromkeys(ALL, 0), **sent})
-        total = sum(audit.counts.values(), start=next(iter(audit.counts.values())).__class__())
+        total = sum(audit.counts.values(), Count())
         print(json.dumps({**asdict(total), "lost": total.lost, "failure": audit.failure}))
         Audit(broker).count_and_forget(older=-1)
 
