@@ -59,8 +59,8 @@ class Load:
         self._process = process
 
     def end(self) -> dict[str, int]:
-        """Have it end; returns how many jobs of each task it has sent."""
-        run("docker", "kill", "--signal", "TERM", self.name)
+        """Have it end, unless it has; returns how many jobs of each task it has sent."""
+        run("docker", "kill", "--signal", "TERM", self.name, check=False)
         out, self.messages = self._process.communicate(timeout=60)
         record = json.loads(out.splitlines()[-1])
         assert record["unanswered"] == 0, self.messages
