@@ -13,7 +13,7 @@ COPY common ./common
 COPY consumer ./consumer
 COPY heori ./heori
 COPY producer ./producer
-# What only builds stays here: the final stage has neither pip nor a compiler.
+# What only builds stays here.
 RUN /opt/heori/bin/pip install --no-cache-dir --quiet --no-build-isolation --no-deps . \
     && /opt/heori/bin/pip uninstall --quiet --yes \
         editables hatchling packaging pathspec pluggy trove-classifiers pip

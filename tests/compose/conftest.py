@@ -46,6 +46,8 @@ def fresh(
 def stack(fresh: Stack) -> Stack:
     """The stack with one consumer, and nobody who sends jobs."""
     fresh.scale(1)
+    if fresh.waiting_or_done():  # a test before has failed in the middle
+        fresh.audit({})
     return fresh
 
 

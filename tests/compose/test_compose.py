@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-from pytest_docker.plugin import get_docker_services
 
 from tests.compose.stack import ENV, FILES, ROOT, Result, Stack, run, wait_until
 
@@ -96,7 +95,8 @@ def test_a_consumer_that_is_paused_past_its_lease_is_refused(stack: Stack, tell:
         wait_until(lambda: [stack.redis(*key) for key in keys] == ["0", "0"], timeout=90)
         run("docker", "unpause", paused)
         sent = load.end()
-    wait_until(lambda: stack.query("sum(heori_leases_lost_total) > 0"))
+    late = '{__name__=~"heori_(leases_lost|results_refused)_total"}'
+    wait_until(lambda: stack.query(f"sum({late}) > 0"))
     result = stack.audit(sent)
     tell(result)
     assert all_were_done(result)
@@ -190,6 +190,8 @@ def test_the_example_of_tasks_of_your_own(stack: Stack) -> None:
 
 
 def test_a_failover_under_load(fresh: Stack, tell: Tell) -> None:
+    from pytest_docker.plugin import get_docker_services
+
     fresh.compose("stop", "-t", "1")
     command = f"docker compose {ENV} --profile ha"
     project = f"{fresh.project}-ha"
