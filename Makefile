@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: install
 install: .venv/installed ## make .venv with heori in it
@@ -22,6 +22,11 @@ run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a 
 .PHONY: test
 test: .venv/installed-dev tests/grafana/schema/node_modules ## run the tests, on all cores; with ARGS="-k word", some in one process
 	$(BIN)/pytest $(or $(ARGS),-n auto --dist loadfile)
+
+.PHONY: test-compose
+test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; HEORI_LONG=1 for longer
+	@tests/compose/engine.sh
+	@HEORI_TEST_COMPOSE=1 $(BIN)/pytest tests/compose $(ARGS)
 
 .PHONY: lint
 lint: .venv/installed-dev ## format check, ruff, mypy --strict, import-linter

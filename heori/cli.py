@@ -17,7 +17,7 @@ from common.protocol.job import MalformedJob
 from common.protocol.keys import Keys
 from common.settings import Model, Settings
 from consumer.order import Order, parse_queues
-from heori import dead, doctor, job_record, lab, limit, locks, top
+from heori import dead, doctor, job_record, lab, limit, load, locks, top
 from heori.console import (
     FAILED,
     JsonOption,
@@ -299,6 +299,7 @@ def status(
 
 
 app.command()(limit.limit)
+app.command()(load.load)
 app.command()(top.top)
 app.command()(doctor.doctor)
 

@@ -1,7 +1,7 @@
 """A small HTTP server of the standard library's files: ``python -m heori.examples.fileserver``.
 
-It listens on a free port of the loopback interface, prints the port, and ends when its standard
-input does.
+It listens on a free port of the loopback interface, or on the address and port that are its
+arguments, prints the port, and ends when its standard input does.
 """
 
 import sys
@@ -43,7 +43,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until standard input ends."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
+    host, port = sys.argv[1:] or ("127.0.0.1", 0)
+    with _Server((host, int(port)), _Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.server_port, flush=True)
         sys.stdin.read()
