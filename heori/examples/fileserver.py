@@ -1,7 +1,7 @@
 """A small HTTP server of the standard library's files: ``python -m heori.examples.fileserver``.
 
 It listens on a free port of the loopback interface, prints the port, and ends when its standard
-input does.
+input does. An argument says how many seconds it waits before each answer.
 """
 
 import sys
@@ -16,6 +16,7 @@ LATENCY = 0.01  # seconds before each answer: this stands for a server far away
 
 
 class _Server(ThreadingHTTPServer):
+    latency = LATENCY
     daemon_threads = True
     request_queue_size = 1024  # as many may ask at once as a consumer has slots
 
@@ -23,7 +24,8 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the file, after a while."""
-        time.sleep(LATENCY)
+        assert isinstance(self.server, _Server)
+        time.sleep(self.server.latency)
         try:
             body = corpus.resolve(unquote(self.path).lstrip("/")).read_bytes()
         except OSError as error:
@@ -44,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """Serve until standard input ends."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.latency = float(sys.argv[1]) if sys.argv[1:] else LATENCY
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.server_port, flush=True)
         sys.stdin.read()
