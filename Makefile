@@ -47,6 +47,10 @@ chaos: .venv/installed-dev ## kill, pause, crash and drain consumers, count jobs
 mutants: .venv/installed-dev ## remove each guard from the locks' scripts in turn: a test must fail
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+.PHONY: lab
+lab: .venv/installed-dev ## which execution model to choose: all of them measured on this machine, three minutes
+	@$(BIN)/heori lab models $(ARGS)
+
 .PHONY: dashboards
 dashboards: .venv/installed-dev ## write the Grafana dashboards anew, after a change in grafana/
 	$(BIN)/python -m grafana

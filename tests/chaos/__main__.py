@@ -85,7 +85,7 @@ def _options() -> argparse.Namespace:
         "--model",
         action="append",
         choices=[*MODELS],
-        help="several are run one after the other; all if not said (bound, soak: hybrid; locks: none)",
+        help="several are run one after the other; all if not said (bound, soak: hybrid)",
     )
     parser.add_argument("--jobs", type=_number, default=20_000, help="kills, bound, soak: (20000)")
     parser.add_argument("--producers", type=_number, default=8, help="bound: at once (8)")
