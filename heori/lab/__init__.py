@@ -1,5 +1,6 @@
 """`heori lab`: small experiments that show what there is to know, on real processes."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,15 +8,17 @@ import typer
 
 from heori.console import JsonOption, guarded
 
-app = typer.Typer(
-    help="Experiments that show what there is to know, on a Redis of their own.",
-    no_args_is_help=True,
-)
+app = typer.Typer()
 
 
-@app.callback()
-def lab() -> None:
-    """A callback makes it a group, even of one command."""
+@app.callback(invoke_without_command=True)
+def lab(context: typer.Context) -> None:
+    """Experiments that show what there is to know, on a Redis of their own.
+
+    Without a command: `models`, with its defaults.
+    """
+    if context.invoked_subcommand is None:
+        models()
 
 
 @app.command()
@@ -42,6 +45,10 @@ def models(
             help="Where models.png and models.html go; ./heori-lab if not said, none with --json.",
         ),
     ] = None,
+    sizes: Annotated[
+        str,
+        typer.Option(hidden=True, help="How large the jobs are, as JSON: as another Python's."),
+    ] = "{}",
     as_json: JsonOption = False,
 ) -> None:
     """Which execution model to choose: the same work on all of them, on this machine.
@@ -55,7 +62,8 @@ def models(
 
     if out is None and not as_json:
         out = Path("heori-lab")
-    raise typer.Exit(guarded(lambda: run(ModelOptions(python, seed, quick, out, as_json))))
+    options = ModelOptions(python, seed, quick, out, json.loads(sizes), as_json)
+    raise typer.Exit(guarded(lambda: run(options)))
 
 
 @app.command()

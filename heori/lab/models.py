@@ -65,6 +65,7 @@ class ModelOptions:
     seed: int
     quick: bool
     out: Path | None  # where the chart goes
+    sizes: dict[str, int]  # of the jobs, by workload; those that are missing take LENGTH
     json: bool
 
 
@@ -84,9 +85,11 @@ def run(options: ModelOptions) -> int:
             if options.python is not None:
                 check_other(options.python)
             with ExitStack() as stack:
-                found.append(Laboratory(options, interrupt, stack).run())
+                laboratory = Laboratory(options, interrupt, stack)
+                found.append(laboratory.run())
             if options.python is not None:
-                found.append(_measure_other(options.python, options, interrupt))
+                same = replace(options, sizes=laboratory.sizes)
+                found.append(_measure_other(options.python, same, interrupt))
         except Interrupted:
             print("heori: stopped before it came to its end", file=sys.stderr)
             return BY_SIGNAL + interrupt.number
@@ -119,7 +122,11 @@ def setups(cores: int, *, quick: bool) -> list[Setup]:
 
 
 class Laboratory:
-    """A Valkey and a file server, started for this; the stack ends them."""
+    """A Valkey and a file server, started for this; the stack ends them.
+
+    Attributes:
+        sizes: of the jobs, by workload.
+    """
 
     def __init__(self, options: ModelOptions, interrupt: Interrupt, stack: ExitStack) -> None:
         self._interrupt = interrupt
@@ -150,7 +157,9 @@ class Laboratory:
                 highlight=False,
             )
         self._bar = self._progress.add_task("starting", total=cases)
-        self._sizes = {each.name: each.size(LENGTH) for each in self._workloads}
+        self.sizes = {
+            each.name: options.sizes.get(each.name) or each.size(LENGTH) for each in self._workloads
+        }
         valkey = stack.enter_context(EmbeddedValkey())
         serving = ("127.0.0.1", "0", str(WAIT))
         files = stack.enter_context(Child("file server", fileserver.__name__, *serving))
@@ -233,7 +242,7 @@ class Laboratory:
 
     def _send(self, setup: Setup, work: Workload, jobs: int) -> None:
         function = work.on_loop if setup.model == "asyncio" else work.plain
-        size = self._sizes[work.name]
+        size = self.sizes[work.name]
         calls = [(size, self._dice.randrange(2**32), self._files) for _ in range(jobs)]
         self._producer.submit_many(function, calls)
 
@@ -333,7 +342,8 @@ def check_other(python: Path) -> None:
 
 
 def _measure_other(python: Path, options: ModelOptions, interrupt: Interrupt) -> Interpreter:
-    arguments = ["lab", "models", "--json", "--seed", str(options.seed)]
+    sizes = json.dumps(options.sizes)
+    arguments = ["lab", "models", "--json", "--seed", str(options.seed), "--sizes", sizes]
     if options.quick:
         arguments.append("--quick")
     process = subprocess.Popen(
