@@ -345,10 +345,13 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
         print(json.dumps({"queues": counts, "consumers": consumers}))
         return
     console = Console()
-    table = Table("queue", *QueueCounts.__slots__, title=f"Queues at {broker.address}")
+    shown = ["scheduled", "running", "finished", "failed"]
+    if any(of.blocked for of in queues.values()):
+        shown.append("blocked")
+    table = Table("queue", "waiting", *shown, title=f"Queues at {broker.address}")
     for name, of in queues.items():
-        counted = (getattr(of, field) for field in QueueCounts.__slots__)
-        table.add_row(name, *("" if each is None else str(each) for each in counted))
+        waiting = str(of.waiting) if of.limit is None else f"{of.waiting} of {of.limit}"
+        table.add_row(name, waiting, *(str(getattr(of, field)) for field in shown))
     console.print(table if queues else f"No queue has had a job yet at {broker.address}.")
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
     for name, record in consumers.items():

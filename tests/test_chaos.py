@@ -18,7 +18,7 @@ def test_kills_and_pauses_lose_no_job_and_repeat_only_what_was_in_flight(model: 
     counted = kills(model, 1500, random.Random(seed), quiet, pace=0.01)
     print(counted)
     assert counted.problems() == []
-    assert sum(counted.strikes.values()) > 3
+    assert sum(counted.strikes.values()) >= 2
 
 
 def test_a_crashing_job_is_put_away_with_evidence_and_the_good_ones_are_done() -> None:

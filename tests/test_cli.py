@@ -36,6 +36,7 @@ def test_send_waits_for_the_result_and_status_shows_the_job(
     counts = json.loads(heori("status", "--json").stdout)
     assert counts["queues"]["default"] == {
         "waiting": 0, "scheduled": 0, "running": 0, "finished": 2, "failed": 0,
+        "limit": None, "blocked": 0,
     }  # fmt: skip
     [record] = counts["consumers"].values()
     assert record["queues"] == "default"
@@ -110,6 +111,8 @@ HELP = {
     ("up",): ["See it work", "standard library", "--for", "--forever"],
     ("consume",): ["Run a consumer", "--queue", "--model", "HEORI_TASKS", "drains"],
     ("send",): ["Send one job", "--args", "JSON", "--wait"],
+    ("limit",): ["how many jobs may wait", "HEORI_WHEN_FULL", "[JOBS|none]"],
+    ("load",): ["--profile", "steady", "--rate", "--mix", "--for"],
     ("status",): ["what is in the queues", "job with its result"],
     ("top",): ["Watch queues", "waiting for the GIL", "--once", "--every"],
     ("doctor",): ["how to mend what is wrong", "changes nothing", "--strict"],
@@ -117,6 +120,13 @@ HELP = {
     ("locks", "show"): ["who waits for it, in order", "--kind", "--json"],
     ("locks", "release"): ["--force", "two go on as if they held", "guarded by the fence"],
     ("lab",): ["Experiments", "locks"],
+    ("lab", "models"): [
+        "Which execution model to choose",
+        "--python",
+        "--seed",
+        "--quick",
+        "--out",
+    ],
     ("lab", "locks"): ["money appears", "deadlocks", "--transfers", "--seed", "accounts.py"],
     ("dead",): ["dead letters", "replay", "rq:failed:QUEUE"],
     ("dead", "list"): ["List dead letters", "--task", "--older", "--limit", "one object a line"],

@@ -99,6 +99,10 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "gil_source": ("HEORI_GIL_SOURCE", "estimate", "estimate"),
     "grace": ("HEORI_GRACE", "0", 0.0),
     "deadlock": ("HEORI_DEADLOCK", "warn", "warn"),
+    "queue_limits": ("HEORI_QUEUE_LIMITS", "orders=10, mail=5", {"orders": 10, "mail": 5}),
+    "when_full": ("HEORI_WHEN_FULL", "reject", "reject"),
+    "full_timeout": ("HEORI_FULL_TIMEOUT", "1.5", 1.5),
+    "key_ttl": ("HEORI_KEY_TTL", "60", 60),
 }
 BAD = [
     ("HEORI_REDIS_URL", "localhost:6379"),
