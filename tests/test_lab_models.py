@@ -59,7 +59,7 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
     assert told["seed"] == 7
     assert found.name == ".".join(map(str, sys.version_info[:3]))
     names = {each.workload for each in found.figures}
-    assert names >= {"python", "hashing", "fetching", "mix"}
+    assert names == {"python", "hashing", "fetching"}
     assert len(found.figures) == len(names) * len(setups(max(1, int(found.cores)), quick=True))
     for each in found.figures:
         assert each.jobs > 0

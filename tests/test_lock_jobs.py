@@ -227,7 +227,8 @@ def test_a_mutex_inside_any_task_belongs_to_the_job(producer: Producer) -> None:
 def test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused(
     consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str, how: str
 ) -> None:
-    first = consume(*MODELS["threads"], HEORI_LEASE="1.5", **TASKS).ready()
+    # A short grace, as the job that was stopped is run once more and hangs.
+    first = consume(*MODELS["threads"], HEORI_LEASE="1.5", HEORI_GRACE="1", **TASKS).ready()
     handle = producer.submit(lock_tasks.write_when_lost, redis_url, 5, "victim")
     assert redis.blpop(["victim:running"], timeout=20)
     after = producer.submit(lock_tasks.write, redis_url, 5)
@@ -238,7 +239,7 @@ def test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused(
         held = mutex.session()
         assert held.execute(held.commands.force(mutex.key, holder.request))[0]
     else:
-        consume(*MODELS["threads"], **TASKS).ready()
+        consume(*MODELS["threads"], HEORI_GRACE="1", **TASKS).ready()
         first.process.send_signal(signal.SIGSTOP)
     assert after.result(20) > 0
     if how == "paused past its lease":

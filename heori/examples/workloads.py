@@ -144,7 +144,7 @@ async def mix_on_loop(size: int, number: int, url: str) -> int:
 
 
 def workloads(wait: float) -> list[Workload]:
-    """Those that can run here.
+    """Those that can run here, the plainest first.
 
     Args:
         wait: seconds that the file server takes.
@@ -152,9 +152,9 @@ def workloads(wait: float) -> list[Workload]:
     found = [
         Workload("python", "pure Python", python, python_on_loop, count_words, 0.0),
         Workload("hashing", "hashing (C)", hashing, hashing_on_loop, hash_blocks, 0.0),
-        Workload("numpy", "NumPy sorting", numpy, numpy_on_loop, sort_numbers, 0.0),
         Workload("fetching", "I/O (HTTP)", fetching, fetching_on_loop, None, wait),
         Workload("mix", "I/O, then Python", mix, mix_on_loop, count_words, wait),
+        Workload("numpy", "NumPy sorting", numpy, numpy_on_loop, sort_numbers, 0.0),
     ]
     has_numpy = importlib.util.find_spec("numpy") is not None
     return [each for each in found if has_numpy or each.name != "numpy"]

@@ -36,7 +36,7 @@ def models(
         int, typer.Option(help="Of the jobs' data and of the order in which all is measured.")
     ] = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer setups and less time: rough figures.")
+        bool, typer.Option("--quick", help="Fewer setups, less work and less time: rough figures.")
     ] = False,
     out: Annotated[
         Path | None,
