@@ -204,7 +204,7 @@ class Sender:
         self._began = time.monotonic()
         self._away_since: float | None = None
         # A command that has failed is sent again here, where a signal ends the waiting.
-        self._broker = Broker(settings.redis_url, retries=0)
+        self._broker = Broker(settings.redis_url, patience=0)
         self._endpoint = Endpoint(
             settings.metrics_host, settings.metrics_port, CollectorRegistry(), self._health
         )

@@ -353,7 +353,7 @@ def test_a_storm_of_faults_breaks_nothing() -> None:
     with EmbeddedValkey({"appendonly": "yes", "appendfsync": "always"}) as valkey:
         storm(valkey, 6.0, seeded(), result, quiet)
     print(result)
-    assert result.sections > 100
+    assert result.sections > 10, "the locks go on being taken"
     assert result.problems() == []
 
 
