@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: install
 install: .venv/installed ## make .venv with heori in it
@@ -19,9 +19,17 @@ install: .venv/installed ## make .venv with heori in it
 run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a live view
 	@$(BIN)/heori up $(ARGS)
 
+# Twice as many as there are cores, as tests wait for processes most of the time.
+WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 2)
+
 .PHONY: test
-test: .venv/installed-dev tests/grafana/schema/node_modules ## run the tests, on all cores; with ARGS="-k word", some in one process
-	$(BIN)/pytest $(or $(ARGS),-n auto --dist loadfile)
+test: .venv/installed-dev tests/grafana/schema/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
+	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadfile)
+
+.PHONY: test-compose
+test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; HEORI_LONG=1 for longer
+	@tests/compose/engine.sh
+	@HEORI_TEST_COMPOSE=1 $(BIN)/pytest tests/compose $(ARGS)
 
 .PHONY: lint
 lint: .venv/installed-dev ## format check, ruff, mypy --strict, import-linter
@@ -37,6 +45,14 @@ bench: .venv-bench/installed ## measure, side by side with peers; nothing else s
 .PHONY: chaos
 chaos: .venv/installed-dev ## kill, pause, crash and drain consumers, count jobs; ARGS="--help" tells more
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: mutants
+mutants: .venv/installed-dev ## remove each guard from the locks' scripts in turn: a test must fail
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
+.PHONY: lab
+lab: .venv/installed-dev ## which execution model to choose: all of them measured on this machine, three minutes
+	@$(BIN)/heori lab models $(ARGS)
 
 .PHONY: dashboards
 dashboards: .venv/installed-dev ## write the Grafana dashboards anew, after a change in grafana/
@@ -60,7 +76,7 @@ lock: .venv/installed-dev ## renew the lock files
 
 .PHONY: clean
 clean: ## remove .venv, .venv-bench, node_modules and caches
-	rm -rf .venv .venv-bench tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 
 .venv/python .venv-bench/python:
 	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }

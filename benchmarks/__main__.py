@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import psutil
 import typer
@@ -15,10 +15,11 @@ from redis import RedisError
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from benchmarks import drain, footprint, gil, profile, redelivery, report, sending, targets
+from benchmarks import drain, footprint, gil, locks, profile, redelivery, report, sending, targets
 from benchmarks.kinds import Case, Kind
 from benchmarks.report import Sample
 from benchmarks.rig import Refused, Rig
+from common.machine import Steal
 
 KINDS = {
     kind.name: kind
@@ -33,6 +34,7 @@ KINDS = {
         footprint.BYTES,
         redelivery.REDELIVERY,
         gil.GIL,
+        locks.LOCKS,
     )
 }
 ALL, PROFILE = "all", "profile"
@@ -124,11 +126,10 @@ def _measure(
                 bar = progress.add_task(kind.name, total=rounds * len(cases))
                 for turn, case in itertools.product(range(rounds), cases):
                     progress.update(bar, description=f"{kind.name}: {case.name}")
-                    before = psutil.cpu_times()
+                    steal = Steal()
                     try:
                         figures = case.measure()
-                        taken = _stolen(before, psutil.cpu_times())
-                        samples.append(Sample(kind.name, case.name, turn, figures, taken))
+                        samples.append(Sample(kind.name, case.name, turn, figures, steal.share()))
                     except (Refused, RedisError, psutil.Error, OSError) as error:
                         refuse(f"{kind.name}: {case.name}: {error}")
                     progress.advance(bar)
@@ -136,12 +137,6 @@ def _measure(
         except KeyboardInterrupt:
             refuse("everything else: interrupted")
     return samples, refused
-
-
-def _stolen(before: Any, after: Any) -> float:
-    """The share of `steal` between two readings; 0 where there is no such thing."""
-    spent = [now - then for now, then in zip(after, before, strict=True)]
-    return float(dict(zip(after._fields, spent, strict=True)).get("steal", 0.0) / sum(spent))
 
 
 def _chosen(names: list[str]) -> list[Kind]:

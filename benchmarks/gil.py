@@ -1,8 +1,10 @@
 """Whether the loss to the GIL that is shown is the loss that there is.
 
-The truth takes two runs of the same jobs: in threads of one process, and in as many processes.
-What the threads fall short of is what the GIL costs. Beside it stands what a consumer of threads
-has said about itself meanwhile, in one run and without a comparison.
+The truth takes a comparison: the same jobs in threads of one process, and in as many processes.
+What the threads fall short of is what the GIL costs. Beside it stands what the consumer of threads
+has said about itself, without a comparison. Both consumers are there all the time and take turns
+of a few seconds, one being stopped (SIGSTOP) while the other works, so that whatever the machine
+does meanwhile hits both.
 """
 
 import contextlib
@@ -15,18 +17,22 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.drain import calibrate
 from benchmarks.kinds import Case, Column, Figures, Kind
-from benchmarks.rig import Rig
+from benchmarks.rig import Rig, family
 from benchmarks.sender import Order
 from benchmarks.systems import System, heori
 from benchmarks.tasks import hash_blocks
 from common import metrics as m
+from common.machine import usable_cores
 
 LENGTH = 0.02  # seconds that a job takes, alone on a core
-SETTLE = 1.5  # seconds that a load runs before anything is counted
+TURNS = 3
+TURN = 2.5  # seconds, of each side
+SETTLE = 0.5  # seconds that a side works before its turn is measured
 BURNERS = 2
 BURN = "while True: pass"
 # For each workload: how much of a job is computed in Python, in C without the GIL, and waited for.
@@ -39,89 +45,150 @@ WORKLOADS = {
     "a fifth Python, rest waiting": (0.2, 0.0, 0.8),
 }
 THREADS = (2, 4, 8)
-Values = dict[tuple[str, str], float]  # by the metric's name and its state, if it has one
+# Of each core, the share that others may use while a truth is found.
+DISTURBED = 0.1
 
 
 def _cases(quick: bool) -> list[Case]:
-    seconds = 0.5 if quick else 5.0
+    turns = 1 if quick else TURNS
     rounds = calibrate(LENGTH)
     blocks = max(1, round(LENGTH / _block_seconds()))
     cases = []
     for name, shares in WORKLOADS.items():
         rest = (rounds * shares[0], blocks * shares[1], LENGTH * shares[2])
         cases += [
-            Case(f"{name}, {threads} threads", partial(_compare, threads, rest, seconds))
+            Case(f"{name}, {threads} threads", partial(_compare, threads, rest, turns))
             for threads in THREADS
         ]
     python = (float(rounds), 0.0, 0.0)
-    for threads in THREADS[:2]:
-        cases.append(
-            Case(
-                f"beside {BURNERS} burners: pure Python, {threads} threads",
-                partial(_beside_burners, threads, python, seconds),
-            )
+    return cases + [
+        Case(
+            f"beside {BURNERS} burners: pure Python, {threads} threads",
+            partial(_beside_burners, threads, python, turns),
         )
-    return cases
+        for threads in THREADS[:2]
+    ]
 
 
-def _compare(threads: int, rest: tuple[float, ...], seconds: float) -> Figures:
-    said = _watch(heori("threads", 1, threads), rest, seconds)
-    alone = _watch(heori("processes", threads, 1), rest, seconds)
-    truth = max(0.0, 1.0 - said["rate"] / alone["rate"])
-    return {**said, "processes": alone["rate"], "truth": truth, "error": abs(said["loss"] - truth)}
-
-
-def _beside_burners(threads: int, rest: tuple[float, ...], seconds: float) -> Figures:
-    """What the R figure is for: here the loss cannot be trusted, and it says so."""
-    with _burning():
-        return {**_watch(heori("threads", 1, threads), rest, seconds), "burners": BURNERS}
-
-
-def _watch(system: System, rest: tuple[float, ...], seconds: float) -> Figures:
-    """Keep all slots busy and read the consumer's metrics at both ends."""
-    jobs = int((seconds + SETTLE + 3.0) * 8 / LENGTH)
-    with Rig(system) as rig:
-        rig.hide(Order("bulk", "toil", jobs, rest=rest))
-        rig.consume()
-        rig.warm_up()
-        url = _url(rig)
-        rig.release()
-        time.sleep(SETTLE)
-        started, before = time.monotonic(), _scrape(url)
-        time.sleep(seconds)
-        took, after = time.monotonic() - started, _scrape(url)
-    grown = {key: value - before[key] for key, value in after.items()}
-    cores = after[m.USABLE_CORES.name, ""]
-    states = {state: grown[name, state] for name, state in grown if name == m.THREAD_STATE.name}
-    busy = sum(states.values()) or 1.0
-    parallelism = grown[m.WORKER_CPU.name, ""] / took
-    waits = states.get("gil_wait", 0.0) / busy
+def _compare(threads: int, rest: tuple[float, ...], turns: int) -> Figures:
+    with _loaded(rest, turns, heori("threads", 1, threads), heori("processes", threads, 1)) as (
+        in_threads,
+        in_processes,
+    ):
+        for _ in range(turns):
+            in_threads.take_turn()
+            in_processes.take_turn()
+        said, rate = in_threads.figures(), in_processes.figures()["rate"]
+        truth = max(0.0, 1.0 - said["rate"] / rate)
+        others = max(said["others"], in_processes.figures()["others"])
     return {
-        "rate": grown[m.JOBS.name, ""] / took,
-        "waits": waits,
-        "parallelism": parallelism,
-        "loss": min(waits, max(0.0, 1.0 - parallelism / cores)),
-        "starved": grown[m.RUNQUEUE_WAIT.name, ""] / busy,
-        "cost": grown[m.SAMPLER_CPU.name, ""] / took * 100,
+        **said,
+        "processes": rate,
+        "truth": truth,
+        "error": abs(said["loss"] - truth),
+        "others": others,
     }
 
 
-def _url(rig: Rig) -> str:
-    for line in rig.said().splitlines():
-        if '"consuming"' in line:
-            return str(json.loads(line)["metrics"])
-    raise rig.refusal("it does not say where its metrics are")
+def _beside_burners(threads: int, rest: tuple[float, ...], turns: int) -> Figures:
+    """What R is for: here the loss cannot be trusted, and it says so."""
+    with _loaded(rest, turns, heori("threads", 1, threads)) as [side], _burning():
+        for _ in range(turns):
+            side.take_turn()
+        return {**side.figures(), "burners": BURNERS}
 
 
-def _scrape(url: str) -> Values:
-    """The sums over everything but states."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    values: Values = defaultdict(float)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            values[sample.name, sample.labels.get("state", "")] += sample.value
-    return values
+@contextlib.contextmanager
+def _loaded(rest: tuple[float, ...], turns: int, *systems: System) -> Iterator[list["_Side"]]:
+    """Consumers that wait for their turns at one queue with more jobs than they can do."""
+    jobs = round(turns * len(systems) * (TURN + SETTLE) * max(THREADS) / LENGTH)
+    with Rig(systems[0]) as rig:
+        rig.hide(Order("bulk", "toil", jobs, rest=rest))
+        sides = []
+        for number, system in enumerate(systems):
+            rig.consume(system)
+            rig.until(lambda ready=number + 1: rig.said().count('"consuming"') == ready)  # type: ignore[misc]
+            sides.append(_Side(rig))
+        rig.release()
+        try:
+            yield sides
+        finally:
+            for side in sides:
+                side.wake()
+
+
+class _Side:
+    """One consumer, the one that was started last."""
+
+    def __init__(self, rig: Rig) -> None:
+        lines = [line for line in rig.said().splitlines() if '"consuming"' in line]
+        self._url = json.loads(lines[-1])["metrics"]
+        self._rig = rig
+        self._processes = family(rig.consumers[-1])
+        self._total: dict[str, float] = defaultdict(float)
+        self._sleep()
+
+    def take_turn(self) -> None:
+        """Work for a while, and add up what that was."""
+        self.wake()
+        time.sleep(SETTLE)
+        before = self._read()
+        time.sleep(TURN)
+        after = self._read()
+        self._sleep()
+        for name, value in after.items():
+            self._total[name] += value - before.get(name, 0.0)
+
+    def figures(self) -> Figures:
+        """What came of all turns."""
+        total = self._total
+        states = {
+            name: value
+            for name, value in total.items()
+            if name in ("running", "gil_wait", "io_wait")
+        }
+        busy = sum(states.values()) or 1.0
+        waits, parallelism = total["gil_wait"] / busy, total["workers"] / total["time"]
+        return {
+            "rate": total[m.JOBS.name] / total["time"],
+            "waits": waits,
+            "parallelism": parallelism,
+            "loss": min(waits, max(0.0, 1.0 - parallelism / usable_cores())),
+            "starved": total[m.RUNQUEUE_WAIT.name] / busy,
+            "cost": total[m.SAMPLER_CPU.name] / total["time"] * 100,
+            "others": total["others"] / total["time"] / usable_cores(),
+        }
+
+    def wake(self) -> None:
+        """Go on."""
+        for process in self._processes:
+            process.resume()
+
+    def _sleep(self) -> None:
+        for process in self._processes:
+            process.suspend()
+
+    def _read(self) -> dict[str, float]:
+        """Counters of now: of the consumer, of its processes, and of the machine."""
+        with urllib.request.urlopen(f"{self._url}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        read: dict[str, float] = defaultdict(float)
+        for metric in text_string_to_metric_families(text):
+            for sample in metric.samples:
+                key = sample.labels["state"] if sample.name == m.THREAD_STATE.name else sample.name
+                read[key] += sample.value
+        supervisor, *others = self._processes
+        workers = sum(_cpu(process) for process in others)
+        machine = psutil.cpu_times()
+        used = sum(machine[:3]) + sum(machine[5:8])  # less idle, iowait and guests
+        ours = workers + _cpu(supervisor) + _cpu(self._rig.server)
+        read["time"], read["workers"], read["others"] = time.monotonic(), workers, used - ours
+        return read
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @contextlib.contextmanager
@@ -156,6 +223,7 @@ GIL = Kind(
         Column("parallelism", "EP", ".2f"),
         Column("starved", "R", ".3f"),
         Column("cost", "sampler, % of a core", ".2f"),
+        Column("others", "others' share of the cores", ".2f"),
     ),
     _cases,
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from benchmarks import locks
 from benchmarks.drain import CEILING
 from benchmarks.kinds import Figures, Kind, Results
 from benchmarks.rig import Rig
@@ -55,10 +56,11 @@ def medians(samples: Sequence[Sample]) -> Results:
         ("drain", FLOOR.name, "rate", "of_floor", 1),
         ("enqueue", FLOOR.name, "each", "of_floor", 1),
         ("cpu", CEILING, "rate", "of_pool", 100),
+        ("locks", locks.pair_case(locks.BARE), "pair", "of_floor", 1),
     ):
         of = results.get(kind, {})
         if base in of:
-            for figures in of.values():
+            for figures in [each for each in of.values() if figure in each]:
                 figures[ratio] = figures[figure] / of[base][figure] * factor
     return results
 

@@ -140,9 +140,9 @@ class Rig:
         """Let all hidden jobs appear at once."""
         self.client.rename(HIDDEN, self.system.library.queue)
 
-    def consume(self) -> psutil.Popen:
-        """Start workers; see `warm_up` for when they are there."""
-        consumer = self._start(*self.system.words)
+    def consume(self, system: System | None = None) -> psutil.Popen:
+        """Start workers, of another system if one is given; `warm_up` tells when they are there."""
+        consumer = self._start(*(system or self.system).words)
         self.consumers.append(consumer)
         return consumer
 

@@ -161,7 +161,8 @@ LIBRARIES = {
 
 def versions() -> dict[str, str]:
     """Of all libraries that are installed."""
-    names = ("heori", "rq", "redis", "dramatiq", "huey", "taskiq", "taskiq-redis", "celery")
+    peers = ("dramatiq", "huey", "taskiq", "taskiq-redis", "celery", "python-redis-lock", "pottery")
+    names = ("heori", "rq", "redis", *peers)
     found = {}
     for name in names:
         try:

@@ -94,6 +94,20 @@ class Address:
         return endpoint(parts.hostname or "127.0.0.1", parts.port or 6379)
 
 
+def with_password(url: str, password: str) -> str:
+    """The URL with this password wherever it has none: the server's and the sentinels'."""
+    scheme, _, rest = url.partition("://")
+    end = re.search(r"[/?#]", rest)
+    authority, path = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+    login, _, hosts = authority.rpartition("@")
+    secret = quote(password, safe="")
+    if ":" not in login:
+        authority = f"{login}:{secret}@{hosts}"
+    if scheme.endswith("+sentinel") and "sentinel_password=" not in path:
+        path += f"{'&' if '?' in path else '?'}sentinel_password={secret}"
+    return f"{scheme}://{authority}{path}"
+
+
 def endpoint(host: str, port: int) -> str:
     """A host and a port as people write them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -8,6 +8,7 @@ URL names sentinels, each new connection asks them; so all there is to do is to 
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -36,7 +37,10 @@ ANSWER_TIMEOUT = 10.0
 LONGEST_WAIT = 5.0
 # A primary that does not take a connection for this long is asked for anew, in seconds.
 CONNECT_TIMEOUT = 2.0
-# For how long a blocking command is sent again while sentinels elect a primary, in seconds.
+# For how long a command is sent again while its server is away, in seconds: a connection that
+# broke is made anew at once, and who waits for an answer hears soon that there is none.
+PATIENCE = 1.0
+# The same while sentinels elect a primary.
 FAILOVER = 15.0
 # How often sentinels are asked whether the primary is still the same, in seconds. One that was
 # replaced takes writes for ten seconds more, until they demote it, and those are lost then.
@@ -101,6 +105,8 @@ def _dialogue(command: Command[T], where: Address) -> Generator[tuple[Any, ...],
 
 def _pool(where: Address, **options: Any) -> redis.ConnectionPool:
     options |= {"socket_timeout": ANSWER_TIMEOUT, "retry": Retry(NoBackoff(), 0)}
+    # redis-py counts those that it has made, dead ones too, and makes no more after a hundred.
+    options["max_connections"] = sys.maxsize
     if not where.sentinels:
         return redis.ConnectionPool.from_url(where.url, **options)
     return redis.sentinel.SentinelConnectionPool.from_url(
@@ -137,23 +143,23 @@ class Broker:
     Args:
         url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://`` or
             ``rediss+sentinel://``.
-        retries: how often a command is sent again when the connection breaks; 0 for commands
-            that must not be sent twice. Where there are sentinels it is sent again, unless that
-            is 0, until a failover has had the time it takes (FAILOVER).
+        patience: for how long a command is sent again when the server is away, in seconds; 0 for
+            commands that must not be sent twice. Where there are sentinels it is sent again,
+            unless that is 0, until a failover has had the time it takes (FAILOVER).
 
     Raises:
         ValueError: the URL is malformed.
     """
 
-    def __init__(self, url: str, *, retries: int = 3) -> None:
+    def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
         self._where = Address.parse(url)
         self.address = str(self._where)
         self._pool = _pool(self._where, protocol=3)
         self._idle: deque[Connection] = deque()
         self._owner = os.getpid()
         self._next_look = time.monotonic() + LOOK
-        self._retries = retries
-        self._backoff = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
+        self._patience = max(patience, FAILOVER) if patience and self._where.sentinels else patience
+        self._backoff = ExponentialWithJitterBackoff(base=0.05, cap=0.25)
 
     def execute(self, command: Command[T]) -> T:
         """Execute one command.
@@ -248,15 +254,14 @@ class Broker:
 
     def _persist(self, attempt: Callable[[], T]) -> T:
         self._look()
-        give_up = time.monotonic() + FAILOVER
+        give_up = time.monotonic() + self._patience
         failures = 0
         while True:
             try:
                 return attempt()
             except BrokerUnavailable:
                 failures += 1
-                patient = self._retries > 0 and self._where.sentinels
-                if time.monotonic() > give_up if patient else failures > self._retries:
+                if time.monotonic() >= give_up:
                     raise
             self.close()  # the others lead to the same server
             time.sleep(self._backoff.compute(failures))

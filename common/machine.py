@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import psutil
+
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
     """Cores this process may use: its CPU affinity, cut by its cgroup's quota.
@@ -22,3 +24,17 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
         if quota > 0 and period > 0:
             cores = min(cores, quota / period)
     return cores
+
+
+class Steal:
+    """What other guests of a virtual machine take, from when this was made on."""
+
+    def __init__(self) -> None:
+        self._before = psutil.cpu_times()
+
+    def share(self) -> float:
+        """Of the time of all cores; 0 where the system does not tell (psutil, ``steal``)."""
+        now = psutil.cpu_times()
+        spent = sum(now) - sum(self._before)
+        stolen = getattr(now, "steal", 0.0) - getattr(self._before, "steal", 0.0)
+        return stolen / spent if spent > 0 else 0.0

@@ -1,11 +1,19 @@
 """Every setting, and the only place that reads the environment."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from common.address import Address
+from common.address import Address, with_password
 from common.protocol.commands import MOST_WAITING
 from common.tasks import check_queue
 
@@ -65,8 +73,14 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # a URL may hold a password
     )
 
+    redis_password_file: Path | None = Field(
+        default=None,
+        description="A file with the password of the server and its sentinels, as a container "
+        "gets it; for what the URL leaves out.",
+    )
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
+        validate_default=True,
         description="The Redis or Valkey server, or the sentinels that know it.",
         repr=False,
     )
@@ -149,6 +163,15 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _well_formed(cls, url: str) -> str:
+    def _well_formed(cls, url: str, others: ValidationInfo) -> str:
         Address.parse(url)  # a ValueError says what is wrong with it
-        return url
+        file: Path | None = others.data.get("redis_password_file")
+        if file is None:
+            return url
+        try:
+            password = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"HEORI_REDIS_PASSWORD_FILE cannot be read: {error}") from None
+        if not password:
+            raise ValueError(f"HEORI_REDIS_PASSWORD_FILE: {file} is empty")
+        return with_password(url, password)

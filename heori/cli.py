@@ -16,7 +16,7 @@ from common.protocol.job import MalformedJob
 from common.protocol.keys import Keys
 from common.settings import Model
 from consumer.order import Order, parse_queues
-from heori import dead, doctor, job_record, lab, limit, locks, send, serve, top
+from heori import dead, doctor, job_record, lab, limit, load, locks, send, serve, top
 from heori.console import (
     JsonOption,
     duration,
@@ -216,6 +216,7 @@ def status(
 
 
 app.command()(limit.limit)
+app.command()(load.load)
 app.command()(serve.serve)
 app.command()(top.top)
 app.command()(doctor.doctor)

@@ -26,6 +26,8 @@ from producer import Producer
 
 T = TypeVar("T")
 
+pytest_plugins = ["tests.lock_rig"]
+
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[EmbeddedValkey]:

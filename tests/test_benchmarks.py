@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import locks
 from benchmarks.rig import Refused, Rig
 from benchmarks.sender import Order
 from benchmarks.systems import heori
@@ -32,6 +33,30 @@ def test_a_quick_drain_shows_its_figures_and_writes_every_turn(tmp_path: Path) -
     assert sample["figures"]["repeats"] == 0
     assert 5 < sample["figures"]["commands"] < 15
     assert written["machine"]["python"]
+
+
+def test_a_quick_run_of_locks_shows_its_figures(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    words = ["locks", "--quick", "--only", "heori", "--only", "floor", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words],
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())["medians"]["locks"]
+    assert figures["heori: alone"]["of_floor"] > 0
+    contended = figures["heori: nothing inside"]
+    assert 0 < contended["changes"] <= contended["rate"]
+    assert 1.9 < contended["reads"] < 3
+    assert figures["heori: 1,000 held"]["calls"] >= 10
+
+
+def test_two_inside_a_lock_at_once_refuse_the_figure() -> None:
+    with pytest.raises(Refused, match="two were inside at once"):
+        locks._contend(0.3, 0.001, locks.BARE)  # which excludes nobody
 
 
 def test_a_figure_is_refused_when_not_every_job_was_run() -> None:

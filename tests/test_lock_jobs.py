@@ -145,13 +145,15 @@ def test_a_cancelled_and_a_deleted_job_are_skipped_when_their_turn_comes(
     consume(*MODELS["threads"], **TASKS).ready()
     mutex = Mutex("account:5", redis_url)
     with mutex:
-        handles = producer.submit_many(lock_tasks.enter, [(redis_url, 5, n) for n in range(4)])
-        until(lambda: parked(redis) == 4)
+        handles = producer.submit_many(lock_tasks.enter, [(redis_url, 5, n) for n in range(5)])
+        until(lambda: parked(redis) == 5)
         RqJob.fetch(handles[0].id, redis, serializer=JSONSerializer).cancel()
         RqJob.fetch(handles[2].id, redis, serializer=JSONSerializer).delete()
+        assert handles[4].cancel()  # ours does as rq's
+        assert parked(redis) == 4  # rq does not know of it, and leaves the others
     assert handles[3].result(10) == 3
     assert handles[1].result(10) == 1
-    assert handles[0].status() == "canceled"
+    assert [handles[n].status() for n in (0, 4)] == ["canceled", "canceled"]
     assert redis.lrange("order:account:5", 0, -1) == [b"1", b"3"]
 
 
@@ -225,7 +227,8 @@ def test_a_mutex_inside_any_task_belongs_to_the_job(producer: Producer) -> None:
 def test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused(
     consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str, how: str
 ) -> None:
-    first = consume(*MODELS["threads"], HEORI_LEASE="1.5", **TASKS).ready()
+    # A short grace, as the job that was stopped is run once more and hangs.
+    first = consume(*MODELS["threads"], HEORI_LEASE="1.5", HEORI_GRACE="1", **TASKS).ready()
     handle = producer.submit(lock_tasks.write_when_lost, redis_url, 5, "victim")
     assert redis.blpop(["victim:running"], timeout=20)
     after = producer.submit(lock_tasks.write, redis_url, 5)
@@ -236,7 +239,7 @@ def test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused(
         held = mutex.session()
         assert held.execute(held.commands.force(mutex.key, holder.request))[0]
     else:
-        consume(*MODELS["threads"], **TASKS).ready()
+        consume(*MODELS["threads"], HEORI_GRACE="1", **TASKS).ready()
         first.process.send_signal(signal.SIGSTOP)
     assert after.result(20) > 0
     if how == "paused past its lease":

@@ -236,6 +236,23 @@ def test_a_lowered_limit_counts_at_once_and_a_raised_one_lets_in_who_waits(table
     assert table.left() == set()
 
 
+def test_a_lock_that_is_taken_by_force_goes_to_the_next(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.acquire(A, owner="y", request="y")
+    assert table.execute(COMMANDS.force(A.key, "holder")) is True
+    assert (table.holders(A), table.waiters(A)) == (["y"], [])
+    assert table.execute(COMMANDS.force(A.key, "holder")) is False
+
+
+def test_a_changed_limit_finds_holders_whose_lease_is_over(table: Table) -> None:
+    for request in "ab":
+        table.acquire(S, owner=request, request=request)
+    table.acquire(S, owner="c", request="c")
+    table.advance(LEASE)
+    table.execute(COMMANDS.set_limit(S.key, 1))
+    assert table.holders(S) == ["c"]
+
+
 def test_what_the_dead_left_behind_is_swept(table: Table) -> None:
     table.acquire(A, owner="x", request="holder", process=7)
     table.acquire(A, owner="y", request="waiter", process=7)
@@ -264,6 +281,10 @@ def test_a_sweep_comes_when_the_first_of_several_leases_is_over(table: Table) ->
     table.advance(SECOND)
     assert table.execute(COMMANDS.sweep()) == 1
     assert set(table.holders(S)) == {"long", "waits"}
+    assert table.execute(COMMANDS.sweep()) == 0
+    table.advance(GRANT)
+    assert table.execute(COMMANDS.sweep()) == 1
+    assert table.holders(S) == ["long"]
 
 
 def test_several_locks_are_taken_all_or_none(table: Table) -> None:
@@ -317,9 +338,77 @@ def test_waiters_whose_records_were_deleted_do_not_block_the_queue(table: Table)
     table.acquire(A, owner="x", request="holder")
     table.acquire(A, owner="y", request="y")
     table.redis.delete(A.key)
+    assert (table.holders(A), table.waiters(A)) == ([], [])  # nobody knows whose they are
     table.acquire(A, owner="z", request="z")
     table.release(A, "holder")
     assert table.holders(A) == ["z"]
+
+
+def test_a_holder_whose_record_was_deleted_expires(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.redis.delete(A.key)
+    table.advance(LEASE)
+    assert table.acquire(A, owner="y", request="y").state == "held"
+
+
+def test_where_a_process_is_silent_waiters_without_a_record_are_no_obstacle(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.acquire(A, owner="silent", request="silent", process=1)
+    for request in ("unknown", "next"):
+        table.acquire(A, owner=request, request=request)
+    table.release(A, "holder")
+    table.redis.hdel(A.key, "unknown")
+    table.advance(GRANT)
+    assert table.acquire(A, owner="next", request="next").state == "held"
+
+
+def test_who_waits_gets_a_lock_whose_holders_were_deleted(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.acquire(A, owner="y", request="y")
+    table.redis.delete(A.key + ":holders")
+    assert table.acquire(A, owner="y", request="y").state == "held"
+
+
+def test_what_was_deleted_by_hand_is_swept_from_the_list_of_locks(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.redis.delete(A.key, A.key + ":holders")
+    table.advance(LEASE)
+    assert table.execute(COMMANDS.sweep()) == 1
+    assert table.left() == set()
+
+
+def test_those_who_come_in_the_same_microsecond_keep_their_order(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    for request in "zya":
+        table.acquire(A, owner=request, request=request)
+    assert table.waiters(A) == ["z", "y", "a"]
+
+
+def test_a_ticket_is_older_than_those_given_later_though_the_queue_was_empty(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.acquire(A, owner="first", request="first", process=7)
+    ticket = table.acquire(A, owner="early", request="early", process=7).ticket
+    table.release(A, "holder")
+    table.advance(SECOND)
+    table.acquire(A, owner="x", request="another")
+    table.acquire(A, owner="late", request="late")
+    table.acquire(A, owner="early", request="early", ticket=ticket)
+    assert table.waiters(A) == ["early", "late"]
+
+
+def test_one_who_is_handed_a_lock_has_it_no_longer_than_it_asked_for(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.acquire(A, owner="y", request="y", lease=SECOND)
+    table.release(A, "holder")
+    (holder,) = table.execute(COMMANDS.look(A.key)).holders
+    assert holder.lease_end == table.now + SECOND
+
+
+def test_of_several_it_waits_for_the_first_that_is_missing(table: Table) -> None:
+    table.acquire(A, owner="x", request="x")
+    table.acquire(B, owner="y", request="y")
+    table.acquire(A, B, owner="z", request="z")
+    assert (table.waiters(A), table.waiters(B)) == (["z"], [])
 
 
 # Deadlocks
@@ -394,6 +483,66 @@ def test_one_who_would_wait_for_its_own_permits_is_told(table: Table) -> None:
     for n in range(2):
         table.acquire(S, owner="x", request=str(n))
     assert table.acquire(S, owner="x").state == "deadlock"
+
+
+def test_an_owner_who_reaches_it_twice_is_named_once(table: Table) -> None:
+    table.acquire(A, owner="me", request="me has")
+    table.acquire(B, owner="y", request="y has")
+    for owner in "uv":
+        table.acquire(S, owner=owner, request=f"{owner} has")
+        table.acquire(B, owner=owner, request=f"{owner} wants")
+    table.acquire(A, owner="y", request="y wants")
+    answer = table.acquire(S, owner="me", request="me wants")
+    assert [step.owner for step in answer.cycle] == ["me", "u", "v", "y"]
+
+
+def test_a_cycle_is_none_when_a_permit_far_off_in_it_has_expired(table: Table) -> None:
+    table.acquire(A, owner="me", request="me has")
+    table.acquire(B, owner="y", request="y has")
+    table.acquire(S, owner="stuck", request="stuck has")
+    table.acquire(S, owner="gone", request="gone has", lease=SECOND)
+    table.acquire(S, owner="y", request="y wants")
+    table.acquire(A, owner="stuck", request="stuck wants")
+    table.advance(SECOND)  # nobody has looked at s since
+    assert table.acquire(B, owner="me", request="me wants").state == "waiting"
+
+
+def test_a_cycle_is_none_when_a_queue_in_it_was_deleted(table: Table) -> None:
+    table.acquire(A, owner="x", request="x has")
+    table.acquire(B, owner="y", request="y has")
+    table.acquire(A, owner="y", request="y wants")
+    table.redis.delete(A.key + ":waiters")
+    assert table.acquire(B, owner="x", request="x wants").state == "waiting"
+
+
+def test_one_who_asks_for_a_mutex_that_it_is_giving_up_waits(table: Table) -> None:
+    table.acquire(A, owner="x", request="abandoned")
+    assert table.acquire(A, owner="x", request="again").state == "waiting"
+    table.release(A, "abandoned")
+    assert table.holders(A) == ["again"]
+
+
+def test_a_request_that_is_given_up_late_hides_no_deadlock(table: Table) -> None:
+    table.acquire(A, owner="x", request="x has")
+    table.acquire(B, owner="y", request="y has")
+    table.acquire(C, owner="z", request="z has")
+    table.acquire(C, owner="y", request="abandoned")
+    table.acquire(A, owner="y", request="y wants")
+    table.release(C, "abandoned")
+    assert table.acquire(B, owner="x", request="x wants").state == "deadlock"
+    table.release(A, "y wants")
+    table.acquire(A, owner="y", request="one")
+    table.acquire(C, owner="y", request="two")
+    assert table.release(C, "two") == "waiting"
+    assert table.release(A, "one") == "waiting"
+
+
+def test_with_deadlocks_off_nobody_looks_for_one(table: Table) -> None:
+    table.acquire(A, owner="x", request="x has")
+    table.acquire(B, owner="y", request="y has")
+    table.acquire(B, owner="x", request="x wants")
+    answer = table.acquire(A, owner="y", request="y wants", deadlock="off")
+    assert (answer.state, list(answer.cycle)) == ("waiting", [])
 
 
 def test_to_wait_for_a_deadlock_of_others_is_none(table: Table) -> None:

@@ -3,14 +3,9 @@
 import asyncio
 import contextlib
 import os
-import random
-import signal
-import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,31 +22,16 @@ from common.locks import (
     NotHeld,
     Semaphore,
     acquire_all,
-    require,
-    session,
 )
 from common.locks.lock import Lockable
 from common.locks.session import session_of
 from common.protocol.keys import Keys
 from tests.conftest import until
-from tests.proxy import proxy
+from tests.lock_rig import Programs, queued, thread, use
 
 KEYS = Keys()
-FENCE = KEYS.fence().encode()
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(redis: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No key but the last fence, no thread, no connection."""
-    url = redis.connection_pool.connection_kwargs
-    monkeypatch.setenv("HEORI_REDIS_URL", f"redis://127.0.0.1:{url['port']}/0")
-    session.close()
-    before = threading.active_count()
-    yield
-    allowed = {FENCE, *(key for key in redis.keys("*") if not key.startswith(b"rq:heori:"))}
-    until(lambda: set(redis.keys("*")) <= allowed, timeout=5)
-    session.close()
-    until(lambda: threading.active_count() <= before, timeout=5)
+pytestmark = pytest.mark.usefixtures("no_lock_is_left")
 
 
 MAKE: dict[str, Callable[[], Lockable]] = {
@@ -66,46 +46,6 @@ LIMIT = {"semaphore of 3": 3}
 @pytest.fixture(params=MAKE)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@contextlib.contextmanager
-def thread(function: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
-    """Run it in a thread; gives what waits for its end and its result."""
-    result: list[Any] = []
-
-    def run() -> None:
-        try:
-            result.append(function())
-        except BaseException as error:
-            result.append(error)
-
-    started = threading.Thread(target=run)
-    started.start()
-
-    def join() -> Any:
-        started.join(20)
-        assert not started.is_alive()
-        return result[0]
-
-    try:
-        yield join
-    finally:
-        join()
-
-
-def queued(lock: Mutex | Semaphore, count: int) -> None:
-    """Wait until so many wait."""
-    until(lambda: len(lock.statistics().waiters) == count)
-
-
-def use(lock: Lockable) -> Callable[[], float]:
-    """What acquires and releases it; returns when it had it."""
-
-    def acquire_and_release() -> float:
-        with lock:
-            return time.time()
-
-    return acquire_and_release
 
 
 class Section:
@@ -487,83 +427,7 @@ def test_a_guarded_write_is_refused_to_one_who_has_lost_the_lock(redis: Any) -> 
     redis.delete("row", KEYS.fenced("row"))
 
 
-def test_the_sql_pattern_refuses_one_who_is_too_late() -> None:
-    update = "UPDATE account SET balance = ?, fence = ? WHERE id = 5 AND fence <= ?"
-    with contextlib.closing(sqlite3.connect(":memory:")) as database:
-        database.execute("CREATE TABLE account (id INTEGER, balance INTEGER, fence INTEGER)")
-        database.execute("INSERT INTO account VALUES (5, 0, 0)")
-        fences = []
-        for _ in range(2):
-            with Mutex("account:5") as lock:
-                fences.append(lock.fence)
-        early, late = fences
-        require(database.execute(update, (1, late, late)).rowcount, late)
-        require(database.execute(update, (2, late, late)).rowcount, late)
-        with pytest.raises(FencedOut, match=str(early)):
-            require(database.execute(update, (3, early, early)).rowcount, early)
-        assert database.execute("SELECT balance, fence FROM account").fetchone() == (2, late)
-
-
-# Faults of the connection
-
-
-def test_a_coroutine_cancelled_at_any_moment_leaves_nothing(redis: Any) -> None:
-    chance = random.Random(4)
-
-    async def use(lock: Mutex) -> None:
-        async with lock:
-            await asyncio.sleep(chance.random() * 0.002)
-
-    async def main() -> None:
-        locks = [Mutex("a"), Mutex("b"), Mutex("c")]
-        for _ in range(50):
-            tasks = [asyncio.create_task(use(chance.choice(locks))) for _ in range(8)]
-            for task in tasks:
-                await asyncio.sleep(chance.random() * 0.002)
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for lock in locks:  # nothing is orphaned: it can be had at once
-            assert await lock.acquire_async(timeout=2)
-            await lock.release_async()
-        until(lambda: redis.keys("rq:heori:lock:*") == [])
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("script", ["lock_acquire", "lock_release"])
-@pytest.mark.parametrize("how", ["sync", "async"])
-def test_a_lost_reply_loses_nothing(redis_url: str, script: str, how: str) -> None:
-    from common.protocol.scripts import script as load
-
-    port = int(redis_url.rpartition(":")[2].partition("/")[0])
-    with proxy(port) as between:
-        lock = Mutex("a", f"redis://127.0.0.1:{between.port}/0")
-
-        async def use() -> None:
-            async with lock:
-                between.lose = load(script).digest.encode()
-                if script == "lock_acquire":
-                    async with Mutex("b", f"redis://127.0.0.1:{between.port}/0"):
-                        pass
-
-        def use_blocking() -> None:
-            with lock:
-                between.lose = load(script).digest.encode()
-                if script == "lock_acquire":
-                    with Mutex("b", f"redis://127.0.0.1:{between.port}/0"):
-                        pass
-
-        with lock:
-            pass
-        if how == "async":
-            asyncio.run(use())
-        else:
-            use_blocking()
-        assert between.lost == 1
-        for name in "ab":
-            assert Mutex(name).acquire(timeout=0)
-            Mutex(name).release()
-        session.close()
+# The server
 
 
 def test_scripts_that_the_server_has_lost_are_sent_again(redis: Any) -> None:
@@ -577,22 +441,6 @@ def test_scripts_that_the_server_has_lost_are_sent_again(redis: Any) -> None:
     asyncio.run(again())
 
 
-def test_waiters_whose_line_is_cut_at_the_release_come_back(redis: Any) -> None:
-    lock = Mutex("a")
-    order: list[int] = []
-
-    def wait(number: int) -> None:
-        with Mutex("a"):
-            order.append(number)
-
-    with contextlib.ExitStack() as stack, lock:
-        for number in range(3):
-            stack.enter_context(thread(lambda n=number: wait(n)))  # type: ignore[misc]
-            queued(lock, number + 1)
-        redis.client_kill_filter(_type="pubsub")
-    assert sorted(order) == [0, 1, 2]
-
-
 def test_without_redis_it_says_so(redis_url: str) -> None:
     lock = Mutex("a", "redis://127.0.0.1:1/0")
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
@@ -604,165 +452,9 @@ def test_without_redis_it_says_so(redis_url: str) -> None:
 # Processes
 
 
-class Program:
-    """`tests.lock_program`, in a process of its own."""
-
-    def __init__(self, url: str, name: str, lease: float) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.lock_program", url, name, str(lease)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def tell(self, *words: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-
-    def hear(self, *expected: str) -> list[str]:
-        assert self.process.stdout is not None
-        words = self.process.stdout.readline().split()
-        assert tuple(words[: len(expected)]) == expected, words
-        return words[len(expected) :]
-
-    def ask(self, *words: object, expect: str) -> list[str]:
-        self.tell(*words)
-        return self.hear(expect)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-
-
-@pytest.fixture
-def programs(redis_url: str) -> Iterator[Callable[..., list[Program]]]:
-    started: list[Program] = []
-
-    def start(count: int, name: str = "a", lease: float = 1.0) -> list[Program]:
-        mine = [Program(redis_url, name, lease) for _ in range(count)]
-        started.extend(mine)
-        for program in mine:
-            program.hear("ready")
-        return mine
-
-    yield start
-    for program in started:
-        program.close()
-
-
-def test_processes_exclude_each_other(
-    programs: Callable[..., list[Program]], tmp_path: Any
-) -> None:
+def test_processes_exclude_each_other(programs: Programs, tmp_path: Any) -> None:
     three = programs(3, lease=30.0)
     for program in three:
         program.tell("sections", 100, tmp_path / "inside")
     for program in three:
         program.hear("done")
-
-
-def test_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over(
-    programs: Callable[..., list[Program]],
-) -> None:
-    (holder,) = programs(1)
-    lock = Mutex("a", lease=1.0)
-    holder.ask("acquire", expect="held")
-    with thread(use(lock)) as join:
-        queued(lock, 1)
-        owner = lock.owner()
-        assert owner is not None
-        holder.process.kill()
-        got = join()
-    assert got - owner.lease_end < 0.5  # it was renewed once more, perhaps; alone: 5 ms
-
-
-def test_a_holder_that_was_stopped_past_its_lease_is_told_and_its_write_refused(
-    programs: Callable[..., list[Program]], redis: Any
-) -> None:
-    early, late = programs(2)
-    early.ask("acquire", expect="held")
-    early.process.send_signal(signal.SIGSTOP)
-    late.ask("acquire", expect="held")
-    late.ask("write", "late", expect="written")
-    early.process.send_signal(signal.SIGCONT)
-    early.hear("told", "mutex", "a")
-    early.ask("write", "early", expect="FencedOut")
-    early.ask("release", expect="LockLost")
-    assert redis.get("row") == b"late"
-    late.ask("release", expect="released")
-    redis.delete("row", KEYS.fenced("row"))
-
-
-def test_waiters_that_were_killed_are_skipped(programs: Callable[..., list[Program]]) -> None:
-    three = programs(3, lease=30.0)
-    lock = Mutex("a")
-    with lock:
-        for number, program in enumerate(three):
-            program.tell("acquire")
-            queued(lock, number + 1)
-        for program in three[:2]:
-            program.process.kill()
-            program.process.wait(10)
-        released = time.time()
-    _, when = three[2].hear("held")
-    assert float(when) - released < 1.0
-    three[2].ask("release", expect="released")
-
-
-def test_a_waiter_stopped_when_it_is_its_turn_keeps_the_next_for_two_seconds_at_most(
-    programs: Callable[..., list[Program]],
-) -> None:
-    stopped, following = programs(2, lease=30.0)
-    lock = Mutex("a")
-    with lock:
-        for number, program in enumerate((stopped, following)):
-            program.tell("acquire")
-            queued(lock, number + 1)
-        stopped.process.send_signal(signal.SIGSTOP)
-        released = time.time()
-    _, when = following.hear("held")
-    assert float(when) - released < 4.0
-    stopped.process.send_signal(signal.SIGCONT)
-    queued(lock, 1)  # it has found out, and waits again
-    following.ask("release", expect="released")
-    stopped.hear("held")
-    stopped.ask("release", expect="released")
-
-
-def test_a_deadlock_between_processes_is_found(programs: Callable[..., list[Program]]) -> None:
-    (other,) = programs(1, lease=30.0)
-    other.ask("acquire", expect="held")
-    with Mutex("b") as mine:
-        other.tell("also", "b")
-        queued(mine, 1)
-        with pytest.raises(DeadlockDetected, match=f"pid {other.process.pid}"):
-            Mutex("a").acquire()
-    other.hear("also", "b")
-    other.ask("release", expect="released")
-
-
-def test_a_fork_owns_nothing_and_the_holder_keeps_what_it_holds() -> None:
-    lock = Mutex("a", lease=1.0)
-    with lock:
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            answers = [str(lock.lost.is_set()), str(Mutex("a").acquire(0))]
-            try:
-                lock.release()
-            except NotHeld:
-                answers.append("NotHeld")
-            with Mutex("b"):
-                answers.append("works")
-            os.write(write, " ".join(answers).encode())
-            os._exit(0)
-        os.waitpid(child, 0)
-        with os.fdopen(read) as answers_of_child:
-            os.close(write)
-            assert answers_of_child.read() == "True False NotHeld works"
-        assert not lock.lost.wait(1.5)  # it is renewed as before
-        assert lock.locked

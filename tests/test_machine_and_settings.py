@@ -99,6 +99,10 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "gil_source": ("HEORI_GIL_SOURCE", "estimate", "estimate"),
     "grace": ("HEORI_GRACE", "0", 0.0),
     "deadlock": ("HEORI_DEADLOCK", "warn", "warn"),
+    "queue_limits": ("HEORI_QUEUE_LIMITS", "orders=10, mail=5", {"orders": 10, "mail": 5}),
+    "when_full": ("HEORI_WHEN_FULL", "reject", "reject"),
+    "full_timeout": ("HEORI_FULL_TIMEOUT", "1.5", 1.5),
+    "key_ttl": ("HEORI_KEY_TTL", "60", 60),
 }
 BAD = [
     ("HEORI_REDIS_URL", "localhost:6379"),
@@ -131,7 +135,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_setting_has_a_default_a_description_and_a_row_above() -> None:
-    assert set(VARIABLES) == set(Settings.model_fields)
+    assert {*VARIABLES, "redis_password_file"} == set(
+        Settings.model_fields
+    )  # that has its own test
     assert Settings() == Settings(redis_url="redis://127.0.0.1:6379/0", key_prefix="rq")
     for name, field in Settings.model_fields.items():
         assert field.description, name
@@ -157,6 +163,46 @@ def test_a_setting_may_be_given_by_name_and_goes_before_the_environment(
     variable, _, value = VARIABLES[name]
     monkeypatch.setenv(variable, str(Settings.model_fields[name].default))
     assert getattr(Settings(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://redis:6379/0", "redis://:a%2Fb%40c@redis:6379/0"),
+        ("redis://redis", "redis://:a%2Fb%40c@redis"),
+        ("rediss://ann@redis/1?x=y", "rediss://ann:a%2Fb%40c@redis/1?x=y"),
+        ("redis://ann:own@redis", "redis://ann:own@redis"),
+        ("unix:///run/valkey.sock?db=1", "unix://:a%2Fb%40c@/run/valkey.sock?db=1"),
+        (
+            "redis+sentinel://one,two:1/main",
+            "redis+sentinel://:a%2Fb%40c@one,two:1/main?sentinel_password=a%2Fb%40c",
+        ),
+        (
+            "redis+sentinel://:own@one/main/0?sentinel_password=theirs",
+            "redis+sentinel://:own@one/main/0?sentinel_password=theirs",
+        ),
+    ],
+)
+def test_a_password_in_a_file_goes_where_the_url_has_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, expected: str
+) -> None:
+    (tmp_path / "password").write_text("a/b@c\n")
+    monkeypatch.setenv("HEORI_REDIS_PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv("HEORI_REDIS_URL", url)
+    assert Settings().redis_url == expected
+    assert "a/b" not in repr(Settings())
+    assert "a%2F" not in repr(Settings())
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_password_file_without_a_password_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "password").write_text(content)
+    monkeypatch.setenv("HEORI_REDIS_PASSWORD_FILE", str(tmp_path / "password"))
+    with pytest.raises(ValidationError, match="HEORI_REDIS_PASSWORD_FILE"):
+        Settings()
 
 
 def test_a_name_that_is_no_setting_is_refused() -> None:

@@ -30,7 +30,10 @@ def full_name(family: Metric) -> str:
 
 
 def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
-    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    connect: Callable[[str], Execute],
+    redis_url: str,
 ) -> None:
     labels: dict[str, set[frozenset[str]]] = {name: set() for name in CATALOGUE}
 
@@ -50,7 +53,7 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
     producer.submit(sample_tasks.spin_on_loop, 0.5).result(20)
     until(lambda: "heori_worker_loop_lag_seconds" not in without_sample(on_loop))
     assert on_loop.stop() == 0
-    redis.hset("rq:heori:bound:default", "limit", 10)
+    connect(redis_url)(Commands().set_limit("default", 10)[0])
     threads = consume(
         "--model", "threads", HEORI_TASKS="tests.sample_tasks,tests.lock_tasks"
     ).ready()

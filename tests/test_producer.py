@@ -455,7 +455,7 @@ def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
 
 def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
     url = f"redis://127.0.0.1:{nowhere}"
-    with Broker(url, retries=0) as broker:
+    with Broker(url, patience=0) as broker:
         results = Results(Watcher(url), Commands())
         task = tasks.find(sample_tasks.add)
         handle = Handle("a", "default", task, broker, Commands(), results)

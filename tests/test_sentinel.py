@@ -237,7 +237,7 @@ def test_a_server_that_is_no_primary_is_an_outage_with_sentinels_and_a_refusal_w
 
     async def scenario() -> None:
         led, plain = AsyncBroker(cluster.url, connections=1), AsyncBroker(cluster.primary.url)
-        with Broker(cluster.url, retries=0) as led_too, Broker(cluster.primary.url) as plain_too:
+        with Broker(cluster.url, patience=0) as led_too, Broker(cluster.primary.url) as plain_too:
             await led.execute(write)
             led_too.execute(write)
             refuse_writes(True)
@@ -301,7 +301,7 @@ def test_passwords_are_told_apart_those_of_the_sentinels_and_those_of_the_server
 
         assert asyncio.run(look()) == []
         with (
-            Broker(f"redis+sentinel://:s3cr%40t@{at}", retries=0) as broker,
+            Broker(f"redis+sentinel://:s3cr%40t@{at}", patience=0) as broker,
             pytest.raises(BrokerUnavailable, match=rf"sentinel 127.0.0.1:{sentinel.port}: .*uth"),
         ):
             broker.execute(Commands().queues())
@@ -316,7 +316,7 @@ def test_what_was_tried_is_named_and_a_sentinel_that_is_away_is_passed_over() ->
         with Broker(f"{first},127.0.0.1:{here}/{NAME}") as broker:
             assert broker.execute(Commands().queues()) == []
         with (
-            Broker(f"{first},127.0.0.1:{here}/other", retries=0) as broker,
+            Broker(f"{first},127.0.0.1:{here}/other", patience=0) as broker,
             pytest.raises(BrokerUnavailable) as caught,
         ):
             broker.execute(Commands().queues())

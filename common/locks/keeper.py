@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 RETRY = 0.5  # seconds until a renewal that failed is tried again, at most
 LATE = 1.0  # seconds after which what was given up is given up again, see `Keeper.abandon`
+# Which leases are renewed with one that is due: those due within this part of theirs, too. Else
+# locks that were got one after the other would be renewed one by one for ever.
+TOGETHER = 0.1
 SWEEP = 10.0  # seconds between two looks for locks that others have left behind
 
 
@@ -201,7 +204,7 @@ class Keeper:
                 self._statistics.abandoned += 1
                 self.drop(hold)
                 self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
-            elif hold.renew_at <= now and not hold.is_renewing:
+            elif hold.renew_at <= now + hold.lease * TOGETHER and not hold.is_renewing:
                 due.append(hold)
             else:
                 following = min(following, hold.renew_at, hold.valid_until)

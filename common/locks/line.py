@@ -22,7 +22,10 @@ from common.wire import Push, Replies, pack
 # A connection on which nothing has come for so long is asked whether it is still there, seconds.
 QUIET = 3.0
 RETRY = 0.2  # seconds, before connecting again
-TRIES = 4  # after so many connections that broke, a command fails
+# For how long a command is sent again while the server is away, in seconds: who has waited for a
+# lock for minutes shall not lose the place because the server is started anew.
+PATIENCE = 5.0
+TRIES = round(PATIENCE / RETRY)  # after so many connections that broke, a command fails
 
 
 class Reply(NamedTuple):
@@ -184,6 +187,8 @@ class Line:
                 self._on_connect()
 
     def _answer(self, reply: Any) -> None:
+        if isinstance(reply, exceptions.ConnectionError):  # the server is still starting
+            raise reply
         with self._lock:
             call = self._calls.popleft()
         if isinstance(reply, exceptions.NoScriptError) and call.command.in_full is not None:

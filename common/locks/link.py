@@ -47,6 +47,8 @@ class Links:
             reply = link.ask(command.words)
             if isinstance(reply, exceptions.NoScriptError) and command.in_full is not None:
                 reply = link.ask(command.in_full)
+            if isinstance(reply, exceptions.ConnectionError):  # it is still starting
+                raise reply
         except (exceptions.RedisError, OSError):
             self.close()  # the others lead to the same server
             return self._broker.execute(command), True

@@ -5,6 +5,7 @@ import itertools
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -75,12 +76,13 @@ class Lockable:
         session = self.session()
         lost = []
         for holds in self._leave(session):
+            sent = time.monotonic()
             try:
                 fates, repeated = session.execute(_release(session, holds))
             except BrokerUnavailable as error:
                 _release_later(session, holds, error)
             else:
-                lost += _lost(session, holds, fates, repeated=repeated)
+                lost += _lost(session, holds, fates, sent if repeated else None)
         if lost:
             raise LockLost("; ".join(lost))
 
@@ -89,12 +91,13 @@ class Lockable:
         session = self.session()
         lost = []
         for holds in self._leave(session):
+            sent = time.monotonic()
             try:
                 fates, repeated = await ask(session, _release(session, holds))
             except BrokerUnavailable as error:
                 _release_later(session, holds, error)
             else:
-                lost += _lost(session, holds, fates, repeated=repeated)
+                lost += _lost(session, holds, fates, sent if repeated else None)
         if lost:
             raise LockLost("; ".join(lost))
 
@@ -403,15 +406,19 @@ def _release(session: Session, holds: list[Hold]) -> Any:
     return session.commands.release([hold.lock.key for hold in holds], holds[0].id)
 
 
-def _lost(session: Session, holds: list[Hold], fates: list[str], *, repeated: bool) -> list[str]:
+def _lost(
+    session: Session, holds: list[Hold], fates: list[str], sent_before: float | None
+) -> list[str]:
     """Count what was held; returns what had been lost.
 
     Args:
-        repeated: the release was sent again, so that it may itself be why the lock is gone.
+        sent_before: time.monotonic() when the release was sent first, if it was sent again: it may
+            itself be why the lock is gone, unless the lease was over by then.
     """
     lost = []
     for hold, fate in zip(holds, fates, strict=True):
-        if hold.why is None and fate != "held" and not repeated:
+        released = sent_before is not None and sent_before < hold.valid_until
+        if hold.why is None and fate != "held" and not released:
             session.keeper.lose(hold, "Redis knew of it no more when it was released")
         if hold.why is not None:
             lost.append(f"{hold.lock} was lost: {hold.why}")

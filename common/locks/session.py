@@ -13,7 +13,7 @@ import redis.asyncio
 from common.broker import Broker
 from common.lock_statistics import Statistics
 from common.locks.keeper import Hold, Keeper
-from common.locks.line import Line
+from common.locks.line import PATIENCE, Line
 from common.locks.link import Links
 from common.locks.owner import process_id
 from common.protocol.keys import Keys
@@ -46,7 +46,7 @@ class Session:
         self.deadlock = settings.deadlock
         self.channel = self.keys.granted(process_id())
         self.statistics = Statistics()
-        self._broker = Broker(url)
+        self._broker = Broker(url, patience=PATIENCE)
         self._links = Links(url, self._broker)
         self.execute = self._links.execute
         self.holds: dict[tuple[str, str], list[Hold]] = {}

@@ -110,6 +110,15 @@ class Keys:
         """string, expires: who looked for expired leases last"""
         return f"{self.prefix}:heori:reaper"
 
+    def parked(self, queue: str) -> str:
+        """zset id → when to look whether it still waits for a lock, in epoch seconds"""
+        return f"{self.prefix}:heori:parked:{queue}"
+
+    @property
+    def lock_stem(self) -> str:
+        """what all locks' keys begin with"""
+        return f"{self.prefix}:heori:lock:"
+
     def bound(self, queue: str) -> str:
         """hash: the limit of a queue, and what was counted since it has one"""
         return f"{self.prefix}:heori:bound:{queue}"
@@ -126,22 +135,13 @@ class Keys:
         """list of the ids of jobs dropped latest from a full queue"""
         return f"{self.prefix}:heori:dropped:{queue}"
 
-    def import_of(self, digest: str) -> str:
-        """string, expires: how many jobs of an import are in, by the digest of what it is"""
-        return f"{self.prefix}:heori:import:{digest}"
-
     def idempotency(self, task: str, key: str) -> str:
         """string, expires: the id of the job that was sent with that key"""
         return f"{self.prefix}:heori:key:{task}:{key}"
 
-    def parked(self, queue: str) -> str:
-        """zset id → when to look whether it still waits for a lock, in epoch seconds"""
-        return f"{self.prefix}:heori:parked:{queue}"
-
-    @property
-    def lock_stem(self) -> str:
-        """what all locks' keys begin with"""
-        return f"{self.prefix}:heori:lock:"
+    def import_of(self, digest: str) -> str:
+        """string, expires: how many jobs of an import are in, by the digest of what it is"""
+        return f"{self.prefix}:heori:import:{digest}"
 
     def counter(self, queue: str) -> str:
         """string, expires: which consumer tells how many jobs of that queue are where"""

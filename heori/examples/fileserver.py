@@ -1,7 +1,8 @@
 """A small HTTP server of the standard library's files: ``python -m heori.examples.fileserver``.
 
-It listens on a free port of the loopback interface, prints the port, and ends when its standard
-input does.
+It listens on a free port of the loopback interface, or on the address and port that are its
+arguments, prints the port, and ends when its standard input does. A third argument says how many
+seconds it takes for each answer.
 """
 
 import sys
@@ -16,6 +17,7 @@ LATENCY = 0.01  # seconds before each answer: this stands for a server far away
 
 
 class _Server(ThreadingHTTPServer):
+    latency = LATENCY
     daemon_threads = True
     request_queue_size = 1024  # as many may ask at once as a consumer has slots
 
@@ -23,7 +25,8 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the file, after a while."""
-        time.sleep(LATENCY)
+        assert isinstance(self.server, _Server)
+        time.sleep(self.server.latency)
         try:
             body = corpus.resolve(unquote(self.path).lstrip("/")).read_bytes()
         except OSError as error:
@@ -43,7 +46,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until standard input ends."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
+    arguments = dict(enumerate(sys.argv[1:]))
+    address = (arguments.get(0, "127.0.0.1"), int(arguments.get(1, "0")))
+    with _Server(address, _Handler) as server:
+        server.latency = float(arguments.get(2, LATENCY))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.server_port, flush=True)
         sys.stdin.read()

@@ -8,11 +8,11 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from common import task
+from common import Retry, task
 from heori.examples import corpus
 
 QUEUE = "stdlib"
@@ -81,9 +81,15 @@ def digest(path: str) -> Digests:
     )
 
 
-@task(queue=QUEUE)
+@task(
+    queue=QUEUE,
+    retry=Retry(max=8, base="1s", cap="30s"),
+    retry_on=(OSError, HTTPException, FetchFailed),
+)
 def fetch(base_url: str, path: str) -> Fetched:
     """Fetch a file from the file server, and check that all of it came.
+
+    A server that is away is asked again, for about two minutes.
 
     Args:
         base_url: the server's, such as ``http://127.0.0.1:8000``.

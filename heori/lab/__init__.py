@@ -1,20 +1,69 @@
 """`heori lab`: small experiments that show what there is to know, on real processes."""
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from heori.console import JsonOption, guarded
 
-app = typer.Typer(
-    help="Experiments that show what there is to know, on a Redis of their own.",
-    no_args_is_help=True,
-)
+app = typer.Typer()
 
 
-@app.callback()
-def lab() -> None:
-    """A callback makes it a group, even of one command."""
+@app.callback(invoke_without_command=True)
+def lab(context: typer.Context) -> None:
+    """Experiments that show what there is to know, on a Redis of their own.
+
+    Without a command: `models`, with its defaults.
+    """
+    if context.invoked_subcommand is None:
+        models()
+
+
+@app.command()
+def models(
+    *,
+    python: Annotated[
+        Path | None,
+        typer.Option(
+            "--python",
+            metavar="PATH",
+            help="Do the same on another interpreter, a free-threaded one, say, and compare.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of the jobs' data and of the order in which all is measured.")
+    ] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer setups, less work and less time: rough figures.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where models.png and models.html go; ./heori-lab if not said, none with --json.",
+        ),
+    ] = None,
+    sizes: Annotated[
+        str,
+        typer.Option(hidden=True, help="How large the jobs are, as JSON: as another Python's."),
+    ] = "{}",
+    as_json: JsonOption = False,
+) -> None:
+    """Which execution model to choose: the same work on all of them, on this machine.
+
+    Pure Python, hashing, HTTP, HTTP and then Python, and NumPy's sorting where it is installed,
+    each on threads, processes, a hybrid and an event loop, with a real consumer: throughput,
+    what the GIL costs, CPU time, memory and context switches, and one sentence for each that says
+    what to take. Takes three minutes, in which nothing else should run.
+    """
+    from heori.lab.models import ModelOptions, run  # noqa: PLC0415 - its imports are for this alone
+
+    if out is None and not as_json:
+        out = Path("heori-lab")
+    options = ModelOptions(python, seed, quick, out, json.loads(sizes), as_json)
+    raise typer.Exit(guarded(lambda: run(options)))
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """What Heori must survive, done to real consumers on a Valkey of their own, and counted.
 
-    python -m tests.chaos [kills] [quarantine] [drains] [soak] [--model MODEL]… [--seed N] …
+    python -m tests.chaos [kills] [quarantine] [drains] [locks] [soak] [--model MODEL]… [--seed N] …
 
 - kills: two consumers run jobs while every half second a worker process or a whole consumer gets
   SIGKILL, SIGTERM or SIGSTOP, some for longer than their lease.
@@ -8,9 +8,12 @@
 - drains: consumers get SIGTERM in the midst of their work, one after the other.
 - bound: several producers send into a queue with a limit, whose consumers are slower; the depth of
   the queue and the memory of the producers and the server are watched.
+- locks: coroutines are cancelled and replies lost while they acquire and release locks; 1,000 wait
+  of whom a third give up; processes that contend are killed and paused, their connections cut and
+  the server killed.
 - soak: many jobs with failures and retries among them, one model; memory and keys are watched.
 
-Without a name the first three. Exits with 1 when something is not as it must be.
+Without a name all but the last. Exits with 1 when something is not as it must be.
 """
 
 import argparse
@@ -32,10 +35,13 @@ from tests.chaos.bound import Bounded, bound
 from tests.chaos.drains import Drains, drains
 from tests.chaos.fleet import MODELS, Report
 from tests.chaos.kills import Kills, kills
+from tests.chaos.locks import Locks, locks
 from tests.chaos.quarantine import Quarantine, quarantine
 from tests.chaos.soak import Soak, soak
 
 Row = dict[str, str]
+
+SCENARIOS = ["kills", "quarantine", "drains", "locks", "bound", "soak"]
 
 
 def main() -> int:
@@ -51,7 +57,7 @@ def main() -> int:
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
     ) as progress:
-        for scenario in options.scenarios or ["kills", "quarantine", "drains"]:
+        for scenario in options.scenarios or SCENARIOS[:-1]:
             for model in _models(scenario, options):
                 chance = random.Random(f"{seed} {scenario} {model}")
                 run = _scenario(scenario, model, options, chance)
@@ -74,8 +80,7 @@ def _options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = ["kills", "quarantine", "drains", "bound", "soak"]
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(names))
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument(
         "--model",
         action="append",
@@ -88,19 +93,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--good", type=_number, default=5_000, help="quarantine: good jobs (5000)")
     parser.add_argument("--rounds", type=_number, default=3, help="quarantine: rounds (3)")
     parser.add_argument("--drains", type=_number, default=50, help="drains in all (50)")
+    parser.add_argument(
+        "--tries", type=_number, default=2_000, help="locks: cancellations, lost replies (2000)"
+    )
+    parser.add_argument("--storm", type=_number, default=60, help="locks: seconds of it (60)")
     parser.add_argument("--seed", type=int, help="of all that is left to chance")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options = parser.parse_args()
     for scenario in options.scenarios:
-        if scenario not in names:
-            parser.error(f"there is no scenario {scenario}; there are {', '.join(names)}")
+        if scenario not in SCENARIOS:
+            parser.error(f"there is no scenario {scenario}; there are {', '.join(SCENARIOS)}")
     return options
-
-
-def _models(scenario: str, options: argparse.Namespace) -> list[str]:
-    if scenario in ("bound", "soak") and not options.model:
-        return ["hybrid"]
-    return options.model or [*MODELS]
 
 
 def _number(text: str) -> int:
@@ -130,8 +133,17 @@ def _scenario(
             return lambda report: bound(
                 model, options.jobs, options.producers, options.limit, report
             )
+        case "locks":
+            return lambda report: locks(options.tries, options.storm, chance, report)
         case _:
             return lambda report: soak(model, options.jobs, report)
+
+
+def _models(scenario: str, options: argparse.Namespace) -> list[str]:
+    """The models that a scenario is run with, one after the other."""
+    if scenario == "locks":
+        return ["no model"]  # it runs no jobs
+    return options.model or (["hybrid"] if scenario in ("bound", "soak") else [*MODELS])
 
 
 def _watched(progress: Progress, scenario: str, model: str, run: Callable[[Report], Any]) -> Any:
@@ -139,7 +151,7 @@ def _watched(progress: Progress, scenario: str, model: str, run: Callable[[Repor
     return run(lambda done, total: progress.update(bar, completed=done, total=total))
 
 
-def _row(result: Kills | Quarantine | Drains | Bounded | Soak) -> Row:
+def _row(result: Kills | Quarantine | Drains | Bounded | Locks | Soak) -> Row:
     """What a table shows of it."""
     match result:
         case Kills():
@@ -189,6 +201,20 @@ def _row(result: Kills | Quarantine | Drains | Bounded | Soak) -> Row:
                 "jobs/s": f"{result.done / result.seconds:,.0f}",
                 "MB": _lines(result.memory, ".0f"),
                 "MB per 100,000 jobs": _lines(result.slope, "+.2f"),
+            }
+        case Locks():
+            return {
+                "cancelled": f"{result.cancelled:,}",
+                "replies lost": f"{result.cut:,}",
+                "waiters": f"{result.waiters:,} of {result.waiters + result.gave_up:,}",
+                "orphans": str(result.orphans),
+                "overtaken": str(result.overtaken),
+                "sections": f"{result.sections:,}",
+                "troubles": f"{result.troubles:,}",
+                "in company": str(result.broken),
+                "late writes": str(result.late_writes),
+                "strikes": "\n".join(f"{n} {kind}" for kind, n in sorted(result.strikes.items())),
+                "seconds": f"{result.seconds:.0f}",
             }
         case Soak():
             return {

@@ -92,7 +92,7 @@ def test_every_expression_has_data_and_every_metric_a_use(prometheus: Prometheus
         for expression in [*asked.values(), *(rule["query"] for rule in rules)]
         for each in selectors(expression)
     }
-    empty = dict(asked)
+    empty = asked.copy()
 
     def all_have_data() -> bool:
         for where, expression in list(empty.items()):

@@ -157,8 +157,14 @@ class Sending(Builders):
         return Command(("DEL", key), int)
 
     def cancel(self, queue: str, ids: Sequence[str]) -> Command[list[int]]:
-        """Cancel those of the jobs that wait or are scheduled; reads the numbers of these."""
-        keys = [self.keys.queue(queue), self.keys.scheduled(queue), self.keys.canceled(queue)]
+        """Cancel those of the jobs that no consumer has claimed; reads the numbers of these."""
+        keys = [
+            self.keys.queue(queue),
+            self.keys.scheduled(queue),
+            self.keys.deferred(queue),
+            self.keys.parked(queue),
+            self.keys.canceled(queue),
+        ]
         return call("cancel", keys, unpack, ids=ids, job_stem=self.keys.job(""))
 
     def job(self, job_id: str) -> Command[Job | None]:

@@ -1,6 +1,6 @@
 -- flow.lua: how fast a queue with a limit is emptied, by what was sent less what still waits.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   time, whole, clock
+-- USES   whole, time, clock
 
 local WINDOW, OLD = 1, 10 -- seconds over which it is taken; and after which it is begun anew
 

@@ -1,0 +1,40 @@
+# One image for producers and consumers: Heori with its dependencies, by hash. To run tasks of your
+# own, mount their folder at /tasks and set HEORI_TASKS=mytasks, or build on the image, as
+# examples/Dockerfile does.
+ARG PYTHON=python:3.13-slim-trixie
+
+FROM ${PYTHON} AS build
+WORKDIR /src
+RUN python -m venv /opt/heori
+COPY requirements.lock ./
+RUN /opt/heori/bin/pip install --no-cache-dir --quiet --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY common ./common
+COPY consumer ./consumer
+COPY heori ./heori
+COPY producer ./producer
+# What only builds stays here.
+RUN /opt/heori/bin/pip install --no-cache-dir --quiet --no-build-isolation --no-deps . \
+    && /opt/heori/bin/pip uninstall --quiet --yes \
+        editables hatchling packaging pathspec pluggy trove-classifiers pip
+
+FROM ${PYTHON}
+LABEL org.opencontainers.image.title="Heori" \
+      org.opencontainers.image.description="A distributed producer-consumer service over Redis, in RQ's job format" \
+      org.opencontainers.image.licenses="MIT"
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /app --shell /usr/sbin/nologin heori
+COPY --from=build /opt/heori /opt/heori
+ENV PATH=/opt/heori/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/tasks \
+    HEORI_METRICS_HOST=0.0.0.0 \
+    HEORI_METRICS_PORT=9100
+# Tasks are imported from here, and from /tasks.
+WORKDIR /app
+USER heori
+EXPOSE 9100
+# Ready: Redis answers, and all worker processes are there.
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s CMD ["python", "-ISc", "import os; from http.client import HTTPConnection as C; c = C('127.0.0.1', int(os.environ['HEORI_METRICS_PORT']), timeout=3); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+ENTRYPOINT ["heori"]
+CMD ["consume"]

@@ -1,0 +1,142 @@
+"""What was measured of execution models at some kinds of work, and what there is to learn."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+# Who is within a tenth of the fastest is as fast: the figures are no better than that.
+AS_FAST = 0.9
+# What makes a difference worth a sentence.
+FASTER = 1.3
+MUCH = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """An execution model and its size."""
+
+    model: str
+    processes: int
+    slots: int  # of each process
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        return f"{self.model} {self.processes}×{self.slots}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One setup at one workload.
+
+    Attributes:
+        workload: its name.
+        about: what it is, in a few words.
+        jobs, rate: how many were done, and how many a second.
+        speedup: times the rate of one thread.
+        gil_wait: share of the time of busy threads in which they waited for the GIL.
+        gil_loss: share of the possible throughput that the GIL has cost, as /metrics define it.
+        cores: CPU seconds a second, of the workers.
+        cpu: CPU seconds per job.
+        memory: bytes per slot, as proportional set size.
+        switches: context switches per job.
+        gil: whether the interpreter has a GIL that is on.
+    """
+
+    workload: str
+    about: str
+    setup: Setup
+    jobs: int
+    rate: float
+    speedup: float
+    gil_wait: float
+    gil_loss: float
+    cores: float
+    cpu: float
+    memory: float
+    switches: float
+    gil: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As scripts read it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**{**record, "setup": Setup(**record["setup"])})
+
+    @property
+    def total_memory(self) -> float:
+        """Bytes, of all slots."""
+        return self.memory * self.setup.processes * self.setup.slots
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python and what it did.
+
+    Attributes:
+        name: its version, such as ``3.14.0t``.
+        cores: that it could use.
+        stolen: the share of their time that other guests of this machine had meanwhile.
+    """
+
+    name: str
+    cores: float
+    stolen: float
+    figures: list[Figures]
+
+
+def choice(figures: Sequence[Figures]) -> Figures:
+    """The setup to take for a workload: of the fastest, the one that takes the least memory."""
+    best = max(each.rate for each in figures)
+    return min(
+        (each for each in figures if each.rate >= best * AS_FAST),
+        key=lambda each: (each.total_memory, each.setup.processes * each.setup.slots),
+    )
+
+
+def advice(figures: Sequence[Figures]) -> str:
+    """Which setup to take for a workload, and why, in a sentence."""
+    taken = choice(figures)
+    threads = _most_threads(figures)
+    said = f"{taken.about}: take {taken.setup.name}, {taken.speedup:.1f} times one thread"
+    if taken.speedup < FASTER:
+        return f"{said}: nothing is faster here, and nothing takes less memory."
+    if taken.setup.model == "asyncio":
+        return f"{said}: it waits most of the time, and a coroutine is the cheapest thing that can."
+    if taken.setup.model == "threads":
+        return f"{said}: {_why_threads(taken)}."
+    if threads.gil_wait > MUCH:
+        return (
+            f"{said}: {threads.setup.name} do {threads.speedup:.1f} times, as their threads wait "
+            f"for the GIL {threads.gil_wait:.0%} of the time, and each process has its own."
+        )
+    return f"{said}: {threads.setup.name} do {threads.speedup:.1f} times."
+
+
+def _why_threads(taken: Figures) -> str:
+    if not taken.gil:
+        return f"this Python has no GIL to wait for, and they use {taken.cores:.1f} cores"
+    if taken.gil_wait > MUCH:
+        return (
+            f"no other is faster, although they wait for the GIL {taken.gil_wait:.0%} of the time"
+        )
+    if taken.cores > FASTER:
+        return (
+            f"this work lets go of the GIL, so that they use {taken.cores:.1f} cores at "
+            f"{_mb(taken.memory)} a slot"
+        )
+    return f"it waits, and not for the GIL; a slot takes {_mb(taken.memory)}"
+
+
+def _most_threads(figures: Sequence[Figures]) -> Figures:
+    return max(
+        (each for each in figures if each.setup.model == "threads"),
+        key=lambda each: each.setup.slots,
+    )
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,392 @@
+"""`heori lab models`: the same work on every execution model, measured on this machine."""
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import sysconfig
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from common import metrics as m
+from common.broker import BrokerUnavailable
+from common.embedded import EmbeddedValkey, EmbeddedValkeyError
+from common.machine import Steal, usable_cores
+from common.protocol.keys import Keys
+from common.settings import Settings
+from heori.children import (
+    BY_SIGNAL,
+    Child,
+    ChildFailed,
+    ConsumerChild,
+    Interrupt,
+    Interrupted,
+    signals,
+)
+from heori.console import FAILED, REFUSED
+from heori.examples import fileserver, workloads
+from heori.examples.workloads import QUEUE, Workload
+from heori.lab import report
+from heori.lab.figures import Figures, Interpreter, Setup
+from producer import Producer
+
+# All in seconds.
+LENGTH = 0.01  # of a job's computing, alone on a core
+WAIT = 0.03  # of the file server, per answer
+SPAN = 3.0  # that a setup is measured at one workload
+QUICK_SPAN = 0.7
+WARM = 0.4  # before that, until all slots are at work
+RENEWED = 1.3  # until all counters of what is over have been renewed: once a second
+START = 3.0  # for a consumer to start and to end, about
+TICK = 0.02
+END = 30.0  # for jobs that run to end
+
+# Not through a proxy, should one be set: the consumers are on this machine.
+_opener = build_opener(ProxyHandler({}))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What was asked for."""
+
+    python: Path | None  # another interpreter, to compare with
+    seed: int
+    quick: bool
+    out: Path | None  # where the chart goes
+    sizes: dict[str, int]  # of the jobs, by workload; those that are missing take LENGTH
+    json: bool
+
+
+class OtherPython(RuntimeError):
+    """The other interpreter cannot do this; the message says why and what to do."""
+
+
+def run(options: ModelOptions) -> int:
+    """Measure and tell; returns the exit code.
+
+    0: done. 1: a process died, or a job failed. 2: the other interpreter lacks what it needs.
+    128 and a signal's number: that signal stopped it.
+    """
+    found = []
+    with signals() as interrupt:
+        try:
+            if options.python is not None:
+                check_other(options.python)
+            with ExitStack() as stack:
+                laboratory = Laboratory(options, interrupt, stack)
+                found.append(laboratory.run())
+            if options.python is not None:
+                same = replace(options, sizes=laboratory.sizes)
+                found.append(_measure_other(options.python, same, interrupt))
+        except Interrupted:
+            print("heori: stopped before it came to its end", file=sys.stderr)
+            return BY_SIGNAL + interrupt.number
+        except OtherPython as error:
+            print(f"heori: {error}", file=sys.stderr)
+            return REFUSED
+        except (ChildFailed, EmbeddedValkeyError) as error:
+            print(f"heori: {error}", file=sys.stderr)
+            return FAILED
+        except BrokerUnavailable as error:
+            print(f"heori: the embedded Valkey has ended: {error}", file=sys.stderr)
+            return FAILED
+    report.show(found, seed=options.seed, out=options.out, as_json=options.json)
+    return 0
+
+
+def setups(cores: int, *, quick: bool) -> list[Setup]:
+    """What is compared: one thread, then the models at the sizes that one would choose here."""
+    many = [
+        Setup("threads", 1, 1),
+        Setup("threads", 1, 4 * cores),
+        Setup("processes", cores, 1),
+        Setup("asyncio", 1, 8 * cores),
+    ]
+    if quick:
+        return many
+    more = [Setup("threads", 1, cores), Setup("threads", 1, 8 * cores), Setup("hybrid", cores, 4)]
+    order = ["threads", "processes", "hybrid", "asyncio"]
+    return sorted([*many, *more], key=lambda setup: (order.index(setup.model), setup.slots))
+
+
+class Laboratory:
+    """A Valkey and a file server, started for this; the stack ends them.
+
+    Attributes:
+        sizes: of the jobs, by workload.
+    """
+
+    def __init__(self, options: ModelOptions, interrupt: Interrupt, stack: ExitStack) -> None:
+        self._interrupt = interrupt
+        self._stack = stack
+        self._cores = usable_cores()
+        self._span = QUICK_SPAN if options.quick else SPAN
+        self._dice = random.Random(options.seed)
+        self._setups = setups(max(1, int(self._cores)), quick=options.quick)
+        all_workloads = workloads.workloads(WAIT)
+        self._workloads = all_workloads[:3] if options.quick else all_workloads
+        terminal = Console(file=sys.stderr)
+        self._progress = stack.enter_context(
+            Progress(
+                TextColumn("{task.description:36}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=terminal,
+                transient=True,
+                disable=options.json or not terminal.is_terminal,
+            )
+        )
+        cases = len(self._setups) * len(self._workloads)
+        seconds = cases * (WARM + self._span + RENEWED) + len(self._setups) * START
+        if not options.json:
+            terminal.print(
+                f"{len(self._workloads)} kinds of work on {len(self._setups)} setups: about "
+                f"{seconds:.0f} s; nothing else should run meanwhile",
+                highlight=False,
+            )
+        self._bar = self._progress.add_task("starting", total=cases)
+        self.sizes = {
+            each.name: options.sizes.get(each.name) or each.size(LENGTH) for each in self._workloads
+        }
+        valkey = stack.enter_context(EmbeddedValkey())
+        serving = ("127.0.0.1", "0", str(WAIT))
+        files = stack.enter_context(Child("file server", fileserver.__name__, *serving))
+        self._files = f"http://127.0.0.1:{files.first_report(interrupt)}"
+        self._url = valkey.url
+        self._redis: Any = stack.enter_context(Redis.from_url(valkey.url))
+        # Made without the environment: settings of the user's are for their own server.
+        defaults = Settings.model_construct(redis_url=valkey.url)
+        self._producer = stack.enter_context(Producer(settings=defaults))
+
+    def run(self) -> Interpreter:
+        """Measure every setup at every workload, in an order that the seed decides.
+
+        Raises:
+            ChildFailed, BrokerUnavailable: one of the processes is gone, or a job failed.
+            Interrupted: a signal came.
+        """
+        found: dict[tuple[Setup, str], Figures] = {}
+        steal = Steal()
+        order = self._dice.sample(self._setups, len(self._setups))
+        for setup in order:
+            with self._consume(setup) as consumer:
+                url = consumer.first_report(self._interrupt)["metrics"]
+                for work in self._dice.sample(self._workloads, len(self._workloads)):
+                    self._progress.update(self._bar, description=f"{work.about}, {setup.name}")
+                    found[setup, work.name] = self._measure(setup, work, consumer, url)
+                    self._progress.advance(self._bar)
+        ones = {work.name: found[self._setups[0], work.name].rate for work in self._workloads}
+        figures = [
+            replace(found[setup, work.name], speedup=found[setup, work.name].rate / ones[work.name])
+            for work in self._workloads
+            for setup in self._setups
+        ]
+        return Interpreter(_version(), self._cores, steal.share(), figures)
+
+    def _consume(self, setup: Setup) -> ConsumerChild:
+        sizes = ("--processes", str(setup.processes), "--slots", str(setup.slots))
+        return ConsumerChild(
+            setup.name,
+            *("--queue", QUEUE, "--model", setup.model, *sizes),
+            redis_url=self._url,
+            tasks=workloads.__name__,
+        )
+
+    def _measure(self, setup: Setup, work: Workload, consumer: ConsumerChild, url: str) -> Figures:
+        """Keep all slots busy for a while, and read the consumer's counters before and after."""
+        slots = setup.processes * setup.slots
+        self._send(setup, work, 2 * slots)  # whatever it imports is imported then
+        self._until_done(setup, work, consumer)
+        before = _scrape(url)
+        began = time.monotonic()
+        # More than it can do meanwhile.
+        at_once = slots if work.waits else min(slots, self._cores)
+        per_job = LENGTH / 2 + work.waits
+        self._send(setup, work, int((WARM + self._span) * 2 * at_once / per_job) + slots)
+        self._wait(WARM, consumer)
+        first, since = self._done(), time.monotonic()
+        self._wait(self._span, consumer)
+        done, until = self._done(), time.monotonic()
+        self._redis.unlink(Keys().queue(QUEUE))  # what has not begun is not needed any more
+        jobs = self._until_done(setup, work, consumer)
+        seconds = time.monotonic() - began
+        self._wait(RENEWED, consumer)
+        rate = (done - first) / (until - since)
+        return _figures(setup, work, rate, jobs, seconds, self._cores, before, _scrape(url))
+
+    def _until_done(self, setup: Setup, work: Workload, consumer: ConsumerChild) -> int:
+        """Wait for all jobs to end, and forget them; returns how many there were."""
+        keys = Keys()
+        limit = time.monotonic() + END
+        while self._redis.exists(keys.queue(QUEUE), keys.wip(QUEUE)):
+            self._wait(TICK, consumer)
+            if time.monotonic() > limit:
+                raise ChildFailed(f"{setup.name} does not come to an end with {work.about}")
+        jobs = self._done()
+        if failed := self._redis.zcard(keys.failed(QUEUE)):
+            raise ChildFailed(f"{failed} jobs of {work.about} failed on {setup.name}")
+        self._redis.unlink(keys.finished(QUEUE))
+        return jobs
+
+    def _send(self, setup: Setup, work: Workload, jobs: int) -> None:
+        function = work.on_loop if setup.model == "asyncio" else work.plain
+        size = self.sizes[work.name]
+        calls = [(size, self._dice.randrange(2**32), self._files) for _ in range(jobs)]
+        self._producer.submit_many(function, calls)
+
+    def _done(self) -> int:
+        return int(self._redis.zcard(Keys().finished(QUEUE)))
+
+    def _wait(self, seconds: float, consumer: ConsumerChild) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._interrupt.number:
+                raise Interrupted
+            consumer.check_alive()
+            time.sleep(min(TICK, left))
+
+
+Values = defaultdict[tuple[str, str], float]  # by a metric and its state or kind; workers summed
+
+
+def _scrape(url: str) -> Values:
+    """Read a consumer's metrics, of all its workers together."""
+    try:
+        with _opener.open(f"{url}/metrics", timeout=10.0) as answer:
+            text = answer.read().decode()
+    except OSError as error:
+        raise ChildFailed(f"the consumer's metrics do not answer: {error}") from error
+    values: Values = defaultdict(float)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if "worker" in sample.labels:
+                label = sample.labels.get("state") or sample.labels.get("kind") or ""
+                values[sample.name, label] += sample.value
+    return values
+
+
+def _figures(
+    setup: Setup,
+    work: Workload,
+    rate: float,
+    jobs: int,
+    seconds: float,
+    cores: float,
+    before: Values,
+    after: Values,
+) -> Figures:
+    def spent(name: str, label: str = "") -> float:
+        return after[name, label] - before[name, label]
+
+    states = {
+        state: spent(m.THREAD_STATE.name, state)
+        for state in ("running", "gil_wait", "io_wait", "wait")
+    }
+    busy = sum(states.values())
+    wait = states["gil_wait"] / busy if busy else 0.0
+    cpu = spent(m.WORKER_CPU.name)
+    used = cpu / seconds
+    switches = sum(spent(m.CONTEXT_SWITCHES.name, kind) for kind in ("voluntary", "involuntary"))
+    return Figures(
+        work.name,
+        work.about,
+        setup,
+        jobs,
+        rate,
+        1.0,
+        wait,
+        min(wait, max(0.0, 1.0 - used / cores)),
+        used,
+        cpu / jobs,
+        after[m.WORKER_MEMORY.name, "pss"] / (setup.processes * setup.slots),
+        switches / jobs,
+        bool(after[m.GIL_ENABLED.name, ""]),
+    )
+
+
+def check_other(python: Path) -> None:
+    """See that another interpreter has what Heori needs.
+
+    Raises:
+        OtherPython: it has not, or is none.
+    """
+    try:
+        tried = subprocess.run(
+            [python, "-c", "import heori.cli, heori.lab.models"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=_environment(),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OtherPython(f"--python {python} cannot be run: {error}") from error
+    if tried.returncode:
+        *_, reason = tried.stderr.strip().splitlines() or ["it says nothing"]
+        raise OtherPython(
+            f"--python {python} lacks what Heori needs ({reason}); install it there: "
+            f"{python} -m pip install -r requirements.lock"
+        )
+
+
+def _measure_other(python: Path, options: ModelOptions, interrupt: Interrupt) -> Interpreter:
+    sizes = json.dumps(options.sizes)
+    arguments = ["lab", "models", "--json", "--seed", str(options.seed), "--sizes", sizes]
+    if options.quick:
+        arguments.append("--quick")
+    process = subprocess.Popen(
+        [python, "-m", "heori", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+        start_new_session=True,
+    )
+    with process, contextlib.ExitStack() as stack:
+        stack.callback(process.terminate)
+        terminal = Console(file=sys.stderr)
+        shown = stack.enter_context(
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                console=terminal,
+                transient=True,
+                disable=options.json or not terminal.is_terminal,
+            )
+        )
+        shown.add_task(f"the same on {python}", total=None)
+        while True:
+            if interrupt.number:
+                raise Interrupted
+            try:
+                out, err = process.communicate(timeout=0.1)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+    if process.returncode:
+        raise ChildFailed(f"{python} has failed:\n{err.strip()}")
+    [found] = report.interpreters(json.loads(out))
+    return found
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with this Heori for other interpreters to import."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def _version() -> str:
+    threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    return f"{'.'.join(map(str, sys.version_info[:3]))}{threaded}"

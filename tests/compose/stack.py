@@ -1,0 +1,147 @@
+"""A running project of compose.yaml, and what tests do to it."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+ROOT = Path(__file__).parents[2]
+FILES = [str(ROOT / "compose.yaml"), str(ROOT / "tests/compose/override.yaml")]
+ENV = f"--env-file {ROOT / 'tests/compose/stack.env'}"
+
+
+class CommandFailed(AssertionError):
+    """A command that must not fail has failed; the message is what it said."""
+
+
+def run(*words: str, check: bool = True) -> str:
+    """Run a command; returns its standard output, and its errors unless they are checked."""
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    if check and ran.returncode:
+        raise CommandFailed(f"{' '.join(words)}: {ran.returncode}\n{ran.stdout}{ran.stderr}")
+    return ran.stdout if check else ran.stdout + ran.stderr
+
+
+def wait_until(condition: Any, timeout: float = 30.0) -> None:
+    """Look a few times a second until it is so."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.2)
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of the jobs of a load."""
+
+    sent: int
+    done: int
+    failed: int
+    unfinished: int
+    repeated: int
+    amount: int
+    lost: int
+    failure: str
+
+
+class Load:
+    """A producer that is running in a container of its own."""
+
+    def __init__(self, name: str, process: "subprocess.Popen[str]") -> None:
+        self.name = name
+        self.messages = ""
+        self._process = process
+
+    def end(self) -> dict[str, int]:
+        """Have it end, unless it has; returns how many jobs of each task it has sent."""
+        run("docker", "kill", "--signal", "TERM", self.name, check=False)
+        out, self.messages = self._process.communicate(timeout=60)
+        record = json.loads(out.splitlines()[-1])
+        assert record["unanswered"] == 0, self.messages
+        sent: dict[str, int] = record["sent"]
+        return sent
+
+
+class Stack:
+    """A project that is up.
+
+    Args:
+        command: docker compose, with what is said before its subcommands.
+    """
+
+    def __init__(self, command: str, project: str) -> None:
+        self.project = project
+        files = [word for file in FILES for word in ("-f", file)]
+        self._command = [*command.split(), *files, "-p", project]
+
+    def compose(self, *words: str, check: bool = True) -> str:
+        """Run a subcommand."""
+        return run(*self._command, *words, check=check)
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of its running containers, the oldest number first."""
+        lines = self.compose("ps", service, "--format", "{{.Name}} {{.ID}}").splitlines()
+        return [line.split()[1] for line in sorted(lines)]
+
+    def scale(self, consumers: int) -> float:
+        """Have so many consumers; returns the seconds until all are healthy, or gone."""
+        began = time.monotonic()
+        numbers = ["--scale", f"consumer={consumers}", "--scale", "producer=0"]
+        self.compose("up", "-d", "--no-recreate", "--wait", *numbers)
+        return time.monotonic() - began
+
+    @contextmanager
+    def load(self, *options: str) -> Iterator[Load]:
+        """A producer with these options, sending, until it is told to end."""
+        name = f"{self.project}-load"
+        words = ["run", "--rm", "-T", "--name", name, "producer", "load", "--json", *options]
+        with subprocess.Popen(
+            [*self._command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                wait_until(lambda: "sending to" in run("docker", "logs", name, check=False))
+                yield Load(name, process)
+            finally:
+                if process.poll() is None:
+                    run("docker", "kill", name, check=False)
+
+    def redis(self, *words: str, service: str = "redis") -> str:
+        """Ask the server, with the password."""
+        ask = 'REDISCLI_AUTH=$(cat /run/secrets/redis_password) exec redis-cli "$@"'
+        return self.compose("exec", "-T", service, "sh", "-c", ask, "sh", *words).strip()
+
+    def waiting_or_done(self) -> int:
+        """How many jobs Redis knows, without those that run; 0 while it is away."""
+        keys = ("LLEN rq:queue:stdlib", "ZCARD rq:finished:stdlib")
+        replies = [self.compose_redis(*key.split()) for key in keys]
+        return sum(int(reply) for reply in replies if reply.isdecimal())
+
+    def compose_redis(self, *words: str) -> str:
+        """As `redis`, but what it says when it cannot be reached is no failure."""
+        try:
+            return self.redis(*words)
+        except CommandFailed:
+            return ""
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Ask Prometheus."""
+        port = self.compose("port", "prometheus", "9090").strip().rpartition(":")[2]
+        with urlopen(
+            f"http://127.0.0.1:{port}/api/v1/query?{urlencode({'query': expression})}", timeout=5
+        ) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return found
+
+    def audit(self, sent: dict[str, int], patience: float = 60) -> Result:
+        """Wait until all is done, and count."""
+        words = ("--entrypoint", "python", "producer", "/tasks/compose_audit.py")
+        told = self.compose(
+            "run", "--rm", "-T", "--no-deps", *words, json.dumps(sent), str(patience)
+        )
+        return Result(**json.loads(told.splitlines()[-1]))

@@ -1,0 +1,35 @@
+"""Runs in a container: waits until no job waits or runs, and tells what came of them all.
+
+Its arguments: how many jobs of each task were sent, as JSON, and how many seconds to wait. What
+it has counted it deletes, so that the next audit counts its own.
+"""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+
+from common.broker import Broker
+from common.protocol.commands import Commands
+from common.settings import Settings
+from heori.audit import Audit, Count
+from heori.examples.tasks import ALL, QUEUE
+
+
+def main(sent: dict[str, int], patience: float) -> None:
+    """Wait, count, print, delete."""
+    busy = Commands().counts(QUEUE)[:3]  # waiting, scheduled, running
+    deadline = time.monotonic() + patience
+    with Broker(Settings().redis_url) as broker:
+        left = [1]
+        while any(left) and time.monotonic() < deadline:
+            left = broker.execute_many(busy)
+            time.sleep(0.1)
+        audit = Audit(broker)
+        audit.finish({**dict.fromkeys(ALL, 0), **sent})
+        total = sum(audit.counts.values(), Count())
+        print(json.dumps({**asdict(total), "lost": total.lost, "failure": audit.failure}))
+        Audit(broker).count_and_forget(older=-1)
+
+
+main(json.loads(sys.argv[1]), float(sys.argv[2]))

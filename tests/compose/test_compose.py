@@ -1,0 +1,228 @@
+"""`docker compose up`, scaled and broken, on a real engine. `make test-compose` runs it.
+
+Each test prints what became of the jobs. HEORI_LONG=1 makes more rounds and longer cuts.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.compose.stack import ENV, FILES, ROOT, Result, Stack, run, wait_until
+
+pytestmark = [
+    pytest.mark.skipif(
+        "HEORI_TEST_COMPOSE" not in os.environ,
+        reason="needs a Docker engine: make test-compose",
+    ),
+    pytest.mark.timeout(400),
+]
+Tell = Callable[..., None]
+
+LONG = "HEORI_LONG" in os.environ
+ROUNDS = 10 if LONG else 2
+CUT = 60.0 if LONG else 8.0  # seconds off the network
+LEASE = 5.0  # seconds; as in stack.env
+MIX = ("--mix", "tokens=1,digest=1")
+
+
+def all_were_done(result: Result) -> bool:
+    return result.sent == result.done > 0 and (result.failed, result.lost) == (0, 0)
+
+
+def test_up_from_nothing_runs_jobs_and_prometheus_sees_each_consumer(fresh: Stack) -> None:
+    fresh.compose("up", "-d", "--wait", "--scale", "consumer=2")
+    wait_until(lambda: len(fresh.query('up{job="consumer"} == 1')) == 2, timeout=40)
+    for name in ("count_tokens", "digest", "fetch"):
+        task = f'task="heori.examples.tasks.{name}",outcome="succeeded"'
+        wait_until(lambda task=task: fresh.query(f"heori_jobs_total{{{task}}} > 0"), timeout=40)
+    fresh.compose("stop", "producer")
+    [producer] = fresh.compose("ps", "-a", "-q", "producer").split()
+    assert run("docker", "inspect", "-f", "{{.State.ExitCode}}", producer).strip() == "0"
+    fresh.redis("FLUSHALL")
+
+
+def test_consumers_join_and_leave_under_load(stack: Stack, tell: Tell) -> None:
+    ups, downs = [], []
+    with stack.load("--rate", "50", *MIX) as load:
+        for _ in range(ROUNDS):
+            ups.append(stack.scale(4))
+            downs.append(stack.scale(2))
+        sent = load.end()
+    result = stack.audit(sent)
+    tell(result, f"1 → 4 in {max(ups):.0f} s, 4 → 2 in {max(downs):.0f} s at most")
+    assert all_were_done(result)
+    assert result.repeated == 0
+
+
+def test_a_consumer_that_is_killed_loses_nothing(stack: Stack, tell: Tell) -> None:
+    stack.scale(2)
+    with stack.load("--rate", "50", *MIX) as load:
+        wait_until(lambda: stack.waiting_or_done() > 50)
+        stack.compose("kill", "-s", "SIGKILL", "consumer")
+        stack.scale(2)
+        sent = load.end()
+    result = stack.audit(sent)
+    tell(result)
+    assert all_were_done(result)
+
+
+def test_a_redis_that_is_killed_loses_nothing(stack: Stack, tell: Tell) -> None:
+    with stack.load("--rate", "50", *MIX) as load:
+        wait_until(lambda: stack.waiting_or_done() > 50)
+        stack.compose("kill", "-s", "SIGKILL", "redis")
+        stack.compose("up", "-d", "--wait", "--no-deps", "redis")
+        before = stack.waiting_or_done()
+        wait_until(lambda: stack.waiting_or_done() > before)
+        sent = load.end()
+    result = stack.audit(sent)
+    tell(result, load.messages.splitlines()[-1])
+    assert "Redis is back" in load.messages
+    assert all_were_done(result)
+
+
+def test_a_consumer_that_is_paused_past_its_lease_is_refused(stack: Stack, tell: Tell) -> None:
+    stack.scale(2)
+    # More than they can do, so that each always holds some.
+    with stack.load("--rate", "600", "--for", "5s", "--mix", "tokens=1") as load:
+        wait_until(lambda: int(stack.redis("LLEN", "rq:queue:stdlib")) > 200)
+        paused = stack.containers("consumer")[0]
+        # An old engine gives up freezing a busy container, and has it go on.
+        wait_until(lambda: paused in run("docker", "pause", paused, check=False).splitlines())
+        # Others have all that it held when nothing is left.
+        keys = ("LLEN", "rq:queue:stdlib"), ("ZCARD", "rq:wip:stdlib")
+        wait_until(lambda: [stack.redis(*key) for key in keys] == ["0", "0"], timeout=90)
+        run("docker", "unpause", paused)
+        sent = load.end()
+    late = '{__name__=~"heori_(leases_lost|results_refused)_total"}'
+    wait_until(lambda: stack.query(f"sum({late}) > 0"))
+    result = stack.audit(sent)
+    tell(result)
+    assert all_were_done(result)
+    assert result.repeated > 0
+
+
+@pytest.mark.parametrize("who", ["consumer", "producer"])
+def test_who_is_cut_off_goes_on_by_itself(stack: Stack, tell: Tell, who: str) -> None:
+    network = f"{stack.project}_redis"
+    with stack.load("--rate", "50", *MIX) as load:
+        wait_until(lambda: stack.waiting_or_done() > 50)
+        container = load.name if who == "producer" else stack.containers("consumer")[0]
+        run("docker", "network", "disconnect", network, container)
+        time.sleep(CUT)
+        run("docker", "network", "connect", network, container)
+        before = int(stack.redis("ZCARD", "rq:finished:stdlib"))
+        wait_until(lambda: int(stack.redis("ZCARD", "rq:finished:stdlib")) > before + 100)
+        sent = load.end()
+    result = stack.audit(sent)
+    tell(result, f"cut off for {CUT:.0f} s")
+    assert all_were_done(result)
+
+
+def test_a_job_that_takes_all_memory_is_a_dead_letter_and_the_others_run(
+    stack: Stack, tell: Tell
+) -> None:
+    with stack.load("--rate", "20", *MIX) as load:
+        send = ("heori", "send", "compose_tasks.leak", "--wait", "--timeout", "90")
+        said = stack.compose("exec", "-T", "consumer", *send, check=False)
+        sent = load.end()
+    result = stack.audit(sent)
+    tell(result, " ".join(said.split())[:200])
+    assert "signal 9" in said
+    assert all_were_done(result)
+    assert len(stack.containers("consumer")) == 1
+
+
+def test_inside_a_container_there_is_nothing_to_be_had(stack: Stack) -> None:
+    look = (
+        "id -u; touch /x 2>&1; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/1/status; "
+        "test -e /var/run/docker.sock && echo socket"
+    )
+    for service in ("redis", "consumer", "prometheus"):
+        said = stack.compose("exec", "-T", service, "sh", "-c", look, check=False)
+        assert said.splitlines()[0] != "0", service
+        assert "Read-only file system" in said, service
+        assert said.count("0000000000000000") == 2, said
+        assert "NoNewPrivs:\t1" in said, service
+        assert "socket" not in said, service
+    asked = stack.compose("exec", "-T", "redis", "redis-cli", "GET", "x")
+    assert "NOAUTH" in asked
+    connect = (
+        "import socket; socket.create_connection(('redis', 6379), 2).sendall(b'PING\\r\\n'); "
+        "print('reached')"
+    )
+    assert "reached" in stack.compose("exec", "-T", "consumer", "python", "-c", connect)
+    ask = ("exec", "-T", "prometheus", "wget", "-q", "-T", "2", "-t", "1", "-O", "-")
+    assert "+PONG" not in stack.compose(*ask, "http://redis:6379/", check=False)
+
+
+def test_the_configuration_holds_no_secret(stack: Stack) -> None:
+    password = stack.compose("exec", "-T", "redis", "cat", "/run/secrets/redis_password").strip()
+    assert len(password) == 48
+    assert password not in stack.compose("config")
+    for service in ("redis", "consumer"):
+        [container] = stack.containers(service)
+        assert password not in run("docker", "inspect", container)
+        assert password not in run("docker", "top", container)
+
+
+def test_the_example_of_tasks_of_your_own(stack: Stack) -> None:
+    image = f"{stack.project}-mytasks"
+    run("docker", "build", "-t", image, str(ROOT / "examples"))
+    try:
+        own = ("-e", "HEORI_TASKS=mytasks")
+        for source in (("-v", f"{ROOT / 'examples'}:/tasks:ro"), ()):
+            tag = "heori" if source else image
+            network = ("--network", f"{stack.project}_redis")
+            url = ("-e", "HEORI_REDIS_URL=redis://redis:6379/0")
+            secret = ("-v", f"{stack.project}_secrets:/run/secrets:ro")
+            file = ("-e", "HEORI_REDIS_PASSWORD_FILE=/run/secrets/redis_password")
+            base = ("docker", "run", *network, *url, *secret, *file, *own, *source)
+            consumer = run(*base, "-d", tag, "consume", "--queue", "greetings").strip()
+            try:
+                send = ("send", "mytasks.greet", "--args", '["Ada", 2]', "--wait")
+                assert run(*base, "--rm", tag, *send).strip() == '"Hello, Ada! Hello, Ada!"'
+            finally:
+                run("docker", "rm", "-f", consumer)
+    finally:
+        run("docker", "rmi", "-f", image)
+
+
+def test_a_failover_under_load(fresh: Stack, tell: Tell) -> None:
+    from pytest_docker.plugin import get_docker_services
+
+    fresh.compose("stop", "-t", "1")
+    command = f"docker compose {ENV} --profile ha"
+    project = f"{fresh.project}-ha"
+    address = "redis+sentinel://sentinel:26379/heori"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REDIS_ADDRESS", address)
+        with get_docker_services(
+            command,
+            FILES,
+            project,
+            ["up -d --wait --scale producer=0"],
+            ["down -v -t 1 --remove-orphans"],
+        ):
+            stack = Stack(command, project)
+            wait_until(lambda: "num-other-sentinels\n2" in _primary(stack))
+            with stack.load("--rate", "50", *MIX) as load:
+                wait_until(lambda: stack.waiting_or_done() > 50)
+                stack.compose("kill", "-s", "SIGKILL", "redis")
+                replica = "redis-replica"
+                wait_until(lambda: "role:master" in stack.redis("INFO", service=replica))
+                stack.compose("up", "-d", "--no-deps", "redis")
+                wait_until(lambda: "role:slave" in stack.compose_redis("INFO"))
+                sent = load.end()
+            result = stack.audit(sent)
+    tell(result, load.messages.splitlines()[-1])
+    assert "Redis is back" in load.messages
+    assert result.failed == result.unfinished == 0
+    # Replication is asynchronous: what the old primary alone had taken is gone with it.
+    assert abs(result.lost) <= 25
+
+
+def _primary(stack: Stack) -> str:
+    """What a sentinel knows."""
+    return stack.redis("-p", "26379", "SENTINEL", "MASTER", "heori", service="sentinel")
