@@ -15,7 +15,18 @@ from redis import RedisError
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from benchmarks import drain, footprint, gil, locks, profile, redelivery, report, sending, targets
+from benchmarks import (
+    drain,
+    footprint,
+    gil,
+    locks,
+    profile,
+    redelivery,
+    report,
+    sending,
+    targets,
+    tenants,
+)
 from benchmarks.kinds import Case, Kind
 from benchmarks.report import Sample
 from benchmarks.rig import Refused, Rig
@@ -35,6 +46,7 @@ KINDS = {
         redelivery.REDELIVERY,
         gil.GIL,
         locks.LOCKS,
+        tenants.TENANTS,
     )
 }
 ALL, PROFILE = "all", "profile"

@@ -172,9 +172,13 @@ class Rig:
 
     # Looking
 
-    def records(self) -> list[Record]:
-        """What the tally holds."""
-        return [Record(*each) for each in RECORD.iter_unpack(self._tally.read_bytes())]
+    def records(self, since: int = 0) -> list[Record]:
+        """What the tally holds, but for so many at its beginning."""
+        with self._tally.open("rb") as file:
+            file.seek(since * RECORD.size)
+            read = file.read()
+        whole = len(read) - len(read) % RECORD.size
+        return [Record(*each) for each in RECORD.iter_unpack(read[:whole])]
 
     def begun(self) -> int:
         """How many jobs have begun since the last warm-up."""

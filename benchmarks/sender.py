@@ -31,6 +31,7 @@ class Order:
 
     `how`: each by itself; in bulk, where the library can; or spaced, which waits for each to
     start before the next.
+    `tenant`: for whom, in bulk, where the library knows tenants.
     """
 
     how: Literal["each", "bulk", "spaced"]
@@ -38,6 +39,7 @@ class Order:
     count: int
     first: int = 0
     rest: tuple[float, ...] = ()
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,9 @@ def send(app: Any, order: Order) -> Sent:
     if order.how == "spaced":
         stamps = list(_spaced(app, order.task, calls))
     elif order.how == "bulk" and hasattr(app, "send_bulk"):
+        options = {"tenant": order.tenant} if order.tenant else {}
         for first in range(0, len(calls), BULK):
-            app.send_bulk(order.task, calls[first : first + BULK])
+            app.send_bulk(order.task, calls[first : first + BULK], **options)
     else:
         # What it makes ready before the first is not part of the time.
         started, *_ = app.send_each(order.task, calls)

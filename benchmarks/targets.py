@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from benchmarks import gil, locks, redelivery, sending
+from benchmarks import gil, locks, redelivery, sending, tenants
 from benchmarks.footprint import PROCESS, THREAD, bytes_case
 from benchmarks.kinds import Results
 from benchmarks.systems import dramatiq, heori, taskiq
@@ -104,6 +104,7 @@ ALONE = ("locks", locks.pair_case(locks.HEORI))
 SECTION = ("locks", locks.section_case(locks.HEORI))
 EMPTY = ("locks", locks.empty_case(locks.HEORI))
 DEAD_WAITER, DEAD_HOLDER = ("locks", locks.DEAD_WAITER), ("locks", locks.DEAD_HOLDER)
+BESIDE = _ratio(_one("tenants", tenants.BESIDE, "wait"), _one("tenants", tenants.ALONE, "wait"))
 
 TARGETS = (
     Target("drain", "jobs/s", 15_000, DRAINED),
@@ -139,6 +140,7 @@ TARGETS = (
     Target("locks", "nothing inside, owner changes/s", 4_000, _one(*EMPTY, "changes")),
     Target("locks", "dead waiter skipped, ms", 10, _one(*DEAD_WAITER, "late"), most=True),
     Target("locks", "dead holder, ms beyond its lease", 100, _one(*DEAD_HOLDER, "late"), most=True),
+    Target("tenants", "beside a flood, × alone", 2, BESIDE, most=True),
     Target("locks", "1,000 renewed, calls", 10, _one("locks", locks.RENEWAL, "calls"), most=True),
 )
 

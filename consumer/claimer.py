@@ -12,6 +12,7 @@ from common.broker import AsyncBroker
 from common.metrics import BATCH_JOBS, Histogram
 from common.protocol.commands import Claimed, Commands
 from common.protocol.job import Claim
+from common.protocol.keys import whole_queue
 from common.settings import Settings
 from consumer.broken_keys import BrokenKeys
 from consumer.leases import Leases
@@ -101,14 +102,23 @@ class Claimer:
     def _count(self, claims: Sequence[Claim]) -> None:
         if claims:
             self.batches.observe(len(claims))
+        tenants = set()
         for claim in claims:
-            self.deliveries[claim.queue] += 1
+            queue = claim.queue
+            if queue not in self.deliveries:  # a tenant's; there may be any number of them
+                tenants.add(queue)
+                queue = whole_queue(queue)
+            self.deliveries[queue] += 1
+        if tenants:
+            self._listener.watch_canceled(tenants)
 
     def _sound(self, broken: frozenset[str]) -> list[str]:
         """The queues whose jobs can be claimed: what is in the others must not ring."""
         keys = self._commands.keys
         return [
-            name for name in self._queues if broken.isdisjoint((keys.queue(name), keys.wip(name)))
+            name
+            for name in self._queues
+            if broken.isdisjoint((keys.queue(name), keys.wip(name), keys.turns(name)))
         ]
 
     async def _claim(self, wanted: int) -> Claimed | None:

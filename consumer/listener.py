@@ -27,6 +27,7 @@ log = structlog.get_logger()
 RETRY = 0.5  # seconds, before connecting again
 # A connection on which nothing has come for so long is asked whether it is still there, seconds.
 QUIET = 5.0
+MOST_WATCHED = 10_000  # queues, of tenants, whose cancelled jobs are heard of
 
 
 class RemoteCommand(NamedTuple):
@@ -66,6 +67,7 @@ class Listener:
         self._on_canceled = on_canceled
         self._on_scheduled = on_scheduled
         self._on_command = on_command
+        self._queues = frozenset(queues)
         self._rung = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._told: set[str] = set()
@@ -101,10 +103,31 @@ class Listener:
         if suspended:
             self._send([(("EXISTS", self._keys.suspended()), self._ring_if_none)])
         else:
-            self._send([(("LLEN", self._keys.queue(queue)), self._ring_if_any) for queue in queues])
+            keys = self._keys
+            self._send(
+                [
+                    (words, self._ring_if_any)
+                    for queue in queues
+                    for words in (("LLEN", keys.queue(queue)), ("ZCARD", keys.turns(queue)))
+                ]
+            )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._rung.wait()
+
+    def watch_canceled(self, queues: Iterable[str]) -> None:
+        """Call back, from now on, when jobs of these queues are cancelled, too."""
+        keys = {self._keys.canceled(queue).encode(): queue for queue in queues}
+        new = set(keys) - self._canceled.keys()
+        if (
+            len(self._canceled) > MOST_WATCHED
+        ):  # they are watched again when there is a job of theirs
+            self._canceled = {
+                key: queue for key, queue in self._canceled.items() if queue in self._queues
+            }
+            new = set(keys)
+        self._canceled |= keys
+        self._watch_canceled(new)
 
     async def watch_scheduled(self) -> bool:
         """Call back once for what is scheduled from now on; returns whether that is possible."""

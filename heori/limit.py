@@ -7,7 +7,7 @@ import typer
 
 from common.broker import Broker
 from common.protocol.commands import MOST_WAITING, Commands
-from common.protocol.keys import Keys
+from common.protocol.keys import Keys, whole_queue
 from common.tasks import check_queue
 from heori.console import JsonOption, guarded, printable, read_settings, refuse
 
@@ -44,7 +44,8 @@ def limit(
         with Broker(settings.redis_url) as broker:
             if queue is not None and jobs is not None:
                 broker.execute_many(commands.set_limit(queue, most))
-            names = broker.execute(commands.queues()) if queue is None else [queue]
+            known = broker.execute(commands.queues()) if queue is None else [queue]
+            names = dict.fromkeys(map(whole_queue, known))
             bounds = {name: broker.execute(commands.bound(name)) for name in names}
         if as_json:
             print(json.dumps({name: of._asdict() for name, of in bounds.items()}))

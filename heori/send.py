@@ -65,6 +65,12 @@ def send(
     queue: Annotated[
         str | None, typer.Option("--queue", "-q", help="Where to send it, not the task's own.")
     ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(
+            help="For whom it is: tenants of a queue take turns, however much each sends."
+        ),
+    ] = None,
     at_front: Annotated[
         bool, typer.Option("--at-front", help="Put it before the jobs that wait already.")
     ] = False,
@@ -111,12 +117,13 @@ def send(
     task = _task(name, settings)
     try:
         queue = queue and tasks.check_queue(queue)
+        tenant = tenant if tenant is None else tasks.check_tenant(tenant)
     except ValueError as error:
         refuse(str(error))
     if source is not None:
         alone = {"--args": args != "{}", "--key": key is not None, "--wait": wait}
         _refuse(alone, "is for one job, and --from sends many")
-        options = {**_when(after, when), "at_front": at_front}
+        options = {**_when(after, when), "at_front": at_front, "tenant": tenant}
         wanted = Wanted(source, kind, queue, options, check=check, again=again)
         _send_from(task, settings, wanted, as_json=as_json)
         return
@@ -129,6 +136,7 @@ def send(
                     positional,
                     keywords,
                     queue=queue,
+                    tenant=tenant,
                     delay=after,
                     at=when,
                     at_front=at_front,

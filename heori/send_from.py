@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from common.broker import Broker
 from common.protocol.commands import Commands, Cursor
 from common.protocol.job import NewJob
-from common.protocol.keys import Keys
+from common.protocol.keys import Keys, tenant_queue
 from common.settings import Settings
 from common.tasks import Task
 from heori.console import guarded, printable, refuse
@@ -95,7 +95,9 @@ class Import:
         digest = hashlib.sha256()
         while part := self._file.read(1 << 20):
             digest.update(part)
-        digest.update(json.dumps([self._task.name, self._queue, self._kind]).encode())
+        tenant = self._options.get("tenant")
+        queue = self._queue if tenant is None else tenant_queue(self._queue or "", tenant)
+        digest.update(json.dumps([self._task.name, queue, self._kind]).encode())
         return digest.hexdigest()
 
     def send(self, key: str, begin: int, progress: Progress) -> None:

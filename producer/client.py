@@ -10,7 +10,7 @@ from common.broker import Broker
 from common.duration import Duration, seconds
 from common.protocol.commands import Commands, Cursor, WhenFull
 from common.protocol.job import NewJob
-from common.protocol.keys import Keys
+from common.protocol.keys import Keys, tenant_queue
 from common.protocol.payload import Call
 from common.settings import Settings
 from common.tasks import Task
@@ -31,7 +31,9 @@ CHUNK_BYTES = 1_000_000  # of their payloads, about
 
 # What is kept of the task's keywords for the producer itself, unless the task has a parameter of
 # that name.
-OPTIONS = frozenset({"queue", "delay", "at", "at_front", "key", "when_full", "full_timeout"})
+OPTIONS = frozenset(
+    {"queue", "tenant", "delay", "at", "at_front", "key", "when_full", "full_timeout"}
+)
 
 
 class Producer:
@@ -110,6 +112,14 @@ class Producer:
     ) -> Handle[R]: ...
     @overload
     def submit(
+        self, task: Callable[..., Awaitable[R]], /, *args: Any, tenant: str | None, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[..., R], /, *args: Any, tenant: str | None, **kwargs: Any
+    ) -> Handle[R]: ...
+    @overload
+    def submit(
         self, task: Callable[..., Awaitable[R]], /, *args: Any, when_full: WhenFull, **kwargs: Any
     ) -> Handle[R]: ...
     @overload
@@ -143,6 +153,10 @@ class Producer:
 
         Args:
             queue: where to send it, in place of the task's own queue.
+            tenant: for whom it is, such as a customer. Tenants of a queue take turns, so that one
+                who sends many jobs does not keep another's few waiting; those of a tenant wait in
+                an RQ queue of their own, such as orders@acme. The limit of a queue holds for each
+                of its tenants alone: one that fills it does not keep the others out.
             delay: how long to wait before the job may run: seconds, a timedelta, or a text such
                 as "5min". It is counted by the server's clock.
             at: when it may run, as an aware datetime; at once when that is past.
@@ -171,6 +185,7 @@ class Producer:
         kwargs: dict[str, Any] | None = None,
         *,
         queue: str | None = None,
+        tenant: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
         at_front: bool = False,
@@ -190,6 +205,7 @@ class Producer:
             queue,
             when_full,
             full_timeout,
+            tenant=tenant,
             **options,
         )
         return handle
@@ -201,6 +217,7 @@ class Producer:
         calls: Iterable[Any],
         *,
         queue: str | None = None,
+        tenant: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
         when_full: WhenFull | None = None,
@@ -213,6 +230,7 @@ class Producer:
         calls: Iterable[Any],
         *,
         queue: str | None = None,
+        tenant: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
         when_full: WhenFull | None = None,
@@ -224,6 +242,7 @@ class Producer:
         calls: Iterable[Any],
         *,
         queue: str | None = None,
+        tenant: str | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
         when_full: WhenFull | None = None,
@@ -237,7 +256,7 @@ class Producer:
         Args:
             calls: for each job a tuple of its positional arguments, a dict of its keyword
                 arguments, or else its only argument.
-            queue, delay, at, when_full: as in `submit`, for all of them.
+            queue, tenant, delay, at, when_full: as in `submit`, for all of them.
             full_timeout: seconds to wait at most without any of them being let in.
 
         Raises:
@@ -254,7 +273,7 @@ class Producer:
             except (TypeError, ValueError) as error:
                 error.add_note(f"in call {number} of submit_many; none was sent")
                 raise
-        return self.send(found, jobs, queue, when_full, full_timeout, **options)
+        return self.send(found, jobs, queue, when_full, full_timeout, tenant=tenant, **options)
 
     def encode(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
         """A job that can be sent, with the arguments of `submit` as values."""
@@ -278,6 +297,7 @@ class Producer:
         when_full: WhenFull | None = None,
         full_timeout: float | None = None,
         cursor: Cursor | None = None,
+        tenant: str | None = None,
         **options: Any,
     ) -> list[Handle[R]]:
         """Send encoded jobs of a task, as `submit_many` does.
@@ -288,6 +308,8 @@ class Producer:
         if self._limits:
             self._write_limits()
         name = task.queue if queue is None else tasks.check_queue(queue)
+        if tenant is not None:
+            name = tenant_queue(name, tasks.check_tenant(tenant))
         policy = _policy(when_full or self._when_full)
         patience = self._full_timeout if full_timeout is None else full_timeout
         handles: list[Handle[R]] = []

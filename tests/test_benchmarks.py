@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import locks
+from benchmarks import locks, tenants
 from benchmarks.rig import Refused, Rig
 from benchmarks.sender import Order
 from benchmarks.systems import heori
@@ -52,6 +52,25 @@ def test_a_quick_run_of_locks_shows_its_figures(tmp_path: Path) -> None:
     assert 0 < contended["changes"] <= contended["rate"]
     assert 1.9 < contended["reads"] < 3
     assert figures["heori: 1,000 held"]["calls"] >= 10
+
+
+def test_a_quick_run_of_tenants_shows_that_a_flood_keeps_no_other_waiting(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "tenants", "--quick", "--json", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())["medians"]["tenants"]
+    alone, beside, without = (
+        figures[name] for name in (tenants.ALONE, tenants.BESIDE, tenants.WITHOUT)
+    )
+    assert 50 < alone["wait"] < without["wait"]
+    assert beside["wait"] < without["wait"]
+    assert beside["left"] > 0
 
 
 def test_two_inside_a_lock_at_once_refuse_the_figure() -> None:

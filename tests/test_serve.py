@@ -202,6 +202,15 @@ def test_options_are_those_of_submit(service: Service, redis: Any) -> None:
     front = service.ask("POST", f"{TASKS}.order?queue=other&at_front=true", ["tea"])
     ids = [front.body["id"].encode(), first.body["id"].encode()]
     assert redis.lrange("rq:queue:other", 0, -1) == ids
+    sent = service.ask("POST", f"{TASKS}.order?tenant=a%40b.org", ["tea"]).body
+    assert sent["queue"] == "shop@a@b.org"
+    assert service.ask("GET", JOB + sent["id"]).body["queue"] == sent["queue"]
+    batch = service.ask("POST", f"{TASKS}.order/batch?tenant=a%40b.org", [["tea"]]).body
+    assert batch["queue"] == sent["queue"]
+    assert redis.llen("rq:queue:shop@a@b.org") == 2
+    assert service.ask("DELETE", JOB + sent["id"]).status == 200
+    for bad in ("queue=shop%40a", "tenant=a%20b", "tenant="):
+        assert service.ask("POST", f"{TASKS}.order?{bad}", ["tea"]).status == 422
     later = service.ask("POST", f"{TASKS}.order?delay=5min", ["tea"])
     assert service.ask("GET", JOB + later.body["id"]).body["status"] == "scheduled"
     at = "2100-01-01T00:00:00%2B00:00"

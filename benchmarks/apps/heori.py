@@ -16,5 +16,5 @@ def send_each(task: str, calls: Sequence[Call]) -> list[int]:
     return stamped(partial(producer.submit, getattr(tasks, task)), calls)
 
 
-def send_bulk(task: str, calls: Sequence[Call]) -> None:
-    producer.submit_many(getattr(tasks, task), calls)
+def send_bulk(task: str, calls: Sequence[Call], tenant: str | None = None) -> None:
+    producer.submit_many(getattr(tasks, task), calls, tenant=tenant)

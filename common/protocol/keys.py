@@ -7,6 +7,16 @@ The first part is RQ 3.0.0's own (``rq/queue.py``, ``rq/job.py``, ``rq/registry.
 from dataclasses import dataclass
 
 
+def tenant_queue(queue: str, tenant: str) -> str:
+    """The name of the RQ queue that a tenant of a queue has for itself."""
+    return f"{queue}@{tenant}" if tenant else queue
+
+
+def whole_queue(queue: str) -> str:
+    """The queue whose tenant's this is; or that queue itself."""
+    return queue.partition("@")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """Key names under one prefix (RQ's ``RQ_KEY_PREFIX``)."""
@@ -22,6 +32,14 @@ class Keys:
     def queue(self, queue: str) -> str:
         """list of job ids, popped from the left"""
         return f"{self.prefix}:queue:{queue}"
+
+    def turns(self, queue: str) -> str:
+        """zset tenant → how soon its turn is, see tenants.lua: those whose jobs wait.
+
+        It is Heori's, and stands beside the queue for whoever knows only that; no queue's name
+        has an @ in it but those of tenants, which have something after it.
+        """
+        return f"{self.queue(queue)}@"
 
     def queue_name(self, key: str) -> str:
         """The inverse of `queue`."""

@@ -10,7 +10,7 @@ import redis
 
 from common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN, Bound
 from common.protocol.job import MalformedJob, parse_time
-from common.protocol.keys import Keys
+from common.protocol.keys import Keys, whole_queue
 from heori.checkup.finding import Finding
 
 T = TypeVar("T")
@@ -128,21 +128,25 @@ class JobChecks:
             yield Finding("consumers", "fine", f"{len(names)} registered, all alive")
         for queue in self._queues:
             waiting = self._client.llen(keys.queue(queue)) if self._is(queue, "list") else 0
-            listening = self._client.smembers(keys.workers_of(queue))
+            listening = self._client.sunion(
+                keys.workers_of(queue), keys.workers_of(whole_queue(queue))
+            )
             if waiting and not listening - silent:
                 yield Finding(
                     "consumers",
                     "problem",
                     f"waiting in {queue}, where nobody listens: {waiting:,}",
                     "they wait until a consumer comes",
-                    f"heori consume --queue {shlex.quote(queue)}",
+                    f"heori consume --queue {shlex.quote(whole_queue(queue))}",
                 )
 
     def _limits(self) -> Iterator[Finding]:
         for queue in self._queues:
-            if not (self._is(queue, "hash", self._keys.bound(queue)) and self._is(queue, "list")):
+            whole = whole_queue(queue)
+            bound = self._keys.bound(whole)
+            if not (self._is(queue, "hash", bound) and self._is(queue, "list")):
                 continue
-            limit = Bound.read(self._client.hmget(self._keys.bound(queue), "limit")).limit
+            limit = Bound.read(self._client.hmget(bound, "limit")).limit
             waiting = self._client.llen(self._keys.queue(queue))
             if limit is None or waiting < limit:
                 continue
@@ -154,7 +158,7 @@ class JobChecks:
                 f"{queue} is full: {waiting:,} of {limit:,} jobs wait, and {blocked:,} producers "
                 "for room",
                 "producers wait, are refused, or drop the oldest jobs, as HEORI_WHEN_FULL says",
-                f"heori limit {shlex.quote(queue)} {max(waiting, 2 * limit)}  # or more consumers",
+                f"heori limit {shlex.quote(whole)} {max(waiting, 2 * limit)}  # or more consumers",
             )
 
     def _leases(self) -> Iterator[Finding]:
@@ -177,7 +181,7 @@ class JobChecks:
                     f"leases in {queue} that have been over for {OVERDUE:.0f} s: {len(overdue):,} "
                     f"({_some(overdue)})",
                     "whoever ran these jobs is dead, and no consumer of the queue gives them back",
-                    f"heori consume --queue {shlex.quote(queue)}",
+                    f"heori consume --queue {shlex.quote(whole_queue(queue))}",
                 )
 
     def _intermediate(self) -> Iterator[Finding]:
@@ -274,7 +278,8 @@ class JobChecks:
         keys = self._keys
         theirs = [f"{keys.prefix}:{kind}:{queue}" for kind in ("deferred", "ready")]
         ended = [keys.finished(queue), keys.failed(queue), keys.canceled(queue)]
-        return [keys.wip(queue), keys.scheduled(queue), keys.parked(queue), *ended, *theirs]
+        scheduled = dict.fromkeys((keys.scheduled(queue), keys.scheduled(whole_queue(queue))))
+        return [keys.wip(queue), *scheduled, keys.parked(queue), *ended, *theirs]
 
     def _intermediate_key(self, queue: str) -> str:
         """rq.queue.Queue.intermediate_queue_key"""

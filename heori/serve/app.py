@@ -42,7 +42,7 @@ from heori.serve import answers, schema
 from heori.serve.answers import misfit, misfits, responses
 from heori.serve.guard import Guard
 from heori.serve.metrics import Requests
-from producer import PayloadTooLarge, Producer, QueueFull
+from producer import Handle, PayloadTooLarge, Producer, QueueFull
 from producer.client import when
 
 LONGEST_WAIT = 60.0  # seconds for which a result is awaited in one request
@@ -51,7 +51,15 @@ ENDED = ("finished", "failed", "stopped", "canceled")
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$", description="As it was answered.")]
 QueueName = Annotated[
     str | None,
-    Query(pattern=r"^[^\s:,]+$", max_length=200, description="In place of the task's own queue."),
+    Query(pattern=r"^[^\s:,@]+$", max_length=200, description="In place of the task's own queue."),
+]
+Tenant = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[^\s:,]+$",
+        max_length=200,
+        description="For whom it is: tenants of a queue take turns, however much each sends.",
+    ),
 ]
 Delay = Annotated[str | None, Query(description="How long to wait first: 20s, 5min, or seconds.")]
 At = Annotated[AwareDatetime | None, Query(description="When it may run.")]
@@ -147,6 +155,7 @@ class Service:
         async def send(
             request: Request,
             queue: QueueName = None,
+            tenant: Tenant = None,
             delay: Delay = None,
             at: At = None,
             at_front: AtFront = False,  # noqa: FBT002 - a parameter of the query
@@ -160,7 +169,7 @@ class Service:
             if key is not None:
                 options["key"] = self._producer.key(task, key)
             [handle] = await run_in_threadpool(
-                lambda: self._producer.send(task, [job], queue, **options)
+                lambda: self._producer.send(task, [job], queue, tenant=tenant, **options)
             )
             return _answer(
                 {"id": handle.id, "queue": handle.queue},
@@ -169,7 +178,11 @@ class Service:
             )
 
         async def send_many(
-            request: Request, queue: QueueName = None, delay: Delay = None, at: At = None
+            request: Request,
+            queue: QueueName = None,
+            tenant: Tenant = None,
+            delay: Delay = None,
+            at: At = None,
         ) -> Response:
             if "idempotency-key" in request.headers:
                 raise misfit(("header", "Idempotency-Key"), "a batch has none: send one by one")
@@ -178,15 +191,15 @@ class Service:
                 raise misfit(("body",), f"an array of 1 to {schema.MOST} calls is needed")
             options = _options(delay, at)
 
-            def encode_and_send() -> list[str]:
+            def encode_and_send() -> list[Handle[Any]]:
                 jobs = [
                     self._encode(task, *_arguments(call, ("body", n)), ("body", n))
                     for n, call in enumerate(calls)
                 ]
-                return [each.id for each in self._producer.send(task, jobs, queue, **options)]
+                return self._producer.send(task, jobs, queue, tenant=tenant, **options)
 
-            ids = await run_in_threadpool(encode_and_send)
-            return _answer({"ids": ids, "queue": queue or task.queue}, 202)
+            sent = await run_in_threadpool(encode_and_send)
+            return _answer({"ids": [each.id for each in sent], "queue": sent[0].queue}, 202)
 
         about = (task.function.__doc__ or "").strip()
         described = responses(413, 415, 422, 429, 503)

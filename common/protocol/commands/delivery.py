@@ -19,6 +19,7 @@ from common.protocol.job import (
     UNSUPPORTED_FIELDS,
     Claim,
 )
+from common.protocol.keys import tenant_queue, whole_queue
 from common.protocol.payload import encode_failure
 
 # How far a score in wip lies behind the end of its lease, in seconds. rq fails whatever it
@@ -39,6 +40,7 @@ LOOK = 10
 # looked at in one call.
 MOST_PARKED = 200
 MOST_LOOKED_AT = 100
+MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
 
 # How the failure of a job begins whose wait for its locks would never end; see park.lua.
 DEADLOCK = "its wait for a lock would never end (deadlock)"
@@ -127,8 +129,12 @@ class Delivery(Builders):
             about: host and pid of the consumer, for those who look into the locks of its jobs.
             deadlock: raise fails a job whose wait for its locks would never end.
         """
-        pairs = (key for queue in queues for key in (self.keys.queue(queue), self.keys.wip(queue)))
-        keys = [self.keys.suspended(), *pairs]
+        triples = (
+            key
+            for queue in queues
+            for key in (self.keys.queue(queue), self.keys.wip(queue), self.keys.turns(queue))
+        )
+        keys = [self.keys.suspended(), *triples]
 
         def parse(reply: bytes | None) -> Claimed:
             if reply is None:
@@ -138,7 +144,7 @@ class Delivery(Builders):
                 [
                     Claim(
                         text(job_id),
-                        queues[queue],
+                        tenant_queue(queues[queue], text(tenant)),
                         execution.decode(),
                         deliveries,
                         now,
@@ -162,6 +168,7 @@ class Delivery(Builders):
                         values,
                         locks,
                         waited,
+                        tenant,
                     ) in claims
                 ],
                 not popped,
@@ -209,7 +216,7 @@ class Delivery(Builders):
                 self.keys.finished(queue),
                 self.keys.failed(queue),
                 self.keys.queue(queue),
-                self.keys.scheduled(queue),
+                self.keys.scheduled(whole_queue(queue)),
             )
         ]
         return call(
@@ -324,6 +331,7 @@ class Delivery(Builders):
         """
         keys = [
             self.keys.reaper(),
+            self.keys.queues(),
             *self._delivery_keys(queues),
             *(self.keys.finished(queue) for queue in queues),
         ]
@@ -332,7 +340,7 @@ class Delivery(Builders):
             if reply is None:
                 return None
             queued, dead, broken = unpack(reply)
-            return Reclaimed(queued, dead, frozenset(keys[number] for number in broken))
+            return Reclaimed(queued, dead, frozenset(text(key) for key in broken))
 
         return call(
             "reclaim",
@@ -345,6 +353,14 @@ class Delivery(Builders):
             strike=STRIKE,
             look=LOOK,
             most=MOST_LOOKED_AT,
+            most_tenants=MOST_TENANTS,
+            job_registries=[
+                self.keys.scheduled(""),
+                self.keys.deferred(""),
+                self.keys.canceled(""),
+                self.keys.parked(""),
+            ],
+            dropped_stem=self.keys.dropped(""),
             **self._parking(),
             **self._settling(consumer, max_deliveries),
         )
@@ -355,7 +371,7 @@ class Delivery(Builders):
         """Give back what the claim of that token took, if it took anything; reads how many."""
         return call(
             "undo",
-            self._delivery_keys(queues),
+            [self.keys.queues(), *self._delivery_keys(queues)],
             int,
             token=EXECUTION_MARK + token,
             **self._settling(consumer, max_deliveries),

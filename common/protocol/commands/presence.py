@@ -8,6 +8,7 @@ from typing import Any
 from common.protocol.commands.bounds import Bound
 from common.protocol.commands.builder import Builders, Command, Word, call, text, unpack
 from common.protocol.job import MalformedJob, parse_time
+from common.protocol.keys import whole_queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ class Presence(Builders):
             Command(("ZCARD", self.keys.finished(queue)), int),
             Command(("ZCARD", self.keys.failed(queue)), int),
             Command(
-                ("HMGET", self.keys.bound(queue), "limit"), lambda reply: Bound.read(reply).limit
+                ("HMGET", self.keys.bound(whole_queue(queue)), "limit"),
+                lambda reply: Bound.read(reply).limit,
             ),
             Command(("ZCARD", self.keys.line(queue)), int),
         ]
@@ -98,7 +100,7 @@ class Presence(Builders):
         Args:
             lease: seconds after which another may be elected, unless this is called again.
         """
-        keys = [
+        of_queues = (
             key
             for queue in queues
             for key in (
@@ -113,7 +115,7 @@ class Presence(Builders):
                 self.keys.line(queue),
                 self.keys.bound(queue),
             )
-        ]
+        )
 
         def parse(reply: bytes) -> dict[str, QueueCensus]:
             now, counted = unpack(reply)
@@ -130,7 +132,7 @@ class Presence(Builders):
 
         return call(
             "count",
-            keys,
+            [self.keys.queues(), *of_queues],
             parse,
             consumer=consumer,
             lease=round(lease * 1000),

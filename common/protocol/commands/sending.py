@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from common.protocol.commands.builder import FAILURE_TTL, Builders, Command, call, unpack
 from common.protocol.job import Job, MalformedJob, NewJob
-from common.protocol.keys import Keys
+from common.protocol.keys import Keys, whole_queue
 from common.protocol.payload import encode_failure
 
 WhenFull = Literal["block", "reject", "drop_oldest"]
@@ -160,7 +160,7 @@ class Sending(Builders):
         """Cancel those of the jobs that no consumer has claimed; reads the numbers of these."""
         keys = [
             self.keys.queue(queue),
-            self.keys.scheduled(queue),
+            self.keys.scheduled(whole_queue(queue)),
             self.keys.deferred(queue),
             self.keys.parked(queue),
             self.keys.canceled(queue),
@@ -187,7 +187,7 @@ class Sending(Builders):
             except (ValueError, OverflowError, OSError) as error:
                 raise MalformedJob(f"it is due at {score}, which is no time") from error
 
-        return Command(("ZSCORE", self.keys.scheduled(queue), job_id), parse)
+        return Command(("ZSCORE", self.keys.scheduled(whole_queue(queue)), job_id), parse)
 
     def status(self, job_id: str) -> Command[str | None]:
         """Read a job's status; None when there is no such job."""
@@ -236,12 +236,15 @@ class Sending(Builders):
 
 @lru_cache(maxsize=1024)
 def _enqueue_keys(keys: Keys, queue: str) -> tuple[str, ...]:
+    whole = whole_queue(queue)
     return (
         keys.queues(),
         keys.queue(queue),
-        keys.scheduled(queue),
-        keys.bound(queue),
+        keys.scheduled(whole),
+        keys.bound(whole),
         keys.line(queue),
+        keys.queue(whole),
+        keys.bound(queue),
     )
 
 

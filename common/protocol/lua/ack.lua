@@ -8,7 +8,7 @@
 --        [delay (seconds), retries left] or false, [lock, …] or false], …]
 -- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
 --        [key that holds something else, …]]
--- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, let_go, clock, settle, again
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass, let_go, clock, settle, again
 
 local refused, with_dependents, broken = {}, {}, {}
 local count = { finished = 0, failed = 0 }

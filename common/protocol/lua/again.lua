@@ -1,6 +1,6 @@
 -- again.lua: have a job that failed run again, now or later, as rq's Job.retry does.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   time, clock
+-- USES   time, clock, tenants
 
 -- Returns the key that holds something else and so could not take the job, or false.
 --   delay: seconds; left: how many more times after this one
@@ -26,5 +26,6 @@ local function again(args, queue, scheduled, id, delay, left)
   if type(queued) == 'table' then
     return queue
   end
+  line_up(queue)
   return done and scheduled or false
 end

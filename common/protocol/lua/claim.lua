@@ -5,7 +5,8 @@
 -- A queue with a key of the wrong type is passed over, and the key told.
 -- A job that declares locks is claimed when it has them all; else it waits for one of them, and
 -- leaves its place in this claim to another. All else costs a job without locks nothing.
--- KEYS   suspended (string), then for each queue: queue (list), wip (zset)
+-- Where a queue has tenants, these and the jobs of no tenant take turns in the queue's place.
+-- KEYS   suspended (string), then for each queue: queue (list), wip (zset), turns (zset)
 -- ARGS   count, shares, lease_end_offset, margin, consumer, token, max_payload, most_parked, fields,
 --        job_stem, queue_stem, deferred_stem, parked_stem, lock_stem,
 --        lock_keys, holders, waiters, grant, hops, deadlock, look, host, pid
@@ -22,9 +23,9 @@
 --        workers are suspended, [number of a key of the wrong type from 0, …], [[queue number
 --        from 0, id, execution, deliveries, problem or false, timeout or false, result_ttl or
 --        false, failure_ttl or false, values, [[lock, fence], …] or false, seconds that it waited for
---        them], …]]
+--        them, tenant or ''], …]]
 --        values: msgpack [value or false, …] in the order of fields, for the worker
--- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, lock_deadlock, let_go, park, clock, holds
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass, lock_deadlock, let_go, park, clock, holds
 
 local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
   ready_to_enqueue = true, rate_limited = true, started = true }
@@ -54,7 +55,7 @@ local function lock_all(id, job, queue, field)
 end
 
 -- Returns the name of the new execution, or false for an id that is dropped or waits for a lock.
-local function claim(q, wip, id)
+local function claim(q, tenant, queue, wip, id)
   local job = args.job_stem .. id
   local values = redis.pcall('HMGET', job, unpack(args.fields))
   local problem = false
@@ -81,7 +82,7 @@ local function claim(q, wip, id)
   end
   local locks, waited = false, 0
   if values[8] and not problem then
-    local held, more = lock_all(id, job, KEYS[2 * q], values[8])
+    local held, more = lock_all(id, job, queue, values[8])
     if held == false then
       parked = parked + 1
       return false
@@ -104,22 +105,21 @@ local function claim(q, wip, id)
   end
   local raw = problem and '' or cmsgpack.pack(values)
   claims[#claims + 1] = { q - 1, id, execution, deliveries, problem,
-    values[5] or false, values[6] or false, values[7] or false, raw, locks, waited }
+    values[5] or false, values[6] or false, values[7] or false, raw, locks, waited, tenant }
   return execution
 end
 
-local function take_once(q, most)
-  local wip = KEYS[2 * q + 1]
-  local ids = redis.pcall('LPOP', KEYS[2 * q], most)
+-- Returns how many ids there were.
+local function take_from(q, tenant, queue, wip, most)
+  local ids = redis.pcall('LPOP', queue, most)
   if ids and ids.err then
     refusal = ids -- not raised: what was popped before must be told
-    return
+    return 0
   end
-  done[q] = not ids or #ids < most
   local leases = {}
   for _, id in ipairs(ids or {}) do
     popped = popped + 1
-    local execution = claim(q, wip, id)
+    local execution = claim(q, tenant, queue, wip, id)
     if execution then
       leases[#leases + 1] = lease_end
       leases[#leases + 1] = id .. ':' .. execution
@@ -128,27 +128,70 @@ local function take_once(q, most)
   if #leases > 0 then
     redis.call('ZADD', wip, unpack(leases))
   end
+  return ids and #ids or 0
+end
+
+-- How many jobs the tenants that are no newcomers have had, at least.
+local function had_by_old(turns)
+  return tonumber(redis.call('ZRANGEBYSCORE', turns, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]) or 0
+end
+
+-- One tenant's turn, in tenants.lua's order.
+local function take_turn(turns, q, tenant, had, queue, wip, most)
+  if tenant ~= '' then
+    queue, wip = queue .. '@' .. tenant, wip .. '@' .. tenant
+    if not (holds('list', queue) and holds('zset', wip)) then
+      redis.call('ZREM', turns, tenant) -- the reaper says so, and puts it back when it is mended
+      return
+    end
+  end
+  most = math.min(most, had < 0 and -had or TURN)
+  local count = take_from(q, tenant, queue, wip, most)
+  if refusal then
+    return
+  elseif had >= 0 and count == 0 then
+    redis.call('ZREM', turns, tenant)
+  elseif had < 0 and (count < most or count == -had) then
+    redis.call('ZADD', turns, had_by_old(turns) + TURN + had + count, tenant)
+  else
+    redis.call('ZADD', turns, had + count, tenant)
+  end
+end
+
+local function take_once(q, most)
+  local queue, wip, turns = unpack(KEYS, 3 * q - 1, 3 * q + 1)
+  local first = redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')
+  if first[1] then
+    take_turn(turns, q, first[1], tonumber(first[2]), queue, wip, most)
+  else
+    done[q] = take_from(q, '', queue, wip, most) < most
+  end
 end
 
 local function take(q, most)
   while most > 0 and not done[q] and not refusal do
-    local before = parked
+    local left = popped - parked
     take_once(q, most)
-    most = parked - before
+    most = most - (popped - parked - left)
     if parked >= args.most_parked then
       return
     end
   end
 end
 
-local queues = (#KEYS - 1) / 2
+local queues = (#KEYS - 1) / 3
 for q = 1, queues do
-  for offset, kind in ipairs({ 'list', 'zset' }) do
-    local number = 2 * q + offset - 2
+  for offset, kind in ipairs({ 'list', 'zset', 'zset' }) do
+    local number = 3 * q + offset - 3
     if not holds(kind, KEYS[number + 1]) then
       broken[#broken + 1] = number
       done[q] = true
     end
+  end
+  local queue, _, turns = unpack(KEYS, 3 * q - 1, 3 * q + 1)
+  -- Whoever puts jobs of no tenant on the queue need not know that it has any.
+  if not done[q] and redis.call('EXISTS', turns) == 1 and redis.call('EXISTS', queue) == 1 then
+    redis.call('ZADD', turns, 'NX', had_by_old(turns), '')
   end
 end
 for q = 1, queues do

@@ -2,8 +2,11 @@
 -- are to run later, among its scheduled jobs. Takes as many, from the first on, as the queue's
 -- limit lets in; what is scheduled is not limited, neither now nor when it is due.
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
--- KEYS   queues (set), queue (list), scheduled (zset), bound (hash), line (zset); and to drop
---        jobs: failed (zset), dropped (list)
+-- What a tenant sends is scheduled and counted with all jobs of the queue whose tenant it is; the
+-- limit of that queue holds for each of its tenants alone.
+-- KEYS   queues (set), queue (list), scheduled (zset), bound (hash), line (zset), whole queue (list),
+--        flow (hash); and to drop jobs: failed (zset), dropped (list)
+--        whole queue: that of which this is a tenant's; else the same, as flow is the same as bound
 -- ARGS   jobs, origin, delay, at, front, key, cursor, full, job_stem,
 --        results_stem, consumer
 --        jobs: [[id, [field, value, …]], …], the fields that differ from job to job
@@ -19,9 +22,11 @@
 -- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
 --        that has the key already or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
--- USES   whole, time, clock, settle, line, drop, flow
+-- USES   whole, time, clock, settle, line, drop, flow, tenants
 
-local queue, bound, line = KEYS[2], KEYS[4], KEYS[5]
+local FORGET = 60 -- seconds, then it is not known any more how fast a tenant's queue is emptied
+
+local queue, bound, line, of, flowing = KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local due = args.at or now + args.delay
 local later = due > now
 -- A key that does not hold what it should is told of before anything is written.
@@ -44,7 +49,7 @@ end
 
 local policy, detail, lease = unpack(args.full)
 if policy == 'drop_oldest' then
-  redis.call('LLEN', KEYS[7])
+  redis.call('LLEN', KEYS[9])
 end
 local waits = policy == 'block' and detail ~= '' -- it has come before, and has a place
 local ticket = waits and detail or args.jobs[1][1]
@@ -52,7 +57,7 @@ local limit, rate, before, room = 0, 0, false, #args.jobs
 if not later then
   limit = whole(redis.call('HGET', bound, 'limit'), 0)
   if limit > 0 then
-    rate = flow(bound, depth)
+    rate = flow(flowing, depth)
     if policy ~= 'drop_oldest' then
       before = ahead(line, ticket)
       room = before and 0 or math.max(0, limit - depth)
@@ -60,7 +65,7 @@ if not later then
   end
 end
 
-redis.call('SADD', KEYS[1], queue)
+redis.call('SADD', KEYS[1], of, queue)
 local ids, scores, taken = {}, {}, 0
 for n, job in ipairs(args.jobs) do
   local id, fields = unpack(job)
@@ -102,6 +107,9 @@ if #ids > 0 then
   else
     redis.call('RPUSH', queue, unpack(ids))
   end
+  if not later then
+    line_up(queue)
+  end
   if args.key then
     redis.call('SET', args.key[1], ids[1], 'EX', args.key[2])
   end
@@ -114,8 +122,13 @@ if limit > 0 then
   if #ids > 0 then
     redis.pcall('HINCRBY', bound, 'sent', #ids) -- pcall: a spoilt counter refuses no job
   end
+  if flowing ~= bound then
+    redis.pcall('HINCRBY', bound, 'seen_gone', #ids) -- it was not sent to that queue itself
+    redis.pcall('HINCRBY', flowing, 'sent', #ids)
+    redis.pcall('EXPIRE', flowing, FORGET)
+  end
   if policy == 'drop_oldest' and over > 0 then
-    redis.pcall('HINCRBY', bound, 'dropped', drop(args, detail, queue, KEYS[6], KEYS[7], over))
+    redis.pcall('HINCRBY', bound, 'dropped', drop(args, detail, queue, KEYS[8], KEYS[9], over))
   elseif policy == 'block' and (taken < #args.jobs or waits) then
     if stand(line, ticket, lease) then
       redis.pcall('HINCRBY', bound, 'blocked', 1)

@@ -1,7 +1,7 @@
 -- give_back.lua: end one delivery without a result: back to the front of the queue, or,
 -- when it has been delivered too often, to the failed registry, RQ's dead-letter queue.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, let_go, clock, settle
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass, let_go, clock, settle
 
 -- Returns 'queued', 'dead' or 'gone' (the job was deleted, cancelled or started anew meanwhile).
 --   counted: whether this delivery counts against max_deliveries (the job had started)
@@ -32,5 +32,6 @@ local function give_back(args, queue, failed, id, execution, counted, failure, e
   end
   redis.call('HSET', job, 'status', 'queued', 'started_at', '', 'worker_name', '')
   redis.call('LPUSH', queue, id)
+  line_up(queue)
   return 'queued'
 end

@@ -1,6 +1,6 @@
 -- let_go.lua: end what a job holds of its locks, and pass them on.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   time, lock_clock, job_lock_keys, lock_state, lock_pass
+-- USES   time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass
 
 -- Whom others wait for when they wait for a job, and the request by which it has its locks. One for
 -- all its deliveries: whoever has lost the lease of its execution is refused before.

@@ -14,7 +14,7 @@
 -- REPLY  msgpack [now, 'held', end of the lease, [fence, …]], [now, 'busy'],
 --        [now, 'deadlock', cycle] (it does not wait), or [now, 'waiting', ticket, how many are before
 --        it, when the first lease ends, cycle or false]; cycle: [[owner, about, lock], …]
--- USES   time, lock_clock, lock_keys, lock_state, lock_pass, lock_deadlock
+-- USES   time, lock_clock, lock_keys, lock_state, tenants, lock_pass, lock_deadlock
 
 -- Returns 'mine', 'free' (to be had before all who wait) or 'full'.
 local function look(lock, limit)

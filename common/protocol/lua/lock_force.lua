@@ -2,7 +2,7 @@
 -- KEYS   fence (string), locks (zset), waits (hash), the lock (hash), forced (string)
 -- ARGS   id, grant, holders, waiters
 -- REPLY  1; 0 when it holds nothing, and nothing was done
--- USES   time, lock_clock, lock_keys, lock_state, lock_pass
+-- USES   time, lock_clock, lock_keys, lock_state, tenants, lock_pass
 
 if not redis.call('ZSCORE', KEYS[4] .. args.holders, args.id) then
   return 0

@@ -4,7 +4,7 @@
 -- ARGS   limit, grant, holders, waiters
 --        limit: permits, or false for what each holder declares
 -- REPLY  nothing
--- USES   time, lock_clock, lock_keys, lock_state, lock_pass
+-- USES   time, lock_clock, lock_keys, lock_state, tenants, lock_pass
 
 if args.limit then
   redis.call('HSET', KEYS[4], 'limit', args.limit)

@@ -2,7 +2,7 @@
 -- Included by other scripts (see their USES line); it is never called by itself.
 -- After each of them, where there is a permit to be had, nobody waits who could be told so.
 -- Either lock_keys or job_lock_keys stands before it.
--- USES   time, lock_clock, lock_state
+-- USES   time, lock_clock, lock_state, tenants
 
 -- Rises for ever, over all locks: by the clock, so that it also rises when Redis has lost the last
 -- one, and by one at least, so that a clock that was set back does not matter.
@@ -48,6 +48,7 @@ local function unpark(job)
   if type(redis.pcall('LPUSH', queue, id)) == 'table' then
     return false
   end
+  line_up(queue)
   redis.call('HSET', key, 'status', 'queued')
   redis.pcall('ZREM', deferred, id)
   redis.pcall('ZREM', parked, id)

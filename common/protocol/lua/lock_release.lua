@@ -2,7 +2,7 @@
 -- KEYS   fence (string), locks (zset), waits (hash), then each lock (hash)
 -- ARGS   id, grant, holders, waiters
 -- REPLY  msgpack ['held', 'waiting' or 'gone', …] for each lock: what it was
--- USES   time, lock_clock, lock_keys, lock_state, lock_pass
+-- USES   time, lock_clock, lock_keys, lock_state, tenants, lock_pass
 
 local was = {}
 for n = 4, #KEYS do

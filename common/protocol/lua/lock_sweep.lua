@@ -3,6 +3,6 @@
 -- ARGS   most, grant, holders, waiters
 --        most: how many locks in one call
 -- REPLY  how many there were
--- USES   time, lock_clock, lock_keys, lock_state, lock_pass
+-- USES   time, lock_clock, lock_keys, lock_state, tenants, lock_pass
 
 return sweep(args.most)

@@ -1,7 +1,7 @@
 -- park.lua: give a job all locks that it declares, or have it wait for the first that is not to be
 -- had: in that lock's queue and in no slot, and holding none of them.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   time, lock_clock, job_lock_keys, lock_state, lock_pass, lock_deadlock, let_go
+-- USES   time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass, lock_deadlock, let_go
 
 -- Whether a lock is 'mine' (it was passed on to this job), 'free' or 'full'. What waits behind the
 -- job's own ticket does not keep it from a free one.

@@ -4,9 +4,13 @@
 -- Any number of consumers may call it as often as they like: it works at most once an interval.
 -- Entries of stock rq workers are left to rq, which has its own rule for them. A queue with a key
 -- of the wrong type is passed over: its jobs wait under their leases until that is mended.
--- KEYS   reaper (string), then for each queue: queue (list), wip (zset), failed (zset); then for
---        each queue: finished (zset)
+-- The tenants of these queues are looked after in turns, some in each call. One whose jobs were put
+-- on its queue by a tool of RQ's, which knows of no turns, gets its turn here; one of whom nothing
+-- is left, not even a result, is forgotten.
+-- KEYS   reaper (string), queues (set), then for each queue: queue (list), wip (zset), failed
+--        (zset); then for each queue: finished (zset)
 -- ARGS   interval, margin, mark, evidence, strike, look, most, queue_stem, deferred_stem, parked_stem,
+--        most_tenants, job_registries, dropped_stem,
 --        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable,
 --        lock_stem, lock_keys, holders, waiters, grant
 --        interval: milliseconds
@@ -16,16 +20,17 @@
 --        most: how many such jobs, and locks, at most
 --        mark: how the name of an execution of ours begins
 --        unreadable: the failure of a job whose key holds no hash
+--        job_registries: [stem, …] of the other keys that list jobs of a queue
 -- REPLY  nil when it was not yet time, else msgpack [how many were queued again, how many are
---        dead letters, [number of a key of the wrong type from 0, …]]
--- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, let_go, clock, settle, give_back, holds, unlease, ours
+--        dead letters, [key of the wrong type, …]]
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass, let_go, clock, settle, give_back, holds, unlease, ours
 
 if not redis.call('SET', KEYS[1], args.consumer, 'NX', 'PX', args.interval) then
   return false
 end
 local total = { queued = 0, dead = 0, gone = 0, lost = 0, kept = 0 }
 local broken = {}
-local queues = (#KEYS - 1) / 4
+local queues = (#KEYS - 2) / 4
 
 -- Jobs that wait for a lock are told of by its release. Should that ever fail, as when somebody has
 -- deleted what the lock knew of them, they go back to their queue to ask again.
@@ -56,17 +61,19 @@ local function strike(registry)
   end
 end
 
-for q = 0, queues - 1 do
-  local first = 3 * q + 2
-  local queue, wip, failed = KEYS[first], KEYS[first + 1], KEYS[first + 2]
-  local sound = true
-  for offset, kind in ipairs({ 'list', 'zset', 'zset' }) do
-    local number = first + offset - 2
-    if not holds(kind, KEYS[number + 1]) then
-      broken[#broken + 1] = number
-      sound = false
-    end
+local function is_sound(kind, key)
+  local sound = holds(kind, key)
+  if not sound then
+    broken[#broken + 1] = key
   end
+  return sound
+end
+
+-- Returns whether its keys are as they should be.
+local function look_after(queue, wip, failed, finished)
+  local sound = is_sound('list', queue)
+  sound = is_sound('zset', wip) and sound
+  sound = is_sound('zset', failed) and sound
   if sound then
     local expired = redis.call('ZRANGEBYSCORE', wip, '-inf', now + args.margin)
     for _, lease in ipairs(ours(expired, args.mark)) do
@@ -76,7 +83,42 @@ for q = 0, queues - 1 do
   end
   look_at_parked(queue)
   strike(failed)
-  strike(KEYS[3 * queues + q + 2])
+  strike(finished)
+  return sound
+end
+
+local function look_after_tenant(queue, wip, failed, finished)
+  local name = string.sub(queue, #args.queue_stem + 1)
+  if look_after(queue, wip, failed, finished) then
+    if redis.call('EXISTS', queue) == 1 then
+      line_up(queue)
+      return
+    end
+    local others = {}
+    for n, stem in ipairs(args.job_registries) do
+      others[n] = stem .. name
+    end
+    if redis.call('EXISTS', wip, failed, finished, unpack(others)) == 0 then
+      redis.call('SREM', KEYS[2], queue)
+      redis.call('UNLINK', args.dropped_stem .. name)
+    end
+  end
+end
+
+local tenants = all_tenants(KEYS[2])
+for q = 0, queues - 1 do
+  local queue, wip, failed = unpack(KEYS, 3 * q + 3, 3 * q + 5)
+  local finished = KEYS[3 * queues + q + 3]
+  look_after(queue, wip, failed, finished)
+  local mine = tenants[queue] or {}
+  if #mine > 0 then
+    is_sound('zset', queue .. '@')
+  end
+  local rounds = math.max(1, math.ceil(#mine / args.most_tenants))
+  for n = math.floor(now) % rounds + 1, #mine, rounds do
+    local suffix = '@' .. mine[n]
+    look_after_tenant(queue .. suffix, wip .. suffix, failed .. suffix, finished .. suffix)
+  end
 end
 sweep(args.most) -- not all holders are jobs, and whoever waits for them may be one
 return cmsgpack.pack({ total.queued, total.dead, broken })

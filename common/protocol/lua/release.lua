@@ -8,7 +8,7 @@
 --        unreadable: the failure of a job whose key holds no hash
 -- REPLY  msgpack ['queued', 'dead', 'gone', 'lost' (the lease was) or 'kept' (under its lease,
 --        as a key of its queue has the wrong type), …] in the order of entries
--- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, let_go, clock, settle, give_back, holds, unlease
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass, let_go, clock, settle, give_back, holds, unlease
 
 local fates = {}
 for n, entry in ipairs(args.entries) do

@@ -7,7 +7,7 @@
 --        dry_run: change nothing, only tell
 -- REPLY  msgpack ['replayed', 'limited' (RQ alone minds rate limits) or what dead.lua says, …] in
 --        the order of ids
--- USES   whole, time, clock, dead
+-- USES   whole, time, clock, dead, tenants
 
 -- How many retries a job began with is kept nowhere: RQ counts retries_left down, and its
 -- number_of_retries counts those that a job itself has asked for. The intervals tell, when there
@@ -49,5 +49,6 @@ end
 if #ids > 0 then
   redis.call('ZREM', KEYS[3], unpack(ids))
   redis.call('RPUSH', KEYS[2], unpack(ids))
+  line_up(KEYS[2])
 end
 return cmsgpack.pack(fates)

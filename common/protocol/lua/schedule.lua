@@ -2,7 +2,8 @@
 -- For each queue only whoever holds its lock does so. It is RQ's lock, so that a stock scheduler
 -- and ours never both move a job; like RQ's, a call takes a lock that is free and renews its own.
 -- An id whose job is gone, or has gone on by another way, is dropped. A job that cannot run as it
--- stands is moved like the others: the claim names what is wrong with it.
+-- stands is moved like the others: the claim names what is wrong with it. The jobs of all tenants of
+-- a queue are scheduled with its own, and each is put where its origin says.
 -- KEYS   queues (set), then for each queue: lock (string), scheduled (zset), queue (list)
 -- ARGS   consumer, lock_ttl, batch, job_stem
 --        lock_ttl: milliseconds
@@ -10,7 +11,7 @@
 -- REPLY  msgpack [how many were moved, seconds by which the latest of them was late, number of
 --        the queues whose lock this consumer holds, seconds until there may be something to do
 --        or false, [key that does not hold what it should, …]]
--- USES   whole, time, clock
+-- USES   whole, time, clock, tenants
 
 local ELSEWHERE = { queued = true, started = true, deferred = true, ready_to_enqueue = true,
   rate_limited = true, finished = true, failed = true, stopped = true, canceled = true }
@@ -51,13 +52,35 @@ local function hold(lock)
   return true
 end
 
+-- Where a job of a queue, or of one of its tenants, goes.
+local function place_of(queue, origin)
+  local name = string.match(queue, '[^:]*$') .. '@'
+  if origin and #origin > #name and string.sub(origin, 1, #name) == name then
+    local place = queue .. string.sub(origin, #name)
+    return is_broken(place, redis.pcall('LLEN', place)) and queue or place
+  end
+  return queue
+end
+
+local function put(queue, front, back)
+  if #back > 0 then
+    redis.call('RPUSH', queue, unpack(back))
+  end
+  if #front > 0 then
+    redis.call('LPUSH', queue, unpack(front))
+  end
+  redis.pcall('SADD', KEYS[1], queue) -- a queue that ran empty may have been deleted
+  line_up(queue)
+  moved = moved + #front + #back
+end
+
 local function move(ids, scheduled, queue)
-  local front, back = {}, {}
+  local places = { [queue] = { {}, {} } }
   for _, id in ipairs(ids) do
     local job = args.job_stem .. id
     local found = redis.pcall('HMGET', job, 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry',
-      'ended_at', 'ttl')
-    local status, first, first_on_retry, ended, ttl = unpack(found, 1, 5)
+      'ended_at', 'ttl', 'origin')
+    local status, first, first_on_retry, ended, ttl, origin = unpack(found, 1, 6)
     if status == 'scheduled' then
       redis.call('HSET', job, 'status', 'queued', 'enqueued_at', today)
       ttl = whole(ttl, 0) -- RQ counts it from here
@@ -67,19 +90,15 @@ local function move(ids, scheduled, queue)
     end
     if not ELSEWHERE[status or ''] and (status or redis.call('EXISTS', job) == 1) then
       local retried = ended and ended ~= ''
-      local side = (first == '1' or retried and first_on_retry == '1') and front or back
-      side[#side + 1] = id
+      local place = place_of(queue, origin)
+      places[place] = places[place] or { {}, {} }
+      table.insert(places[place][(first == '1' or retried and first_on_retry == '1') and 1 or 2], id)
     end
   end
-  if #back > 0 then
-    redis.call('RPUSH', queue, unpack(back))
-  end
-  if #front > 0 then
-    redis.call('LPUSH', queue, unpack(front))
+  for place, sides in pairs(places) do
+    put(place, sides[1], sides[2])
   end
   redis.call('ZREM', scheduled, unpack(ids))
-  redis.pcall('SADD', KEYS[1], queue) -- a queue that ran empty may have been deleted
-  moved = moved + #front + #back
 end
 
 local queues = (#KEYS - 1) / 3

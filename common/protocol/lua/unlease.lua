@@ -1,6 +1,6 @@
 -- unlease.lua: end a lease without a result and give its job back.
 -- Included by other scripts (see their USES line); it is never called by itself.
--- USES   whole, time, lock_clock, job_lock_keys, lock_state, lock_pass, let_go, clock, settle, give_back, holds
+-- USES   whole, time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass, let_go, clock, settle, give_back, holds
 
 -- Returns 'queued', 'dead' or 'gone' as give_back does, 'lost' when there is no such lease, or
 -- 'kept' when a key of the queue has the wrong type: the job stays where it is, under its lease,
