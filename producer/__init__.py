@@ -10,9 +10,11 @@ with Producer("redis://localhost") as producer:
 from producer.client import Producer
 from producer.errors import JobCanceled, JobFailed, JobNotFound, PayloadTooLarge, QueueFull
 from producer.executor import RedisExecutor
+from producer.group import Group, group
 from producer.handle import Handle
 
 __all__ = [
+    "Group",
     "Handle",
     "JobCanceled",
     "JobFailed",
@@ -21,4 +23,5 @@ __all__ = [
     "Producer",
     "QueueFull",
     "RedisExecutor",
+    "group",
 ]

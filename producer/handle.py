@@ -9,7 +9,7 @@ from common.current import running_job
 from common.protocol.commands import Command, Commands, Progress
 from common.tasks import Task
 from producer.errors import JobNotFound
-from producer.results import Results, end_of
+from producer.results import End, Results, end_of
 
 R = TypeVar("R")
 
@@ -118,6 +118,14 @@ class Handle(Generic[R]):
                     self.id, min(remaining, LONGEST_WAIT), "0" if result is None else result.id
                 )
             )
+
+    def when_ended(self, call: Callable[[End], None]) -> None:
+        """Be called back once, in the watcher's thread, when the job has ended."""
+        self._results.wait(self.id, call)
+
+    def load(self, end: bytes) -> R:
+        """Read a result as it is stored."""
+        return self._task.load_result(end)
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait as `result` does, and let the event loop go on; asyncio.timeout limits it."""
