@@ -85,16 +85,17 @@ def test_a_redis_that_is_killed_loses_nothing(stack: Stack, tell: Tell) -> None:
 def test_a_consumer_that_is_paused_past_its_lease_is_refused(stack: Stack, tell: Tell) -> None:
     stack.scale(2)
     # More than they can do, so that each always holds some.
-    with stack.load("--rate", "600", "--for", "5s", "--mix", "tokens=1") as load:
+    with stack.load("--rate", "600", "--mix", "tokens=1") as load:
         wait_until(lambda: int(stack.redis("LLEN", "rq:queue:stdlib")) > 200)
         paused = stack.containers("consumer")[0]
         # An old engine gives up freezing a busy container, and has it go on.
         wait_until(lambda: paused in run("docker", "pause", paused, check=False).splitlines())
+        assert int(stack.redis("LLEN", "rq:queue:stdlib")) > 0
+        sent = load.end()
         # Others have all that it held when nothing is left.
         keys = ("LLEN", "rq:queue:stdlib"), ("ZCARD", "rq:wip:stdlib")
-        wait_until(lambda: [stack.redis(*key) for key in keys] == ["0", "0"], timeout=90)
+        wait_until(lambda: [stack.redis(*key) for key in keys] == ["0", "0"], timeout=150)
         run("docker", "unpause", paused)
-        sent = load.end()
     late = '{__name__=~"heori_(leases_lost|results_refused)_total"}'
     wait_until(lambda: stack.query(f"sum({late}) > 0"))
     result = stack.audit(sent)
