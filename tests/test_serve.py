@@ -1,18 +1,13 @@
 """`heori serve` over a real socket and a real Redis."""
 
+import contextlib
 import http.client
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -23,6 +18,7 @@ from schemathesis.core.result import Ok
 
 from common.embedded import EmbeddedValkey
 from tests.conftest import Consumer, until
+from tests.service_rig import Answer, Service, serving
 
 TASKS = "/v1/tasks/tests.served_tasks"
 TOKEN = "a-token-of-some-length"
@@ -36,82 +32,10 @@ CONFORM = [
 ]
 
 
-@dataclass
-class Answer:
-    status: int
-    headers: Any
-    body: Any
-
-
-@dataclass
-class Service:
-    """One that runs."""
-
-    process: "subprocess.Popen[str]"
-    url: str
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        kind = {} if body is None else {"Content-Type": "application/json"}
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(
-            self.url + path, method=method, data=data, headers=kind | self.headers | named
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return Answer(answer.status, answer.headers, _json(answer.read()))
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.headers, _json(error.read()))
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(15)
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_constant=pytest.fail)
-    except ValueError:
-        return body.decode()
-
-
 @pytest.fixture
 def serve(redis_url: str) -> Iterator[Callable[..., Service]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(**environment: str) -> Service:
-        own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.served_tasks"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "heori", "serve", "--port", "0"],
-            env={**os.environ, **own, **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert line.startswith("serving on http://"), line
-        # What it says later must not fill the pipe.
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        service = Service(process, line.split()[-1])
-        until(lambda: _answers(service))
-        return service
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
-
-
-def _answers(service: Service) -> bool:
-    try:
-        return service.ask("GET", "/healthz").status == 200
-    except OSError:
-        return False
+    with contextlib.ExitStack() as started:
+        yield lambda **environment: started.enter_context(serving(redis_url, **environment))
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def serve(
         tasks.load(settings.tasks)
     except ImportError as error:
         refuse(f"HEORI_TASKS cannot be imported: {error}")
-    if not schema.served():
+    if not schema.served(settings.tasks):
         refuse("there is no task to serve; name modules with @task functions in HEORI_TASKS")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:

@@ -3,9 +3,12 @@
 Each test prints what became of the jobs. HEORI_LONG=1 makes more rounds and longer cuts.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
@@ -102,6 +105,29 @@ def test_a_consumer_that_is_paused_past_its_lease_is_refused(stack: Stack, tell:
     tell(result)
     assert all_were_done(result)
     assert result.repeated > 0
+
+
+def test_a_job_is_sent_and_awaited_over_http_with_the_token(stack: Stack) -> None:
+    port = stack.compose("port", "api", "8080").strip()
+    assert port.startswith("127.0.0.1:")
+    token = stack.compose("exec", "-T", "api", "cat", "/run/secrets/api_token").strip()
+    assert len(token) >= 32
+
+    def ask(method: str, path: str, body: object = None, token: str = token) -> tuple[int, Any]:
+        connection = HTTPConnection(port, timeout=40)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request(method, path, json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    task = "/v1/tasks/heori.examples.tasks.digest"
+    path = stack.compose("exec", "-T", "api", "python", "-c", "import os; print(os.__file__)")
+    assert ask("POST", task, [path.strip()], token="x" * 48)[0] == 401
+    status, sent = ask("POST", task, [path.strip()])
+    assert status == 202
+    status, job = ask("GET", f"/v1/jobs/{sent['id']}?wait=30")
+    assert (status, job["status"]) == (200, "finished")
+    wait_until(lambda: stack.query('heori_api_requests_total{status="202"} > 0'))
 
 
 @pytest.mark.parametrize("who", ["consumer", "producer"])
