@@ -3,7 +3,8 @@
 What counts as a guard: each condition (it is made true, and made false; of one with `and` or `or`,
 each part is left out), each bound by `math.max` or `math.min` (each side is left out), each pcall
 (it becomes a call), each ZADD's condition, and each line that only calls something. Scripts are
-read line by line: a condition stands on one line, as the scripts are written.
+read line by line, as they are written: a condition stands on one, or on several of which each
+further one begins with `and` or `or`.
 """
 
 import re
@@ -36,7 +37,9 @@ _CONDITION = re.compile(r"\b(?P<word>if|elseif) (?P<condition>.+) then\b")
 _RETURNED = re.compile(
     r"^(?P<head>\s*(?:(?:local )?\w[\w, \[\]]* = |return ))(?P<condition>.+ (?:and|or) .+)$"
 )
-_CALL = re.compile(r"^\s*(?:redis\.call|\w+)\(.*\)\s*$")
+_CALL = re.compile(r"^\s*(?:redis\.p?call|\w+)\(.*\)\s*$")
+_PCALL = re.compile(r"(?<![.\w])pcall\(")
+_FURTHER = re.compile(r"\s*(?:and|or) ")
 _BOUND = re.compile(r"math\.(?:max|min)\(")
 _JOINT = re.compile(r" (and|or) ")
 
@@ -59,14 +62,24 @@ class Mutant:
     source: str
 
     @property
+    def identity(self) -> tuple[str, str, str]:
+        """What tells it from others, wherever in its script it stands."""
+        return self.file, self.code, self.change
+
+    @property
     def harmless(self) -> str | None:
         """Why no test can tell it from the original."""
-        return HARMLESS.get((self.file, self.code, self.change))
+        return HARMLESS.get(self.identity)
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
     """All of a script."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number in range(len(lines) - 1, 0, -1):
+        if _FURTHER.match(lines[number]):
+            # The empty line in its place keeps the numbers of those below.
+            lines[number - 1] = lines[number - 1].rstrip() + f" {lines[number].lstrip()}"
+            lines[number] = "\n"
     for number, line in enumerate(lines):
         code, _, comment = line.partition("--")
         if not code.strip():
@@ -98,6 +111,10 @@ def _changes(code: str) -> Iterator[tuple[str, str]]:
         yield "left out", "\n"
     if "redis.pcall(" in code:
         yield "call", code.replace("redis.pcall(", "redis.call(")
+    if _PCALL.search(code):
+        unsafe = _PCALL.sub("(function(f, ...) return true, f(...) end)(", code)
+        # A statement that began with a bracket would belong to the line before.
+        yield "call", f"local _ = {unsafe}" if _PCALL.match(code.lstrip()) else unsafe
     if "'LT', " in code:
         yield "without 'LT'", code.replace("'LT', ", "")
 
