@@ -318,6 +318,7 @@ def test_a_registry_that_holds_something_else_keeps_no_job_from_its_lock(
     yard.redis.set(key, "text")
     yard.redis.hset("rq:job:cancelled", "status", "canceled")
     yard.finish(first)
+    assert yard.holders(A) == ["job:second"]
     assert list(yard.claim()) == ["second"]
 
 

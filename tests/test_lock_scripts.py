@@ -198,6 +198,20 @@ def test_one_who_is_handed_a_lock_and_does_not_stir_has_it_for_two_seconds(table
     assert table.waiters(A) == []  # nothing of the process that did not stir stands in the way
 
 
+def test_nothing_is_left_of_a_process_that_does_not_stir_and_others_keep_their_place(
+    table: Table,
+) -> None:
+    table.acquire(A, owner="x", request="holder")
+    for request, process in (("stopped", 1), ("next", 0), ("stopped too", 1), ("last", 0)):
+        table.acquire(A, owner=request, request=request, process=process)
+    table.release(A, "holder")
+    table.advance(GRANT)
+    assert table.execute(COMMANDS.sweep()) == 1
+    assert (table.holders(A), table.waiters(A)) == (["next"], ["last"])
+    assert set(table.redis.hkeys(A.key)) == {b"next", b"last"}
+    assert table.redis.hkeys(KEYS.lock_waits()) == [b"last"]
+
+
 def test_one_who_was_passed_over_comes_back_with_its_ticket(table: Table) -> None:
     table.acquire(A, owner="x", request="holder")
     ticket = table.acquire(A, owner="early", request="early", process=1).ticket
@@ -210,6 +224,19 @@ def test_one_who_was_passed_over_comes_back_with_its_ticket(table: Table) -> Non
     back = table.acquire(A, owner="early", request="early", process=1, ticket=ticket)
     assert (back.state, back.before) == ("waiting", 0)
     assert table.waiters(A) == ["early", "later"]
+
+
+def test_one_who_looks_again_stays_as_it_was(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    first = table.acquire(A, owner="y", request="y")
+    table.acquire(A, owner="z", request="z")
+    before = table.execute(COMMANDS.look(A.key)).waiters
+    table.advance(SECOND)
+    again = table.acquire(A, owner="y", request="y")
+    assert (again.state, again.ticket, again.before) == ("waiting", first.ticket, 0)
+    assert table.execute(COMMANDS.look(A.key)).waiters == before
+    table.release(A, "holder")
+    assert table.holders(A) == ["y"]
 
 
 def test_who_does_not_wait_leaves_nothing(table: Table) -> None:
@@ -381,6 +408,20 @@ def test_what_was_deleted_by_hand_is_swept_from_the_list_of_locks(table: Table) 
     table.advance(LEASE)
     assert table.execute(COMMANDS.sweep()) == 1
     assert table.left() == set()
+
+
+@pytest.mark.parametrize("suffix", ["", ":holders", ":waiters"])
+def test_a_sweep_goes_on_where_a_key_of_a_lock_is_of_the_wrong_type(
+    table: Table, suffix: str
+) -> None:
+    for lock, lease in ((A, SECOND), (B, LEASE)):
+        table.acquire(lock, owner="x", request="x", lease=lease)
+        table.acquire(lock, owner="y", request="y")
+    table.redis.delete(A.key + suffix)
+    table.redis.set(A.key + suffix, "text")
+    table.advance(LEASE)
+    assert table.execute(COMMANDS.sweep()) == 2
+    assert table.holders(B) == ["y"]
 
 
 def test_those_who_come_in_the_same_microsecond_keep_their_order(table: Table) -> None:
@@ -597,6 +638,8 @@ def test_a_search_ends_after_200_hops(table: Table) -> None:
 def test_whoever_waits_for_itself_waits_for_ever(table: Table) -> None:
     join = COMMANDS.join("x", "x", about=b"me", ttl=60.0, deadlock="raise")
     assert [(step.owner, step.lock) for step in table.execute(join)] == [("x", None)]
+    off = COMMANDS.join("x", "x", about=b"me", ttl=60.0, deadlock="off")
+    assert table.execute(off) == []
 
 
 # Counting

@@ -36,8 +36,9 @@ SLOW = [
     "tests/test_lock_jobs.py",
     "tests/test_lock_faults.py",
 ]
-PLUGINS = ["-p", "tests.mutants.hasty", "-p", "no:cacheprovider", "-p", "no:xdist",
-           "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # fmt: skip
+# None but these: an assertion need not explain itself, and other plugins take longer than the tests.
+PLUGINS = ["--assert=plain", "-p", "pytest_timeout", "-p", "tests.mutants.hasty",
+           "-p", "no:cacheprovider"]  # fmt: skip
 # Seconds for one test and for all: a script that never ends is noticed, too.
 QUICK_LONGEST, SLOW_LONGEST = (20, 60.0), (60, 300.0)
 _FAILED = re.compile(r"^(?:FAILED|ERROR) \S+?::(\S+)", re.MULTILINE)
@@ -133,6 +134,7 @@ def _run_tests(copy: Path, arguments: list[str]) -> None:
         del sys.modules[name]
     sys.path[:] = [str(copy), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
     os.environ["PYTHONPATH"] = str(copy)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os._exit(pytest.main(arguments))
 
 
