@@ -29,7 +29,7 @@ HARMLESS = {
         "park.lua",
         "if states[n] == 'mine' and unhold(want[1], request) then",
         "without states[n] == 'mine'",
-    ): "it saves time: unhold tells whether the job had it",
+    ): "unhold tells whether the job had it; where the job waits, its record is written anew",
     ("park.lua", "if since then", "always"): "it saves time: there is nothing to delete",
     ("lock_pass.lua", "if #overdue == 0 then", "never"): "it saves time: there is nothing to do",
     (
@@ -124,7 +124,9 @@ def _changes(code: str) -> Iterator[tuple[str, str]]:
         for side in range(len(sides)):
             kept = ", ".join(sides[:side] + sides[side + 1 :])
             yield f"without {sides[side]}", f"{code[: bound.start()]}({kept}){code[end + 1 :]}"
-    if (called := _CALL.match(code)) and _closing(code, called.end("name")) == len(code.rstrip()) - 1:
+    if (called := _CALL.match(code)) and _closing(code, called.end("name")) == len(
+        code.rstrip()
+    ) - 1:
         yield "left out", "\n"
     if "redis.pcall(" in code:
         yield "call", code.replace("redis.pcall(", "redis.call(")

@@ -36,7 +36,7 @@ SLOW = [
     "tests/test_lock_jobs.py",
     "tests/test_lock_faults.py",
 ]
-# None but these: an assertion need not explain itself, and other plugins take longer than the tests.
+# No others: they take longer than the tests, and no assertion need explain itself.
 PLUGINS = ["--assert=plain", "-p", "pytest_timeout", "-p", "tests.mutants.hasty",
            "-p", "no:cacheprovider"]  # fmt: skip
 # Seconds for one test and for all: a script that never ends is noticed, too.
