@@ -5,10 +5,12 @@ Each test prints what became of the jobs. HEORI_LONG=1 makes more rounds and lon
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields
+from datetime import datetime
 from http.client import HTTPConnection
 
 import pytest
@@ -51,6 +53,7 @@ def test_up_from_nothing_runs_jobs_and_prometheus_sees_each_consumer(fresh: Stac
 
 def test_consumers_join_and_leave_under_load(stack: Stack, tell: Tell) -> None:
     ups, downs = [], []
+    began = str(time.time())
     with stack.load("--rate", "50", *MIX) as load:
         for _ in range(ROUNDS):
             ups.append(stack.scale(4))
@@ -60,6 +63,34 @@ def test_consumers_join_and_leave_under_load(stack: Stack, tell: Tell) -> None:
     tell(result, f"1 → 4 in {max(ups):.0f} s, 4 → 2 in {max(downs):.0f} s at most")
     assert all_were_done(result)
     assert result.repeated == 0
+    # Each that has left had its jobs done within its grace, and ended by itself.
+    labels = ("project=" + stack.project, "service=consumer")
+    words = [word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")]
+    code = "{{.Actor.Attributes.exitCode}}"
+    span = ("--since", began, "--until", str(time.time()), "--filter", "event=die")
+    assert run("docker", "events", *span, *words, "--format", code).split() == ["0"] * 2 * ROUNDS
+
+
+def test_what_a_leaving_consumer_has_not_begun_is_back_within_a_second(stack: Stack) -> None:
+    [consumer] = stack.containers("consumer")
+    jobs = 6000
+    with subprocess.Popen(
+        stack.script("compose_watch.py", jobs, 0.005), stdout=subprocess.PIPE, text=True
+    ) as watch:
+        wait_until(lambda: int(stack.redis("ZCARD", "rq:finished:naps")) > 500)
+        run("docker", "kill", "-s", "TERM", consumer)
+        out, _ = watch.communicate(timeout=60)
+    lines = [json.loads(line) for line in run("docker", "logs", consumer, check=False).splitlines()]
+    [draining] = [line for line in lines if line["event"] == "draining"]
+    assert draining["held"] > 8  # more than it has slots
+    asked = datetime.fromisoformat(draining["timestamp"]).timestamp()
+    at, waiting, running, finished = json.loads(out.splitlines()[-1])[-1]
+    assert (running, waiting + finished) == (0, jobs)
+    assert waiting > 0
+    assert at - asked < 1
+    stack.scale(1)
+    wait_until(lambda: stack.redis("ZCARD", "rq:finished:naps") == str(jobs))
+    stack.redis("FLUSHALL")
 
 
 def test_a_consumer_that_is_killed_loses_nothing(stack: Stack, tell: Tell) -> None:
