@@ -68,9 +68,9 @@ soak: .venv/installed-dev ## run JOBS=1000000 jobs, watch memory and keys
 lock: .venv/installed-dev ## renew the lock files
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
-		--python-version 3.11 pyproject.toml --group build -o requirements.lock
+		--python-version 3.11 pyproject.toml --extra serve --group build -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
-		--python-version 3.11 pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+		--python-version 3.11 pyproject.toml --extra serve --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
@@ -78,7 +78,7 @@ lock: .venv/installed-dev ## renew the lock files
 
 .PHONY: clean
 clean: ## remove .venv, .venv-bench, node_modules and caches
-	rm -rf .venv .venv-bench tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 
 .venv/python .venv-bench/python:
 	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }

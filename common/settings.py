@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from common.address import Address, with_password
@@ -12,6 +19,7 @@ from common.tasks import check_queue
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
+SHORTEST_TOKEN = 16  # characters
 Deadlock = Literal["raise", "warn", "off"]
 
 
@@ -39,6 +47,16 @@ def _limits(value: object) -> object:
                 raise ValueError(f"{part.strip()!r}: QUEUE=JOBS is needed, such as orders=10000")
             limits[check_queue(name.strip())] = int(number)
     return limits
+
+
+def _secret(variable: str, file: Path) -> str:
+    try:
+        secret = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{variable} cannot be read: {error}") from None
+    if not secret:
+        raise ValueError(f"{variable}: {file} is empty")
+    return secret
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -122,6 +140,21 @@ class Settings(BaseSettings):
     key_ttl: int = Field(
         default=24 * 3600, ge=1, description="Seconds for which an idempotency key holds."
     )
+    api_tokens_file: Path | None = Field(
+        default=None, description="A file with further tokens, one on each line."
+    )
+    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=(),
+        validate_default=True,
+        description="What callers of `heori serve` name, any of them.",
+    )
+    api_host: str = Field(default="127.0.0.1", description="Address that `heori serve` listens on.")
+    api_port: int = Field(
+        default=8080, ge=0, le=65535, description="Port of `heori serve`; 0: any free one."
+    )
+    api_max_body: int = Field(
+        default=10_000_000, ge=1, description="Largest body of a request, in bytes."
+    )
     gil_source: Literal["external", "internal", "estimate"] = Field(
         default="external",
         description="How threads' states are found at best; the next where that does not work.",
@@ -144,10 +177,17 @@ class Settings(BaseSettings):
         file: Path | None = others.data.get("redis_password_file")
         if file is None:
             return url
-        try:
-            password = file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"HEORI_REDIS_PASSWORD_FILE cannot be read: {error}") from None
-        if not password:
-            raise ValueError(f"HEORI_REDIS_PASSWORD_FILE: {file} is empty")
-        return with_password(url, password)
+        return with_password(url, _secret("HEORI_REDIS_PASSWORD_FILE", file))
+
+    @field_validator("api_tokens")
+    @classmethod
+    def _long_enough(
+        cls, tokens: tuple[SecretStr, ...], others: ValidationInfo
+    ) -> tuple[SecretStr, ...]:
+        file: Path | None = others.data.get("api_tokens_file")
+        if file is not None:
+            lines = _secret("HEORI_API_TOKENS_FILE", file).splitlines()
+            tokens += tuple(SecretStr(line.strip()) for line in lines if line.strip())
+        if any(len(token.get_secret_value()) < SHORTEST_TOKEN for token in tokens):
+            raise ValueError(f"a token needs {SHORTEST_TOKEN} characters at least")
+        return tokens

@@ -3,28 +3,24 @@
 import asyncio
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.table import Table
 
-from common import tasks
 from common.broker import Broker
 from common.protocol.commands import Commands, QueueCounts
 from common.protocol.job import MalformedJob
 from common.protocol.keys import Keys
-from common.settings import Model, Settings
+from common.settings import Model
 from consumer.order import Order, parse_queues
-from heori import dead, doctor, job_record, lab, limit, load, locks, top
+from heori import dead, doctor, job_record, lab, limit, load, locks, send, serve, top
 from heori.console import (
-    FAILED,
     JsonOption,
     duration,
     guarded,
-    moment,
-    print_record,
     read_settings,
     refuse,
     size,
@@ -196,86 +192,7 @@ def consume(
         refuse(str(error))
 
 
-@app.command()
-def send(
-    name: Annotated[str, typer.Argument(metavar="TASK", help="As module.function.")],
-    *,
-    args: Annotated[
-        str,
-        typer.Option(
-            "--args",
-            metavar="JSON",
-            help='Keywords as an object, or positions as an array: [1, "a"].',
-        ),
-    ] = "{}",
-    delay: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Let it run after so long, such as 500ms, 5s or 10min."),
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Let it run at that time, such as 2030-01-31T10:00:00+00:00."
-        ),
-    ] = None,
-    queue: Annotated[
-        str | None, typer.Option("--queue", "-q", help="Where to send it, not the task's own.")
-    ] = None,
-    at_front: Annotated[
-        bool, typer.Option("--at-front", help="Put it before the jobs that wait already.")
-    ] = False,
-    key: Annotated[
-        str | None,
-        typer.Option(help="An idempotency key: sent again with it, it is the same job."),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds to wait at most, with --wait.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers, to run now or later."""
-    from producer import JobFailed, Producer, QueueFull  # noqa: PLC0415
-
-    settings = read_settings()
-    positional, keywords = _arguments(args)
-    after = None if delay is None else duration("--delay", delay)
-    when = None if at is None else moment("--at", at)
-    task = _task(name, settings)
-    try:
-        with Producer(settings=settings) as producer:
-            handle = guarded(
-                lambda: producer.submit_call(
-                    task,
-                    positional,
-                    keywords,
-                    queue=queue,
-                    delay=after,
-                    at=when,
-                    at_front=at_front,
-                    key=key,
-                )
-            )
-            if not wait:
-                print_record({"id": handle.id}, handle.id, as_json=as_json)
-                return
-            if sys.stderr.isatty():
-                print(f"sent {handle.id}; waiting for its result", file=sys.stderr)
-            value = json.loads(guarded(lambda: handle.result_json(timeout)))
-    except (tasks.InvalidArguments, ValueError) as error:
-        refuse(str(error))
-    except QueueFull as error:
-        print_record({"error": str(error)}, str(error), as_json=as_json)
-        raise typer.Exit(FAILED) from error
-    except JobFailed as error:
-        print_record(
-            {"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json
-        )
-        raise typer.Exit(FAILED) from error
-    except TimeoutError as error:
-        print_record({"id": handle.id, "error": str(error)}, str(error), as_json=as_json)
-        raise typer.Exit(FAILED) from error
-    print_record({"id": handle.id, "result": value}, json.dumps(value), as_json=as_json)
+app.command()(send.send)
 
 
 @app.command()
@@ -300,31 +217,9 @@ def status(
 
 app.command()(limit.limit)
 app.command()(load.load)
+app.command()(serve.serve)
 app.command()(top.top)
 app.command()(doctor.doctor)
-
-
-def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
-    try:
-        given = json.loads(text)
-    except ValueError as error:
-        refuse(f"--args is no JSON: {error}")
-    if isinstance(given, dict):
-        return [], given
-    if not isinstance(given, list):
-        refuse("--args must be a JSON object of keywords, or an array of positions")
-    return given, {}
-
-
-def _task(name: str, settings: Settings) -> tasks.Task[..., Any]:
-    try:
-        tasks.load(settings.tasks)
-        return tasks.resolve(name, settings.allow)
-    except ImportError as error:
-        refuse(f"HEORI_TASKS cannot be imported: {error}")
-    except tasks.UnknownTask as error:
-        known = "\n  ".join(sorted(tasks.registered())) or "none; set HEORI_TASKS"
-        refuse(f"{error}\nRegistered are:\n  {known}")
 
 
 def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:

@@ -37,8 +37,8 @@ def read_settings() -> Settings:
 
         problems = "; ".join(
             f"{variable(e['loc'][0])}: {e['msg']}"
-            # a URL may hold a password
-            + ("" if e["loc"][0] == "redis_url" else f" (got {e['input']!r})")
+            # a URL may hold a password, and a token is one
+            + ("" if e["loc"][0] in ("redis_url", "api_tokens") else f" (got {e['input']!r})")
             for e in error.errors()
         )
         refuse(f"a setting does not fit: {problems}")

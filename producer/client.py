@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, Self, TypeVar, get_args, overload
 from common import tasks
 from common.broker import Broker
 from common.duration import Duration, seconds
-from common.protocol.commands import Commands, WhenFull
+from common.protocol.commands import Commands, Cursor, WhenFull
 from common.protocol.job import NewJob
 from common.protocol.keys import Keys
 from common.protocol.payload import Call
@@ -179,7 +179,7 @@ class Producer:
         full_timeout: float | None = None,
     ) -> Handle[R]:
         """Send one job of a task found by name, with the arguments of `submit` as values."""
-        options = _when(delay, at)
+        options = when(delay, at)
         if at_front:
             options["at_front"] = True
         if key is not None:
@@ -245,7 +245,7 @@ class Producer:
             were sent.
         """
         found = tasks.find(task)
-        options = _when(delay, at)
+        options = when(delay, at)
         jobs = []
         for number, call in enumerate(calls):
             args = call if isinstance(call, tuple) else () if isinstance(call, dict) else (call,)
@@ -277,12 +277,13 @@ class Producer:
         queue: str | None = None,
         when_full: WhenFull | None = None,
         full_timeout: float | None = None,
+        cursor: Cursor | None = None,
         **options: Any,
     ) -> list[Handle[R]]:
         """Send encoded jobs of a task, as `submit_many` does.
 
         Args:
-            options: of `Commands.enqueue`.
+            cursor, options: of `Commands.enqueue`.
         """
         if self._limits:
             self._write_limits()
@@ -292,7 +293,14 @@ class Producer:
         handles: list[Handle[R]] = []
         for chunk in _chunks(jobs):
             try:
-                told = self._gate.send(name, chunk, when_full=policy, patience=patience, **options)
+                told = self._gate.send(
+                    name,
+                    chunk,
+                    when_full=policy,
+                    patience=patience,
+                    cursor=cursor and cursor.moved(len(handles)),
+                    **options,
+                )
             except QueueFull as error:
                 error.sent = handles + self._handles(task, name, chunk[: error.taken])
                 raise
@@ -374,8 +382,12 @@ def _policy(when_full: WhenFull) -> WhenFull:
     return when_full
 
 
-def _when(delay: Duration | None, at: Any) -> dict[str, Any]:
-    """The time as the command wants it."""
+def when(delay: Duration | None, at: Any) -> dict[str, Any]:
+    """When jobs may run, as `Producer.send` wants it; `delay` and `at` as in `submit`.
+
+    Raises:
+        ValueError: they make no sense.
+    """
     if delay is not None and at is not None:
         raise ValueError("delay and at are two ways to say when; only one of them is needed")
     if delay is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.broker import Broker, BrokerUnavailable
-from common.protocol.commands import PLACE, Commands, Enqueued, WhenFull
+from common.protocol.commands import PLACE, Commands, Cursor, Enqueued, WhenFull
 from common.protocol.job import NewJob
 from producer.errors import QueueFull
 from producer.watcher import Watcher
@@ -32,26 +32,27 @@ class Gate:
         *,
         when_full: WhenFull,
         patience: float | None,
+        cursor: Cursor | None = None,
         **options: Any,
     ) -> Enqueued:
         """Send jobs; returns when all are in.
 
         Args:
             patience: seconds to wait for room without any; None for as long as it takes.
-            options: of `Commands.enqueue`.
+            cursor, options: of `Commands.enqueue`.
 
         Raises:
             QueueFull: not all were let in; `taken` is how many were.
         """
         told = self._broker.execute(
-            self._commands.enqueue(queue, jobs, when_full=when_full, **options)
+            self._commands.enqueue(queue, jobs, when_full=when_full, cursor=cursor, **options)
         )
         if told.taken == len(jobs):
             return told
         if when_full != "block":
             raise _full(queue, told, told.taken)
         try:
-            return self._wait_and_send(queue, jobs, told, patience, options)
+            return self._wait_and_send(queue, jobs, told, patience, cursor, options)
         finally:
             with contextlib.suppress(BrokerUnavailable):  # the place ends by itself
                 self._broker.execute_many(self._commands.leave(queue, jobs[0].id))
@@ -62,6 +63,7 @@ class Gate:
         jobs: Sequence[NewJob],
         told: Enqueued,
         patience: float | None,
+        cursor: Cursor | None,
         options: dict[str, Any],
     ) -> Enqueued:
         sent, progress = told.taken, time.monotonic()
@@ -75,7 +77,11 @@ class Gate:
             room = self._wait(queue, told, left) or 1
             answer = self._broker.execute(
                 self._commands.enqueue(
-                    queue, jobs[sent : sent + room], ticket=jobs[0].id, **options
+                    queue,
+                    jobs[sent : sent + room],
+                    ticket=jobs[0].id,
+                    cursor=cursor and cursor.moved(sent),
+                    **options,
                 )
             )
             if answer.taken or answer.same:

@@ -382,7 +382,9 @@ def test_a_limit_that_is_lifted_lets_those_in_who_wait(
     until(lambda: line(redis))
     shown = json.loads(heori("status", "--json").stdout)["queues"]["default"]
     assert (shown["waiting"], shown["limit"], shown["blocked"]) == (1, 1, 1)
-    assert "blocked" in heori("status", COLUMNS="150").stdout
+    table = heori("status").stdout
+    assert "1 of 1" in table
+    assert "blocked" in table
     assert heori("limit", "default", "3").stdout == "default: 3 jobs may wait\n"
     until(lambda: depth(redis) == 3)
     assert heori("limit", "default", "none").stdout == "default: no limit\n"

@@ -139,6 +139,10 @@ class Keys:
         """string, expires: the id of the job that was sent with that key"""
         return f"{self.prefix}:heori:key:{task}:{key}"
 
+    def import_of(self, digest: str) -> str:
+        """string, expires: how many jobs of an import are in, by the digest of what it is"""
+        return f"{self.prefix}:heori:import:{digest}"
+
     def counter(self, queue: str) -> str:
         """string, expires: which consumer tells how many jobs of that queue are where"""
         return f"{self.prefix}:heori:counter:{queue}"

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import fields
 from datetime import datetime
 from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
@@ -122,22 +123,46 @@ def test_a_redis_that_is_killed_loses_nothing(stack: Stack, tell: Tell) -> None:
 def test_a_consumer_that_is_paused_past_its_lease_is_refused(stack: Stack, tell: Tell) -> None:
     stack.scale(2)
     # More than they can do, so that each always holds some.
-    with stack.load("--rate", "600", "--for", "5s", "--mix", "tokens=1") as load:
+    with stack.load("--rate", "600", "--mix", "tokens=1") as load:
         wait_until(lambda: int(stack.redis("LLEN", "rq:queue:stdlib")) > 200)
         paused = stack.containers("consumer")[0]
         # An old engine gives up freezing a busy container, and has it go on.
         wait_until(lambda: paused in run("docker", "pause", paused, check=False).splitlines())
+        assert int(stack.redis("LLEN", "rq:queue:stdlib")) > 0
+        sent = load.end()
         # Others have all that it held when nothing is left.
         keys = ("LLEN", "rq:queue:stdlib"), ("ZCARD", "rq:wip:stdlib")
-        wait_until(lambda: [stack.redis(*key) for key in keys] == ["0", "0"], timeout=90)
+        wait_until(lambda: [stack.redis(*key) for key in keys] == ["0", "0"], timeout=150)
         run("docker", "unpause", paused)
-        sent = load.end()
     late = '{__name__=~"heori_(leases_lost|results_refused)_total"}'
     wait_until(lambda: stack.query(f"sum({late}) > 0"))
     result = stack.audit(sent)
     tell(result)
     assert all_were_done(result)
     assert result.repeated > 0
+
+
+def test_a_job_is_sent_and_awaited_over_http_with_the_token(stack: Stack) -> None:
+    port = stack.compose("port", "api", "8080").strip()
+    assert port.startswith("127.0.0.1:")
+    token = stack.compose("exec", "-T", "api", "cat", "/run/secrets/api_token").strip()
+    assert len(token) >= 32
+
+    def ask(method: str, path: str, body: object = None, token: str = token) -> tuple[int, Any]:
+        connection = HTTPConnection(port, timeout=40)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request(method, path, json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    task = "/v1/tasks/heori.examples.tasks.digest"
+    path = stack.compose("exec", "-T", "api", "python", "-c", "import os; print(os.__file__)")
+    assert ask("POST", task, [path.strip()], token="x" * 48)[0] == 401
+    status, sent = ask("POST", task, [path.strip()])
+    assert status == 202
+    status, job = ask("GET", f"/v1/jobs/{sent['id']}?wait=30")
+    assert (status, job["status"]) == (200, "finished")
+    wait_until(lambda: stack.query('heori_api_requests_total{status="202"} > 0'))
 
 
 @pytest.mark.parametrize("who", ["consumer", "producer"])

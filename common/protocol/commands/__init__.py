@@ -19,6 +19,7 @@ from common.protocol.commands.scheduling import Moved, Scheduling
 from common.protocol.commands.sending import (
     KEPT_DROPPED,
     PLACE,
+    Cursor,
     Enqueued,
     Progress,
     Result,
@@ -41,6 +42,7 @@ __all__ = [
     "Claimed",
     "Command",
     "Commands",
+    "Cursor",
     "Ended",
     "Enqueued",
     "Extended",

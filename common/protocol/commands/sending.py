@@ -21,6 +21,7 @@ _DROPPED = encode_failure(
     "dropped to make room: its queue was at its limit when newer jobs were sent with "
     "when_full=drop_oldest, and it had waited longest\n"
 )
+_DROPS = {"failure_ttl": FAILURE_TTL, "kept": KEPT_DROPPED, "body": _DROPPED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,24 @@ class Enqueued(NamedTuple):
     rate: float = 0.0
 
 
+class Cursor(NamedTuple):
+    """Where a job is in a long row.
+
+    Attributes:
+        key: of `Keys.import_of`.
+        position: its number, from 0.
+        ttl: seconds for which it stays known how far the row is.
+    """
+
+    key: str
+    position: int
+    ttl: int
+
+    def moved(self, jobs: int) -> "Cursor":
+        """So many jobs further."""
+        return self._replace(position=self.position + jobs)
+
+
 class Sending(Builders):
     """New jobs, and questions about one."""
 
@@ -74,6 +93,7 @@ class Sending(Builders):
         at: float | None = None,
         at_front: bool = False,
         key: tuple[str, int] | None = None,
+        cursor: Cursor | None = None,
         when_full: WhenFull = "block",
         ticket: str = "",
     ) -> Command[Enqueued]:
@@ -83,6 +103,8 @@ class Sending(Builders):
             delay: seconds from now, by the server's clock.
             at: epoch seconds, in place of a delay.
             key: of `Keys.idempotency`, and seconds that it holds; for one job only.
+            cursor: where these jobs are in a long row that may be sent again; those that are in
+                already are not taken again.
             when_full: to block takes a place in the line for what is not let in; to drop the
                 oldest lets all in.
             ticket: of the place in the line; by default the id of the first job.
@@ -92,7 +114,7 @@ class Sending(Builders):
         if when_full == "reject":
             full = ("reject",)
         elif when_full == "drop_oldest":
-            full = ("drop_oldest", self._drops())
+            full = ("drop_oldest", _DROPS)
             keys = (*keys, self.keys.failed(queue), self.keys.dropped(queue))
 
         def parse(reply: int | bytes) -> Enqueued:
@@ -119,19 +141,20 @@ class Sending(Builders):
             at=False if at is None else at,
             front=at_front,
             key=key or False,
+            cursor=cursor or False,
             full=full,
             job_stem=self.keys.job(""),
+            results_stem=self.keys.results(""),
+            consumer="",  # none has had what is dropped
         )
 
-    def _drops(self) -> dict[str, Any]:
-        return {
-            "failure_ttl": FAILURE_TTL,
-            "kept": KEPT_DROPPED,
-            "body": _DROPPED,
-            "job_stem": self.keys.job(""),
-            "results_stem": self.keys.results(""),
-            "consumer": "",  # none has had them
-        }
+    def position(self, key: str) -> Command[int]:
+        """How many jobs of a long row are in."""
+        return Command(("GET", key), lambda reply: int(reply or 0))
+
+    def forget_position(self, key: str) -> Command[int]:
+        """Let a long row begin anew."""
+        return Command(("DEL", key), int)
 
     def cancel(self, queue: str, ids: Sequence[str]) -> Command[list[int]]:
         """Cancel those of the jobs that no consumer has claimed; reads the numbers of these."""

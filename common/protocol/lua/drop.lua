@@ -6,16 +6,16 @@
 local WAITS = { queued = true, created = true, deferred = true, scheduled = true, started = true }
 
 -- Returns how many were dropped; an id whose job is gone or has ended is taken off and not counted.
---   drops: {failure_ttl, kept, body, and what settle.lua wants}
+--   drops: {failure_ttl, kept, body}
 --        kept: how many dropped jobs to keep; body: the failure that they get, encoded
-local function drop(drops, queue, failed, dropped, count)
+local function drop(args, drops, queue, failed, dropped, count)
   local number = 0
   for _, id in ipairs(redis.call('LPOP', queue, count) or {}) do
-    local job = drops.job_stem .. id
+    local job = args.job_stem .. id
     local found = redis.pcall('HMGET', job, 'status', 'failure_ttl')
     if WAITS[found[1]] then
       local ttl = whole(found[2], drops.failure_ttl)
-      local score = settle(drops, id, '', 'failed', ttl, epoch, 'exc_string', drops.body)
+      local score = settle(args, id, '', 'failed', ttl, epoch, 'exc_string', drops.body)
       if score then
         redis.call('HSET', job, 'heori_dropped_at', today)
         redis.pcall('ZADD', failed, score, id) -- pcall: its key may hold something else
@@ -26,10 +26,10 @@ local function drop(drops, queue, failed, dropped, count)
   end
   for _ = drops.kept + 1, redis.call('LLEN', dropped) do
     local id = redis.call('LPOP', dropped)
-    local job = drops.job_stem .. id
+    local job = args.job_stem .. id
     local found = redis.pcall('HMGET', job, 'status', 'heori_dropped_at', 'ended_at')
     if found[1] == 'failed' and found[2] == found[3] then -- else it was replayed since
-      redis.call('UNLINK', job, drops.results_stem .. id)
+      redis.call('UNLINK', job, args.results_stem .. id)
       redis.pcall('ZREM', failed, id)
     end
   end

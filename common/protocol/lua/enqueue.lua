@@ -4,14 +4,18 @@
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
 -- KEYS   queues (set), queue (list), scheduled (zset), bound (hash), line (zset); and to drop
 --        jobs: failed (zset), dropped (list)
--- ARGS   jobs, origin, delay, at, front, key, full, job_stem
+-- ARGS   jobs, origin, delay, at, front, key, cursor, full, job_stem,
+--        results_stem, consumer
 --        jobs: [[id, [field, value, …]], …], the fields that differ from job to job
 --        origin: the name of the queue
 --        delay: seconds from now; at: epoch seconds in its place, or false
 --        front: put them at the front of the queue
 --        key: false, or [idempotency key (string), seconds] of the one job
+--        cursor: false, or [key (string), number of the first job from 0, seconds]: the key says
+--        how many jobs of a long row are in, and moves with them; those are not taken again
 --        full: what to do at the limit: ['reject'], ['block', ticket, its lease (milliseconds)]
 --        or ['drop_oldest', {what drop.lua wants}]
+--        consumer: in whose name dropped jobs fail
 -- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
 --        that has the key already or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
@@ -30,6 +34,12 @@ if args.key then
   if same and same ~= args.jobs[1][1] then
     return cmsgpack.pack({ 1, same, depth, 0, false, 0 })
   end
+end
+
+local position, skip = 0, 0
+if args.cursor then
+  position = whole(redis.call('GET', args.cursor[1]), 0)
+  skip = math.min(#args.jobs, math.max(0, position - args.cursor[2]))
 end
 
 local policy, detail, lease = unpack(args.full)
@@ -52,10 +62,10 @@ end
 
 redis.call('SADD', KEYS[1], queue)
 local ids, scores, taken = {}, {}, 0
-for _, job in ipairs(args.jobs) do
+for n, job in ipairs(args.jobs) do
   local id, fields = unpack(job)
   local key = args.job_stem .. id
-  if redis.call('EXISTS', key) == 0 then
+  if n > skip and redis.call('EXISTS', key) == 0 then
     if #ids == room then
       break
     end
@@ -96,13 +106,16 @@ if #ids > 0 then
     redis.call('SET', args.key[1], ids[1], 'EX', args.key[2])
   end
 end
+if args.cursor and args.cursor[2] + taken > position then
+  redis.call('SET', args.cursor[1], args.cursor[2] + taken, 'EX', args.cursor[3])
+end
 if limit > 0 then
   local over = depth + #ids - limit
   if #ids > 0 then
     redis.pcall('HINCRBY', bound, 'sent', #ids) -- pcall: a spoilt counter refuses no job
   end
   if policy == 'drop_oldest' and over > 0 then
-    redis.pcall('HINCRBY', bound, 'dropped', drop(detail, queue, KEYS[6], KEYS[7], over))
+    redis.pcall('HINCRBY', bound, 'dropped', drop(args, detail, queue, KEYS[6], KEYS[7], over))
   elseif policy == 'block' and (taken < #args.jobs or waits) then
     if stand(line, ticket, lease) then
       redis.pcall('HINCRBY', bound, 'blocked', 1)

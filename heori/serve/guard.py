@@ -1,0 +1,54 @@
+"""Who may call the service: whoever names a token; without tokens, whoever is on this machine."""
+
+import hmac
+import ipaddress
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+OPEN = ("/healthz", "/readyz", "/metrics")  # for machines that look after the service
+
+
+class Guard:
+    """Lets through who may call, and answers all others.
+
+    Args:
+        tokens: any of them will do. Without, only requests that name this machine as it names
+            itself: a page of another site, opened here, may know the port, and not that.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
+        self._app = app
+        self._tokens = [token.encode() for token in tokens]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            refusal = self._refusal(Headers(scope=scope))
+            if refusal is not None:
+                return await refusal(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> JSONResponse | None:
+        if not self._tokens:
+            if _is_local(headers.get("host", "")):
+                return None
+            problem = "this service has no tokens, and answers to localhost and 127.0.0.1 only"
+            return JSONResponse({"detail": problem}, 403)
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        named = given.strip().encode("latin-1", "replace")
+        # All are compared, and each in the same time, so that the time tells nothing.
+        matches = [hmac.compare_digest(named, token) for token in self._tokens]
+        if kind.lower() == "bearer" and any(matches):
+            return None
+        problem = "a token is needed: Authorization: Bearer …"
+        return JSONResponse({"detail": problem}, 401, {"WWW-Authenticate": "Bearer"})
+
+
+def _is_local(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    try:
+        return name == "localhost" or ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
