@@ -235,12 +235,12 @@ def test_the_dashboard_shows_jobs_and_changes_nothing(stack: Stack) -> None:
                 answer = connection.getresponse()
                 return answer.status, answer.read().decode()
 
-        [queue] = json.loads(ask("/0/data/queues.json")[1])["queues"]
-        assert (queue["name"], queue["finished_job_registry_count"]) == ("stdlib", 1)
+        queues = json.loads(ask("/0/data/queues.json")[1])["queues"]
+        assert {each["name"]: each["finished_job_registry_count"] for each in queues}["stdlib"] == 1
         [job] = json.loads(ask("/0/data/jobs/stdlib/finished/8/asc/1.json")[1])["jobs"]
         told = json.loads(ask(f"/0/data/job/{job['id']}.json")[1])
         assert (told["status"], set(told["result"])) == ("finished", DIGESTS)
-        assert len(json.loads(ask("/0/data/workers.json")[1])["workers"]) == 1
+        assert json.loads(ask("/0/data/workers.json")[1])["workers"]
         for view in ("/", "/0/view/workers", "/0/view/jobs", f"/0/view/job/{job['id']}"):
             assert ask(view)[0] == 200, view
         assert ask("/requeue/stdlib")[0] == 405
