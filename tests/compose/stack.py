@@ -138,10 +138,12 @@ class Stack:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return found
 
+    def script(self, name: str, *arguments: object) -> list[str]:
+        """The command that runs a program of tests/compose/tasks where producers run."""
+        words = ["run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "producer"]
+        return [*self._command, *words, f"/tasks/{name}", *map(str, arguments)]
+
     def audit(self, sent: dict[str, int], patience: float = 60) -> Result:
         """Wait until all is done, and count."""
-        words = ("--entrypoint", "python", "producer", "/tasks/compose_audit.py")
-        told = self.compose(
-            "run", "--rm", "-T", "--no-deps", *words, json.dumps(sent), str(patience)
-        )
+        told = run(*self.script("compose_audit.py", json.dumps(sent), patience))
         return Result(**json.loads(told.splitlines()[-1]))

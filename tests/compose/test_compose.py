@@ -5,13 +5,18 @@ Each test prints what became of the jobs. HEORI_LONG=1 makes more rounds and lon
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import fields
+from datetime import datetime
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
 
+from heori.examples.tasks import Digests
 from tests.compose.stack import ENV, FILES, ROOT, Result, Stack, run, wait_until
 
 pytestmark = [
@@ -27,6 +32,7 @@ LONG = "HEORI_LONG" in os.environ
 ROUNDS = 10 if LONG else 2
 CUT = 60.0 if LONG else 8.0  # seconds off the network
 LEASE = 5.0  # seconds; as in stack.env
+DIGESTS = {field.name for field in fields(Digests)}
 MIX = ("--mix", "tokens=1,digest=1")
 
 
@@ -48,6 +54,7 @@ def test_up_from_nothing_runs_jobs_and_prometheus_sees_each_consumer(fresh: Stac
 
 def test_consumers_join_and_leave_under_load(stack: Stack, tell: Tell) -> None:
     ups, downs = [], []
+    began = str(time.time())
     with stack.load("--rate", "50", *MIX) as load:
         for _ in range(ROUNDS):
             ups.append(stack.scale(4))
@@ -57,6 +64,34 @@ def test_consumers_join_and_leave_under_load(stack: Stack, tell: Tell) -> None:
     tell(result, f"1 → 4 in {max(ups):.0f} s, 4 → 2 in {max(downs):.0f} s at most")
     assert all_were_done(result)
     assert result.repeated == 0
+    # Each that has left had its jobs done within its grace, and ended by itself.
+    labels = ("project=" + stack.project, "service=consumer")
+    words = [word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")]
+    code = "{{.Actor.Attributes.exitCode}}"
+    span = ("--since", began, "--until", str(time.time()), "--filter", "event=die")
+    assert run("docker", "events", *span, *words, "--format", code).split() == ["0"] * 2 * ROUNDS
+
+
+def test_what_a_leaving_consumer_has_not_begun_is_back_within_a_second(stack: Stack) -> None:
+    [consumer] = stack.containers("consumer")
+    jobs = 6000
+    with subprocess.Popen(
+        stack.script("compose_watch.py", jobs, 0.005), stdout=subprocess.PIPE, text=True
+    ) as watch:
+        wait_until(lambda: int(stack.redis("ZCARD", "rq:finished:naps")) > 500)
+        run("docker", "kill", "-s", "TERM", consumer)
+        out, _ = watch.communicate(timeout=60)
+    lines = [json.loads(line) for line in run("docker", "logs", consumer, check=False).splitlines()]
+    [draining] = [line for line in lines if line["event"] == "draining"]
+    assert draining["held"] > 8  # more than it has slots
+    asked = datetime.fromisoformat(draining["timestamp"]).timestamp()
+    at, waiting, running, finished = json.loads(out.splitlines()[-1])[-1]
+    assert (running, waiting + finished) == (0, jobs)
+    assert waiting > 0
+    assert at - asked < 1
+    stack.scale(1)
+    wait_until(lambda: stack.redis("ZCARD", "rq:finished:naps") == str(jobs))
+    stack.redis("FLUSHALL")
 
 
 def test_a_consumer_that_is_killed_loses_nothing(stack: Stack, tell: Tell) -> None:
@@ -182,6 +217,46 @@ def test_inside_a_container_there_is_nothing_to_be_had(stack: Stack) -> None:
     assert "reached" in stack.compose("exec", "-T", "consumer", "python", "-c", connect)
     ask = ("exec", "-T", "prometheus", "wget", "-q", "-T", "2", "-t", "1", "-O", "-")
     assert "+PONG" not in stack.compose(*ask, "http://redis:6379/", check=False)
+
+
+def test_the_dashboard_shows_jobs_and_changes_nothing(stack: Stack) -> None:
+    send = ("heori", "send", "heori.examples.tasks.digest", "--args", '["os.py"]', "--wait")
+    stack.compose("exec", "-T", "consumer", *send)
+    stack.compose("up", "-d", "--wait", "--build", "rq-dashboard")
+    try:
+        [dashboard] = stack.containers("rq-dashboard")
+        address = run("docker", "port", dashboard, "9181").strip()
+        assert address.startswith("127.0.0.1:")
+
+        def ask(path: str, method: str = "GET", host: str = "localhost") -> tuple[int, str]:
+            connection = HTTPConnection(address, timeout=10)
+            with closing(connection):
+                connection.request(method, path, headers={"Host": host})
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+
+        queues = json.loads(ask("/0/data/queues.json")[1])["queues"]
+        assert {each["name"]: each["finished_job_registry_count"] for each in queues}["stdlib"] == 1
+        [job] = json.loads(ask("/0/data/jobs/stdlib/finished/8/asc/1.json")[1])["jobs"]
+        told = json.loads(ask(f"/0/data/job/{job['id']}.json")[1])
+        assert (told["status"], set(told["result"])) == ("finished", DIGESTS)
+        assert json.loads(ask("/0/data/workers.json")[1])["workers"]
+        for view in ("/", "/0/view/workers", "/0/view/jobs", f"/0/view/job/{job['id']}"):
+            assert ask(view)[0] == 200, view
+        assert ask("/requeue/stdlib")[0] == 405
+        for change in (
+            f"job/{job['id']}/delete",
+            f"job/{job['id']}/requeue",
+            "queue/stdlib/compact",
+        ):
+            assert ask(f"/{change}", method="POST")[0] == 405
+        assert ask("/", host="example.org")[0] == 400
+        password = stack.compose("exec", "-T", "redis", "cat", "/run/secrets/redis_password")
+        assert password.strip() not in run("docker", "inspect", dashboard)
+        assert stack.redis("EXISTS", f"rq:job:{job['id']}") == "1"
+    finally:
+        stack.compose("rm", "-s", "-f", "rq-dashboard")
+    stack.redis("FLUSHALL")
 
 
 def test_the_configuration_holds_no_secret(stack: Stack) -> None:
