@@ -10,6 +10,7 @@ are the locks' if none is named.
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -45,6 +46,7 @@ def main() -> int:
     everything = [mutant for name in sorted(scripts) for mutant in mutants(scripts[name])]
     found = [each for each in everything if not options.files or each.file in options.files]
     todo = [mutant for mutant in found if not mutant.harmless]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # trials and copies are cleared away
     console = Console(width=None if sys.stdout.isatty() else 140)
     started = time.monotonic()
     caught = {} if options.list else _try(todo, quick=options.quick)

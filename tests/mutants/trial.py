@@ -125,6 +125,7 @@ class _Trial:
 
 def _run_tests(copy: Path, arguments: list[str]) -> None:
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(copy)
     with (copy / "output").open("wb") as output:
         os.dup2(output.fileno(), 1)
