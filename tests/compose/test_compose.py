@@ -72,7 +72,9 @@ def test_consumers_join_and_leave_under_load(stack: Stack, tell: Tell) -> None:
     assert run("docker", "events", *span, *words, "--format", code).split() == ["0"] * 2 * ROUNDS
 
 
-def test_what_a_leaving_consumer_has_not_begun_is_back_within_a_second(stack: Stack) -> None:
+def test_what_a_leaving_consumer_has_not_begun_is_back_within_a_second(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
     [consumer] = stack.containers("consumer")
     jobs = 6000
     with subprocess.Popen(
@@ -88,6 +90,8 @@ def test_what_a_leaving_consumer_has_not_begun_is_back_within_a_second(stack: St
     at, waiting, running, finished = json.loads(out.splitlines()[-1])[-1]
     assert (running, waiting + finished) == (0, jobs)
     assert waiting > 0
+    with capsys.disabled():
+        print(f"\n  it had {draining['held']} jobs, and none {at - asked:.2f} s later")
     assert at - asked < 1
     stack.scale(1)
     wait_until(lambda: stack.redis("ZCARD", "rq:finished:naps") == str(jobs))
@@ -149,11 +153,11 @@ def test_a_job_is_sent_and_awaited_over_http_with_the_token(stack: Stack) -> Non
     assert len(token) >= 32
 
     def ask(method: str, path: str, body: object = None, token: str = token) -> tuple[int, Any]:
-        connection = HTTPConnection(port, timeout=40)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body), headers)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        with closing(HTTPConnection(port, timeout=40)) as connection:
+            connection.request(method, path, json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
 
     task = "/v1/tasks/heori.examples.tasks.digest"
     path = stack.compose("exec", "-T", "api", "python", "-c", "import os; print(os.__file__)")
@@ -229,8 +233,7 @@ def test_the_dashboard_shows_jobs_and_changes_nothing(stack: Stack) -> None:
         assert address.startswith("127.0.0.1:")
 
         def ask(path: str, method: str = "GET", host: str = "localhost") -> tuple[int, str]:
-            connection = HTTPConnection(address, timeout=10)
-            with closing(connection):
+            with closing(HTTPConnection(address, timeout=10)) as connection:
                 connection.request(method, path, headers={"Host": host})
                 answer = connection.getresponse()
                 return answer.status, answer.read().decode()
