@@ -141,7 +141,7 @@ def _why_threads(taken: Figures) -> str:
 
 
 def _best_threads(figures: Sequence[Figures]) -> Figures:
-    threads = [each for each in figures if each.setup.model == "threads"]
+    threads = [each for each in figures if each.setup.model == "threads" and each.setup.slots > 1]
     return max(threads, key=lambda each: (each.rate, each.setup.slots))
 
 
