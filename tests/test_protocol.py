@@ -384,10 +384,6 @@ def test_there_are_scripts() -> None:
     assert set(CALLED) >= {"enqueue", "claim", "ack", "extend", "release", "reclaim"}
 
 
-# What a script gives to settle.lua in a map of its own, and not as its own arguments.
-OF_ITS_OWN = {"enqueue": {"results_stem", "consumer"}}
-
-
 @pytest.mark.parametrize("name", CALLED)
 def test_a_script_declares_what_it_takes_and_gives(name: str) -> None:
     text = (LUA / f"{name}.lua").read_text()
@@ -395,7 +391,7 @@ def test_a_script_declares_what_it_takes_and_gives(name: str) -> None:
     for label in ("KEYS", "ARGS", "REPLY"):
         assert re.search(rf"^-- {label} +\S", text, re.MULTILINE), label
     called = script(name)
-    read = set(re.findall(r"\bargs\.(\w+)", called.source)) - OF_ITS_OWN.get(name, set())
+    read = set(re.findall(r"\bargs\.(\w+)", called.source))
     assert called.arguments == read, "ARGS lists just the arguments that are read"
     for used in INCLUDED:
         listed = re.search(rf"^-- USES .*\b{used}\b", text, re.MULTILINE) is not None

@@ -38,9 +38,17 @@ def serve(redis_url: str) -> Iterator[Callable[..., Service]]:
         yield lambda **environment: started.enter_context(serving(redis_url, **environment))
 
 
+@pytest.fixture(scope="module")
+def running(valkey: EmbeddedValkey) -> Iterator[Service]:
+    with serving(valkey.url) as service:
+        yield service
+
+
 @pytest.fixture
-def service(serve: Callable[..., Service]) -> Service:
-    return serve()
+def service(running: Service, redis_url: str) -> Service:
+    """One for all tests that leave it as it was; its Redis is empty."""
+    assert redis_url
+    return running
 
 
 def enqueued(redis: Any) -> int:
@@ -308,7 +316,8 @@ def test_it_does_not_start_where_it_should_not(
 # Its end and its description
 
 
-def test_a_signal_ends_it_and_lets_those_go_who_wait(service: Service) -> None:
+def test_a_signal_ends_it_and_lets_those_go_who_wait(serve: Callable[..., Service]) -> None:
+    service = serve()
     sent = service.ask("POST", f"{TASKS}.order", ["tea"])
     answers: list[Answer] = []
     waiting = threading.Thread(
@@ -331,7 +340,8 @@ def _threads(service: Service) -> str:
     return "heori-watcher" if psutil.Process(service.process.pid).num_threads() > 2 else ""
 
 
-def test_requests_are_counted_by_route(service: Service) -> None:
+def test_requests_are_counted_by_route(serve: Callable[..., Service]) -> None:
+    service = serve()
     service.ask("GET", "/v1/queues")
     service.ask("GET", "/v1/invented")
     told = service.ask("GET", "/metrics").body
