@@ -33,6 +33,7 @@ ROUNDS = 10 if LONG else 2
 CUT = 60.0 if LONG else 8.0  # seconds off the network
 LEASE = 5.0  # seconds; as in stack.env
 DIGESTS = {field.name for field in fields(Digests)}
+ADDRESS = '{{{{(index .NetworkSettings.Networks "{}_default").IPAddress}}}}'
 MIX = ("--mix", "tokens=1,digest=1")
 
 
@@ -130,6 +131,9 @@ def test_a_consumer_that_is_paused_past_its_lease_is_refused(stack: Stack, tell:
     with stack.load("--rate", "600", "--mix", "tokens=1") as load:
         wait_until(lambda: int(stack.redis("LLEN", "rq:queue:stdlib")) > 200)
         paused = stack.containers("consumer")[0]
+        address = run("docker", "inspect", "-f", ADDRESS.format(stack.project), paused).strip()
+        held = f'heori_jobs_held{{instance="{address}:9100"}} > 0'
+        wait_until(lambda: stack.query(held))  # it is at work
         # An old engine gives up freezing a busy container, and has it go on.
         wait_until(lambda: paused in run("docker", "pause", paused, check=False).splitlines())
         assert int(stack.redis("LLEN", "rq:queue:stdlib")) > 0
@@ -191,11 +195,13 @@ def test_a_job_that_takes_all_memory_is_a_dead_letter_and_the_others_run(
 ) -> None:
     with stack.load("--rate", "20", *MIX) as load:
         send = ("heori", "send", "compose_tasks.leak", "--wait", "--timeout", "90")
-        said = stack.compose("exec", "-T", "consumer", *send, check=False)
+        # From elsewhere: who takes all memory may take along what else is in its container.
+        said = stack.compose("exec", "-T", "api", *send, check=False)
         sent = load.end()
     result = stack.audit(sent)
     tell(result, " ".join(said.split())[:200])
-    assert "signal 9" in said
+    # Or the whole consumer came to a standstill at its limit, for longer than its lease.
+    assert "signal 9" in said or "the last consumer vanished" in said
     assert all_were_done(result)
     assert len(stack.containers("consumer")) == 1
 
