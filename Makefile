@@ -5,6 +5,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where Python is told to write no bytecode, as in many containers, each of the hundreds of processes
+# that tests start would compile Heori anew: a sixth of the time.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 
@@ -24,7 +27,7 @@ WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 2)
 
 .PHONY: test
 test: .venv/installed-dev tests/grafana/schema/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
-	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadfile)
+	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 .PHONY: test-compose
 test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; HEORI_LONG=1 for longer
@@ -51,7 +54,7 @@ mutants: .venv/installed-dev ## remove each guard from the locks' scripts in tur
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: lab
-lab: .venv/installed-dev ## which execution model to choose: all of them measured on this machine, three minutes
+lab: .venv/installed-dev ## which execution model to choose: all of them measured on this machine, four minutes
 	@$(BIN)/heori lab models $(ARGS)
 
 .PHONY: dashboards
@@ -73,10 +76,13 @@ lock: .venv/installed-dev ## renew the lock files
 		--python-version 3.11 pyproject.toml --extra serve --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
+		--python-version 3.11 --group tools -c requirements.lock -o requirements-tools.lock
 
 .PHONY: clean
 clean: ## remove .venv, .venv-bench, node_modules and caches
 	rm -rf .venv .venv-bench tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
+	find benchmarks common consumer grafana heori producer tests -name __pycache__ -prune -exec rm -r {} +
 
 .venv/python .venv-bench/python:
 	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }

@@ -45,8 +45,7 @@ WORKLOADS = {
     "a fifth Python, rest waiting": (0.2, 0.0, 0.8),
 }
 THREADS = (2, 4, 8)
-# Of each core, the share that others may use while a truth is found.
-DISTURBED = 0.1
+BESIDE = f"beside {BURNERS} burners: "
 
 
 def _cases(quick: bool) -> list[Case]:
@@ -63,7 +62,7 @@ def _cases(quick: bool) -> list[Case]:
     python = (float(rounds), 0.0, 0.0)
     return cases + [
         Case(
-            f"beside {BURNERS} burners: pure Python, {threads} threads",
+            f"{BESIDE}pure Python, {threads} threads",
             partial(_beside_burners, threads, python, turns),
         )
         for threads in THREADS[:2]

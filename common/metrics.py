@@ -16,6 +16,22 @@ JOB_SECONDS = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0,
 # A call to Redis, or a lock without rivals, takes tens of microseconds.
 CALL_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, INFINITY)
 LOCK_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, INFINITY)
+# A request sends a job in some milliseconds, and may wait for a result for a minute.
+REQUEST_SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    60.0,
+    INFINITY,
+)
 BATCH_JOBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, INFINITY)
 
 
@@ -55,6 +71,7 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()  # of a histogram's buckets
+    source: Literal["consumer", "service"] = "consumer"  # who exports it
 
 
 CATALOGUE: dict[str, Metric] = {}
@@ -291,3 +308,25 @@ FENCE_REJECTIONS = _counter(
     "heori_lock_fence_rejections_total", "Writes that were refused because of an old fencing token."
 )
 LOCKS_FORCED = _counter("heori_locks_forced_total", "Locks that somebody released by force.")
+
+# `heori serve`
+
+API_REQUESTS = _add(
+    Metric(
+        "heori_api_requests_total",
+        "counter",
+        "HTTP requests answered; the route is other where there is none.",
+        ("route", "method", "status"),
+        source="service",
+    )
+)
+API_SECONDS = _add(
+    Metric(
+        "heori_api_request_seconds",
+        "histogram",
+        "Time until an HTTP request was answered, waiting for results included.",
+        ("route",),
+        REQUEST_SECONDS,
+        source="service",
+    )
+)

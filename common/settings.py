@@ -49,10 +49,14 @@ def _limits(value: object) -> object:
     return limits
 
 
-def _long(tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    if any(len(token.get_secret_value()) < SHORTEST_TOKEN for token in tokens):
-        raise ValueError(f"a token needs {SHORTEST_TOKEN} characters at least")
-    return tokens
+def _secret(variable: str, file: Path) -> str:
+    try:
+        secret = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{variable} cannot be read: {error}") from None
+    if not secret:
+        raise ValueError(f"{variable}: {file} is empty")
+    return secret
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -136,9 +140,14 @@ class Settings(BaseSettings):
     key_ttl: int = Field(
         default=24 * 3600, ge=1, description="Seconds for which an idempotency key holds."
     )
-    api_tokens: Annotated[
-        tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(_long)
-    ] = Field(default=(), description="What callers of `heori serve` name, any of them.")
+    api_tokens_file: Path | None = Field(
+        default=None, description="A file with further tokens, one on each line."
+    )
+    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=(),
+        validate_default=True,
+        description="What callers of `heori serve` name, any of them.",
+    )
     api_host: str = Field(default="127.0.0.1", description="Address that `heori serve` listens on.")
     api_port: int = Field(
         default=8080, ge=0, le=65535, description="Port of `heori serve`; 0: any free one."
@@ -168,10 +177,17 @@ class Settings(BaseSettings):
         file: Path | None = others.data.get("redis_password_file")
         if file is None:
             return url
-        try:
-            password = file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"HEORI_REDIS_PASSWORD_FILE cannot be read: {error}") from None
-        if not password:
-            raise ValueError(f"HEORI_REDIS_PASSWORD_FILE: {file} is empty")
-        return with_password(url, password)
+        return with_password(url, _secret("HEORI_REDIS_PASSWORD_FILE", file))
+
+    @field_validator("api_tokens")
+    @classmethod
+    def _long_enough(
+        cls, tokens: tuple[SecretStr, ...], others: ValidationInfo
+    ) -> tuple[SecretStr, ...]:
+        file: Path | None = others.data.get("api_tokens_file")
+        if file is not None:
+            lines = _secret("HEORI_API_TOKENS_FILE", file).splitlines()
+            tokens += tuple(SecretStr(line.strip()) for line in lines if line.strip())
+        if any(len(token.get_secret_value()) < SHORTEST_TOKEN for token in tokens):
+            raise ValueError(f"a token needs {SHORTEST_TOKEN} characters at least")
+        return tokens

@@ -64,7 +64,8 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Family]:
         """All metrics, now."""
-        families = {name: _family(metric) for name, metric in m.CATALOGUE.items()}
+        ours = (metric for metric in m.CATALOGUE.values() if metric.source == "consumer")
+        families = {metric.name: _family(metric) for metric in ours}
         for part in (
             self._jobs,
             self._queues,

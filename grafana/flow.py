@@ -33,6 +33,7 @@ def board() -> Board:
     made.row("How long it takes", _how_long())
     made.row("What goes wrong", _what_fails())
     made.row("Back-pressure", _back_pressure())
+    made.row("Over HTTP", _over_http())
     made.row("Task by task", _tasks())
     return made
 
@@ -238,6 +239,29 @@ def _back_pressure() -> Line:
             each_second("heori_jobs_dropped_total", "dropped"),
             span=8,
             reach=1,
+        ),
+    ]
+
+
+def _over_http() -> Line:
+    requests = "heori_api_requests_total"
+    return [
+        stacked(
+            "Requests, by answer",
+            "What callers of `heori serve` were told: 2xx is done, 4xx was their mistake, 429 a "
+            "full queue, 5xx (503) Redis that is away.",
+            "reqps",
+            Query(f"sum by (status) (rate({requests}{RATE}))", "{{status}}"),
+        ),
+        lines(
+            "Time to answer, 95%, by route",
+            "Of a hundred requests, 95 are faster than its line. That of jobs may wait for a "
+            "result as long as the caller asks.",
+            "s",
+            Query(
+                quantile(0.95, "heori_api_request_seconds", 'route!="/metrics"', "route"),
+                "{{route}}",
+            ),
         ),
     ]
 

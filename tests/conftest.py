@@ -36,6 +36,27 @@ def valkey() -> Iterator[EmbeddedValkey]:
         yield server
 
 
+# Where few tests take long. They begin first, so that side by side with others no worker is left
+# alone with one of them in the end.
+LONG = (
+    "test_chaos",
+    "test_benchmarks",
+    "test_lab_models",
+    "test_sentinel",
+    "test_lab",
+    "test_crash",
+    "test_models",
+    "test_executor",
+    "test_live",
+    "test_up",
+    "test_serve",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture
 def redis_url(valkey: EmbeddedValkey) -> str:
     """Where that server is; it is empty."""

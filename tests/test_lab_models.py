@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -99,7 +100,7 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
             "it waits, and not for the GIL; a slot takes 5.0 MB.",
         ),
         (
-            [figures(ONE, 1), figures(THREADS, 7.8, 0.02, 0.2), figures(LOOP, 15)],
+            [figures(ONE, 1), figures(THREADS, 7.8, 0.02, 0.2), figures(LOOP, 15, cores=0.3)],
             LOOP,
             "it waits most of the time, and a coroutine is the cheapest thing that can.",
         ),
@@ -108,8 +109,36 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
             ONE,
             "nothing is faster here, and nothing takes less memory.",
         ),
+        (
+            [figures(ONE, 1), figures(THREADS, 1.9, 0.3), figures(LOOP, 1.8, cores=1.4)],
+            LOOP,
+            "nothing is faster here, and nothing takes less memory.",
+        ),
+        (
+            [figures(ONE, 1), figures(THREADS, 1.8, 0.5), figures(PROCESSES, 1.9)],
+            THREADS,
+            "no other is faster, although they wait for the GIL 50% of the time.",
+        ),
+        (
+            [
+                figures(ONE, 1),
+                replace(figures(THREADS, 1.8, 0.5), memory=40e6),
+                figures(PROCESSES, 1.9),
+            ],
+            PROCESSES,
+            "threads 1×8 do 1.8 times, and take more memory, 320.0 MB in all.",
+        ),
     ],
-    ids=["holds the GIL", "releases it", "waits in threads", "waits on a loop", "one core"],
+    ids=[
+        "holds the GIL",
+        "releases it",
+        "waits in threads",
+        "waits on a loop",
+        "one core",
+        "computes on a loop",
+        "threads are as fast",
+        "threads are as fast and larger",
+    ],
 )
 def test_the_advice_follows_from_the_figures(
     cases: list[Figures], taken: Setup, because: str

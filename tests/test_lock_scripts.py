@@ -1,6 +1,6 @@
 """The scripts of the locks: a machine that tries everything, against a model in plain Python.
 
-Time is the test's: `lock_clock.lua` is put in by the loader, and here another is put in its place.
+Time is the test's: `time.lua` is put in by the loader, and here another is put in its place.
 """
 
 import itertools
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import redis as redis_py
@@ -31,8 +31,11 @@ from common.protocol.commands import GRANT, Command
 from common.protocol.keys import Keys
 from common.protocol.lock_commands import Answer, LockCommands, Wanted, read_grant
 
-CLOCK = (files(common.protocol) / "lua" / "lock_clock.lua").read_text()
-OURS = "local now = tonumber(redis.call('GET', 'test:now'))\n"
+CLOCK = (files(common.protocol) / "lua" / "time.lua").read_text()
+OURS = """
+local set = redis.call('GET', 'test:now')
+local clock = { string.sub(set, 1, -7), string.sub(set, -6) }
+"""
 START = 1_790_000_000_000_000
 LEASE = 10_000_000
 SECOND = 1_000_000
@@ -131,16 +134,19 @@ B = Wanted(KEYS.lock("mutex", "b"), None)
 S = Wanted(KEYS.lock("semaphore", "s"), 2)
 
 
+T = TypeVar("T", bound=Table)
+
+
 @contextmanager
-def table_on(redis: Any) -> Iterator[Table]:
-    table = Table(redis)
+def table_on(redis: Any, kind: type[T]) -> Iterator[T]:
+    table = kind(redis)
     with table.heard:
         yield table
 
 
 @pytest.fixture
 def table(redis: redis_py.Redis) -> Iterator[Table]:
-    with table_on(redis) as made:
+    with table_on(redis, Table) as made:
         made.connect(0)
         made.connect(1)
         yield made
@@ -192,6 +198,20 @@ def test_one_who_is_handed_a_lock_and_does_not_stir_has_it_for_two_seconds(table
     assert table.waiters(A) == []  # nothing of the process that did not stir stands in the way
 
 
+def test_nothing_is_left_of_a_process_that_does_not_stir_and_others_keep_their_place(
+    table: Table,
+) -> None:
+    table.acquire(A, owner="x", request="holder")
+    for request, process in (("stopped", 1), ("next", 0), ("stopped too", 1), ("last", 0)):
+        table.acquire(A, owner=request, request=request, process=process)
+    table.release(A, "holder")
+    table.advance(GRANT)
+    assert table.execute(COMMANDS.sweep()) == 1
+    assert (table.holders(A), table.waiters(A)) == (["next"], ["last"])
+    assert set(table.redis.hkeys(A.key)) == {b"next", b"last"}
+    assert table.redis.hkeys(KEYS.lock_waits()) == [b"last"]
+
+
 def test_one_who_was_passed_over_comes_back_with_its_ticket(table: Table) -> None:
     table.acquire(A, owner="x", request="holder")
     ticket = table.acquire(A, owner="early", request="early", process=1).ticket
@@ -204,6 +224,19 @@ def test_one_who_was_passed_over_comes_back_with_its_ticket(table: Table) -> Non
     back = table.acquire(A, owner="early", request="early", process=1, ticket=ticket)
     assert (back.state, back.before) == ("waiting", 0)
     assert table.waiters(A) == ["early", "later"]
+
+
+def test_one_who_looks_again_stays_as_it_was(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    first = table.acquire(A, owner="y", request="y")
+    table.acquire(A, owner="z", request="z")
+    before = table.execute(COMMANDS.look(A.key)).waiters
+    table.advance(SECOND)
+    again = table.acquire(A, owner="y", request="y")
+    assert (again.state, again.ticket, again.before) == ("waiting", first.ticket, 0)
+    assert table.execute(COMMANDS.look(A.key)).waiters == before
+    table.release(A, "holder")
+    assert table.holders(A) == ["y"]
 
 
 def test_who_does_not_wait_leaves_nothing(table: Table) -> None:
@@ -375,6 +408,20 @@ def test_what_was_deleted_by_hand_is_swept_from_the_list_of_locks(table: Table) 
     table.advance(LEASE)
     assert table.execute(COMMANDS.sweep()) == 1
     assert table.left() == set()
+
+
+@pytest.mark.parametrize("suffix", ["", ":holders", ":waiters"])
+def test_a_sweep_goes_on_where_a_key_of_a_lock_is_of_the_wrong_type(
+    table: Table, suffix: str
+) -> None:
+    for lock, lease in ((A, SECOND), (B, LEASE)):
+        table.acquire(lock, owner="x", request="x", lease=lease)
+        table.acquire(lock, owner="y", request="y")
+    table.redis.delete(A.key + suffix)
+    table.redis.set(A.key + suffix, "text")
+    table.advance(LEASE)
+    assert table.execute(COMMANDS.sweep()) == 2
+    assert table.holders(B) == ["y"]
 
 
 def test_those_who_come_in_the_same_microsecond_keep_their_order(table: Table) -> None:
@@ -586,6 +633,67 @@ def test_a_search_ends_after_200_hops(table: Table) -> None:
     assert table.acquire(locks[0], owner="o249", request="far").state == "waiting"
     table.release(locks[0], "far")
     assert table.acquire(locks[100], owner="o249", request="near").state == "deadlock"
+
+
+def test_whoever_waits_for_itself_waits_for_ever(table: Table) -> None:
+    join = COMMANDS.join("x", "x", about=b"me", ttl=60.0, deadlock="raise")
+    assert [(step.owner, step.lock) for step in table.execute(join)] == [("x", None)]
+    off = COMMANDS.join("x", "x", about=b"me", ttl=60.0, deadlock="off")
+    assert table.execute(off) == []
+
+
+# Counting
+
+
+def count(table: Table, consumer: str = "me") -> Any:
+    return table.execute(COMMANDS.count(consumer=consumer, lease=30))
+
+
+def test_one_consumer_is_told_of_all_locks(table: Table) -> None:
+    for request in "abc":
+        table.acquire(S, owner=request, request=request)
+    table.acquire(A, owner="x", request="x")
+    table.execute(COMMANDS.force(A.key, "x"))
+    table.acquire(A, owner="y", request="y")
+    told = count(table)
+    assert sorted(told.locks) == [("mutex", "a", 1, 1, 0), ("semaphore", "s", 2, 2, 1)]
+    assert told.forced == 1
+    assert count(table, "another") is None
+    assert count(table) == told
+    table.execute(COMMANDS.set_limit(S.key, 5))
+    assert ("semaphore", "s", 3, 5, 0) in count(table).locks
+
+
+def test_locks_of_which_something_was_deleted_are_counted(table: Table) -> None:
+    for lock in (A, B):
+        table.acquire(lock, owner="x", request="x")
+        table.acquire(lock, owner="y", request="y")
+    table.redis.hdel(A.key, "x")
+    table.redis.delete(B.key + ":holders")
+    assert sorted(count(table).locks) == [("mutex", "a", 1, 0, 1), ("mutex", "b", 0, 0, 1)]
+
+
+@pytest.mark.parametrize("suffix", ["", ":holders", ":waiters"])
+def test_a_lock_that_holds_something_else_spoils_no_other_count(table: Table, suffix: str) -> None:
+    for lock in (A, B):
+        table.acquire(lock, owner="x", request="x")
+    table.redis.delete(A.key + suffix)
+    table.redis.set(A.key + suffix, "text")
+    assert count(table).locks == [("mutex", "b", 1, 1, 0)]
+
+
+def test_keys_that_hold_something_else_leave_what_can_be_counted(table: Table) -> None:
+    table.acquire(A, owner="x", request="x")
+    table.redis.hset(KEYS.forced(), "some", "thing")
+    assert count(table) == ([("mutex", "a", 1, 1, 0)], 0)
+    table.redis.set(KEYS.forced(), "many")
+    assert count(table).forced == 0
+    table.redis.delete(KEYS.locks())
+    table.redis.set(KEYS.locks(), "text")
+    assert count(table) == ([], 0)
+    table.redis.delete(KEYS.lock_counter())
+    table.redis.hset(KEYS.lock_counter(), "some", "thing")
+    assert count(table) is None
 
 
 # Fences

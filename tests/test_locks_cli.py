@@ -14,7 +14,7 @@ from common.protocol.keys import Keys
 from common.protocol.lock_commands import LockCommands, Wanted
 from heori.locks import Locks
 from producer import Producer
-from tests import sample_tasks
+from tests import lock_tasks, sample_tasks
 from tests.conftest import Consumer, Heori, until
 
 LEASE = 3.0  # seconds; a loss is told within a third of it
@@ -241,3 +241,22 @@ def test_the_job_that_holds_a_lock_is_told(
     redis.rpush("account:5:go", 1)
     handle.result(20)
     assert holders(redis_url, "account:5") == []
+
+
+def test_a_job_that_waits_in_the_queue_of_a_lock_is_told(
+    heori: Heori,
+    acquire: Callable[..., str],
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis_url: str,
+) -> None:
+    consume("--model", "threads", HEORI_TASKS="tests.lock_tasks").ready()
+    acquire("mutex", "account:5")
+    handle = producer.submit(lock_tasks.enter, redis_url, 5, 1)
+    until(lambda: handle.status() == "deferred")
+    [lock] = shown(heori, "account:5")["locks"]
+    [waiter] = lock["waiters"]
+    assert (waiter["job"], waiter["runner"]) == (handle.id, "queue default")
+    assert (waiter["host"], waiter["pid"], waiter["request"]) == ("", 0, f"job:{handle.id}")
+    table = heori("locks", "account:5")
+    assert f"job {handle.id} (queue default)" in " ".join(table.stdout.split())

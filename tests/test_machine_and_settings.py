@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis as redis_py
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from common.machine import usable_cores
 from common.settings import Settings
@@ -103,6 +103,14 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "when_full": ("HEORI_WHEN_FULL", "reject", "reject"),
     "full_timeout": ("HEORI_FULL_TIMEOUT", "1.5", 1.5),
     "key_ttl": ("HEORI_KEY_TTL", "60", 60),
+    "api_host": ("HEORI_API_HOST", "::1", "::1"),
+    "api_port": ("HEORI_API_PORT", "0", 0),
+    "api_tokens": (
+        "HEORI_API_TOKENS",
+        f"{'a' * 16}, {'b' * 16}",
+        (SecretStr("a" * 16), SecretStr("b" * 16)),
+    ),
+    "api_max_body": ("HEORI_API_MAX_BODY", "1000", 1000),
 }
 BAD = [
     ("HEORI_REDIS_URL", "localhost:6379"),
@@ -124,6 +132,9 @@ BAD = [
     ("HEORI_DEADLOCK", "ignore"),
     ("HEORI_GRACE", "-1"),
     ("HEORI_GRACE", "inf"),
+    ("HEORI_API_PORT", "65536"),
+    ("HEORI_API_TOKENS", "short"),
+    ("HEORI_API_MAX_BODY", "0"),
 ]
 
 
@@ -135,9 +146,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_setting_has_a_default_a_description_and_a_row_above() -> None:
-    assert {*VARIABLES, "redis_password_file"} == set(
-        Settings.model_fields
-    )  # that has its own test
+    from_files = {"redis_password_file", "api_tokens_file"}  # which have their own tests
+    assert {*VARIABLES, *from_files} == set(Settings.model_fields)
     assert Settings() == Settings(redis_url="redis://127.0.0.1:6379/0", key_prefix="rq")
     for name, field in Settings.model_fields.items():
         assert field.description, name
@@ -275,3 +285,20 @@ def test_every_key_begins_with_the_prefix(
     assert kinds >= {"job", "results", "finished", "failed", "queues", "workers", "worker"}
     keys += redis.keys("*")
     assert all(key.startswith(f"{prefix}:".encode()) for key in keys), keys
+
+
+def test_tokens_come_from_a_file_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "tokens"
+    monkeypatch.setenv("HEORI_API_TOKENS_FILE", str(file))
+    with pytest.raises(ValidationError, match="HEORI_API_TOKENS_FILE"):
+        Settings()
+    file.write_text("\n")
+    with pytest.raises(ValidationError, match="is empty"):
+        Settings()
+    file.write_text("a-token-of-some-length\n\n another-of-some-length \n")
+    monkeypatch.setenv("HEORI_API_TOKENS", "one-that-is-long-enough")
+    tokens = [token.get_secret_value() for token in Settings().api_tokens]
+    assert tokens == ["one-that-is-long-enough", "a-token-of-some-length", "another-of-some-length"]
+    file.write_text("short\n")
+    with pytest.raises(ValidationError, match="16 characters"):
+        Settings()

@@ -14,6 +14,7 @@ from common.locks import Mutex, Semaphore
 from common.metrics import CATALOGUE, Histogram
 from common.protocol.commands import REGISTRIES, Commands
 from common.protocol.job import NewJob
+from common.protocol.keys import Keys
 from common.protocol.payload import Call
 from producer import JobFailed, Producer
 from tests import lock_tasks, sample_tasks
@@ -32,15 +33,16 @@ def full_name(family: Metric) -> str:
 def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
     consume: Callable[..., Consumer],
     producer: Producer,
-    connect: Callable[[str], Execute],
+    redis: Any,
     redis_url: str,
 ) -> None:
-    labels: dict[str, set[frozenset[str]]] = {name: set() for name in CATALOGUE}
+    ours = {name: metric for name, metric in CATALOGUE.items() if metric.source == "consumer"}
+    labels: dict[str, set[frozenset[str]]] = {name: set() for name in ours}
 
     def without_sample(consumer: Consumer) -> set[str]:
         found = families(consumer)
         assert {full_name(family): family.type for family in found} == {
-            name: metric.kind for name, metric in CATALOGUE.items()
+            name: metric.kind for name, metric in ours.items()
         }
         for family in found:
             names = (frozenset(sample.labels) - {"le"} for sample in family.samples)
@@ -53,7 +55,7 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
     producer.submit(sample_tasks.spin_on_loop, 0.5).result(20)
     until(lambda: "heori_worker_loop_lag_seconds" not in without_sample(on_loop))
     assert on_loop.stop() == 0
-    connect(redis_url)(Commands().set_limit("default", 10)[0])
+    redis.hset(Keys().bound("default"), "limit", 10)
     threads = consume(
         "--model", "threads", HEORI_TASKS="tests.sample_tasks,tests.lock_tasks"
     ).ready()

@@ -1,18 +1,13 @@
 """`heori serve` over a real socket and a real Redis."""
 
+import contextlib
 import http.client
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -23,6 +18,7 @@ from schemathesis.core.result import Ok
 
 from common.embedded import EmbeddedValkey
 from tests.conftest import Consumer, until
+from tests.service_rig import Answer, Service, serving
 
 TASKS = "/v1/tasks/tests.served_tasks"
 TOKEN = "a-token-of-some-length"
@@ -36,87 +32,23 @@ CONFORM = [
 ]
 
 
-@dataclass
-class Answer:
-    status: int
-    headers: Any
-    body: Any
-
-
-@dataclass
-class Service:
-    """One that runs."""
-
-    process: "subprocess.Popen[str]"
-    url: str
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        kind = {} if body is None else {"Content-Type": "application/json"}
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(
-            self.url + path, method=method, data=data, headers=kind | self.headers | named
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return Answer(answer.status, answer.headers, _json(answer.read()))
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.headers, _json(error.read()))
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(15)
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_constant=pytest.fail)
-    except ValueError:
-        return body.decode()
-
-
 @pytest.fixture
 def serve(redis_url: str) -> Iterator[Callable[..., Service]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(**environment: str) -> Service:
-        own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.served_tasks"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "heori", "serve", "--port", "0"],
-            env={**os.environ, **own, **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert line.startswith("serving on http://"), line
-        # What it says later must not fill the pipe.
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        service = Service(process, line.split()[-1])
-        until(lambda: _answers(service))
-        return service
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+    with contextlib.ExitStack() as started:
+        yield lambda **environment: started.enter_context(serving(redis_url, **environment))
 
 
-def _answers(service: Service) -> bool:
-    try:
-        return service.ask("GET", "/healthz").status == 200
-    except OSError:
-        return False
+@pytest.fixture(scope="module")
+def running(valkey: EmbeddedValkey) -> Iterator[Service]:
+    with serving(valkey.url) as service:
+        yield service
 
 
 @pytest.fixture
-def service(serve: Callable[..., Service]) -> Service:
-    return serve()
+def service(running: Service, redis_url: str) -> Service:
+    """One for all tests that leave it as it was; its Redis is empty."""
+    assert redis_url
+    return running
 
 
 def enqueued(redis: Any) -> int:
@@ -393,7 +325,8 @@ def test_it_does_not_start_where_it_should_not(
 # Its end and its description
 
 
-def test_a_signal_ends_it_and_lets_those_go_who_wait(service: Service) -> None:
+def test_a_signal_ends_it_and_lets_those_go_who_wait(serve: Callable[..., Service]) -> None:
+    service = serve()
     sent = service.ask("POST", f"{TASKS}.order", ["tea"])
     answers: list[Answer] = []
     waiting = threading.Thread(
@@ -416,7 +349,8 @@ def _threads(service: Service) -> str:
     return "heori-watcher" if psutil.Process(service.process.pid).num_threads() > 2 else ""
 
 
-def test_requests_are_counted_by_route(service: Service) -> None:
+def test_requests_are_counted_by_route(serve: Callable[..., Service]) -> None:
+    service = serve()
     service.ask("GET", "/v1/queues")
     service.ask("GET", "/v1/invented")
     told = service.ask("GET", "/metrics").body

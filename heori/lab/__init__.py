@@ -56,7 +56,7 @@ def models(
     Pure Python, hashing, HTTP, HTTP and then Python, and NumPy's sorting where it is installed,
     each on threads, processes, a hybrid and an event loop, with a real consumer: throughput,
     what the GIL costs, CPU time, memory and context switches, and one sentence for each that says
-    what to take. Takes three minutes, in which nothing else should run.
+    what to take. Takes four minutes, in which nothing else should run.
     """
     from heori.lab.models import ModelOptions, run  # noqa: PLC0415 - its imports are for this alone
 

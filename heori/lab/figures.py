@@ -9,6 +9,8 @@ AS_FAST = 0.9
 # What makes a difference worth a sentence.
 FASTER = 1.3
 MUCH = 0.15
+# Of a core: who computes for longer does not wait most of the time.
+MOSTLY = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +102,21 @@ def choice(figures: Sequence[Figures]) -> Figures:
 def advice(figures: Sequence[Figures]) -> str:
     """Which setup to take for a workload, and why, in a sentence."""
     taken = choice(figures)
-    threads = _most_threads(figures)
+    threads = _best_threads(figures)
     said = f"{taken.about}: take {taken.setup.name}, {taken.speedup:.1f} times one thread"
     if taken.speedup < FASTER:
         return f"{said}: nothing is faster here, and nothing takes less memory."
     if taken.setup.model == "asyncio":
+        if taken.cores > MOSTLY * taken.setup.processes:
+            return f"{said}: nothing is faster here, and nothing takes less memory."
         return f"{said}: it waits most of the time, and a coroutine is the cheapest thing that can."
     if taken.setup.model == "threads":
         return f"{said}: {_why_threads(taken)}."
+    if threads.rate >= taken.rate * AS_FAST:
+        return (
+            f"{said}: {threads.setup.name} do {threads.speedup:.1f} times, and take more memory, "
+            f"{_mb(threads.total_memory)} in all."
+        )
     if threads.gil_wait > MUCH:
         return (
             f"{said}: {threads.setup.name} do {threads.speedup:.1f} times, as their threads wait "
@@ -131,11 +140,9 @@ def _why_threads(taken: Figures) -> str:
     return f"it waits, and not for the GIL; a slot takes {_mb(taken.memory)}"
 
 
-def _most_threads(figures: Sequence[Figures]) -> Figures:
-    return max(
-        (each for each in figures if each.setup.model == "threads"),
-        key=lambda each: each.setup.slots,
-    )
+def _best_threads(figures: Sequence[Figures]) -> Figures:
+    threads = [each for each in figures if each.setup.model == "threads" and each.setup.slots > 1]
+    return max(threads, key=lambda each: (each.rate, each.setup.slots))
 
 
 def _mb(size: float) -> str:

@@ -37,7 +37,7 @@ from heori.children import (
 )
 from heori.console import FAILED, REFUSED
 from heori.examples import fileserver, workloads
-from heori.examples.workloads import QUEUE, Workload
+from heori.examples.workloads import Workload
 from heori.lab import report
 from heori.lab.figures import Figures, Interpreter, Setup
 from producer import Producer
@@ -45,11 +45,13 @@ from producer import Producer
 # All in seconds.
 LENGTH = 0.01  # of a job's computing, alone on a core
 WAIT = 0.03  # of the file server, per answer
-SPAN = 3.0  # that a setup is measured at one workload
+SPAN = 1.0  # that a setup is measured in a turn
 QUICK_SPAN = 0.7
 WARM = 0.4  # before that, until all slots are at work
 RENEWED = 1.3  # until all counters of what is over have been renewed: once a second
+BETWEEN = 0.2  # two turns
 START = 3.0  # for a consumer to start and to end, about
+TURNS = 3  # of each setup at each workload, so that what disturbs the machine disturbs all of them
 TICK = 0.02
 END = 30.0  # for jobs that run to end
 
@@ -133,6 +135,7 @@ class Laboratory:
         self._stack = stack
         self._cores = usable_cores()
         self._span = QUICK_SPAN if options.quick else SPAN
+        self._turns = 1 if options.quick else TURNS
         self._dice = random.Random(options.seed)
         self._setups = setups(max(1, int(self._cores)), quick=options.quick)
         all_workloads = workloads.workloads(WAIT)
@@ -150,7 +153,8 @@ class Laboratory:
             )
         )
         cases = len(self._setups) * len(self._workloads)
-        seconds = cases * (WARM + self._span + RENEWED) + len(self._setups) * START
+        turn = WARM + self._span + BETWEEN
+        seconds = cases * (self._turns * turn + RENEWED) + len(self._setups) * START
         if not options.json:
             terminal.print(
                 f"{len(self._workloads)} kinds of work on {len(self._setups)} setups: about "
@@ -180,14 +184,21 @@ class Laboratory:
         """
         found: dict[tuple[Setup, str], Figures] = {}
         steal = Steal()
-        order = self._dice.sample(self._setups, len(self._setups))
-        for setup in order:
-            with self._consume(setup) as consumer:
-                url = consumer.first_report(self._interrupt)["metrics"]
-                for work in self._dice.sample(self._workloads, len(self._workloads)):
-                    self._progress.update(self._bar, description=f"{work.about}, {setup.name}")
-                    found[setup, work.name] = self._measure(setup, work, consumer, url)
-                    self._progress.advance(self._bar)
+        with ExitStack() as running:
+            consumers = [running.enter_context(self._consume(setup)) for setup in self._setups]
+            for work in self._dice.sample(self._workloads, len(self._workloads)):
+                trials = [
+                    Trial(setup, work, consumer, consumer.first_report(self._interrupt)["metrics"])
+                    for setup, consumer in zip(self._setups, consumers, strict=True)
+                ]
+                for turn in range(self._turns):
+                    for trial in self._dice.sample(trials, len(trials)):
+                        doing = f"{work.about}, {trial.setup.name}"
+                        self._progress.update(self._bar, description=doing)
+                        self._take_turn(trial, last=turn == self._turns - 1)
+                        self._progress.advance(self._bar, 1 / self._turns)
+                for trial in trials:
+                    found[trial.setup, work.name] = trial.figures(self._cores)
         ones = {work.name: found[self._setups[0], work.name].rate for work in self._workloads}
         figures = [
             replace(found[setup, work.name], speedup=found[setup, work.name].rate / ones[work.name])
@@ -200,55 +211,60 @@ class Laboratory:
         sizes = ("--processes", str(setup.processes), "--slots", str(setup.slots))
         return ConsumerChild(
             setup.name,
-            *("--queue", QUEUE, "--model", setup.model, *sizes),
+            *("--queue", _queue(setup), "--model", setup.model, *sizes),
             redis_url=self._url,
             tasks=workloads.__name__,
         )
 
-    def _measure(self, setup: Setup, work: Workload, consumer: ConsumerChild, url: str) -> Figures:
-        """Keep all slots busy for a while, and read the consumer's counters before and after."""
-        slots = setup.processes * setup.slots
-        self._send(setup, work, 2 * slots)  # whatever it imports is imported then
-        self._until_done(setup, work, consumer)
-        before = _scrape(url)
+    def _take_turn(self, trial: "Trial", *, last: bool) -> None:
+        """Keep all slots of a setup busy for a while; the other consumers have nothing to do."""
+        slots = trial.setup.processes * trial.setup.slots
+        if trial.before is None:
+            self._send(trial, 2 * slots)  # whatever it imports is imported then
+            self._until_done(trial)
+            trial.before = _scrape(trial.url)
         began = time.monotonic()
         # More than it can do meanwhile.
-        at_once = slots if work.waits else min(slots, self._cores)
-        per_job = LENGTH / 2 + work.waits
-        self._send(setup, work, int((WARM + self._span) * 2 * at_once / per_job) + slots)
-        self._wait(WARM, consumer)
-        first, since = self._done(), time.monotonic()
-        self._wait(self._span, consumer)
-        done, until = self._done(), time.monotonic()
-        self._redis.unlink(Keys().queue(QUEUE))  # what has not begun is not needed any more
-        jobs = self._until_done(setup, work, consumer)
-        seconds = time.monotonic() - began
-        self._wait(RENEWED, consumer)
-        rate = (done - first) / (until - since)
-        return _figures(setup, work, rate, jobs, seconds, self._cores, before, _scrape(url))
+        at_once = slots if trial.work.waits else min(slots, self._cores)
+        per_job = LENGTH / 2 + trial.work.waits
+        self._send(trial, int((WARM + self._span) * 2 * at_once / per_job) + slots)
+        self._wait(WARM, trial.consumer)
+        first, since = self._done(trial), time.monotonic()
+        self._wait(self._span, trial.consumer)
+        done, until = self._done(trial), time.monotonic()
+        # What has not begun is not needed any more.
+        self._redis.unlink(Keys().queue(_queue(trial.setup)))
+        trial.jobs += self._until_done(trial)
+        trial.busy += time.monotonic() - began
+        trial.done += done - first
+        trial.span += until - since
+        if last:
+            self._wait(RENEWED, trial.consumer)
+            trial.after = _scrape(trial.url)
 
-    def _until_done(self, setup: Setup, work: Workload, consumer: ConsumerChild) -> int:
+    def _until_done(self, trial: "Trial") -> int:
         """Wait for all jobs to end, and forget them; returns how many there were."""
-        keys = Keys()
+        keys, queue = Keys(), _queue(trial.setup)
         limit = time.monotonic() + END
-        while self._redis.exists(keys.queue(QUEUE), keys.wip(QUEUE)):
-            self._wait(TICK, consumer)
+        while self._redis.exists(keys.queue(queue), keys.wip(queue)):
+            self._wait(TICK, trial.consumer)
             if time.monotonic() > limit:
-                raise ChildFailed(f"{setup.name} does not come to an end with {work.about}")
-        jobs = self._done()
-        if failed := self._redis.zcard(keys.failed(QUEUE)):
-            raise ChildFailed(f"{failed} jobs of {work.about} failed on {setup.name}")
-        self._redis.unlink(keys.finished(QUEUE))
+                raise ChildFailed(f"{trial.setup.name} does not end with {trial.work.about}")
+        jobs = self._done(trial)
+        if failed := self._redis.zcard(keys.failed(queue)):
+            raise ChildFailed(f"{failed} jobs of {trial.work.about} failed on {trial.setup.name}")
+        self._redis.unlink(keys.finished(queue))
         return jobs
 
-    def _send(self, setup: Setup, work: Workload, jobs: int) -> None:
-        function = work.on_loop if setup.model == "asyncio" else work.plain
+    def _send(self, trial: "Trial", jobs: int) -> None:
+        work = trial.work
+        function = work.on_loop if trial.setup.model == "asyncio" else work.plain
         size = self.sizes[work.name]
         calls = [(size, self._dice.randrange(2**32), self._files) for _ in range(jobs)]
-        self._producer.submit_many(function, calls)
+        self._producer.submit_many(function, calls, queue=_queue(trial.setup))
 
-    def _done(self) -> int:
-        return int(self._redis.zcard(Keys().finished(QUEUE)))
+    def _done(self, trial: "Trial") -> int:
+        return int(self._redis.zcard(Keys().finished(_queue(trial.setup))))
 
     def _wait(self, seconds: float, consumer: ConsumerChild) -> None:
         until = time.monotonic() + seconds
@@ -278,43 +294,66 @@ def _scrape(url: str) -> Values:
     return values
 
 
-def _figures(
-    setup: Setup,
-    work: Workload,
-    rate: float,
-    jobs: int,
-    seconds: float,
-    cores: float,
-    before: Values,
-    after: Values,
-) -> Figures:
-    def spent(name: str, label: str = "") -> float:
-        return after[name, label] - before[name, label]
+@dataclass(slots=True)
+class Trial:
+    """A setup at a workload.
 
-    states = {
-        state: spent(m.THREAD_STATE.name, state)
-        for state in ("running", "gil_wait", "io_wait", "wait")
-    }
-    busy = sum(states.values())
-    wait = states["gil_wait"] / busy if busy else 0.0
-    cpu = spent(m.WORKER_CPU.name)
-    used = cpu / seconds
-    switches = sum(spent(m.CONTEXT_SWITCHES.name, kind) for kind in ("voluntary", "involuntary"))
-    return Figures(
-        work.name,
-        work.about,
-        setup,
-        jobs,
-        rate,
-        1.0,
-        wait,
-        min(wait, max(0.0, 1.0 - used / cores)),
-        used,
-        cpu / jobs,
-        after[m.WORKER_MEMORY.name, "pss"] / (setup.processes * setup.slots),
-        switches / jobs,
-        bool(after[m.GIL_ENABLED.name, ""]),
-    )
+    Attributes:
+        before, after: all of it, the consumer's counters.
+        jobs, busy: all jobs of its turns, and how many seconds they took.
+        done, span: jobs of those seconds in which all slots were at work.
+    """
+
+    setup: Setup
+    work: Workload
+    consumer: ConsumerChild
+    url: str
+    before: Values | None = None
+    after: Values | None = None
+    jobs: int = 0
+    busy: float = 0.0
+    done: int = 0
+    span: float = 0.0
+
+    def figures(self, cores: float) -> Figures:
+        """What came of all its turns."""
+        before, after = self.before, self.after
+        assert before is not None
+        assert after is not None
+
+        def spent(name: str, label: str = "") -> float:
+            return after[name, label] - before[name, label]
+
+        states = {
+            state: spent(m.THREAD_STATE.name, state)
+            for state in ("running", "gil_wait", "io_wait", "wait")
+        }
+        busy = sum(states.values())
+        wait = states["gil_wait"] / busy if busy else 0.0
+        cpu = spent(m.WORKER_CPU.name)
+        used = cpu / self.busy
+        kinds = ("voluntary", "involuntary")
+        switches = sum(spent(m.CONTEXT_SWITCHES.name, kind) for kind in kinds)
+        return Figures(
+            self.work.name,
+            self.work.about,
+            self.setup,
+            self.jobs,
+            self.done / self.span,
+            1.0,
+            wait,
+            min(wait, max(0.0, 1.0 - used / cores)),
+            used,
+            cpu / self.jobs,
+            after[m.WORKER_MEMORY.name, "pss"] / (self.setup.processes * self.setup.slots),
+            switches / self.jobs,
+            bool(after[m.GIL_ENABLED.name, ""]),
+        )
+
+
+def _queue(setup: Setup) -> str:
+    """Each has its own, so that all can wait for their turns."""
+    return f"{setup.model}-{setup.processes}x{setup.slots}"
 
 
 def check_other(python: Path) -> None:

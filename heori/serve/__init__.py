@@ -43,10 +43,11 @@ def serve(
         tasks.load(settings.tasks)
     except ImportError as error:
         refuse(f"HEORI_TASKS cannot be imported: {error}")
-    if not schema.served():
+    if not schema.served(settings.tasks):
         refuse("there is no task to serve; name modules with @task functions in HEORI_TASKS")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listening:
+    # Of a socket that does not say TCP, asyncio keeps each second packet back for 40 ms (Nagle).
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, settings.api_port if port is None else port))

@@ -25,7 +25,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
 from pydantic_core import from_json, to_json
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
@@ -36,7 +36,7 @@ from common.protocol.commands import Commands, QueueCounts, WhenFull
 from common.protocol.job import MalformedJob, NewJob
 from common.protocol.keys import Keys
 from common.settings import Settings
-from common.tasks import Task
+from common.tasks import Task, check_queue, check_tenant
 from heori import job_record
 from heori.serve import answers, schema
 from heori.serve.answers import misfit, misfits, responses
@@ -50,11 +50,11 @@ ENDED = ("finished", "failed", "stopped", "canceled")
 
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$", description="As it was answered.")]
 QueueName = Annotated[
-    str | None,
+    Annotated[str, AfterValidator(check_queue)] | None,
     Query(pattern=r"^[^\s:,@]+$", max_length=200, description="In place of the task's own queue."),
 ]
 Tenant = Annotated[
-    str | None,
+    Annotated[str, AfterValidator(check_tenant)] | None,
     Query(
         pattern=r"^[^\s:,]+$",
         max_length=200,
@@ -121,7 +121,7 @@ class Service:
                 ClientDisconnect: _gone,
             },
         )
-        served = schema.served()
+        served = schema.served(self._settings.tasks)
         schemas, shared = schema.of(served)
         router = APIRouter(prefix="/v1", dependencies=bearer)
         for task in served:

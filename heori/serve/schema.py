@@ -1,23 +1,29 @@
 """What the service's description says of tasks: the JSON schemas of their arguments."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 from pydantic import PydanticUserError, TypeAdapter
 
-from common.chunks import run_chunk
 from common.tasks import Task, registered
 
 # Of a task whose arguments have no schema: any, by name or in order.
 ANY = {"anyOf": [{"type": "object"}, {"type": "array"}]}
+OURS = ("common", "heori")  # the command line has some of these imported
 MOST = 10_000  # jobs of one batch
 # Before the names of their models, which may be called as those of the service are.
 _PREFIX = "task."
 
 
-def served() -> list[Task[..., Any]]:
-    """The registered tasks, but for Heori's own."""
-    return [task for _, task in sorted(registered().items()) if task.function is not run_chunk]
+def served(modules: Collection[str]) -> list[Task[..., Any]]:
+    """The registered tasks, of Heori's own examples only those in modules that are named."""
+    tasks = [task for _, task in sorted(registered().items())]
+    return [
+        task
+        for task in tasks
+        if task.function.__module__ in modules
+        or task.function.__module__.partition(".")[0] not in OURS
+    ]
 
 
 def of(tasks: Iterable[Task[..., Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

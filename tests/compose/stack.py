@@ -2,8 +2,9 @@
 
 import json
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,37 @@ class Stack:
                 if process.poll() is None:
                     run("docker", "kill", name, check=False)
 
+    @contextmanager
+    def exits(self, service: str) -> Iterator[list[int]]:
+        """The exit codes of its containers that end from now on, as they end.
+
+        They are followed rather than asked for afterwards: the engine remembers 256 events, which
+        the healthchecks fill in a minute.
+        """
+        which = (f"project={self.project}", f"service={service}")
+        conditions = ("event=die", *(f"label=com.docker.compose.{each}" for each in which))
+        filters = [word for each in conditions for word in ("--filter", each)]
+        # Since now rather than from when it listens, so that none is missed until then.
+        words = ["docker", "events", "--since", str(time.time()), *filters]
+        codes: list[int] = []
+
+        def follow(lines: Iterable[str]) -> None:
+            codes.extend(map(int, lines))
+
+        with subprocess.Popen(
+            [*words, "--format", "{{.Actor.Attributes.exitCode}}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            follower = threading.Thread(target=follow, args=(process.stdout,))
+            follower.start()
+            try:
+                yield codes
+            finally:
+                process.terminate()
+                follower.join()
+
     def redis(self, *words: str, service: str = "redis") -> str:
         """Ask the server, with the password."""
         ask = 'REDISCLI_AUTH=$(cat /run/secrets/redis_password) exec redis-cli "$@"'
@@ -138,10 +170,12 @@ class Stack:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return found
 
+    def script(self, name: str, *arguments: object) -> list[str]:
+        """The command that runs a program of tests/compose/tasks where producers run."""
+        words = ["run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "producer"]
+        return [*self._command, *words, f"/tasks/{name}", *map(str, arguments)]
+
     def audit(self, sent: dict[str, int], patience: float = 60) -> Result:
         """Wait until all is done, and count."""
-        words = ("--entrypoint", "python", "producer", "/tasks/compose_audit.py")
-        told = self.compose(
-            "run", "--rm", "-T", "--no-deps", *words, json.dumps(sent), str(patience)
-        )
+        told = run(*self.script("compose_audit.py", json.dumps(sent), patience))
         return Result(**json.loads(told.splitlines()[-1]))

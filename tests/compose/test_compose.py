@@ -3,12 +3,20 @@
 Each test prints what became of the jobs. HEORI_LONG=1 makes more rounds and longer cuts.
 """
 
+import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import fields
+from datetime import datetime
+from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
+from heori.examples.tasks import Digests
 from tests.compose.stack import ENV, FILES, ROOT, Result, Stack, run, wait_until
 
 pytestmark = [
@@ -24,6 +32,8 @@ LONG = "HEORI_LONG" in os.environ
 ROUNDS = 10 if LONG else 2
 CUT = 60.0 if LONG else 8.0  # seconds off the network
 LEASE = 5.0  # seconds; as in stack.env
+DIGESTS = {field.name for field in fields(Digests)}
+ADDRESS = '{{{{(index .NetworkSettings.Networks "{}_default").IPAddress}}}}'
 MIX = ("--mix", "tokens=1,digest=1")
 
 
@@ -45,15 +55,44 @@ def test_up_from_nothing_runs_jobs_and_prometheus_sees_each_consumer(fresh: Stac
 
 def test_consumers_join_and_leave_under_load(stack: Stack, tell: Tell) -> None:
     ups, downs = [], []
-    with stack.load("--rate", "50", *MIX) as load:
+    with stack.exits("consumer") as exits, stack.load("--rate", "50", *MIX) as load:
         for _ in range(ROUNDS):
             ups.append(stack.scale(4))
             downs.append(stack.scale(2))
+        # Each that has left had its jobs done within its grace, and ended by itself.
+        wait_until(lambda: len(exits) == 2 * ROUNDS)
         sent = load.end()
     result = stack.audit(sent)
     tell(result, f"1 → 4 in {max(ups):.0f} s, 4 → 2 in {max(downs):.0f} s at most")
     assert all_were_done(result)
     assert result.repeated == 0
+    assert set(exits) == {0}
+
+
+def test_what_a_leaving_consumer_has_not_begun_is_back_within_a_second(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [consumer] = stack.containers("consumer")
+    jobs = 6000
+    with subprocess.Popen(
+        stack.script("compose_watch.py", jobs, 0.005), stdout=subprocess.PIPE, text=True
+    ) as watch:
+        wait_until(lambda: int(stack.redis("ZCARD", "rq:finished:naps")) > 500)
+        run("docker", "kill", "-s", "TERM", consumer)
+        out, _ = watch.communicate(timeout=60)
+    lines = [json.loads(line) for line in run("docker", "logs", consumer, check=False).splitlines()]
+    [draining] = [line for line in lines if line["event"] == "draining"]
+    assert draining["held"] > 8  # more than it has slots
+    asked = datetime.fromisoformat(draining["timestamp"]).timestamp()
+    at, waiting, running, finished = json.loads(out.splitlines()[-1])[-1]
+    assert (running, waiting + finished) == (0, jobs)
+    assert waiting > 0
+    with capsys.disabled():
+        print(f"\n  it had {draining['held']} jobs, and none {at - asked:.2f} s later")
+    assert at - asked < 1
+    stack.scale(1)
+    wait_until(lambda: stack.redis("ZCARD", "rq:finished:naps") == str(jobs))
+    stack.redis("FLUSHALL")
 
 
 def test_a_consumer_that_is_killed_loses_nothing(stack: Stack, tell: Tell) -> None:
@@ -85,22 +124,49 @@ def test_a_redis_that_is_killed_loses_nothing(stack: Stack, tell: Tell) -> None:
 def test_a_consumer_that_is_paused_past_its_lease_is_refused(stack: Stack, tell: Tell) -> None:
     stack.scale(2)
     # More than they can do, so that each always holds some.
-    with stack.load("--rate", "600", "--for", "5s", "--mix", "tokens=1") as load:
+    with stack.load("--rate", "600", "--mix", "tokens=1") as load:
         wait_until(lambda: int(stack.redis("LLEN", "rq:queue:stdlib")) > 200)
         paused = stack.containers("consumer")[0]
+        address = run("docker", "inspect", "-f", ADDRESS.format(stack.project), paused).strip()
+        held = f'heori_jobs_held{{instance="{address}:9100"}} > 0'
+        wait_until(lambda: stack.query(held))  # it is at work
         # An old engine gives up freezing a busy container, and has it go on.
         wait_until(lambda: paused in run("docker", "pause", paused, check=False).splitlines())
+        assert int(stack.redis("LLEN", "rq:queue:stdlib")) > 0
+        sent = load.end()
         # Others have all that it held when nothing is left.
         keys = ("LLEN", "rq:queue:stdlib"), ("ZCARD", "rq:wip:stdlib")
-        wait_until(lambda: [stack.redis(*key) for key in keys] == ["0", "0"], timeout=90)
+        wait_until(lambda: [stack.redis(*key) for key in keys] == ["0", "0"], timeout=150)
         run("docker", "unpause", paused)
-        sent = load.end()
     late = '{__name__=~"heori_(leases_lost|results_refused)_total"}'
     wait_until(lambda: stack.query(f"sum({late}) > 0"))
     result = stack.audit(sent)
     tell(result)
     assert all_were_done(result)
     assert result.repeated > 0
+
+
+def test_a_job_is_sent_and_awaited_over_http_with_the_token(stack: Stack) -> None:
+    port = stack.compose("port", "api", "8080").strip()
+    assert port.startswith("127.0.0.1:")
+    token = stack.compose("exec", "-T", "api", "cat", "/run/secrets/api_token").strip()
+    assert len(token) >= 32
+
+    def ask(method: str, path: str, body: object = None, token: str = token) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        with closing(HTTPConnection(port, timeout=40)) as connection:
+            connection.request(method, path, json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    task = "/v1/tasks/heori.examples.tasks.digest"
+    path = stack.compose("exec", "-T", "api", "python", "-c", "import os; print(os.__file__)")
+    assert ask("POST", task, [path.strip()], token="x" * 48)[0] == 401
+    status, sent = ask("POST", task, [path.strip()])
+    assert status == 202
+    status, job = ask("GET", f"/v1/jobs/{sent['id']}?wait=30")
+    assert (status, job["status"]) == (200, "finished")
+    wait_until(lambda: stack.query('heori_api_requests_total{status="202"} > 0'))
 
 
 @pytest.mark.parametrize("who", ["consumer", "producer"])
@@ -125,11 +191,13 @@ def test_a_job_that_takes_all_memory_is_a_dead_letter_and_the_others_run(
 ) -> None:
     with stack.load("--rate", "20", *MIX) as load:
         send = ("heori", "send", "compose_tasks.leak", "--wait", "--timeout", "90")
-        said = stack.compose("exec", "-T", "consumer", *send, check=False)
+        # From elsewhere: who takes all memory may take along what else is in its container.
+        said = stack.compose("exec", "-T", "api", *send, check=False)
         sent = load.end()
     result = stack.audit(sent)
     tell(result, " ".join(said.split())[:200])
-    assert "signal 9" in said
+    # Or the whole consumer came to a standstill at its limit, for longer than its lease.
+    assert "signal 9" in said or "the last consumer vanished" in said
     assert all_were_done(result)
     assert len(stack.containers("consumer")) == 1
 
@@ -155,6 +223,45 @@ def test_inside_a_container_there_is_nothing_to_be_had(stack: Stack) -> None:
     assert "reached" in stack.compose("exec", "-T", "consumer", "python", "-c", connect)
     ask = ("exec", "-T", "prometheus", "wget", "-q", "-T", "2", "-t", "1", "-O", "-")
     assert "+PONG" not in stack.compose(*ask, "http://redis:6379/", check=False)
+
+
+def test_the_dashboard_shows_jobs_and_changes_nothing(stack: Stack) -> None:
+    send = ("heori", "send", "heori.examples.tasks.digest", "--args", '["os.py"]', "--wait")
+    stack.compose("exec", "-T", "consumer", *send)
+    stack.compose("up", "-d", "--wait", "--build", "rq-dashboard")
+    try:
+        [dashboard] = stack.containers("rq-dashboard")
+        address = run("docker", "port", dashboard, "9181").strip()
+        assert address.startswith("127.0.0.1:")
+
+        def ask(path: str, method: str = "GET", host: str = "localhost") -> tuple[int, str]:
+            with closing(HTTPConnection(address, timeout=10)) as connection:
+                connection.request(method, path, headers={"Host": host})
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+
+        queues = json.loads(ask("/0/data/queues.json")[1])["queues"]
+        assert {each["name"]: each["finished_job_registry_count"] for each in queues}["stdlib"] == 1
+        [job] = json.loads(ask("/0/data/jobs/stdlib/finished/8/asc/1.json")[1])["jobs"]
+        told = json.loads(ask(f"/0/data/job/{job['id']}.json")[1])
+        assert (told["status"], set(told["result"])) == ("finished", DIGESTS)
+        assert json.loads(ask("/0/data/workers.json")[1])["workers"]
+        for view in ("/", "/0/view/workers", "/0/view/jobs", f"/0/view/job/{job['id']}"):
+            assert ask(view)[0] == 200, view
+        assert ask("/requeue/stdlib")[0] == 405
+        for change in (
+            f"job/{job['id']}/delete",
+            f"job/{job['id']}/requeue",
+            "queue/stdlib/compact",
+        ):
+            assert ask(f"/{change}", method="POST")[0] == 405
+        assert ask("/", host="example.org")[0] == 400
+        password = stack.compose("exec", "-T", "redis", "cat", "/run/secrets/redis_password")
+        assert password.strip() not in run("docker", "inspect", dashboard)
+        assert stack.redis("EXISTS", f"rq:job:{job['id']}") == "1"
+    finally:
+        stack.compose("rm", "-s", "-f", "rq-dashboard")
+    stack.redis("FLUSHALL")
 
 
 def test_the_configuration_holds_no_secret(stack: Stack) -> None:

@@ -17,13 +17,14 @@ from tests.conftest import Consumer, until
 from tests.grafana import load
 from tests.grafana.boards import BOARDS, expressions, names, selectors
 from tests.grafana.prometheus import RATE_INTERVAL, Prometheus, program
+from tests.service_rig import Service, serving
 
 
 @pytest.fixture
 def prometheus(
     consume: Callable[..., Consumer], redis_url: str, tmp_path: Path
 ) -> Iterator[Prometheus]:
-    """Scrapes consumers of three models, that have every kind of work until the test ends."""
+    """Scrapes a service and three models of consumers, which have every kind of work meanwhile."""
     program("prometheus")  # before anything is started for nothing
     tasks = {"HEORI_TASKS": "tests.grafana.load"}
     estimate = {"HEORI_GIL_SOURCE": "estimate"}  # as where /proc cannot be read
@@ -34,15 +35,19 @@ def prometheus(
         consume("--slots", "1", queue="narrow", **tasks),
     ]
     over = threading.Event()
-    feeder = threading.Thread(target=feed, args=(redis_url, over))
-    crowd = threading.Thread(target=press, args=(redis_url, over))
-    with Prometheus(tmp_path, [consumer.ready().url for consumer in consumers]) as running:
-        feeder.start()
-        crowd.start()
-        yield running
-        over.set()
-        feeder.join()
-        crowd.join()
+    with serving(redis_url, **tasks) as service:
+        urls = [service.url, *(consumer.ready().url for consumer in consumers)]
+        working = [
+            threading.Thread(target=work, args=(where, over))
+            for work, where in ((feed, redis_url), (press, redis_url), (call, service))
+        ]
+        with Prometheus(tmp_path, urls) as running:
+            for each in working:
+                each.start()
+            yield running
+            over.set()
+            for each in working:
+                each.join()
 
 
 def feed(redis_url: str, over: threading.Event) -> None:
@@ -59,6 +64,13 @@ def feed(redis_url: str, over: threading.Event) -> None:
             producer.submit_many(load.transfer, [(5,)] * 2)
             producer.submit(load.enter, 5)
             producer.submit(load.nap, 0.01, delay=0.1)
+
+
+def call(service: Service, over: threading.Event) -> None:
+    """Work that is sent and looked at over HTTP."""
+    while not over.wait(0.2):
+        sent = service.ask("POST", "/v1/tasks/tests.grafana.load.nap", [0.02])
+        service.ask("GET", f"/v1/jobs/{sent.body['id']}?wait=5")
 
 
 def press(redis_url: str, over: threading.Event) -> None:

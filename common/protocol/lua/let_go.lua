@@ -21,7 +21,8 @@ local function declared(field)
       or type(entry[3]) ~= 'number' then
       return nil
     end
-    locks[n] = { args.lock_stem .. '{' .. entry[1] .. ':' .. entry[2] .. '}', entry[3] > 0 and entry[3] }
+    local limit = entry[3] > 0 and entry[3]
+    locks[n] = { args.lock_stem .. '{' .. entry[1] .. ':' .. entry[2] .. '}', limit }
   end
   return #locks > 0 and locks or nil
 end

@@ -1,5 +1,7 @@
 """Tasks that ask for more than the examples do."""
 
+import time
+
 from common import task
 
 
@@ -9,3 +11,9 @@ def leak() -> int:
     taken = []
     while True:
         taken.append(bytearray(b"x") * 10_000_000)
+
+
+@task(queue="naps", timeout=60)
+def nap(seconds: float) -> None:
+    """Take a slot for so long."""
+    time.sleep(seconds)
