@@ -10,11 +10,12 @@ with Producer("redis://localhost") as producer:
 from producer.client import Producer
 from producer.errors import JobCanceled, JobFailed, JobNotFound, PayloadTooLarge, QueueFull
 from producer.executor import RedisExecutor
-from producer.group import Group, group
+from producer.group import Group, GroupProgress, group
 from producer.handle import Handle
 
 __all__ = [
     "Group",
+    "GroupProgress",
     "Handle",
     "JobCanceled",
     "JobFailed",

@@ -1,15 +1,17 @@
 """Several jobs as one: waited for together, counted as they end."""
 
-import threading
+import asyncio
+import concurrent.futures
 import time
 from collections.abc import Generator, Iterable
-from functools import partial
+from concurrent.futures import Future
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from producer.handle import Handle
 from producer.results import End
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class GroupProgress(NamedTuple):
@@ -20,32 +22,29 @@ class GroupProgress(NamedTuple):
     total: int
 
 
-class Group(Generic[R]):
+class Group(Generic[R_co]):
     """Jobs that were sent, as one. In a coroutine, ``await group`` is what `results` is elsewhere.
 
-    All of them are waited for over the producer's one connection, and none is polled. The group
-    is known to this program alone: an rq.group.Group is a set in Redis that only rq's own workers
-    ever clear away.
+    All of them are waited for over their producer's one connection, for as long as it is open, and
+    none is polled. The group is known to this program alone: an rq.group.Group is a set in Redis
+    that only rq's own workers ever clear away.
 
     Attributes:
         handles: of the jobs, in the order given.
     """
 
-    def __init__(self, handles: Iterable[Handle[R]]) -> None:
+    def __init__(self, handles: Iterable[Handle[R_co]]) -> None:
         self.handles = list(handles)
-        self._ends: dict[int, End] = {}
-        self._changed = threading.Condition()
-        for number, handle in enumerate(self.handles):
-            handle.when_ended(partial(self._ended, number))
+        self._ends = [_end_of(handle) for handle in self.handles]
 
     def __len__(self) -> int:
         return len(self.handles)
 
     def progress(self) -> GroupProgress:
         """How many have ended so far, and how; asks nobody."""
-        with self._changed:
-            failed = sum(isinstance(end, Exception) for end in self._ends.values())
-            return GroupProgress(len(self._ends) - failed, failed, len(self.handles))
+        ended = [end for end in self._ends if end.done()]
+        failed = sum(end.exception() is not None for end in ended)
+        return GroupProgress(len(ended) - failed, failed, len(self._ends))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until all have ended, one way or another; returns whether they have.
@@ -53,10 +52,9 @@ class Group(Generic[R]):
         Args:
             timeout: seconds to wait at most; None for as long as it takes.
         """
-        with self._changed:
-            return self._changed.wait_for(self._all_ended, timeout)
+        return not concurrent.futures.wait(self._ends, timeout).not_done
 
-    def results(self, timeout: float | None = None) -> list[R]:
+    def results(self, timeout: float | None = None) -> list[R_co]:
         """What all have returned, in the order of the handles.
 
         As with the results of several futures, the first failure in that order is raised as soon
@@ -70,10 +68,16 @@ class Group(Generic[R]):
             JobFailed, JobCanceled, JobNotFound: as `Handle.result`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        return [
-            handle.load(self._end_of(number, deadline))
-            for number, handle in enumerate(self.handles)
-        ]
+        results = []
+        for handle, end in zip(self.handles, self._ends, strict=True):
+            try:
+                stored = end.result(None if deadline is None else deadline - time.monotonic())
+            except TimeoutError as error:
+                left = sum(not each.done() for each in self._ends)
+                message = f"{left} of {len(self)} jobs have not ended after {timeout} s"
+                raise TimeoutError(message) from error
+            results.append(handle.load(stored))
+        return results
 
     def cancel(self) -> int:
         """Keep those from running that no consumer has claimed; returns how many.
@@ -83,31 +87,16 @@ class Group(Generic[R]):
         """
         return sum(handle.cancel() for handle in self.handles)
 
-    def __await__(self) -> Generator[Any, None, list[R]]:
-        """Wait as `results` does, and let the event loop go on."""
+    def __await__(self) -> Generator[Any, None, list[R_co]]:
+        """Wait as `results` does, and let the event loop go on; asyncio.timeout limits it."""
         return self._in_order().__await__()
 
-    async def _in_order(self) -> list[R]:
-        return [await handle for handle in self.handles]
-
-    def _end_of(self, number: int, deadline: float | None) -> bytes:
-        with self._changed:
-            left = None if deadline is None else deadline - time.monotonic()
-            if not self._changed.wait_for(lambda: number in self._ends, left):
-                ended = len(self._ends)
-                raise TimeoutError(f"{len(self.handles) - ended} of {len(self.handles)} jobs go on")
-            end = self._ends[number]
-        if isinstance(end, Exception):
-            raise end
-        return end
-
-    def _all_ended(self) -> bool:
-        return len(self._ends) == len(self.handles)
-
-    def _ended(self, number: int, end: End) -> None:
-        with self._changed:
-            self._ends[number] = end
-            self._changed.notify_all()
+    async def _in_order(self) -> list[R_co]:
+        return [
+            # What has ended costs the event loop no turn.
+            handle.load(end.result() if end.done() else await asyncio.wrap_future(end))
+            for handle, end in zip(self.handles, self._ends, strict=True)
+        ]
 
 
 def group(handles: Iterable[Handle[R]]) -> Group[R]:
@@ -116,3 +105,17 @@ def group(handles: Iterable[Handle[R]]) -> Group[R]:
     They may be of different tasks and queues, and sent in any way.
     """
     return Group(handles)
+
+
+def _end_of(handle: Handle[Any]) -> "Future[bytes]":
+    future: Future[bytes] = Future()
+    future.set_running_or_notify_cancel()  # nobody who gives up waiting cancels it for the others
+
+    def ended(end: End) -> None:
+        if isinstance(end, Exception):
+            future.set_exception(end)
+        else:
+            future.set_result(end)
+
+    handle.when_ended(ended)
+    return future

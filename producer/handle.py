@@ -11,10 +11,10 @@ from common.tasks import Task
 from producer.errors import JobNotFound
 from producer.results import End, Results, end_of
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Handle(Generic[R]):
+class Handle(Generic[R_co]):
     """A job that was sent. In a coroutine, ``await handle`` is what `result` is elsewhere.
 
     Attributes:
@@ -26,7 +26,7 @@ class Handle(Generic[R]):
         self,
         job_id: str,
         queue: str,
-        task: Task[..., R],
+        task: Task[..., R_co],
         broker: Broker,
         commands: Commands,
         results: Results,
@@ -72,7 +72,7 @@ class Handle(Generic[R]):
         """
         return bool(self._broker.execute(self._commands.cancel(self.queue, [self.id])))
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None) -> R_co:
         """Wait for the job's end, without polling, and return what the task returned.
 
         Args:
@@ -123,15 +123,15 @@ class Handle(Generic[R]):
         """Be called back once, in the watcher's thread, when the job has ended."""
         self._results.wait(self.id, call)
 
-    def load(self, end: bytes) -> R:
+    def load(self, end: bytes) -> R_co:
         """Read a result as it is stored."""
         return self._task.load_result(end)
 
-    def __await__(self) -> Generator[Any, None, R]:
+    def __await__(self) -> Generator[Any, None, R_co]:
         """Wait as `result` does, and let the event loop go on; asyncio.timeout limits it."""
         return self._ended().__await__()
 
-    async def _ended(self) -> R:
+    async def _ended(self) -> R_co:
         end = await self._results.ended(self.id)
         if isinstance(end, Exception):
             raise end
