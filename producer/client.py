@@ -161,8 +161,8 @@ class Producer:
                 as "5min". It is counted by the server's clock.
             at: when it may run, as an aware datetime; at once when that is past.
             at_front: put it before the jobs that wait already.
-            key: an idempotency key, such as "order-17": another call with the same task and key
-                within HEORI_KEY_TTL sends nothing, and returns the same job.
+            key: an idempotency key, such as "order-17": another call with the same task, tenant
+                and key within HEORI_KEY_TTL sends nothing, and returns the same job.
             when_full, full_timeout: as the producer's own, for this call.
 
         Raises:
@@ -198,7 +198,7 @@ class Producer:
         if at_front:
             options["at_front"] = True
         if key is not None:
-            options["key"] = self.key(task, key)
+            options["key"] = self.key(task, key, tenant)
         [handle] = self.send(
             task,
             [self.encode(task, tuple(args), kwargs or {})],
@@ -329,15 +329,18 @@ class Producer:
             handles += self._handles(task, name, chunk, told.same)
         return handles
 
-    def key(self, task: Task[..., Any], key: str) -> tuple[str, int]:
-        """An idempotency key as `send` wants it.
+    def key(self, task: Task[..., Any], key: str, tenant: str | None = None) -> tuple[str, int]:
+        """An idempotency key as `send` wants it; tenants do not get each other's jobs by it.
 
         Raises:
             ValueError: it is no text, or empty.
         """
         if not key or not isinstance(key, str):
             raise ValueError(f"key={key!r}: a text is needed, such as 'order-17'")
-        return self._commands.keys.idempotency(task.name, key), self._settings.key_ttl
+        return (
+            self._commands.keys.idempotency(task.name, key, tenant or ""),
+            self._settings.key_ttl,
+        )
 
     def cancel(self, queue: str, ids: Sequence[str]) -> list[str]:
         """Cancel those of the jobs that wait or are scheduled, as `Handle.cancel`; returns these.

@@ -153,9 +153,10 @@ class Keys:
         """list of the ids of jobs dropped latest from a full queue"""
         return f"{self.prefix}:heori:dropped:{queue}"
 
-    def idempotency(self, task: str, key: str) -> str:
-        """string, expires: the id of the job that was sent with that key"""
-        return f"{self.prefix}:heori:key:{task}:{key}"
+    def idempotency(self, task: str, key: str, tenant: str = "") -> str:
+        """string, expires: the id of the job that was sent with that key, for that tenant"""
+        whose = f"{task}@{tenant}" if tenant else task
+        return f"{self.prefix}:heori:key:{whose}:{key}"
 
     def import_of(self, digest: str) -> str:
         """string, expires: how many jobs of an import are in, by the digest of what it is"""

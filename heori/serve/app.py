@@ -167,7 +167,7 @@ class Service:
             if at_front:
                 options["at_front"] = True
             if key is not None:
-                options["key"] = self._producer.key(task, key)
+                options["key"] = self._producer.key(task, key, tenant)
             [handle] = await run_in_threadpool(
                 lambda: self._producer.send(task, [job], queue, tenant=tenant, **options)
             )
