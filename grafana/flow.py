@@ -211,7 +211,7 @@ def _back_pressure() -> Line:
         lines(
             "How full bounded queues are",
             "Waiting jobs as a share of what the queue may hold. At 100%, producers wait or are "
-            "refused.",
+            "refused. Each tenant may have as many, so that all together may be above.",
             "percentunit",
             Query(
                 f"max by (queue) (heori_queue_depth{{{QUEUES}}}) "

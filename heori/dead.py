@@ -58,7 +58,12 @@ app = typer.Typer(
 
 QueueOption = Annotated[
     list[str] | None,
-    typer.Option("--queue", "-q", help="Only of this queue; several may be named. Else of all."),
+    typer.Option(
+        "--queue",
+        "-q",
+        help="Only of this queue, or orders@acme for a tenant of orders; several may be named. "
+        "Else of all.",
+    ),
 ]
 TaskOption = Annotated[
     str | None,

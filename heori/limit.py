@@ -21,7 +21,7 @@ def limit(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how many jobs may wait in a queue, or change it.
+    """Show how many jobs may wait in a queue, or change it. Each tenant may have as many.
 
     At the limit producers wait, are refused or drop the oldest job, as HEORI_WHEN_FULL says. A
     change holds at once, for all producers; those that start later with HEORI_QUEUE_LIMITS set
