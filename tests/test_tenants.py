@@ -20,6 +20,7 @@ from common.protocol.commands import Bound, Commands
 from common.protocol.commands.delivery import MOST_TENANTS
 from common.protocol.job import Claim
 from common.settings import Settings
+from consumer.census import INTERVAL, LEASE, TENANTS
 from producer import JobCanceled, JobFailed, Producer, QueueFull
 from tests import sample_tasks
 from tests.conftest import Consumer, Heori, until
@@ -326,6 +327,19 @@ def test_the_census_counts_tenants_with_their_queue(bench: Bench) -> None:
     assert (census["default"].waiting, census["default"].oldest > 0) == (12, True)
     assert census["default"].registries["started"] == 2
     assert census["default"].registries["finished"] == 1
+    assert census["default"].tenants == 2
+
+
+def test_thousands_of_tenants_are_counted_less_often(
+    redis: Any, consume: Callable[..., Consumer]
+) -> None:
+    many = [f"rq:queue:default@{n}" for n in range(TENANTS)]
+    redis.sadd("rq:queues", *many)
+    for n in range(TENANTS):  # something of theirs is left, or they would be forgotten
+        redis.zadd(f"rq:finished:default@{n}", {"job": "+inf"})
+    consume().ready()
+    lease = LEASE * INTERVAL * 1000
+    until(lambda: redis.pttl(Commands().keys.counter("default")) > lease)
 
 
 # Limits

@@ -36,6 +36,7 @@ class QueueCensus:
     registries: dict[str, int]  # by their names, REGISTRIES
     bound: Bound
     blocked: int  # producers that wait for room
+    tenants: int  # that were counted with it: those of whom anything is left
 
 
 class Presence(Builders):
@@ -126,8 +127,9 @@ class Presence(Builders):
                     dict(zip(REGISTRIES, sizes, strict=True)),
                     Bound.read(bound),
                     blocked,
+                    tenants,
                 )
-                for number, waiting, enqueued, *sizes, blocked, bound in counted
+                for number, waiting, enqueued, *sizes, blocked, bound, tenants in counted
             }
 
         return call(

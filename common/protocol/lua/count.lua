@@ -6,7 +6,8 @@
 -- ARGS   consumer, lease, job_stem, bound_fields
 --        lease: milliseconds
 -- REPLY  msgpack [the server's time, [[number of a queue from 0, how many wait, when the first of
---        them was enqueued or false, how many are in each zset …, the fields of the bound], …]]
+--        them was enqueued or false, how many are in each zset …, the fields of the bound,
+--        how many tenants it has], …]]
 -- USES   time, clock, tenants
 
 local SIZE = 10 -- keys of a queue
@@ -58,11 +59,13 @@ for q = 0, (#KEYS - 1) / SIZE - 1 do
   if holds_lease(KEYS[key]) then
     local counts = { q, 0, false }
     add(counts, key, '')
-    for _, tenant in ipairs(tenants[KEYS[key + 1]] or {}) do
+    local mine = tenants[KEYS[key + 1]] or {}
+    for _, tenant in ipairs(mine) do
       add(counts, key, '@' .. tenant)
     end
     local bound = redis.pcall('HMGET', KEYS[key + SIZE - 1], unpack(args.bound_fields))
     counts[#counts + 1] = bound.err and {} or bound
+    counts[#counts + 1] = #mine
     counted[#counted + 1] = counts
   end
 end
