@@ -37,10 +37,10 @@ class Yard(Table):
         self.commands = Commands(KEYS)
         self.calls = 0
 
-    def send(self, *ids: str, locks: Sequence[LockName] = (MUTEX_A,)) -> None:
+    def send(self, *ids: str, locks: Sequence[LockName] = (MUTEX_A,), queue: str = "x") -> None:
         call = Call("tests.sample_tasks.add", [1], {})
         jobs = [NewJob.create(each, call, 180, locks=locks) for each in ids]
-        assert self.execute(self.commands.enqueue("x", jobs)).new == len(ids)
+        assert self.execute(self.commands.enqueue(queue, jobs)).new == len(ids)
 
     def send_again(self, *ids: str) -> None:
         """As rq's `requeue` does, whatever has become of them."""
@@ -70,9 +70,9 @@ class Yard(Table):
         assert [claim.problem for claim in claims.values()] == [None] * len(ids)
         return list(claims.values())
 
-    def park(self, *ids: str, locks: Sequence[LockName] = (MUTEX_A,)) -> None:
+    def park(self, *ids: str, locks: Sequence[LockName] = (MUTEX_A,), queue: str = "x") -> None:
         """Send jobs that have to wait."""
-        self.send(*ids, locks=locks)
+        self.send(*ids, locks=locks, queue=queue)
         assert self.claim() == {}
         assert [self.field(each, "status") for each in ids] == ["deferred"] * len(ids)
 
@@ -279,6 +279,17 @@ def test_of_jobs_that_are_handed_a_lock_each_has_two_seconds_to_be_claimed(yard:
 
 
 # What others have done to a job that waits
+
+
+def test_a_job_of_a_tenant_has_its_turn_when_it_is_handed_its_lock(yard: Yard) -> None:
+    (holder,) = yard.take("j1")
+    yard.park("j2", queue="x@acme")
+    assert not yard.redis.exists(KEYS.turns("x")), "a tenant of whom nothing waits has no turn"
+    yard.finish(holder)
+    claims = yard.claim()
+    assert {each: claim.queue for each, claim in claims.items()} == {"j2": "x@acme"}
+    yard.finish(*claims.values())
+    assert yard.locks_left() == set()
 
 
 def test_a_cancelled_and_a_deleted_job_are_passed_over(yard: Yard) -> None:
