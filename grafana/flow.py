@@ -300,5 +300,6 @@ def _tasks() -> Line:
                 Column("CPU of a job", f"{cpu} / {runs}", "s"),
                 Column("CPU in all", cpu, "percentunit"),
             ],
+            height=11,
         ),
     ]
