@@ -5,7 +5,7 @@ What each metric is stands in the catalogue (`common.metrics`); here is where it
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -61,6 +61,7 @@ class Metrics(Collector):
     sampler: Sampler
     outage: Outage
     draining: Callable[[], bool]
+    _families: set[tuple[str, str]] = field(default_factory=set, init=False, compare=False)
 
     def collect(self) -> Iterator[Family]:
         """All metrics, now."""
@@ -180,24 +181,30 @@ class Metrics(Collector):
         yield Sample(m.FENCE_REJECTIONS, seen.fenced_out)
         if counts := self.census.locks():
             yield Sample(m.LOCKS_FORCED, counts.forced)
-            yield from _census(counts.locks)
+            yield from self._census(counts.locks)
 
+    def _census(self, counts: Sequence[LockCount]) -> Iterator[Sample]:
+        """By families, as the waits and holds: those that are most in use, and the others as one.
 
-def _census(counts: Sequence[LockCount]) -> Iterator[Sample]:
-    """By families, as the waits and holds: those that are most in use, and the others as one."""
-    sums: dict[tuple[str, str], Counter[str]] = {}
-    for count in sorted(counts, key=lambda count: (-count.waiters, count.name)):
-        family = (count.kind, family_name(count.name))
-        if family not in sums and len(sums) >= MOST_FAMILIES:
-            family = (count.kind, OTHER)
-        sums.setdefault(family, Counter()).update(
-            in_use=count.in_use, limit=count.limit, waiters=count.waiters
-        )
-    for (kind, name), of in sums.items():
-        yield Sample(m.LOCK_WAITERS, of["waiters"], (kind, name))
-        if kind == "semaphore":
-            yield Sample(m.PERMITS_IN_USE, of["in_use"], (name,))
-            yield Sample(m.PERMITS_LIMIT, of["limit"], (name,))
+        A family whose locks are all free now is told with 0: were it left out, Grafana would draw
+        a line from what was to what comes next.
+        """
+        sums: dict[tuple[str, str], Counter[str]] = {
+            family: Counter() for family in sorted(self._families)
+        }
+        for count in sorted(counts, key=lambda count: (-count.waiters, count.name)):
+            family = (count.kind, family_name(count.name))
+            if family not in sums and len(sums) >= MOST_FAMILIES:
+                family = (count.kind, OTHER)
+            sums.setdefault(family, Counter()).update(
+                in_use=count.in_use, limit=count.limit, waiters=count.waiters
+            )
+        self._families.update(sums)
+        for (kind, name), of in sums.items():
+            yield Sample(m.LOCK_WAITERS, of["waiters"], (kind, name))
+            if kind == "semaphore":
+                yield Sample(m.PERMITS_IN_USE, of["in_use"], (name,))
+                yield Sample(m.PERMITS_LIMIT, of["limit"], (name,))
 
 
 _FAMILIES = {

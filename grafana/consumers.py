@@ -139,6 +139,7 @@ def _workers() -> Line:
                 "{{reason}}",
             ),
             span=8,
+            height=10,
         ),
         lines(
             "CPU, by worker",
@@ -150,6 +151,7 @@ def _workers() -> Line:
                 "{{instance}} #{{worker}}",
             ),
             span=8,
+            height=10,
         ),
         lines(
             "Functions beside an event loop",
@@ -158,6 +160,7 @@ def _workers() -> Line:
             JOBS_EACH_SECOND,
             Query(only_some("task", f"heori_jobs_beside_loop_total{{{CONSUMERS}}}"), "{{task}}"),
             span=8,
+            height=10,
             reach=1,
         ),
     ]

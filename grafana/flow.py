@@ -141,16 +141,16 @@ def _how_long() -> Line:
             Query(quantile(0.5, waited, JOBS), "half"),
             Query(quantile(0.95, waited, JOBS), "95%"),
             Query(quantile(0.99, waited, JOBS), "99%"),
-            span=8,
-            height=9,
+            span=7,
+            height=11,
         ),
         lines(
             "Run time by task, 95%",
             "Of a hundred jobs of the task, 95 are faster than its line.",
             "s",
             Query(quantile(0.95, ran, JOBS, "task"), "{{task}}"),
-            span=8,
-            height=9,
+            span=10,
+            height=11,
         ),
         spread(
             "How long jobs run",
@@ -158,8 +158,8 @@ def _how_long() -> Line:
             "Two bands are two kinds of jobs.",
             "s",
             f"sum by (le) (rate({ran}_bucket{{{JOBS}}}{RATE}))",
-            span=8,
-            height=9,
+            span=7,
+            height=11,
         ),
     ]
 
@@ -300,5 +300,6 @@ def _tasks() -> Line:
                 Column("CPU of a job", f"{cpu} / {runs}", "s"),
                 Column("CPU in all", cpu, "percentunit"),
             ],
+            height=11,
         ),
     ]

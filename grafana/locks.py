@@ -32,7 +32,7 @@ def _at_a_glance() -> Line:
             "Waiting now",
             "How many wait for a lock at this moment. A few is what locks are for.",
             "none",
-            f"sum(heori_lock_waiters{{{CONSUMERS}}})",
+            f"sum(heori_lock_waiters{{{CONSUMERS}}}) or vector(0)",
         ),
         number(
             "Wait, 95%",

@@ -183,6 +183,8 @@ def test_waits_and_holds_of_locks_are_counted_whoever_takes_them(
     for handle in waiting:
         handle.result(20)
     until(lambda: consumer.metric("heori_lock_hold_seconds_count", **account) == 2)
+    # What nobody waits for any more is told as such, not left out.
+    until(lambda: consumer.samples("heori_lock_waiters", **account) == [0])
     assert consumer.metric("heori_lock_wait_seconds_count", **account) == 2
     assert consumer.metric("heori_lock_wait_seconds_sum", **account) > 0.0
     producer.submit(lock_tasks.use_a_mutex, "account:6").result(20)
