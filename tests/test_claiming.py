@@ -54,7 +54,10 @@ def name_of(consumer: Consumer) -> str:
 
 
 def seconds_for_calls(redis: Any, calls: int) -> float:
-    """How long it takes until so many scripts have been called."""
+    """How long it takes until so many scripts are called; about five are, at once, each second.
+
+    Of a consumer that asked again and again, it would be hundreds.
+    """
     redis.config_resetstat()
     begin = time.monotonic()
     until(lambda: redis.info("commandstats").get(SCRIPTS, {"calls": 0})["calls"] >= calls)
@@ -454,7 +457,7 @@ def test_a_suspended_consumer_claims_nothing_and_says_so_until_it_is_resumed(
     consumer.wait_for("suspended: claiming nothing until `rq resume`")
     handle = producer.submit(sample_tasks.add, 1)
     record = f"rq:worker:{name_of(consumer)}"
-    assert seconds_for_calls(redis, 5) > 0.5, "it looks about once a second"
+    assert seconds_for_calls(redis, 15) > 1, "it looks about once a second"
     assert consumer.metric("heori_suspended") == 1
     until(lambda: redis.hget(record, "state") == b"suspended")
     assert handle.status() == "queued"
@@ -496,7 +499,7 @@ def test_a_broken_key_is_told_once_and_the_other_queue_is_served(
     told = consumer.wait_for("a key has the wrong type and is passed over until it is mended")
     assert (told["key"], told["look"]) == (key, f"redis-cli TYPE {key}")
     assert producer.submit(sample_tasks.add, 1).result(20) == 3
-    assert seconds_for_calls(redis, 6) > 0.5, "it looks about once a second"
+    assert seconds_for_calls(redis, 15) > 1, "it looks about once a second"
     redis.delete(key)
     if key == "rq:queue:broken":
         redis.rename("aside", key)
@@ -523,7 +526,7 @@ def test_a_redis_that_refuses_claims_is_told_once_and_not_asked_all_the_time(
             resume_and_refuse.execute()
             refused = consumer.wait_for("Redis refuses a claim; trying again")
             assert "read only replica" in refused["reason"]
-            assert seconds_for_calls(client, 6) > 0.5
+            assert seconds_for_calls(client, 15) > 1
             client.execute_command("REPLICAOF", "NO", "ONE")
             assert handle.result(20) == 4
             consumer.wait_for("Redis takes claims again")

@@ -38,6 +38,7 @@ end
 local claims, claimed = {}, {}
 local popped, parked, broken, refusal = 0, 0, {}, false
 local done = {} -- the queues that have no more to give
+local in_turns = {} -- those of which tenants have something to give
 local lease_end = math.ceil(now + args.lease_end_offset)
 
 -- Returns its locks and their fences and for how long it waited for them, or false when it waits for
@@ -160,7 +161,7 @@ end
 
 local function take_once(q, most)
   local queue, wip, turns = unpack(KEYS, 3 * q - 1, 3 * q + 1)
-  local first = redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')
+  local first = in_turns[q] and redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES') or {}
   if first[1] then
     take_turn(turns, q, first[1], tonumber(first[2]), queue, wip, most)
   else
@@ -190,7 +191,8 @@ for q = 1, queues do
   end
   local queue, _, turns = unpack(KEYS, 3 * q - 1, 3 * q + 1)
   -- Whoever puts jobs of no tenant on the queue need not know that it has any.
-  if not done[q] and redis.call('EXISTS', turns) == 1 and redis.call('EXISTS', queue) == 1 then
+  in_turns[q] = not done[q] and redis.call('EXISTS', turns) == 1
+  if in_turns[q] and redis.call('EXISTS', queue) == 1 then
     redis.call('ZADD', turns, 'NX', had_by_old(turns), '')
   end
 end
