@@ -242,7 +242,14 @@ def test_scheduled_jobs_join_their_tenant_when_they_are_due(
     soon = producer.submit_many(sample_tasks.add, [1, 2], tenant="a", delay=0.2)
     none = producer.submit(sample_tasks.add, 1, delay=0.2)
     assert late.status() == "scheduled"
-    until(lambda: schedule(bench))
+    moved = 0
+
+    def all_moved() -> bool:
+        nonlocal moved
+        moved += schedule(bench)
+        return moved == 3
+
+    until(all_moved)
     of_tenant = bench.queue("default@a")  # what is due in the same second comes in any order
     assert set(of_tenant) == {each.id for each in soon}
     assert bench.queue() == [none.id]
@@ -299,7 +306,22 @@ def test_a_tenant_of_whom_nothing_is_left_is_forgotten(bench: Bench) -> None:
         key = f"rq:{registry}:default@a"
         bench.redis.zadd(key, dict.fromkeys(bench.redis.zrange(key, 0, -1), 1))
     bench.reclaim()
+    idle = bench.commands.keys.idle("default@a")
+    bench.redis.pexpire(idle, 61_000)  # of 120: 59 have passed
+    bench.reclaim()
+    known = bench.redis.smembers("rq:queues")
+    assert b"rq:queue:default@a" in known, (
+        "rq names a queue some time before its first job is on it"
+    )
+    bench.send("another", queue="default@a")
+    bench.reclaim()
+    assert not bench.redis.exists(idle)
+    bench.redis.delete("rq:queue:default@a")
+    bench.reclaim()
+    bench.redis.pexpire(idle, 60_000)
+    bench.reclaim()
     assert bench.redis.smembers("rq:queues") == {b"rq:queue:default"}
+    assert not bench.redis.exists(idle)
 
 
 def test_all_of_many_tenants_are_looked_after(bench: Bench) -> None:

@@ -153,6 +153,10 @@ class Keys:
         """list of the ids of jobs dropped latest from a full queue"""
         return f"{self.prefix}:heori:dropped:{queue}"
 
+    def idle(self, queue: str) -> str:
+        """string, expires: there as long as nothing has been left of a tenant, but not for long"""
+        return f"{self.prefix}:heori:idle:{queue}"
+
     def idempotency(self, task: str, key: str, tenant: str = "") -> str:
         """string, expires: the id of the job that was sent with that key, for that tenant"""
         whose = f"{task}@{tenant}" if tenant else task

@@ -41,6 +41,7 @@ LOOK = 10
 MOST_PARKED = 200
 MOST_LOOKED_AT = 100
 MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
+FORGET = 60.0  # seconds, for a tenant of whom nothing is left
 
 # How the failure of a job begins whose wait for its locks would never end; see park.lua.
 DEADLOCK = "its wait for a lock would never end (deadlock)"
@@ -321,6 +322,7 @@ class Delivery(Builders):
         consumer: str,
         max_deliveries: int,
         evidence: bytes,
+        forget: float = FORGET,
     ) -> Command[Reclaimed | None]:
         """Give back jobs whose lease has run out; None when it was not yet time to look again.
 
@@ -328,6 +330,7 @@ class Delivery(Builders):
 
         Args:
             interval: seconds within which no other consumer looks again.
+            forget: seconds after which a tenant is forgotten of whom nothing is left.
         """
         keys = [
             self.keys.reaper(),
@@ -361,6 +364,8 @@ class Delivery(Builders):
                 self.keys.parked(""),
             ],
             dropped_stem=self.keys.dropped(""),
+            idle_stem=self.keys.idle(""),
+            forget=round(forget * 1000),
             **self._parking(),
             **self._settling(consumer, max_deliveries),
         )

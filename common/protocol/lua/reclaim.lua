@@ -6,11 +6,11 @@
 -- of the wrong type is passed over: its jobs wait under their leases until that is mended.
 -- The tenants of these queues are looked after in turns, some in each call. One whose jobs were put
 -- on its queue by a tool of RQ's, which knows of no turns, gets its turn here; one of whom nothing
--- is left, not even a result, is forgotten.
+-- has been left for a while, not even a result, is forgotten.
 -- KEYS   reaper (string), queues (set), then for each queue: queue (list), wip (zset), failed
 --        (zset); then for each queue: finished (zset)
 -- ARGS   interval, margin, mark, evidence, strike, look, most, queue_stem, deferred_stem, parked_stem,
---        most_tenants, job_registries, dropped_stem,
+--        most_tenants, job_registries, dropped_stem, idle_stem, forget,
 --        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable,
 --        lock_stem, lock_keys, holders, waiters, grant
 --        interval: milliseconds
@@ -21,6 +21,7 @@
 --        mark: how the name of an execution of ours begins
 --        unreadable: the failure of a job whose key holds no hash
 --        job_registries: [stem, …] of the other keys that list jobs of a queue
+--        forget: milliseconds
 -- REPLY  nil when it was not yet time, else msgpack [how many were queued again, how many are
 --        dead letters, [key of the wrong type, …]]
 -- USES   whole, time, lock_clock, job_lock_keys, lock_state, tenants, lock_pass, let_go, clock, settle, give_back, holds, unlease, ours
@@ -89,19 +90,24 @@ end
 
 local function look_after_tenant(queue, wip, failed, finished)
   local name = string.sub(queue, #args.queue_stem + 1)
-  if look_after(queue, wip, failed, finished) then
-    if redis.call('EXISTS', queue) == 1 then
-      line_up(queue)
-      return
-    end
-    local others = {}
-    for n, stem in ipairs(args.job_registries) do
-      others[n] = stem .. name
-    end
-    if redis.call('EXISTS', wip, failed, finished, unpack(others)) == 0 then
-      redis.call('SREM', KEYS[2], queue)
-      redis.call('UNLINK', args.dropped_stem .. name)
-    end
+  if not look_after(queue, wip, failed, finished) then
+    return
+  elseif redis.call('EXISTS', queue) == 1 then
+    line_up(queue)
+  end
+  local others = {}
+  for n, stem in ipairs(args.job_registries) do
+    others[n] = stem .. name
+  end
+  local idle = args.idle_stem .. name
+  local left = redis.call('PTTL', idle)
+  if redis.call('EXISTS', queue, wip, failed, finished, unpack(others)) > 0 then
+    redis.call('UNLINK', idle)
+  elseif left < 0 then
+    redis.call('SET', idle, '', 'PX', 2 * args.forget)
+  elseif left <= args.forget then -- not before: RQ names a queue some time before its first job is on it
+    redis.call('SREM', KEYS[2], queue)
+    redis.call('UNLINK', idle, args.dropped_stem .. name)
   end
 end
 
