@@ -36,20 +36,31 @@ def valkey() -> Iterator[EmbeddedValkey]:
         yield server
 
 
-# Where few tests take long. They begin first, so that side by side with others no worker is left
-# alone with one of them in the end.
+# The files that take longest, as measured, the longest first: so that side by side with others no
+# worker is left alone with one of them in the end.
 LONG = (
     "test_chaos",
-    "test_benchmarks",
-    "test_lab_models",
-    "test_sentinel",
-    "test_lab",
-    "test_crash",
     "test_models",
+    "test_lock_jobs",
+    "test_cli",
+    "test_dead",
+    "test_models_ending",
     "test_executor",
-    "test_live",
-    "test_up",
+    "test_crash",
     "test_serve",
+    "test_claiming",
+    "test_hostile",
+    "test_up",
+    "test_lab_models",
+    "test_gil",
+    "test_schedule",
+    "test_sentinel",
+    "test_live",
+    "test_benchmarks",
+    "test_lock_faults",
+    "test_bounds",
+    "test_send_from",
+    "test_lab",
 )
 
 
@@ -226,6 +237,25 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
             until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
         else:
             consumer.join()
+
+
+MODELS = {
+    "threads": ["--model", "threads", "--slots", "4"],
+    "processes": ["--model", "processes", "--processes", "2"],
+    "hybrid": ["--model", "hybrid", "--processes", "2", "--slots", "2"],
+    "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "4"],
+    "inline": ["--model", "inline"],
+}
+
+
+# What crashes inline takes the consumer with it, which `tests/test_crash.py` is about.
+IN_PROCESSES = [model for model in MODELS if model != "inline"]
+
+
+@pytest.fixture(params=MODELS)
+def consumer(request: pytest.FixtureRequest, consume: Callable[..., Consumer]) -> Consumer:
+    """A consumer of each execution model."""
+    return consume(*MODELS[request.param]).ready()
 
 
 Heori = Callable[..., "subprocess.CompletedProcess[str]"]

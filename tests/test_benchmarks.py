@@ -20,7 +20,7 @@ def test_a_quick_drain_shows_its_figures_and_writes_every_turn(tmp_path: Path) -
         [sys.executable, "-m", "benchmarks", *words],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -42,7 +42,7 @@ def test_a_quick_run_of_locks_shows_its_figures(tmp_path: Path) -> None:
         [sys.executable, "-m", "benchmarks", *words],
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_a_quick_run_of_tenants_shows_that_a_flood_keeps_no_other_waiting(tmp_pa
         [sys.executable, "-m", "benchmarks", "tenants", "--quick", "--json", str(file)],
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr

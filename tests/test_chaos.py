@@ -10,7 +10,6 @@ from tests.chaos.kills import kills
 from tests.chaos.quarantine import quarantine
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("model", ["processes"])
 def test_kills_and_pauses_lose_no_job_and_repeat_only_what_was_in_flight(model: str) -> None:
     seed = random.randrange(10**6)

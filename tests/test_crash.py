@@ -116,7 +116,6 @@ def test_a_stopped_consumer_whose_lease_ran_out_has_its_result_refused(
     assert second.stop() == 0
 
 
-@pytest.mark.timeout(120)
 def test_a_restart_of_redis_loses_nothing(consume: Callable[..., Consumer], tmp_path: Path) -> None:
     jobs = 3000
     path, gate = tmp_path / "runs", tmp_path / "gate"

@@ -280,7 +280,6 @@ def connections() -> int:
     return sum(each.status == psutil.CONN_ESTABLISHED for each in every)
 
 
-@pytest.mark.timeout(120)
 def test_ten_thousand_futures_are_resolved_over_one_connection(
     executor: RedisExecutor, consume: Callable[..., Consumer], redis: Any
 ) -> None:
@@ -293,7 +292,6 @@ def test_ten_thousand_futures_are_resolved_over_one_connection(
     assert connections() - before == 2
 
 
-@pytest.mark.timeout(120)
 def test_every_future_resolves_though_a_consumer_is_killed_in_the_middle(
     executor: RedisExecutor, consume: Callable[..., Consumer], redis: Any, redis_url: str
 ) -> None:

@@ -73,7 +73,6 @@ def server(lab: Lab) -> Any:
     return Redis(port=found[0])
 
 
-@pytest.mark.timeout(90)
 def test_money_goes_astray_without_locks_and_is_right_to_the_cent_with_them(
     lab: Callable[..., Lab], folder: Path
 ) -> None:
@@ -96,7 +95,6 @@ def test_money_goes_astray_without_locks_and_is_right_to_the_cent_with_them(
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.timeout(90)
 def test_a_total_that_is_not_as_it_should_be_is_told_and_is_the_exit_code(
     lab: Callable[..., Lab],
 ) -> None:
@@ -114,7 +112,6 @@ def test_a_total_that_is_not_as_it_should_be_is_told_and_is_the_exit_code(
     assert "3 at once at most" in out
 
 
-@pytest.mark.timeout(60)
 def test_ctrl_c_ends_it_and_leaves_nothing(lab: Callable[..., Lab], folder: Path) -> None:
     process = lab("locks", "--transfers", "20000", "--consumers", "1")
     with server(process) as redis:

@@ -177,7 +177,6 @@ def test_an_interpreter_that_lacks_what_it_needs_is_refused_before_anything_runs
     assert "-m pip install -r requirements.lock" in err
 
 
-@pytest.mark.timeout(60)
 def test_ctrl_c_ends_it_and_leaves_nothing(lab: Callable[..., Lab], folder: Path) -> None:
     process = lab("models", "--json")
     us = psutil.Process(process.pid)

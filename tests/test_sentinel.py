@@ -135,7 +135,6 @@ def cluster() -> Iterator[Cluster]:
         yield Cluster(stack)
 
 
-@pytest.mark.timeout(90)
 def test_a_killed_primary_loses_no_replicated_job_and_nobody_has_to_be_restarted(
     cluster: Cluster, consume: Callable[..., Consumer], tmp_path: Path
 ) -> None:
@@ -174,7 +173,6 @@ def test_a_killed_primary_loses_no_replicated_job_and_nobody_has_to_be_restarted
     assert consumer.stop() == 0
 
 
-@pytest.mark.timeout(60)
 def test_a_primary_that_was_replaced_is_left_before_it_is_demoted_and_leases_go_on(
     cluster: Cluster, consume: Callable[..., Consumer], tmp_path: Path
 ) -> None:

@@ -77,7 +77,6 @@ def gone(process: psutil.Process) -> bool:
         return True
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("model", ["threads", "processes"])
 def test_every_file_goes_through_every_task_once(
     up: Callable[..., Up], folder: Path, model: str
@@ -113,7 +112,6 @@ def test_every_file_goes_through_every_task_once(
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.timeout(90)
 def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -> None:
     process = up("--for", "30s")
     family = running(process)
@@ -140,7 +138,6 @@ def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.timeout(90)
 def test_a_process_that_dies_ends_the_run_and_is_named(up: Callable[..., Up], folder: Path) -> None:
     process = up("--forever")
     family = running(process)

@@ -10,8 +10,7 @@ import pytest
 from consumer.supervisor import Options
 from producer import JobFailed, Producer
 from tests import sample_tasks
-from tests.conftest import Consumer, is_alive, until
-from tests.test_models import IN_PROCESSES, MODELS
+from tests.conftest import IN_PROCESSES, MODELS, Consumer, is_alive, until
 
 LARGE = "tests.sample_tasks.large"
 ADD = "tests.sample_tasks.add"
