@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compose.stack import ENV, FILES, Result, Stack
+from tests.compose.stack import ENV, FILES, Result, Stack, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +45,8 @@ def fresh(
 @pytest.fixture
 def stack(fresh: Stack) -> Stack:
     """The stack with one consumer, and nobody who sends jobs."""
+    # Whoever was paused or cut off recovers by itself; `compose up --wait` would not wait for that.
+    wait_until(lambda: "unhealthy" not in fresh.compose("ps", "--format", "{{.Health}}"))
     fresh.scale(1)
     if fresh.waiting_or_done():  # a test before has failed in the middle
         fresh.audit({})
