@@ -203,9 +203,12 @@ def test_cpu_time_alone_gives_an_estimate_that_takes_no_sleep_for_the_gil(
         waiting.result(20)
     until(lambda: consumer.metric("heori_worker_thread_state_seconds_total", state=WAIT) > 5)
     assert consumer.metric("heori_worker_gil_loss_ratio") < 0.3
-    for handle in [producer.submit(sample_tasks.spin, 3.0) for _ in range(4)]:
+    handles = [producer.submit(sample_tasks.spin, 3.0) for _ in range(4)]
+    # While they run, as it is a mean of the latest seconds; sleep alone is a tenth of that. It is
+    # little where others have the cores: nobody can tell then what these wait for.
+    until(lambda: consumer.metric("heori_worker_gil_wait_ratio") > 0.03)
+    for handle in handles:
         handle.result(20)
-    until(lambda: consumer.metric("heori_worker_gil_wait_ratio") > 0.1)
     assert consumer.metric("heori_gil_signal_source", source="estimate") == 1
     assert seconds(consumer, "spin", RUNNING) > 0.5
     assert seconds(consumer, "spin", GIL_WAIT, IO_WAIT) == 0

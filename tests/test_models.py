@@ -162,7 +162,7 @@ def test_a_job_that_is_cancelled_while_it_waits_in_a_worker_does_not_run(
         last = handle
     last.result(20)  # now it knows that jobs are short, and prefetches
     for _ in range(slots):
-        producer.submit(sample_tasks.spin, 0.3)
+        producer.submit(sample_tasks.spin, 1.0)
     handles = producer.submit_many(sample_tasks.count_run, [(redis_url, "ran", "once")] * 10)
     until(lambda: consumer.metric("heori_jobs_held") >= slots)
     for each in handles:
