@@ -6,7 +6,7 @@ import os
 import queue
 import signal
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -23,6 +23,7 @@ from common.embedded import EmbeddedValkey
 from common.protocol.commands import Command
 from common.settings import Settings
 from producer import Producer
+from tests.zygote import Started
 
 T = TypeVar("T")
 
@@ -128,13 +129,13 @@ class Consumer:
     """A consumer: the real command in a process of its own."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "heori", "consume", *arguments],
+        self.process = Started(
+            "heori",
+            "consume",
+            *arguments,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="backslashreplace",
         )
         self.log: list[dict[str, Any]] = []
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -155,7 +156,7 @@ class Consumer:
                 self._lines.put(record)
         self._lines.put(None)
 
-    def wait_for(self, event: str, timeout: float = 20.0) -> dict[str, Any]:
+    def wait_for(self, event: str, timeout: float = 60.0) -> dict[str, Any]:
         """Wait for a line of its log that has not been waited for yet."""
         deadline = time.monotonic() + timeout
         while (line := self._lines.get(timeout=max(0.01, deadline - time.monotonic()))) is not None:
@@ -196,12 +197,12 @@ class Consumer:
             if sample.name == name and labels.items() <= sample.labels.items()
         ]
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 40.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 60.0) -> int:
         """Send a signal and wait for its end; returns the exit code."""
         self.process.send_signal(number)
         return self.join(timeout)
 
-    def join(self, timeout: float = 40.0) -> int:
+    def join(self, timeout: float = 60.0) -> int:
         """Wait for its end; returns the exit code."""
         code = self.process.wait(timeout)
         self._reader.join(5)
@@ -267,14 +268,16 @@ def heori(redis_url: str) -> Heori:
 
     def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.sample_tasks"}
-        return subprocess.run(
-            [sys.executable, "-m", "heori", *words],
-            env={**os.environ, **own, **environment},
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as error:
+            environment = {**os.environ, **own, **environment}
+            process = Started("heori", *words, env=environment, stdout=output, stderr=error)
+            try:
+                code = process.wait(40)
+            finally:
+                process.kill()
+            output.seek(0)
+            error.seek(0)
+            return subprocess.CompletedProcess(words, code, output.read(), error.read())
 
     return run
 
@@ -287,7 +290,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
+def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Wait until something that has no signal of its own is so."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -1,8 +1,8 @@
 """What the tests of locks share: programs that use them, threads, and that nothing is left."""
 
 import contextlib
+import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from common.locks import Mutex, Semaphore, session
 from common.locks.lock import Lockable
 from common.protocol.keys import Keys
 from tests.conftest import until
+from tests.zygote import Started
 
 FENCE = Keys().fence().encode()
 
@@ -27,11 +28,12 @@ class Program:
     """
 
     def __init__(self, url: str, name: str, lease: float) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.lock_program", url, name, str(lease)],
+        self.process = Started(
+            "tests.lock_program",
+            *(url, name, str(lease)),
+            env=os.environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
 
     @property
@@ -60,7 +62,7 @@ class Program:
     def close(self) -> None:
         """Kill it."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
@@ -118,7 +120,7 @@ def thread(function: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
     started.start()
 
     def join() -> Any:
-        started.join(20)
+        started.join(60)
         assert not started.is_alive()
         return result[0]
 

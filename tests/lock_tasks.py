@@ -140,6 +140,6 @@ def parent(url: str, account: int, child_account: int) -> str:
     with Producer(url) as producer:
         handle = producer.submit(child, child_account)
         try:
-            return f"child: {handle.result(20)}"
+            return f"child: {handle.result(60)}"
         except (DeadlockDetected, JobFailed) as error:
             return str(error)

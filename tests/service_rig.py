@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import until
+from tests.zygote import Started
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Answer:
 class Service:
     """One that runs."""
 
-    process: "subprocess.Popen[str]"
+    process: Started
     url: str
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -62,17 +62,14 @@ def _json(body: bytes) -> Any:
 def serving(redis_url: str, **environment: str) -> Iterator[Service]:
     """One that answers, until it is left."""
     own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.served_tasks"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "heori", "serve", "--port", "0"],
-        env={**os.environ, **own, **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
+    environment = {**os.environ, **own, **environment}
+    process = Started("heori", "serve", *("--port", "0"), env=environment, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    with process.stderr as said:
+        line = said.readline()
         assert line.startswith("serving on http://"), line
         # What it says later must not fill the pipe.
-        reader = threading.Thread(target=process.stderr.read)
+        reader = threading.Thread(target=said.read)
         reader.start()
         service = Service(process, line.split()[-1])
         try:
@@ -80,6 +77,7 @@ def serving(redis_url: str, **environment: str) -> Iterator[Service]:
             yield service
         finally:
             process.kill()
+            process.wait()
             reader.join()
 
 

@@ -147,7 +147,7 @@ def test_what_a_consumer_gives_back_is_never_refused(
     producer = limited(5, when_full="reject")
     consumer = consume("--slots", "1", HEORI_GRACE="0").ready()
     held = producer.submit(sample_tasks.hold, redis_url, "back")
-    assert redis.blpop(["back:running"], timeout=20)
+    assert redis.blpop(["back:running"], timeout=60)
     producer.submit_many(sample_tasks.add, range(5))
     until(lambda: depth(redis) <= 5)
     while depth(redis) < 5:
@@ -366,7 +366,7 @@ def test_the_bound_holds_for_many_producers_and_a_real_consumer(
         highest = max(highest, depth(redis))
     assert highest == 20
     for sending in sendings:
-        assert [handle.result(20) for handle in sending.end()] == list(range(2, 302))
+        assert [handle.result(60) for handle in sending.end()] == list(range(2, 302))
     assert bound(redis_url).sent == 1200
 
 

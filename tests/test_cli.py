@@ -234,7 +234,7 @@ def test_healthz_tells_whether_redis_and_the_workers_are_there(
 def test_a_taken_metrics_port_is_told(consume: Callable[..., Consumer]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         consumer = consume(HEORI_METRICS_PORT=str(taken.getsockname()[1]))
-        assert consumer.join(20) == 2
+        assert consumer.join(60) == 2
     assert "HEORI_METRICS_PORT" in str(consumer.log)
 
 

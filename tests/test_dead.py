@@ -269,13 +269,13 @@ def test_a_real_failure_is_replayed_and_its_handle_sees_the_new_result(
     folder = tmp_path / "not-yet"
     handle = producer.submit(sample_tasks.record, str(folder / "file"), 7)
     with pytest.raises(JobFailed, match="FileNotFoundError"):
-        handle.result(20)
+        handle.result(60)
     [row] = rows(heori("dead", "list", "--json"))
     assert (row["id"], row["deliveries"], row["ending"]) == (handle.id, 1, "failed")
     assert row["reason"].startswith("FileNotFoundError")
     folder.mkdir()
     assert told(heori("dead", "replay", handle.id, "--json"))["replayed"] == 1
-    assert handle.result(20) == 7
+    assert handle.result(60) == 7
     assert redis.hget(f"rq:job:{handle.id}", "heori_deliveries") == b"1"
     assert rows(heori("dead", "list", "--json")) == []
     assert consumer.stop() == 0
@@ -288,14 +288,14 @@ def test_what_killed_its_workers_gets_all_its_deliveries_again(
     handle = producer.submit(sample_tasks.leave, "kill")
     for entries in (1, 2):
         with pytest.raises(JobFailed, match="delivered 3 times"):
-            handle.result(20)
+            handle.result(60)
         [row] = rows(heori("dead", "list", "--json"))
         assert (row["id"], row["deliveries"]) == (handle.id, 3)
         assert row["reason"].startswith("delivered 3 times")
         assert redis.xlen(f"rq:results:{handle.id}") == entries
         assert told(heori("dead", "replay", handle.id, "--json"))["replayed"] == 1
     with pytest.raises(JobFailed, match="delivered 3 times"):
-        handle.result(20)
+        handle.result(60)
     assert consumer.stop() == 0
 
 
@@ -544,7 +544,7 @@ def on_a_terminal(redis_url: str, *words: str, answer: str = "") -> tuple[int, s
         pass
     finally:
         os.close(ours)
-    return process.wait(20), shown.decode()
+    return process.wait(60), shown.decode()
 
 
 def test_on_a_terminal_purging_asks_and_many_letters_show_a_progress_bar(

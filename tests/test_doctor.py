@@ -180,12 +180,12 @@ def test_a_consumer_at_work_is_healthy(
 ) -> None:
     consumer = consume("--slots", "2").ready()
     handles = producer.submit_many(sample_tasks.add, [1] * 20)
-    assert [handle.result(20) for handle in handles] == [3] * 20
+    assert [handle.result(60) for handle in handles] == [3] * 20
     last = producer.submit(sample_tasks.wait_for_file, str(tmp_path / "end"))
     until(lambda: consumer.metric("heori_slots_running") == 1)
     assert {finding.check for finding in ailments(redis)} == {"persistence"}
     (tmp_path / "end").touch()
-    assert last.result(20)
+    assert last.result(60)
 
 
 def test_what_the_user_may_not_see_is_unknown_and_the_rest_is_found(

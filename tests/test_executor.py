@@ -49,11 +49,11 @@ def rq_job(redis: Any, future: JobFuture[Any]) -> RqJob:
 
 @pytest.mark.usefixtures("consumer")
 def test_futures_become_what_the_functions_return(executor: RedisExecutor) -> None:
-    assert executor.submit(sample_tasks.add, 1, b=2).result(20) == 3
-    assert executor.submit(sample_tasks.add_later, 1, 2).result(20) == 3
-    assert executor.submit(math.sqrt, 16).result(20) == 4
+    assert executor.submit(sample_tasks.add, 1, b=2).result(60) == 3
+    assert executor.submit(sample_tasks.add_later, 1, 2).result(60) == 3
+    assert executor.submit(math.sqrt, 16).result(60) == 4
     point = executor.submit(protocol_tasks.take_point, Point(1, "a"))
-    assert point.result(20) == Point(1, "a")
+    assert point.result(60) == Point(1, "a")
     futures = [executor.submit(sample_tasks.add, n) for n in range(50)]
     assert sorted(future.result() for future in as_completed(futures, 20)) == [*range(2, 52)]
 
@@ -101,9 +101,9 @@ def test_exceptions_are_what_they_were_with_the_traceback_from_there(
     assert isinstance(error.__cause__, JobFailed)
     assert "raise ValueError(text)" in error.__cause__.traceback
     with pytest.raises(JobFailed, match="SystemExit: 3"):
-        executor.submit(sample_tasks.leave, "SystemExit").result(20)
+        executor.submit(sample_tasks.leave, "SystemExit").result(60)
     with pytest.raises(JobFailed, match="longer than its timeout of 1 s"):
-        executor.submit(sample_tasks.spin_limited, 30.0).result(20)
+        executor.submit(sample_tasks.spin_limited, 30.0).result(60)
 
 
 TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    f()\n    ^^^\n'
@@ -208,7 +208,7 @@ def test_a_cancelled_future_never_runs(
     assert rq_job(redis, first).get_status() == "canceled"
     assert redis.zscore("rq:canceled:default", rq_job(redis, first).id) is not None
     consume().ready()
-    assert second.result(20) is None
+    assert second.result(60) is None
     assert redis.lrange("rq:queue:default", 0, -1) == []
     assert not second.cancel()
     with pytest.raises(CancelledError):
@@ -221,11 +221,11 @@ def test_a_running_future_cannot_be_cancelled(
     executor: RedisExecutor, redis: Any, redis_url: str
 ) -> None:
     future = executor.submit(sample_tasks.hold, redis_url, "run")
-    assert redis.blpop(["run:running"], timeout=20)
+    assert redis.blpop(["run:running"], timeout=60)
     assert future.running()
     assert not future.cancel()
     redis.rpush("run:go", "now")
-    assert future.result(20) == "run"
+    assert future.result(60) == "run"
     assert not future.running()
 
 
@@ -243,7 +243,7 @@ def test_shutdown_may_cancel_what_waits(redis_url: str, redis: Any, consumer: Co
     executor = RedisExecutor(redis_url)
     running = [executor.submit(sample_tasks.hold, redis_url, "last") for _ in range(4)]
     for _ in running:
-        assert redis.blpop(["last:running"], timeout=20)
+        assert redis.blpop(["last:running"], timeout=60)
     waiting = [executor.submit(sample_tasks.add, n) for n in range(500)]
     ended = threading.Thread(target=lambda: executor.shutdown(cancel_futures=True))
     ended.start()
@@ -252,7 +252,7 @@ def test_shutdown_may_cancel_what_waits(redis_url: str, redis: Any, consumer: Co
         executor.submit(sample_tasks.add, 1)
     assert ended.is_alive(), "it waits for what runs"
     redis.rpush("last:go", *"1234")
-    ended.join(20)
+    ended.join(60)
     assert [future.result(0) for future in running] == ["last"] * 4
     assert all(future.done() for future in waiting)
     done = sum(not future.cancelled() for future in waiting)
@@ -267,7 +267,7 @@ def test_without_waiting_futures_resolve_all_the_same_and_the_thread_ends(
     future = executor.submit(sample_tasks.add, 1)
     executor.shutdown(wait=False)
     consume().ready()
-    assert future.result(20) == 3
+    assert future.result(60) == 3
     until(lambda: threading.active_count() <= before + 1)  # the consumer's log has one
 
 
@@ -298,7 +298,7 @@ def test_every_future_resolves_though_a_consumer_is_killed_in_the_middle(
     killed = consume("--slots", "4", HEORI_LEASE="1").ready()
     running = [executor.submit(sample_tasks.hold, redis_url, "kill") for _ in range(4)]
     for _ in running:
-        assert redis.blpop(["kill:running"], timeout=20)
+        assert redis.blpop(["kill:running"], timeout=60)
     futures = [executor.submit(sample_tasks.add, n) for n in range(300)]
     family = killed.workers
     os.kill(killed.process.pid, signal.SIGKILL)
@@ -317,7 +317,7 @@ def test_a_lost_connection_loses_no_result(
     until(lambda: any("track" in str(c) or c["flags"] == "t" for c in redis.client_list()))
     redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     consume().ready()
-    assert future.result(20) == 3
+    assert future.result(60) == 3
 
 
 # Awaited handles

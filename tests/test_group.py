@@ -43,13 +43,13 @@ def test_a_failure_is_raised_and_counted_and_the_others_go_on(
     mixed = group(handles)
     consume().ready()
     with pytest.raises(JobFailed, match="ValueError: because"):
-        mixed.results(20)  # and does not wait for the third, which nobody runs
+        mixed.results(60)  # and does not wait for the third, which nobody runs
     assert mixed.progress() == (1, 1, 3)
     with pytest.raises(JobFailed, match="ValueError: because"):
         asyncio.run(_awaited(mixed))
     assert not mixed.wait(0.05)
     assert mixed.cancel() == 1
-    assert mixed.wait(20)
+    assert mixed.wait(60)
     assert mixed.progress() == (1, 2, 3)
 
 
@@ -70,7 +70,7 @@ def test_a_cancelled_group_says_so(producer: Producer) -> None:
     two = group(producer.submit_many(sample_tasks.add, [1, 2]))
     assert two.cancel() == 2
     with pytest.raises(JobCanceled):
-        two.results(20)
+        two.results(60)
 
 
 def test_a_group_of_none_is_done(producer: Producer) -> None:

@@ -615,7 +615,7 @@ def test_after_all_of_that_the_same_consumer_drains_and_leaves_nothing_behind(
     until(lambda: len([worker for worker in consumer.workers if is_alive(worker)]) == 1)
     family = psutil.Process(consumer.process.pid).children(recursive=True)
     consumer.process.send_signal(signal.SIGTERM)
-    assert consumer.process.wait(20) == 0
+    assert consumer.process.wait(60) == 0
     until(lambda: not any(is_alive(child) for child in family), timeout=5)
     assert not siege.redis.smembers(f"rq:workers:{model}")
     assert siege.redis.llen(f"rq:queue:{model}") == siege.redis.zcard(f"rq:wip:{model}") == 0

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from heori.locks import Locks
 from producer import Producer
 from tests import lock_tasks, sample_tasks
 from tests.conftest import Consumer, Heori, until
+from tests.zygote import Started
 
 LEASE = 3.0  # seconds; a loss is told within a third of it
 
@@ -24,12 +24,12 @@ class Program:
     """A process that uses one mutex, see lock_program.py."""
 
     def __init__(self, url: str, name: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.lock_program", url, name, str(LEASE)],
+        self.process = Started(
+            "tests.lock_program",
+            *(url, name, str(LEASE)),
+            env=os.environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
         )
         assert self.heard() == ["ready", str(self.process.pid)]
 
@@ -60,8 +60,10 @@ def start(redis_url: str) -> Iterator[Start]:
 
     yield start
     for program in started:
-        with program.process:
-            program.process.kill()
+        program.process.kill()
+        for pipe in (program.process.stdin, program.process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 @pytest.fixture
@@ -235,11 +237,11 @@ def test_the_job_that_holds_a_lock_is_told(
 ) -> None:
     consume("--model", "threads").ready()
     handle = producer.submit(sample_tasks.hold_mutex, redis_url, "account:5")
-    assert redis.blpop(["account:5:running"], timeout=20)
+    assert redis.blpop(["account:5:running"], timeout=60)
     [lock] = shown(heori, "account:5")["locks"]
     assert lock["holders"][0]["job"] == handle.id
     redis.rpush("account:5:go", 1)
-    handle.result(20)
+    handle.result(60)
     assert holders(redis_url, "account:5") == []
 
 

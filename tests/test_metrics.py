@@ -51,8 +51,8 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
 
     on_loop = consume("--model", "asyncio", "--processes", "1").ready()
     with pytest.raises(JobFailed):
-        producer.submit(sample_tasks.leave, "kill").result(20)
-    producer.submit(sample_tasks.spin_on_loop, 0.5).result(20)
+        producer.submit(sample_tasks.leave, "kill").result(60)
+    producer.submit(sample_tasks.spin_on_loop, 0.5).result(60)
     until(lambda: "heori_worker_loop_lag_seconds" not in without_sample(on_loop))
     assert on_loop.stop() == 0
     redis.hset(Keys().bound("default"), "limit", 10)
@@ -60,8 +60,8 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
         "--model", "threads", HEORI_TASKS="tests.sample_tasks,tests.lock_tasks"
     ).ready()
     for handle in [producer.submit(sample_tasks.spin, 1.5) for _ in range(2)]:
-        handle.result(20)
-    producer.submit(lock_tasks.use_a_mutex, "account:5").result(20)
+        handle.result(60)
+    producer.submit(lock_tasks.use_a_mutex, "account:5").result(60)
     with Semaphore("gpu", 2, redis_url):  # told while it is held
         until(lambda: without_sample(threads) == set())
     for name, seen in labels.items():
@@ -92,7 +92,7 @@ def test_one_of_two_consumers_tells_the_depth_and_the_other_takes_over(
     for _ in both:
         producer.submit(sample_tasks.hold, redis_url, "held")
     for _ in both:
-        assert redis.blpop(["held:running"], timeout=20)
+        assert redis.blpop(["held:running"], timeout=60)
     producer.submit_many(sample_tasks.add, [(n, 1) for n in range(7)])
 
     def depths() -> list[float]:
@@ -181,22 +181,22 @@ def test_waits_and_holds_of_locks_are_counted_whoever_takes_them(
         waiting = [producer.submit(lock_tasks.enter, redis_url, 5, n) for n in range(2)]
         until(lambda: consumer.metric("heori_lock_waiters", **account) == 2)
     for handle in waiting:
-        handle.result(20)
+        handle.result(60)
     until(lambda: consumer.metric("heori_lock_hold_seconds_count", **account) == 2)
     # What nobody waits for any more is told as such, not left out.
     until(lambda: consumer.samples("heori_lock_waiters", **account) == [0])
     assert consumer.metric("heori_lock_wait_seconds_count", **account) == 2
     assert consumer.metric("heori_lock_wait_seconds_sum", **account) > 0.0
-    producer.submit(lock_tasks.use_a_mutex, "account:6").result(20)
+    producer.submit(lock_tasks.use_a_mutex, "account:6").result(60)
     until(lambda: consumer.metric("heori_lock_hold_seconds_count", **account) == 3)
     with Semaphore("gpu", 3, redis_url):
         until(lambda: consumer.metric("heori_semaphore_permits_in_use", lock="gpu") == 1)
         assert consumer.metric("heori_semaphore_permits_limit", lock="gpu") == 3
     producer.submit(lock_tasks.hold_account, redis_url, 7, "held")
-    assert redis.blpop(["held:running"], timeout=20)
+    assert redis.blpop(["held:running"], timeout=60)
     [worker] = consumer.workers
     worker.kill()
-    assert redis.blpop(["held:running"], timeout=20)
+    assert redis.blpop(["held:running"], timeout=60)
     redis.rpush("held:go", 1)
     until(lambda: consumer.metric("heori_lock_hold_seconds_count", **account) == 5)
     assert consumer.metric("heori_lock_wait_seconds_count", **account) == 5

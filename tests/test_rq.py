@@ -95,9 +95,9 @@ def test_rq_info_shows_our_consumers_and_counts(
 ) -> None:
     consumer = consume().ready()
     name = next(iter(redis.smembers("rq:workers"))).decode().removeprefix("rq:worker:")
-    assert producer.submit(sample_tasks.add, 1).result(20) == 3
+    assert producer.submit(sample_tasks.add, 1).result(60) == 3
     with pytest.raises(JobFailed):
-        producer.submit(sample_tasks.fail, "x").result(20)
+        producer.submit(sample_tasks.fail, "x").result(60)
     shown = rq(redis_url, "info", "--raw")
     assert "queue default 0" in shown
     assert name in shown
@@ -200,7 +200,7 @@ def test_jobs_nobody_can_read_fail_with_one_message_and_harm_no_neighbour(
     }
     good = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(50)])
     consumer = consume("--slots", "1").ready()
-    assert [handle.result(20) for handle in good] == list(range(50))
+    assert [handle.result(60) for handle in good] == list(range(50))
     until(lambda: redis.zcard("rq:failed:default") == len(bad))
     for job_id, message in bad.items():
         entries = redis.xrevrange(f"rq:results:{job_id}", count=1)

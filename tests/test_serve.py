@@ -80,7 +80,7 @@ def test_a_result_is_told_the_moment_it_is_there(
     )
     waiting.start()
     consume(queue="shop", HEORI_TASKS="tests.served_tasks").ready()
-    waiting.join(20)
+    waiting.join(60)
     assert answers[0].body["result"] == "1 tea"
 
 
@@ -336,7 +336,7 @@ def test_a_signal_ends_it_and_lets_those_go_who_wait(serve: Callable[..., Servic
     until(lambda: "heori-watcher" in _threads(service))
     began = time.monotonic()
     service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(20) == 0
+    assert service.process.wait(60) == 0
     assert time.monotonic() - began < 10
     waiting.join(5)
     assert answers[0].body["status"] == "queued"

@@ -403,7 +403,7 @@ def test_a_tenant_that_waits_for_room_keeps_no_other_waiting(bench: Bench, redis
         producer.submit(sample_tasks.add, 1, tenant="b", full_timeout=1)
         assert not sent.is_set()
         bench.claim(count=11)
-        assert sent.wait(10), "as soon as there is room"
+        assert sent.wait(60), "as soon as there is room"
         thread.join()
         assert bench.redis.hget("rq:heori:bound:default", "blocked") == b"1"
 
@@ -470,7 +470,7 @@ def test_ten_jobs_start_before_a_flood_that_came_first(
     few = producer.submit_many(sample_tasks.record, [(str(file), 1)] * 10, tenant="b")
     begun = len(file.read_text().split())
     for handle in few:
-        handle.result(20)
+        handle.result(60)
     order = file.read_text().split()
     last = max(n for n, number in enumerate(order) if number == "1")
     assert last < begun + 500, "what was claimed goes first, and nothing else"

@@ -171,7 +171,7 @@ def test_the_audit_counts_each_job_once_and_misses_the_lost_ones(
     consumer = consume(queue=tasks.QUEUE, HEORI_TASKS=tasks.__name__).ready()
     paths = corpus.files()[:20]
     for handle in producer.submit_many(tasks.digest, paths[:10]):
-        handle.result(20)
+        handle.result(60)
     with Broker(redis_url) as broker:
         audit = Audit(broker)
         audit.count_and_forget(older=-1)
@@ -180,9 +180,9 @@ def test_the_audit_counts_each_job_once_and_misses_the_lost_ones(
         assert not redis.keys("rq:job:*") + redis.keys("rq:results:*")
 
         counted = producer.submit_many(tasks.count_tokens, paths)
-        tokens = sum(handle.result(20).tokens for handle in counted)
+        tokens = sum(handle.result(60).tokens for handle in counted)
         with pytest.raises(JobFailed):
-            producer.submit(tasks.digest, "../x.py").result(20)
+            producer.submit(tasks.digest, "../x.py").result(60)
         metrics = scrape(consumer.url)
         consumer.stop()
         producer.submit_many(tasks.digest, paths[:3])

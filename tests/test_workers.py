@@ -35,7 +35,7 @@ def test_a_worker_is_recycled_after_so_many_jobs_and_no_slot_is_missing_meanwhil
 
     until(replaced)
     assert seen == {slots}
-    assert producer.submit(sample_tasks.process).result(20) not in before
+    assert producer.submit(sample_tasks.process).result(60) not in before
     assert consumer.metric("heori_worker_restarts_total", reason="max-jobs") >= len(before)
     until(lambda: consumer.metric("heori_jobs_total", outcome="succeeded") == 601)
     assert consumer.metric("heori_jobs_redelivered_total") == 0
@@ -47,11 +47,11 @@ def test_a_worker_is_recycled_above_so_much_memory(
 ) -> None:
     consumer = consume("--max-rss", "200M").ready()
     [worker] = consumer.workers
-    assert producer.submit(sample_tasks.allocate, 1).result(20) == worker.pid
-    assert producer.submit(sample_tasks.allocate, 300).result(20) == worker.pid
+    assert producer.submit(sample_tasks.allocate, 1).result(60) == worker.pid
+    assert producer.submit(sample_tasks.allocate, 300).result(60) == worker.pid
     assert consumer.wait_for("recycling a worker")["reason"] == "max-rss"
     until(lambda: not is_alive(worker))
-    assert producer.submit(sample_tasks.process).result(20) != worker.pid
+    assert producer.submit(sample_tasks.process).result(60) != worker.pid
     assert consumer.metric("heori_worker_memory_bytes", kind="rss") < 200 << 20
 
 
@@ -87,12 +87,12 @@ def test_middleware_runs_around_each_job_and_can_veto_but_not_lose_it(
     model: str, consume: Callable[..., Consumer], producer: Producer, redis: Any
 ) -> None:
     consumer = consume(*MODELS[model], HEORI_MIDDLEWARE="tests.middleware.Notes").ready()
-    assert producer.submit(sample_tasks.add, 1).result(20) == 3
-    assert producer.submit(sample_tasks.add_later, 1, 1).result(20) == 2
+    assert producer.submit(sample_tasks.add, 1).result(60) == 3
+    assert producer.submit(sample_tasks.add_later, 1, 1).result(60) == 2
     with pytest.raises(JobFailed, match="ValueError: no"):
-        producer.submit(sample_tasks.fail, "no").result(20)
+        producer.submit(sample_tasks.fail, "no").result(60)
     with pytest.raises(JobFailed, match="PermissionError: no large ones today"):
-        producer.submit(sample_tasks.large, 1).result(20)
+        producer.submit(sample_tasks.large, 1).result(60)
     assert [note.decode() for note in redis.lrange("notes", 0, -1)] == [
         f"before {ADD}",
         f"after {ADD} 3",
@@ -128,8 +128,8 @@ def test_plain_functions_beside_an_event_loop_are_counted(
     consume: Callable[..., Consumer], producer: Producer
 ) -> None:
     consumer = consume(*MODELS["asyncio"]).ready()
-    producer.submit(sample_tasks.add, 1).result(20)
-    producer.submit(sample_tasks.add_later, 1, 1).result(20)
+    producer.submit(sample_tasks.add, 1).result(60)
+    producer.submit(sample_tasks.add_later, 1, 1).result(60)
     until(lambda: consumer.metric("heori_jobs_total") == 2)
     assert consumer.metric("heori_jobs_beside_loop_total", task=ADD) == 1
     assert consumer.metric("heori_jobs_beside_loop_total", task=f"{ADD}_later") == 0
@@ -143,7 +143,7 @@ def test_coroutines_share_one_thread_and_wait_together(
     [worker] = consumer.workers
     threads = worker.num_threads()
     handles = producer.submit_many(sample_tasks.meet, [50] * 50)
-    assert {handle.result(20) for handle in handles} == {worker.pid}
+    assert {handle.result(60) for handle in handles} == {worker.pid}
     assert worker.num_threads() == threads
 
 
@@ -159,7 +159,7 @@ def test_inline_runs_in_the_supervisor_itself_and_says_so(
         )["event"]
     )
     consumer.ready()
-    assert producer.submit(sample_tasks.process).result(20) == consumer.process.pid
+    assert producer.submit(sample_tasks.process).result(60) == consumer.process.pid
     assert not psutil.Process(consumer.process.pid).children()
     assert consumer.stop() == 0
 
@@ -169,7 +169,7 @@ def test_a_worker_stopped_by_a_signal_is_ended_all_the_same(
 ) -> None:
     consumer = consume("--slots", "1", HEORI_GRACE="0.5").ready()
     producer.submit(sample_tasks.hold, redis_url, "stopped")
-    assert redis.blpop(["stopped:running"], timeout=20)
+    assert redis.blpop(["stopped:running"], timeout=60)
     [worker] = consumer.workers
     worker.send_signal(signal.SIGSTOP)
     assert consumer.stop(timeout=10) == 0

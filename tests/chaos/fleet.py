@@ -24,7 +24,7 @@ MODELS = {
     "hybrid": ["--model", "hybrid", "--processes", "2", "--slots", "4"],
     "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "16"],
 }
-# The variable in their environment by which its processes are recognised, whoever their parent.
+# The variable in the environment by which workers are recognised, whoever their parent.
 _MARK = "CHAOS_FLEET"
 
 Report = Callable[[int, int], None]  # called with how much is done, and of how much
@@ -150,9 +150,11 @@ class Fleet:
     def processes(self) -> list[psutil.Process]:
         """Every process that any of its consumers started, whoever its parent is by now."""
         found = []
+        supervisors = {consumer.process.pid for consumer in self.consumers}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get(_MARK) == self._token and is_alive(process):
+                ours = process.pid in supervisors or process.environ().get(_MARK) == self._token
+                if ours and is_alive(process):
                     found.append(process)
         return found
 

@@ -265,8 +265,8 @@ class _Storm:
         heapq.heappush(self._sleeping, (until, next(self._number), process))
 
     def _ended(self, consumer: Consumer) -> None:
-        if consumer.process.returncode != 0:
-            self.bad_exits.append(consumer.process.returncode)
+        if (code := consumer.join()) != 0:
+            self.bad_exits.append(code)
 
 
 def _name(consumer: Consumer) -> str | None:

@@ -70,7 +70,7 @@ class Prometheus:
         trace: TracebackType | None,
     ) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
     def ask(self, what: str, **parameters: str) -> Any:
         """The data of an answer of its API."""
