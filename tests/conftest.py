@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -126,16 +127,25 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Execute]
 
 
 class Consumer:
-    """A consumer: the real command in a process of its own."""
+    """A consumer: the real command in a process of its own.
 
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
-        self.process = Started(
-            "heori",
-            "consume",
-            *arguments,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+    Args:
+        fresh: in an interpreter of its own too, which inherits what the calling thread may do.
+    """
+
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], *, fresh: bool = False
+    ) -> None:
+        words = ["heori", "consume", *arguments]
+        options: dict[str, Any] = {
+            "env": {**os.environ, **environment},
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        self.process: Started | subprocess.Popen[str] = (
+            subprocess.Popen([sys.executable, "-m", *words], text=True, **options)
+            if fresh
+            else Started(*words, **options)
         )
         self.log: list[dict[str, Any]] = []
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -216,7 +226,9 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
     """Start consumers; whatever is still there after the test is killed, and so is told."""
     started: list[Consumer] = []
 
-    def start(*arguments: str, queue: str = "default", **environment: str) -> Consumer:
+    def start(
+        *arguments: str, queue: str = "default", fresh: bool = False, **environment: str
+    ) -> Consumer:
         consumer = Consumer(
             ["--queue", queue, *arguments],
             {
@@ -225,6 +237,7 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
                 "HEORI_METRICS_PORT": "0",
                 **environment,
             },
+            fresh=fresh,
         )
         started.append(consumer)
         return consumer

@@ -223,7 +223,7 @@ def test_a_worker_that_no_other_process_may_look_at_looks_at_itself(
     with ThreadPoolExecutor(1) as thread:  # what it gives up here is given up in this thread only
         thread.submit(ctypes.CDLL(None).prctl, PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0).result()
         tasks = "tests.sealed_tasks,tests.sample_tasks"
-        consumer = thread.submit(consume, "--slots", "2", HEORI_TASKS=tasks).result()
+        consumer = thread.submit(consume, "--slots", "2", fresh=True, HEORI_TASKS=tasks).result()
     consumer.ready()
     for handle in [producer.submit(sample_tasks.spin, 3.0) for _ in range(2)]:
         handle.result(60)
