@@ -155,9 +155,9 @@ class Crew:
         """End a worker that is not needed any more, if it has finished what it had."""
         if worker.claims or worker.stopping or worker not in self.alone | self._leaving:
             return
-        self.alone.discard(worker)
-        self._leaving.discard(worker)
-        self._on_death(worker, None)
+        worker.stopping = True
+        self._on_death(worker, None)  # before it is struck off: no count is missing meanwhile
+        self._forget(worker)
         worker.close()
         self.keep(worker.reap())
 

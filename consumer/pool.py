@@ -280,8 +280,11 @@ class Pool:
     def _isolate(self) -> None:
         """Start a process for each suspect, as many at a time as there are slots."""
         most = self.crew.options.processes * self.crew.options.worker.slots
-        while self._suspects and len(self.crew.alone) < most and not self._draining:
+        # Not the one that is being buried: nobody would ask again once it is.
+        alone = sum(not worker.stopping for worker in self.crew.alone)
+        while self._suspects and alone < most and not self._draining:
             self.crew.start_alone().send_jobs([self._suspects.pop(0)])
+            alone += 1
 
     def _died(self, worker: Worker, death: Death | None) -> None:
         """Say what becomes of the jobs that a worker will not finish.

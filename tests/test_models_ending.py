@@ -104,8 +104,8 @@ def test_short_jobs_do_not_wait_behind_a_long_one_that_came_first(
     short = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(100)])
     for _ in range(slots):
         assert redis.blpop(["long:running"], timeout=60)
+    until(lambda: redis.llen("rq:queue:default") == 100)
     until(lambda: consumer.metric("heori_jobs_held") == slots)
-    assert redis.llen("rq:queue:default") == 100
     redis.rpush("long:go", *["now"] * slots)
     assert [handle.result(60) for handle in holds] == ["long"] * slots
     assert [handle.result(60) for handle in short] == list(range(100))
@@ -131,3 +131,21 @@ def test_who_was_beside_a_killer_is_not_killed_again(
     assert consumer.metric("heori_worker_restarts_total") == 3
     until(lambda: len(consumer.workers) == 1)  # the processes of the innocent have ended
     assert consumer.stop() == 0
+
+
+def test_a_suspect_whose_process_dies_leaves_its_turn_to_the_next(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    """With nothing else going on in the consumer: no other worker wakes it."""
+    first = consume("--slots", "2", HEORI_LEASE="1").ready()
+    suspects = [producer.submit(sample_tasks.hold, redis_url, "suspect") for _ in range(2)]
+    for _ in suspects:
+        assert redis.blpop(["suspect:running"], timeout=60)
+    first.process.kill()
+    first.join()
+    consume("--model", "processes", "--processes", "1", HEORI_LEASE="1").ready()
+    _, pid = redis.blpop(["suspect:running"], timeout=60)
+    until(lambda: redis.llen("rq:queue:default") == 0)  # the other waits for its turn
+    os.kill(int(pid), signal.SIGKILL)
+    redis.rpush("suspect:go", *["now"] * 4)
+    assert [handle.result(30) for handle in suspects] == ["suspect"] * 2
