@@ -281,7 +281,7 @@ class Producer:
         call = Call(task.name, args, kwargs)
         delays = task.retry.delays() if task.retry else ()
         locks = task.locks_of(args, kwargs) if task.needs else ()
-        job = NewJob.create(str(uuid.uuid4()), call, task.timeout, delays, locks)
+        job = NewJob.create(str(uuid.uuid4()), call, task.timeout, delays, locks, task.result_ttl)
         if job.size > self._settings.max_payload:
             raise PayloadTooLarge(
                 f"the arguments of {task.name} take {job.size} bytes, over the limit of "

@@ -20,6 +20,12 @@ def add(a: int, b: int = 2) -> int:
     return a + b
 
 
+@task(result_ttl=100)
+def add_for_a_while(a: int, b: int) -> int:
+    """One whose result is not kept for long."""
+    return a + b
+
+
 @task
 async def add_later(a: int, b: int) -> int:
     """The simplest async job."""

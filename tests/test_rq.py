@@ -90,6 +90,20 @@ def test_stock_rq_runs_our_jobs_and_we_read_its_results(producer: Producer, redi
         bad.result(1)
 
 
+def test_a_task_says_how_long_its_results_are_kept(
+    producer: Producer, redis: Any, consume: Callable[..., Consumer]
+) -> None:
+    handle = producer.submit(sample_tasks.add_for_a_while, 1, 2)
+    assert Job.fetch(handle.id, redis, serializer=JSONSerializer).result_ttl == 100
+    consume().ready()
+    assert handle.result(60) == 3
+    for key in (f"rq:job:{handle.id}", f"rq:results:{handle.id}"):
+        assert 0 < redis.ttl(key) <= 100
+    other = producer.submit(sample_tasks.add, 1, 2)
+    assert other.result(60) == 3
+    assert 100 < redis.ttl(f"rq:job:{other.id}") <= 500
+
+
 def test_rq_info_shows_our_consumers_and_counts(
     producer: Producer, consume: Callable[..., Consumer], redis: Any, redis_url: str
 ) -> None:

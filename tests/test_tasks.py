@@ -56,6 +56,8 @@ def test_a_task_has_the_settings_it_was_given() -> None:
     [
         ({"timeout": 0}, "timeout=0"),
         ({"timeout": -2}, "timeout=-2"),
+        ({"result_ttl": 0}, "result_ttl=0"),
+        ({"result_ttl": -2}, "result_ttl=-2"),
         *(({"queue": q}, "queue") for q in ("", "a b", "a:b", "a,b", "a\n", "\t")),
     ],
 )

@@ -106,6 +106,7 @@ class NewJob:
     timeout: int  # seconds, -1 for none
     retry_delays: tuple[float, ...]  # seconds before each retry
     locks: Sequence[LockName] = ()  # what it needs to run
+    result_ttl: int | None = None  # seconds, -1 for ever; None for what its consumer has
 
     @classmethod
     def create(
@@ -115,6 +116,7 @@ class NewJob:
         timeout: int,
         retry_delays: Sequence[float] = (),
         locks: Sequence[LockName] = (),
+        result_ttl: int | None = None,
     ) -> "NewJob":
         """Encode a call.
 
@@ -122,7 +124,7 @@ class NewJob:
             BadPayload: an argument has no JSON form.
         """
         data, size = encode_call(call)
-        return cls(job_id, call, data, size, timeout, tuple(retry_delays), locks)
+        return cls(job_id, call, data, size, timeout, tuple(retry_delays), locks, result_ttl)
 
     def fields(self) -> list[str | bytes | int]:
         """What of its hash the enqueue script does not know, value after field."""
@@ -137,6 +139,8 @@ class NewJob:
             fields += ["retries_left", len(self.retry_delays), "retry_intervals", intervals]
         if self.locks:
             fields += ["heori_locks", encode_locks(self.locks)]
+        if self.result_ttl is not None:
+            fields += ["result_ttl", self.result_ttl]
         return fields
 
 

@@ -23,7 +23,7 @@ url, first, last, batch = sys.argv[1], *map(int, sys.argv[2:])
 with Producer(url) as producer:
     for start in range(first, last, batch):
         numbers = range(start, min(start + batch, last))
-        producer.submit_many(tasks.nothing, numbers)
+        producer.submit_many(tasks.brief, numbers)
 """
 
 

@@ -42,6 +42,12 @@ def nothing(number: int) -> int:
     return number
 
 
+@task(result_ttl=1)
+def brief(number: int) -> int:
+    """Return the argument, to be kept for a second."""
+    return number
+
+
 @task
 async def nothing_later(number: int) -> int:
     """The same as a coroutine."""
