@@ -119,7 +119,8 @@ class _Zygote:
         atexit.register(self._end)
 
     def __call__(self, request: dict[str, Any], streams: list[int] | None = None) -> Any:
-        with self._lock:
+        answer = b""
+        with self._lock, contextlib.suppress(ConnectionError):
             socket.send_fds(self._control, [json.dumps(request).encode()], streams or [])
             answer = self._control.recv(MOST)
         assert answer, "the zygote has ended: what it said is among what the test has captured"
