@@ -24,6 +24,7 @@ from common.embedded import EmbeddedValkey
 from common.protocol.commands import Command
 from common.settings import Settings
 from producer import Producer
+from tests import sample_tasks
 from tests.zygote import Started
 
 T = TypeVar("T")
@@ -141,13 +142,19 @@ class Consumer:
     """A consumer: the real command in a process of its own.
 
     Args:
+        program: the module that it is.
         fresh: in an interpreter of its own too, which inherits what the calling thread may do.
     """
 
     def __init__(
-        self, arguments: list[str], environment: dict[str, str], *, fresh: bool = False
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        *,
+        program: str = "heori",
+        fresh: bool = False,
     ) -> None:
-        words = ["heori", "consume", *arguments]
+        words = [program, "consume", *arguments]
         options: dict[str, Any] = {
             "env": {**os.environ, **environment},
             "stdout": subprocess.PIPE,
@@ -238,7 +245,11 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
     started: list[Consumer] = []
 
     def start(
-        *arguments: str, queue: str = "default", fresh: bool = False, **environment: str
+        *arguments: str,
+        queue: str = "default",
+        program: str = "heori",
+        fresh: bool = False,
+        **environment: str,
     ) -> Consumer:
         consumer = Consumer(
             ["--queue", queue, *arguments],
@@ -248,6 +259,7 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
                 "HEORI_METRICS_PORT": "0",
                 **environment,
             },
+            program=program,
             fresh=fresh,
         )
         started.append(consumer)
@@ -281,6 +293,12 @@ IN_PROCESSES = [model for model in MODELS if model != "inline"]
 def consumer(request: pytest.FixtureRequest, consume: Callable[..., Consumer]) -> Consumer:
     """A consumer of each execution model."""
     return consume(*MODELS[request.param]).ready()
+
+
+def run_short_jobs(producer: Producer) -> None:
+    """So that consumers know that jobs are short, and prefetch."""
+    *_, last = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(2000)])
+    last.result(60)
 
 
 Heori = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -307,7 +307,7 @@ def test_after_its_time_a_producer_gives_up_and_leaves_its_place(
     began = time.monotonic()
     with pytest.raises(QueueFull, match=r"there was no room for 0.2 s; no job leaves it"):
         producer.submit(sample_tasks.add, 1)
-    assert 0.2 <= time.monotonic() - began < 10
+    assert 0.2 <= time.monotonic() - began < 1
     assert redis.keys("rq:heori:line:*") == []
     with pytest.raises(QueueFull, match="no room for 0 s"):
         producer.submit(sample_tasks.add, 1, full_timeout=0)

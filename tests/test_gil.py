@@ -184,10 +184,10 @@ def test_threads_that_compute_wait_for_the_gil_and_sleep_are_told_apart(
     until(lambda: seconds(consumer, "nap", *STATES) > 5)
     until(lambda: seconds(consumer, "spin", *STATES) > 6)
     # Wide bounds: on cores that others keep busy, a thread that wakes up has to wait for one first.
-    assert share(consumer, "nap", IO_WAIT) > 0.5
-    assert share(consumer, "digest", RUNNING) > 0.3
+    assert share(consumer, "nap", IO_WAIT) > 0.7
+    assert share(consumer, "digest", RUNNING) > 0.5
     assert 0.05 < share(consumer, "spin", GIL_WAIT) < 0.8
-    assert 0.1 < share(consumer, "spin", RUNNING) < 0.95
+    assert 0.2 < share(consumer, "spin", RUNNING) < 0.95
     assert consumer.metric("heori_gil_signal_source", worker="0", source=source) == 1
     assert consumer.metric("heori_worker_gil_enabled", worker="0") == 1
     assert 0 < consumer.metric("heori_worker_gil_wait_ratio", worker="0") < 0.8
@@ -203,14 +203,18 @@ def test_cpu_time_alone_gives_an_estimate_that_takes_no_sleep_for_the_gil(
         waiting.result(60)
     until(lambda: consumer.metric("heori_worker_thread_state_seconds_total", state=WAIT) > 5)
     assert consumer.metric("heori_worker_gil_loss_ratio") < 0.3
-    handles = [producer.submit(sample_tasks.spin, 3.0) for _ in range(4)]
-    # While they run, as it is a mean of the latest seconds; sleep alone is a tenth of that. It is
-    # little where others have the cores: nobody can tell then what these wait for.
-    until(lambda: consumer.metric("heori_worker_gil_wait_ratio") > 0.03)
-    for handle in handles:
-        handle.result(60)
+    # For as long as it takes: it is little while others have the cores, as nobody can tell then
+    # what these wait for.
+    waited = 0.0
+    for _ in range(10):
+        handles = [producer.submit(sample_tasks.spin, 3.0) for _ in range(4)]
+        while any(handle.status() != "finished" for handle in handles):
+            waited = max(waited, consumer.metric("heori_worker_gil_wait_ratio"))
+        if waited > 0.1 and seconds(consumer, "spin", RUNNING) > 0.5:
+            break
+    assert waited > 0.1
+    assert seconds(consumer, "spin", RUNNING) > 0.5
     assert consumer.metric("heori_gil_signal_source", source="estimate") == 1
-    until(lambda: seconds(consumer, "spin", RUNNING) > 0.1)
     assert seconds(consumer, "spin", GIL_WAIT, IO_WAIT) == 0
 
 
@@ -272,8 +276,8 @@ def test_an_event_loop_that_is_held_up_is_seen(
     assert consumer.metric("heori_slots_running") == 1, "while it is held up, not afterwards"
     holding.result(60)
     until(lambda: consumer.metric("heori_worker_loop_busy_seconds_total") > 2.5)
-    until(lambda: seconds(consumer, "spin_on_loop", RUNNING) > 0.5)
-    assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "spin_on_loop") > 0.1
+    until(lambda: seconds(consumer, "spin_on_loop", RUNNING) > 2)
+    assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "spin_on_loop") > 0.3
     assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "add_later") < 0.5
 
 

@@ -182,7 +182,7 @@ def test_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over(
         assert owner is not None
         holder.process.kill()
         got = join()
-    assert got - owner.lease_end < 5  # it was renewed once more, perhaps; alone: 5 ms
+    assert got - owner.lease_end < 0.5  # it was renewed once more, perhaps; alone: 5 ms
 
 
 def test_a_holder_that_was_stopped_past_its_lease_is_told_and_its_write_refused(
@@ -280,7 +280,7 @@ def test_waiters_that_were_killed_are_skipped(programs: Programs) -> None:
             program.process.wait(60)
         released = time.time()
     _, when = three[2].hear("held")
-    assert float(when) - released < 10  # and not the 30 of their leases
+    assert float(when) - released < 1.0
     three[2].ask("release", expect="released")
 
 
@@ -296,7 +296,7 @@ def test_a_waiter_stopped_when_it_is_its_turn_keeps_the_next_for_two_seconds_at_
         stopped.process.send_signal(signal.SIGSTOP)
         released = time.time()
     _, when = following.hear("held")
-    assert float(when) - released < 10  # and not the 30 of its lease
+    assert float(when) - released < 4.0
     stopped.process.send_signal(signal.SIGCONT)
     queued(lock, 1)  # it has found out, and waits again
     following.ask("release", expect="released")
@@ -351,9 +351,13 @@ def test_a_cycle_is_none_when_the_lease_of_a_holder_in_it_is_over(programs: Prog
 def test_a_storm_of_faults_breaks_nothing() -> None:
     result = Locks()
     with EmbeddedValkey({"appendonly": "yes", "appendfsync": "always"}) as valkey:
-        storm(valkey, 6.0, seeded(), result, quiet)
+        chance = seeded()
+        for _ in range(5):  # a machine that others keep busy needs more than one
+            storm(valkey, 6.0, chance, result, quiet)
+            if result.sections > 10:
+                break
     print(result)
-    assert result.sections > 0, "the locks go on being taken"
+    assert result.sections > 10, "the locks go on being taken"
     assert result.problems() == []
 
 

@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from producer import JobFailed, Producer
 from tests import sample_tasks
-from tests.conftest import MODELS, Consumer, until
+from tests.conftest import MODELS, Consumer, run_short_jobs, until
 
 
 def test_jobs_run_and_return_what_their_type_says(consumer: Consumer, producer: Producer) -> None:
@@ -154,20 +154,24 @@ def test_rq_stops_a_job_that_runs_and_one_that_nothing_interrupts(
     assert [handle.result(60) for handle in beside] == ["beside"] * (slots - 1)
 
 
+@pytest.mark.parametrize("model", MODELS)
 def test_a_job_that_is_cancelled_while_it_waits_in_a_worker_does_not_run(
-    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+    model: str,
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis: Any,
+    redis_url: str,
 ) -> None:
+    consumer = consume(*MODELS[model], program="tests.patient").ready()
     slots = int(consumer.metric("heori_slots"))
-    for handle in producer.submit_many(sample_tasks.add, [(n, 0) for n in range(2000)]):
-        last = handle
-    last.result(60)  # now it knows that jobs are short, and prefetches
+    run_short_jobs(producer)
     for _ in range(slots):
         producer.submit(sample_tasks.hold, redis_url, "before")
     until(lambda: consumer.metric("heori_slots_running") == slots)
     handles = producer.submit_many(sample_tasks.count_run, [(redis_url, "ran", "once")] * 10)
+    until(lambda: consumer.metric("heori_jobs_held") > slots)
     for each in handles:
         Job.fetch(each.id, redis, serializer=JSONSerializer).cancel()
-    # By the cancels, or because they wait behind long ones: where machines are slow, that is first.
     until(lambda: consumer.metric("heori_jobs_held") == slots)
     redis.rpush("before:go", *["now"] * slots)
     assert producer.submit(sample_tasks.add, 1).result(60) == 3

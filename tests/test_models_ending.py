@@ -12,7 +12,7 @@ import pytest
 
 from producer import JobFailed, Producer
 from tests import sample_tasks
-from tests.conftest import IN_PROCESSES, Consumer, until
+from tests.conftest import IN_PROCESSES, Consumer, run_short_jobs, until
 
 
 @pytest.mark.parametrize("consumer", IN_PROCESSES, indirect=True)
@@ -97,9 +97,7 @@ def test_short_jobs_do_not_wait_behind_a_long_one_that_came_first(
 ) -> None:
     """Prefetched jobs go back when a slot is taken for long: a consumer does not hoard."""
     slots = int(consumer.metric("heori_slots"))
-    for handle in producer.submit_many(sample_tasks.add, [(n, 0) for n in range(2000)]):
-        last = handle
-    last.result(60)  # now it knows that jobs are short, and prefetches
+    run_short_jobs(producer)
     holds = [producer.submit(sample_tasks.hold, redis_url, "long") for _ in range(slots)]
     short = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(100)])
     for _ in range(slots):
