@@ -243,7 +243,7 @@ def task(
         queue: where its jobs go by default.
         timeout: seconds that one run may take; -1 for no limit.
         result_ttl: seconds for which a job and its result are kept once it has succeeded; -1 for
-            ever. RQ's 500 if not said: at 1,000 jobs/s that is about 750 MB of Redis's memory.
+            ever. RQ's 500 if not said: at 1,000 jobs/s that is about 700 MB of Redis's memory.
         retry: when and how often a job that failed is tried again; a number n means
             ``Retry(max=n)``.
         retry_on: the errors after which it is; all exceptions, a timeout among them, by default.
