@@ -62,7 +62,7 @@ class Program:
     def close(self) -> None:
         """Kill it."""
         self.process.kill()
-        self.process.wait(60)
+        self.process.wait(10)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):

@@ -125,7 +125,7 @@ def crash(valkey: EmbeddedValkey) -> None:
     with redis_py.Redis.from_url(valkey.url) as client:
         process = psutil.Process(client.info("server")["process_id"])
     process.kill()
-    process.wait(60)
+    process.wait(10)
     valkey.stop()
     valkey.start()
 
@@ -277,7 +277,7 @@ def test_waiters_that_were_killed_are_skipped(programs: Programs) -> None:
             queued(lock, number + 1)
         for program in three[:2]:
             program.process.kill()
-            program.process.wait(60)
+            program.process.wait(10)
         released = time.time()
     _, when = three[2].hear("held")
     assert float(when) - released < 1.0

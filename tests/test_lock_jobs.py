@@ -101,7 +101,7 @@ def test_a_job_waits_for_a_mutex_of_any_program_in_no_slot_and_where_rq_shows_it
     with mutex:
         waiting = producer.submit_many(lock_tasks.enter, [(redis_url, 5, n) for n in range(300)])
         others = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(20)])
-        assert [handle.result(60) for handle in others] == list(range(20))
+        assert [handle.result(10) for handle in others] == list(range(20))
         assert consumer.metric("heori_jobs_held") == 0
         until(lambda: parked(redis) == 300)
         queue = Queue("default", connection=redis, serializer=JSONSerializer)
@@ -134,7 +134,7 @@ def test_a_program_waits_for_a_job_and_both_for_each_other_in_order(
     until(lambda: parked(redis) == 1)
     fence = mutex.fence
     mutex.release()
-    assert later.result(60) == 1
+    assert later.result(10) == 1
     with mutex:
         assert mutex.fence > fence
 
@@ -151,8 +151,8 @@ def test_a_cancelled_and_a_deleted_job_are_skipped_when_their_turn_comes(
         RqJob.fetch(handles[2].id, redis, serializer=JSONSerializer).delete()
         assert handles[4].cancel()  # ours does as rq's
         assert parked(redis) == 4  # rq does not know of it, and leaves the others
-    assert handles[3].result(60) == 3
-    assert handles[1].result(60) == 1
+    assert handles[3].result(10) == 3
+    assert handles[1].result(10) == 1
     assert [handles[n].status() for n in (0, 4)] == ["canceled", "canceled"]
     assert redis.lrange("order:account:5", 0, -1) == [b"1", b"3"]
 
@@ -168,7 +168,7 @@ def test_a_job_cancelled_while_it_waits_can_be_queued_again(
         job.cancel()
         Queue("default", connection=redis, serializer=JSONSerializer).enqueue_job(job)
         until(lambda: handle.status() == "deferred")
-    assert handle.result(60) == 1
+    assert handle.result(10) == 1
 
 
 @pytest.mark.parametrize("model", ["threads", "processes"])
@@ -183,7 +183,7 @@ def test_after_kill_9_of_a_worker_its_locks_go_on_at_once(
     os.kill(int(pid), signal.SIGKILL)
     assert redis.blpop(["first:running"], timeout=60)
     redis.rpush("first:go", "now")
-    assert first.result(60) == "first"
+    assert first.result(10) == "first"
     assert [handle.result(60) for handle in rest] == list(range(20))
     assert redis.get("overlaps") is None
 
@@ -200,7 +200,7 @@ def test_after_kill_9_of_a_consumer_its_locks_go_on_when_its_lease_ends(
     os.kill(victim.process.pid, signal.SIGKILL)
     assert redis.blpop(["first:running"], timeout=15)
     redis.rpush("first:go", "now")
-    assert first.result(60) == "first"
+    assert first.result(10) == "first"
     assert [handle.result(60) for handle in rest] == list(range(20))
     assert redis.get("overlaps") is None
 
@@ -244,12 +244,12 @@ def test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused(
     assert after.result(60) > 0
     if how == "paused past its lease":
         first.process.send_signal(signal.SIGCONT)
-    _, stopped = redis.blpop(["victim:stopped"], timeout=60)
+    _, stopped = redis.blpop(["victim:stopped"], timeout=10)
     assert stopped.decode() == f"JobStopped: job {handle.id} has lost its lease"
     redis.rpush("victim:write", "now")
-    assert redis.blpop(["victim:lost"], timeout=60)[1] == b"True True"
-    assert redis.blpop(["victim:refused"], timeout=60)[1] == b"FencedOut"
-    assert redis.blpop(["victim:told"], timeout=60)[1] == b"LockLost"
+    assert redis.blpop(["victim:lost"], timeout=10)[1] == b"True True"
+    assert redis.blpop(["victim:refused"], timeout=10)[1] == b"FencedOut"
+    assert redis.blpop(["victim:told"], timeout=10)[1] == b"LockLost"
     assert redis.get("row") == b"in time"
     RqJob.fetch(handle.id, redis, serializer=JSONSerializer).cancel()
 
@@ -297,8 +297,8 @@ def test_a_drain_gives_back_jobs_with_their_locks(
     consume(*MODELS["threads"], **TASKS).ready()
     assert redis.blpop(["first:running"], timeout=60)
     redis.rpush("first:go", "now")
-    assert first.result(60) == "first"
-    assert second.result(60) == 1
+    assert first.result(10) == "first"
+    assert second.result(10) == 1
 
 
 def test_jobs_go_on_when_somebody_deletes_what_a_lock_knows_of_them(
@@ -311,9 +311,9 @@ def test_jobs_go_on_when_somebody_deletes_what_a_lock_knows_of_them(
     until(lambda: parked(redis) == 3)
     redis.delete(*redis.keys("rq:heori:lock:*"))
     redis.zadd("rq:heori:parked:default", {handle.id: 0 for handle in handles})
-    assert [handle.result(60) for handle in handles] == [0, 1, 2]
+    assert [handle.result(10) for handle in handles] == [0, 1, 2]
     redis.rpush("first:go", "now")
-    assert running.result(60) == "first"
+    assert running.result(10) == "first"
 
 
 def test_a_reservation_that_nobody_claims_goes_on_to_the_next(
@@ -333,7 +333,7 @@ def test_a_reservation_that_nobody_claims_goes_on_to_the_next(
     consume(*MODELS["threads"], **TASKS).ready()
     until(lambda: parked(redis) == 1)
     mutex.release()
-    assert handle.result(60) == 1
+    assert handle.result(10) == 1
 
 
 def test_a_job_without_locks_costs_not_one_command_more(
@@ -370,7 +370,7 @@ def test_a_semaphore_of_a_program_counts_the_permits_of_jobs(
         handle = producer.submit(lock_tasks.compute, redis_url, 1)
         until(lambda: parked(redis) == 1)
         assert handle.status() == "deferred"
-    assert handle.result(60) == 1
+    assert handle.result(10) == 1
 
 
 # Declaring
@@ -441,5 +441,5 @@ def test_a_lock_whose_key_holds_something_else_fails_the_job_and_loses_none(
     consume(*MODELS["threads"], **TASKS).ready()
     with pytest.raises(JobFailed, match="a key of its locks does not hold what it should"):
         handle.result(15)
-    assert plain.result(60) == 3
+    assert plain.result(10) == 3
     redis.delete(key)

@@ -304,7 +304,7 @@ def test_a_deadlock_is_raised_where_it_would_close_and_names_all() -> None:
 
     def cross(first: str, second: str) -> object:
         with Mutex(first):
-            held.wait(60)
+            held.wait(10)
             try:
                 with Mutex(second):
                     return None

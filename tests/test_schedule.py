@@ -416,7 +416,7 @@ def test_when_the_elected_consumer_is_killed_another_moves_what_is_due(
     assert 0 < redis.pttl(LOCK) <= 3000
     handle = producer.submit(sample_tasks.add, 1, delay=0.5)
     assert elected.stop(signal.SIGKILL) == -signal.SIGKILL
-    assert handle.result(60) == 3
+    assert handle.result(10) == 3
     assert redis.get(LOCK) == name_of(other)
     assert other.metric("heori_jobs_scheduled_moved_total") == 1
 

@@ -113,7 +113,7 @@ def test_it_is_live_on_a_terminal_until_ctrl_c(
                 os.read(leader, 65536)
             except OSError:  # the other end is closed
                 break
-        assert process.wait(60) == 130
+        assert process.wait(10) == 130
     os.close(leader)
 
 
