@@ -25,7 +25,7 @@ from common.locks import (
 )
 from common.protocol.keys import Keys
 from common.protocol.scripts import script
-from tests.chaos.locks import Locks, cancels, crowd, lost_replies, storm
+from tests.chaos.locks import Locks, cancels, check, crowd, lost_replies, storm
 from tests.conftest import until
 from tests.lock_rig import Programs, queued, thread, use
 from tests.proxy import proxy
@@ -359,6 +359,27 @@ def test_a_storm_of_faults_breaks_nothing() -> None:
     print(result)
     assert result.sections > 10, "the locks go on being taken"
     assert result.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("log", "broken"),
+    [
+        ("+1 -1 =1 +2 -2 =2", 0),
+        ("+1 +2 -2 =2 -1", 0),  # it was lost while inside, and told
+        ("+2 +1 -1 -2 =2", 0),  # it was lost on the way in, and told
+        ("+1 +2 -2 =2", 0),  # it died inside
+        ("+1 +2 -1 =1 -2 =2", 1),
+        ("+2 +1 -1 =1 -2 =2", 1),
+        ("+1 +2 -1 =1 -2", 1),
+    ],
+)
+def test_the_log_of_a_storm_shows_who_lost_a_lock_and_was_not_told(
+    redis: Any, log: str, broken: int
+) -> None:
+    redis.rpush("log:a", *log.split())
+    result = Locks()
+    check(redis, "a", result)
+    assert result.broken == broken
 
 
 def seeded() -> random.Random:

@@ -1,8 +1,8 @@
 """Locks under fire: cancelled, their replies lost, their holders and waiters killed and paused.
 
 What must be so whatever happens: nothing is orphaned, so that every lock can be had at once when
-all is over, or when the lease of the dead is; a section that ended well had the lock to itself;
-and writes that were guarded by the fence stand in the order of the fences.
+all is over, or when the lease of the dead is; a section that ended well had not lost the lock to
+another; and writes that were guarded by the fence stand in the order of the fences.
 """
 
 import asyncio
@@ -48,8 +48,8 @@ STRIKES = {
 class Locks:
     """What was counted.
 
-    `sections` ended well; `troubles` ended with an error that says why; `broken` had the lock not
-    to themselves though they ended well; `late_writes` were guarded, and came after a later one's.
+    `sections` ended well; `troubles` ended with an error that says why; `broken` had lost the lock
+    to another though they ended well; `late_writes` were guarded, and came after a later one's.
     """
 
     cancelled: int = 0
@@ -71,7 +71,7 @@ class Locks:
         found = {
             f"{self.orphans} locks were orphaned": self.orphans,
             f"{self.overtaken} waiters were overtaken": self.overtaken,
-            f"{self.broken} sections had company": self.broken,
+            f"{self.broken} sections were not told of their loss": self.broken,
             f"{self.late_writes} guarded writes came too late": self.late_writes,
             f"keys are left: {', '.join(self.left)}": self.left,
         }
@@ -212,7 +212,7 @@ def storm(
                 lock.release()
             else:
                 result.orphans += 1
-            _check(redis, name, result)
+            check(redis, name, result)
         ours = {key for name in NAMES for key in (f"log:{name}", f"guarded:{name}")}
         stay = {KEYS.fence(), *map(KEYS.fenced, NAMES), *ours}
         result.left = sorted({key.decode() for key in redis.keys("*")} - stay)
@@ -300,15 +300,19 @@ class _Storm:
             self._asleep.append((time.monotonic() + pause, process))
 
 
-def _check(redis: Any, name: str, result: Locks) -> None:
-    """Read the log of a lock: + begins a section, - ends it, and = says that it ended well."""
+def check(redis: Any, name: str, result: Locks) -> None:
+    """Read the log of a lock: + begins a section, - ends it, and = says that it ended well.
+
+    Of two that were in it at once, the one with the lower fence had lost the lock and must not have
+    ended well: it may have been stopped on its way in, and have come while the other was inside.
+    """
     entries = [(entry[:1], int(entry[1:])) for entry in redis.lrange(f"log:{name}", 0, -1)]
     well = {fence for mark, fence in entries if mark == b"="}
     inside: set[int] = set()
     broken: set[int] = set()
     for mark, fence in entries:
         if mark == b"+":
-            broken |= inside - {fence}
+            broken |= {min(other, fence) for other in inside - {fence}}
             inside.add(fence)
         elif mark == b"-":
             inside.discard(fence)
