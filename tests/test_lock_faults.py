@@ -7,7 +7,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psutil
@@ -21,8 +22,11 @@ from common.locks import (
     Mutex,
     NotHeld,
     Semaphore,
+    keeper,
+    line,
     session,
 )
+from common.protocol.commands import Command
 from common.protocol.keys import Keys
 from common.protocol.scripts import script
 from tests.chaos.locks import Locks, cancels, check, crowd, lost_replies, storm
@@ -165,6 +169,69 @@ def test_a_server_that_forgot_everything_tells_the_holder_and_fences_go_on_risin
         holder.ask("release", expect="LockLost")
         assert int(late) > int(early)
         waiter.ask("release", expect="released")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Redis is asked while it is away fails at once, not in five seconds."""
+    monkeypatch.setattr(session, "PATIENCE", 0.2)
+    monkeypatch.setattr(line, "TRIES", 2)
+    monkeypatch.setattr(keeper, "LATE", 0.1)
+
+
+def leave_without_redis(
+    lock: Mutex, valkey: EmbeddedValkey, how: str, stay: Callable[[], object]
+) -> None:
+    """Kill the server inside the lock, and leave it."""
+
+    def inside() -> None:
+        with redis_py.Redis.from_url(valkey.url) as client:
+            process = psutil.Process(client.info("server")["process_id"])
+        process.kill()
+        process.wait(10)
+        stay()
+
+    async def use_async() -> None:
+        async with lock:
+            inside()
+
+    if how == "async":
+        asyncio.run(use_async())
+    else:
+        with lock:
+            inside()
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_what_is_released_without_redis_is_free_when_it_is_back(
+    how: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+    send = line.Line.call
+
+    def spy(ours: line.Line, command: Command[Any], done: line.Done) -> None:
+        tried.append(command.words[0])
+        send(ours, command, done)
+
+    monkeypatch.setattr(line.Line, "call", spy)
+    with server(appendonly="yes", appendfsync="always") as valkey:
+        lock = Mutex("a", valkey.url, lease=600.0)
+        leave_without_redis(lock, valkey, how, lambda: None)
+        before = len(tried)
+        until(lambda: len(tried) > before + 4)  # however long Redis is away
+        valkey.stop()
+        valkey.start()
+        until(lambda: lock.owner() is None)
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_a_holder_is_told_of_its_loss_though_redis_is_away(how: str, impatient: None) -> None:
+    with server() as valkey:
+        lock = Mutex("a", valkey.url, lease=0.3)
+        # It holds the GIL, so that nobody tells of the loss before the lock is left.
+        oversleep = partial(ctypes.PyDLL(None).usleep, 500_000)
+        with pytest.raises(LockLost, match="its lease"):
+            leave_without_redis(lock, valkey, how, oversleep)
 
 
 # Holders

@@ -98,7 +98,7 @@ class Attempt:
         except DeadlockDetected:
             raise
         except BaseException:  # a signal, too: nobody knows what Redis has done
-            session.keeper.abandon(self._keys, self.id)
+            session.keeper.abandon(self._keys, self.id, self._lease)
             raise
         finally:
             del session.waiters[self.id]
@@ -131,7 +131,7 @@ class Attempt:
         except DeadlockDetected:
             raise
         except BaseException:  # a cancellation, too
-            session.keeper.abandon(self._keys, self.id)
+            session.keeper.abandon(self._keys, self.id, self._lease)
             raise
         finally:
             del session.waiters[self.id]

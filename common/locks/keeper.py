@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from common.broker import BrokerUnavailable
 from common.lock_statistics import Statistics
 from common.locks.line import Line, Reply
 from common.locks.owner import Owner
@@ -143,16 +144,27 @@ class Keeper:
         hold.is_released = True
         self._holds.pop(id(hold), None)
 
-    def abandon(self, locks: list[str], request: str) -> None:
+    def abandon(self, locks: list[str], request: str, lease: float) -> None:
         """Give up a request of which nobody knows what has become.
 
-        And once more later: what was sent on a connection that broke may still arrive.
+        And once more later: what was sent on a connection that broke may still arrive. Without
+        Redis it goes on trying.
+
+        Args:
+            lease: seconds after which it is over by itself.
         """
-        give_up = partial(self._line.call, self._commands.release(locks, request), _ignore)
+        release = self._commands.release(locks, request)
+        over = time.monotonic() + lease
+
+        def give_up() -> None:
+            self._line.call(release, again)
+
+        def again(reply: Reply) -> None:
+            if isinstance(reply.value, BrokerUnavailable) and time.monotonic() < over:
+                self._later(give_up)
+
         give_up()
-        with self._changed:
-            self._late.append((time.monotonic() + LATE, give_up))
-        self._look_at(time.monotonic() + LATE)
+        self._later(give_up)
 
     def close(self) -> None:
         """Stop renewing, and wait for the thread's end."""
@@ -161,6 +173,12 @@ class Keeper:
             self._changed.notify()
         if self._thread is not None:
             self._thread.join()
+
+    def _later(self, give_up: Callable[[], None]) -> None:
+        when = time.monotonic() + LATE
+        with self._changed:
+            self._late.append((when, give_up))
+        self._look_at(when)
 
     def _look_at(self, when: float) -> None:
         """Have the thread awake at that time; most holds end long before."""

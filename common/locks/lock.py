@@ -81,8 +81,8 @@ class Lockable:
                 fates, repeated = session.execute(_release(session, holds))
             except BrokerUnavailable as error:
                 _release_later(session, holds, error)
-            else:
-                lost += _lost(session, holds, fates, sent if repeated else None)
+                fates, repeated = ["unknown"] * len(holds), True
+            lost += _lost(session, holds, fates, sent if repeated else None)
         if lost:
             raise LockLost("; ".join(lost))
 
@@ -96,8 +96,8 @@ class Lockable:
                 fates, repeated = await ask(session, _release(session, holds))
             except BrokerUnavailable as error:
                 _release_later(session, holds, error)
-            else:
-                lost += _lost(session, holds, fates, sent if repeated else None)
+                fates, repeated = ["unknown"] * len(holds), True
+            lost += _lost(session, holds, fates, sent if repeated else None)
         if lost:
             raise LockLost("; ".join(lost))
 
@@ -412,6 +412,7 @@ def _lost(
     """Count what was held; returns what had been lost.
 
     Args:
+        fates: what Redis says each was, or unknown.
         sent_before: time.monotonic() when the release was sent first, if it was sent again: it may
             itself be why the lock is gone, unless the lease was over by then.
     """
@@ -419,7 +420,8 @@ def _lost(
     for hold, fate in zip(holds, fates, strict=True):
         released = sent_before is not None and sent_before < hold.valid_until
         if hold.why is None and fate != "held" and not released:
-            session.keeper.lose(hold, "Redis knew of it no more when it was released")
+            how = "its lease was over" if fate == "unknown" else "Redis knew of it no more"
+            session.keeper.lose(hold, f"{how} when it was released")
         if hold.why is not None:
             lost.append(f"{hold.lock} was lost: {hold.why}")
         session.count_hold(hold)
@@ -429,7 +431,8 @@ def _lost(
 def _release_later(session: Session, holds: list[Hold], error: BrokerUnavailable) -> None:
     names = ", ".join(str(hold.lock) for hold in holds)
     log.warning("%s will be released when Redis is back: %s", names, error)
-    session.keeper.abandon([hold.lock.key for hold in holds], holds[0].id)
+    lease = max(hold.lease for hold in holds)
+    session.keeper.abandon([hold.lock.key for hold in holds], holds[0].id, lease)
 
 
 def _uncancel(hold: Hold) -> bool:
