@@ -16,5 +16,6 @@ def configure(*, as_json: bool) -> None:
             structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # One write per line, unbuffered too: the processes of a consumer share the pipe.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
