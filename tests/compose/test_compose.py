@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from heori.examples.tasks import Digests
-from tests.compose.stack import ENV, FILES, ROOT, Result, Stack, run, wait_until
+from tests.compose.stack import ENV, FILES, ROOT, CommandFailed, Result, Stack, run, wait_until
 
 pytestmark = [
     pytest.mark.skipif(
@@ -293,6 +293,34 @@ def test_the_example_of_tasks_of_your_own(stack: Stack) -> None:
             finally:
                 run("docker", "rm", "-f", consumer)
     finally:
+        run("docker", "rmi", "-f", image)
+
+
+def test_the_free_threaded_target_runs_jobs_without_a_gil(
+    stack: Stack, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = f"{stack.project}-free-threaded"
+    monkeypatch.setenv("HEORI_TARGET", "free-threaded")
+    monkeypatch.setenv("HEORI_IMAGE", image)
+    try:
+        stack.compose("build", "consumer")
+    except CommandFailed as failed:
+        if "Failed to download" in str(failed):
+            pytest.skip("a free-threaded Python cannot be downloaded here")
+        raise
+    replace = ("up", "-d", "--wait", "--no-deps", "--scale", "consumer=1", "consumer")
+    try:
+        stack.compose(*replace)
+        with stack.load("--rate", "50", *MIX) as load:
+            wait_until(lambda: stack.query("heori_worker_gil_enabled == 0"), timeout=60)
+            wait_until(lambda: stack.waiting_or_done() > 50)
+            sent = load.end()
+        result = stack.audit(sent)
+        tell(result)
+        assert all_were_done(result)
+    finally:
+        monkeypatch.undo()
+        stack.compose(*replace)
         run("docker", "rmi", "-f", image)
 
 
