@@ -91,7 +91,7 @@ def scrape(url: str) -> Metrics:
     """Read a consumer's metrics.
 
     Raises:
-        OSError: they do not answer.
+        OSError, HTTPException: they do not answer, or not all.
     """
     with _opener.open(f"{url}/metrics", timeout=SCRAPE_TIMEOUT) as answer:
         text = answer.read().decode()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -92,12 +92,17 @@ class Child:
             time.sleep(0.02)
         return self.report
 
-    def check_alive(self) -> None:
+    def check_alive(self, patience: float = 0.0) -> None:
         """See that it is there.
+
+        Args:
+            patience: seconds to look for, as a process that dies is deaf before it is gone.
 
         Raises:
             ChildFailed: it is not.
         """
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
         code = self._process.poll()
         if code is not None:
             self._reader.join(1.0)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from urllib.request import ProxyHandler, build_opener
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -194,7 +195,7 @@ def _scrape(url: str) -> Samples | None:
     try:
         with _opener.open(f"{url}/metrics", timeout=SCRAPE_TIMEOUT) as answer:
             return Samples(answer.read().decode())
-    except (OSError, ValueError):
+    except (OSError, HTTPException, ValueError):
         return None
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 
 from rich.console import Console
 
@@ -22,6 +23,7 @@ from heori.audit import Audit, Metrics, Outcome, scrape
 from heori.children import (
     BY_SIGNAL,
     DRAIN,
+    HURRY,
     Child,
     ChildFailed,
     ConsumerChild,
@@ -166,5 +168,6 @@ class Run:
         self._consumer.check_alive()
         try:
             return scrape(self._metrics_url)
-        except OSError as error:
+        except (OSError, HTTPException) as error:
+            self._consumer.check_alive(HURRY)
             raise ChildFailed(f"the consumer's metrics do not answer: {error}") from error

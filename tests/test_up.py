@@ -138,10 +138,19 @@ def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -
     assert list(folder.iterdir()) == []
 
 
-def test_a_process_that_dies_ends_the_run_and_is_named(up: Callable[..., Up], folder: Path) -> None:
+@pytest.mark.parametrize("moment", ["any", "while it is asked for its metrics"])
+def test_a_process_that_dies_ends_the_run_and_is_named(
+    up: Callable[..., Up], folder: Path, moment: str
+) -> None:
     process = up("--forever")
     family = running(process)
     [consumer] = [each for each in family if "heori consume" in " ".join(each.cmdline())]
+    if moment != "any":
+        consumer.suspend()
+        metrics = {each.laddr for each in consumer.net_connections() if each.status == "LISTEN"}
+        until(
+            lambda: metrics & {each.raddr for each in psutil.Process(process.pid).net_connections()}
+        )
     consumer.kill()
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (1, "heori: the consumer has ended by signal 9\n")

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
@@ -283,7 +284,7 @@ def _scrape(url: str) -> Values:
     try:
         with _opener.open(f"{url}/metrics", timeout=10.0) as answer:
             text = answer.read().decode()
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise ChildFailed(f"the consumer's metrics do not answer: {error}") from error
     values: Values = defaultdict(float)
     for family in text_string_to_metric_families(text):
