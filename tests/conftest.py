@@ -78,6 +78,12 @@ LONG = (
 )
 
 
+def pytest_configure() -> None:
+    # A script that runs the tests in its background has them, and all they start, deaf to it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
@@ -274,6 +280,7 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
             until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
         else:
             consumer.join()
+        print(*consumer.log[-50:], sep="\n")  # is shown when the test has failed
 
 
 MODELS = {

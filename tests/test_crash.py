@@ -28,7 +28,6 @@ def runs(path: Path) -> "collections.Counter[int]":
     return collections.Counter(int(line) for line in path.read_bytes().split())
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     "model",
     [["--model", "threads", "--slots", "4"], ["--model", "processes", "--processes", "2"]],

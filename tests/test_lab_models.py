@@ -47,7 +47,6 @@ def figures(setup: Setup, speedup: float, wait: float = 0.0, cores: float = 1.0)
     )
 
 
-@pytest.mark.timeout(180)
 def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
     lab: Callable[..., Lab], folder: Path
 ) -> None:

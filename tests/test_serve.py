@@ -370,7 +370,6 @@ def test_each_task_is_described_with_its_types(service: Service) -> None:
     assert not [path for path in description["paths"] if "run_chunk" in path]
 
 
-@pytest.mark.timeout(300)
 def test_no_answer_is_an_error_of_its_own_or_other_than_described(service: Service) -> None:
     described = schemathesis.openapi.from_url(service.url + "/openapi.json")
     found = list(described.get_all_operations())
