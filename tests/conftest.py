@@ -79,7 +79,7 @@ LONG = (
 
 
 def pytest_configure() -> None:
-    # A script that runs the tests in its background has them, and all they start, deaf to it.
+    # What a script starts in its background ignores SIGINT, and so would all that tests start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -124,12 +124,17 @@ def server(**config: str) -> Iterator[EmbeddedValkey]:
             session.close()
 
 
-def crash(valkey: EmbeddedValkey) -> None:
-    """Kill the server as a loss of power would, and start it again."""
+def kill(valkey: EmbeddedValkey) -> None:
+    """End the server as a loss of power would."""
     with redis_py.Redis.from_url(valkey.url) as client:
         process = psutil.Process(client.info("server")["process_id"])
     process.kill()
     process.wait(10)
+
+
+def crash(valkey: EmbeddedValkey) -> None:
+    """Kill the server, and start it again."""
+    kill(valkey)
     valkey.stop()
     valkey.start()
 
@@ -185,10 +190,7 @@ def leave_without_redis(
     """Kill the server inside the lock, and leave it."""
 
     def inside() -> None:
-        with redis_py.Redis.from_url(valkey.url) as client:
-            process = psutil.Process(client.info("server")["process_id"])
-        process.kill()
-        process.wait(10)
+        kill(valkey)
         stay()
 
     async def use_async() -> None:
