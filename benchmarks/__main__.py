@@ -30,7 +30,7 @@ from benchmarks import (
 from benchmarks.kinds import Case, Kind
 from benchmarks.report import Sample
 from benchmarks.rig import Refused, Rig
-from common.machine import Steal
+from heori_common.machine import Steal
 
 KINDS = {
     kind.name: kind

@@ -24,8 +24,8 @@ from benchmarks.systems import (
     huey,
     taskiq,
 )
-from common.broker import Broker
-from common.protocol.commands import Commands, GivenBack
+from heori_common.protocol.commands import Commands, GivenBack
+from heori_common.redis.broker import Broker
 
 THREADS = 51  # of the consumer that tells what a thread takes
 PROCESSES = 3  # of the one that tells what a process takes

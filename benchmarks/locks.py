@@ -21,8 +21,8 @@ import redis
 from benchmarks.kinds import Case, Column, Figures, Kind
 from benchmarks.locks_worker import NAME, SHARED, Contended, Order
 from benchmarks.rig import PATIENCE, ROOT, Refused, Rig
-from common.embedded import EmbeddedValkey
-from common.protocol.keys import Keys
+from heori_common.embedded import EmbeddedValkey
+from heori_common.protocol.keys import Keys
 
 HEORI, BARE = "heori", "floor"
 # Their modules, by the name of the library.

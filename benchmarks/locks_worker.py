@@ -75,7 +75,7 @@ class Bare:
 
 
 def heori(url: str) -> Make:
-    mutex = importlib.import_module("common.locks").Mutex
+    mutex = importlib.import_module("heori").Mutex
     return lambda lease, name: mutex(name, url, lease)
 
 

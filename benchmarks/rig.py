@@ -19,7 +19,7 @@ from benchmarks.apps import REDIS_URL, RESULTS
 from benchmarks.sender import Order, Sent
 from benchmarks.systems import System
 from benchmarks.tasks import RECORD, TALLY
-from common.embedded import EmbeddedValkey
+from heori_common.embedded import EmbeddedValkey
 
 ROOT = Path(__file__).parents[1]
 HIDDEN = "bench:hidden"  # where jobs are kept out of sight

@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import redis
 
-from common.protocol.keys import Keys
-from common.settings import Model
+from heori_common.protocol.keys import Keys
+from heori_common.settings import Model
 
 QUEUE = "bench"
 KEYS = Keys()

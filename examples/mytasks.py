@@ -1,6 +1,6 @@
 """Tasks of your own; examples/Dockerfile builds an image with them."""
 
-from common import task
+from heori import task
 
 
 @task(queue="greetings", timeout=10)

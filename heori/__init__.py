@@ -1,1 +1,120 @@
-"""The front door: the command line, and what needs both producer and consumer."""
+"""Heori: a distributed producer-consumer service over Redis, in RQ's job format.
+
+from heori import Producer, task
+
+This is the only module that programs import. Its names are loaded when they are first used, so that
+`import heori` alone loads neither redis nor anything that draws.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heori_common.current_job import CurrentJob, JobStopped, JobTimeout, current_job
+    from heori_common.errors import HeoriError
+    from heori_common.locks.errors import (
+        DeadlockDetected,
+        FencedOut,
+        LockError,
+        LockLost,
+        NotHeld,
+    )
+    from heori_common.locks.fence import Fence, require
+    from heori_common.locks.lock import Mutex, Semaphore, acquire_all
+    from heori_common.locks.status import Party, Status
+    from heori_common.retry import Retry
+    from heori_common.settings import Settings
+    from heori_common.tasks import InvalidArguments, InvalidResult, Task, UnknownTask, task
+    from heori_consumer.worker.middleware import Middleware
+    from heori_producer.client import Producer
+    from heori_producer.errors import (
+        JobCanceled,
+        JobFailed,
+        JobNotFound,
+        PayloadTooLarge,
+        QueueFull,
+    )
+    from heori_producer.executor import RedisExecutor
+    from heori_producer.group import Group, GroupProgress, group
+    from heori_producer.handle import Handle
+
+__all__ = [
+    "CurrentJob",
+    "DeadlockDetected",
+    "Fence",
+    "FencedOut",
+    "Group",
+    "GroupProgress",
+    "Handle",
+    "HeoriError",
+    "InvalidArguments",
+    "InvalidResult",
+    "JobCanceled",
+    "JobFailed",
+    "JobNotFound",
+    "JobStopped",
+    "JobTimeout",
+    "LockError",
+    "LockLost",
+    "Middleware",
+    "Mutex",
+    "NotHeld",
+    "Party",
+    "PayloadTooLarge",
+    "Producer",
+    "QueueFull",
+    "RedisExecutor",
+    "Retry",
+    "Semaphore",
+    "Settings",
+    "Status",
+    "Task",
+    "UnknownTask",
+    "acquire_all",
+    "current_job",
+    "group",
+    "require",
+    "task",
+]
+
+_HOMES = {
+    "heori_common.current_job": ("CurrentJob", "JobStopped", "JobTimeout", "current_job"),
+    "heori_common.errors": ("HeoriError",),
+    "heori_common.locks.errors": (
+        "DeadlockDetected",
+        "FencedOut",
+        "LockError",
+        "LockLost",
+        "NotHeld",
+    ),
+    "heori_common.locks.fence": ("Fence", "require"),
+    "heori_common.locks.lock": ("Mutex", "Semaphore", "acquire_all"),
+    "heori_common.locks.status": ("Party", "Status"),
+    "heori_common.retry": ("Retry",),
+    "heori_common.settings": ("Settings",),
+    "heori_common.tasks": ("InvalidArguments", "InvalidResult", "Task", "UnknownTask", "task"),
+    "heori_consumer.worker.middleware": ("Middleware",),
+    "heori_producer.client": ("Producer",),
+    "heori_producer.errors": (
+        "JobCanceled",
+        "JobFailed",
+        "JobNotFound",
+        "PayloadTooLarge",
+        "QueueFull",
+    ),
+    "heori_producer.executor": ("RedisExecutor",),
+    "heori_producer.group": ("Group", "GroupProgress", "group"),
+    "heori_producer.handle": ("Handle",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if (home := _HOME_OF.get(name)) is None:
+        raise AttributeError(f"module 'heori' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

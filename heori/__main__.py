@@ -1,5 +1,5 @@
 """`python -m heori` is `heori`."""
 
-from heori.cli import app
+from heori.cli.app import app
 
 app(prog_name="heori")

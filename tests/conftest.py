@@ -19,17 +19,17 @@ import pytest
 import redis as redis_py
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.broker import AsyncBroker, Broker
-from common.embedded import EmbeddedValkey
-from common.protocol.commands import Command
-from common.settings import Settings
-from producer import Producer
-from tests import sample_tasks
-from tests.zygote import Started
+from heori import Producer
+from heori_common.embedded import EmbeddedValkey
+from heori_common.protocol.commands import Command
+from heori_common.redis.broker import AsyncBroker, Broker
+from heori_common.settings import Settings
+from tests.rigs.zygote import Started
+from tests.tasks import sample_tasks
 
 T = TypeVar("T")
 
-pytest_plugins = ["tests.lock_rig"]
+pytest_plugins = ["tests.rigs.lock_rig"]
 
 
 @pytest.fixture(scope="session")
@@ -261,7 +261,7 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
             ["--queue", queue, *arguments],
             {
                 "HEORI_REDIS_URL": redis_url,
-                "HEORI_TASKS": "tests.sample_tasks",
+                "HEORI_TASKS": "tests.tasks.sample_tasks",
                 "HEORI_METRICS_PORT": "0",
                 **environment,
             },
@@ -292,7 +292,7 @@ MODELS = {
 }
 
 
-# What crashes inline takes the consumer with it, which `tests/test_crash.py` is about.
+# What crashes inline takes the consumer with it, which `tests/consumer/test_crash.py` is about.
 IN_PROCESSES = [model for model in MODELS if model != "inline"]
 
 
@@ -316,7 +316,7 @@ def heori(redis_url: str) -> Heori:
     """Run a command to its end."""
 
     def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.sample_tasks"}
+        own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.tasks.sample_tasks"}
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as error:
             environment = {**os.environ, **own, **environment}
             process = Started("heori", *words, env=environment, stdout=output, stderr=error)

@@ -12,11 +12,11 @@ from functools import partial
 import redis
 
 from benchmarks.apps import Call, heori_tasks, redis_url, stamped
-from common import tasks
-from common.broker import Broker
-from common.protocol import payload
-from common.protocol.commands import Commands, Ended
-from common.protocol.job import NewJob
+from heori_common import tasks
+from heori_common.protocol import payload
+from heori_common.protocol.commands import Commands, Ended
+from heori_common.protocol.job import NewJob
+from heori_common.redis.broker import Broker
 
 __all__ = ["heori_tasks", "send_bulk", "send_each"]
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from benchmarks import tasks
 from benchmarks.apps import Call, heori_tasks, redis_url, stamped
-from producer import Producer
+from heori import Producer
 
 __all__ = ["heori_tasks", "send_bulk", "send_each"]
 

@@ -1,7 +1,7 @@
 """The functions as Heori's tasks; apart from the sender, so that workers load no more."""
 
 from benchmarks import tasks
-from common import task
+from heori import task
 
 for function in (tasks.nothing, tasks.wait, tasks.compute, tasks.toil):
     task(queue="bench")(function)

@@ -8,7 +8,7 @@ from functools import wraps
 
 from benchmarks import tasks
 from benchmarks.apps import PROFILE
-from common import task
+from heori import task
 
 FIRST = 50  # the job that switches it on
 EVERY = 500  # jobs between two writings: a worker gets no chance to say goodbye

@@ -6,8 +6,9 @@ import sys
 import time
 
 from benchmarks.apps import PROFILE
-from consumer import http, pool, supervisor
-from heori.cli import app
+from heori.cli.app import app
+from heori_consumer.pool import pool
+from heori_consumer.supervisor import http, supervisor
 
 IMPORTED = (http, pool, supervisor)  # the command would import them later
 

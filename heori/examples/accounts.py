@@ -10,9 +10,8 @@ from typing import Any
 
 from redis import Redis
 
-from common import Retry, task
-from common.locks import DeadlockDetected, Mutex, Semaphore, acquire_all
-from common.settings import Settings
+from heori import DeadlockDetected, Mutex, Retry, Semaphore, acquire_all, task
+from heori_common.settings import Settings
 
 ACCOUNTS = 6
 OPENING = 100_000  # cents in each account at the beginning

@@ -12,7 +12,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from common import Retry, task
+from heori import Retry, task
 from heori.examples import corpus
 
 QUEUE = "stdlib"

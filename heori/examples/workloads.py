@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from common import task
+from heori import task
 
 QUEUE = "lab"
 BLOCK = 64 * 1024  # bytes that are hashed in one call; hashlib releases the GIL meanwhile

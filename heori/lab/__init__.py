@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heori.console import JsonOption, guarded
+from heori.cli.console import JsonOption, guarded
 
 app = typer.Typer()
 

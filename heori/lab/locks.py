@@ -16,11 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from common.broker import Broker, BrokerUnavailable
-from common.embedded import EmbeddedValkey, EmbeddedValkeyError
-from common.protocol.commands import Commands, QueueCounts
-from common.settings import Settings
-from heori.children import (
+from heori import Handle, JobFailed, Producer
+from heori.cli.console import FAILED
+from heori.demo.processes import (
     BY_SIGNAL,
     ChildFailed,
     ConsumerChild,
@@ -28,10 +26,12 @@ from heori.children import (
     Interrupted,
     signals,
 )
-from heori.console import FAILED
 from heori.examples import accounts
 from heori.examples.accounts import ACCOUNTS, OPENING, PRINTERS
-from producer import Handle, JobFailed, Producer
+from heori_common.embedded import EmbeddedValkey, EmbeddedValkeyError
+from heori_common.protocol.commands import Commands, QueueCounts
+from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.settings import Settings
 
 SLOTS = 4  # threads of each consumer
 PAGES = 50

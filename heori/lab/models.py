@@ -21,13 +21,13 @@ from redis import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from common import metrics as m
-from common.broker import BrokerUnavailable
-from common.embedded import EmbeddedValkey, EmbeddedValkeyError
-from common.machine import Steal, usable_cores
-from common.protocol.keys import Keys
-from common.settings import Settings
-from heori.children import (
+import heori
+import heori_common
+import heori_consumer
+import heori_producer
+from heori import Producer
+from heori.cli.console import FAILED, REFUSED
+from heori.demo.processes import (
     BY_SIGNAL,
     Child,
     ChildFailed,
@@ -36,12 +36,16 @@ from heori.children import (
     Interrupted,
     signals,
 )
-from heori.console import FAILED, REFUSED
 from heori.examples import fileserver, workloads
 from heori.examples.workloads import Workload
 from heori.lab import report
 from heori.lab.figures import Figures, Interpreter, Setup
-from producer import Producer
+from heori_common import metrics as m
+from heori_common.embedded import EmbeddedValkey, EmbeddedValkeyError
+from heori_common.machine import Steal, usable_cores
+from heori_common.protocol.keys import Keys
+from heori_common.redis.broker import BrokerUnavailable
+from heori_common.settings import Settings
 
 # All in seconds.
 LENGTH = 0.01  # of a job's computing, alone on a core
@@ -424,7 +428,11 @@ def _measure_other(python: Path, options: ModelOptions, interrupt: Interrupt) ->
 
 def _environment() -> dict[str, str]:
     """Ours, with this Heori for other interpreters to import."""
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    roots = {
+        Path(str(module.__file__)).parents[1]
+        for module in (heori, heori_common, heori_consumer, heori_producer)
+    }
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sorted(map(str, roots)))}
 
 
 def _version() -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from common.protocol.keys import Keys
+from heori_common.protocol.keys import Keys
 from tests.chaos.fleet import QUEUE, Fleet, Report
 from tests.chaos.soak import slope
 
@@ -17,7 +17,7 @@ BATCH = 1000  # jobs of one call of submit_many
 
 SENDER = """
 import sys
-from producer import Producer
+from heori import Producer
 from tests.chaos import tasks
 url, first, last, batch = sys.argv[1], *map(int, sys.argv[2:])
 with Producer(url) as producer:

@@ -11,10 +11,10 @@ from typing import Any, Self
 import psutil
 import redis
 
-from common.embedded import EmbeddedValkey
-from common.protocol.keys import Keys
-from common.protocol.payload import decode_failure
-from producer import Producer
+from heori import Producer
+from heori_common.embedded import EmbeddedValkey
+from heori_common.protocol.keys import Keys
+from heori_common.protocol.payload import decode_failure
 from tests.conftest import Consumer, is_alive, until
 
 QUEUE = "default"

@@ -18,14 +18,15 @@ from typing import Any, Self
 import psutil
 import redis as redis_py
 
-from common.embedded import EmbeddedValkey
-from common.locks import Mutex, session
-from common.protocol.keys import Keys
-from common.protocol.scripts import script
+from heori import Mutex
+from heori_common.embedded import EmbeddedValkey
+from heori_common.locks import session
+from heori_common.protocol.keys import Keys
+from heori_common.protocol.scripts import script
 from tests.chaos.fleet import Report
 from tests.conftest import until
-from tests.lock_rig import Program
-from tests.proxy import proxy
+from tests.rigs.lock_rig import Program
+from tests.rigs.proxy import proxy
 
 KEYS = Keys()
 LEASE = 1.0  # seconds

@@ -10,11 +10,11 @@ from typing import Any
 
 import psutil
 
-from common.broker import Broker
-from common.protocol.commands import Commands
-from common.protocol.job import NewJob
-from common.protocol.payload import Call
-from common.tasks import Task, find
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import NewJob
+from heori_common.protocol.payload import Call
+from heori_common.redis.broker import Broker
+from heori_common.tasks import Task, find
 from tests.chaos import tasks
 from tests.chaos.fleet import QUEUE, Fleet, Report
 from tests.conftest import Consumer, until

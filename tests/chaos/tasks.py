@@ -5,7 +5,7 @@ import ctypes
 import os
 import time
 
-from common import Retry, task
+from heori import Retry, task
 
 
 def note(path: str, number: int) -> None:

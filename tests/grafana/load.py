@@ -6,8 +6,7 @@ import os
 import signal
 import time
 
-from common import Retry, task
-from common.locks import Mutex
+from heori import Mutex, Retry, task
 
 BLOCK = bytes(1 << 20)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from common.metrics import CATALOGUE
 from grafana.__main__ import DASHBOARDS, boards
+from heori_common.metrics import CATALOGUE
 from tests.grafana.boards import BOARDS, PROMETHEUS, expressions, names, panels
 
 SCHEMA = Path(__file__).parent / "schema"

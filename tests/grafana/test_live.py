@@ -10,14 +10,14 @@ from typing import get_args
 
 import pytest
 
-from common.protocol.commands import WhenFull
-from common.settings import Settings
-from producer import Producer, QueueFull
+from heori import Producer, QueueFull
+from heori_common.protocol.commands import WhenFull
+from heori_common.settings import Settings
 from tests.conftest import Consumer, until
 from tests.grafana import load
 from tests.grafana.boards import BOARDS, expressions, names, selectors
 from tests.grafana.prometheus import RATE_INTERVAL, Prometheus, program
-from tests.service_rig import Service, serving
+from tests.rigs.service_rig import Service, serving
 
 
 @pytest.fixture

@@ -29,12 +29,12 @@ PACKAGES = ["common", "consumer", "heori", "producer", "tests"]
 LIBRARIES = ["hypothesis.stateful", "prometheus_client", "pydantic_settings", "psutil", "redis",
              "rich.table", "rq", "structlog", "typer"]  # fmt: skip
 # Those that call the scripts themselves; then those with real processes, the quickest first.
-QUICK = ["tests/test_lock_parking.py", "tests/test_lock_scripts.py"]
+QUICK = ["tests/locks/test_lock_parking.py", "tests/locks/test_lock_scripts.py"]
 SLOW = [
-    "tests/test_locks.py",
-    "tests/test_locks_cli.py",
-    "tests/test_lock_jobs.py",
-    "tests/test_lock_faults.py",
+    "tests/locks/test_locks.py",
+    "tests/cli/test_locks_cli.py",
+    "tests/locks/test_lock_jobs.py",
+    "tests/locks/test_lock_faults.py",
 ]
 # No others: they take longer than the tests, and no assertion need explain itself.
 PLUGINS = ["--assert=plain", "-p", "pytest_timeout", "-p", "tests.mutants.hasty",

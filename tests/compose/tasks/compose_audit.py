@@ -9,11 +9,11 @@ import sys
 import time
 from dataclasses import asdict
 
-from common.broker import Broker
-from common.protocol.commands import Commands
-from common.settings import Settings
-from heori.audit import Audit, Count
+from heori.demo.tally import Audit, Count
 from heori.examples.tasks import ALL, QUEUE
+from heori_common.protocol.commands import Commands
+from heori_common.redis.broker import Broker
+from heori_common.settings import Settings
 
 
 def main(sent: dict[str, int], patience: float) -> None:

@@ -2,7 +2,7 @@
 
 import time
 
-from common import task
+from heori import task
 
 
 @task(timeout=60)

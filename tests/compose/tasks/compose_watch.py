@@ -10,10 +10,10 @@ import time
 
 from compose_tasks import nap  # type: ignore[import-not-found] # beside it, in the container
 
-from common.broker import Broker
-from common.protocol.commands import Commands
-from common.settings import Settings
-from producer import Producer
+from heori import Producer
+from heori_common.protocol.commands import Commands
+from heori_common.redis.broker import Broker
+from heori_common.settings import Settings
 
 
 def main(jobs: int, seconds: float) -> None:

@@ -1,0 +1,1 @@
+"""What producers and consumers share: settings, tasks, the protocol, the way to Redis, locks."""

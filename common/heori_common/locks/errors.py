@@ -1,0 +1,61 @@
+"""What can go wrong with a lock."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from heori_common.errors import HeoriError
+
+
+class LockError(HeoriError):
+    """Of all errors here."""
+
+
+class NotHeld(LockError, RuntimeError):
+    """What only a holder can do was asked by somebody who is none."""
+
+
+class LockLost(LockError):
+    """The lease ran out, or was taken away, before the lock was released.
+
+    Others may have held the lock since, at the same time as this holder went on.
+    """
+
+
+class FencedOut(LockError):
+    """A write was refused: somebody who got the lock later has written already.
+
+    Attributes:
+        fence: of the holder that was refused.
+        by: the later one; None when the store does not tell.
+    """
+
+    def __init__(self, fence: int, by: int | None = None) -> None:
+        self.fence = fence
+        self.by = by
+        later = "a later one" if by is None else str(by)
+        super().__init__(
+            f"the write with fence {fence} was refused: {later} has written; the lock was lost"
+        )
+
+
+class Step(NamedTuple):
+    """One owner in a deadlock, and what it waits for: a lock, or the next owner."""
+
+    owner: str
+    waits_for: str
+
+
+class DeadlockDetected(LockError):
+    """To wait for this lock would be to wait for ever.
+
+    Raised in the one whose waiting would close the cycle, and nothing else has changed: releasing
+    what it holds sets the others free.
+
+    Attributes:
+        cycle: the owners and what each waits for, beginning with the one that asked.
+    """
+
+    def __init__(self, cycle: Sequence[Step]) -> None:
+        self.cycle = tuple(cycle)
+        steps = "; ".join(f"{step.owner} waits for {step.waits_for}" for step in self.cycle)
+        super().__init__(f"this wait would never end: {steps}")

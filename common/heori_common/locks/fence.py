@@ -1,0 +1,64 @@
+"""Writes that are refused when the lock was lost and somebody else has written since.
+
+A lease alone cannot prevent that a holder that was paused goes on after its end. What it writes to
+can: it keeps the highest fence that has written and refuses a lower one. (M. Kleppmann, "How to do
+distributed locking", 2016.) In Redis that is `Fence`; in SQL it is a column and a condition::
+
+    UPDATE account SET balance = :balance, fence = :fence WHERE id = :id AND fence <= :fence
+
+which changes no row when the writer is too late; `require` makes that an exception.
+"""
+
+from typing import Any
+
+from heori_common.locks.errors import FencedOut
+from heori_common.locks.lock import Lock
+from heori_common.protocol.commands import Word
+
+
+class Fence:
+    """Guards one thing in Redis: commands of those who are too late are refused.
+
+    Every write to the thing must go through a fence of the same name, on the server of the lock.
+    What it remembers of the last writer stays as long as the thing might be written to, for ever.
+
+    Args:
+        resource: a name for what is guarded.
+        lock: held by whoever executes.
+    """
+
+    def __init__(self, resource: str, lock: Lock) -> None:
+        self.resource = resource
+        self._lock = lock
+
+    def execute(self, *words: Word) -> Any:
+        """Execute a Redis command, such as ``execute("SET", "balance:5", 100)``, in one step with
+        the check; returns its reply.
+
+        Raises:
+            FencedOut: somebody who got the lock later has written already.
+            NotHeld: the lock was never acquired.
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        hold = self._lock.hold
+        session = self._lock.session()
+        fenced, _ = session.execute(
+            session.commands.fenced(self.resource, hold.fence, hold.id, words)
+        )
+        if fenced.by is not None:
+            session.statistics.fenced_out += 1
+            raise FencedOut(hold.fence, fenced.by)
+        return fenced.reply
+
+
+def require(rows: int, fence: int) -> None:
+    """Check that an ``UPDATE … WHERE fence <= :fence`` has found its row.
+
+    Args:
+        rows: the cursor's rowcount.
+
+    Raises:
+        FencedOut: it has not.
+    """
+    if rows < 1:
+        raise FencedOut(fence)

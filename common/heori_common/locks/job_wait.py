@@ -1,0 +1,54 @@
+"""A job that waits for another job: known to those who search for deadlocks."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+
+from heori_common.current_job import running_job
+from heori_common.locks.commands import LockCommands, job_owner
+from heori_common.locks.errors import DeadlockDetected
+from heori_common.locks.owner import current_owner
+from heori_common.locks.status import steps
+from heori_common.protocol.keys import Keys
+from heori_common.redis.broker import LONGEST_WAIT, Broker
+from heori_common.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def waiting_for(job_id: str, broker: Broker, keys: Keys) -> Iterator[Callable[[], None]]:
+    """While a job waits for another.
+
+    Gives what is to be called before each wait of LONGEST_WAIT seconds at most; it raises
+    DeadlockDetected when the other waits for what this one holds. Outside of jobs it does nothing.
+    """
+    if running_job() is None:
+        yield lambda: None
+        return
+    owner, commands, settings = current_owner(), LockCommands(keys), Settings()
+    noted = warned = False
+
+    def note() -> None:
+        nonlocal noted, warned
+        cycle = broker.execute(
+            commands.join(
+                owner.known_as,
+                job_owner(job_id),
+                about=owner.about,
+                ttl=3 * LONGEST_WAIT,
+                deadlock=settings.deadlock,
+            )
+        )
+        if cycle and settings.deadlock == "raise":
+            raise DeadlockDetected(steps(cycle, keys))
+        if cycle and not warned:
+            warned = True
+            log.warning("%s", DeadlockDetected(steps(cycle, keys)))
+        noted = True
+
+    try:
+        yield note
+    finally:
+        if noted:
+            broker.execute(commands.joined(owner.known_as))

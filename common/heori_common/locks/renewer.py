@@ -1,0 +1,295 @@
+"""Keeps the leases of all that this process holds, and tells holders that have lost theirs.
+
+One thread renews every lease when a third of it is over. It never waits for Redis: a server that
+hangs must not keep it from noticing that time is up. Time is this process's monotonic clock, and
+a lease is counted from when its renewal was *sent*, so it ends here before it ends at the server.
+"""
+
+import asyncio
+import contextlib
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from heori_common.locks.commands import MOST_RENEWED, LockCommands
+from heori_common.locks.owner import Owner
+from heori_common.locks.push import Line, Reply
+from heori_common.locks.statistics import Statistics
+from heori_common.redis.broker import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from heori_common.locks.lock import Lock
+
+log = logging.getLogger(__name__)
+
+RETRY = 0.5  # seconds until a renewal that failed is tried again, at most
+LATE = 1.0  # seconds after which what was given up is given up again, see `Keeper.abandon`
+# Which leases are renewed with one that is due: those due within this part of theirs, too. Else
+# locks that were got one after the other would be renewed one by one for ever.
+TOGETHER = 0.1
+SWEEP = 10.0  # seconds between two looks for locks that others have left behind
+
+
+class Keeping(enum.Enum):
+    """What a holder can rely on."""
+
+    HELD = "held"
+    SUSPECT = "suspect"  # two renewals are overdue, and there is a third of the lease left
+    LOST = "lost"
+
+
+class Hold:
+    """A lock while this process holds it.
+
+    Attributes:
+        id: of the request that got it.
+        fence: rises with each holder.
+        lease: seconds; 0: its consumer renews it with the job's.
+        depth: how often its owner has entered it.
+        since: time.monotonic() when it was got.
+        valid_until: time.monotonic() when the lease ends, unless it is renewed.
+        why: how it was lost; None while it was not.
+        task: the asyncio task to cancel when it is lost.
+        was_cancelled: whether that was done.
+        cancelling: how many cancellations of it others had asked for before.
+    """
+
+    __slots__ = (
+        "_lost", "cancelling", "depth", "fence", "id", "is_released", "is_renewing", "lease",
+        "lock", "owner", "renew_at", "since", "task", "valid_until", "was_cancelled", "why",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        lock: "Lock",
+        request: str,
+        owner: Owner,
+        fence: int,
+        lease: float,
+        valid_until: float,
+        task: asyncio.Task[Any] | None,
+    ) -> None:
+        self.lock = lock
+        self.id = request
+        self.owner = owner
+        self.fence = fence
+        self.lease = lease
+        self.task = task
+        self.depth = 1
+        self.since = time.monotonic()
+        self._lost: threading.Event | None = None
+        self.why: str | None = None
+        self.was_cancelled = False
+        self.cancelling = task.cancelling() if task is not None else 0
+        self.is_released = False
+        self.is_renewing = False
+        self.extend(valid_until)
+
+    def extend(self, valid_until: float) -> None:
+        """The lease is known to last until then."""
+        self.valid_until = valid_until
+        # Whoever was handed the lock has a short lease, of which a third is over just as soon.
+        left = min(self.lease, valid_until - time.monotonic())
+        self.renew_at = valid_until - left * 2 / 3
+
+    def disown(self, why: str) -> None:
+        """It is another process' hold; nobody here has waited for its loss before."""
+        self.why = why
+        self._lost = None  # a thread that is no more may have had its lock
+
+    @property
+    def lost(self) -> threading.Event:
+        """Set when it was lost. Made when it is asked for: most never are."""
+        if self._lost is None:
+            self._lost = threading.Event()
+        if self.why is not None:
+            self._lost.set()
+        return self._lost
+
+    @property
+    def state(self) -> Keeping:
+        """What the holder can rely on now."""
+        left = self.valid_until - time.monotonic()
+        if self.why is not None or left <= 0:
+            return Keeping.LOST
+        return Keeping.HELD if self.renew_at > time.monotonic() - RETRY else Keeping.SUSPECT
+
+
+class Keeper:
+    """Renews, and tells of losses. Safe to call from any thread."""
+
+    def __init__(self, line: Line, commands: LockCommands, statistics: Statistics) -> None:
+        self._line = line
+        self._commands = commands
+        self._statistics = statistics
+        self._holds: dict[int, Hold] = {}
+        self._late: list[tuple[float, Callable[[], None]]] = []
+        self._changed = threading.Condition()
+        self._wake_at = float("inf")
+        self._next_sweep = 0.0
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def keep(self, hold: Hold) -> None:
+        """Renew it from now on."""
+        self._holds[id(hold)] = hold
+        self._look_at(min(hold.renew_at, hold.valid_until))
+
+    def drop(self, hold: Hold) -> None:
+        """Renew it no more; it is released, or has been lost."""
+        hold.is_released = True
+        self._holds.pop(id(hold), None)
+
+    def abandon(self, locks: list[str], request: str, lease: float) -> None:
+        """Give up a request of which nobody knows what has become.
+
+        And once more later: what was sent on a connection that broke may still arrive. Without
+        Redis it goes on trying.
+
+        Args:
+            lease: seconds after which it is over by itself.
+        """
+        release = self._commands.release(locks, request)
+        over = time.monotonic() + lease
+
+        def give_up() -> None:
+            self._line.call(release, again)
+
+        def again(reply: Reply) -> None:
+            if isinstance(reply.value, BrokerUnavailable) and time.monotonic() < over:
+                self._later(give_up)
+
+        give_up()
+        self._later(give_up)
+
+    def close(self) -> None:
+        """Stop renewing, and wait for the thread's end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _later(self, give_up: Callable[[], None]) -> None:
+        when = time.monotonic() + LATE
+        with self._changed:
+            self._late.append((when, give_up))
+        self._look_at(when)
+
+    def _look_at(self, when: float) -> None:
+        """Have the thread awake at that time; most holds end long before."""
+        if when < self._wake_at:
+            with self._changed:
+                self._wake_at = min(when, self._wake_at)
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._run, name="heori-locks-keeper", daemon=True
+                    )
+                    self._thread.start()
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closed and (pause := self._wake_at - time.monotonic()) > 0:
+                    self._changed.wait(min(pause, threading.TIMEOUT_MAX))
+                if self._closed:
+                    return
+                self._wake_at = float("inf")  # what comes from now on tells by itself
+            try:
+                self._look_at(self._keep_all())
+            except Exception:  # whatever it is, the other locks must be kept
+                log.exception("the keeper of locks failed")
+                self._look_at(time.monotonic() + RETRY)
+
+    def _keep_all(self) -> float:
+        """Do what is due; returns when something is due again."""
+        now = time.monotonic()
+        following = float("inf")
+        due = []
+        for hold in list(self._holds.values()):
+            if hold.is_released:
+                continue
+            if hold.valid_until <= now:
+                self._statistics.expired += 1
+                self.lose(hold, "its lease ran out before it could be renewed")
+            elif hold.owner.is_gone:
+                log.warning("%s was never released: its thread or task has ended", hold.lock)
+                self._statistics.abandoned += 1
+                self.drop(hold)
+                self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
+            elif hold.renew_at <= now + hold.lease * TOGETHER and not hold.is_renewing:
+                due.append(hold)
+            else:
+                following = min(following, hold.renew_at, hold.valid_until)
+        for first in range(0, len(due), MOST_RENEWED):
+            self._renew(due[first : first + MOST_RENEWED])
+            following = min(following, now + RETRY)
+        with self._changed:
+            ready = [give_up for when, give_up in self._late if when <= now]
+            self._late = [(when, give_up) for when, give_up in self._late if when > now]
+            following = min([following, *(when for when, _ in self._late)])
+        for give_up in ready:
+            give_up()
+        if self._holds and now >= self._next_sweep:
+            self._next_sweep = now + SWEEP
+            self._line.call(self._commands.sweep(), _ignore)
+        # A renewal on its way changes when to look again; until then, look at the clock.
+        renewing = [hold.valid_until for hold in due] + [now + RETRY] * bool(due)
+        return min([following, *renewing])
+
+    def _renew(self, holds: list[Hold]) -> None:
+        sent = time.monotonic()
+        for hold in holds:
+            hold.is_renewing = True
+        command = self._commands.renew(
+            [(hold.lock.key, hold.id, round(hold.lease * 1e6)) for hold in holds]
+        )
+        self._line.call(command, partial(self._renewed, holds, sent))
+
+    def _renewed(self, holds: list[Hold], sent: float, reply: Reply) -> None:
+        lost = reply.value
+        for number, hold in enumerate(holds):
+            hold.is_renewing = False
+            if isinstance(lost, Exception):
+                hold.renew_at = time.monotonic() + min(RETRY, hold.lease / 10)
+            elif number in lost and not hold.is_released:
+                self.lose(hold, "Redis knows of it no more: it expired or was released by force")
+                continue
+            else:
+                hold.extend(sent + hold.lease)
+            self._look_at(min(hold.renew_at, hold.valid_until))
+        if isinstance(lost, Exception):
+            log.warning("%d locks could not be renewed: %s", len(holds), lost)
+
+    def lose(self, hold: Hold, why: str) -> None:
+        """Tell a holder that it has lost the lock; once."""
+        if hold.why is not None:
+            return
+        hold.why = why
+        self._holds.pop(id(hold), None)
+        # If only its time is over, Redis may still count on it.
+        self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
+        self._statistics.lost += 1
+        log.warning("%s was lost (fence %d): %s", hold.lock, hold.fence, why)
+        hold.lost.set()  # after `why`, as whoever makes the event looks at that
+        if hold.lock.on_lost is not None:
+            threading.Thread(
+                target=hold.lock.on_lost, args=(hold.lock,), name="heori-lock-lost", daemon=True
+            ).start()
+        if hold.task is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                hold.task.get_loop().call_soon_threadsafe(self._cancel, hold, hold.task)
+
+    @staticmethod
+    def _cancel(hold: Hold, task: asyncio.Task[Any]) -> None:
+        if not hold.is_released:
+            hold.was_cancelled = task.cancel(f"{hold.lock} was lost: {hold.why}")
+
+
+def _ignore(_: Reply) -> None:
+    """What has become of it need not be known."""

@@ -1,0 +1,271 @@
+"""One attempt to get some locks, from the first question to the answer.
+
+What to ask and when is one generator; a thread and a coroutine only differ in how they wait.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from heori_common.locks.commands import Answer, Grant, Wanted
+from heori_common.locks.errors import DeadlockDetected
+from heori_common.locks.owner import Owner, new_id
+from heori_common.locks.push import Reply
+from heori_common.locks.renewer import Hold
+from heori_common.locks.session import Session
+from heori_common.locks.status import MICROSECONDS, steps
+from heori_common.protocol.commands import GRANT, Command
+
+if TYPE_CHECKING:
+    from heori_common.locks.lock import Lock
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+# A message may be lost. So whoever waits looks by itself: the first in the queue when the lease of
+# the holder ends, if it ends at all; and each now and then, those behind less often. In seconds.
+AFTER_LEASE = 0.005
+LOOK = 1.0
+SELDOM = 10.0
+CONNECT = 10.0  # to hear of grants, at most
+# What blocks a thread in C, no exception ends, such as a job's timeout. So nothing waits longer.
+SLICE = 0.5
+
+
+class Attempt:
+    """One request of one owner.
+
+    Args:
+        locks: of one server, in the order in which they are to be taken.
+        timeout: seconds; None: for ever.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        owner: Owner,
+        locks: "Sequence[Lock]",
+        lease: float,
+        timeout: float | None,
+    ) -> None:
+        self.id = new_id()
+        self._session = session
+        self._owner = owner
+        self._locks = locks
+        self._keys = [lock.key for lock in locks]
+        self._wanted = [Wanted(lock.key, lock.limit) for lock in locks]
+        self._lease = lease
+        self._began = time.monotonic()
+        self._deadline = float("inf") if timeout is None else self._began + timeout
+        self._ticket: int | None = None
+        self._grant: Grant | None = None
+        self._is_to_look = False
+        self._wake: Callable[[], object]
+        self._held: tuple[Sequence[int], float] | None = None
+
+    def run(self) -> list[Hold] | None:
+        """Try until it is decided, blocking the thread; None: not in time."""
+        session = self._session
+        bell = threading.Lock()
+        bell.acquire()
+
+        def ring() -> None:
+            if bell.locked():
+                bell.release()
+
+        self._wake = ring
+        dialogue = self._steps(listening=session.line.is_listening)
+        session.waiters[self.id] = self
+        try:
+            step = next(dialogue)
+            while True:
+                if isinstance(step, Command):
+                    step = dialogue.send(session.execute(step)[0])
+                elif step is None:
+                    session.line.listen(CONNECT)
+                    step = next(dialogue)
+                else:
+                    bell.acquire(timeout=min(step, SLICE))
+                    step = next(dialogue)
+        except StopIteration as decided:
+            return self._holds(None) if decided.value else None
+        except DeadlockDetected:
+            raise
+        except BaseException:  # a signal, too: nobody knows what Redis has done
+            session.keeper.abandon(self._keys, self.id, self._lease)
+            raise
+        finally:
+            del session.waiters[self.id]
+
+    async def run_async(self) -> list[Hold] | None:
+        """Try until it is decided; None: not in time."""
+        session = self._session
+        loop = asyncio.get_running_loop()
+        bell = asyncio.Event()
+        self._wake = partial(loop.call_soon_threadsafe, bell.set)
+        # The line makes sure of being heard before it sends anything.
+        dialogue = self._steps(listening=True)
+        session.waiters[self.id] = self
+        try:
+            step = next(dialogue)
+            while True:
+                if isinstance(step, Command):
+                    step = dialogue.send((await ask(session, step))[0])
+                else:
+                    assert step is not None
+                    alarm = loop.call_later(step, bell.set)
+                    try:
+                        await bell.wait()
+                    finally:
+                        alarm.cancel()
+                    bell.clear()
+                    step = next(dialogue)
+        except StopIteration as decided:
+            return self._holds(asyncio.current_task()) if decided.value else None
+        except DeadlockDetected:
+            raise
+        except BaseException:  # a cancellation, too
+            session.keeper.abandon(self._keys, self.id, self._lease)
+            raise
+        finally:
+            del session.waiters[self.id]
+
+    def wake(self, grant: Grant | None) -> None:
+        """Called by the line's thread."""
+        if grant is None:
+            self._is_to_look = True
+        else:
+            self._grant = grant
+        with contextlib.suppress(RuntimeError):  # its event loop is closed
+            self._wake()
+
+    def _steps(self, *, listening: bool) -> Generator["Command[Any] | float | None", Any, bool]:
+        """Yields commands to execute, seconds to wait, and None to make sure of being heard."""
+        session = self._session
+        while True:
+            sent = time.monotonic()
+            patient = sent < self._deadline
+            self._is_to_look = False
+            answer: Answer = yield self._ask(wait=patient and listening)
+            if answer.state == "held":
+                if self._is_mine(answer.fences, sent, answer.lease_end - answer.now):
+                    return True
+            elif answer.state == "waiting":
+                self._ticket = answer.ticket
+                if answer.cycle:
+                    session.statistics.deadlocks += 1
+                    log.warning("%s", self._deadlock(answer))
+                if (yield from self._wait(sent, answer)):
+                    return True
+                if time.monotonic() >= self._deadline:
+                    yield session.commands.release(self._keys, self.id)
+                    return False
+            elif answer.state == "deadlock":
+                session.statistics.deadlocks += 1
+                raise self._deadlock(answer)
+            elif not patient:
+                return False
+            else:
+                yield None
+                listening = True
+
+    def _wait(self, sent: float, answer: Answer) -> Generator[float, None, bool]:
+        """Wait; returns whether it is held. If not, it is time to ask, or up."""
+        first_end = sent + _seconds(answer.lease_end - answer.now)
+        now = time.monotonic()
+        look_at = min(
+            max(first_end, now) + AFTER_LEASE * (1 + answer.before),
+            now + min(LOOK * (1 + answer.before), SELDOM),
+            self._deadline,
+        )
+        while True:
+            grant, self._grant = self._grant, None
+            if grant is not None:
+                # Of several locks this is one: whether the others are to be had must be asked.
+                return len(self._keys) == 1 and self._is_mine(
+                    [grant.fence], sent, grant.lease_end - answer.now
+                )
+            pause = look_at - time.monotonic()
+            if self._is_to_look or pause <= 0:
+                return False
+            yield pause
+
+    def _is_mine(self, fences: Sequence[int], sent: float, lease: int) -> bool:
+        """Take what was got, unless it took so long to hear of it that its lease is nearly over.
+
+        Args:
+            sent: time.monotonic() when something was asked that the server answered later.
+            lease: microseconds from the server's time in that answer to the lease's end; so it
+                lasts for longer than that after `sent`.
+        """
+        valid_until = sent + _seconds(lease)
+        if valid_until - time.monotonic() < min(self._lease, _seconds(GRANT)) / 2:
+            return False
+        self._held = fences, valid_until
+        return True
+
+    def _ask(self, *, wait: bool) -> Command[Answer]:
+        return self._session.commands.acquire(
+            self._wanted,
+            self.id,
+            owner=self._owner.known_as,
+            about=self._owner.about,
+            wake=self._session.channel,
+            lease=round(self._lease * MICROSECONDS),
+            ticket=self._ticket,
+            wait=wait,
+            deadlock=self._session.deadlock,
+        )
+
+    def _deadlock(self, answer: Answer) -> DeadlockDetected:
+        return DeadlockDetected(steps(answer.cycle, self._session.keys))
+
+    def _holds(self, task: "asyncio.Task[Any] | None") -> list[Hold]:
+        assert self._held is not None
+        fences, valid_until = self._held
+        waited = time.monotonic() - self._began
+        holds = []
+        for lock, fence in zip(self._locks, fences, strict=True):
+            hold = Hold(lock, self.id, self._owner, fence, self._lease, valid_until, task)
+            holds.append(hold)
+            self._session.keep(hold)
+            self._session.statistics.family(lock.kind, lock.name).waited(waited)
+        return holds
+
+
+async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
+    """As `Links.execute`, without blocking the event loop.
+
+    When this is cancelled the command is executed all the same.
+
+    Raises:
+        BrokerUnavailable: Redis cannot be reached.
+        redis.exceptions.ResponseError: Redis refuses it.
+    """
+    loop = asyncio.get_running_loop()
+    reply: asyncio.Future[tuple[T, bool]] = loop.create_future()
+
+    def settle(got: Reply) -> None:
+        if reply.done():
+            return  # nobody waits any more
+        if isinstance(got.value, Exception):
+            reply.set_exception(got.value)
+        else:
+            reply.set_result((got.value, got.repeated))
+
+    def done(got: Reply) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
+            loop.call_soon_threadsafe(settle, got)
+
+    session.line.call(command, done)
+    return await reply
+
+
+def _seconds(microseconds: int) -> float:
+    return microseconds / MICROSECONDS

@@ -1,0 +1,63 @@
+"""One builder per command, by sender. No I/O here: `heori_common.redis` executes them."""
+
+from heori_common.protocol.commands.bounds import MOST_WAITING, Bound, Bounds
+from heori_common.protocol.commands.builder import FAILURE_TTL, GRANT, RESULT_TTL, Command, Word
+from heori_common.protocol.commands.dead_letters import Letters, Record
+from heori_common.protocol.commands.delivery import (
+    DEADLOCK,
+    EXECUTION_MARK,
+    LEASE_MARGIN,
+    Claimed,
+    Delivery,
+    Ended,
+    Extended,
+    GivenBack,
+    Reclaimed,
+)
+from heori_common.protocol.commands.registry import REGISTRIES, Presence, QueueCensus, QueueCounts
+from heori_common.protocol.commands.scheduling import Moved, Scheduling
+from heori_common.protocol.commands.sending import (
+    KEPT_DROPPED,
+    PLACE,
+    Cursor,
+    Enqueued,
+    Progress,
+    Result,
+    Sending,
+    WhenFull,
+)
+
+__all__ = [
+    "DEADLOCK",
+    "EXECUTION_MARK",
+    "FAILURE_TTL",
+    "GRANT",
+    "KEPT_DROPPED",
+    "LEASE_MARGIN",
+    "MOST_WAITING",
+    "PLACE",
+    "REGISTRIES",
+    "RESULT_TTL",
+    "Bound",
+    "Claimed",
+    "Command",
+    "Commands",
+    "Cursor",
+    "Ended",
+    "Enqueued",
+    "Extended",
+    "GivenBack",
+    "Moved",
+    "Progress",
+    "QueueCensus",
+    "QueueCounts",
+    "Reclaimed",
+    "Record",
+    "Result",
+    "WhenFull",
+    "Word",
+]
+
+
+class Commands(Sending, Bounds, Delivery, Scheduling, Presence, Letters):
+    """All of them."""

@@ -1,0 +1,64 @@
+"""A command: what to send, and how to read the reply. No I/O here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgpack
+
+from heori_common.protocol.keys import Keys
+from heori_common.protocol.scripts import script
+
+T = TypeVar("T")
+Word = str | bytes | int | float
+
+RESULT_TTL = 500  # seconds; rq.defaults.DEFAULT_RESULT_TTL
+# The lease of one who was handed a lock, until he renews it, in microseconds. So long is the
+# lock idle when a waiter was stopped just before.
+GRANT = 2_000_000
+MOST_HOPS = 200  # that a search for a deadlock follows
+FAILURE_TTL = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[T]):
+    """One command for Redis and the way to read its reply."""
+
+    words: tuple[Word, ...]
+    parse: Callable[[Any], T]
+    in_full: tuple[Word, ...] | None = None  # a script's, for a server that has lost it
+    script: str = ""  # its name, if it is one
+
+    @property
+    def name(self) -> str:
+        """What it is called in metrics."""
+        return self.script or str(self.words[0]).lower()
+
+
+class Builders:
+    """Builders of commands, bound to one key prefix."""
+
+    def __init__(self, keys: Keys | None = None) -> None:
+        self.keys = keys or Keys()
+
+
+def call(name: str, keys: Sequence[str], parse: Callable[[Any], T], **arguments: Any) -> Command[T]:
+    """Build the call of a script."""
+    called = script(name)
+    rest: tuple[Word, ...] = (len(keys), *keys, called.pack(arguments))
+    return Command(("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest), name)
+
+
+def unpack(reply: bytes) -> Any:
+    """Read the reply of a script; texts are left as bytes."""
+    return msgpack.unpackb(reply, raw=True)
+
+
+def text(job_id: bytes) -> str:
+    """Anyone may push any bytes as an id; surrogates bring them back unchanged."""
+    return job_id.decode("utf-8", "surrogateescape")
+
+
+def fates(reply: bytes) -> list[str]:
+    """Read what became of each of some jobs."""
+    return [fate.decode() for fate in unpack(reply)]

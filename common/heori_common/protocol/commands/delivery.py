@@ -1,0 +1,434 @@
+"""What consumers send about jobs: claims, leases, and what came of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from heori_common.protocol.commands.builder import (
+    FAILURE_TTL,
+    GRANT,
+    MOST_HOPS,
+    RESULT_TTL,
+    Builders,
+    Command,
+    call,
+    text,
+    unpack,
+)
+from heori_common.protocol.job import (
+    CLAIM_FIELDS,
+    UNSUPPORTED_FIELDS,
+    Claim,
+)
+from heori_common.protocol.keys import tenant_queue, whole_queue
+from heori_common.protocol.payload import encode_failure
+
+# How far a score in wip lies behind the end of its lease, in seconds. rq fails whatever it
+# finds there with a score in the past, and any `rq info` may look at any moment. So its turn
+# comes only when no consumer of ours has been there for a day to deliver the job again.
+LEASE_MARGIN = 24 * 3600
+
+EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
+
+# Entries struck from a registry in one call at most: it takes Redis about 10 ms, and is more than
+# ends in the second between two calls.
+STRIKE = 30_000
+
+# Seconds until a job that waits for a lock is looked at, whether it still does. It is told when its
+# turn comes; this is for what nobody has foreseen.
+LOOK = 10
+# Jobs that a claim leaves to wait for locks, about; and of those and of overdue locks, how many are
+# looked at in one call.
+MOST_PARKED = 200
+MOST_LOOKED_AT = 100
+MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
+FORGET = 60.0  # seconds, for a tenant of whom nothing is left
+
+# How the failure of a job begins whose wait for its locks would never end; see park.lua.
+DEADLOCK = "its wait for a lock would never end (deadlock)"
+
+# The failure of a job whose key was overwritten while it was claimed.
+UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
+
+
+class Ended(NamedTuple):
+    """The end of one execution, ready to be acknowledged."""
+
+    claim: Claim
+    status: str  # finished, failed, stopped, or retry: failed and to run again
+    body: bytes | None  # the result or traceback, encoded by `heori_common.protocol.payload`
+    run_time: float  # seconds
+    retry: tuple[float, int] | None = None  # in how many seconds, and how often after that
+
+
+class GivenBack(NamedTuple):
+    """A claimed job that this consumer will not finish."""
+
+    claim: Claim
+    counted: bool  # whether this delivery counts against max_deliveries
+    # Should this have been the last delivery: an encoded failure, and fields for the job's hash.
+    failure: bytes | None = None
+    evidence: Mapping[str, str | int] | None = None
+
+
+class Claimed(NamedTuple):
+    """What a claim has brought.
+
+    Attributes:
+        empty: whether there was no id at all. Without claims and not empty, all were dropped.
+        suspended: whether `rq suspend` holds all claims back.
+        broken: keys of the wrong type; their queues were passed over.
+    """
+
+    claims: list[Claim]
+    empty: bool = True
+    suspended: bool = False
+    broken: frozenset[str] = frozenset()
+
+
+class Reclaimed(NamedTuple):
+    """What became of the jobs whose lease had run out."""
+
+    queued: int
+    dead: int
+    broken: frozenset[str]  # keys of the wrong type; their queues were passed over
+
+
+class Extended(NamedTuple):
+    """What could not be extended.
+
+    Attributes:
+        lost: the numbers of the leases that are lost.
+        unlocked: of those whose job has lost a lock.
+    """
+
+    lost: list[int]
+    unlocked: list[int]
+
+
+class Delivery(Builders):
+    """Claims, leases, and what came of the jobs."""
+
+    def claim(
+        self,
+        queues: Sequence[str],
+        count: int,
+        *,
+        lease: float,
+        consumer: str,
+        token: str,
+        max_payload: int,
+        shares: Sequence[int] = (),
+        about: tuple[str, int] = ("", 0),
+        deadlock: str = "raise",
+    ) -> Command[Claimed]:
+        """Pop and lease up to `count` jobs: first each queue's share, then in their order.
+
+        Args:
+            lease: seconds.
+            token: new and unique for each call; names the executions.
+            shares: for each queue, in their order; without any, the order alone decides.
+            about: host and pid of the consumer, for those who look into the locks of its jobs.
+            deadlock: raise fails a job whose wait for its locks would never end.
+        """
+        triples = (
+            key
+            for queue in queues
+            for key in (self.keys.queue(queue), self.keys.wip(queue), self.keys.turns(queue))
+        )
+        keys = [self.keys.suspended(), *triples]
+
+        def parse(reply: bytes | None) -> Claimed:
+            if reply is None:
+                return Claimed([])
+            now, popped, suspended, broken, claims = unpack(reply)
+            return Claimed(
+                [
+                    Claim(
+                        text(job_id),
+                        tenant_queue(queues[queue], text(tenant)),
+                        execution.decode(),
+                        deliveries,
+                        now,
+                        problem.decode("utf-8", "backslashreplace") if problem else None,
+                        timeout or None,
+                        result_ttl or None,
+                        failure_ttl or None,
+                        values,
+                        [(key.decode(), fence) for key, fence in locks or ()],
+                        waited,
+                    )
+                    for (
+                        queue,
+                        job_id,
+                        execution,
+                        deliveries,
+                        problem,
+                        timeout,
+                        result_ttl,
+                        failure_ttl,
+                        values,
+                        locks,
+                        waited,
+                        tenant,
+                    ) in claims
+                ],
+                not popped,
+                suspended,
+                frozenset(keys[number] for number in broken),
+            )
+
+        return call(
+            "claim",
+            keys,
+            parse,
+            count=count,
+            shares=shares,
+            lease_end_offset=lease + LEASE_MARGIN,
+            margin=LEASE_MARGIN,
+            consumer=consumer,
+            token=EXECUTION_MARK + token,
+            max_payload=max_payload,
+            most_parked=MOST_PARKED,
+            fields=CLAIM_FIELDS + UNSUPPORTED_FIELDS,
+            job_stem=self.keys.job(""),
+            hops=MOST_HOPS,
+            deadlock=deadlock,
+            look=LOOK,
+            host=about[0],
+            pid=about[1],
+            **self._parking(),
+            **self._locking(),
+        )
+
+    def ack(
+        self, ended: Sequence[Ended], *, consumer: str
+    ) -> Command[tuple[list[int], list[int], list[bytes]]]:
+        """Acknowledge.
+
+        Reads the numbers of the refused, of those that others depend on, and keys that hold
+        something else than they should.
+        """
+        queues = _queues(entry.claim for entry in ended)
+        keys = [
+            key
+            for queue in queues
+            for key in (
+                self.keys.wip(queue),
+                self.keys.finished(queue),
+                self.keys.failed(queue),
+                self.keys.queue(queue),
+                self.keys.scheduled(whole_queue(queue)),
+            )
+        ]
+        return call(
+            "ack",
+            [*keys, self.keys.worker(consumer)],
+            lambda reply: tuple(unpack(reply)),
+            entries=[
+                [
+                    queues[entry.claim.queue],
+                    entry.claim.job_id,
+                    entry.claim.execution,
+                    entry.status,
+                    entry.claim.claimed_at,
+                    entry.run_time,
+                    (
+                        entry.claim.result_ttl
+                        if entry.status == "finished"
+                        else entry.claim.failure_ttl
+                    )
+                    or False,
+                    entry.body or False,
+                    entry.retry or False,
+                    [key for key, _ in entry.claim.locks] or False,
+                ]
+                for entry in ended
+            ],
+            consumer=consumer,
+            job_stem=self.keys.job(""),
+            results_stem=self.keys.results(""),
+            dependents_suffix=self.keys.dependents_suffix,
+            result_ttl=RESULT_TTL,
+            failure_ttl=FAILURE_TTL,
+            **self._locking(),
+        )
+
+    def progress(self, progress: Sequence[tuple[Claim, float, str]]) -> Command[int]:
+        """Note how far jobs are; reads for how many of them the lease still stood."""
+        return call(
+            "progress",
+            [],
+            int,
+            entries=[
+                [claim.job_id, claim.execution, repr(fraction), text]
+                for claim, fraction, text in progress
+            ],
+            job_stem=self.keys.job(""),
+        )
+
+    def extend(self, claims: Sequence[Claim], *, lease: float) -> Command[Extended]:
+        """Extend leases, and the jobs' locks with them, in seconds from now."""
+        queues = _queues(claims)
+        return call(
+            "extend",
+            [self.keys.wip(queue) for queue in queues],
+            lambda reply: Extended(*unpack(reply)),
+            leases=[
+                [
+                    queues[claim.queue],
+                    f"{claim.job_id}:{claim.execution}",
+                    claim.job_id,
+                    [key for key, _ in claim.locks] or False,
+                ]
+                for claim in claims
+            ],
+            lease_end_offset=lease + LEASE_MARGIN,
+            margin=LEASE_MARGIN,
+            holders=self.keys.holders_suffix,
+        )
+
+    def release(
+        self, given_back: Sequence[GivenBack], *, consumer: str, max_deliveries: int
+    ) -> Command[list[str]]:
+        """Give jobs back to the front of their queues, in the order given.
+
+        Reads the fate of each: queued, dead, gone (deleted), lost (the lease) or kept (under its
+        lease, because a key of its queue has the wrong type).
+        """
+        queues = _queues(entry.claim for entry in given_back)
+        return call(
+            "release",
+            self._delivery_keys(queues),
+            lambda reply: [fate.decode() for fate in reversed(unpack(reply))],
+            entries=[
+                [
+                    queues[entry.claim.queue],
+                    entry.claim.job_id,
+                    entry.claim.execution,
+                    entry.counted,
+                    entry.failure or False,
+                    [word for pair in (entry.evidence or {}).items() for word in pair],
+                ]
+                for entry in reversed(given_back)
+            ],
+            **self._settling(consumer, max_deliveries),
+        )
+
+    def reclaim(
+        self,
+        queues: Sequence[str],
+        *,
+        interval: float,
+        consumer: str,
+        max_deliveries: int,
+        evidence: bytes,
+        forget: float = FORGET,
+    ) -> Command[Reclaimed | None]:
+        """Give back jobs whose lease has run out; None when it was not yet time to look again.
+
+        Also strikes from the registries the jobs whose results have expired.
+
+        Args:
+            interval: seconds within which no other consumer looks again.
+            forget: seconds after which a tenant is forgotten of whom nothing is left.
+        """
+        keys = [
+            self.keys.reaper(),
+            self.keys.queues(),
+            *self._delivery_keys(queues),
+            *(self.keys.finished(queue) for queue in queues),
+        ]
+
+        def parse(reply: bytes | None) -> Reclaimed | None:
+            if reply is None:
+                return None
+            queued, dead, broken = unpack(reply)
+            return Reclaimed(queued, dead, frozenset(text(key) for key in broken))
+
+        return call(
+            "reclaim",
+            keys,
+            parse,
+            interval=round(interval * 1000),
+            margin=LEASE_MARGIN,
+            mark=EXECUTION_MARK,
+            evidence=evidence,
+            strike=STRIKE,
+            look=LOOK,
+            most=MOST_LOOKED_AT,
+            most_tenants=MOST_TENANTS,
+            job_registries=[
+                self.keys.scheduled(""),
+                self.keys.deferred(""),
+                self.keys.canceled(""),
+                self.keys.parked(""),
+            ],
+            dropped_stem=self.keys.dropped(""),
+            idle_stem=self.keys.idle(""),
+            forget=round(forget * 1000),
+            **self._parking(),
+            **self._settling(consumer, max_deliveries),
+        )
+
+    def undo(
+        self, queues: Sequence[str], *, token: str, consumer: str, max_deliveries: int
+    ) -> Command[int]:
+        """Give back what the claim of that token took, if it took anything; reads how many."""
+        return call(
+            "undo",
+            [self.keys.queues(), *self._delivery_keys(queues)],
+            int,
+            token=EXECUTION_MARK + token,
+            **self._settling(consumer, max_deliveries),
+        )
+
+    def canceled(self, ids: Sequence[str]) -> Command[list[int]]:
+        """Look which jobs were cancelled or deleted since; reads their numbers."""
+        return call(
+            "canceled",
+            [],
+            unpack,
+            ids=ids,
+            job_stem=self.keys.job(""),
+        )
+
+    def _delivery_keys(self, queues: Iterable[str]) -> list[str]:
+        return [
+            key
+            for queue in queues
+            for key in (self.keys.queue(queue), self.keys.wip(queue), self.keys.failed(queue))
+        ]
+
+    def _settling(self, consumer: str, max_deliveries: int) -> dict[str, Any]:
+        return {
+            "consumer": consumer,
+            "job_stem": self.keys.job(""),
+            "results_stem": self.keys.results(""),
+            "max_deliveries": max_deliveries,
+            "failure_ttl": FAILURE_TTL,
+            "unreadable": UNREADABLE,
+            **self._locking(),
+        }
+
+    def _locking(self) -> dict[str, Any]:
+        """What scripts need to pass on the locks that jobs hold."""
+        return {
+            "lock_stem": self.keys.lock_stem,
+            "lock_keys": [self.keys.fence(), self.keys.locks(), self.keys.lock_waits()],
+            "holders": self.keys.holders_suffix,
+            "waiters": self.keys.waiters_suffix,
+            "grant": GRANT,
+        }
+
+    def _parking(self) -> dict[str, Any]:
+        """How keys begin that are about the jobs of a queue."""
+        return {
+            "queue_stem": self.keys.queue(""),
+            "deferred_stem": self.keys.deferred(""),
+            "parked_stem": self.keys.parked(""),
+        }
+
+
+def _queues(claims: Iterable[Claim]) -> dict[str, int]:
+    """The queues of these claims, numbered in the order of their first appearance."""
+    return {queue: number for number, queue in enumerate(dict.fromkeys(c.queue for c in claims))}

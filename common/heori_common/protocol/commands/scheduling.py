@@ -1,0 +1,65 @@
+"""What the elected scheduler sends: due jobs move to their queues."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from heori_common.protocol.commands.builder import (
+    Builders,
+    Command,
+    call,
+    unpack,
+)
+
+
+class Moved(NamedTuple):
+    """What came of one look at the scheduled jobs of some queues."""
+
+    jobs: int  # put on their queues
+    late: float  # seconds by which the latest of them was so
+    held: int  # queues whose scheduler's lock this consumer holds
+    pause: float | None  # seconds until there may be something to do; None: nothing is known of
+    broken: list[str]  # keys that do not hold what they should
+
+
+class Scheduling(Builders):
+    """Due jobs move to their queues."""
+
+    def schedule(
+        self, queues: Sequence[str], *, consumer: str, lock_ttl: float, batch: int
+    ) -> Command[Moved]:
+        """Put due jobs on their queues, for those queues for which this consumer is elected.
+
+        Args:
+            lock_ttl: seconds after which another may be elected, unless this is called again.
+            batch: how many jobs to look at, at most.
+        """
+
+        def parse(reply: bytes) -> Moved:
+            jobs, late, held, pause, broken = unpack(reply)
+            pause = None if pause is False else float(pause)
+            return Moved(jobs, float(late), held, pause, [key.decode() for key in broken])
+
+        keys = [
+            key
+            for queue in queues
+            for key in (
+                self.keys.scheduler_lock(queue),
+                self.keys.scheduled(queue),
+                self.keys.queue(queue),
+            )
+        ]
+        return call(
+            "schedule",
+            [self.keys.queues(), *keys],
+            parse,
+            consumer=consumer,
+            lock_ttl=round(lock_ttl * 1000),
+            batch=batch,
+            job_stem=self.keys.job(""),
+        )
+
+    def resign(self, queues: Sequence[str], *, consumer: str) -> Command[int]:
+        """Let others be elected at once; reads how often this consumer was."""
+        schedulers = [self.keys.scheduler_lock(queue) for queue in queues]
+        counters = [self.keys.counter(queue) for queue in queues]
+        return call("resign", schedulers + counters, int, consumer=consumer)

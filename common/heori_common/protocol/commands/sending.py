@@ -1,0 +1,260 @@
+"""What producers and whoever holds a handle send: new jobs, and questions about one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from heori_common.protocol.commands.builder import FAILURE_TTL, Builders, Command, call, unpack
+from heori_common.protocol.job import Job, MalformedJob, NewJob
+from heori_common.protocol.keys import Keys, whole_queue
+from heori_common.protocol.payload import encode_failure
+
+WhenFull = Literal["block", "reject", "drop_oldest"]
+
+# For how long a producer that waits for room keeps its place without looking, in seconds.
+PLACE = 3.0
+# So many dropped jobs of each queue are kept as dead letters: the latest.
+KEPT_DROPPED = 1000
+_DROPPED = encode_failure(
+    "dropped to make room: its queue was at its limit when newer jobs were sent with "
+    "when_full=drop_oldest, and it had waited longest\n"
+)
+_DROPS = {"failure_ttl": FAILURE_TTL, "kept": KEPT_DROPPED, "body": _DROPPED}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One entry of a job's result stream."""
+
+    id: str  # of the entry, for `wait_for_result`
+    type: int  # rq.results.Result.Type
+    return_value: bytes | None
+    exc_string: bytes | None
+
+
+class Progress(NamedTuple):
+    """How far a running job says that it is."""
+
+    fraction: float  # from 0 to 1
+    text: str
+
+
+class Enqueued(NamedTuple):
+    """What became of jobs that were to be enqueued.
+
+    Attributes:
+        taken: how many of them, from the first on, are in Redis; the others were not let in.
+        new: how many of those were not there before.
+        same: the id of the job that was sent with the same idempotency key before, if one was.
+        depth: how many jobs wait in the queue; like the rest, when not all were taken.
+        limit: how many may; 0 for no limit.
+        ahead: the ticket of the producer that is to be let in before this one, if there is one.
+        rate: jobs a second that leave the queue; 0 when none do, or it is not known.
+    """
+
+    taken: int
+    new: int
+    same: str | None = None
+    depth: int = 0
+    limit: int = 0
+    ahead: str | None = None
+    rate: float = 0.0
+
+
+class Cursor(NamedTuple):
+    """Where a job is in a long row.
+
+    Attributes:
+        key: of `Keys.import_of`.
+        position: its number, from 0.
+        ttl: seconds for which it stays known how far the row is.
+    """
+
+    key: str
+    position: int
+    ttl: int
+
+    def moved(self, jobs: int) -> "Cursor":
+        """So many jobs further."""
+        return self._replace(position=self.position + jobs)
+
+
+class Sending(Builders):
+    """New jobs, and questions about one."""
+
+    def enqueue(
+        self,
+        queue: str,
+        jobs: Sequence[NewJob],
+        *,
+        delay: float = 0.0,
+        at: float | None = None,
+        at_front: bool = False,
+        key: tuple[str, int] | None = None,
+        cursor: Cursor | None = None,
+        when_full: WhenFull = "block",
+        ticket: str = "",
+    ) -> Command[Enqueued]:
+        """Put jobs on one queue, now or when they are due, as far as its limit lets them in.
+
+        Args:
+            delay: seconds from now, by the server's clock.
+            at: epoch seconds, in place of a delay.
+            key: of `Keys.idempotency`, and seconds that it holds; for one job only.
+            cursor: where these jobs are in a long row that may be sent again; those that are in
+                already are not taken again.
+            when_full: to block takes a place in the line for what is not let in; to drop the
+                oldest lets all in.
+            ticket: of the place in the line; by default the id of the first job.
+        """
+        full: tuple[Any, ...] = ("block", ticket, round(PLACE * 1000))
+        keys = _enqueue_keys(self.keys, queue)
+        if when_full == "reject":
+            full = ("reject",)
+        elif when_full == "drop_oldest":
+            full = ("drop_oldest", _DROPS)
+            keys = (*keys, self.keys.failed(queue), self.keys.dropped(queue))
+
+        def parse(reply: int | bytes) -> Enqueued:
+            if isinstance(reply, int):
+                return Enqueued(len(jobs), reply)
+            taken, same, depth, limit, ahead, rate = unpack(reply)
+            return Enqueued(
+                taken,
+                taken,
+                same.decode() if same else None,
+                depth,
+                limit,
+                ahead.decode() if ahead else None,
+                float(rate),
+            )
+
+        return call(
+            "enqueue",
+            keys,
+            parse,
+            jobs=[(job.id, job.fields()) for job in jobs],
+            origin=queue,
+            delay=delay,
+            at=False if at is None else at,
+            front=at_front,
+            key=key or False,
+            cursor=cursor or False,
+            full=full,
+            job_stem=self.keys.job(""),
+            results_stem=self.keys.results(""),
+            consumer="",  # none has had what is dropped
+        )
+
+    def position(self, key: str) -> Command[int]:
+        """How many jobs of a long row are in."""
+        return Command(("GET", key), lambda reply: int(reply or 0))
+
+    def forget_position(self, key: str) -> Command[int]:
+        """Let a long row begin anew."""
+        return Command(("DEL", key), int)
+
+    def cancel(self, queue: str, ids: Sequence[str]) -> Command[list[int]]:
+        """Cancel those of the jobs that no consumer has claimed; reads the numbers of these."""
+        keys = [
+            self.keys.queue(queue),
+            self.keys.scheduled(whole_queue(queue)),
+            self.keys.deferred(queue),
+            self.keys.parked(queue),
+            self.keys.canceled(queue),
+        ]
+        return call("cancel", keys, unpack, ids=ids, job_stem=self.keys.job(""))
+
+    def job(self, job_id: str) -> Command[Job | None]:
+        """Read a job; None when there is none of that id."""
+
+        def parse(reply: Mapping[bytes, bytes]) -> Job | None:
+            return Job.from_hash(job_id, reply) if reply else None
+
+        return Command(("HGETALL", self.keys.job(job_id)), parse)
+
+    def due(self, queue: str, job_id: str) -> Command[datetime | None]:
+        """When a scheduled job is to run; None when it is not scheduled.
+
+        Its reading raises MalformedJob for what is no time.
+        """
+
+        def parse(score: float | None) -> datetime | None:
+            try:
+                return None if score is None else datetime.fromtimestamp(score, UTC)
+            except (ValueError, OverflowError, OSError) as error:
+                raise MalformedJob(f"it is due at {score}, which is no time") from error
+
+        return Command(("ZSCORE", self.keys.scheduled(whole_queue(queue)), job_id), parse)
+
+    def status(self, job_id: str) -> Command[str | None]:
+        """Read a job's status; None when there is no such job."""
+        return Command(
+            ("HGET", self.keys.job(job_id), "status"),
+            lambda reply: None if reply is None else str(reply, "utf-8", "backslashreplace"),
+        )
+
+    def progress_of(self, job_id: str) -> Command[Progress | None]:
+        """Read how far a job is; None when it has not said."""
+
+        def parse(reply: Sequence[bytes | None]) -> Progress | None:
+            fraction, text = reply
+            try:
+                done = float(fraction or "")
+            except ValueError:  # nobody but Heori writes it, but anybody could
+                return None
+            return Progress(done, (text or b"").decode("utf-8", "backslashreplace"))
+
+        key = self.keys.job(job_id)
+        return Command(("HMGET", key, "heori_progress", "heori_progress_text"), parse)
+
+    def result(self, job_id: str) -> Command[Result | None]:
+        """Read a job's latest result, if there is one."""
+
+        def parse(reply: Sequence[Any]) -> Result | None:
+            return _result(*reply[0]) if reply else None
+
+        return Command(("XREVRANGE", self.keys.results(job_id), "+", "-", "COUNT", 1), parse)
+
+    def wait_for_result(self, job_id: str, seconds: float, after: str = "0") -> Command[bool]:
+        """Wait until a job has a result later than the one of that id; reads whether it has."""
+        milliseconds = max(1, round(seconds * 1000))
+        words = (
+            "XREAD",
+            "COUNT",
+            1,
+            "BLOCK",
+            milliseconds,
+            "STREAMS",
+            self.keys.results(job_id),
+            after,
+        )
+        return Command(words, bool)
+
+
+@lru_cache(maxsize=1024)
+def _enqueue_keys(keys: Keys, queue: str) -> tuple[str, ...]:
+    whole = whole_queue(queue)
+    return (
+        keys.queues(),
+        keys.queue(queue),
+        keys.scheduled(whole),
+        keys.bound(whole),
+        keys.line(queue),
+        keys.queue(whole),
+        keys.bound(queue),
+    )
+
+
+def _result(entry_id: bytes, entry: Mapping[bytes, bytes] | Sequence[bytes]) -> Result:
+    fields = (
+        entry if isinstance(entry, Mapping) else dict(zip(entry[::2], entry[1::2], strict=True))
+    )
+    return Result(
+        entry_id.decode(),
+        int(fields[b"type"]),
+        fields.get(b"return_value"),
+        fields.get(b"exc_string"),
+    )

@@ -1,0 +1,313 @@
+"""Jobs: as they are sent, as they are claimed, as they are looked at. Codec of RQ's job hash."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgpack
+
+from heori_common.duration import LONGEST, seconds
+from heori_common.errors import HeoriError
+from heori_common.protocol.payload import Call, encode_call
+
+# What claim.lua reads, in this order; the script relies on the first eight.
+CLAIM_FIELDS = (
+    "data",
+    "status",
+    "heori_deliveries",
+    "heori_execution",
+    "timeout",
+    "result_ttl",
+    "failure_ttl",
+    "heori_locks",
+    "enqueued_at",
+    "retries_left",
+    "retry_intervals",
+)
+# RQ features that a job may carry and that are not run yet: such a job fails by name rather
+# than being half done.
+UNSUPPORTED_FIELDS = (
+    "repeats_left",
+    "rate_limit_key",
+    "success_callback_name",
+    "failure_callback_name",
+    "stopped_callback_name",
+    "webhooks",
+)
+DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
+
+
+class LockName(NamedTuple):
+    """A lock that a job needs to run."""
+
+    kind: str  # mutex or semaphore
+    name: str
+    limit: int | None = None  # the permits of a semaphore
+
+
+class MalformedJob(HeoriError, ValueError):
+    """A field of a job's hash that has no meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job's hash, read. Times are aware datetimes of the server's clock."""
+
+    id: str
+    queue: str
+    status: str
+    description: str
+    timeout: int
+    data: bytes
+    created_at: datetime | None
+    enqueued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    consumer: str
+    deliveries: int
+
+    @classmethod
+    def from_hash(cls, job_id: str, fields: Mapping[bytes, bytes]) -> "Job":
+        """Read what HGETALL returned.
+
+        Raises:
+            MalformedJob: a field has no meaning.
+        """
+
+        def text(name: str) -> str:
+            return fields.get(name.encode(), b"").decode("utf-8", "backslashreplace")
+
+        return cls(
+            id=job_id,
+            queue=text("origin"),
+            status=text("status") or "created",
+            description=text("description"),
+            timeout=parse_timeout(fields.get(b"timeout")),
+            data=fields.get(b"data", b""),
+            created_at=parse_time("created_at", fields.get(b"created_at")),
+            enqueued_at=parse_time("enqueued_at", fields.get(b"enqueued_at")),
+            started_at=parse_time("started_at", fields.get(b"started_at")),
+            ended_at=parse_time("ended_at", fields.get(b"ended_at")),
+            consumer=text("worker_name"),
+            deliveries=_integer("heori_deliveries", fields.get(b"heori_deliveries"), 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is about to be sent; the enqueue script adds the server's time."""
+
+    id: str
+    call: Call
+    data: bytes
+    size: int  # bytes of the call before compression
+    timeout: int  # seconds, -1 for none
+    retry_delays: tuple[float, ...]  # seconds before each retry
+    locks: Sequence[LockName] = ()  # what it needs to run
+    result_ttl: int | None = None  # seconds, -1 for ever; None for what its consumer has
+
+    @classmethod
+    def create(
+        cls,
+        job_id: str,
+        call: Call,
+        timeout: int,
+        retry_delays: Sequence[float] = (),
+        locks: Sequence[LockName] = (),
+        result_ttl: int | None = None,
+    ) -> "NewJob":
+        """Encode a call.
+
+        Raises:
+            BadPayload: an argument has no JSON form.
+        """
+        data, size = encode_call(call)
+        return cls(job_id, call, data, size, timeout, tuple(retry_delays), locks, result_ttl)
+
+    def fields(self) -> list[str | bytes | int]:
+        """What of its hash the enqueue script does not know, value after field."""
+        fields: list[str | bytes | int] = [
+            "data", self.data,
+            "description", describe(self.call),
+            "timeout", self.timeout,
+        ]  # fmt: skip
+        if self.retry_delays:
+            # RQ knows whole seconds only: never sooner than was asked for.
+            intervals = json.dumps([math.ceil(delay) for delay in self.retry_delays])
+            fields += ["retries_left", len(self.retry_delays), "retry_intervals", intervals]
+        if self.locks:
+            fields += ["heori_locks", encode_locks(self.locks)]
+        if self.result_ttl is not None:
+            fields += ["result_ttl", self.result_ttl]
+        return fields
+
+
+class Claim(NamedTuple):
+    """One delivery of a job to this consumer: the raw job and the lease it runs under.
+
+    A named tuple, as are all that are made once a job: a frozen dataclass takes three times as
+    long to make.
+    """
+
+    job_id: str
+    queue: str
+    execution: str
+    deliveries: int
+    claimed_at: float  # epoch seconds, server time
+    problem: str | None  # why it cannot run as it stands
+    timeout: bytes | None  # as in the hash, like the next two
+    result_ttl: bytes | None
+    failure_ttl: bytes | None
+    values: bytes  # msgpack of CLAIM_FIELDS and UNSUPPORTED_FIELDS, for the worker
+    # The keys of its locks and their fences, in the order in which it declares them.
+    locks: Sequence[tuple[str, int]] = ()
+    waited: float = 0.0  # seconds, for its locks
+
+
+class Assignment(NamedTuple):
+    """A claimed job, decoded by the worker that runs it."""
+
+    data: bytes
+    timeout: int  # seconds, -1 for none
+    queue_time: float  # seconds from being enqueued to being claimed
+    retries: "Retries | None"
+    locks: Sequence[LockName] = ()  # that it declares
+
+    @classmethod
+    def from_values(cls, values: bytes, claimed_at: float) -> "Assignment":
+        """Read the values of a claim.
+
+        Raises:
+            MalformedJob: a field has no meaning, or asks for what is not supported.
+        """
+        (
+            data,
+            _,
+            _,
+            _,
+            timeout,
+            _,
+            _,
+            locks,
+            enqueued_at,
+            retries_left,
+            retry_intervals,
+            *features,
+        ) = msgpack.unpackb(values, raw=True)
+        if any(features):
+            asked = [
+                name for name, value in zip(UNSUPPORTED_FIELDS, features, strict=True) if value
+            ]
+            raise MalformedJob(f"it asks for {', '.join(asked)}, which Heori does not support yet")
+        enqueued = parse_time("enqueued_at", enqueued_at)
+        return cls(
+            data or b"",
+            parse_timeout(timeout),
+            max(0.0, claimed_at - enqueued.timestamp()) if enqueued else 0.0,
+            parse_retries(retries_left or None, retry_intervals or None),
+            parse_locks(locks) if locks else (),
+        )
+
+
+class Retries(NamedTuple):
+    """What remains of a job's retries, as RQ keeps it."""
+
+    left: int
+    intervals: tuple[float, ...]  # seconds
+
+
+def parse_retries(retries_left: bytes | None, retry_intervals: bytes | None) -> Retries | None:
+    """The fields of those names; None when the job has no retries.
+
+    Raises:
+        MalformedJob: one of them has no meaning.
+    """
+    if not retries_left:
+        return None
+    left = _integer("retries_left", retries_left, 0)
+    if left < 0:
+        raise MalformedJob(f"its retries_left {left} is below zero")
+    try:
+        listed = json.loads(retry_intervals or b"[]")
+        if not isinstance(listed, list) or any(isinstance(each, str) for each in listed):
+            raise ValueError
+        return Retries(left, tuple(map(seconds, listed)))
+    except (ValueError, RecursionError) as error:
+        shown = (retry_intervals or b"")[:40]
+        raise MalformedJob(f"its retry_intervals {shown!r} are no list of seconds") from error
+
+
+def encode_locks(locks: Sequence[LockName]) -> str:
+    """The ``heori_locks`` field: JSON, which Lua reads, too; 0 permits say that it is a mutex."""
+    listed = [[lock.kind, lock.name, lock.limit or 0] for lock in locks]
+    return json.dumps(listed, ensure_ascii=False, separators=(",", ":"))
+
+
+def parse_locks(field: bytes) -> list[LockName]:
+    """The inverse of `encode_locks`.
+
+    Raises:
+        MalformedJob: it has no meaning.
+    """
+    try:
+        return [LockName(kind, name, limit or None) for kind, name, limit in json.loads(field)]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MalformedJob(f"its heori_locks {field[:40]!r} have no meaning") from error
+
+
+def next_delay(retries: Retries) -> float:
+    """Seconds to wait before the next retry; only when there is one left.
+
+    As ``rq.job.Job.get_retry_interval`` counts: the intervals belong to the last retries, and
+    when there are more retries than intervals, those before take the first one, too.
+    """
+    if not retries.intervals:
+        return 0.0
+    return retries.intervals[max(len(retries.intervals) - retries.left, 0)]
+
+
+def describe(call: Call) -> str:
+    """The call as RQ's tools show it: ``rq.utils.get_call_string`` with its 75 characters."""
+
+    def short(value: Any) -> str:
+        text = repr(value)
+        return text[:75] + "..." if len(text) > 75 else text
+
+    keywords = sorted(f"{name}={short(value)}" for name, value in call.kwargs.items())
+    return f"{call.function}({', '.join([*map(short, call.args), *keywords])})"
+
+
+def parse_time(name: str, value: bytes | None) -> datetime | None:
+    """An ISO-8601 time of a job's hash; empty means never."""
+    if not value:
+        return None
+    try:
+        parsed = datetime.fromisoformat(value.decode())
+        if parsed.tzinfo is None:
+            raise ValueError
+    except ValueError as error:
+        raise MalformedJob(f"its {name} {value[:40]!r} is no time") from error
+    return parsed
+
+
+def parse_timeout(value: bytes | None) -> int:
+    """Seconds, -1 for none; RQ's default when there is none."""
+    timeout = _integer("timeout", value, DEFAULT_TIMEOUT)
+    if timeout < -1:
+        raise MalformedJob(f"its timeout {timeout} is below zero, and not -1 for none")
+    return timeout
+
+
+def _integer(name: str, value: bytes | None, default: int) -> int:
+    if not value:
+        return default
+    try:
+        number = int(value)
+    except ValueError as error:
+        raise MalformedJob(f"its {name} {value[:40]!r} is no whole number") from error
+    if abs(number) > LONGEST:  # more makes no sense of anything, and breaks who reckons with it
+        raise MalformedJob(f"its {name} {value[:40]!r} is too large")
+    return number

@@ -1,0 +1,1 @@
+"""The one way to Redis: clients, addresses, sentinels, and the wire protocol."""

@@ -1,0 +1,441 @@
+"""Tasks: functions that can be sent as jobs, with arguments and results checked by pydantic.
+
+    from heori import task
+
+    @task(queue="mail", timeout=30)
+    def send_mail(to: str, subject: str) -> int: ...
+
+The decorator returns the function unchanged: calling it runs it here and now, stock rq can
+enqueue it, and a stock worker can import it.
+"""
+
+import functools
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError, validate_call
+from pydantic_core import PydanticSerializationError, to_json
+
+from heori_common.errors import HeoriError
+from heori_common.locks.templates import LockTemplates
+from heori_common.names import check_queue
+from heori_common.protocol.job import LockName
+from heori_common.retry import Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Errors = type[BaseException] | tuple[type[BaseException], ...]
+
+_registry: dict[str, "Task[..., Any]"] = {}
+
+
+class InvalidArguments(HeoriError, TypeError):
+    """The arguments do not fit the task; the message names each field."""
+
+
+class InvalidResult(HeoriError, TypeError):
+    """What the task returned does not fit its return type, or cannot be serialised."""
+
+
+class UnknownTask(HeoriError, LookupError):
+    """There is no such task, or it may not be imported."""
+
+
+class Task(Generic[P, R]):
+    """A function that can be sent as a job.
+
+    Attributes:
+        name: ``module.qualname``, under which every consumer can import it.
+        queue: where its jobs go unless the producer says otherwise.
+        timeout: seconds that one run may take; -1 for no limit.
+        result_ttl: seconds for which its jobs are kept once they have succeeded; -1 for ever, None
+            for what the consumer has: RQ's 500.
+        retry: when and how often its jobs are tried again; None for not at all.
+        retry_on, give_up_on: the errors after which they are, and those of them after which
+            they are not.
+        needs: the locks that its jobs need to run; None when they need none.
+        is_async: whether it is a coroutine function.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        queue: str,
+        timeout: int,
+        *,
+        result_ttl: int | None = None,
+        retry: Retry | None = None,
+        retry_on: tuple[type[BaseException], ...] = (Exception,),
+        give_up_on: tuple[type[BaseException], ...] = (),
+        locks: Sequence[str] = (),
+        permits: Mapping[str, int] | None = None,
+    ) -> None:
+        self.function = function
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.queue = queue
+        self.timeout = timeout
+        self.result_ttl = result_ttl
+        self.retry = retry
+        self.retry_on = retry_on
+        self.give_up_on = give_up_on
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.needs = LockTemplates(function, locks, permits) if locks or permits else None
+        try:
+            self._bind = _binder(function)
+            self._result = _result_adapter(function)
+        except (PydanticUserError, NameError, SyntaxError) as error:
+            raise TypeError(f"{self.name} has a hint that is no type: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    @functools.cached_property
+    def keywords(self) -> frozenset[str]:
+        """The names of the parameters that can be given by keyword."""
+        try:
+            parameters = inspect.signature(self.function).parameters.values()
+        except ValueError:  # a function in C that does not tell its parameters
+            return frozenset()
+        return frozenset(
+            parameter.name
+            for parameter in parameters
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        )
+
+    def retries(self, error: BaseException) -> bool:
+        """Whether a job that failed with this error may be tried again."""
+        kind = type(error)  # its __class__ may be anything
+        return issubclass(kind, self.retry_on) and not issubclass(kind, self.give_up_on)
+
+    def bind(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Validate arguments and convert them to the annotated types.
+
+        Raises:
+            InvalidArguments: they do not fit.
+        """
+        try:
+            return self._bind(*args, **kwargs)
+        except ValidationError as error:
+            raise InvalidArguments(self._explain(error)) from error
+        except Exception as error:  # the validators of a type may raise anything
+            raise InvalidArguments(f"{self.name}: {type(error).__name__}: {error}") from error
+
+    def arguments_to_send(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Validate like `bind`, and leave out the defaults of what was not given.
+
+        They are for the consumer's version of the task to fill in.
+
+        Raises:
+            InvalidArguments: they do not fit.
+        """
+        bound_args, bound_kwargs = self.bind(args, kwargs)
+        if not kwargs.keys() <= bound_kwargs.keys():  # some were given by an alias
+            return bound_args, bound_kwargs
+        return bound_args[: len(args)], {name: bound_kwargs[name] for name in kwargs}
+
+    def locks_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[LockName, ...]:
+        """The locks that a job with these arguments, which `bind` has validated, needs to run.
+
+        Raises:
+            InvalidArguments: they make a name that no lock can have.
+        """
+        if self.needs is None:
+            return ()
+        try:
+            return self.needs.fill_in(args, kwargs)
+        except ValueError as error:
+            raise InvalidArguments(f"{self.name}: {error}") from error
+
+    def dump_result(self, value: Any) -> bytes | None:
+        """Validate a result and write it as JSON; None, which RQ does not store, stays None.
+
+        Raises:
+            InvalidResult: it does not fit the return type, or has no JSON form.
+        """
+        if isinstance(value, Iterator | AsyncIterator):
+            # Writing it would run the task's code when its time is no longer measured.
+            raise InvalidResult(
+                f"{self.name} returned {_short(value)}, which has no JSON form; return a list"
+            )
+        try:
+            if self._result is None:
+                return None if value is None else to_json(value)
+            checked = self._result.validate_python(value)
+            if checked is None:
+                return None
+            # Names, not aliases, and no computed fields: what `load_result` can read. Not
+            # dump_json, which writes NaN and infinity as null.
+            return to_json(
+                self._result.dump_python(checked, mode="json", by_alias=False, round_trip=True)
+            )
+        except ValidationError as error:
+            reason = "; ".join(str(problem["msg"]) for problem in error.errors())
+            raise InvalidResult(f"{self.name} returned {_short(value)}: {reason}") from error
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
+            raise InvalidResult(
+                f"{self.name} returned {_short(value)}, which has no JSON form: {error}"
+            ) from error
+
+    def load_result(self, value: bytes) -> R:
+        """Read a result back into the annotated type.
+
+        Raises:
+            InvalidResult: it does not fit, because another version of the task wrote it.
+        """
+        adapter = self._result or TypeAdapter(Any)
+        try:
+            return cast("R", adapter.validate_json(value, by_alias=True, by_name=True))
+        except ValidationError as error:
+            raise InvalidResult(
+                f"the stored result of {self.name} does not fit: {error}"
+            ) from error
+
+    def _explain(self, error: ValidationError) -> str:
+        parameters = inspect.signature(self.function).parameters.values()
+        names = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        problems = []
+        for problem in error.errors(include_url=False):
+            first, *rest = problem["loc"] or ("arguments",)
+            if isinstance(first, int):
+                first = names[first] if first < len(names) else f"argument {first + 1}"
+            where = ".".join(str(part) for part in (first, *rest))
+            given = "" if "missing" in problem["type"] else f" (got {_short(problem['input'])})"
+            problems.append(f"{where}: {problem['msg']}{given}")
+        return f"{self.name}: " + "; ".join(problems)
+
+
+@overload
+def task(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def task(
+    *,
+    queue: str = "default",
+    timeout: int = 180,
+    result_ttl: int | None = None,
+    retry: Retry | int | None = None,
+    retry_on: Errors = Exception,
+    give_up_on: Errors = (),
+    locks: Sequence[str] = (),
+    permits: Mapping[str, int] | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def task(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    queue: str = "default",
+    timeout: int = 180,
+    result_ttl: int | None = None,
+    retry: Retry | int | None = None,
+    retry_on: Errors = Exception,
+    give_up_on: Errors = (),
+    locks: Sequence[str] = (),
+    permits: Mapping[str, int] | None = None,
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    """Register a plain or async function as a task.
+
+    Args:
+        queue: where its jobs go by default.
+        timeout: seconds that one run may take; -1 for no limit.
+        result_ttl: seconds for which a job and its result are kept once it has succeeded; -1 for
+            ever. RQ's 500 if not said: at 1,000 jobs/s that is about 700 MB of Redis's memory.
+        retry: when and how often a job that failed is tried again; a number n means
+            ``Retry(max=n)``.
+        retry_on: the errors after which it is; all exceptions, a timeout among them, by default.
+        give_up_on: those of them after which it is not.
+        locks: names of mutexes, such as ``"account:{account_id}"``, in which a job's arguments are
+            filled in (`str.format`, by the names of the parameters). It begins when it has
+            them all, keeps them until its end, and takes no slot while it waits.
+        permits: likewise names of semaphores, and how many permits each has: a job takes one.
+
+    Raises:
+        TypeError: it is no function that a consumer could import by name, a hint is no type, or
+            what should be errors is not.
+        ValueError: the queue, a time, the retry or the name of a lock makes no sense.
+    """
+    check_queue(queue)
+    if timeout != -1 and timeout < 1:
+        raise ValueError(f"timeout={timeout}: whole seconds from 1 up, or -1 for no limit")
+    if result_ttl is not None and result_ttl != -1 and result_ttl < 1:
+        raise ValueError(f"result_ttl={result_ttl}: whole seconds from 1 up, or -1 for ever")
+    policy = retry if retry is None or isinstance(retry, Retry) else Retry(max=retry)
+    tried_again, given_up = _errors("retry_on", retry_on), _errors("give_up_on", give_up_on)
+
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        if not inspect.isfunction(function) or "<" in function.__qualname__:
+            raise TypeError(f"{function!r} is no function at the top of a module or class")
+        made = Task(
+            function,
+            queue,
+            timeout,
+            result_ttl=result_ttl,
+            retry=policy,
+            retry_on=tried_again,
+            give_up_on=given_up,
+            locks=locks,
+            permits=permits,
+        )
+        _registry[made.name] = made
+        return function
+
+    return register if function is None else register(function)
+
+
+def find(function: Callable[P, R]) -> Task[P, R]:
+    """The task that a function was registered as.
+
+    Raises:
+        UnknownTask: it was not.
+    """
+    name = f"{function.__module__}.{getattr(function, '__qualname__', function)}"
+    found = _registry.get(name)
+    if found is None or found.function is not function:
+        raise UnknownTask(f"{name} is no task; put @task above it")
+    if function.__module__ == "__main__":
+        raise UnknownTask(f"{name} is in the program itself; consumers can import modules only")
+    return cast("Task[P, R]", found)
+
+
+def find_or_make(function: Callable[P, R]) -> Task[P, R]:
+    """The task that a function was registered as, or one with the defaults that is not.
+
+    Consumers run the latter when its name is under a prefix in HEORI_ALLOW.
+
+    Raises:
+        UnknownTask: no consumer could import it by name.
+    """
+    module, name = (getattr(function, each, None) for each in ("__module__", "__qualname__"))
+    if not module or not name or module == "__main__" or isinstance(function, type):
+        raise UnknownTask(f"{function!r} is no function of a module, which consumers could import")
+    full = f"{module}.{name}"
+    found = _registry.get(full)
+    if found is not None and found.function is function:
+        return cast("Task[P, R]", found)
+    if "<" in name or _import(full) is not function:
+        raise UnknownTask(f"{full} does not lead back to {function!r}; consumers could not find it")
+    return Task(function, "default", 180)
+
+
+def registered() -> Mapping[str, Task[..., Any]]:
+    """All tasks by name."""
+    return _registry
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import modules, so that their tasks register.
+
+    Raises:
+        ImportError, or whatever a module raises when it is imported.
+    """
+    for module in modules:
+        importlib.import_module(module)
+
+
+def resolve(name: str, allow: Iterable[str]) -> Task[..., Any]:
+    """The task of that name: registered, or a function under an allowed prefix.
+
+    Nothing is imported for a name outside the prefixes; and what a name under one leads to
+    must have been defined under it, so that ``myapp.os.system`` does not reach ``os``.
+
+    Args:
+        allow: prefixes, each ending at a dot.
+
+    Raises:
+        UnknownTask: there is none.
+    """
+    if found := _registry.get(name):
+        return found
+    prefix = next((prefix for prefix in allow if name.startswith(prefix)), None)
+    if prefix is None:
+        raise UnknownTask(
+            f"{_short(name)} is no registered task and under no allowed prefix; name its module in "
+            "HEORI_TASKS, or its package in HEORI_ALLOW"
+        )
+    function = _import(name)
+    if found := _registry.get(name):  # the import has registered it
+        return found
+    if not callable(function) or isinstance(function, type):
+        raise UnknownTask(f"{name} is no function")
+    # A function in C may name its accelerator: _operator for operator.
+    home = (getattr(function, "__module__", None) or "").removeprefix("_") + "."
+    if not home.startswith(prefix):
+        raise UnknownTask(f"{name} leads to {home}, outside the allowed prefix {prefix}")
+    try:
+        made: Task[..., Any] = Task(function, "default", 180)
+    except (Exception, SystemExit) as error:  # it may be any object that can be called
+        raise UnknownTask(f"{name} cannot be a task: {error}") from error
+    made.name = name
+    _registry[name] = made
+    return made
+
+
+def _import(name: str) -> Any:
+    module_name, _, rest = name.rpartition(".")
+    attributes = [rest]
+    while module_name:
+        try:
+            found: Any = importlib.import_module(module_name)
+            break
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module_name + ".").startswith(error.name + "."):
+                raise UnknownTask(f"{module_name} cannot be imported: {error}") from error
+            module_name, _, rest = module_name.rpartition(".")
+            attributes.insert(0, rest)
+        except (Exception, SystemExit) as error:  # a script without a guard ends itself
+            raise UnknownTask(f"{module_name} cannot be imported: {error!r}") from error
+    else:
+        raise UnknownTask(f"there is no module for {name}")
+    for attribute in attributes:
+        try:
+            found = getattr(found, attribute, None)
+        except Exception as error:  # modules may have a __getattr__ that imports
+            raise UnknownTask(f"{name} cannot be imported: {error!r}") from error
+        if found is None or isinstance(found, ModuleType):
+            raise UnknownTask(f"{module_name} has no function {'.'.join(attributes)}")
+    return found
+
+
+def _binder(function: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Something that takes the function's arguments and returns them, validated."""
+    try:
+        inspect.signature(function)
+    except ValueError:  # a function in C that does not tell its parameters
+        return lambda *args, **kwargs: (args, kwargs)
+
+    @functools.wraps(function)
+    def capture(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs
+
+    return validate_call(capture)
+
+
+def _result_adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
+    """What checks results; None when nothing is promised."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except TypeError:  # a function in C
+        return None
+    hint = hints.get("return", Any)
+    return None if hint is Any else TypeAdapter(hint)
+
+
+def _errors(name: str, errors: Any) -> tuple[type[BaseException], ...]:
+    listed = errors if isinstance(errors, tuple) else (errors,)
+    for error in listed:
+        if not (isinstance(error, type) and issubclass(error, BaseException)):
+            raise TypeError(f"{name}: {_short(error)} is no class of exceptions")
+    return listed
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except BaseException as error:  # a repr may raise anything
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= 100 else text[:97] + "..."

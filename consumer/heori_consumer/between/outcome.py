@@ -1,0 +1,97 @@
+"""What a worker has counted since it started, and how that reaches the supervisor.
+
+Each frame of outcomes carries the cumulative totals of the tasks it is about. So a worker that
+is killed leaves totals that are just as far as the outcomes that were received from it: neither
+is ahead of the other. The supervisor adds the totals of the dead to a base.
+
+prometheus_client's multiprocess mode would cost a lock and a file per update, and keep the
+files of dead processes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from heori_common.metrics import JOB_SECONDS, Histogram
+
+FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", "retry")
+
+
+class Outcome(NamedTuple):
+    """What came of one job, as it travels from a worker to its supervisor."""
+
+    number: int  # the job's, in its worker
+    status: str  # one of STATUSES; "retry" is a failure that is to run again
+    body: bytes | None  # the encoded result or traceback
+    task: str
+    run_time: float  # seconds
+    cpu_time: float  # seconds
+    queue_time: float  # seconds
+    retry: tuple[float, int] | None  # in how many seconds, and how often after that
+    beside_loop: bool  # a plain function that ran in a thread beside an event loop
+
+
+def _times() -> Histogram:
+    return Histogram(JOB_SECONDS)
+
+
+@dataclass(slots=True)
+class TaskTotals:
+    """Everything counted for one task."""
+
+    ended: list[int] = field(default_factory=lambda: [0] * len(STATUSES))  # by status
+    beside_loop: int = 0
+    run_time: Histogram = field(default_factory=_times)
+    cpu_time: Histogram = field(default_factory=_times)
+    queue_time: Histogram = field(default_factory=_times)
+
+    def count(self, outcome: Outcome) -> None:
+        """Count one job."""
+        self.ended[STATUSES.index(outcome.status)] += 1
+        self.beside_loop += outcome.beside_loop
+        self.run_time.observe(outcome.run_time)
+        self.cpu_time.observe(outcome.cpu_time)
+        self.queue_time.observe(outcome.queue_time)
+
+    def __add__(self, other: "TaskTotals") -> "TaskTotals":
+        return TaskTotals(
+            [a + b for a, b in zip(self.ended, other.ended, strict=True)],
+            self.beside_loop + other.beside_loop,
+            self.run_time + other.run_time,
+            self.cpu_time + other.cpu_time,
+            self.queue_time + other.queue_time,
+        )
+
+    def to_wire(self) -> list[Any]:
+        """As it travels."""
+        times = (self.run_time, self.cpu_time, self.queue_time)
+        return [self.ended, self.beside_loop, *((time.counts, time.total) for time in times)]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> "TaskTotals":
+        """The inverse of `to_wire`."""
+        ended, beside_loop, *times = wire
+        return cls(ended, beside_loop, *(Histogram(JOB_SECONDS, *time) for time in times))
+
+
+Totals = dict[str, TaskTotals]
+
+
+def count(totals: Totals, outcomes: Iterable[Outcome]) -> set[str]:
+    """Count outcomes; returns the names of the tasks they were of."""
+    touched = set()
+    for outcome in outcomes:
+        of_task = totals.get(outcome.task)
+        if of_task is None:
+            of_task = totals[outcome.task] = TaskTotals()
+        of_task.count(outcome)
+        touched.add(outcome.task)
+    return touched
+
+
+def add(base: Totals, more: Totals) -> Totals:
+    """The sum of two, task by task."""
+    return {
+        name: base.get(name, TaskTotals()) + more.get(name, TaskTotals())
+        for name in base.keys() | more.keys()
+    }

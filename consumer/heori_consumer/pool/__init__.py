@@ -1,0 +1,1 @@
+"""Which workers there are and what each holds."""

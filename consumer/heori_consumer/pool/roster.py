@@ -1,0 +1,235 @@
+"""Which workers there are: started, replaced when they die, recycled when they are worn.
+
+Each place has one worker that takes jobs. A worker that is to be recycled keeps its place until
+its successor is ready, and then finishes what it has: no slot is missing meanwhile.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import structlog
+
+from heori_common.errors import HeoriError
+from heori_consumer.pool.handle import Death, InlineWorker, ProcessWorker, Worker
+from heori_consumer.worker.process import WorkerOptions
+
+log = structlog.get_logger()
+
+# Before a worker that did not even get ready is started anew, in seconds.
+RESTART_PAUSE = 0.5
+# For what a dead worker had sent to be read, in seconds. A program that a task has started may
+# keep the socket open for ever.
+LAST_WORDS = 0.2
+
+
+class TasksBroken(HeoriError, RuntimeError):
+    """The task modules cannot be imported; the message is the traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrewOptions:
+    """P × S, and when to replace a worker that is well."""
+
+    processes: int
+    worker: WorkerOptions
+    inline: bool = False  # in the supervisor's own process
+    max_jobs: int | None = None
+    max_rss: int | None = None  # bytes
+
+
+class Crew:
+    """All workers of one consumer.
+
+    Attributes:
+        workers: those that take jobs, by place, from 0 on; a place is empty while its worker
+            is replaced.
+        alone: the processes that run one suspect each.
+        restarts: workers that were replaced, by reason.
+        failure: fails when something in here does that should not.
+    """
+
+    def __init__(
+        self,
+        options: CrewOptions,
+        on_frame: Callable[[Worker, list[Any]], None],
+        on_death: Callable[[Worker, Death | None], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            on_frame: called with each frame from a worker.
+            on_death: called once for each worker that has ended, with how, or with None for
+                those that were ended on purpose.
+        """
+        self.options = options
+        self._on_frame = on_frame
+        self._on_death = on_death
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(
+            ["heori_consumer.worker.process", "heori_consumer.worker.preload"]
+        )
+        self.workers: dict[int, Worker] = {}
+        self.alone: set[Worker] = set()
+        self.restarts: dict[str, int] = {}
+        self._coming: dict[int, Worker] = {}  # that are not ready yet, by place
+        self._leaving: set[Worker] = set()  # that finish what they have
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closing = False
+
+    async def start(self) -> None:
+        """Start all workers and wait until they can take jobs.
+
+        Raises:
+            TasksBroken: the task modules cannot be imported.
+        """
+        for place in range(self.options.processes):
+            self._fill(place)
+        await self._started
+
+    def close(self) -> None:
+        """Replace none any more."""
+        self._closing = True
+
+    async def stop(self) -> None:
+        """End all workers."""
+        self.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        workers = self.everyone()
+        for group in (self.workers, self._coming, self._leaving, self.alone):
+            group.clear()
+        for worker in workers:
+            worker.stopping = True
+            worker.kill()
+        for worker in workers:
+            self._on_death(worker, None)
+            worker.close()
+            await worker.reap()
+
+    def everyone(self) -> list[Worker]:
+        """All there are. Safe to call from another thread: it is what a scrape looks at."""
+        groups = self.workers.copy().values(), self._coming.copy().values()
+        return [*groups[0], *groups[1], *self._leaving.copy(), *self.alone.copy()]
+
+    def open(self) -> list[Worker]:
+        """Those that take jobs."""
+        return [each for each in self.workers.values() if not each.stopping and not each.worn]
+
+    def ready(self, worker: Worker) -> None:
+        """Have a worker take its place that has said that it is ready."""
+        worker.ready = True
+        place = next((place for place, each in self._coming.items() if each is worker), None)
+        if place is None:
+            return  # it is there for one suspect
+        del self._coming[place]
+        old = self.workers.get(place)
+        self.workers[place] = worker
+        if old is not None:
+            self._leaving.add(old)
+            old.recall()
+            self.let_go(old)
+        if not self._started.done() and len(self.workers) == self.options.processes:
+            self._started.set_result(None)
+
+    def broken(self, worker: Worker, reason: str) -> None:
+        """A worker has said that it cannot import the tasks."""
+        log.error("a worker cannot import the tasks", worker=worker.name, error=reason)
+        if not self._started.done():
+            self._started.set_exception(TasksBroken(reason))
+
+    def retire(self, worker: Worker, reason: str) -> None:
+        """Start a successor; once it is ready, the worker ends with its last job."""
+        for place, each in self.workers.items():
+            if each is worker and place not in self._coming and not self._closing:
+                log.info("recycling a worker", worker=worker.name, reason=reason)
+                self._count(reason)
+                self._fill(place)
+                return
+
+    def let_go(self, worker: Worker) -> None:
+        """End a worker that is not needed any more, if it has finished what it had."""
+        if worker.claims or worker.stopping or worker not in self.alone | self._leaving:
+            return
+        worker.stopping = True
+        self._on_death(worker, None)  # before it is struck off: no count is missing meanwhile
+        self._forget(worker)
+        worker.close()
+        self.keep(worker.reap())
+
+    def start_alone(self) -> Worker:
+        """Start a process with one slot, which no other job shares."""
+        worker = self._make("alone", dataclasses.replace(self.options.worker, slots=1))
+        self.alone.add(worker)
+        self._begin(worker)
+        return worker
+
+    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something beside; what it raises is a defect, and ends in `failure`."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._kept)
+
+    def _kept(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.failure.done():
+            self.failure.set_exception(error)
+
+    def _make(self, name: str, options: WorkerOptions) -> Worker:
+        kind = InlineWorker if self.options.inline else ProcessWorker
+        return kind(name, self._context, options, self._on_frame)
+
+    def _fill(self, place: int) -> None:
+        worker = self._coming[place] = self._make(str(place), self.options.worker)
+        self._begin(worker)
+
+    def _begin(self, worker: Worker) -> None:
+        def exited(_: "asyncio.Future[None]") -> None:
+            if not worker.stopping:
+                worker.stopping = True
+                self.keep(self._replace(worker))
+
+        worker.exited.add_done_callback(exited)
+        self.keep(worker.connect())
+
+    async def _replace(self, worker: Worker) -> None:
+        """Bury a worker that has died; its place, if it had one, gets another."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.said_all(), LAST_WORDS)
+        worker.kill()  # whoever closes all files looks dead from here, and is not
+        death = worker.death()
+        self._count(death.reason)
+        log.error("worker died", worker=worker.name, reason=death.reason, jobs=len(worker.claims))
+        self._on_death(worker, death)
+        worker.close()
+        place = self._forget(worker)
+        await worker.reap()
+        if not worker.ready:
+            if not self._started.done():
+                words = f"a worker {death.words} while it started"
+                self._started.set_exception(TasksBroken(words))
+            await asyncio.sleep(RESTART_PAUSE)
+        if place is not None and place not in self._coming and not self._closing:
+            self._fill(place)
+
+    def _forget(self, worker: Worker) -> int | None:
+        """Strike a worker off; returns the place it had."""
+        self.alone.discard(worker)
+        self._leaving.discard(worker)
+        for group in (self._coming, self.workers):
+            for place, each in group.items():
+                if each is worker:
+                    del group[place]
+                    return place
+        return None
+
+    def _count(self, reason: str) -> None:
+        self.restarts[reason] = self.restarts.get(reason, 0) + 1

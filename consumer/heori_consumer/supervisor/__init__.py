@@ -1,0 +1,1 @@
+"""The supervisor: the process that runs no user code, and its roles."""

@@ -1,0 +1,160 @@
+"""Tells Redis what came of the claims, in batches, and keeps trying until Redis knows."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+
+import structlog
+from redis.exceptions import ResponseError
+
+from heori_common.metrics import BATCH_JOBS, Histogram
+from heori_common.protocol.commands import Commands, Ended, GivenBack
+from heori_common.protocol.job import Claim
+from heori_common.redis.broker import AsyncBroker, BrokerUnavailable
+from heori_consumer.supervisor.dependents import enqueue_dependents
+from heori_consumer.supervisor.leases import Leases
+from heori_consumer.supervisor.redis_retry import Outage
+
+log = structlog.get_logger()
+
+# Entries per call at most: Redis does nothing else meanwhile, about 10 µs each.
+BATCH = 128
+# While other jobs are held, calls begin this far apart, in seconds: each costs as much as ten of
+# its entries, and CPU that the jobs could have.
+PACE = 0.005
+
+
+class Acknowledger:
+    """Batches by itself: what ends while one call is under way goes into the next."""
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        leases: Leases,
+        outage: Outage,
+        redis_url: str,
+        consumer: str,
+        max_deliveries: int,
+    ) -> None:
+        self._broker = broker
+        self._commands = commands
+        self._leases = leases
+        self._outage = outage
+        self._redis_url = redis_url
+        self._consumer = consumer
+        self._max_deliveries = max_deliveries
+        self._ended: list[Ended] = []
+        self._given_back: list[GivenBack] = []
+        self._progress: dict[str, tuple[Claim, float, str]] = {}  # the latest, by execution
+        self._work = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._called = 0.0  # time.monotonic() of the last call
+        self.batches = Histogram(BATCH_JOBS)
+        self.refused = 0  # acknowledgements that came after the lease was lost
+        self.redelivered = 0
+        self.dead = 0
+
+    def ended(self, entries: list[Ended]) -> None:
+        """Executions that came to an end."""
+        self._ended += entries
+        self._wake()
+
+    def given_back(self, entries: list[GivenBack]) -> None:
+        """Claims that will not be finished here."""
+        self._given_back += entries
+        self._wake()
+
+    def progress(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
+        """How far jobs are that still run."""
+        self._progress.update((report[0].execution, report) for report in reports)
+        self._wake()
+
+    async def settled(self) -> None:
+        """Wait until Redis knows everything."""
+        await self._settled.wait()
+
+    async def run(self) -> None:
+        """Settle, for ever.
+
+        Everything here may be sent twice: what was settled the first time is refused the second.
+        """
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._ended or self._given_back or self._progress:
+                if self._ended:
+                    await self._acknowledge()
+                if self._given_back:
+                    await self._release()
+                if self._progress:
+                    await self._tell_progress()
+            self._settled.set()
+
+    def _wake(self) -> None:
+        self._settled.clear()
+        self._work.set()
+
+    async def _acknowledge(self) -> None:
+        pause = self._called + PACE - time.monotonic()
+        if pause > 0 and len(self._ended) < min(BATCH, len(self._leases)):
+            await asyncio.sleep(pause)
+        self._called = time.monotonic()
+        batch = self._ended[:BATCH]
+        self._leases.settling(entry.claim for entry in batch)
+        try:
+            await self._ack(batch)
+        except ResponseError:
+            # One entry's key is of the wrong type, say. The others must not suffer for it; those
+            # that were settled before it are refused now, which does no harm.
+            for entry in batch:
+                try:
+                    await self._ack([entry])
+                except ResponseError as error:
+                    log.error("cannot settle a job", job=entry.claim.job_id, error=str(error))
+        del self._ended[: len(batch)]
+        self._leases.drop(entry.claim for entry in batch)
+
+    async def _ack(self, batch: list[Ended]) -> None:
+        command = self._commands.ack(batch, consumer=self._consumer)
+        self.batches.observe(len(batch))
+        refused, awaited, broken = await self._outage.persist(lambda: self._broker.execute(command))
+        for key in broken:
+            log.error(
+                "a key does not hold what it should; see TYPE", key=key.decode(errors="replace")
+            )
+        self.refused += len(refused)
+        for number in refused:
+            log.warning("lease lost; result refused", job=batch[number].claim.job_id)
+        if awaited:
+            claims = [batch[number].claim for number in awaited]
+            await self._outage.persist(
+                lambda: asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
+            )
+
+    async def _tell_progress(self) -> None:
+        reports, self._progress = list(self._progress.values()), {}
+        # Not repeated when Redis is away: the next report says more.
+        with contextlib.suppress(BrokerUnavailable, ResponseError):
+            await self._broker.execute(self._commands.progress(reports))
+
+    async def _release(self) -> None:
+        # From the end, as each job goes to the front of its queue.
+        first = max(0, len(self._given_back) - BATCH)
+        batch = self._given_back[first:]
+        self._leases.settling(entry.claim for entry in batch)
+        command = self._commands.release(
+            batch, consumer=self._consumer, max_deliveries=self._max_deliveries
+        )
+        try:
+            fates = await self._outage.persist(lambda: self._broker.execute(command))
+        except ResponseError as error:  # the leases run out, and the reaper gives them back
+            log.error("cannot give jobs back", jobs=len(batch), error=str(error))
+            fates = []
+        del self._given_back[first : first + len(batch)]
+        self._leases.drop(entry.claim for entry in batch)
+        for entry, fate in zip(batch, fates, strict=False):
+            self.dead += fate == "dead"
+            self.redelivered += fate == "queued" and entry.counted

@@ -1,0 +1,68 @@
+"""Jobs that are cancelled after they were claimed and before they began."""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+
+import structlog
+from redis.exceptions import ResponseError
+
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import Claim
+from heori_common.redis.broker import AsyncBroker
+from heori_consumer.supervisor.leases import Leases
+from heori_consumer.supervisor.redis_retry import Outage
+
+log = structlog.get_logger()
+
+BATCH = 500  # jobs to ask about per call at most
+
+
+class Cancellations:
+    """Finds out which of the jobs held here were cancelled, whenever some job was.
+
+    Args:
+        drop: called with the ids of those; some of them may run already.
+    """
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        leases: Leases,
+        outage: Outage,
+        drop: Callable[[Collection[str]], None],
+    ) -> None:
+        self._broker = broker
+        self._commands = commands
+        self._leases = leases
+        self._outage = outage
+        self._drop = drop
+        self._queues: set[str] = set()
+        self._work = asyncio.Event()
+
+    def told(self, queue: str) -> None:
+        """A job of that queue was cancelled, or may have been."""
+        self._queues.add(queue)
+        self._work.set()
+
+    async def run(self) -> None:
+        """Look and have them dropped, for ever."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            queues, self._queues = self._queues, set()
+            # A claim that is under way may bring one that was cancelled since.
+            async with self._leases.claiming:
+                held = [claim for claim in self._leases.held() if claim.queue in queues]
+            for first in range(0, len(held), BATCH):
+                await self._look(held[first : first + BATCH])
+
+    async def _look(self, held: Sequence[Claim]) -> None:
+        command = self._commands.canceled([claim.job_id for claim in held])
+        try:
+            numbers = await self._outage.persist(lambda: self._broker.execute(command))
+        except ResponseError as error:
+            log.error("cannot see which jobs were cancelled", reason=str(error))
+            return
+        if numbers:
+            self._drop({held[number].job_id for number in numbers})

@@ -1,0 +1,175 @@
+"""Claims jobs when there is room for them, and waits, without polling, when there are none."""
+
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+
+import structlog
+from redis.exceptions import ResponseError
+
+from heori_common.metrics import BATCH_JOBS, Histogram
+from heori_common.protocol.commands import Claimed, Commands
+from heori_common.protocol.job import Claim
+from heori_common.protocol.keys import whole_queue
+from heori_common.redis.broker import AsyncBroker
+from heori_common.settings import Settings
+from heori_consumer.pool.pool import Pool
+from heori_consumer.supervisor.broken_keys import BrokenKeys
+from heori_consumer.supervisor.leases import Leases
+from heori_consumer.supervisor.listener import Listener
+from heori_consumer.supervisor.order import Rota
+from heori_consumer.supervisor.redis_retry import Outage
+
+log = structlog.get_logger()
+
+# However quiet it is, look into the queues this often, in seconds: were a wake-up ever lost,
+# jobs would be late and not forgotten.
+LOOK = 1.0
+
+
+class Claimer:
+    """Pops and leases jobs for a pool.
+
+    Attributes:
+        suspended: whether `rq suspend` held back the last claim.
+        batches: how many jobs claims brought that brought any.
+        deliveries: jobs claimed, by queue.
+    """
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        queues: Sequence[str],
+        settings: Settings,
+        consumer: str,
+        *,
+        leases: Leases,
+        outage: Outage,
+        pool: Pool,
+        rota: Rota,
+        listener: Listener,
+        broken: BrokenKeys,
+    ) -> None:
+        self._broker = broker
+        self._commands = commands
+        self._queues = queues
+        self._settings = settings
+        self._consumer = consumer
+        self._leases = leases
+        self._outage = outage
+        self._pool = pool
+        self._rota = rota
+        self._listener = listener
+        self._broken = broken
+        self._about = (socket.gethostname(), os.getpid())
+        self._stopping = False
+        self.suspended = False
+        self.batches = Histogram(BATCH_JOBS)
+        self.deliveries = dict.fromkeys(queues, 0)
+        self._doubtful: str | None = None  # the token of a claim whose reply did not come
+        self._refusal: str | None = None  # why Redis did not take the last claim
+
+    def stop(self) -> None:
+        """Make no further claim; one that is under way is brought to its end."""
+        self._stopping = True
+        self._pool.changed.set()
+        self._listener.ring()
+
+    async def run(self) -> None:
+        """Claim until stopped."""
+        while not self._stopping:
+            wanted = self._pool.wanted()
+            if not wanted:
+                await self._pool.changed.wait()
+                self._pool.changed.clear()
+                continue
+            self._listener.arm()
+            async with self._leases.claiming:
+                claimed = await self._claim(wanted)
+                if claimed is not None:
+                    self._leases.add(claimed.claims)
+                    self._pool.dispatch(claimed.claims)
+                    self._count(claimed.claims)
+            if claimed is None:
+                await self._listener.wait(LOOK, (), suspended=False)
+            elif claimed.empty:
+                await self._listener.wait(
+                    LOOK, self._sound(claimed.broken), suspended=claimed.suspended
+                )
+
+    def _count(self, claims: Sequence[Claim]) -> None:
+        if claims:
+            self.batches.observe(len(claims))
+        tenants = set()
+        for claim in claims:
+            queue = claim.queue
+            if queue not in self.deliveries:  # a tenant's; there may be any number of them
+                tenants.add(queue)
+                queue = whole_queue(queue)
+            self.deliveries[queue] += 1
+        if tenants:
+            self._listener.watch_canceled(tenants)
+
+    def _sound(self, broken: frozenset[str]) -> list[str]:
+        """The queues whose jobs can be claimed: what is in the others must not ring."""
+        keys = self._commands.keys
+        return [
+            name
+            for name in self._queues
+            if broken.isdisjoint((keys.queue(name), keys.wip(name), keys.turns(name)))
+        ]
+
+    async def _claim(self, wanted: int) -> Claimed | None:
+        """Claim; None when Redis refuses to."""
+        shares = self._rota.shares(wanted)
+
+        async def attempt() -> Claimed:
+            if self._doubtful is not None:
+                # Redis may have made a claim and not been able to say so. Its jobs would have
+                # to wait for their leases to run out.
+                await self._broker.execute(
+                    self._commands.undo(
+                        self._queues,
+                        token=self._doubtful,
+                        consumer=self._consumer,
+                        max_deliveries=self._settings.max_deliveries,
+                    )
+                )
+            token = self._doubtful = uuid.uuid4().hex[:16]
+            claimed = await self._broker.execute(
+                self._commands.claim(
+                    self._queues,
+                    wanted,
+                    lease=self._settings.lease,
+                    consumer=self._consumer,
+                    token=token,
+                    max_payload=self._settings.max_payload,
+                    shares=shares,
+                    about=self._about,
+                    deadlock=self._settings.deadlock,
+                )
+            )
+            self._doubtful = None
+            return claimed
+
+        try:
+            claimed = await self._outage.persist(attempt)
+        except ResponseError as error:
+            if str(error) != self._refusal:  # once, and not each time
+                self._refusal = str(error)
+                log.error("Redis refuses a claim; trying again", reason=self._refusal)
+            return None
+        if self._refusal is not None:
+            self._refusal = None
+            log.info("Redis takes claims again")
+        if claimed.suspended != self.suspended:
+            self.suspended = claimed.suspended
+            if self.suspended:
+                log.warning("suspended: claiming nothing until `rq resume`")
+            else:
+                log.info("resumed")
+        if not claimed.suspended:
+            self._broken.see("claimer", claimed.broken)
+        return claimed

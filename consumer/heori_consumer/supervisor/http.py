@@ -1,0 +1,85 @@
+"""/metrics for Prometheus and /healthz for whoever restarts containers, in a daemon thread."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from heori_common.errors import HeoriError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - as the settings may say it
+
+
+class PortTaken(HeoriError, OSError):
+    """The port for /metrics is not to be had."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """A scrape every few seconds is no news."""
+
+
+class Endpoint:
+    """Serves until the process ends.
+
+    Args:
+        health: returns whether all is well and a report; called in another thread.
+
+    Raises:
+        PortTaken: something else listens there.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        health: Callable[[], tuple[bool, dict[str, Any]]],
+    ) -> None:
+        metrics = make_wsgi_app(registry)
+
+        def app(environ: "WSGIEnvironment", respond: "StartResponse") -> Iterable[bytes]:
+            if environ["PATH_INFO"] == "/metrics":
+                answer: Iterable[bytes] = metrics(environ, respond)
+                return answer
+            if environ["PATH_INFO"] == "/healthz":
+                well, report = health()
+                respond(
+                    "200 OK" if well else "503 Service Unavailable",
+                    [("Content-Type", "application/json")],
+                )
+                return [json.dumps(report).encode() + b"\n"]
+            respond("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"There are /metrics and /healthz.\n"]
+
+        try:
+            self._server = make_server(host, port, app, _Server, _Quiet)
+        except OSError as error:
+            raise PortTaken(
+                f"cannot serve metrics on {host}:{port}: {error.strerror}; "
+                "set HEORI_METRICS_PORT to another port, or to 0 for any free one"
+            ) from error
+        # Where others find it: "every address of this machine" is none.
+        named = socket.gethostname() if host in _EVERYWHERE else host
+        self.url = f"http://{named}:{self._server.server_port}"
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="http", daemon=True
+        ).start()
+
+    def close(self) -> None:
+        """Stop serving and free the port."""
+        self._server.shutdown()
+        self._server.server_close()

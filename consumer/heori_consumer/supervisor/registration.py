@@ -1,0 +1,118 @@
+"""This consumer's record among RQ's workers, so that `rq info` and dashboards show it."""
+
+import asyncio
+import contextlib
+import os
+import platform
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from heori_common.protocol.commands import Command, Commands, Word
+from heori_common.redis.broker import AsyncBroker, BrokerUnavailable
+from heori_consumer.supervisor.broken_keys import BrokenKeys
+
+HEARTBEAT = 5.0  # seconds
+# Without a heartbeat for so long, in seconds, the record goes; rq's own is 480.
+TTL = 60
+
+# rq reads this as the version of the worker's rq, and shows it.
+RQ_VERSION = "3.0.0"
+
+
+def consumer_name() -> str:
+    """A name no other consumer has, from which a person can tell where it runs."""
+    host = socket.gethostname().partition(".")[0]
+    return f"heori-{host}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+
+
+class Presence:
+    """Announces, keeps alive and retires the record."""
+
+    def __init__(
+        self,
+        broker: AsyncBroker,
+        commands: Commands,
+        queues: Sequence[str],
+        name: str,
+        broken: BrokenKeys,
+    ) -> None:
+        self._broker = broker
+        self._broken = broken
+        self._commands = commands
+        self._queues = queues
+        self._name = name
+
+    async def announce(self, metrics: str) -> None:
+        """Write the record.
+
+        Args:
+            metrics: URL under which this consumer tells its own; `heori top` asks there.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached, or takes no writes.
+        """
+        now = _now()
+        record: dict[str, Word] = {
+            "birth": now,
+            "last_heartbeat": now,
+            "queues": ",".join(self._queues),
+            "pid": os.getpid(),
+            "hostname": socket.gethostname(),
+            "ip_address": "",
+            "version": RQ_VERSION,
+            "python_version": sys.version,
+            "state": "started",
+            "heori_python": platform.python_implementation(),
+            "heori_metrics": metrics,
+        }
+        try:
+            await self._tell(record, now, "started")
+        except ResponseError as error:  # it is out of memory, say, or a replica now
+            raise BrokerUnavailable(
+                f"Redis at {self._broker.address} does not let a consumer register: {error}"
+            ) from error
+
+    async def beat(self, state: Callable[[], str]) -> None:
+        """Tell every few seconds that it lives and what its state is, for ever."""
+        while True:
+            # Announced anew each time: a server that was restarted empty has forgotten it.
+            with contextlib.suppress(BrokerUnavailable, ResponseError):
+                doing = state()
+                await self._tell({"state": doing}, _now(), doing)
+            await asyncio.sleep(HEARTBEAT)
+
+    async def retire(self) -> None:
+        """Take the record out; RQ's tools stop showing it."""
+        with contextlib.suppress(BrokerUnavailable, ResponseError):
+            await self._execute(self._commands.retire(self._name, self._queues, _now()))
+
+    async def _tell(self, record: Mapping[str, Word], now: str, state: str) -> None:
+        await self._execute(
+            [
+                *self._commands.announce(self._name, self._queues, record),
+                *self._commands.heartbeat(self._name, now, state, TTL),
+            ]
+        )
+
+    async def _execute(self, commands: Sequence[Command[Any]]) -> None:
+        """Execute each; a key of the wrong type spoils what is shown, and no more than that."""
+        broken = set()
+        for command in commands:
+            try:
+                await self._broker.execute(command)
+            except ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+                broken.add(str(command.words[1]))
+        self._broken.see("presence", frozenset(broken))
+
+
+def _now() -> str:
+    """This machine's time: it is for people, and nothing is decided by it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,1 @@
+"""The worker process: runs jobs in its slots, and nothing else."""

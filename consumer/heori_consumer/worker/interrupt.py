@@ -1,0 +1,177 @@
+"""Calls that can be ended from outside: of plain functions in a thread, of coroutines on a loop.
+
+rq's TimerDeathPenalty patches the exception's class for the whole process, and signals reach
+the main thread only; neither is of use where many jobs run side by side.
+"""
+
+import asyncio
+import ctypes
+import threading
+import time
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from heori_common.current_job import JobStopped, JobTimeout
+
+T = TypeVar("T")
+
+
+class ThreadCalls:
+    """The calls of one thread, one after the other; made by that thread itself.
+
+    Another thread can raise an exception in the call that is under way, and in nothing else:
+    none is raised after the call has ended, not even one that was on its way.
+    """
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._number = 0
+        self._deadline = float("inf")
+        self._raised = False
+        self._loop: asyncio.Runner | None = None
+
+    def call(self, number: int, deadline: float, function: Callable[[], Any]) -> Any:
+        """Call a function.
+
+        Args:
+            number: for `stop`.
+            deadline: time.monotonic() after which `interrupt_if_late` ends it.
+
+        Raises:
+            JobTimeout, JobStopped: it was ended.
+        """
+        self._raised = False
+        self._number, self._deadline = number, deadline
+        try:
+            return function()
+        finally:
+            with self._lock:
+                self._number, self._deadline = 0, float("inf")
+                if self._raised:
+                    _raise_in(self._thread, None)
+
+    def interrupt_if_late(self, now: float) -> None:
+        """End the call if its deadline has passed."""
+        with self._lock:
+            if now > self._deadline:
+                self._raise(JobTimeout)
+
+    def stop(self, number: int) -> None:
+        """End the call of that number, if it is still under way."""
+        with self._lock:
+            if self._number == number:
+                self._raise(JobStopped)
+
+    def _raise(self, exception: type[BaseException]) -> None:
+        if not self._raised:
+            self._raised = True
+            self._deadline = float("inf")
+            _raise_in(self._thread, exception)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, in an event loop of this thread's own.
+
+        What it leaves behind in that loop ends with it, as with ``asyncio.run``.
+        """
+        if self._loop is None:
+            self._loop = asyncio.Runner()
+        try:
+            # Not in the runner's own context, which would carry variables to the next coroutine.
+            return self._loop.run(coroutine, context=copy_context())
+        finally:
+            if asyncio.all_tasks(self._loop.get_loop()):
+                runner, self._loop = self._loop, None
+                runner.close()
+
+
+class CoroutineCall:
+    """One call of a coroutine function, on whichever loop awaits it.
+
+    An exception thrown into a thread would hit the loop and not the task; so this one is
+    cancelled, as coroutines are.
+
+    Attributes:
+        cpu_time: seconds that its steps have taken, without what ran between them.
+    """
+
+    def __init__(self, at: Callable[[bool], None]) -> None:
+        """Prepare.
+
+        Args:
+            at: called with True and with False before and after each step of the coroutine.
+        """
+        self.cpu_time = 0.0
+        self._at = at
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._stopped = False
+
+    async def call(self, timeout: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Await a coroutine.
+
+        Args:
+            timeout: seconds, -1 for no limit.
+
+        Raises:
+            JobTimeout, JobStopped: it was ended.
+        """
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        limit = asyncio.timeout(timeout if timeout > 0 else None)
+        try:
+            async with limit:
+                return await self._in_steps(coroutine)
+        except TimeoutError as error:
+            if limit.expired():
+                raise JobTimeout from error
+            raise
+        except asyncio.CancelledError:
+            if self._stopped:
+                raise JobStopped from None
+            raise
+
+    def stop(self) -> None:
+        """End it, from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    @types.coroutine
+    def _in_steps(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+        """As `yield from coroutine` would (PEP 380), with a clock around each step."""
+        steps = coroutine.__await__()
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            self._at(True)
+            began = time.thread_time()
+            try:
+                awaited = steps.send(value) if error is None else steps.throw(error)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            finally:
+                self.cpu_time += time.thread_time() - began
+                self._at(False)
+                error = None
+            try:
+                value = yield awaited
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as thrown:
+                error = thrown
+
+    def _cancel(self) -> None:
+        assert self._task is not None
+        self._stopped = True
+        self._task.cancel()
+
+
+def _raise_in(thread: int, exception: type[BaseException] | None) -> None:
+    """CPython's way to raise in another thread; None takes back what has not been raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(exception) if exception else None
+    )

@@ -1,0 +1,21 @@
+"""Imported once by the forkserver, before any worker: what it imports, all workers share.
+
+Errors are left to the workers, which import the same modules again and report them; here one
+would only take the forkserver down.
+"""
+
+import contextlib
+import gc
+
+from heori_common import tasks
+from heori_common.settings import Settings
+from heori_consumer.gil.inside import find_gil
+
+with contextlib.suppress(BaseException):  # a module that calls sys.exit() included
+    tasks.load(Settings().tasks)
+
+find_gil()  # here, and no worker has to
+
+# Garbage collections in the workers leave alone what is here: looking at it would copy it.
+gc.collect()
+gc.freeze()

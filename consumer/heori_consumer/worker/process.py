@@ -1,0 +1,272 @@
+"""A worker process: runs jobs in its slots, and nothing else.
+
+    supervisor ──jobs──▶ main thread ─▶ inbox ─▶ slots ─▶ outbox ─▶ sender ──outcomes──▶
+
+Every execution model is this, with other numbers of processes and slots and one of two kinds of
+slots. The process holds no connection to Redis and answers to no signal: its supervisor ends
+it, by closing the socket or by SIGKILL.
+"""
+
+import contextlib
+import faulthandler
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgpack
+
+from heori_common import chunks, logs, tasks
+from heori_consumer.between.outcome import Outcome, Totals, count
+from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
+from heori_consumer.worker.execution import Policy, Runner, Work
+from heori_consumer.worker.slots import CoroutineSlots, Kind, Slots, ThreadSlots
+
+# What a frame between supervisor and worker is about: its first element.
+JOBS = "jobs"  # to the worker: [jobs, [Work, …]]
+RECALL = "recall"  # to the worker: send back what no slot has taken yet
+STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
+LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
+LOOK = "look"  # to the worker: sample the states of its own threads, as nobody else can
+READY = "ready"  # to the supervisor: the tasks are imported; memory in bytes, its GIL's futex
+BROKEN = "broken"  # to the supervisor: they cannot be, and why
+TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
+OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [Outcome, …], {task: totals}]
+RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
+PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
+LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
+SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
+WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
+
+# How often slots are checked for jobs that are late, and progress is told, in seconds.
+TICK = 0.1
+# Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
+FRAME = 64
+# How long an outcome may wait for others while there are more jobs at hand, in seconds.
+LINGER = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker needs to know; crosses to the new process by pickle."""
+
+    kind: Kind
+    slots: int
+    policy: Policy
+    json_logs: bool
+
+
+class Ends(NamedTuple):
+    """A worker's ends of what connects it to its supervisor."""
+
+    link: socket.socket
+    output: socket.socket  # becomes its standard error
+
+
+def pack(frame: list[Any]) -> bytes:
+    """A frame as it travels: msgpack, which needs no length before it."""
+    packed: bytes = msgpack.packb(frame, unicode_errors="surrogateescape")
+    return packed
+
+
+def unpacker() -> "msgpack.Unpacker":
+    """Reads frames out of a stream of bytes."""
+    return msgpack.Unpacker(
+        unicode_errors="surrogateescape", max_buffer_size=2**31 - 1, strict_map_key=False
+    )
+
+
+def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
+    """The worker process, from its start to its end."""
+    timers = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)  # may outlive a task's job
+    for number in (signal.SIGINT, signal.SIGTERM, *timers):
+        # A handler rather than SIG_IGN, which programs that a task starts would inherit.
+        signal.signal(number, lambda *_: None)
+    with ends.output:
+        os.dup2(ends.output.fileno(), 2)
+    faulthandler.enable(2, all_threads=False)  # where it crashed is the best evidence
+    logs.configure(as_json=options.json_logs)
+    # A copy of this process that a task forks must not speak for it.
+    os.register_at_fork(after_in_child=ends.link.close)
+    if serve(ends.link, options, table):
+        # Without a goodbye: a task may have left threads or exit handlers that never end.
+        os._exit(0)
+    os._exit(1)
+
+
+def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool:
+    """Run jobs until the supervisor closes the socket; returns whether all was well."""
+    try:
+        tasks.load((*options.policy.tasks, chunks.__name__))
+        worker = _Worker(link, options, table)
+    except BaseException:  # their modules may raise anything
+        link.sendall(pack([BROKEN, traceback.format_exc()]))
+        return True
+    try:
+        worker.run()
+    except BaseException:  # a task has closed our socket, say; our supervisor starts another
+        traceback.print_exc()
+        return False
+    return True
+
+
+class _Worker:
+    """The slots of one process and their link to the supervisor."""
+
+    def __init__(self, link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:
+        self._link = link
+        self._table = table
+        self._outbox: deque[Outcome | list[Any]] = deque()
+        self._sendable = threading.Semaphore(0)
+        self._sent_at = 0.0  # time.monotonic() when the sender was woken last
+        self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
+        self._locks: list[Any] = []  # what was told of them last
+        self._worn = False
+        self._broken = False
+        self._runner = Runner(options.policy, table, self._report, self._introduce, options.slots)
+        kind = ThreadSlots if options.kind == "threads" else CoroutineSlots
+        self._slots: Slots = kind(
+            self._runner, table, self._hand_over, self._wear_out, self._break_down
+        )
+
+    def run(self) -> None:
+        """Serve the supervisor until it closes the socket."""
+        threading.Thread(target=self._send, name="sender", daemon=True).start()
+        try:
+            self._serve()
+        finally:
+            self._slots.recall()  # no slot is to begin anything more
+
+    def _serve(self) -> None:
+        for kind, *rest in self._frames():
+            if kind == JOBS and self._worn:
+                self._tell([RETURNED, [number for number, *_ in rest[0]]])
+            elif kind == JOBS:
+                self._slots.put([Work(*job) for job in rest[0]])
+            elif kind == RECALL:
+                self._tell([RETURNED, self._slots.recall()])
+            elif kind == STOP:
+                self._runner.stop(rest[0])
+            elif kind == LOST:
+                self._runner.lease_lost(rest[0])
+            elif kind == LOOK:
+                threading.Thread(target=self._look, name="sampler", daemon=True).start()
+        if self._broken:
+            raise RuntimeError("a slot of this worker has broken down")
+
+    def _hand_over(self, outcome: Outcome, *, more: bool) -> None:
+        self._outbox.append(outcome)
+        # With more jobs at hand, the sender may wait for company: each wake-up costs as much
+        # as a small job. What is left over when a long job follows goes with the next tick.
+        now = time.monotonic()
+        if not more or len(self._outbox) >= FRAME or now - self._sent_at > LINGER:
+            self._sent_at = now
+            self._sendable.release()
+
+    def _tell(self, frame: list[Any]) -> None:
+        self._outbox.append(frame)
+        self._sendable.release()
+
+    def _report(self, number: int, fraction: float, text: str) -> None:
+        # As it can travel: without lone surrogates.
+        self._progress[number] = (fraction, text.encode("utf-8", "backslashreplace").decode())
+
+    def _introduce(self, number: int, task: str) -> None:
+        self._tell([TASK, number, task])
+
+    def _look(self) -> None:
+        try:
+            look_around(
+                self._table, find_gil(), lambda threads, tasks: self._tell([SEEN, threads, tasks])
+            )
+        except PermissionError:
+            self._tell([SEEN])
+
+    def _wear_out(self, reason: str) -> None:
+        if not self._worn:
+            self._worn = True
+            self._tell([WORN, reason])
+        self._tell([RETURNED, self._slots.recall()])
+
+    def _break_down(self) -> None:
+        """End this worker: the main thread finds its socket closed."""
+        self._broken = True
+        with contextlib.suppress(OSError):
+            self._link.shutdown(socket.SHUT_RDWR)
+
+    def _frames(self) -> Iterator[list[Any]]:
+        """Frames from the supervisor; between them, what is due every tick."""
+        stream = unpacker()
+        self._link.setblocking(True)
+        poll = select.poll()
+        poll.register(self._link, select.POLLIN)
+        # Told by itself: its first job may end it before the supervisor looks at it.
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of each
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        self._table.tell_gil(enabled=gil_enabled())
+        self._link.sendall(pack([READY, memory, find_gil()]))
+        next_tick = time.monotonic() + TICK
+        while True:
+            now = time.monotonic()
+            if now >= next_tick:
+                self._tick(now)
+                next_tick = now + TICK
+            if not poll.poll(max(0.0, next_tick - now) * 1000):
+                continue
+            try:
+                received = self._link.recv(1 << 18)
+            except ConnectionResetError:
+                return
+            if not received:
+                return
+            stream.feed(received)
+            yield from stream
+
+    def _tick(self, now: float) -> None:
+        self._runner.watch(now)
+        self._slots.watch()
+        self._table.tell_gil(enabled=gil_enabled())  # what a task imports may switch it on
+        if self._progress:
+            latest, self._progress = self._progress, {}
+            self._outbox.append([PROGRESS, latest])
+        # Most tasks use no locks; their workers need not load what counts them.
+        if locks := sys.modules.get("heori_common.locks.session"):
+            seen = [statistics.to_wire() for statistics in locks.statistics()]
+            if seen != self._locks:
+                self._locks = seen
+                self._outbox.append([LOCKS, seen])
+        if self._outbox:
+            self._sendable.release()
+
+    def _send(self) -> None:
+        """Sends outcomes, as many at a time as there are, and counts them on the way."""
+        try:
+            self._send_all()
+        except OSError:
+            return  # the main thread sees it, too, and knows what to do
+        except BaseException:  # a task has ruined something that this stands on
+            traceback.print_exc()
+            self._break_down()
+
+    def _send_all(self) -> None:
+        totals: Totals = {}
+        while True:
+            self._sendable.acquire()
+            while self._outbox:
+                items = [self._outbox.popleft() for _ in range(min(len(self._outbox), FRAME))]
+                outcomes = [item for item in items if isinstance(item, Outcome)]
+                frames = [pack(item) for item in items if not isinstance(item, Outcome)]
+                if outcomes:
+                    touched = {name: totals[name].to_wire() for name in count(totals, outcomes)}
+                    frames.insert(0, pack([OUTCOMES, outcomes, touched]))
+                self._link.sendall(b"".join(frames))

@@ -1,0 +1,208 @@
+"""The two kinds of slots: threads, and coroutines on one event loop.
+
+Each takes work from an inbox, runs it and hands the outcome on. The difference between all
+execution models is this file, and two numbers.
+"""
+
+import asyncio
+import contextlib
+import queue
+import selectors
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Literal, Protocol
+
+from heori_consumer.between.outcome import Outcome
+from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.worker.execution import Runner, Work
+from heori_consumer.worker.restore import Surroundings
+
+Kind = Literal["threads", "coroutines"]
+
+
+class Handover(Protocol):
+    """Where outcomes go."""
+
+    def __call__(self, outcome: Outcome, *, more: bool) -> None:
+        """Take an outcome; `more` tells whether another job is at hand."""
+
+
+class Slots(Protocol):
+    """What a worker's main thread sees of its slots."""
+
+    def put(self, works: Sequence[Work]) -> None:
+        """Have jobs run, in this order, as slots get free."""
+
+    def recall(self) -> list[int]:
+        """Take back what no slot has taken yet; returns the numbers."""
+
+    def watch(self) -> None:
+        """See, every now and then, how responsive they are."""
+
+
+class _Common:
+    """What both kinds do around a job."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        table: SlotTable,
+        hand_over: Handover,
+        worn: Callable[[str], None],
+        broken: Callable[[], None],
+    ) -> None:
+        self._runner = runner
+        self._table = table
+        self._hand_over = hand_over
+        self._worn = worn
+        self._broken = broken
+        self._surroundings = Surroundings()
+
+    def _clean_up(self, slot: int) -> None:
+        """Put back what the task has changed; before its outcome is told, and the next begins."""
+        if reason := self._surroundings.restore():
+            self._worn(reason)
+        self._table.finish(slot)
+
+    def _break_down(self) -> None:
+        """A task has ruined something that we stand on: only another process can go on."""
+        with contextlib.suppress(Exception):
+            traceback.print_exc()
+        self._broken()
+
+
+class ThreadSlots(_Common):
+    """S threads that take turns at one inbox.
+
+    Daemon threads, though a job is no background work: the process must be able to end while
+    a job hangs where no exception reaches it.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        table: SlotTable,
+        hand_over: Handover,
+        worn: Callable[[str], None],
+        broken: Callable[[], None],
+    ) -> None:
+        super().__init__(runner, table, hand_over, worn, broken)
+        self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        for slot in range(table.slots):
+            threading.Thread(
+                target=self._slot, args=(slot,), name=f"slot-{slot}", daemon=True
+            ).start()
+
+    def put(self, works: Sequence[Work]) -> None:
+        """See `Slots`."""
+        for work in works:
+            self._inbox.put(work)
+
+    def recall(self) -> list[int]:
+        """See `Slots`."""
+        numbers = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                numbers.append(self._inbox.get_nowait().number)
+        return numbers
+
+    def watch(self) -> None:
+        """See `Slots`. Threads are looked at from outside."""
+
+    def _slot(self, slot: int) -> None:
+        try:
+            self._table.sit(slot, threading.get_native_id())
+            while True:
+                work = self._inbox.get()
+                self._table.take(slot, work.number, time.monotonic())
+                outcome = self._runner.run(slot, work)
+                self._clean_up(slot)
+                self._hand_over(outcome, more=not self._inbox.empty())
+        except BaseException:
+            self._break_down()
+
+
+class CoroutineSlots(_Common):
+    """S coroutines at most on one event loop, each with a context of its own."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        table: SlotTable,
+        hand_over: Handover,
+        worn: Callable[[str], None],
+        broken: Callable[[], None],
+    ) -> None:
+        super().__init__(runner, table, hand_over, worn, broken)
+        self._inbox: deque[Work] = deque()
+        self._free = list(range(table.slots))
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.SelectorEventLoop(_TimedSelector(table))
+        threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
+
+    def put(self, works: Sequence[Work]) -> None:
+        """See `Slots`."""
+        self._inbox.extend(works)
+        self._loop.call_soon_threadsafe(self._fill)
+
+    def recall(self) -> list[int]:
+        """See `Slots`. Needs no turn of the loop, which a task may hold."""
+        numbers = []
+        with contextlib.suppress(IndexError):
+            while True:
+                numbers.append(self._inbox.popleft().number)
+        return numbers
+
+    def watch(self) -> None:
+        """See `Slots`. Asks the loop to answer, unless it has yet to do so."""
+        if self._table.ask_loop():
+            self._loop.call_soon_threadsafe(self._table.loop_answers)
+
+    def _run_loop(self) -> None:
+        for slot in range(self._table.slots):
+            self._table.sit(slot, threading.get_native_id())
+        while not self._loop.is_closed():  # a task may stop it, or leave a SystemExit in it
+            try:
+                self._loop.run_forever()
+            except BaseException:
+                traceback.print_exc()
+        self._broken()
+
+    def _fill(self) -> None:
+        with contextlib.suppress(IndexError):  # a recall may have been faster
+            while self._free and self._inbox:
+                work = self._inbox.popleft()
+                # An empty context: this may run in that of the job before.
+                task = self._loop.create_task(self._slot(self._free.pop(), work), context=Context())
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+
+    async def _slot(self, slot: int, work: Work) -> None:
+        try:
+            self._table.take(slot, work.number, time.monotonic())
+            outcome = await self._runner.run_on_loop(slot, work)
+            self._clean_up(slot)
+            self._free.append(slot)
+            self._fill()
+            self._hand_over(outcome, more=bool(self._inbox))
+        except BaseException:
+            self._break_down()
+
+
+class _TimedSelector(selectors.DefaultSelector):
+    """Where an event loop waits for events; tells when it does."""
+
+    def __init__(self, table: SlotTable) -> None:
+        super().__init__()
+        self._table = table
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._table.loop_waits()
+        try:
+            return super().select(timeout)
+        finally:
+            self._table.loop_works()

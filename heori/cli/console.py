@@ -1,0 +1,103 @@
+"""How commands talk to people and to scripts: settings, times, refusals, exit codes."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from heori_common.duration import seconds
+from heori_common.redis.broker import BrokerUnavailable
+from heori_common.settings import Settings
+
+T = TypeVar("T")
+
+FAILED, REFUSED = 1, 2  # exit codes: it went wrong; it was not begun, because of what was asked
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def read_settings() -> Settings:
+    """The settings from the environment; refuses with one message that names what is wrong."""
+    # Tasks live beside where the command is typed, as with python -m; the installed script
+    # would look beside itself only.
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return Settings()
+    except ValidationError as error:
+
+        def variable(name: object) -> str:
+            text = str(name)
+            return text if text.isupper() else f"HEORI_{text.upper()}"
+
+        problems = "; ".join(
+            f"{variable(e['loc'][0])}: {e['msg']}"
+            # a URL may hold a password, and a token is one
+            + ("" if e["loc"][0] in ("redis_url", "api_tokens") else f" (got {e['input']!r})")
+            for e in error.errors()
+        )
+        refuse(f"a setting does not fit: {problems}")
+
+
+def duration(option: str, text: str) -> float:
+    """Seconds of a time such as 45s, 30m, 12h or 7d; a bare number is seconds."""
+    try:
+        return seconds(text)
+    except ValueError as error:
+        refuse(f"{option}: {error}")
+
+
+def moment(option: str, text: str) -> datetime:
+    """A point in time with its zone, in ISO 8601."""
+    try:
+        given = datetime.fromisoformat(text)
+        if given.tzinfo is None:
+            raise ValueError
+    except ValueError:
+        refuse(f"{option} {text}: a time with its zone is needed: 2030-01-31T10:00:00+00:00")
+    return given
+
+
+def size(option: str, text: str) -> int:
+    """Bytes of a size such as 500M or 2G; a bare number is bytes."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    if not number.isdecimal() or int(number) == 0:
+        refuse(f"{option} {text}: bytes are needed, or a size such as 500M or 2G")
+    return int(number) * unit
+
+
+def guarded(action: Callable[[], T]) -> T:
+    """Run; say in one line that Redis is away, instead of a traceback."""
+    try:
+        return action()
+    except BrokerUnavailable as error:
+        refuse(f"{error}\nIs the server running, and does HEORI_REDIS_URL point at it?")
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def refuse(message: str) -> NoReturn:
+    """Say why it was not begun, and end."""
+    print(f"heori: {message}", file=sys.stderr)
+    raise typer.Exit(REFUSED)
+
+
+def print_record(record: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the same for a script or for a person."""
+    print(json.dumps(record) if as_json else text)
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Text from Redis for a terminal, which must not obey it.
+
+    Args:
+        lines: whether it may have several lines.
+    """
+    kept = "\n\t" if lines else ""
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)

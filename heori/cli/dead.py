@@ -1,0 +1,361 @@
+"""`heori dead`: look at dead letters, put them back on their queues, delete them."""
+
+import heapq
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from typing import Annotated, Any
+
+import typer
+from rich import filesize
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from heori.cli.console import (
+    FAILED,
+    JsonOption,
+    duration,
+    guarded,
+    printable,
+    read_settings,
+    refuse,
+)
+from heori.inspect.dead_letters import Action, Choice, Entry, Letters
+from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
+from heori_common.protocol.payload import BadPayload
+from heori_common.redis.broker import Broker
+
+ROWS = 50  # letters to read at once when everything about them is read
+
+# Why a letter was left where it is, by the fate that the scripts tell.
+REASONS = {
+    "absent": "not among the dead letters",
+    "gone": "the job is gone and only its id is left, until it expires or is purged",
+    "foreign": "the key of the job holds no hash",
+    "elsewhere": "the job is not failed; it waits, runs or has ended otherwise",
+    "limited": "the job has a rate limit, which RQ minds: `rq requeue --queue QUEUE ID`",
+}
+SHOWN_FIELDS = (
+    "description",
+    "status",
+    "timeout",
+    "created_at",
+    "enqueued_at",
+    "started_at",
+    "ended_at",
+    "worker_name",
+)
+LABELS = {
+    "args": "arguments",
+    "kwargs": "keywords",
+    "description": "call",
+    "worker_name": "consumer",
+    "death_signal": "killed by",
+    "last_log": "last output",
+}
+
+app = typer.Typer(
+    help="Look at dead letters, replay them, delete them.\n\n"
+    "A dead letter is a job that failed, that was stopped, or whose worker died each time it was "
+    "delivered. It stays in RQ's failed registry, rq:failed:QUEUE, until it expires.",
+    no_args_is_help=True,
+)
+
+QueueOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--queue",
+        "-q",
+        help="Only of this queue, or orders@acme for a tenant of orders; several may be named. "
+        "Else of all.",
+    ),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", metavar="TASK", help="Only of this task, written module.function."),
+]
+OlderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--older", metavar="TIME", help="Only what failed so long ago, such as 7d or 12h."
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Change nothing; only tell what would be done.")
+]
+
+
+@app.command("list")
+def list_letters(
+    *,
+    queue: QueueOption = None,
+    task: TaskOption = None,
+    older: OlderOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show at most.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List dead letters: what failed last comes first, each with its reason in a line.
+
+    With --json it prints one object a line.
+    """
+    age = _age(older)
+
+    def work(letters: Letters) -> None:
+        choice = letters.choice(task, age)
+        fields = {*choice.fields, *FAILED_AT_FIELDS}
+        newest: list[tuple[float, Entry]] = []
+        total = 0
+
+        def visit(page: list[Entry]) -> int:
+            nonlocal newest, total
+            rows = {
+                (failed.timestamp() if (failed := letter.failed_at) else 0.0, entry)
+                for entry, letter in letters.read(page, sorted(fields))
+                if letters.fits(letter, choice)
+            }
+            total += len(rows)
+            newest = heapq.nlargest(limit, {*newest, *rows})
+            return 0
+
+        letters.sweep(visit)
+        console = Console(highlight=False)
+        for first in range(0, len(newest), ROWS):
+            for _, letter in letters.read([entry for _, entry in newest[first : first + ROWS]]):
+                if as_json:
+                    print(json.dumps(_summary(letter, letters)))
+                else:
+                    console.print(_lines(letter, letters), soft_wrap=True)
+        if total == 0:
+            print(f"no dead letters found at {letters.address}", file=sys.stderr)
+        elif total > len(newest):
+            print(f"… and {total - len(newest):,} more; --limit shows them", file=sys.stderr)
+
+    _open(queue, work)
+
+
+@app.command()
+def show(
+    job: Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter.")],
+    *,
+    queue: QueueOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything of one dead letter: its call, times, traceback, and how its worker died."""
+
+    def work(letters: Letters) -> None:
+        entry = next((found[0] for found in letters.find([job])), None)
+        if entry is None:
+            refuse(f"{printable(job)} is not among the dead letters at {letters.address}")
+        for _, letter in letters.read([entry]):
+            if as_json:
+                print(json.dumps(_details(letter, letters), default=repr))
+            else:
+                Console(highlight=False).print(_table(_details(letter, letters)))
+
+    _open(queue, work)
+
+
+@app.command()
+def replay(
+    jobs: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="The ids of dead letters.")
+    ] = None,
+    *,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="TASK", help="All of this task, written module.function."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
+    queue: QueueOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put dead letters back at the end of their queues, to run as if for the first time.
+
+    Say which: ids, --task or --all. Several people may replay the same at once, each letter is
+    moved and counted once. Exit code 1 tells that some stayed where they are.
+    """
+    if [bool(jobs), task is not None, everything].count(True) != 1:
+        refuse("say which dead letters to replay: either their ids, or --task TASK, or --all")
+
+    def work(letters: Letters) -> None:
+        if jobs:
+            ids = list(dict.fromkeys(jobs))
+            fates = letters.each_of(ids, letters.replay, dry_run=dry_run)
+            count = Counter(fates.values())
+            _tell(letters, "replayed", count, fates, dry_run=dry_run, as_json=as_json)
+        else:
+            choice = letters.choice(task, None)
+            _act(letters, "replayed", letters.replay, choice, dry_run=dry_run, as_json=as_json)
+
+    _open(queue, work)
+
+
+@app.command()
+def purge(
+    *,
+    older: OlderOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="All, however young.")] = False,
+    queue: QueueOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete dead letters for good: the jobs, their results, and what else RQ keeps of them.
+
+    On a terminal it tells how many and asks. Those of which nothing tells when they failed are
+    deleted by --all only.
+    """
+    if everything == (older is not None):
+        refuse("say which dead letters to delete: either --older TIME, such as 7d, or --all")
+    age = _age(older)
+
+    def work(letters: Letters) -> None:
+        choice = letters.choice(None, age)
+        if sys.stdin.isatty() and not yes and not dry_run:
+            meant: Counter[str] = Counter()
+            letters.each(choice, letters.purge, meant, dry_run=True)
+            if count := meant["purged"]:
+                what = f"Delete {count:,} dead letters at {letters.address} for good?"
+                typer.confirm(what, abort=True, err=True)
+        _act(letters, "purged", letters.purge, choice, dry_run=dry_run, as_json=as_json)
+
+    _open(queue, work)
+
+
+def _open(queues: list[str] | None, work: Callable[[Letters], None]) -> None:
+    """Do some work on the letters of these queues; then say what went wrong, if anything did."""
+    settings = read_settings()
+
+    def run() -> None:
+        with Broker(settings.redis_url) as broker:
+            letters = Letters(broker, settings, queues)
+            try:
+                work(letters)
+            finally:
+                for problem in letters.problems:
+                    print(f"heori: {problem}", file=sys.stderr)
+        if letters.problems:
+            raise typer.Exit(FAILED)
+
+    guarded(run)
+
+
+def _age(older: str | None) -> float | None:
+    return None if older is None else duration("--older", older)
+
+
+def _act(
+    letters: Letters, done: str, action: Action, choice: Choice, *, dry_run: bool, as_json: bool
+) -> None:
+    fates: Counter[str] = Counter()
+    try:
+        letters.each(choice, action, fates, dry_run=dry_run)
+    finally:  # an interrupted one, too, tells how far it came
+        _tell(letters, done, fates, {}, dry_run=dry_run, as_json=as_json)
+
+
+def _tell(
+    letters: Letters,
+    done: str,
+    fates: "Counter[str]",
+    by_id: Mapping[str, str],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Tell how many were replayed or purged, and note why others were not.
+
+    Args:
+        done: the fate of those that were.
+        by_id: of those that were asked for by their ids.
+    """
+    left = {fate: count for fate, count in fates.items() if fate != done}
+    if as_json:
+        named = {"ids": by_id} if by_id else {}
+        print(json.dumps({done: fates[done], "left": left, "dry_run": dry_run, **named}))
+    else:
+        print(f"{fates[done]:,} {'would be ' if dry_run else ''}{done}")
+    if by_id:
+        letters.problems += [
+            f"{printable(job_id)}: {REASONS[fate]}"
+            for job_id, fate in by_id.items()
+            if fate != done
+        ]
+        return
+    left.pop("absent", None)  # somebody else was there first
+    letters.problems += [f"{count:,} not {done}: {REASONS[fate]}" for fate, count in left.items()]
+
+
+def _summary(letter: DeadLetter, letters: Letters) -> dict[str, Any]:
+    """What the list tells of a letter, as JSON."""
+    task, problem = None, None
+    try:
+        task = letters.call(letter).function
+    except BadPayload as error:
+        problem = str(error)
+    failed = letter.failed_at
+    return {
+        "id": letter.id,
+        "queue": letter.queue,
+        "task": task,
+        "problem": problem,
+        "ending": letter.ending,
+        "failed_at": failed.isoformat() if failed else None,
+        "deliveries": letter.integer("heori_deliveries"),
+        "reason": letter.reason,
+    }
+
+
+def _lines(letter: DeadLetter, letters: Letters) -> Text:
+    """The same for people: two lines, as an id must not be cut off."""
+    told = _summary(letter, letters)
+    failed = letter.failed_at
+    when = failed.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if failed else "no time"
+    task = told["task"] or ("?" if letter.damage else f"unreadable: {told['problem']}")
+    deliveries = told["deliveries"]
+    often = (
+        ""
+        if deliveries is None
+        else f" after {deliveries} deliver{'y' if deliveries == 1 else 'ies'}"
+    )
+    return Text.assemble(
+        (printable(letter.id), "bold"),
+        f"  {when}  {printable(letter.queue)}  {printable(task)}  {letter.ending}{often}\n",
+        (f"    {printable(letter.reason)}", "dim"),
+    )
+
+
+def _details(letter: DeadLetter, letters: Letters) -> dict[str, Any]:
+    """Everything there is to tell of a letter."""
+    shown = _summary(letter, letters)
+    del shown["reason"]
+    try:
+        call = letters.call(letter)
+        shown |= {"args": list(call.args), "kwargs": dict(call.kwargs)}
+    except BadPayload:
+        pass
+    shown |= {field: letter.text(field) or None for field in SHOWN_FIELDS}
+    shown["expires_at"] = letter.expires_at.isoformat() if letter.expires_at else None
+    shown["evidence"] = letter.evidence
+    shown["traceback"] = letter.traceback or letter.reason
+    return shown
+
+
+def _table(details: dict[str, Any]) -> Table:
+    """The same for people; what is not known is left out."""
+    table = Table.grid("", "", padding=(0, 2))
+    evidence: dict[str, Any] = details.pop("evidence")
+    if isinstance(peak := evidence.get("peak_memory"), int):
+        evidence["peak_memory"] = filesize.decimal(peak)
+    traceback = {"traceback": details.pop("traceback")}
+    for name, value in {**details, **evidence, **traceback}.items():
+        if value is None or value in ([], {}):
+            continue
+        text = value if isinstance(value, str) else json.dumps(value, default=repr)
+        label = LABELS.get(name, name.replace("_", " "))
+        table.add_row(Text(printable(label), "bold"), Text(printable(text.rstrip(), lines=True)))
+    return table

@@ -1,0 +1,81 @@
+"""`heori doctor`: says what is wrong with a Redis, what it means, and what mends it."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+
+from heori.cli.console import FAILED, JsonOption, guarded, printable, read_settings
+from heori.inspect.checks import examine
+from heori.inspect.checks.finding import Finding, Level
+from heori_common.protocol.keys import Keys
+from heori_common.redis.address import Address
+from heori_common.redis.broker import connect, reporting_outages
+
+LOOKS: dict[Level, str] = {
+    "problem": "[bold red]✗[/]",
+    "warning": "[yellow]![/]",
+    "unknown": "[dim]?[/]",
+    "fine": "[green]✓[/]",
+}
+
+
+def doctor(
+    *,
+    strict: Annotated[bool, typer.Option(help="Exit with 1 for warnings, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a Redis that holds jobs, Heori's or any RQ's, and say how to mend what is wrong.
+
+    It reads every job's key and changes nothing. It looks at HEORI_REDIS_URL, and under
+    RQ_KEY_PREFIX if that is set. The exit code is 1 when there is a problem.
+    """
+    settings = read_settings()
+    where = Address.parse(settings.redis_url)
+
+    def look() -> list[Finding]:
+        with (
+            reporting_outages(where),
+            connect(settings.redis_url) as client,
+            Progress(
+                TextColumn("looking at {task.description}: {task.completed:,}"),
+                console=Console(file=sys.stderr),
+                transient=True,
+                disable=not sys.stderr.isatty(),
+            ) as bar,
+        ):
+            line = bar.add_task("the server", total=None)
+
+            def progress(what: str, done: int) -> None:
+                bar.update(line, description=what, completed=done)
+
+            return list(examine(client, Keys(settings.key_prefix), progress))
+
+    findings = guarded(look)
+    if as_json:
+        print(json.dumps([finding.record() for finding in findings]))
+    else:
+        _show(findings, str(where))
+    bad = ("problem", "warning") if strict else ("problem",)
+    if any(finding.level in bad for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _show(findings: list[Finding], where: str) -> None:
+    console = Console(highlight=False)
+    console.print(f"Redis at {where}\n")
+    for finding in findings:
+        console.print(LOOKS[finding.level], f"{finding.check:12}", end=" ")
+        console.print(printable(finding.says), markup=False)
+        for text, style in ((finding.means, ""), (finding.mend, "cyan")):
+            if text:
+                console.print(
+                    f"{'':15}{printable(text)}", style=style, markup=False, soft_wrap=True
+                )
+    problems, warnings = (
+        sum(finding.level == level for finding in findings) for level in ("problem", "warning")
+    )
+    console.print(f"\nproblems: {problems}, warnings: {warnings}")

@@ -1,0 +1,217 @@
+"""`heori send`: one job, or one for each line of a file."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import typer
+
+from heori.cli.console import (
+    FAILED,
+    REFUSED,
+    JsonOption,
+    duration,
+    guarded,
+    moment,
+    print_record,
+    read_settings,
+    refuse,
+)
+from heori_common import names, tasks
+from heori_common.settings import Settings
+
+Format = Literal["jsonl", "csv"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be done with --from.
+
+    Attributes:
+        options: of `Producer.send`.
+    """
+
+    source: str
+    kind: Format | None
+    queue: str | None
+    options: dict[str, Any]
+    check: bool
+    again: bool
+
+
+def send(
+    name: Annotated[str, typer.Argument(metavar="TASK", help="As module.function.")],
+    *,
+    args: Annotated[
+        str,
+        typer.Option(
+            "--args",
+            metavar="JSON",
+            help='Keywords as an object, or positions as an array: [1, "a"].',
+        ),
+    ] = "{}",
+    delay: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Let it run after so long, such as 500ms, 5s or 10min."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Let it run at that time, such as 2030-01-31T10:00:00+00:00."
+        ),
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", help="Where to send it, not the task's own.")
+    ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(
+            help="For whom it is: tenants of a queue take turns, however much each sends."
+        ),
+    ] = None,
+    at_front: Annotated[
+        bool, typer.Option("--at-front", help="Put it before the jobs that wait already.")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="An idempotency key: sent again with it, it is the same job."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Send a job for each line of a .jsonl file, or each row of a .csv file whose "
+            "first row names the arguments; - reads JSON lines from standard input.",
+        ),
+    ] = None,
+    kind: Annotated[
+        Format | None,
+        typer.Option("--format", help="Of --from, if its name does not tell."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="With --from: only tell which lines are bad.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --from: from the beginning, sent or not.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds to wait at most, with --wait.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers, to run now or later.
+
+    With --from, all lines are checked before the first job is sent. When it is interrupted, the
+    same command goes on where it stopped, and sends no job twice.
+    """
+    from heori import JobFailed, Producer, QueueFull  # noqa: PLC0415
+
+    settings = read_settings()
+    positional, keywords = _arguments(args)
+    after = None if delay is None else duration("--delay", delay)
+    when = None if at is None else moment("--at", at)
+    task = _task(name, settings)
+    try:
+        queue = queue and names.check_queue(queue)
+        tenant = tenant if tenant is None else names.check_tenant(tenant)
+    except ValueError as error:
+        refuse(str(error))
+    if source is not None:
+        alone = {"--args": args != "{}", "--key": key is not None, "--wait": wait}
+        _refuse(alone, "is for one job, and --from sends many")
+        options = {**_when(after, when), "at_front": at_front, "tenant": tenant}
+        wanted = Wanted(source, kind, queue, options, check=check, again=again)
+        _send_from(task, settings, wanted, as_json=as_json)
+        return
+    _refuse({"--check": check, "--again": again, "--format": kind is not None}, "goes with --from")
+    try:
+        with Producer(settings=settings) as producer:
+            handle = guarded(
+                lambda: producer.submit_call(
+                    task,
+                    positional,
+                    keywords,
+                    queue=queue,
+                    tenant=tenant,
+                    delay=after,
+                    at=when,
+                    at_front=at_front,
+                    key=key,
+                )
+            )
+            if not wait:
+                print_record({"id": handle.id}, handle.id, as_json=as_json)
+                return
+            if sys.stderr.isatty():
+                print(f"sent {handle.id}; waiting for its result", file=sys.stderr)
+            value = json.loads(guarded(lambda: handle.result_json(timeout)))
+    except (tasks.InvalidArguments, ValueError) as error:
+        refuse(str(error))
+    except QueueFull as error:
+        print_record({"error": str(error)}, str(error), as_json=as_json)
+        raise typer.Exit(FAILED) from error
+    except JobFailed as error:
+        print_record(
+            {"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json
+        )
+        raise typer.Exit(FAILED) from error
+    except TimeoutError as error:
+        print_record({"id": handle.id, "error": str(error)}, str(error), as_json=as_json)
+        raise typer.Exit(FAILED) from error
+    print_record({"id": handle.id, "result": value}, json.dumps(value), as_json=as_json)
+
+
+def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        refuse(f"--args is no JSON: {error}")
+    if isinstance(given, dict):
+        return [], given
+    if not isinstance(given, list):
+        refuse("--args must be a JSON object of keywords, or an array of positions")
+    return given, {}
+
+
+def _task(name: str, settings: Settings) -> tasks.Task[..., Any]:
+    try:
+        tasks.load(settings.tasks)
+        return tasks.resolve(name, settings.allow)
+    except ImportError as error:
+        refuse(f"HEORI_TASKS cannot be imported: {error}")
+    except tasks.UnknownTask as error:
+        known = "\n  ".join(sorted(tasks.registered())) or "none; set HEORI_TASKS"
+        refuse(f"{error}\nRegistered are:\n  {known}")
+
+
+def _refuse(given: dict[str, bool], reason: str) -> None:
+    for option in (option for option, is_given in given.items() if is_given):
+        refuse(f"{option} {reason}")
+
+
+def _when(delay: float | None, at: datetime | None) -> dict[str, Any]:
+    from heori_producer.client import when  # noqa: PLC0415
+
+    try:
+        return when(delay, at)
+    except ValueError as error:
+        refuse(str(error))
+
+
+def _send_from(
+    task: tasks.Task[..., Any], settings: Settings, wanted: Wanted, *, as_json: bool
+) -> None:
+    from heori.cli.send_from import send_from, told  # noqa: PLC0415
+
+    try:
+        report = send_from(task, settings, wanted)
+    except ValueError as error:  # the name of the queue
+        refuse(str(error))
+    text = "\n".join(told(report, check=wanted.check))
+    print_record(asdict(report), text, as_json=as_json)
+    if report.bad_lines or report.error:
+        raise typer.Exit(REFUSED if report.bad_lines else FAILED)

@@ -1,0 +1,248 @@
+"""`heori send TASK --from FILE`: a job for each line, and for each of them only one.
+
+How far it is stands in Redis, and moves in the same step as the jobs go in. So an import that
+was interrupted, however it was, goes on where it stopped when it is started again.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic_core import from_json
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from heori import Producer, QueueFull
+from heori.cli.console import guarded, printable, refuse
+from heori.cli.send import Format, Wanted
+from heori_common.protocol.commands import Commands, Cursor
+from heori_common.protocol.job import NewJob
+from heori_common.protocol.keys import Keys, tenant_queue
+from heori_common.redis.broker import Broker
+from heori_common.settings import Settings
+from heori_common.tasks import Task
+
+CHUNK = 1000  # jobs encoded before they are sent
+# For how long after its latest step an import can be taken up, and is not begun anew, seconds.
+KEPT = 7 * 24 * 3600
+SHOWN = 20  # bad lines
+
+
+@dataclass
+class Bad:
+    """A line that makes no job."""
+
+    line: int
+    problem: str
+
+
+@dataclass
+class Report:
+    """What became of an import."""
+
+    lines: int = 0  # that make jobs
+    sent: int = 0  # of these, by this run
+    before: int = 0  # of these, by earlier runs
+    bad: list[Bad] = field(default_factory=list)  # the first of them
+    bad_lines: int = 0
+    error: str | None = None
+
+
+class Import:
+    """One file, as jobs of one task.
+
+    Args:
+        file: from its beginning, and it can be read again.
+        options: of `Producer.send`.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        task: Task[..., Any],
+        file: IO[bytes],
+        kind: Format,
+        queue: str | None,
+        options: dict[str, Any],
+    ) -> None:
+        self._producer = producer
+        self._task = task
+        self._file = file
+        self._kind = kind
+        self._queue = queue
+        self._options = options
+        self.report = Report()
+
+    def check(self) -> str:
+        """Read everything, and note what makes no job; returns what this import is known by."""
+        for made in self._jobs():
+            if isinstance(made, NewJob):
+                self.report.lines += 1
+                continue
+            self.report.bad_lines += 1
+            if len(self.report.bad) < SHOWN:
+                self.report.bad.append(made)
+        self._file.seek(0)
+        digest = hashlib.sha256()
+        while part := self._file.read(1 << 20):
+            digest.update(part)
+        tenant = self._options.get("tenant")
+        queue = self._queue if tenant is None else tenant_queue(self._queue or "", tenant)
+        digest.update(json.dumps([self._task.name, queue, self._kind]).encode())
+        return digest.hexdigest()
+
+    def send(self, key: str, begin: int, progress: Progress) -> None:
+        """Send what was not sent before.
+
+        Raises:
+            QueueFull, BrokerUnavailable: as `Producer.send`; it can be taken up later.
+        """
+        report = self.report
+        report.before = begin
+        bar = progress.add_task(self._task.name, total=report.lines, completed=begin)
+        jobs = islice((job for job in self._jobs() if isinstance(job, NewJob)), begin, None)
+        while chunk := list(islice(jobs, CHUNK)):
+            cursor = Cursor(key, begin + report.sent, KEPT)
+            try:
+                self._producer.send(self._task, chunk, self._queue, cursor=cursor, **self._options)
+            except QueueFull as error:
+                report.sent += len(error.sent)
+                raise
+            report.sent += len(chunk)
+            progress.update(bar, completed=begin + report.sent)
+
+    def _jobs(self) -> Iterator[NewJob | Bad]:
+        self._file.seek(0)
+        calls = _csv(self._file) if self._kind == "csv" else _json_lines(self._file)
+        for line, call in calls:
+            if isinstance(call, ValueError):
+                yield Bad(line, str(call))
+                continue
+            args = tuple(call) if isinstance(call, list) else ()
+            kwargs = call if isinstance(call, dict) else {}
+            try:
+                yield self._producer.encode(self._task, args, kwargs)
+            except (TypeError, ValueError) as error:
+                yield Bad(line, str(error))
+
+
+def send_from(
+    task: Task[..., Any],
+    settings: Settings,
+    wanted: Wanted,
+) -> Report:
+    """Check all lines, and then send them, unless it is only to be checked or one is bad."""
+    with Producer(settings=settings) as producer, _open(wanted.source) as file:
+        kind = wanted.kind or _kind(wanted.source)
+        given = Import(producer, task, file, kind, wanted.queue, wanted.options)
+        report = given.report
+        digest = given.check()
+        if wanted.check or report.bad_lines:
+            return report
+        commands = Commands(Keys(settings.key_prefix))
+        key = commands.keys.import_of(digest)
+        with Broker(settings.redis_url) as broker, _progress() as progress:
+
+            def run() -> None:
+                if wanted.again:
+                    broker.execute(commands.forget_position(key))
+                begin = min(broker.execute(commands.position(key)), report.lines)
+                try:
+                    given.send(key, begin, progress)
+                except QueueFull as error:
+                    report.error = str(error)
+
+            guarded(run)
+    return report
+
+
+def _open(path: str) -> IO[bytes]:
+    """A file that can be read twice; what comes by a pipe is kept until it is done."""
+    try:
+        if path != "-":
+            return Path(path).open("rb")
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 - likewise
+        shutil.copyfileobj(sys.stdin.buffer, spool)
+    except OSError as error:
+        refuse(f"--from {path}: {error.strerror}")
+    return spool
+
+
+def _kind(path: str) -> Format:
+    if path == "-" or path.endswith((".jsonl", ".ndjson")):
+        return "jsonl"
+    if not path.endswith(".csv"):
+        refuse(f"--from {path}: is it JSON lines or CSV? Say --format jsonl or --format csv")
+    return "csv"
+
+
+def _json_lines(file: IO[bytes]) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            call: Any = from_json(line, allow_inf_nan=False)
+            if not isinstance(call, dict | list):
+                call = ValueError("an object of arguments by name is needed, or an array of them")
+        except ValueError as error:
+            call = ValueError(f"no JSON: {error}")
+        yield number, call
+
+
+def _csv(file: IO[bytes]) -> Iterator[tuple[int, Any]]:
+    """The first row names the arguments; one whose cell is empty is left out."""
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        rows = csv.DictReader(text, strict=True)
+        while True:
+            try:
+                row: dict[Any, Any] = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield rows.line_num, ValueError(f"no CSV: {error}")
+                continue
+            if None in row:
+                yield rows.line_num, ValueError("it has more cells than there are columns")
+            else:
+                yield rows.line_num, {name: cell for name, cell in row.items() if cell}
+    finally:
+        text.detach()
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+
+
+def told(report: Report, *, check: bool) -> Iterable[str]:
+    """A report for people."""
+    for bad in report.bad:
+        yield f"line {bad.line}: {printable(bad.problem)}"
+    if report.bad_lines > len(report.bad):
+        yield f"… and {report.bad_lines - len(report.bad):,} more"
+    if report.bad_lines:
+        yield f"{report.bad_lines:,} bad lines, {report.lines:,} good ones; nothing was sent"
+    elif check:
+        yield f"{report.lines:,} jobs could be sent; none was"
+    elif not report.lines:
+        yield "it has no line; nothing was sent"
+    elif report.before == report.lines:
+        yield f"all {report.lines:,} jobs were sent before; --again sends them once more"
+    else:
+        before = f", after {report.before:,} that were sent before" if report.before else ""
+        yield f"{report.sent:,} jobs sent{before}"
+    if report.error:
+        yield f"{report.error}\nThe same command goes on from here."

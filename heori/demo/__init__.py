@@ -1,0 +1,1 @@
+"""What `heori up` and `heori load` run."""

@@ -1,0 +1,270 @@
+"""What `heori up` shows: a live table on a terminal, else a line every few seconds; a summary."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from json import dumps
+from types import TracebackType
+from typing import Any, Self
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from heori.demo.tally import Count, Metrics, Outcome
+from heori.examples.tasks import ALL, UNITS
+from heori_common.settings import Model
+
+LINE_EVERY = 2.0  # seconds between two lines
+WINDOW = 8  # moments that a rate is taken over
+MOST_WORKERS = 8  # rows of workers; the rest share one
+COUNTED = ("sent", "done", "failed", "unfinished", "lost", "repeated")  # of a Count, as shown
+WIDTH = 100  # characters at most: wider bars tell no more
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is to do, and with what."""
+
+    model: Model
+    processes: int
+    slots: int
+    files: int
+    once: bool  # every file through every task, and no more
+    limit: float | None  # seconds after which no more is sent
+
+    def __str__(self) -> str:
+        processes = "1 process" if self.processes == 1 else f"{self.processes} processes"
+        slots = "1 slot" if self.slots == 1 else f"{self.slots} slots"
+        return f"{self.model}: {processes} × {slots} · {self.files:,} files"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How far a run is."""
+
+    seconds: float  # since it began
+    sent: Mapping[str, int]  # by task, like the next two
+    running: Mapping[str, int]
+    metrics: Metrics
+
+    def waiting(self, task: str) -> int:
+        """Jobs that no consumer has claimed.
+
+        Nobody counts these by task, so they are what remains of those sent. The parts are read
+        one after the other, while jobs go on: what remains may be off by a few, and is never
+        let below zero.
+        """
+        done = self.metrics.done[task] + self.metrics.failed[task]
+        return max(0, self.sent[task] - done - self.running.get(task, 0))
+
+
+class View:
+    """Shows nothing, which is what scripts want; the others show it."""
+
+    def say(self, what: str) -> None:
+        """Tell what is being done now."""
+
+    def show(self, moment: Moment) -> None:
+        """Tell how far it is."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+
+
+class LineView(View):
+    """A line every few seconds, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._next = LINE_EVERY
+        self._last = (0.0, 0)
+
+    def say(self, what: str) -> None:
+        print(what, flush=True)
+
+    def show(self, moment: Moment) -> None:
+        if moment.seconds < self._next:
+            return
+        done, failed = moment.metrics.done.total(), moment.metrics.failed.total()
+        waiting = sum(moment.waiting(task) for task in ALL)
+        rate = (done - self._last[1]) / (moment.seconds - self._last[0])
+        self._next, self._last = moment.seconds + LINE_EVERY, (moment.seconds, done)
+        print(
+            f"{moment.seconds:6.1f} s: sent {sum(moment.sent.values()):,}, waiting {waiting:,}, "
+            f"running {sum(moment.running.values()):,}, done {done:,}, failed {failed:,}; "
+            f"{rate:,.0f} jobs/s",
+            flush=True,
+        )
+
+
+class LiveView(View):
+    """A table that is drawn anew at each moment."""
+
+    def __init__(self, console: Console, plan: Plan) -> None:
+        self._plan = plan
+        self._moments: deque[Moment] = deque(maxlen=WINDOW)
+        self._doing = ""
+        self._width = min(console.width, WIDTH)
+        self._live = Live(console=console, transient=True, auto_refresh=False)
+
+    def say(self, what: str) -> None:
+        self._doing = what
+        self._draw()
+
+    def show(self, moment: Moment) -> None:
+        self._moments.append(moment)
+        self._draw()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def _draw(self) -> None:
+        parts: list[RenderableType] = []
+        if self._moments:
+            now, before = self._moments[-1], self._moments[0]
+            limit = "" if self._plan.limit is None else f" of {self._plan.limit:,.0f}"
+            heading = Text(f"{self._plan} · {now.seconds:,.0f}{limit} s", style="bold")
+            parts = [heading, "", self._tasks(now, before), "", self._workers(now, before), ""]
+        self._live.update(Group(*parts, Text(self._doing, style="dim")), refresh=True)
+
+    def _tasks(self, now: Moment, before: Moment) -> Table:
+        table = Table(box=None, width=self._width, pad_edge=False)
+        table.add_column("task", no_wrap=True)
+        table.add_column("", ratio=1)
+        for heading in ("sent", "waiting", "running", "done", "failed", "jobs/s"):
+            table.add_column(heading, justify="right", no_wrap=True, min_width=6)
+        seconds = now.seconds - before.seconds
+        for task in ALL:
+            done, failed = now.metrics.done[task], now.metrics.failed[task]
+            recent = done + failed - before.metrics.done[task] - before.metrics.failed[task]
+            goal = self._plan.files if self._plan.once else now.sent[task]
+            table.add_row(
+                task,
+                ProgressBar(total=max(1, goal), completed=done + failed),
+                f"{now.sent[task]:,}",
+                f"{now.waiting(task):,}",
+                f"{now.running.get(task, 0):,}",
+                Text(f"{done:,}", style="green"),
+                Text(f"{failed:,}", style="bold red" if failed else ""),
+                f"{recent / seconds:,.0f}" if seconds else "",
+            )
+        return table
+
+    def _workers(self, now: Moment, before: Moment) -> Table:
+        table = Table(box=None, width=self._width, pad_edge=False)
+        table.add_column("worker", no_wrap=True, min_width=len("count_tokens"))
+        table.add_column("", ratio=1)
+        for heading in ("CPU", "memory"):
+            table.add_column(heading, justify="right", no_wrap=True, min_width=9)
+        seconds = now.seconds - before.seconds
+        cpu = {
+            worker: max(0.0, used - before.metrics.cpu.get(worker, used)) / seconds * 100
+            for worker, used in now.metrics.cpu.items()
+            if seconds
+        }
+        names = list(now.metrics.memory)
+        for worker in names[:MOST_WORKERS]:
+            busy = cpu.get(worker, 0.0)
+            memory = _megabytes(now.metrics.memory[worker])
+            table.add_row(worker, ProgressBar(total=100, completed=busy), f"{busy:.0f} %", memory)
+        if rest := names[MOST_WORKERS:]:
+            busy = sum(cpu.get(worker, 0.0) for worker in rest)
+            memory = _megabytes(sum(now.metrics.memory[worker] for worker in rest))
+            bar = ProgressBar(total=100 * len(rest), completed=busy)
+            table.add_row(f"{len(rest)} more", bar, f"{busy:.0f} %", memory)
+        return table
+
+
+def make_view(console: Console, plan: Plan, *, json: bool) -> View:
+    """The view that fits where the output goes."""
+    if json:
+        return View()
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveView(console, plan)
+    return LineView()
+
+
+def report(console: Console, plan: Plan, outcome: Outcome, *, json: bool) -> None:
+    """Print what came of a run: as one JSON object, or as a table and what to know about it."""
+    if json:
+        print(dumps(_as_json(plan, outcome)))
+        return
+    total = outcome.total
+    rate = total.done / outcome.seconds if outcome.seconds else 0.0
+    done = f"{total.done:,} jobs done in {outcome.seconds:.1f} s: {rate:,.0f} a second"
+    console.print(Text(str(plan), style="bold"), Text(done), sep="\n")
+    console.print(_summary(outcome))
+    console.print(*map(Text, _notes(outcome)), sep="\n")
+
+
+def _summary(outcome: Outcome) -> Table:
+    shown = [name for name in COUNTED if name != "unfinished" or outcome.interrupted]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    table.add_column("task", "all", no_wrap=True)
+    for name in shown:
+        heading = "left" if name == "unfinished" else name  # a long word for 80 columns
+        footer = f"{getattr(outcome.total, name):,}"
+        table.add_column(heading, footer, justify="right", no_wrap=True)
+    table.add_column("result", justify="right", no_wrap=True)
+    for task, count in outcome.counts.items():
+        unit = "MB" if UNITS[task] == "bytes" else f"M {UNITS[task]}"
+        amount = f"{count.amount / 1e6:,.1f} {unit}"
+        table.add_row(task, *(f"{getattr(count, name):,}" for name in shown), amount)
+    return table
+
+
+def _notes(outcome: Outcome) -> Iterator[str]:
+    total = outcome.total
+    yield (
+        "Counted in Redis, job by job; the consumer's own metrics say the same."
+        if outcome.agrees
+        else "Counted in Redis, job by job; the consumer's own metrics say otherwise."
+    )
+    if outcome.interrupted:
+        yield f"It was stopped with {total.unfinished:,} jobs not done yet."
+    if outcome.failure:
+        yield f"A job that failed: {outcome.failure}"
+
+
+def _as_json(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    def counted(count: Count) -> dict[str, int]:
+        return {name: getattr(count, name) for name in COUNTED}
+
+    return {
+        **counted(outcome.total),
+        "agrees": outcome.agrees,
+        "interrupted": outcome.interrupted,
+        "seconds": round(outcome.seconds, 2),
+        "model": plan.model,
+        "processes": plan.processes,
+        "slots": plan.slots,
+        "files": plan.files,
+        "tasks": {
+            task: {**counted(count), UNITS[task]: count.amount}
+            for task, count in outcome.counts.items()
+        },
+    }
+
+
+def _megabytes(number: float) -> str:
+    return f"{number / 1e6:,.1f} MB"

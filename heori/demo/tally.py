@@ -1,0 +1,216 @@
+"""What came of the jobs: read from Redis itself, job by job, and as the consumer counts it.
+
+The two must agree. Redis is the truth: a counter may be wrong, but a job that has a result there
+was done, and one that is nowhere to be found was lost.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.request import ProxyHandler, build_opener
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from heori.examples.tasks import ALL, QUEUE, UNITS
+from heori_common.protocol.commands import RESULT_TTL, Command, Commands, Word
+from heori_common.protocol.job import Job
+from heori_common.protocol.payload import decode_call, decode_failure, decode_result
+from heori_common.redis.broker import Broker
+
+PAGE = 500  # jobs in one round trip
+MAX_PAYLOAD = 100_000  # bytes; our own calls are far smaller
+KEEP = 20  # seconds that a finished job stays, for whoever wants to look at one
+SCRAPE_TIMEOUT = 10.0  # seconds
+
+# Not through a proxy, should one be set: the consumer is on this machine.
+_opener = build_opener(ProxyHandler({}))
+
+
+@dataclass(slots=True)
+class Count:
+    """What came of the jobs of one task."""
+
+    sent: int = 0
+    done: int = 0
+    failed: int = 0
+    unfinished: int = 0  # still waiting or running
+    repeated: int = 0  # deliveries after a job's first
+    amount: int = 0  # tokens or bytes, by UNITS, summed from the results
+
+    @property
+    def lost(self) -> int:
+        """Jobs that were sent and are nowhere; below zero, there are more than were sent."""
+        return self.sent - self.done - self.failed - self.unfinished
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(
+            self.sent + other.sent,
+            self.done + other.done,
+            self.failed + other.failed,
+            self.unfinished + other.unfinished,
+            self.repeated + other.repeated,
+            self.amount + other.amount,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run."""
+
+    counts: Mapping[str, Count]  # by task
+    seconds: float  # from when all processes were there to the last job done
+    agrees: bool  # whether the consumer's metrics say the same as Redis
+    interrupted: bool
+    failure: str  # why one of the failed jobs failed
+
+    @property
+    def total(self) -> Count:
+        """All tasks together; the sum of the amounts means nothing, as their units differ."""
+        return sum(self.counts.values(), Count())
+
+    @property
+    def well(self) -> bool:
+        """Whether every job was done, and once, by either account."""
+        total = self.total
+        return self.agrees and total.sent == total.done and not total.failed + total.repeated
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What a consumer's /metrics say: jobs by task, the rest by worker."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    cpu: dict[str, float] = field(default_factory=dict)  # seconds, by place
+    memory: dict[str, float] = field(default_factory=dict)  # bytes
+
+
+def scrape(url: str) -> Metrics:
+    """Read a consumer's metrics.
+
+    Raises:
+        OSError, HTTPException: they do not answer, or not all.
+    """
+    with _opener.open(f"{url}/metrics", timeout=SCRAPE_TIMEOUT) as answer:
+        text = answer.read().decode()
+    metrics = Metrics()
+    for family in text_string_to_metric_families(text):
+        for name, labels, value, *_ in family.samples:
+            match name:
+                case "heori_jobs_total":
+                    of = metrics.done if labels["outcome"] == "succeeded" else metrics.failed
+                    of[labels["task"].rpartition(".")[2]] += int(value)
+                case "heori_worker_cpu_seconds_total":
+                    metrics.cpu[labels["worker"]] = value
+                case "heori_worker_memory_bytes" if labels["kind"] == "rss":
+                    metrics.memory[labels["worker"]] = value
+    return metrics
+
+
+class Audit:
+    """Reads every job, and each once.
+
+    Attributes:
+        counts: by task.
+        failure: a failed job's last line, to show one reason.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self.counts = {name: Count() for name in ALL}
+        self.failure = ""
+        self._broker = broker
+        self._commands = Commands()
+
+    def running(self) -> Counter[str]:
+        """How many jobs of each task are leased to a consumer just now."""
+        jobs = self._jobs(self._leased())
+        return Counter(_task(job) for job in jobs if job is not None)
+
+    def count_and_forget(self, older: int = KEEP) -> None:
+        """Count the jobs that finished more than so many seconds ago, and delete them.
+
+        To be called every second or so in a long run: results expire after RESULT_TTL, and at
+        some 2 kB a job, those of eight minutes could fill a gigabyte.
+        """
+        key = self._commands.keys.finished(QUEUE)
+        # A finished job's score is the second in which it ended and RESULT_TTL.
+        until = int(time.time()) + RESULT_TTL - older
+        while ids := self._ids("ZRANGE", key, "-inf", until, "BYSCORE", "LIMIT", 0, PAGE):
+            self._count(ids)
+            jobs = map(self._commands.keys.job, ids)
+            results = map(self._commands.keys.results, ids)
+            self._broker.execute_many(
+                [Command(("ZREM", key, *ids), int), Command(("UNLINK", *jobs, *results), int)]
+            )
+
+    def finish(self, sent: Mapping[str, int]) -> None:
+        """Read all that is left; the consumer must have ended.
+
+        Args:
+            sent: how many jobs of each task the producer has sent.
+        """
+        keys = self._commands.keys
+        for key in (keys.finished(QUEUE), keys.failed(QUEUE)):
+            first = 0
+            while ids := self._ids("ZRANGE", key, first, first + PAGE - 1):
+                self._count(ids)
+                first += len(ids)
+        self._count(self._ids("LRANGE", keys.queue(QUEUE), 0, -1))
+        self._count(self._leased())
+        for name, count in self.counts.items():
+            count.sent = sent[name]
+
+    def agrees(self, metrics: Metrics, *, interrupted: bool) -> bool:
+        """Whether the consumer has counted the same.
+
+        One that was interrupted has done some more jobs after its metrics were last read.
+        """
+        return all(
+            here >= there if interrupted else here == there
+            for name, count in self.counts.items()
+            for here, there in (
+                (count.done, metrics.done[name]),
+                (count.failed, metrics.failed[name]),
+            )
+        )
+
+    def _count(self, ids: Sequence[str]) -> None:
+        """Count jobs by what their own hash says, wherever their ids were found."""
+        results = self._broker.execute_many([self._commands.result(id_) for id_ in ids])
+        for job, result in zip(self._jobs(ids), results, strict=True):
+            if job is None:
+                continue  # its id is there, and the job is not: it will be missed as lost
+            name = _task(job)
+            count = self.counts[name]
+            count.repeated += max(0, job.deliveries - 1)
+            if job.status == "finished" and result is not None and result.return_value:
+                count.done += 1
+                count.amount += json.loads(decode_result(result.return_value))[UNITS[name]]
+            elif job.status == "failed":
+                count.failed += 1
+                if result is not None and result.exc_string:
+                    traceback = decode_failure(result.exc_string)
+                    self.failure = f"{job.description}: {traceback.strip().rpartition(chr(10))[2]}"
+            elif job.status in ("queued", "started"):
+                count.unfinished += 1
+
+    def _jobs(self, ids: Sequence[str]) -> list[Job | None]:
+        return self._broker.execute_many([self._commands.job(id_) for id_ in ids])
+
+    def _leased(self) -> list[str]:
+        """The ids of the jobs that a consumer works on; all consumers of a run hold few."""
+        leases = self._ids("ZRANGE", self._commands.keys.wip(QUEUE), 0, -1)
+        return [lease.rpartition(":")[0] for lease in leases]
+
+    def _ids(self, *words: Word) -> list[str]:
+        def parse(reply: Sequence[bytes]) -> list[str]:
+            return [entry.decode() for entry in reply]
+
+        return self._broker.execute(Command(words, parse))
+
+
+def _task(job: Job) -> str:
+    """The name that a job's function has in ALL."""
+    return decode_call(job.data, ("json",), MAX_PAYLOAD).function.rpartition(".")[2]

@@ -1,0 +1,401 @@
+"""The service: one route per task, and those of jobs and queues.
+
+request ──▶ Requests ──▶ Guard ──▶ route ──▶ Producer ──▶ Redis
+           (counted)   (let in)    │
+                                   └ GET …?wait=: results come over one connection for all
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Path,
+    Query,
+    Request,
+    Response,
+)
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import AfterValidator, AwareDatetime
+from pydantic_core import from_json, to_json
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from heori import Handle, PayloadTooLarge, Producer, QueueFull
+from heori.http import responses as answers
+from heori.http import schema
+from heori.http.auth import Guard
+from heori.http.metrics import Requests
+from heori.http.responses import misfit, misfits, responses
+from heori.inspect import job as job_record
+from heori_common.names import check_queue, check_tenant
+from heori_common.protocol.commands import Commands, QueueCounts, WhenFull
+from heori_common.protocol.job import MalformedJob, NewJob
+from heori_common.protocol.keys import Keys
+from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.settings import Settings
+from heori_common.tasks import Task
+from heori_producer.client import when
+
+LONGEST_WAIT = 60.0  # seconds for which a result is awaited in one request
+ENDED = ("finished", "failed", "stopped", "canceled")
+
+JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$", description="As it was answered.")]
+QueueName = Annotated[
+    Annotated[str, AfterValidator(check_queue)] | None,
+    Query(pattern=r"^[^\s:,@]+$", max_length=200, description="In place of the task's own queue."),
+]
+Tenant = Annotated[
+    Annotated[str, AfterValidator(check_tenant)] | None,
+    Query(
+        pattern=r"^[^\s:,]+$",
+        max_length=200,
+        description="For whom it is: tenants of a queue take turns, however much each sends.",
+    ),
+]
+Delay = Annotated[str | None, Query(description="How long to wait first: 20s, 5min, or seconds.")]
+At = Annotated[AwareDatetime | None, Query(description="When it may run.")]
+AtFront = Annotated[bool, Query(description="Put it before the jobs that wait already.")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="Sent again with it, for a day, it is the same job.",
+    ),
+]
+Wait = Annotated[
+    float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end at most.")
+]
+
+
+class Service:
+    """Holds what requests need.
+
+    Args:
+        settings: the tasks are those registered by now.
+
+    Raises:
+        ValueError: the URL of Redis is malformed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # Callers are not kept waiting for room: they are told when to try again.
+        full: WhenFull = "drop_oldest" if settings.when_full == "drop_oldest" else "reject"
+        self._settings = settings
+        self._producer = Producer(settings=settings, when_full=full)
+        self._broker = Broker(settings.redis_url)
+        self._commands = Commands(Keys(settings.key_prefix))
+        self._ending = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def end(self) -> None:
+        """Let those go who wait for results; may be called from a signal's handler."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+    def app(self) -> FastAPI:
+        """The application."""
+        tokens = [token.get_secret_value() for token in self._settings.api_tokens]
+        bearer = [Depends(HTTPBearer(auto_error=False))] if tokens else []  # for the description
+        app = FastAPI(
+            title="Heori",
+            description="Send jobs to their queues, and get their results.",
+            lifespan=self._lifespan,
+            docs_url=None if tokens else "/docs",  # a browser's page names no token
+            redoc_url=None,
+            exception_handlers={
+                QueueFull: _failed,
+                BrokerUnavailable: _failed,
+                RedisError: _failed,
+                RequestValidationError: _misfit,
+                ClientDisconnect: _gone,
+            },
+        )
+        served = schema.served(self._settings.tasks)
+        schemas, shared = schema.of(served)
+        router = APIRouter(prefix="/v1", dependencies=bearer)
+        for task in served:
+            self._add_task(router, task, schemas[task.name])
+        self._add_jobs(router)
+        app.include_router(router)
+        registry = CollectorRegistry()
+        self._add_health(app, registry)
+        described = app.openapi
+
+        def openapi() -> dict[str, Any]:
+            description = described()
+            description.setdefault("components", {}).setdefault("schemas", {}).update(shared)
+            return description
+
+        app.openapi = openapi  # type: ignore[method-assign]
+        app.add_middleware(Guard, tokens=tokens)
+        app.add_middleware(Requests, registry=registry)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
+        yield
+        self._producer.close()
+        self._broker.close()
+
+    # Tasks
+
+    def _add_task(self, router: APIRouter, task: Task[..., Any], arguments: dict[str, Any]) -> None:
+        async def send(
+            request: Request,
+            queue: QueueName = None,
+            tenant: Tenant = None,
+            delay: Delay = None,
+            at: At = None,
+            at_front: AtFront = False,  # noqa: FBT002 - a parameter of the query
+            key: Key = None,
+        ) -> Response:
+            args, kwargs = _arguments(await self._json(request), ("body",))
+            job = await run_in_threadpool(self._encode, task, args, kwargs, ("body",))
+            options = _options(delay, at)
+            if at_front:
+                options["at_front"] = True
+            if key is not None:
+                options["key"] = self._producer.key(task, key, tenant)
+            [handle] = await run_in_threadpool(
+                lambda: self._producer.send(task, [job], queue, tenant=tenant, **options)
+            )
+            return _answer(
+                {"id": handle.id, "queue": handle.queue},
+                202,
+                {"Location": f"/v1/jobs/{handle.id}"},
+            )
+
+        async def send_many(
+            request: Request,
+            queue: QueueName = None,
+            tenant: Tenant = None,
+            delay: Delay = None,
+            at: At = None,
+        ) -> Response:
+            if "idempotency-key" in request.headers:
+                raise misfit(("header", "Idempotency-Key"), "a batch has none: send one by one")
+            calls = await self._json(request)
+            if not isinstance(calls, list) or not 1 <= len(calls) <= schema.MOST:
+                raise misfit(("body",), f"an array of 1 to {schema.MOST} calls is needed")
+            options = _options(delay, at)
+
+            def encode_and_send() -> list[Handle[Any]]:
+                jobs = [
+                    self._encode(task, *_arguments(call, ("body", n)), ("body", n))
+                    for n, call in enumerate(calls)
+                ]
+                return self._producer.send(task, jobs, queue, tenant=tenant, **options)
+
+            sent = await run_in_threadpool(encode_and_send)
+            return _answer({"ids": [each.id for each in sent], "queue": sent[0].queue}, 202)
+
+        about = (task.function.__doc__ or "").strip()
+        described = responses(413, 415, 422, 429, 503)
+        router.add_api_route(
+            f"/tasks/{task.name}",
+            send,
+            methods=["POST"],
+            status_code=202,
+            response_model=answers.Sent,
+            responses=described,
+            operation_id=task.name,
+            summary=f"Send a job of {task.name}",
+            description=about,
+            tags=["tasks"],
+            openapi_extra=schema.body(arguments),
+        )
+        router.add_api_route(
+            f"/tasks/{task.name}/batch",
+            send_many,
+            methods=["POST"],
+            status_code=202,
+            response_model=answers.SentMany,
+            responses=described,
+            operation_id=f"{task.name}-batch",
+            summary=f"Send many jobs of {task.name}",
+            description="All of them are checked before the first is sent.",
+            tags=["tasks"],
+            openapi_extra=schema.body(schema.batch(arguments)),
+        )
+
+    async def _json(self, request: Request) -> Any:
+        """The body of a request, read no further than it may be long.
+
+        Raises:
+            HTTPException: it is too long, or no JSON.
+        """
+        # Nothing else: a page of another site may send forms and texts here, and not JSON.
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise HTTPException(415, "the body must be application/json")
+        most = self._settings.api_max_body
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > most:
+                raise HTTPException(
+                    413,
+                    f"the body is over {most} bytes (HEORI_API_MAX_BODY)",
+                    {"Connection": "close"},
+                )
+        try:
+            return from_json(bytes(body), allow_inf_nan=False)
+        except ValueError as error:
+            raise misfit(("body",), f"no JSON: {error}", "json_invalid") from error
+
+    def _encode(
+        self, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any], loc: answers.Place
+    ) -> NewJob:
+        try:
+            return self._producer.encode(task, tuple(args), kwargs)
+        except PayloadTooLarge as error:
+            raise HTTPException(413, str(error)) from error
+        except (TypeError, ValueError) as error:
+            raise misfits(error, loc) from error
+
+    # Jobs and queues
+
+    def _add_jobs(self, router: APIRouter) -> None:
+        @router.get(
+            "/jobs/{job_id}",
+            response_model=answers.Described,
+            response_model_exclude_unset=True,
+            responses=responses(404, 409, 422, 503),
+            tags=["jobs"],
+            operation_id="job",
+        )
+        async def job(job_id: JobId, wait: Wait = 0.0) -> Response:
+            """How a job is, and its result or error; with wait, once it has ended."""
+            record = await run_in_threadpool(self._read, job_id)
+            if wait and record["status"] not in ENDED:
+                await self._wait(job_id, wait)
+                record = await run_in_threadpool(self._read, job_id)
+            return _answer(record)
+
+        @router.delete(
+            "/jobs/{job_id}",
+            response_model=answers.Canceled,
+            responses=responses(404, 409, 422, 503),
+            tags=["jobs"],
+            operation_id="cancel",
+        )
+        def cancel(job_id: JobId) -> Response:
+            """Keep a job from running, if no consumer has claimed it."""
+            record = self._read(job_id)
+            if not self._producer.cancel(record["queue"], [job_id]):
+                status = self._read(job_id)["status"]
+                raise HTTPException(409, f"job {job_id} is {status}; it cannot be canceled")
+            return _answer({"id": job_id, "status": "canceled"})
+
+        @router.get(
+            "/queues",
+            response_model=list[answers.Queue],
+            responses=responses(503),
+            tags=["queues"],
+            operation_id="queues",
+        )
+        def queues() -> Response:
+            """What is in the queues."""
+            found = []
+            for name in self._broker.execute(self._commands.queues()):
+                replies = self._broker.execute_many(self._commands.counts(name))
+                counts = QueueCounts(*replies)
+                fields = {field: getattr(counts, field) for field in QueueCounts.__slots__}
+                found.append({"queue": name, **fields})
+            return _answer(found)
+
+    def _read(self, job_id: str) -> dict[str, Any]:
+        """A job.
+
+        Raises:
+            HTTPException: there is none, or it makes no sense.
+        """
+        try:
+            record = job_record.read(self._broker, self._commands, job_id)
+            if record is not None:
+                progress = self._broker.execute(self._commands.progress_of(job_id))
+                if progress is not None:
+                    record |= {"progress": progress.fraction, "progress_text": progress.text}
+        except MalformedJob as error:
+            raise HTTPException(409, f"job {job_id} cannot be read: {error}") from error
+        if record is None:
+            raise HTTPException(404, f"there is no job {job_id}; its result may have expired")
+        return record
+
+    async def _wait(self, job_id: str, limit: float) -> None:
+        """Wait for a job's end, for so many seconds, or until the service ends."""
+        waits = [
+            asyncio.ensure_future(self._producer.results.ended(job_id)),
+            asyncio.ensure_future(self._ending.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+
+    # Health
+
+    def _add_health(self, app: FastAPI, registry: CollectorRegistry) -> None:
+        @app.get("/metrics", include_in_schema=False)
+        def metrics() -> Response:
+            return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+        @app.get("/healthz", include_in_schema=False)
+        async def healthz() -> dict[str, str]:
+            return {"status": "alive"}
+
+        @app.get("/readyz", include_in_schema=False)
+        def readyz() -> dict[str, str]:
+            self._broker.execute(self._commands.time())
+            return {"status": "ready"}
+
+
+def _arguments(given: Any, loc: answers.Place) -> tuple[list[Any], dict[str, Any]]:
+    if isinstance(given, dict):
+        return [], given
+    if isinstance(given, list):
+        return given, {}
+    raise misfit(loc, "an object of arguments by name is needed, or an array of them in order")
+
+
+def _options(delay: str | None, at: Any) -> dict[str, Any]:
+    try:
+        return when(delay, at)
+    except (ValueError, OverflowError) as error:
+        raise misfit(("query", "at" if delay is None else "delay"), str(error)) from error
+
+
+def _answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    # JSON has no NaN and no infinity, though a result in Redis may.
+    body = to_json(value, inf_nan_mode="null")
+    return Response(body, status, headers, media_type="application/json")
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    status, body, headers = answers.failure(error)
+    return JSONResponse(body, status, headers)
+
+
+async def _misfit(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    detail = [{key: each[key] for key in ("loc", "msg", "type")} for each in error.errors()]
+    return JSONResponse({"detail": detail}, 422)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it

@@ -1,0 +1,152 @@
+"""What the service answers: models for its description, and the answers to what goes wrong."""
+
+import math
+from datetime import datetime
+from typing import Any
+
+from fastapi import HTTPException
+from pydantic import BaseModel, Field, ValidationError
+from redis.exceptions import RedisError
+
+from heori import QueueFull
+from heori_common.redis.broker import BrokerUnavailable
+
+Place = tuple[str | int, ...]  # of something in a request: ("body", "to")
+
+
+class Sent(BaseModel):
+    """A job that was sent, or had been before with the same Idempotency-Key."""
+
+    id: str
+    queue: str
+
+
+class SentMany(BaseModel):
+    """The jobs of a batch, in its order."""
+
+    ids: list[str]
+    queue: str
+
+
+class Described(BaseModel):
+    """A job. Its status is in RQ's words: queued, scheduled, started, finished, failed, …"""
+
+    id: str
+    status: str
+    queue: str
+    call: str
+    timeout: int = Field(description="Seconds; -1 for no limit.")
+    created_at: datetime | None = None
+    enqueued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    due_at: datetime | None = None
+    consumer: str
+    deliveries: int
+    progress: float | None = Field(None, description="From 0 to 1, if the task tells.")
+    progress_text: str | None = None
+    result: Any = None
+    error: str | None = Field(None, description="Why it failed: a traceback.")
+
+
+class Canceled(BaseModel):
+    """A job that will not run."""
+
+    id: str
+    status: str
+
+
+class Queue(BaseModel):
+    """How many jobs of a queue are where, and how many producers wait for room."""
+
+    queue: str
+    waiting: int
+    scheduled: int
+    running: int
+    finished: int
+    failed: int
+    limit: int | None
+    blocked: int
+
+
+class Problem(BaseModel):
+    """Why a request was not done."""
+
+    detail: str
+
+
+class Overfull(Problem):
+    """The queue is at its limit."""
+
+    sent: list[str] = Field(description="Ids of the jobs that were let in before.")
+
+
+class Misfit(BaseModel):
+    """One thing that does not fit."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Misfits(BaseModel):
+    """What in a request does not fit."""
+
+    detail: list[Misfit]
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The descriptions of what may go wrong anywhere, and of some more."""
+    everywhere = {401: "No token, or not one of them.", 403: "Not from this machine."}
+    known = {
+        404: "There is no such job.",
+        409: "It cannot be done to a job in that state.",
+        413: "It is too large.",
+        415: "The body is not application/json.",
+        503: "Redis is away; try again.",
+    }
+    described: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem, "description": text}
+        for status, text in (everywhere | known).items()
+        if status in (*statuses, *everywhere)
+    }
+    if 422 in statuses:
+        described[422] = {"model": Misfits, "description": "Something does not fit."}
+    if 429 in statuses:
+        described[429] = {"model": Overfull, "description": "The queue is full; try again."}
+    return described
+
+
+def misfit(loc: Place, message: str, kind: str = "value_error") -> HTTPException:
+    """The answer to what does not fit."""
+    return HTTPException(422, [{"loc": list(loc), "msg": message, "type": kind}])
+
+
+def misfits(error: Exception, loc: Place) -> HTTPException:
+    """The answer to arguments that do not fit their task."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return misfit(loc, str(error))
+    problems = cause.errors(include_url=False, include_context=False, include_input=False)
+    return HTTPException(
+        422,
+        [
+            {"loc": [*loc, *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
+            for problem in problems
+        ],
+    )
+
+
+def failure(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, body and headers for what Redis, or a queue in it, does not allow now."""
+    match error:
+        case QueueFull():
+            after = str(max(1, math.ceil(error.retry_after or 1.0)))
+            sent = [handle.id for handle in error.sent]
+            return 429, {"detail": str(error), "sent": sent}, {"Retry-After": after}
+        case BrokerUnavailable():
+            # Its message names the address, which is no business of callers.
+            return 503, {"detail": "Redis is away; try again"}, {"Retry-After": "1"}
+        case RedisError():
+            return 503, {"detail": f"Redis refuses: {error}"}, {"Retry-After": "1"}
+    raise error

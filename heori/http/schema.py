@@ -1,0 +1,57 @@
+"""What the service's description says of tasks: the JSON schemas of their arguments."""
+
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
+
+from pydantic import PydanticUserError, TypeAdapter
+
+from heori_common.tasks import Task, registered
+
+# Of a task whose arguments have no schema: any, by name or in order.
+ANY = {"anyOf": [{"type": "object"}, {"type": "array"}]}
+OURS = ("common", "heori")  # the command line has some of these imported
+MOST = 10_000  # jobs of one batch
+# Before the names of their models, which may be called as those of the service are.
+_PREFIX = "task."
+
+
+def served(modules: Collection[str]) -> list[Task[..., Any]]:
+    """The registered tasks, of Heori's own examples only those in modules that are named."""
+    tasks = [task for _, task in sorted(registered().items())]
+    return [
+        task
+        for task in tasks
+        if task.function.__module__ in modules
+        or task.function.__module__.partition(".")[0] not in OURS
+    ]
+
+
+def of(tasks: Iterable[Task[..., Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The schema of each task's arguments, by task, and those that they refer to, by name."""
+    adapters: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = []
+    schemas: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        try:
+            function: Any = task.function
+            adapter = TypeAdapter(function)
+            adapter.json_schema()
+        except (PydanticUserError, ValueError):  # no JSON stands for such an argument
+            schemas[task.name] = ANY
+        else:
+            adapters.append((task.name, "validation", adapter))
+    found, shared = TypeAdapter.json_schemas(
+        adapters, ref_template=f"#/components/schemas/{_PREFIX}{{model}}"
+    )
+    schemas |= {str(name): dict(schema) for (name, _), schema in found.items()}
+    return schemas, {_PREFIX + name: model for name, model in shared.get("$defs", {}).items()}
+
+
+def body(schema: dict[str, Any]) -> dict[str, Any]:
+    """How an operation describes that its body is of that schema."""
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def batch(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of many of them."""
+    return {"type": "array", "items": schema, "minItems": 1, "maxItems": MOST}

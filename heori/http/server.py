@@ -1,0 +1,34 @@
+"""Runs the service until a signal ends it."""
+
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+
+from heori.http.app import Service
+from heori_common.settings import Settings
+
+
+def run(settings: Settings, listening: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM, and then what has begun."""
+    service = Service(settings)
+    config = uvicorn.Config(
+        service.app(), log_level="warning", access_log=False, server_header=False
+    )
+    # uvicorn raises the signal that it has ended by once more, for whoever was there before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    _Server(config, service).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Lets those go who wait for results when it is to end."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.end()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,1 @@
+"""What there is in a Redis: queues, consumers, dead letters, locks."""

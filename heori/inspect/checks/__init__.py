@@ -1,0 +1,33 @@
+"""What is wrong with a Redis that holds jobs, Heori's or any RQ's: it looks, and changes nothing.
+
+Each check yields findings: what is so, what it means for the jobs, and the command that mends it.
+What this server's user may not see is said, and not guessed.
+"""
+
+from collections.abc import Iterator
+
+import redis
+from redis.exceptions import ResponseError
+
+from heori.inspect.checks.finding import Finding
+from heori.inspect.checks.jobs import JobChecks, Progress
+from heori.inspect.checks.server import ServerChecks
+from heori_common.protocol.keys import Keys
+
+
+def examine(client: redis.Redis, keys: Keys, progress: Progress) -> Iterator[Finding]:
+    """All findings, the server's before the jobs'.
+
+    Args:
+        client: of the server, undecoded.
+        progress: called with what is being read, and how many of it so far.
+
+    Raises:
+        redis.exceptions.RedisError: the server is away.
+    """
+    for check in (*ServerChecks(client).all(), *JobChecks(client, keys, progress).all()):
+        try:
+            yield from list(check())
+        except ResponseError as error:
+            name = check.__name__.removeprefix("_")
+            yield Finding(name, "unknown", f"the server does not let us see: {error}")

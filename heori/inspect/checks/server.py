@@ -1,0 +1,155 @@
+"""Is the server fit to keep jobs: version, role, persistence, memory, streams, clock."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import redis
+from redis.exceptions import ResponseError
+
+from heori.inspect.checks.finding import Finding
+
+OLDEST = (6, 2)  # the first server that has all commands that Heori and RQ use
+NODE = 256  # stream-node-max-bytes: a result stream takes 512 bytes with it, and 4,352 by default
+CLOCK = 1.0  # seconds that two clocks may differ before a person should know
+FULL = 0.9  # of maxmemory
+
+
+class ServerChecks:
+    """Looks at one server.
+
+    Args:
+        client: of the server.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client
+
+    def all(self) -> tuple[Callable[[], Iterable[Finding]], ...]:
+        """The checks, in the order in which people should read them."""
+        return (
+            self._version,
+            self._role,
+            self._persistence,
+            self._memory,
+            self._streams,
+            self._clock,
+        )
+
+    def _version(self) -> Iterator[Finding]:
+        server = self._client.info("server")
+        name = "Valkey" if "valkey_version" in server else "Redis"
+        version = server.get("valkey_version", server["redis_version"])
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+            yield Finding(
+                "version",
+                "problem",
+                f"{name} {version}",
+                "Heori and RQ use commands that came with 6.2",
+                "upgrade the server",
+            )
+        else:
+            yield Finding("version", "fine", f"{name} {version}")
+
+    def _role(self) -> Iterator[Finding]:
+        if (state := self._client.info("replication"))["role"] == "slave":
+            primary = f"{state['master_host']}:{state['master_port']}"
+            yield Finding(
+                "role",
+                "problem",
+                f"a replica of {primary}",
+                "it takes no writes; jobs can neither be sent nor claimed here",
+                f"export HEORI_REDIS_URL=redis://{primary}",
+            )
+
+    def _persistence(self) -> Iterator[Finding]:
+        state = self._client.info("persistence")
+        snapshots = self._setting("save")
+        if state.get("aof_enabled"):
+            if state.get("aof_last_write_status", "ok") != "ok":
+                yield Finding(
+                    "persistence",
+                    "problem",
+                    "the append-only file cannot be written",
+                    "jobs sent from now on are gone with the server's process",
+                    "df -h  # on the server; then look into its log",
+                )
+            else:
+                yield Finding("persistence", "fine", "append-only file")
+        elif snapshots:
+            yield Finding(
+                "persistence",
+                "warning",
+                f"snapshots only (save {snapshots})",
+                "a crash of the server loses every job since the last one",
+                "redis-cli CONFIG SET appendonly yes",
+            )
+        else:
+            yield Finding(
+                "persistence",
+                "problem",
+                "neither append-only file nor snapshots",
+                "all jobs are gone when the server's process ends",
+                "redis-cli CONFIG SET appendonly yes",
+            )
+
+    def _memory(self) -> Iterator[Finding]:
+        state = self._client.info("memory")
+        most, policy = int(state.get("maxmemory", 0)), state.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            yield Finding(
+                "memory",
+                "problem" if most else "warning",
+                f"maxmemory-policy {policy}" + ("" if most else ", with no maxmemory yet"),
+                "a full server deletes jobs and registries in silence",
+                "redis-cli CONFIG SET maxmemory-policy noeviction",
+            )
+        if most and state["used_memory"] > FULL * most:
+            yield Finding(
+                "memory",
+                "problem",
+                f"{state['used_memory'] / most:.0%} of maxmemory is used",
+                "a full server refuses jobs (noeviction) or deletes some (any other policy)",
+                f"redis-cli CONFIG SET maxmemory {2 * most}",
+            )
+        elif policy == "noeviction":
+            limit = f" of {most / 1e6:,.0f}" if most else ""
+            yield Finding(
+                "memory", "fine", f"{state['used_memory'] / 1e6:,.0f}{limit} MB, noeviction"
+            )
+
+    def _streams(self) -> Iterator[Finding]:
+        size = int(self._setting("stream-node-max-bytes"))
+        if size == 0 or size > NODE:
+            yield Finding(
+                "streams",
+                "warning",
+                f"stream-node-max-bytes {size}",
+                "the result of each finished job takes some 4 kB, and would take 0.5 kB",
+                f"redis-cli CONFIG SET stream-node-max-bytes {NODE}",
+            )
+        else:
+            yield Finding("streams", "fine", f"stream-node-max-bytes {size}")
+
+    def _clock(self) -> Iterator[Finding]:
+        before = time.time()
+        seconds, micros = self._client.time()
+        apart = seconds + micros / 1e6 - (before + time.time()) / 2
+        if abs(apart) > CLOCK:
+            yield Finding(
+                "clock",
+                "warning",
+                f"the server's clock is {abs(apart):,.1f} s "
+                f"{'ahead of' if apart > 0 else 'behind'} this machine's",
+                "stock rq reckons leases and due times by its own; Heori by the server's only",
+                "timedatectl set-ntp true  # on both",
+            )
+        else:
+            yield Finding("clock", "fine", f"{abs(apart) * 1000:.0f} ms apart from this machine's")
+
+    def _setting(self, name: str) -> str:
+        """A setting of the server; what it does not know is refused like what it does not show."""
+        settings = self._client.config_get(name)
+        if name not in settings:
+            raise ResponseError(f"CONFIG GET {name} has no answer")
+        return str(settings[name])

@@ -1,0 +1,353 @@
+"""What `heori top` shows: Redis and every consumer's own metrics, read twice, and the difference.
+
+No Prometheus is needed: rates are what changed between two readings.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from urllib.request import ProxyHandler, build_opener
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from heori_common import metrics
+from heori_common.metrics import Metric
+from heori_common.protocol.commands import Commands, QueueCounts
+from heori_common.redis.broker import Broker
+
+SCRAPE_TIMEOUT = 1.0  # seconds; a consumer that takes longer is shown without its metrics
+AT_ONCE = 16  # consumers asked at the same time
+
+Labels = frozenset[tuple[str, str]]
+
+# Not through a proxy, should one be set: consumers are asked where they are.
+_opener = build_opener(ProxyHandler({}))
+
+
+class Samples:
+    """The metrics of one consumer at one moment."""
+
+    def __init__(self, text: str) -> None:
+        """Read an exposition.
+
+        Raises:
+            ValueError: it is none.
+        """
+        self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
+        for family in text_string_to_metric_families(text):
+            for name, labels, value, *_ in family.samples:
+                self._values[name][frozenset(labels.items())] = value
+
+    def get(self, metric: Metric, **labels: str) -> float:
+        """Its sum over what is not said; 0 for what is not there."""
+        wanted = labels.items()
+        return sum(value for key, value in self._values[metric.name].items() if wanted <= set(key))
+
+    def mean(self, metric: Metric, since: "Samples | None", **labels: str) -> float | None:
+        """The mean of a histogram's values since another moment; None when there were none."""
+        count, total = (self._part(metric, part, labels) for part in ("_count", "_sum"))
+        if since is not None:
+            count -= since._part(metric, "_count", labels)
+            total -= since._part(metric, "_sum", labels)
+        return total / count if count > 0 else None
+
+    def counted(self, metric: Metric, **labels: str) -> float:
+        """How many values a histogram has."""
+        return self._part(metric, "_count", labels)
+
+    def values(self, metric: Metric, label: str) -> list[str]:
+        """The values that a label has, in order."""
+        names = {metric.name, f"{metric.name}_count"}
+        found = {dict(key).get(label) for name in names for key in self._values[name]}
+        return sorted((each for each in found if each is not None), key=_numbers_first)
+
+    def _part(self, metric: Metric, part: str, labels: Mapping[str, str]) -> float:
+        values = self._values[metric.name + part]
+        return sum(value for key, value in values.items() if labels.items() <= set(key))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything at one moment."""
+
+    at: float  # time.monotonic()
+    queues: dict[str, QueueCounts]
+    oldest: dict[str, float]  # seconds for which the next job of a queue has waited
+    records: dict[str, dict[str, str]]  # of consumers and stock workers, by name
+    samples: dict[str, Samples]  # of the consumers that answered
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A queue now."""
+
+    queue: str
+    waiting: int
+    oldest: float  # seconds
+    running: int
+    scheduled: int
+    failed: int
+    limit: int | None  # jobs that may wait
+    blocked: int  # producers that wait for room
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerRow:
+    """A consumer, or a stock worker, of which there are no metrics."""
+
+    consumer: str
+    queues: str
+    state: str
+    model: str = ""
+    slots: int = 0
+    running: int = 0
+    jobs_per_second: float = 0.0
+    cores: float = 0.0  # used by its workers
+    answers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker process and what its threads did since the reading before, in shares of one."""
+
+    consumer: str
+    worker: str
+    cores: float
+    memory: float  # bytes, resident
+    states: dict[str, float] = field(default_factory=dict)  # of the threads that had a job
+    gil_loss: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task over all consumers."""
+
+    task: str
+    done: int
+    failed: int
+    jobs_per_second: float
+    run: float | None  # mean seconds, like the next two
+    cpu: float | None
+    queued: float | None
+    speedup: float | None  # of processes over threads, estimated
+
+
+@dataclass(frozen=True, slots=True)
+class LockRow:
+    """A lock over all consumers."""
+
+    lock: str
+    kind: str
+    waiters: int
+    acquired_per_second: float
+    wait: float | None  # mean seconds, like the next
+    hold: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Two readings, compared."""
+
+    seconds: float
+    queues: list[QueueRow]
+    consumers: list[ConsumerRow]
+    workers: list[WorkerRow]
+    tasks: list[TaskRow]
+    locks: list[LockRow]
+
+
+def read(broker: Broker, commands: Commands) -> Reading:
+    """Read Redis, and ask all consumers at once.
+
+    Raises:
+        BrokerUnavailable: Redis cannot be reached.
+    """
+    names = broker.execute(commands.queues())
+    queues = {name: QueueCounts(*broker.execute_many(commands.counts(name))) for name in names}
+    now = broker.execute(commands.time())
+    oldest = {
+        name: max(0.0, now - since.timestamp())
+        for name in names
+        if (first := broker.execute(commands.next_job(name))) is not None
+        and (since := broker.execute(commands.enqueued_at(first))) is not None
+    }
+    records = {
+        name: record
+        for name in broker.execute(commands.consumers())
+        if (record := broker.execute(commands.consumer(name)))
+    }
+    at = time.monotonic()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(_scrape, (record.get("heori_metrics", "") for record in records.values()))
+        samples = {
+            name: each for name, each in zip(records, found, strict=True) if each is not None
+        }
+    return Reading(at, queues, oldest, records, samples)
+
+
+def _scrape(url: str) -> Samples | None:
+    if not url.startswith("http://"):  # a stock worker; or anything that somebody wrote there
+        return None
+    try:
+        with _opener.open(f"{url}/metrics", timeout=SCRAPE_TIMEOUT) as answer:
+            return Samples(answer.read().decode())
+    except (OSError, HTTPException, ValueError):
+        return None
+
+
+def compare(before: Reading, now: Reading) -> Glance:
+    """What there is now, and what happened since the reading before."""
+    seconds = max(now.at - before.at, 1e-6)
+    pairs = [
+        (name, before.samples.get(name, samples), samples) for name, samples in now.samples.items()
+    ]
+    return Glance(
+        seconds,
+        [
+            QueueRow(
+                name,
+                of.waiting,
+                now.oldest.get(name, 0.0),
+                of.running,
+                of.scheduled,
+                of.failed,
+                of.limit,
+                of.blocked,
+            )
+            for name, of in now.queues.items()
+        ],
+        [
+            _consumer(name, record, before.samples.get(name), now.samples.get(name), seconds)
+            for name, record in now.records.items()
+        ],
+        [row for name, old, new in pairs for row in _workers(name, old, new, seconds)],
+        sorted(_tasks(pairs, seconds), key=lambda row: -row.jobs_per_second),
+        sorted(_locks(pairs, seconds), key=lambda row: (-row.waiters, -row.acquired_per_second)),
+    )
+
+
+def _consumer(
+    name: str, record: dict[str, str], before: Samples | None, now: Samples | None, seconds: float
+) -> ConsumerRow:
+    queues, state = record.get("queues", ""), record.get("state", "?")
+    if now is None:
+        return ConsumerRow(name, queues, state)
+    before = before or now
+    return ConsumerRow(
+        name,
+        queues,
+        "draining" if now.get(metrics.DRAINING) else state,
+        "".join(now.values(metrics.CONSUMER_INFO, "model")[:1]),
+        int(now.get(metrics.SLOTS)),
+        int(now.get(metrics.SLOTS_RUNNING)),
+        _rate(metrics.JOBS, before, now, seconds),
+        _rate(metrics.WORKER_CPU, before, now, seconds),
+        answers=True,
+    )
+
+
+def _workers(consumer: str, before: Samples, now: Samples, seconds: float) -> Iterator[WorkerRow]:
+    for worker in now.values(metrics.WORKER_MEMORY, "worker"):
+        spent = {
+            state: now.get(metrics.THREAD_STATE, worker=worker, state=state)
+            - before.get(metrics.THREAD_STATE, worker=worker, state=state)
+            for state in now.values(metrics.THREAD_STATE, "state")
+        }
+        busy = sum(spent.values())
+        states = {state: part / busy for state, part in spent.items()} if busy > 0 else {}
+        cores = _rate(metrics.WORKER_CPU, before, now, seconds, worker=worker)
+        usable = max(1.0, now.get(metrics.USABLE_CORES))
+        sources = [
+            source
+            for source in now.values(metrics.GIL_SOURCE, "source")
+            if now.get(metrics.GIL_SOURCE, worker=worker, source=source)
+        ]
+        yield WorkerRow(
+            consumer,
+            worker,
+            cores,
+            now.get(metrics.WORKER_MEMORY, worker=worker, kind="rss"),
+            states,
+            # As the consumer's own figure, and for the time between the two readings only.
+            min(states.get("gil_wait", 0.0), max(0.0, 1 - cores / usable)) if states else None,
+            "".join(sources[:1]),
+        )
+
+
+def _tasks(pairs: list[tuple[str, Samples, Samples]], seconds: float) -> Iterator[TaskRow]:
+    for task in sorted({task for _, _, now in pairs for task in now.values(metrics.JOBS, "task")}):
+        means = {
+            metric: _mean(metric, pairs, task=task)
+            for metric in (metrics.JOB_RUN, metrics.JOB_CPU, metrics.JOB_QUEUE)
+        }
+        speedups = [
+            now.get(metrics.TASK_SPEEDUP, task=task)
+            for _, _, now in pairs
+            if task in now.values(metrics.TASK_SPEEDUP, "task")
+        ]
+        yield TaskRow(
+            task,
+            round(sum(now.get(metrics.JOBS, task=task, outcome="succeeded") for *_, now in pairs)),
+            round(sum(now.get(metrics.JOBS, task=task, outcome="failed") for *_, now in pairs)),
+            sum(_rate(metrics.JOBS, old, now, seconds, task=task) for _, old, now in pairs),
+            means[metrics.JOB_RUN],
+            means[metrics.JOB_CPU],
+            means[metrics.JOB_QUEUE],
+            sum(speedups) / len(speedups) if speedups else None,
+        )
+
+
+def _locks(pairs: list[tuple[str, Samples, Samples]], seconds: float) -> Iterator[LockRow]:
+    found = {
+        (kind, lock)
+        for _, _, now in pairs
+        for kind in now.values(metrics.LOCK_HOLD, "kind")
+        for lock in now.values(metrics.LOCK_HOLD, "lock")
+        if now.counted(metrics.LOCK_HOLD, kind=kind, lock=lock)
+    } | {
+        (kind, lock)
+        for _, _, now in pairs
+        for kind in now.values(metrics.LOCK_WAITERS, "kind")
+        for lock in now.values(metrics.LOCK_WAITERS, "lock")
+        if now.get(metrics.LOCK_WAITERS, kind=kind, lock=lock)
+    }
+    for kind, lock in sorted(found):
+        named = {"kind": kind, "lock": lock}
+        acquired = sum(
+            now.counted(metrics.LOCK_WAIT, **named) - old.counted(metrics.LOCK_WAIT, **named)
+            for _, old, now in pairs
+        )
+        yield LockRow(
+            lock,
+            kind,
+            round(sum(now.get(metrics.LOCK_WAITERS, **named) for *_, now in pairs)),
+            max(0.0, acquired) / seconds,
+            _mean(metrics.LOCK_WAIT, pairs, **named),
+            _mean(metrics.LOCK_HOLD, pairs, **named),
+        )
+
+
+def _mean(metric: Metric, pairs: list[tuple[str, Samples, Samples]], **labels: str) -> float | None:
+    """Of what happened between the readings; of all when nothing did."""
+    for recent in (True, False):
+        found = [
+            (mean, now.counted(metric, **labels))
+            for _, old, now in pairs
+            if (mean := now.mean(metric, old if recent else None, **labels)) is not None
+        ]
+        if weight := sum(count for _, count in found):
+            return sum(mean * count for mean, count in found) / weight
+    return None
+
+
+def _rate(metric: Metric, before: Samples, now: Samples, seconds: float, **labels: str) -> float:
+    # A consumer of the same name never begins anew, but the parts of a sum may come and go.
+    return max(0.0, now.get(metric, **labels) - before.get(metric, **labels)) / seconds
+
+
+def _numbers_first(text: str) -> tuple[int, int, str]:
+    return (0, int(text), "") if text.isdecimal() else (1, 0, text)

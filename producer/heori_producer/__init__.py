@@ -1,0 +1,1 @@
+"""The producing half: sends jobs and gets their results."""

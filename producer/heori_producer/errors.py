@@ -1,0 +1,125 @@
+"""What can go wrong for a producer, and how a failed job's exception is told from its traceback."""
+
+import ast
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from heori_common.errors import HeoriError
+
+if TYPE_CHECKING:
+    from heori_producer.handle import Handle
+
+
+class JobFailed(HeoriError, RuntimeError):
+    """The job failed; the message is its traceback.
+
+    Attributes:
+        job_id: which job.
+        traceback: the text that the consumer recorded.
+    """
+
+    def __init__(self, job_id: str, traceback: str) -> None:
+        super().__init__(f"job {job_id} failed:\n{traceback}")
+        self.job_id = job_id
+        self.traceback = traceback
+
+
+class JobCanceled(JobFailed):
+    """The job was cancelled before it began."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, "it was canceled")
+
+
+class JobNotFound(HeoriError, LookupError):
+    """There is no such job: it was never sent, was deleted, or its result has expired."""
+
+
+class PayloadTooLarge(HeoriError, ValueError):
+    """The encoded call is larger than consumers accept."""
+
+
+class QueueFull(HeoriError, RuntimeError):
+    """A queue is at its limit.
+
+    Attributes:
+        queue: which.
+        depth: how many jobs wait in it.
+        limit: how many may.
+        retry_after: seconds until there should be room again, as fast as jobs have left the
+            queue of late; None when none have.
+        taken: how many jobs of the same call were let in before.
+        sent: these jobs.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        depth: int,
+        limit: int,
+        retry_after: float | None,
+        taken: int = 0,
+        waited: float | None = None,
+    ) -> None:
+        when = "no job leaves it" if retry_after is None else f"try again in {retry_after:.1f} s"
+        after = "" if waited is None else f", and there was no room for {waited:g} s"
+        super().__init__(f"queue {queue} is full: {depth} of {limit} jobs wait{after}; {when}")
+        self.queue = queue
+        self.depth = depth
+        self.limit = limit
+        self.retry_after = retry_after
+        self.taken = taken
+        self.sent: list[Handle[Any]] = []
+
+
+# How an exception's line begins after the frames of its traceback: `package.module.Error: text`.
+_RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?\Z", re.DOTALL)
+
+
+def original(failed: JobFailed) -> BaseException:
+    """The exception that the job raised, made anew, with the failure as its cause.
+
+    Only of a class that is built in or that this program has imported: a name read from Redis
+    makes nothing be imported. What cannot be made from its text alone stays the failure.
+    """
+    last = failed.traceback.rpartition("Traceback (most recent call last):\n")
+    lines = last[2].rstrip("\n").split("\n")
+    first = next((n for n, line in enumerate(lines) if not line.startswith(" ")), None)
+    raised = None if not last[1] or first is None else _RAISED.match("\n".join(lines[first:]))
+    if raised is None:
+        return failed
+    kind, text = _known(raised[1]), raised[2]
+    if kind is None:
+        return failed
+    try:
+        error = kind() if text is None else kind(_argument(kind, text))
+    except Exception:  # it wants other arguments, or runs whatever its class likes
+        return failed
+    error.__cause__ = failed
+    return error
+
+
+def _known(name: str) -> type[Exception] | None:
+    module, _, rest = name.rpartition(".")
+    found: Any = None
+    if not module:
+        found = getattr(sys.modules["builtins"], rest, None)
+    while module and found is None:
+        if module in sys.modules:
+            found = sys.modules[module]
+            for part in rest.split("."):
+                found = getattr(found, part, None)
+            break
+        module, _, outer = module.rpartition(".")
+        rest = f"{outer}.{rest}"
+    return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+def _argument(kind: type[Exception], text: str) -> Any:
+    if issubclass(kind, KeyError):  # whose text is its key as it is written in Python
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return text
+    return text

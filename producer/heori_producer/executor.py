@@ -1,0 +1,261 @@
+"""A ``concurrent.futures.Executor`` whose futures are jobs.
+
+    submit ──▶ job on the queue ──▶ any consumer ──▶ its result stream
+      │                                                    │ one connection for all
+      └── JobFuture ◀── result, exception, cancelled ◀── Results (the watcher's thread)
+
+Arguments and results are JSON, as everywhere in Heori: what is annotated comes back as its type,
+a tuple that is not as a list.
+"""
+
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from functools import partial
+from itertools import islice
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from pydantic_core import from_json, to_json
+
+from heori_common import names, tasks
+from heori_common.chunks import run_chunk
+from heori_common.protocol.job import NewJob
+from heori_common.settings import Settings
+from heori_common.tasks import Task
+from heori_producer.client import Producer
+from heori_producer.errors import JobCanceled, JobFailed, original
+from heori_producer.handle import Handle
+from heori_producer.results import Awaited, End
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class JobFuture(Future[R], Generic[R]):
+    """The future of a job.
+
+    Attributes:
+        handle: the job; None until it is sent.
+    """
+
+    def __init__(self, executor: "RedisExecutor", load: Callable[[bytes], R]) -> None:
+        super().__init__()
+        self.handle: Handle[Any] | None = None
+        self.awaited: Awaited | None = None
+        self._executor = executor
+        self._load = load
+
+    def cancel(self) -> bool:
+        """Keep the job from running; returns False when it was claimed, or has ended, before.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        return self.cancelled() or (not self.done() and bool(self._executor.cancel([self])))
+
+    def running(self) -> bool:
+        """Whether a consumer has claimed the job; asks Redis.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        return not self.done() and self.handle is not None and self.handle.status() == "started"
+
+    def end(self, end: End) -> None:
+        """Become what came of the job."""
+        if isinstance(end, JobCanceled):
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        elif isinstance(end, JobFailed):
+            self.set_exception(original(end))
+        elif isinstance(end, Exception):
+            self.set_exception(end)
+        else:
+            try:
+                self.set_result(self._load(end))
+            except Exception as error:  # another version of the task wrote it
+                self.set_exception(error)
+
+
+class RedisExecutor(Executor):
+    """Runs functions in whatever consumers serve a queue. Safe to share between threads.
+
+    Any function of a module that consumers can import will do: a task, or one under a prefix in
+    their HEORI_ALLOW. Leaving the ``with`` block waits for all futures; jobs go on without the
+    program that sent them.
+
+    Args:
+        url: of the Redis server; by default HEORI_REDIS_URL.
+        queue: where the jobs go.
+        settings: by default read from the environment. At the queue's limit, `when_full` says
+            what `submit` does.
+    """
+
+    def __init__(
+        self, url: str | None = None, queue: str = "default", *, settings: Settings | None = None
+    ) -> None:
+        self._producer = Producer(url, settings=settings)
+        self._queue = names.check_queue(queue)
+        self._tasks: dict[Callable[..., Any], Task[..., Any]] = {}
+        self._changed = threading.Condition()
+        self._pending: dict[JobFuture[Any], None] = {}
+        self._shut_down = False
+
+    @overload
+    def submit(
+        self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobFuture[R]: ...
+    @overload
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobFuture[Any]:
+        """Send one call.
+
+        Raises:
+            RuntimeError: the executor was shut down.
+            UnknownTask: no consumer could import the function.
+            InvalidArguments, BadPayload, PayloadTooLarge, QueueFull, BrokerUnavailable: as
+                `Producer.submit`.
+        """
+        task = self._task(fn)
+        job = self._producer.encode(task, args, kwargs)
+        [future] = self._send(task, [job], task.load_result)
+        return future
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Awaitable[R]],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[R]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[R]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
+        """Like the builtin ``map``, with the calls sent at once, hundreds in one round trip.
+
+        Args:
+            timeout: seconds from now until the last result must be there.
+            chunksize: how many calls make one job; that many results come, or fail, together.
+
+        Raises:
+            As `submit`; the iterator raises what a call has raised, or TimeoutError.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        end = None if timeout is None else time.monotonic() + timeout
+        task = self._task(fn)
+        calls = zip(*iterables, strict=False)
+        if chunksize == 1:
+            jobs = [self._producer.encode(task, args, {}) for args in calls]
+            return self._in_order(self._send(task, jobs, lambda end: [task.load_result(end)]), end)
+        many = tasks.find(run_chunk)
+        jobs = [
+            self._producer.encode(many, (task.name, chunk), {})
+            for chunk in iter(lambda: list(islice(calls, chunksize)), [])
+        ]
+        return self._in_order(self._send(many, jobs, partial(_load_chunk, task)), end)
+
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002 - as Executor's
+        *,
+        cancel_futures: bool = False,
+    ) -> None:
+        """Take no further calls.
+
+        Args:
+            wait: for all futures to be done. Without, they become so all the same, as long as
+                this program runs.
+            cancel_futures: cancel what no consumer has claimed.
+        """
+        with self._changed:
+            self._shut_down = True
+            pending = list(self._pending)
+        if cancel_futures:
+            self.cancel(pending)
+        with self._changed:
+            while wait and self._pending:
+                self._changed.wait()
+            done = not self._pending
+        if done:
+            self._producer.close()
+
+    def cancel(self, futures: Iterable["JobFuture[Any]"]) -> int:
+        """Cancel those of the futures whose jobs no consumer has claimed; returns how many."""
+        waiting = {
+            future.handle.id: future
+            for future in futures
+            if future.handle is not None and not future.done()
+        }
+        canceled = self._producer.cancel(self._queue, list(waiting))
+        for job_id in canceled:
+            future = waiting[job_id]
+            if future.awaited is not None and self._producer.results.forget(future.awaited):
+                self._ended(future, JobCanceled(job_id))
+        return len(canceled)
+
+    def _task(self, function: Callable[..., Any]) -> Task[..., Any]:
+        if function not in self._tasks:
+            self._tasks[function] = tasks.find_or_make(function)
+        return self._tasks[function]
+
+    def _send(
+        self, task: Task[..., Any], jobs: list[NewJob], load: Callable[[bytes], Any]
+    ) -> list[JobFuture[Any]]:
+        futures = [JobFuture(self, load) for _ in jobs]
+        with self._changed:
+            if self._shut_down:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._pending.update(dict.fromkeys(futures))
+        try:
+            handles = self._producer.send(task, jobs, self._queue)
+        except BaseException:
+            with self._changed:
+                for future in futures:
+                    del self._pending[future]
+                self._changed.notify_all()
+            raise
+        for future, handle in zip(futures, handles, strict=True):
+            future.awaited = self._producer.results.wait(handle.id, partial(self._ended, future))
+            future.handle = handle
+        return futures
+
+    def _ended(self, future: JobFuture[Any], end: End) -> None:
+        future.end(end)
+        with self._changed:
+            self._pending.pop(future, None)
+            self._changed.notify_all()
+            done = self._shut_down and not self._pending
+        if done:
+            self._producer.close()
+
+    def _in_order(self, futures: list[JobFuture[list[R]]], end: float | None) -> Iterator[R]:
+        futures.reverse()
+        try:
+            while futures:
+                left = None if end is None else end - time.monotonic()
+                values = futures.pop().result(left)
+                values.reverse()
+                while values:  # no reference is kept to what was handed out
+                    yield values.pop()
+        finally:
+            if futures:
+                self.cancel(futures)
+
+
+def _load_chunk(task: Task[..., R], end: bytes) -> list[R]:
+    return [task.load_result(to_json(value)) for value in from_json(end)]

@@ -1,0 +1,121 @@
+"""Several jobs as one: waited for together, counted as they end."""
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from heori_producer.handle import Handle
+from heori_producer.results import End
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class GroupProgress(NamedTuple):
+    """How far a group is."""
+
+    done: int  # jobs that have ended well
+    failed: int  # that have ended otherwise: failed, cancelled or gone
+    total: int
+
+
+class Group(Generic[R_co]):
+    """Jobs that were sent, as one. In a coroutine, ``await group`` is what `results` is elsewhere.
+
+    All of them are waited for over their producer's one connection, for as long as it is open, and
+    none is polled. The group is known to this program alone: an rq.group.Group is a set in Redis
+    that only rq's own workers ever clear away.
+
+    Attributes:
+        handles: of the jobs, in the order given.
+    """
+
+    def __init__(self, handles: Iterable[Handle[R_co]]) -> None:
+        self.handles = list(handles)
+        self._ends = [_end_of(handle) for handle in self.handles]
+
+    def __len__(self) -> int:
+        return len(self.handles)
+
+    def progress(self) -> GroupProgress:
+        """How many have ended so far, and how; asks nobody."""
+        ended = [end for end in self._ends if end.done()]
+        failed = sum(end.exception() is not None for end in ended)
+        return GroupProgress(len(ended) - failed, failed, len(self._ends))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all have ended, one way or another; returns whether they have.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes.
+        """
+        return not concurrent.futures.wait(self._ends, timeout).not_done
+
+    def results(self, timeout: float | None = None) -> list[R_co]:
+        """What all have returned, in the order of the handles.
+
+        As with the results of several futures, the first failure in that order is raised as soon
+        as all before it have ended; the other jobs go on.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            TimeoutError: not all have ended in time. They go on.
+            JobFailed, JobCanceled, JobNotFound: as `Handle.result`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        results = []
+        for handle, end in zip(self.handles, self._ends, strict=True):
+            try:
+                stored = end.result(None if deadline is None else deadline - time.monotonic())
+            except TimeoutError as error:
+                left = sum(not each.done() for each in self._ends)
+                message = f"{left} of {len(self)} jobs have not ended after {timeout} s"
+                raise TimeoutError(message) from error
+            results.append(handle.load(stored))
+        return results
+
+    def cancel(self) -> int:
+        """Keep those from running that no consumer has claimed; returns how many.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        return sum(handle.cancel() for handle in self.handles)
+
+    def __await__(self) -> Generator[Any, None, list[R_co]]:
+        """Wait as `results` does, and let the event loop go on; asyncio.timeout limits it."""
+        return self._in_order().__await__()
+
+    async def _in_order(self) -> list[R_co]:
+        return [
+            # What has ended costs the event loop no turn.
+            handle.load(end.result() if end.done() else await asyncio.wrap_future(end))
+            for handle, end in zip(self.handles, self._ends, strict=True)
+        ]
+
+
+def group(handles: Iterable[Handle[R]]) -> Group[R]:
+    """Make one of several jobs: ``group(producer.submit_many(resize, files)).results()``.
+
+    They may be of different tasks and queues, and sent in any way.
+    """
+    return Group(handles)
+
+
+def _end_of(handle: Handle[Any]) -> "Future[bytes]":
+    future: Future[bytes] = Future()
+    future.set_running_or_notify_cancel()  # nobody who gives up waiting cancels it for the others
+
+    def ended(end: End) -> None:
+        if isinstance(end, Exception):
+            future.set_exception(end)
+        else:
+            future.set_result(end)
+
+    handle.when_ended(ended)
+    return future

@@ -1,0 +1,138 @@
+"""What a producer holds in place of a result that is not there yet."""
+
+import time
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+from heori_common.current_job import running_job
+from heori_common.protocol.commands import Command, Commands, Progress
+from heori_common.redis.broker import LONGEST_WAIT, Broker
+from heori_common.tasks import Task
+from heori_producer.errors import JobNotFound
+from heori_producer.results import End, Results, end_of
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Handle(Generic[R_co]):
+    """A job that was sent. In a coroutine, ``await handle`` is what `result` is elsewhere.
+
+    Attributes:
+        id: the job's id; `rq.job.Job.fetch` takes it, too.
+        queue: the queue that it was sent to.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        queue: str,
+        task: Task[..., R_co],
+        broker: Broker,
+        commands: Commands,
+        results: Results,
+    ) -> None:
+        self.id = job_id
+        self.queue = queue
+        self._task = task
+        self._broker = broker
+        self._commands = commands
+        self._results = results
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.id} of {self._task.name}>"
+
+    def status(self) -> str:
+        """Where the job is: queued, started, finished, failed and so on, in RQ's words.
+
+        Raises:
+            JobNotFound: it is gone.
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        status = self._broker.execute(self._commands.status(self.id))
+        if status is None:
+            raise JobNotFound(f"there is no job {self.id}")
+        return status
+
+    def progress(self) -> Progress | None:
+        """How far the job is, if its task tells; see `common.current_job`.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        return self._broker.execute(self._commands.progress_of(self.id))
+
+    def cancel(self) -> bool:
+        """Keep the job from running, as rq's ``Job.cancel`` does.
+
+        Returns:
+            Whether it will not run: False when it was claimed, or has ended, before.
+
+        Raises:
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        return bool(self._broker.execute(self._commands.cancel(self.queue, [self.id])))
+
+    def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the job's end, without polling, and return what the task returned.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            TimeoutError: the job has not ended in time. It goes on.
+            JobFailed: it failed; the message is its traceback. JobCanceled: it was cancelled.
+            JobNotFound: it is gone.
+            DeadlockDetected: this is called in a job that holds a lock which that job waits for.
+            BrokerUnavailable: Redis cannot be reached.
+        """
+        return self._task.load_result(self.result_json(timeout))
+
+    def result_json(self, timeout: float | None = None) -> bytes:
+        """Like `result`, but the JSON as it is stored."""
+        if running_job() is None:
+            return self._wait(timeout, lambda: None)
+        from heori_common.locks.job_wait import waiting_for  # noqa: PLC0415 - producers seldom are jobs
+
+        with waiting_for(self.id, self._broker, self._commands.keys) as note:
+            return self._wait(timeout, note)
+
+    def _wait(self, timeout: float | None, before: Callable[[], None]) -> bytes:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            read: list[Command[Any]] = [
+                self._commands.result(self.id),
+                self._commands.status(self.id),
+            ]
+            result, status = self._broker.execute_many(read)
+            end = end_of(self.id, result, status)
+            if isinstance(end, bytes):
+                return end
+            if end is not None:
+                raise end
+            remaining = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
+            before()
+            self._broker.execute(
+                self._commands.wait_for_result(
+                    self.id, min(remaining, LONGEST_WAIT), "0" if result is None else result.id
+                )
+            )
+
+    def when_ended(self, call: Callable[[End], None]) -> None:
+        """Be called back once, in the watcher's thread, when the job has ended."""
+        self._results.wait(self.id, call)
+
+    def load(self, end: bytes) -> R_co:
+        """Read a result as it is stored."""
+        return self._task.load_result(end)
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        """Wait as `result` does, and let the event loop go on; asyncio.timeout limits it."""
+        return self._ended().__await__()
+
+    async def _ended(self) -> R_co:
+        end = await self._results.ended(self.id)
+        if isinstance(end, Exception):
+            raise end
+        return self._task.load_result(end)

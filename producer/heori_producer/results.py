@@ -1,0 +1,153 @@
+"""The ends of jobs: told from what Redis holds, and awaited by the thousand."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from redis.exceptions import ResponseError
+
+from heori_common.protocol.commands import Commands, Result
+from heori_common.protocol.payload import BadPayload, decode_failure, decode_result
+from heori_producer.errors import JobCanceled, JobFailed, JobNotFound
+from heori_producer.watcher import Watch, Watcher
+
+_SUCCESSFUL, _RETRIED = 1, 4  # rq.results.Result.Type; all others are failures
+# Finished, too: it has ended since its latest result was read.
+_GOES_ON = {
+    "queued",
+    "deferred",
+    "scheduled",
+    "ready_to_enqueue",
+    "rate_limited",
+    "started",
+    "finished",
+}
+_WITHOUT_TRACEBACK = {3: "it was stopped", 5: "it has used up its retries"}
+
+BATCH = 500  # jobs to ask about in one call
+
+End = bytes | Exception  # the result as JSON, or what to raise in its place
+
+
+def end_of(job_id: str, result: Result | None, status: str | None) -> End | None:
+    """What came of a job; None while it goes on.
+
+    Args:
+        result: the latest.
+        status: read after it. A failed job may have been queued again, its failure stays among
+            its results; the status tells, as it changes with each result, in one step.
+    """
+    if result is not None and result.type == _SUCCESSFUL:
+        try:
+            return b"null" if result.return_value is None else decode_result(result.return_value)
+        except BadPayload as error:
+            return error
+    if result is not None and result.type != _RETRIED and status not in _GOES_ON:
+        return JobFailed(
+            job_id,
+            decode_failure(result.exc_string)
+            if result.exc_string
+            else _WITHOUT_TRACEBACK.get(result.type, "it left no traceback"),
+        )
+    if status is None:
+        return JobNotFound(f"there is no job {job_id}")
+    return JobCanceled(job_id) if status == "canceled" else None
+
+
+class Awaited:
+    """A job whose end is awaited."""
+
+    def __init__(self, job_id: str, on_end: Callable[[End], None]) -> None:
+        self.job_id = job_id
+        self.on_end = on_end
+        self.watch: Watch | None = None
+
+
+class Results:
+    """Awaits the ends of any number of jobs, over the watcher's one connection."""
+
+    def __init__(self, watcher: Watcher, commands: Commands) -> None:
+        self._watcher = watcher
+        self._commands = commands
+        self._awaited: dict[Awaited, None] = {}
+        watcher.when_quiet(self._look_for_gone)
+
+    def wait(self, job_id: str, on_end: Callable[[End], None]) -> Awaited:
+        """Call back once, in the watcher's thread, when the job has ended."""
+        awaited = Awaited(job_id, on_end)
+        self._awaited[awaited] = None
+        awaited.watch = self._watcher.watch(
+            self._commands.keys.results(job_id),
+            self._commands.result(job_id),
+            lambda result: self._read(awaited, result),
+        )
+        return awaited
+
+    async def ended(self, job_id: str) -> End:
+        """Wait until the job has ended, and let the event loop go on meanwhile."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[End] = loop.create_future()
+
+        def settle(end: End) -> None:
+            if not ended.done():
+                ended.set_result(end)
+
+        def on_end(end: End) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(settle, end)
+
+        awaited = self.wait(job_id, on_end)
+        try:
+            return await ended
+        finally:
+            self.forget(awaited)
+
+    def forget(self, awaited: Awaited) -> bool:
+        """Wait no more; returns False when it has been called back before."""
+        waited = self._awaited.pop(awaited, awaited) is None
+        if awaited.watch is not None:
+            awaited.watch.stop()
+        return waited
+
+    def _read(self, awaited: Awaited, result: Result | ResponseError | None) -> None:
+        if isinstance(result, ResponseError):
+            self._end(awaited, result)
+        elif result is not None and result.type == _SUCCESSFUL:
+            self._judge(awaited, result, None)
+        elif result is not None:
+            self._watcher.ask(
+                self._commands.status(awaited.job_id),
+                lambda status: self._judge(awaited, result, status),
+            )
+
+    def _judge(self, awaited: Awaited, result: Result | None, status: str | None) -> None:
+        end = end_of(awaited.job_id, result, status)
+        if end is not None:
+            self._end(awaited, end)
+
+    def _end(self, awaited: Awaited, end: End) -> None:
+        if self.forget(awaited):
+            awaited.on_end(end)
+
+    # A job that is cancelled or deleted writes no result.
+
+    def _look_for_gone(self) -> None:
+        everything = list(self._awaited)
+        for first in range(0, len(everything), BATCH):
+            self._look(everything[first : first + BATCH])
+
+    def _look(self, batch: list[Awaited]) -> None:
+        def judge(numbers: list[int]) -> None:
+            for number in numbers:
+                self._judge_gone(batch[number])
+
+        self._watcher.ask(self._commands.canceled([each.job_id for each in batch]), judge)
+
+    def _judge_gone(self, awaited: Awaited) -> None:
+        def with_result(result: Result | None) -> None:
+            self._watcher.ask(
+                self._commands.status(awaited.job_id),
+                lambda status: self._judge(awaited, result, status),
+            )
+
+        self._watcher.ask(self._commands.result(awaited.job_id), with_result)

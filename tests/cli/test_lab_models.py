@@ -1,0 +1,189 @@
+"""`heori lab models` as a person runs it: real consumers; and what it concludes from figures."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from heori.lab.figures import Figures, Interpreter, Setup, advice, choice
+from heori.lab.models import setups
+from heori.lab.report import interpreters, show
+from tests.cli.test_lab import Lab, folder, lab
+from tests.conftest import is_alive, until
+
+__all__ = ["folder", "lab"]  # fixtures
+
+ONE = Setup("threads", 1, 1)
+THREADS = Setup("threads", 1, 8)
+PROCESSES = Setup("processes", 2, 1)
+LOOP = Setup("asyncio", 1, 16)
+
+
+def figures(setup: Setup, speedup: float, wait: float = 0.0, cores: float = 1.0) -> Figures:
+    """Of one setup; a thread does 100 jobs a second."""
+    memory = {"processes": 30e6, "threads": 40e6 / setup.slots, "asyncio": 2e6}[setup.model]
+    rate = 100 * speedup
+    return Figures(
+        workload="python",
+        about="pure Python",
+        setup=setup,
+        jobs=300,
+        rate=rate,
+        speedup=speedup,
+        gil_wait=wait,
+        gil_loss=wait,
+        cores=cores,
+        cpu=cores / rate,
+        memory=memory,
+        switches=5.0,
+        gil=True,
+    )
+
+
+def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
+    lab: Callable[..., Lab], folder: Path
+) -> None:
+    charts = folder / "charts"
+    process = lab("models", "--quick", "--json", "--seed", "7", "--out", str(charts))
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    told = json.loads(out)
+    [found] = interpreters(told)
+    assert told["seed"] == 7
+    assert found.name == ".".join(map(str, sys.version_info[:3]))
+    names = {each.workload for each in found.figures}
+    assert names == {"python", "hashing", "fetching"}
+    assert len(found.figures) == len(names) * len(setups(max(1, int(found.cores)), quick=True))
+    for each in found.figures:
+        assert each.jobs > 0
+        assert 0 <= each.gil_loss <= each.gil_wait <= 1
+        assert each.cores <= found.cores * 1.2
+        assert each.cpu > 0
+        assert 1e6 < each.total_memory < 1e9
+        assert (each.speedup == 1.0) == (each.setup == ONE)
+    # What no load of the machine changes: a thread waits in vain for what it does not share.
+    rates = {(each.workload, each.setup.name): each.rate for each in found.figures}
+    loop = next(each.setup.name for each in found.figures if each.setup.model == "asyncio")
+    assert rates["fetching", loop] > 3 * rates["fetching", "threads 1×1"]
+    assert told["interpreters"][0]["advice"].keys() == names
+    assert (charts / "models.png").read_bytes().startswith(b"\x89PNG")
+    page = (charts / "models.html").read_text()
+    assert "<svg" in page
+    assert not re.search(r"(src|href)=.https?://", page)  # it needs nothing else
+    assert [each.name for each in folder.iterdir()] == ["charts"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "taken", "because"),
+    [
+        (
+            [figures(ONE, 1), figures(THREADS, 1.05, 0.8), figures(PROCESSES, 1.9, cores=1.9)],
+            PROCESSES,
+            "their threads wait for the GIL 80% of the time, and each process has its own.",
+        ),
+        (
+            [figures(ONE, 1), figures(THREADS, 1.9, 0.02, 1.9), figures(PROCESSES, 1.95)],
+            THREADS,
+            "this work lets go of the GIL, so that they use 1.9 cores at 5.0 MB a slot.",
+        ),
+        (
+            [figures(ONE, 1), figures(THREADS, 7.8, 0.02, 0.2), figures(PROCESSES, 2)],
+            THREADS,
+            "it waits, and not for the GIL; a slot takes 5.0 MB.",
+        ),
+        (
+            [figures(ONE, 1), figures(THREADS, 7.8, 0.02, 0.2), figures(LOOP, 15, cores=0.3)],
+            LOOP,
+            "it waits most of the time, and a coroutine is the cheapest thing that can.",
+        ),
+        (
+            [figures(ONE, 1), figures(THREADS, 1.1, 0.6), figures(PROCESSES, 1.05)],
+            ONE,
+            "nothing is faster here, and nothing takes less memory.",
+        ),
+        (
+            [figures(ONE, 1), figures(THREADS, 1.9, 0.3), figures(LOOP, 1.8, cores=1.4)],
+            LOOP,
+            "nothing is faster here, and nothing takes less memory.",
+        ),
+        (
+            [figures(ONE, 1), figures(THREADS, 1.8, 0.5), figures(PROCESSES, 1.9)],
+            THREADS,
+            "no other is faster, although they wait for the GIL 50% of the time.",
+        ),
+        (
+            [
+                figures(ONE, 1),
+                replace(figures(THREADS, 1.8, 0.5), memory=40e6),
+                figures(PROCESSES, 1.9),
+            ],
+            PROCESSES,
+            "threads 1×8 do 1.8 times, and take more memory, 320.0 MB in all.",
+        ),
+    ],
+    ids=[
+        "holds the GIL",
+        "releases it",
+        "waits in threads",
+        "waits on a loop",
+        "one core",
+        "computes on a loop",
+        "threads are as fast",
+        "threads are as fast and larger",
+    ],
+)
+def test_the_advice_follows_from_the_figures(
+    cases: list[Figures], taken: Setup, because: str
+) -> None:
+    assert choice(cases).setup == taken
+    assert advice(cases).endswith(because)
+    assert len(advice(cases)) < 200
+
+
+def test_two_interpreters_stand_side_by_side_and_a_disturbed_machine_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cases = [figures(ONE, 1), figures(THREADS, 1.1, 0.8)]
+    other = [figures(ONE, 0.8), figures(THREADS, 1.6)]
+    found = [Interpreter("3.13.5", 2.0, 0.0, cases), Interpreter("3.13.5t", 2.0, 0.3, other)]
+    show(found, seed=1, out=None, as_json=False)
+    told = capsys.readouterr().out
+    assert "Python 3.13.5t beside 3.13.5, jobs/s:" in told
+    assert "threads 1×1 0.8×, threads 1×8 1.5×" in told
+    assert "took 30% of its cores" in told
+
+
+def test_an_interpreter_that_lacks_what_it_needs_is_refused_before_anything_runs(
+    lab: Callable[..., Lab], folder: Path
+) -> None:
+    process = lab("models", "--python", str(folder / "none"))
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert re.fullmatch(r"heori: --python \S+ cannot be run: .*\n", err)
+    bare = folder / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    process = lab("models", "--python", str(bare / "bin" / "python"))
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert "lacks what Heori needs (ModuleNotFoundError" in err
+    assert "-m pip install -r requirements.lock" in err
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(lab: Callable[..., Lab], folder: Path) -> None:
+    process = lab("models", "--json")
+    us = psutil.Process(process.pid)
+    until(lambda: any("consume" in each.cmdline() for each in us.children()))
+    family = us.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err == "heori: stopped before it came to its end\n"
+    until(lambda: not any(is_alive(child) for child in family), timeout=5)
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,139 @@
+"""`heori top`: what is shown is what consumers and Redis say, and rates are differences."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heori import Producer
+from heori.inspect.overview import Reading, Samples, compare
+from tests.conftest import Consumer, Heori, until
+from tests.tasks import sample_tasks
+
+ONE = """
+heori_jobs_total{task="a",outcome="succeeded"} 10.0
+heori_jobs_total{task="a",outcome="failed"} 1.0
+heori_job_run_seconds_count{task="a"} 11.0
+heori_job_run_seconds_sum{task="a"} 1.1
+heori_usable_cores 2.0
+heori_worker_memory_bytes{worker="0",kind="rss"} 4e+07
+heori_worker_cpu_seconds_total{worker="0"} 5.0
+heori_worker_thread_state_seconds_total{worker="0",state="running"} 1.0
+heori_worker_thread_state_seconds_total{worker="0",state="gil_wait"} 1.0
+heori_gil_signal_source{worker="0",source="external"} 1.0
+"""
+TWO = (
+    ONE.replace("} 10.0", "} 30.0")
+    .replace('count{task="a"} 11.0', 'count{task="a"} 31.0')
+    .replace("} 1.1\n", "} 5.1\n")
+    .replace('seconds_total{worker="0"} 5.0', 'seconds_total{worker="0"} 7.0')
+    .replace('state="running"} 1.0', 'state="running"} 2.0')
+    .replace('state="gil_wait"} 1.0', 'state="gil_wait"} 4.0')
+)
+
+
+def reading(at: float, text: str) -> Reading:
+    return Reading(at, {}, {}, {"c": {"state": "busy"}}, {"c": Samples(text)})
+
+
+def test_what_is_shown_is_the_difference_of_two_readings() -> None:
+    glance = compare(reading(100.0, ONE), reading(102.0, TWO))
+    assert glance.seconds == 2.0
+    [task] = glance.tasks
+    assert (task.task, task.done, task.failed, task.jobs_per_second) == ("a", 30, 1, 10.0)
+    assert task.run == pytest.approx(0.2)  # 4 seconds more for 20 jobs more
+    [worker] = glance.workers
+    assert (worker.cores, worker.memory, worker.source) == (1.0, 4e7, "external")
+    assert worker.states == {"gil_wait": 0.75, "running": 0.25}
+    assert worker.gil_loss == pytest.approx(0.5)  # of two cores, one is idle
+    [consumer] = glance.consumers
+    assert (consumer.jobs_per_second, consumer.cores, consumer.answers) == (10.0, 1.0, True)
+
+
+def test_what_has_begun_or_gone_meanwhile_has_no_rate_below_zero() -> None:
+    new = Reading(0.0, {}, {}, {}, {})
+    [consumer] = compare(new, reading(1.0, TWO)).consumers
+    assert consumer.jobs_per_second == 0.0
+    [worker] = compare(reading(0.0, TWO), reading(1.0, ONE)).workers
+    assert (worker.cores, worker.states) == (0.0, {})
+
+
+def test_every_metric_that_it_reads_is_exported(
+    consume: Callable[..., Consumer], producer: Producer, heori: Heori
+) -> None:
+    consumer = consume("--model", "threads", "--slots", "4").ready()
+    producer.submit_many(sample_tasks.spin, [0.05] * 2_000)
+    producer.submit(sample_tasks.fail, "on purpose")
+    until(lambda: consumer.metric("heori_jobs_total", outcome="succeeded") >= 20)
+    told = json.loads(heori("top", "--json").stdout)
+    [queue], [seen] = told["queues"], told["consumers"]
+    assert queue["queue"] == "default"
+    assert queue["waiting"] > 0
+    assert queue["oldest"] > 0
+    assert (seen["answers"], seen["slots"], seen["model"]) == (True, 4, "threads")
+    assert seen["jobs_per_second"] > 0
+    [worker] = told["workers"]
+    assert worker["memory"] > 10e6
+    assert sum(worker["states"].values()) == pytest.approx(1)
+    assert worker["states"]["gil_wait"] > 0  # four threads compute
+    spin = next(task for task in told["tasks"] if task["task"].endswith("spin"))
+    assert spin["run"] > spin["cpu"] > 0
+    shown = heori("top", "--once").stdout
+    for words in ("jobs/s", "GIL loss", "spin · ", "threads", "default"):
+        assert words in shown
+
+
+def test_it_is_live_on_a_terminal_until_ctrl_c(
+    consume: Callable[..., Consumer], redis_url: str
+) -> None:
+    consume().ready()
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "heori", "top", "--every", "200ms"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "HEORI_REDIS_URL": redis_url, "TERM": "xterm", "COLUMNS": "120"},
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        os.close(follower)
+        seen = b""
+        while seen.count(b"slots run") < 3:  # drawn anew, several times
+            seen += os.read(leader, 65536)
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None:
+            try:
+                os.read(leader, 65536)
+            except OSError:  # the other end is closed
+                break
+        assert process.wait(10) == 130
+    os.close(leader)
+
+
+def test_stock_workers_and_consumers_that_do_not_answer_are_shown_without_metrics(
+    redis: Any, heori: Heori
+) -> None:
+    redis.sadd("rq:workers", "rq:worker:stock", "rq:worker:deaf")
+    redis.hset("rq:worker:stock", mapping={"state": "idle", "queues": "mail"})
+    redis.hset(
+        "rq:worker:deaf", mapping={"state": "busy\x1b[2J", "heori_metrics": "http://127.0.0.1:1"}
+    )
+    told = json.loads(heori("top", "--json").stdout)
+    assert [row["answers"] for row in told["consumers"]] == [False, False]
+    shown = heori("top", "--once").stdout
+    assert shown.count("no metrics") == 2
+    assert "\x1b[2J" not in shown
+
+
+def test_without_redis_or_with_nonsense_it_says_so(heori: Heori) -> None:
+    away = heori("top", "--once", HEORI_REDIS_URL="redis://127.0.0.1:1")
+    assert away.returncode == 2
+    assert "Is the server running" in away.stderr
+    assert "between 100ms and 1h" in heori("top", "--every", "1ms").stderr

@@ -1,0 +1,304 @@
+"""What the machine has, and what the environment asks for."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+from pydantic import SecretStr, ValidationError
+
+from heori import Producer
+from heori_common.machine import usable_cores
+from heori_common.settings import Settings
+from tests.conftest import Consumer
+from tests.tasks import sample_tasks
+
+ROOT = Path(__file__).parents[2]
+
+
+# The machine
+
+V1 = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
+
+
+@pytest.mark.parametrize(
+    ("files", "affinity", "cores"),
+    [
+        ({}, 8, 8.0),
+        ({"cpu.max": "max 100000"}, 8, 8.0),
+        ({"cpu.max": "200000 100000\n"}, 8, 2.0),
+        ({"cpu.max": "50000 100000"}, 8, 0.5),
+        ({"cpu.max": "6400000 100000"}, 8, 8.0),
+        ({"cpu.max": "400000 100000"}, 3, 3.0),
+        ({"cpu.max": "garbage"}, 8, 8.0),
+        ({"cpu.max": ""}, 8, 8.0),
+        ({"cpu.max": "100000"}, 8, 8.0),
+        ({"cpu.max": "100000 0"}, 8, 8.0),
+        ({V1[0]: "150000\n", V1[1]: "100000\n"}, 8, 1.5),
+        ({V1[0]: "-1", V1[1]: "100000"}, 8, 8.0),
+        ({V1[0]: "100000"}, 8, 8.0),
+        ({"cpu.max": "max 100000", V1[0]: "300000", V1[1]: "100000"}, 8, 3.0),
+        ({"cpu.max": "max 100000"}, 1, 1.0),
+    ],
+)
+def test_the_cores_are_what_affinity_and_cgroup_leave(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str],
+    affinity: int,
+    cores: float,
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert usable_cores(tmp_path) == cores
+
+
+def test_a_system_without_affinity_counts_all_its_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert usable_cores(tmp_path) == 6.0
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores(tmp_path) == 1.0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
+def test_a_process_bound_to_one_core_has_at_most_one() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from heori_common.machine import usable_cores; print(usable_cores())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert 0 < float(ran.stdout) <= 1.0
+
+
+# Settings
+
+VARIABLES: dict[str, tuple[str, str, Any]] = {
+    "redis_url": ("HEORI_REDIS_URL", "rediss://example.org:6380/1", "rediss://example.org:6380/1"),
+    "key_prefix": ("RQ_KEY_PREFIX", "{acme}:rq-1_a.b", "{acme}:rq-1_a.b"),
+    "tasks": ("HEORI_TASKS", " a.b, c ,,", ("a.b", "c")),
+    "allow": ("HEORI_ALLOW", "myapp, other.", ("myapp.", "other.")),
+    "accept": ("HEORI_ACCEPT", "json,pickle", ("json", "pickle")),
+    "middleware": ("HEORI_MIDDLEWARE", "a.B,c.D", ("a.B", "c.D")),
+    "lease": ("HEORI_LEASE", "1.5", 1.5),
+    "max_deliveries": ("HEORI_MAX_DELIVERIES", "7", 7),
+    "max_payload": ("HEORI_MAX_PAYLOAD", "123", 123),
+    "metrics_port": ("HEORI_METRICS_PORT", "9100", 9100),
+    "metrics_host": ("HEORI_METRICS_HOST", "0.0.0.0", "0.0.0.0"),
+    "gil_source": ("HEORI_GIL_SOURCE", "estimate", "estimate"),
+    "grace": ("HEORI_GRACE", "0", 0.0),
+    "deadlock": ("HEORI_DEADLOCK", "warn", "warn"),
+    "queue_limits": ("HEORI_QUEUE_LIMITS", "orders=10, mail=5", {"orders": 10, "mail": 5}),
+    "when_full": ("HEORI_WHEN_FULL", "reject", "reject"),
+    "full_timeout": ("HEORI_FULL_TIMEOUT", "1.5", 1.5),
+    "key_ttl": ("HEORI_KEY_TTL", "60", 60),
+    "api_host": ("HEORI_API_HOST", "::1", "::1"),
+    "api_port": ("HEORI_API_PORT", "0", 0),
+    "api_tokens": (
+        "HEORI_API_TOKENS",
+        f"{'a' * 16}, {'b' * 16}",
+        (SecretStr("a" * 16), SecretStr("b" * 16)),
+    ),
+    "api_max_body": ("HEORI_API_MAX_BODY", "1000", 1000),
+}
+BAD = [
+    ("HEORI_REDIS_URL", "localhost:6379"),
+    ("HEORI_REDIS_URL", "http://localhost"),
+    ("RQ_KEY_PREFIX", "with blank"),
+    ("RQ_KEY_PREFIX", "rq\n"),
+    ("RQ_KEY_PREFIX", ""),
+    ("HEORI_ACCEPT", "json,yaml"),
+    ("HEORI_LEASE", "0.5"),
+    ("HEORI_LEASE", "soon"),
+    ("HEORI_LEASE", "nan"),
+    ("HEORI_LEASE", "inf"),
+    ("HEORI_MAX_DELIVERIES", "0"),
+    ("HEORI_MAX_DELIVERIES", "1.5"),
+    ("HEORI_MAX_PAYLOAD", "0"),
+    ("HEORI_METRICS_PORT", "65536"),
+    ("HEORI_METRICS_PORT", "-1"),
+    ("HEORI_GIL_SOURCE", "guess"),
+    ("HEORI_DEADLOCK", "ignore"),
+    ("HEORI_GRACE", "-1"),
+    ("HEORI_GRACE", "inf"),
+    ("HEORI_API_PORT", "65536"),
+    ("HEORI_API_TOKENS", "short"),
+    ("HEORI_API_MAX_BODY", "0"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("HEORI_") or name == "RQ_KEY_PREFIX":
+            monkeypatch.delenv(name)
+
+
+def test_every_setting_has_a_default_a_description_and_a_row_above() -> None:
+    from_files = {"redis_password_file", "api_tokens_file"}  # which have their own tests
+    assert {*VARIABLES, *from_files} == set(Settings.model_fields)
+    assert Settings() == Settings(redis_url="redis://127.0.0.1:6379/0", key_prefix="rq")
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert not field.is_required(), name
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_setting_is_read_from_its_variable_and_changes_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    variable, text, value = VARIABLES[name]
+    default = Settings()
+    assert getattr(default, name) != value
+    monkeypatch.setenv(variable, text)
+    monkeypatch.setenv("HEORI_SOMETHING_ELSE", "x")
+    assert Settings() == default.model_copy(update={name: value})
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_setting_may_be_given_by_name_and_goes_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    variable, _, value = VARIABLES[name]
+    monkeypatch.setenv(variable, str(Settings.model_fields[name].default))
+    assert getattr(Settings(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://redis:6379/0", "redis://:a%2Fb%40c@redis:6379/0"),
+        ("redis://redis", "redis://:a%2Fb%40c@redis"),
+        ("rediss://ann@redis/1?x=y", "rediss://ann:a%2Fb%40c@redis/1?x=y"),
+        ("redis://ann:own@redis", "redis://ann:own@redis"),
+        ("unix:///run/valkey.sock?db=1", "unix://:a%2Fb%40c@/run/valkey.sock?db=1"),
+        (
+            "redis+sentinel://one,two:1/main",
+            "redis+sentinel://:a%2Fb%40c@one,two:1/main?sentinel_password=a%2Fb%40c",
+        ),
+        (
+            "redis+sentinel://:own@one/main/0?sentinel_password=theirs",
+            "redis+sentinel://:own@one/main/0?sentinel_password=theirs",
+        ),
+    ],
+)
+def test_a_password_in_a_file_goes_where_the_url_has_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, expected: str
+) -> None:
+    (tmp_path / "password").write_text("a/b@c\n")
+    monkeypatch.setenv("HEORI_REDIS_PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv("HEORI_REDIS_URL", url)
+    assert Settings().redis_url == expected
+    assert "a/b" not in repr(Settings())
+    assert "a%2F" not in repr(Settings())
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_password_file_without_a_password_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "password").write_text(content)
+    monkeypatch.setenv("HEORI_REDIS_PASSWORD_FILE", str(tmp_path / "password"))
+    with pytest.raises(ValidationError, match="HEORI_REDIS_PASSWORD_FILE"):
+        Settings()
+
+
+def test_a_name_that_is_no_setting_is_refused() -> None:
+    with pytest.raises(ValidationError, match="leese"):
+        Settings(leese=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("variable", "text"), BAD)
+def test_a_value_that_does_not_fit_is_refused_with_the_settings_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    [problem] = caught.value.errors()
+    assert str(problem["loc"][0]).upper() in (variable, variable.removeprefix("HEORI_"))
+
+
+def test_the_command_line_names_each_variable_that_does_not_fit() -> None:
+    bad = {"HEORI_LEASE": "soon", "HEORI_ACCEPT": "json,yaml", "RQ_KEY_PREFIX": "with blank"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "heori", "consume"],
+        env={**os.environ, **bad}, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 2, ran.stderr
+    told = " ".join(ran.stderr.split())
+    for variable, text in bad.items():
+        assert f" {variable}" in told, told
+        assert text.split(",")[-1] in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ()),
+        (",", ()),
+        ("a", ("a",)),
+        ("a,b", ("a", "b")),
+        (" a , b.c ,", ("a", "b.c")),
+    ],
+)
+def test_lists_are_written_with_commas(
+    monkeypatch: pytest.MonkeyPatch, text: str, parts: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HEORI_TASKS", text)
+    monkeypatch.setenv("HEORI_ALLOW", text)
+    assert Settings().tasks == parts
+    assert Settings().allow == tuple(f"{part}." for part in parts)
+
+
+def test_settings_do_not_change_once_made() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().lease = 5.0
+
+
+@pytest.mark.parametrize("prefix", ["acme", "{acme}:rq"])
+def test_every_key_begins_with_the_prefix(
+    consume: Callable[..., Consumer], redis_url: str, redis: redis_py.Redis, prefix: str
+) -> None:
+    consumer = consume("--processes", "1", RQ_KEY_PREFIX=prefix).ready()
+    settings = Settings(redis_url=redis_url, key_prefix=prefix)
+    with Producer(settings=settings) as producer:
+        assert producer.submit(sample_tasks.add, 1).result(timeout=20) == 3
+        with pytest.raises(Exception, match="no such luck"):
+            producer.submit(sample_tasks.fail, "no such luck").result(timeout=20)
+        keys: Any = redis.keys("*")
+        assert consumer.stop() == 0
+    kinds = {key.decode().removeprefix(f"{prefix}:").partition(":")[0] for key in keys}
+    assert kinds >= {"job", "results", "finished", "failed", "queues", "workers", "worker"}
+    keys += redis.keys("*")
+    assert all(key.startswith(f"{prefix}:".encode()) for key in keys), keys
+
+
+def test_tokens_come_from_a_file_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "tokens"
+    monkeypatch.setenv("HEORI_API_TOKENS_FILE", str(file))
+    with pytest.raises(ValidationError, match="HEORI_API_TOKENS_FILE"):
+        Settings()
+    file.write_text("\n")
+    with pytest.raises(ValidationError, match="is empty"):
+        Settings()
+    file.write_text("a-token-of-some-length\n\n another-of-some-length \n")
+    monkeypatch.setenv("HEORI_API_TOKENS", "one-that-is-long-enough")
+    tokens = [token.get_secret_value() for token in Settings().api_tokens]
+    assert tokens == ["one-that-is-long-enough", "a-token-of-some-length", "another-of-some-length"]
+    file.write_text("short\n")
+    with pytest.raises(ValidationError, match="16 characters"):
+        Settings()

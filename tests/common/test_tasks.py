@@ -1,0 +1,461 @@
+"""Tasks: registration, arguments and results through JSON, and what may be imported."""
+
+import functools
+import json
+import math
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_core import core_schema, from_json
+
+from heori import InvalidArguments, UnknownTask, task
+from heori_common import tasks
+from heori_common.protocol.payload import Call, decode_call, encode_call
+from heori_common.tasks import InvalidResult, Task
+from tests.tasks import protocol_tasks, sample_tasks
+from tests.tasks.protocol_tasks import NOON, VALUES, Address, book, plain, send_mail, total
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(tasks, "_registry", dict(tasks.registered()))
+
+
+def made(function: Callable[..., Any]) -> Task[..., Any]:
+    return Task(function, "default", 180)
+
+
+# Registration
+
+
+def test_a_task_stays_the_function_it_was() -> None:
+    assert sample_tasks.add(1) == 3
+    assert not hasattr(sample_tasks.add, "delay")
+    found = tasks.find(sample_tasks.add)
+    assert found.function is sample_tasks.add
+    assert tasks.registered()[found.name] is found
+    assert (found.name, found.queue, found.timeout, found.is_async) == (
+        "tests.tasks.sample_tasks.add", "default", 180, False,
+    )  # fmt: skip
+
+
+def test_a_task_has_the_settings_it_was_given() -> None:
+    found = tasks.find(send_mail)
+    assert (found.queue, found.timeout, found.is_async) == ("mail", 30, True)
+    assert repr(found) == "<Task tests.tasks.protocol_tasks.send_mail>"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"timeout": 0}, "timeout=0"),
+        ({"timeout": -2}, "timeout=-2"),
+        ({"result_ttl": 0}, "result_ttl=0"),
+        ({"result_ttl": -2}, "result_ttl=-2"),
+        *(({"queue": q}, "queue") for q in ("", "a b", "a:b", "a,b", "a\n", "\t")),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        task(**options)
+
+
+def test_what_no_consumer_could_import_by_name_is_refused() -> None:
+    def local() -> None: ...
+
+    for thing in (lambda: None, local, functools.partial(plain, 1), len, int, Address(
+        postCode="1", since=date(2020, 1, 1)
+    )):  # fmt: skip
+        with pytest.raises(TypeError, match="no function at the top of a module or class"):
+            task(thing)  # type: ignore[arg-type]
+
+
+class Opaque:
+    """Nothing that pydantic knows."""
+
+
+def takes_opaque(a: Opaque) -> None: ...
+def returns_opaque() -> Opaque: ...  # type: ignore[empty-body]
+def takes_missing(a: "Missing") -> None: ...  # type: ignore[name-defined] # noqa: F821
+def returns_missing() -> "Missing": ...  # type: ignore[name-defined] # noqa: F821
+def returns_nonsense() -> "not a hint": ...  # type: ignore[valid-type] # noqa: F722
+
+
+@pytest.mark.parametrize(
+    "function",
+    [takes_opaque, returns_opaque, takes_missing, returns_missing, returns_nonsense],
+)
+def test_a_hint_that_is_no_type_is_refused_where_the_task_is_defined(
+    function: Callable[..., Any],
+) -> None:
+    with pytest.raises(TypeError, match=rf"{function.__name__} has a hint that is no type"):
+        task(function)
+
+
+def test_only_tasks_are_found_and_none_of_the_program_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UnknownTask, match=r"tests\.protocol_tasks\.plain is no task; put @task"):
+        tasks.find(plain)
+    twin = functools.wraps(sample_tasks.add)(lambda a: a)
+    with pytest.raises(UnknownTask, match="is no task"):
+        tasks.find(twin)
+    monkeypatch.setattr(plain, "__module__", "__main__")
+    with pytest.raises(UnknownTask, match="consumers can import modules only"):
+        tasks.find(task(plain))
+
+
+# Arguments
+
+MORE = {"address": {"postCode": "1", "since": "2020-02-29"}}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "problems"),
+    [
+        (("noonish", 1), MORE, ["when: .*datetime.* \\(got 'noonish'\\)"]),
+        ((NOON, "x"), MORE, ["seats: .*integer.* \\(got 'x'\\)"]),
+        ((NOON, 0), MORE, ["seats: .*greater than or equal to 1 \\(got 0\\)"]),
+        ((NOON,), {**MORE, "seats": [1]}, ["seats: .*integer.* \\(got \\[1\\]\\)"]),
+        ((NOON, 1), {}, ["address: Missing[^(]*$"]),
+        ((), MORE, ["when: Missing[^(]*", "seats: Missing[^(]*"]),
+        ((NOON, 1, "x"), MORE, ["argument 3: Unexpected positional argument \\(got 'x'\\)"]),
+        ((NOON, 1), {**MORE, "typo": 5}, ["typo: Unexpected keyword argument \\(got 5\\)"]),
+        ((NOON, 1), {**MORE, "when": NOON}, ["when: Unexpected keyword argument"]),
+        ((NOON, 1), {**MORE, "seats": 1}, ["seats: Got multiple"]),
+        ((NOON, 1), {"address": {"postCode": 7}}, ["address.postCode: ", "address.since: F"]),
+        (("noonish", 0), {}, ["when: ", "; seats: ", "; address: "]),
+        (("x" * 500, 1), MORE, ["when: .*\\(got 'x{50,96}\\.\\.\\.\\)"]),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_fit_are_refused_with_each_field_named(
+    args: tuple[Any, ...], kwargs: dict[str, Any], problems: list[str]
+) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        tasks.find(book).bind(args, kwargs)
+    message = str(caught.value)
+    assert message.startswith("tests.tasks.protocol_tasks.book: ")
+    for problem in problems:
+        assert re.search(problem, message), message
+    assert "pydantic.dev" not in message
+
+
+def test_any_number_of_arguments_is_bound_where_the_task_takes_them() -> None:
+    found = tasks.find(total)
+    assert found.bind((1, "2"), {"x": "3"}) == ((1, 2), {"x": 3})
+    with pytest.raises(InvalidArguments, match=r"total: argument 3: .*; x: "):
+        found.bind((1, 2, "few"), {"x": "many"})
+
+
+class Picky:
+    """Whose validator raises what pydantic does not expect."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        return core_schema.no_info_plain_validator_function(cls.validate)
+
+    @staticmethod
+    def validate(value: Any) -> Any:
+        raise KeyError(value)
+
+
+def takes_picky(value: Picky) -> None: ...
+
+
+def test_a_validator_that_raises_anything_makes_the_arguments_invalid() -> None:
+    with pytest.raises(InvalidArguments, match="takes_picky: KeyError: 'a'"):
+        made(takes_picky).bind(("a",), {})
+
+
+@pytest.mark.parametrize(("function", "value"), VALUES, ids=lambda v: getattr(v, "__name__", None))
+def test_a_value_comes_through_json_to_the_worker_and_back_to_the_producer(
+    function: Callable[..., Any], value: Any
+) -> None:
+    found = tasks.find(function)
+    for args, kwargs in (((value,), {}), ((), {"value": value})):
+        data, size = encode_call(Call(found.name, *found.bind(args, kwargs)))
+        call = decode_call(data, ["json"], size)  # here the worker's side begins
+        bound_args, bound_kwargs = found.bind(call.args, call.kwargs)
+        [arrived] = [*bound_args, *bound_kwargs.values()]
+        assert (arrived, type(arrived)) == (value, type(value))
+
+        returned = found.dump_result(function(arrived))
+        if value is None:
+            assert returned is None, "RQ stores no None"
+        else:
+            assert returned is not None
+            came_back = found.load_result(returned)  # and here the producer's
+            assert (came_back, type(came_back)) == (value, type(value))
+
+
+def test_nan_comes_back_as_nan() -> None:
+    found = tasks.find(protocol_tasks.take_float)
+    dumped = found.dump_result(math.nan)
+    assert dumped is not None
+    assert math.isnan(found.load_result(dumped))
+    assert math.isnan(json.loads(dumped)), "stock rq reads it, too"
+    data, _ = encode_call(Call(found.name, *found.bind((math.nan,), {})))
+    assert math.isnan(decode_call(data, ["json"], 1000).args[0])
+
+
+def test_what_the_worker_gets_is_converted_and_not_only_checked() -> None:
+    args, kwargs = tasks.find(book).bind(
+        ["2026-01-02T12:00:00Z", "2"], {"address": {"postCode": "1", "since": "2020-02-29"}}
+    )
+    assert args == (datetime(2026, 1, 2, 12, tzinfo=UTC), 2)
+    assert kwargs["address"] == Address(postCode="1", since=date(2020, 2, 29))
+    assert book(*args, **kwargs) == "12:00 2 2020 -"
+
+
+# Results
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "dumped"),
+    [
+        (sample_tasks.add, 3, b"3"),
+        (sample_tasks.add, "4", b"4"),
+        (sample_tasks.fail, None, None),
+        (protocol_tasks.take_union, None, None),
+        (protocol_tasks.take_union, "", b'""'),
+        (protocol_tasks.take_untyped, {"a": (1, NOON)}, b'{"a":[1,"2026-01-02T12:00:00.123456Z"]}'),
+        (protocol_tasks.take_untyped, None, None),
+        (protocol_tasks.take_anything, None, None),
+        (protocol_tasks.take_options, {"at": "2026-01-02"}, b'{"at":"2026-01-02T00:00:00"}'),
+    ],
+)
+def test_a_result_is_validated_and_written_as_json(
+    function: Callable[..., Any], value: Any, dumped: bytes | None
+) -> None:
+    assert tasks.find(function).dump_result(value) == dumped
+    if dumped is not None:
+        assert from_json(dumped) is not None
+
+
+class NoRepr:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "reason"),
+    [
+        (sample_tasks.add, "many", "add returned 'many': .*integer"),
+        (sample_tasks.add, None, "add returned None: .*integer"),
+        (sample_tasks.fail, 1, "fail returned 1: .*None"),
+        (protocol_tasks.take_point, {"x": "y"}, "take_point returned .*integer"),
+        (sample_tasks.unserialisable, threading.Lock(), "unserialisable returned .*no JSON form"),
+        (protocol_tasks.take_untyped, object(), "no JSON form"),
+        (protocol_tasks.take_anything, b"\xff", "no JSON form"),
+        (protocol_tasks.take_untyped, LOOP, "no JSON form"),
+        (protocol_tasks.take_untyped, "\ud800", "no JSON form"),
+        (protocol_tasks.take_untyped, NoRepr(), "<NoRepr whose repr raises RuntimeError>.*no JSON"),
+        (sample_tasks.add, NoRepr(), "<NoRepr whose repr raises RuntimeError>: .*integer"),
+    ],
+)
+def test_a_result_that_does_not_fit_or_has_no_json_form_is_refused(
+    function: Callable[..., Any], value: Any, reason: str
+) -> None:
+    with pytest.raises(InvalidResult, match=reason) as caught:
+        tasks.find(function).dump_result(value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_stored_result_of_another_version_of_the_task_is_refused() -> None:
+    with pytest.raises(InvalidResult, match=r"the stored result of tests\.sample_tasks\.add"):
+        tasks.find(sample_tasks.add).load_result(b'"many"')
+
+
+# What a consumer may import
+
+PACKAGE = {
+    "__init__.py": "import os\nfrom operator import add\n",
+    "jobs.py": """
+import functools, os, pathlib
+from heori import task
+from os import system
+
+def double(a: int) -> int:
+    return 2 * a
+
+@task(queue="registered", timeout=9)
+def triple(a: int) -> int:
+    return 3 * a
+
+class Tools:
+    @staticmethod
+    def halve(a: int) -> int:
+        return a // 2
+    class Inner:
+        @staticmethod
+        def deep() -> int: return 1
+
+class Callable:
+    def __call__(self, a: int) -> int: return a
+
+instance = Callable()
+partial = functools.partial(os.system)
+number = 5
+cached = functools.lru_cache(double)
+
+def unresolvable(a: "Missing") -> int: return a
+def __getattr__(name):
+    if name == "lazy":
+        raise ImportError("the optional dependency is not installed")
+    raise AttributeError(name)
+""",
+    "raises.py": "raise RuntimeError('no licence')\n",
+    "exits.py": "import sys\nsys.exit('usage: exits FILE')\n",
+    "needs.py": "import there_is_no_such_module\n",
+    "syntax.py": "def broken(:\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The package of an application, and one beside it whose name begins the same."""
+    for name in ("heoriapp", "heoriapp_evil"):
+        (tmp_path / name).mkdir()
+        for file, text in PACKAGE.items():
+            (tmp_path / name / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "heoriapp"
+    for module in [name for name in sys.modules if name.startswith("heoriapp")]:
+        del sys.modules[module]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "result"),
+    [
+        ("jobs.double", [4], 8),
+        ("jobs.triple", [4], 12),
+        ("jobs.Tools.halve", [4], 2),
+        ("jobs.Tools.Inner.deep", [], 1),
+        ("jobs.cached", [4], 8),
+    ],
+)
+def test_a_function_under_an_allowed_prefix_is_imported_and_checked(
+    package: str, name: str, arguments: list[Any], result: int
+) -> None:
+    found = tasks.resolve(f"{package}.{name}", ["other.", f"{package}."])
+    assert found.name == f"{package}.{name}"
+    args, kwargs = found.bind(arguments, {})
+    assert found.function(*args, **kwargs) == result
+    assert found.dump_result(result) == str(result).encode()
+    assert tasks.resolve(f"{package}.{name}", []) is found, "it is looked up once"
+    with pytest.raises(InvalidArguments):
+        found.bind(["many", 1, 2], {})
+
+
+def test_an_import_that_registers_the_task_keeps_its_settings(package: str) -> None:
+    found = tasks.resolve(f"{package}.jobs.triple", [f"{package}."])
+    assert (found.queue, found.timeout) == ("registered", 9)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "heoriapp.jobs.double", "heoriapp_evil.jobs.double", "heoriapp", "heoriapp.", "os.system",
+        "antigravity.webbrowser.open", "", ".", "..", "double", ".heoriapp.jobs.double",
+        "heoriapp\n.jobs", "heoriapp/jobs", "x" * 10_000,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("allow", [[], ["other."], ["heoriapp.jobs_of_mine.", "heoriapp.job."]])
+def test_nothing_outside_the_allowed_prefixes_is_imported(
+    package: str, name: str, allow: list[str]
+) -> None:
+    before = set(sys.modules)
+    with pytest.raises(UnknownTask, match=r"HEORI_TASKS.*HEORI_ALLOW") as caught:
+        tasks.resolve(name, allow)
+    assert set(sys.modules) == before
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["heoriapp_evil.jobs.double", "heoriappjobs.double", "heoriapp"])
+def test_a_prefix_ends_at_its_dot(package: str, name: str) -> None:
+    before = set(sys.modules)
+    with pytest.raises(UnknownTask, match="no registered task and under no allowed prefix"):
+        tasks.resolve(name, [f"{package}."])
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        # ways out of the package
+        ("os.system", "has no function os.system"),
+        ("jobs.os.system", "has no function os.system"),
+        ("jobs.system", r"leads to posix\., outside the allowed prefix heoriapp\."),
+        ("add", r"leads to operator\., outside"),
+        ("jobs.pathlib.Path.write_text", "has no function"),
+        ("jobs.partial", r"leads to functools\., outside"),
+        ("jobs.task", r"leads to common\.tasks\., outside"),
+        ("jobs.double.__globals__.clear", "outside|has no function"),
+        ("jobs.double.__call__", "outside"),
+        ("jobs.double.__builtins__.eval", "outside|has no function"),
+        ("jobs.Tools.__subclasses__", "outside"),
+        ("jobs.Tools.__init__.__class__", "no function"),
+        # what is no function, or not there
+        ("jobs.Tools", "is no function"),
+        ("jobs.number", "is no function"),
+        ("jobs.instance", "cannot be a task"),
+        ("jobs.missing", "has no function missing"),
+        ("jobs.Tools.missing.deeper", "has no function"),
+        ("jobs", "has no function jobs"),
+        ("missing.function", "has no function missing.function"),
+        ("jobs..double", "has no function|cannot be imported"),
+        ("", "has no function|cannot be imported"),
+        ("jobs.dou\0ble", "has no function"),
+        ("\0.x", "has no function|cannot be imported"),
+        # what goes wrong on the way
+        ("jobs.unresolvable", "cannot be a task: .*hint that is no type"),
+        ("jobs.lazy", "cannot be imported: .*optional dependency"),
+        ("raises.f", r"heoriapp\.raises cannot be imported: RuntimeError\('no licence'\)"),
+        ("exits.f", r"heoriapp\.exits cannot be imported: SystemExit\('usage"),
+        ("needs.f", "needs cannot be imported: No module named 'there_is_no_such_module'"),
+        ("syntax.f", "syntax cannot be imported: SyntaxError"),
+    ],
+)
+def test_no_name_leads_out_of_the_prefix_or_breaks_the_worker(
+    package: str, name: str, reason: str
+) -> None:
+    registered = dict(tasks.registered())
+    with pytest.raises(UnknownTask, match=reason):
+        tasks.resolve(f"{package}.{name}", [f"{package}."])
+    assert {n for n in tasks.registered() if n not in registered} <= {f"{package}.jobs.triple"}
+
+
+def test_functions_in_c_run_under_their_modules_name() -> None:
+    found = tasks.resolve("operator.add", ["operator."])
+    assert found.bind((1, 2), {}) == ((1, 2), {})
+    assert found.function(1, 2) == 3
+    assert found.dump_result(3) == b"3"
+    with pytest.raises(InvalidArguments):
+        found.bind((1,), {})
+    with pytest.raises(UnknownTask, match="no allowed prefix"):
+        tasks.resolve("_operator.add", ["operator."])
+
+
+def test_a_function_in_c_that_tells_no_parameters_takes_any() -> None:
+    found = tasks.resolve("math.hypot", ["math."])
+    assert found.bind((3, 4), {}) == ((3, 4), {})
+    assert found.function(3, 4) == 5.0
+
+
+def test_modules_are_loaded_for_the_tasks_they_register(package: str) -> None:
+    tasks.load([f"{package}.jobs"])
+    assert f"{package}.jobs.triple" in tasks.registered()
+    assert tasks.resolve(f"{package}.jobs.triple", []).queue == "registered"
+    with pytest.raises(RuntimeError, match="no licence"):
+        tasks.load([f"{package}.raises"])

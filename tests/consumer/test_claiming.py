@@ -1,0 +1,553 @@
+"""From which queues jobs are claimed and when, and what Redis tells a consumer by itself."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+from hypothesis import given
+from hypothesis import strategies as st
+from rq import Queue
+from rq.command import (
+    send_command,
+    send_kill_horse_command,
+    send_shutdown_command,
+    send_stop_job_command,
+)
+from rq.job import Job as RqJob
+from rq.serializers import JSONSerializer
+from rq.suspension import resume, suspend
+
+from heori import Producer
+from heori_common.embedded import EmbeddedValkey
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import Claim
+from heori_common.redis.broker import AsyncBroker
+from heori_consumer.supervisor.cancellation import Cancellations
+from heori_consumer.supervisor.leases import Leases
+from heori_consumer.supervisor.listener import Listener, RemoteCommand, parse_command
+from heori_consumer.supervisor.order import Order, Rota, parse_queues
+from heori_consumer.supervisor.redis_retry import Outage
+from tests.conftest import Consumer, until
+from tests.tasks import sample_tasks
+
+ME = "consumer-1"
+SCRIPTS = "cmdstat_evalsha"
+
+
+def enqueue(redis: Any, task: str, *calls: Sequence[Any], queue: str = "default") -> list[RqJob]:
+    """Put jobs on any queue, as rq does."""
+    stock = Queue(queue, connection=redis, serializer=JSONSerializer)
+    data = [
+        stock.prepare_data(f"tests.tasks.sample_tasks.{task}", args=tuple(args)) for args in calls
+    ]
+    return list(stock.enqueue_many(data))
+
+
+def name_of(consumer: Consumer) -> str:
+    """Under which name RQ's tools know it."""
+    [line] = [line for line in consumer.log if line["event"] == "consuming"]
+    return str(line["consumer"])
+
+
+def seconds_for_calls(redis: Any, calls: int) -> float:
+    """How long it takes until so many scripts are called; about five are, at once, each second.
+
+    Of a consumer that asked again and again, it would be hundreds.
+    """
+    redis.config_resetstat()
+    begin = time.monotonic()
+    until(lambda: redis.info("commandstats").get(SCRIPTS, {"calls": 0})["calls"] >= calls)
+    return time.monotonic() - begin
+
+
+# In which order
+
+
+weights_of = st.lists(st.integers(1, 9), min_size=1, max_size=6)
+
+
+@given(weights_of, st.lists(st.integers(0, 100), max_size=20))
+def test_shares_follow_the_weights_however_the_jobs_are_spread_over_the_calls(
+    weights: list[int], counts: list[int]
+) -> None:
+    rota, one_by_one = Rota(len(weights), weights), Rota(len(weights), weights)
+    got = [0] * len(weights)
+    for count in counts:
+        shares = rota.shares(count)
+        assert sum(shares) == count
+        assert min(shares) >= 0
+        got = [a + b for a, b in zip(got, shares, strict=True)]
+        for _ in range(count):
+            single = one_by_one.shares(1)
+            assert sorted(single) == [0] * (len(weights) - 1) + [1]
+            shares[single.index(1)] -= 1
+        assert not any(shares), "as many single jobs come from the same queues"
+    rounds, rest = divmod(sum(counts), sum(weights))
+    for share, weight in zip(got, weights, strict=True):
+        assert rounds * weight <= share <= rounds * weight + min(rest, weight)
+
+
+def test_turns_are_spread_as_nginx_spreads_them() -> None:
+    rota = Rota(3, [5, 1, 1])
+    assert "".join("abc"[rota.shares(1).index(1)] for _ in range(14)) == "aabacaa" * 2
+
+
+@given(st.integers(1, 6), st.lists(st.integers(0, 100), max_size=5))
+def test_in_strict_order_the_first_queue_may_give_all(queues: int, counts: list[int]) -> None:
+    rota = Rota(queues)
+    for count in counts:
+        assert rota.shares(count) == [count, *[0] * (queues - 1)]
+
+
+@pytest.mark.parametrize(
+    ("given_queues", "order", "expected"),
+    [
+        (["a"], None, (("a",), None)),
+        (["a", "b", "a"], None, (("a", "b"), None)),
+        (["a", "b"], "strict", (("a", "b"), None)),
+        (["a", "b"], "round-robin", (("a", "b"), (1, 1))),
+        (["a=3", "b"], None, (("a", "b"), (3, 1))),
+        (["a", "b=1000"], "weight", (("a", "b"), (1, 1000))),
+        (["a=b=2", "a=b=2"], None, (("a=b",), (2,))),
+    ],
+)
+def test_queues_are_read_with_their_weights(
+    given_queues: list[str], order: Order | None, expected: object
+) -> None:
+    assert parse_queues(given_queues, order) == expected
+
+
+@pytest.mark.parametrize(
+    ("given_queues", "order", "message"),
+    [
+        *(
+            ([f"a={bad}"], None, r"'a=.*': its weight must be a whole number from 1 to 1000")
+            for bad in ("0", "-1", "1.5", "1001", "x", "", "٣", "9" * 5000)
+        ),
+        (["=3"], None, "a name without blanks"),
+        (["a b=3"], None, "a name without blanks"),
+        (["a=3", "a=2"], None, "'a' is given twice"),
+        (["b", "a=3"], "strict", "a weight such as a=3 needs the order weight, not strict"),
+        (["b", "a=3"], "round-robin", "needs the order weight, not round-robin"),
+    ],
+)
+def test_bad_weights_are_refused_in_one_line(
+    given_queues: list[str], order: Order | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as refusal:
+        parse_queues(given_queues, order)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_command_line_refuses_bad_weights(consume: Callable[..., Consumer]) -> None:
+    consumer = consume(queue="high=0")
+    assert consumer.join(60) == 2
+    assert "heori: queue 'high=0': its weight must be a whole number" in str(consumer.log)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "high", "low", "starts"),
+    [
+        (["--batch", "8", "--queue", "low"], "high", 0, "high " * 150),
+        (["--batch", "8", "--queue", "low=1"], "high=3", 50, ""),
+        (["--batch", "1", "--queue", "low", "--order", "round-robin"], "high", 100, "high low"),
+    ],
+    ids=["strict", "weight", "round-robin"],
+)  # fmt: skip
+def test_two_full_queues_are_served_in_the_order_asked_for(
+    arguments: list[str],
+    high: str,
+    low: int,
+    starts: str,
+    consume: Callable[..., Consumer],
+    redis: Any,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "runs"
+    path.touch()
+    enqueue(redis, "record", *((str(path), 1) for _ in range(150)), queue="high")
+    enqueue(redis, "record", *((str(path), 0) for _ in range(150)), queue="low")
+    consumer = consume("--slots", "1", *arguments, queue=high).ready()
+    until(lambda: len(path.read_bytes().split()) == 300)
+    ran = ["high" if line == b"1" else "low" for line in path.read_bytes().split()]
+    assert " ".join(ran).startswith(starts.rstrip())
+    # While both are full, the low queue gets its share; by weight, it may be some turns behind.
+    first = ran[:150] if low == 0 else ran[:200]
+    assert abs(first.count("low") - low) <= 4
+    assert consumer.stop() == 0
+
+
+# What Redis tells
+
+
+class Heard:
+    """A listener on a real server, and what it has called back with."""
+
+    def __init__(self, broker: AsyncBroker, *queues: str) -> None:
+        self.canceled: asyncio.Queue[str] = asyncio.Queue()
+        self.scheduled: asyncio.Queue[None] = asyncio.Queue()
+        self.commands: asyncio.Queue[RemoteCommand] = asyncio.Queue()
+        self.listener = Listener(
+            broker,
+            Commands().keys,
+            queues,
+            ME,
+            on_canceled=self.canceled.put_nowait,
+            on_scheduled=lambda: self.scheduled.put_nowait(None),
+            on_command=self.commands.put_nowait,
+        )
+
+    async def rings(self, *queues: str, suspended: bool = False) -> bool:
+        """Whether it rings within seconds."""
+        begin = time.monotonic()
+        await self.listener.wait(5, queues, suspended=suspended)
+        return time.monotonic() - begin < 4
+
+    async def connected(self, *queues: str) -> None:
+        """Wait until it watches, which it tells as if jobs had been cancelled."""
+        told = {await asyncio.wait_for(self.canceled.get(), 10) for _ in queues}
+        assert told == set(queues)
+        assert await self.rings(*queues), "something may have come before"
+        self.listener.arm()
+
+
+async def ended(role: "asyncio.Task[None]") -> None:
+    """Cancel until it takes effect: redis-py may swallow a cancellation while it sends."""
+    while not role.done():
+        role.cancel()
+        await asyncio.wait([role], timeout=0.1)
+
+
+@asynccontextmanager
+async def listening(url: str, *queues: str) -> AsyncIterator[Heard]:
+    broker = AsyncBroker(url)
+    heard = Heard(broker, *queues)
+    role = asyncio.create_task(heard.listener.listen())
+    try:
+        await heard.connected(*queues)
+        yield heard
+    finally:
+        await ended(role)
+        await broker.close()
+
+
+def test_one_connection_hears_of_jobs_cancellations_and_commands_also_after_it_was_lost(
+    redis: Any, redis_url: str
+) -> None:
+    async def main() -> None:
+        async with listening(redis_url, "a", "b") as heard:
+            for due in range(2):
+                assert redis.client_list(_type="pubsub"), "there is one subscription"
+                waiting = asyncio.create_task(heard.rings("a", "b"))
+                [job] = await asyncio.to_thread(enqueue, redis, "add", [1], queue="b")
+                assert await waiting
+                heard.listener.arm()
+                assert await heard.rings("a", "b"), "it rings at once when there is a job already"
+                await asyncio.to_thread(job.cancel)
+                assert await asyncio.wait_for(heard.canceled.get(), 5) == "b"
+                assert await heard.listener.watch_scheduled()
+                await asyncio.to_thread(redis.zadd, "rq:scheduled:a", {"id": due})
+                await asyncio.wait_for(heard.scheduled.get(), 5)
+                send_command(redis, ME, "stop-execution", job_id="j", execution_id="e")
+                command = await asyncio.wait_for(heard.commands.get(), 5)
+                assert command == RemoteCommand("stop-execution", "j", "e")
+                killed = redis.client_kill_filter(_type="pubsub")
+                assert killed == 1
+                await heard.connected("a", "b")
+
+    asyncio.run(main())
+
+
+def test_each_cancellation_is_heard_of_and_broken_keys_and_a_flush_end_nothing(
+    redis: Any, redis_url: str
+) -> None:
+    async def main() -> None:
+        async with listening(redis_url, "a", "b") as heard:
+            for _ in range(3):
+                [job] = enqueue(redis, "add", [1], queue="a")
+                job.cancel()
+                assert await asyncio.wait_for(heard.canceled.get(), 5) == "a"
+            redis.set("rq:canceled:b", "text")
+            redis.set("rq:queue:b", "text")
+            heard.listener.arm()
+            waiting = asyncio.create_task(heard.rings("b", "a"))
+            redis.flushdb()
+            assert await waiting
+            told: set[str] = set()
+            while told != {"a", "b"}:
+                told.add(await asyncio.wait_for(heard.canceled.get(), 5))
+            enqueue(redis, "add", [1], queue="b")[0].cancel()
+            assert await asyncio.wait_for(heard.canceled.get(), 5) == "b"
+
+    asyncio.run(main())
+
+
+def test_a_suspended_consumer_is_rung_by_resume_and_not_by_jobs(redis: Any, redis_url: str) -> None:
+    async def main() -> None:
+        async with listening(redis_url, "a") as heard:
+            suspend(redis)
+            enqueue(redis, "add", [1], queue="a")
+            assert await heard.rings("a", suspended=True), "once, as it was armed before"
+            heard.listener.arm()
+            begin = time.monotonic()
+            await heard.listener.wait(0.2, ["a"], suspended=True)
+            assert time.monotonic() - begin >= 0.2, "and not again for the job that is there"
+            waiting = asyncio.create_task(heard.rings("a", suspended=True))
+            await asyncio.sleep(0)
+            resume(redis)
+            assert await waiting
+
+    asyncio.run(main())
+
+
+def test_a_server_without_the_right_to_subscribe_still_rings(redis: Any, redis_url: str) -> None:
+    redis.acl_setuser("deaf", enabled=True, passwords=["+x"], categories=["+@all"], keys=["*"])
+    try:
+        url = redis_url.replace("redis://", "redis://deaf:x@")
+
+        async def main() -> None:
+            async with listening(url, "a") as heard:
+                waiting = asyncio.create_task(heard.rings("a"))
+                await asyncio.to_thread(enqueue, redis, "add", [1], queue="a")
+                assert await waiting
+
+        asyncio.run(main())
+    finally:
+        redis.acl_deluser("deaf")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xff", b"no json", b"[]", b"3", b"{}", b"[" * 100_000, b'{"command": 3}',
+     b'{"command": "stop-job", "job_id": {}}'],
+)  # fmt: skip
+def test_what_is_no_command_is_not_taken_for_one(payload: bytes) -> None:
+    assert parse_command(payload) is None
+
+
+def test_rqs_commands_are_read() -> None:
+    assert parse_command(b'{"command": "shutdown"}') == ("shutdown", "", "")
+    job = b'{"command": "stop-job", "job_id": "j", "more": 1}'
+    assert parse_command(job) == ("stop-job", "j", "")
+
+
+@pytest.mark.parametrize("model", [["--slots", "4"], ["--model", "processes", "-p", "2"]])
+def test_a_consumer_takes_three_connections_whatever_it_runs(
+    model: list[str], consume: Callable[..., Consumer], redis: Any, tmp_path: Path
+) -> None:
+    gate, path = tmp_path / "gate", tmp_path / "runs"
+    path.touch()
+    before = {client["id"] for client in redis.client_list()}
+
+    def theirs() -> set[str]:
+        return {client["id"] for client in redis.client_list()} - before
+
+    consumer = consume(*model, "--queue", "b").ready()
+    enqueue(redis, "wait_for_file", [str(gate)])
+    until(lambda: consumer.metric("heori_slots_running") == 1)
+    most = 0
+    for queue in ("default", "b") * 3:
+        enqueue(redis, "record", *((str(path), n) for n in range(100)), queue=queue)
+        most = max(most, len(theirs()))
+    until(lambda: len(path.read_bytes().split()) == 600 or not redis.ping())
+    gate.touch()
+    assert max(most, len(theirs())) == 3
+    assert len([c for c in redis.client_list(_type="pubsub") if c["id"] in theirs()]) == 1
+    assert consumer.stop() == 0
+
+
+# Cancelled after being claimed
+
+
+def test_of_the_jobs_held_those_that_were_cancelled_are_dropped(redis: Any, redis_url: str) -> None:
+    async def main() -> None:
+        broker, commands, outage = AsyncBroker(redis_url), Commands(), Outage()
+        leases = Leases(broker, commands, outage, 30)
+        dropped: asyncio.Queue[set[str]] = asyncio.Queue()
+        cancellations = Cancellations(
+            broker, commands, leases, outage, lambda ids: dropped.put_nowait(set(ids))
+        )
+        role = asyncio.create_task(cancellations.run())
+
+        async def claim() -> list[Claim]:
+            command = commands.claim(
+                ["a", "b"], 10, lease=30, consumer=ME, token="t", max_payload=1000
+            )
+            return (await broker.execute(command)).claims
+
+        one, two, _ = enqueue(redis, "add", [1], [2], [3], queue="a")
+        [other] = enqueue(redis, "add", [1], queue="b")
+        leases.add(await claim())
+        one.cancel()
+        two.delete()
+        other.cancel()
+        cancellations.told("a")
+        assert await asyncio.wait_for(dropped.get(), 5) == {one.id, two.id}
+        cancellations.told("b")
+        assert await asyncio.wait_for(dropped.get(), 5) == {other.id}
+
+        [late] = enqueue(redis, "add", [1], queue="b")
+        async with leases.claiming:
+            claims = await claim()
+            late.cancel()
+            cancellations.told("b")  # before the consumer knows what it has claimed
+            leases.drop(leases.held())
+            leases.add(claims)
+        assert await asyncio.wait_for(dropped.get(), 5) == {late.id}
+        await ended(role)
+        await broker.close()
+
+    asyncio.run(main())
+
+
+# rq's commands
+
+
+def test_rqs_shutdown_drains_as_sigterm_does(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume().ready()
+    until(lambda: redis.client_list(_type="pubsub"))
+    handle = producer.submit(sample_tasks.hold, redis_url, "shutdown")
+    assert redis.blpop(["shutdown:running"], timeout=60)
+    send_shutdown_command(redis, name_of(consumer))
+    consumer.wait_for("draining")
+    redis.rpush("shutdown:go", "now")
+    assert consumer.join() == 0
+    assert handle.result(5) == "shutdown"
+
+
+def test_commands_that_cannot_be_obeyed_are_told_and_survived(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
+) -> None:
+    consumer = consume().ready()
+    until(lambda: redis.client_list(_type="pubsub"))
+    name = name_of(consumer)
+    job = RqJob.create("tests.tasks.sample_tasks.add", connection=redis, serializer=JSONSerializer)
+    job.worker_name = name
+    job.save()
+    send_stop_job_command(redis, job.id, serializer=JSONSerializer)
+    here = consumer.wait_for("asked to stop a job that does not run here")
+    assert here["job"] == job.id
+    send_command(redis, name, "stop-execution", job_id=job.id, execution_id="e")
+    consumer.wait_for("asked to stop a job that does not run here")
+    send_kill_horse_command(redis, name)
+    horse = "kill-horse is not supported, as a worker here runs many jobs; "
+    consumer.wait_for(horse + "use stop-job (rq.command.send_stop_job_command)")
+    send_command(redis, name, "dance")
+    assert consumer.wait_for("a command that is not known")["command"] == "dance"
+    redis.publish(f"rq:pubsub:{name}", b"\xff{")
+    consumer.wait_for("a command that nobody can read")
+    assert producer.submit(sample_tasks.add, 1).result(60) == 3
+    assert consumer.stop() == 0
+
+
+# Suspended, broken, refused
+
+
+def test_a_suspended_consumer_claims_nothing_and_says_so_until_it_is_resumed(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
+) -> None:
+    consumer = consume().ready()
+    suspend(redis)
+    consumer.wait_for("suspended: claiming nothing until `rq resume`")
+    handle = producer.submit(sample_tasks.add, 1)
+    record = f"rq:worker:{name_of(consumer)}"
+    assert seconds_for_calls(redis, 15) > 1, "it looks about once a second"
+    assert consumer.metric("heori_suspended") == 1
+    until(lambda: redis.hget(record, "state") == b"suspended")
+    assert handle.status() == "queued"
+    begin = time.monotonic()
+    resume(redis)
+    assert handle.result(60) == 3
+    assert time.monotonic() - begin < 1
+    consumer.wait_for("resumed")
+    assert consumer.metric("heori_suspended") == 0
+    suspend(redis)
+    consumer.wait_for("suspended: claiming nothing until `rq resume`")
+    assert consumer.stop() == 0
+    events = [line["event"] for line in consumer.log]
+    assert sum("suspended" in event for event in events) == 2
+
+
+def test_a_broken_registry_of_workers_only_hides_the_consumer(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
+) -> None:
+    redis.set("rq:workers", "text")
+    consumer = consume()
+    told = consumer.wait_for("a key has the wrong type and is passed over until it is mended")
+    assert told["key"] == "rq:workers"
+    consumer.ready()
+    assert producer.submit(sample_tasks.add, 1).result(60) == 3
+    assert redis.smembers("rq:workers:default") == {f"rq:worker:{name_of(consumer)}".encode()}
+    assert consumer.stop() == 0
+
+
+@pytest.mark.parametrize("key", ["rq:queue:broken", "rq:wip:broken", "rq:failed:broken"])
+def test_a_broken_key_is_told_once_and_the_other_queue_is_served(
+    key: str, consume: Callable[..., Consumer], producer: Producer, redis: Any
+) -> None:
+    [job] = enqueue(redis, "add", [1], queue="broken")
+    if key == "rq:queue:broken":
+        redis.rename(key, "aside")
+    redis.set(key, "text")
+    consumer = consume("--queue", "default", queue="broken").ready()
+    told = consumer.wait_for("a key has the wrong type and is passed over until it is mended")
+    assert (told["key"], told["look"]) == (key, f"redis-cli TYPE {key}")
+    assert producer.submit(sample_tasks.add, 1).result(60) == 3
+    assert seconds_for_calls(redis, 15) > 1, "it looks about once a second"
+    redis.delete(key)
+    if key == "rq:queue:broken":
+        redis.rename("aside", key)
+    consumer.wait_for("a key is mended")
+    until(lambda: job.get_status() == "finished")
+    assert consumer.stop() == 0
+    assert len([line for line in consumer.log if line["event"] == told["event"]]) == 1
+
+
+def test_a_redis_that_refuses_claims_is_told_once_and_not_asked_all_the_time(
+    consume: Callable[..., Consumer],
+) -> None:
+    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+        with Producer(server.url) as producer:
+            consumer = consume(HEORI_REDIS_URL=server.url).ready()
+            assert producer.submit(sample_tasks.add, 1).result(60) == 3
+            # The primary of this replica is not there, and its data stays.
+            suspend(client)
+            consumer.wait_for("suspended: claiming nothing until `rq resume`")
+            handle = producer.submit(sample_tasks.add, 2)
+            resume_and_refuse = client.pipeline(transaction=True)
+            resume_and_refuse.delete("rq:suspended")
+            resume_and_refuse.execute_command("REPLICAOF", "127.0.0.1", "1")
+            resume_and_refuse.execute()
+            refused = consumer.wait_for("Redis refuses a claim; trying again")
+            assert "read only replica" in refused["reason"]
+            assert seconds_for_calls(client, 15) > 1
+            client.execute_command("REPLICAOF", "NO", "ONE")
+            assert handle.result(60) == 4
+            consumer.wait_for("Redis takes claims again")
+        assert consumer.stop() == 0
+        assert len([line for line in consumer.log if line["event"] == refused["event"]]) == 1
+
+
+def test_a_redis_that_refuses_writes_at_the_start_is_waited_for(
+    consume: Callable[..., Consumer],
+) -> None:
+    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 1)
+        consumer = consume(HEORI_REDIS_URL=server.url)
+        away = consumer.wait_for("Redis is away; trying again")
+        assert "does not let a consumer register: " in away["reason"]
+        assert "maxmemory" in away["reason"]
+        hasty = consume("--no-wait", HEORI_REDIS_URL=server.url)
+        assert hasty.join(60) == 2
+        assert "does not let a consumer register" in str(hasty.log)
+        client.config_set("maxmemory", 0)
+        consumer.ready()
+        assert consumer.stop(signal.SIGTERM) == 0

@@ -1,0 +1,210 @@
+"""Nothing is lost: workers, consumers and Redis are killed for real, and jobs are counted."""
+
+import collections
+import contextlib
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis as redis_py
+
+from heori import Producer
+from heori_common.embedded import EmbeddedValkey
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.scripts import script
+from tests.conftest import Consumer, is_alive, until
+from tests.rigs.proxy import proxy
+from tests.tasks import sample_tasks
+
+JOBS = 20_000
+KILLS = 50
+
+
+def runs(path: Path) -> "collections.Counter[int]":
+    return collections.Counter(int(line) for line in path.read_bytes().split())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [["--model", "threads", "--slots", "4"], ["--model", "processes", "--processes", "2"]],
+    ids=["threads", "processes"],
+)
+def test_50_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
+    model: list[str],
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis: Any,
+    tmp_path: Path,
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    path = tmp_path / "runs"
+    path.touch()
+    # What dies comes first again: kills in quick succession would make dead letters of it.
+    consumer = consume(*model, HEORI_MAX_DELIVERIES=str(KILLS + 1)).ready()
+    producer.submit_many(sample_tasks.record, [(str(path), n) for n in range(JOBS)])
+
+    def finished() -> int:
+        return int(redis.zcard("rq:finished:default"))
+
+    def deaths() -> list[int]:
+        """How many jobs each worker held that died."""
+        return [line["jobs"] for line in list(consumer.log) if line["event"] == "worker died"]
+
+    # A kill may hit a process that was on its way out anyway, which is no loss; so count deaths.
+    while len(deaths()) < KILLS:
+        due = len(deaths()) * JOBS * 0.9 / KILLS
+        until(lambda due=due: finished() >= due)  # type: ignore[misc]
+        workers = consumer.workers
+        if not workers:
+            continue  # the next one is just being started
+        victim = chance.choice(workers)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.kill()
+        until(lambda victim=victim: not is_alive(victim))  # type: ignore[misc]
+    until(lambda: finished() + redis.zcard("rq:failed:default") == JOBS, timeout=60)
+    in_flight = sum(deaths())
+    ran = runs(path)
+    again = sum(ran.values()) - len(ran)
+    print(f"jobs {JOBS}, run {len(ran)}, lost {JOBS - len(ran)}, again {again} of {in_flight}")
+    assert set(ran) == set(range(JOBS))
+    assert again <= in_flight
+    assert redis.zcard("rq:failed:default") == 0
+    assert redis.zcard("rq:wip:default") == 0
+    assert consumer.metric("heori_worker_restarts_total") == len(deaths()) >= KILLS
+    assert consumer.stop() == 0
+
+
+def test_a_killed_consumer_takes_its_workers_along_and_another_gets_its_jobs(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    first = consume(HEORI_LEASE="1").ready()
+    handle = producer.submit(sample_tasks.hold, redis_url, "machine")
+    assert redis.blpop(["machine:running"], timeout=60)
+    workers = first.workers
+    second = consume(HEORI_LEASE="1").ready()
+    first.process.kill()
+    until(lambda: not any(is_alive(worker) for worker in workers), timeout=5)
+    # The lease of a second, rounded up to RQ's whole seconds, and the reaper's interval.
+    assert redis.blpop(["machine:running"], timeout=1 + 1 + 2)
+    redis.rpush("machine:go", "now")
+    assert handle.result(60) == "machine"
+    assert second.metric("heori_jobs_redelivered_total") == 1
+    first.join()
+
+
+def test_a_stopped_consumer_whose_lease_ran_out_has_its_result_refused(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    first = consume(HEORI_LEASE="1").ready()
+    handle = producer.submit(sample_tasks.hold, redis_url, "pause")
+    assert redis.blpop(["pause:running"], timeout=60)
+    first.process.send_signal(signal.SIGSTOP)
+    second = consume(HEORI_LEASE="1").ready()
+    assert redis.blpop(["pause:running"], timeout=6)  # the second delivery
+    redis.rpush("pause:go", "first", "second")
+    assert handle.result(60) == "pause"
+    first.process.send_signal(signal.SIGCONT)
+    until(lambda: first.metric("heori_results_refused_total") == 1)
+    assert redis.xlen(f"rq:results:{handle.id}") == 1
+    assert second.stop() == 0
+
+
+def test_a_restart_of_redis_loses_nothing(consume: Callable[..., Consumer], tmp_path: Path) -> None:
+    jobs = 3000
+    path, gate = tmp_path / "runs", tmp_path / "gate"
+    path.touch()
+    with EmbeddedValkey({"appendonly": "yes", "appendfsync": "always"}) as server:
+        consumer = consume(HEORI_REDIS_URL=server.url).ready()
+        with Producer(server.url) as producer, redis_py.Redis.from_url(server.url) as client:
+            held = producer.submit(sample_tasks.wait_for_file, str(gate))
+            until(lambda: consumer.metric("heori_slots_running") == 1)
+            producer.submit_many(sample_tasks.record, [(str(path), n) for n in range(jobs)])
+            until(lambda: len(runs(path)) > jobs / 4)
+            server.stop()
+            consumer.wait_for("Redis is away; trying again")
+            before = len(runs(path))
+            gate.touch()  # this job ends while there is no Redis to tell
+            until(lambda: consumer.metric("heori_slots_running") == 0)
+            server.start()
+            consumer.wait_for("Redis is back")
+            assert held.result(60) is True
+            finished = Commands().keys.finished("default")
+            until(lambda: client.zcard(finished) == jobs + 1, timeout=40)
+            assert client.hget(f"rq:job:{held.id}", "heori_deliveries") == b"1"
+            ran = runs(path)
+            again = sum(ran.values()) - len(ran)
+            print(f"jobs {jobs}, before {before}, lost {jobs - len(ran)}, run twice {again}")
+            assert set(ran) == set(range(jobs))
+            assert client.zcard(Commands().keys.wip("default")) == 0
+        assert consumer.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["claim", "ack"])
+def test_a_lost_reply_loses_no_job_and_runs_none_twice(
+    name: str,
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis: Any,
+    redis_url: str,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "runs"
+    path.touch()
+    with proxy(int(redis.connection_pool.connection_kwargs["port"])) as link:
+        consumer = consume(HEORI_REDIS_URL=f"redis://127.0.0.1:{link.port}/0").ready()
+        producer.submit(sample_tasks.add, 1).result(60)  # the server knows the scripts now
+        link.lose = script(name).digest.encode()
+        handles = producer.submit_many(sample_tasks.record, [(str(path), n) for n in range(200)])
+        # Within seconds, not after a lease of thirty.
+        assert [handle.result(10) for handle in handles] == list(range(200))
+        assert link.lost == 1
+        assert set(runs(path).values()) == {1}
+        until(lambda: consumer.metric("heori_jobs_held") == 0)
+        assert redis.zcard("rq:wip:default") == 0
+        assert consumer.stop() == 0
+
+
+def test_a_redis_that_refuses_writes_is_waited_out(consume: Callable[..., Consumer]) -> None:
+    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+        consumer = consume(HEORI_REDIS_URL=server.url).ready()
+        client.config_set("maxmemory", 1)
+        consumer.wait_for("Redis refuses to reclaim")
+        client.config_set("maxmemory", 0)
+        with Producer(server.url) as producer:
+            assert producer.submit(sample_tasks.add, 1).result(60) == 3
+        assert consumer.stop() == 0
+
+
+def test_no_wait_gives_up_when_redis_is_away(
+    consume: Callable[..., Consumer],
+) -> None:
+    consumer = consume("--no-wait", HEORI_REDIS_URL="redis://127.0.0.1:1/0")
+    assert consumer.join(60) == 2
+    assert "Redis at 127.0.0.1:1 is away" in str(consumer.log)
+
+
+def test_a_consumer_waits_for_a_redis_that_comes_later(
+    consume: Callable[..., Consumer],
+) -> None:
+    with EmbeddedValkey() as server:
+        server.stop()
+        consumer = consume(HEORI_REDIS_URL=server.url)
+        away = consumer.wait_for("Redis is away; trying again")
+        assert server.url.split("/")[2] in away["reason"]
+        server.start()
+        consumer.ready()
+        assert consumer.stop() == 0
+
+
+def test_tasks_that_cannot_be_imported_are_told_at_the_start(
+    consume: Callable[..., Consumer],
+) -> None:
+    consumer = consume(HEORI_TASKS="tests.no_such_module")
+    assert consumer.join(30) == 2
+    assert "No module named 'tests.no_such_module'" in str(consumer.log)

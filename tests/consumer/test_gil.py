@@ -1,0 +1,296 @@
+"""What the GIL costs: states of real threads, from outside and within, and what comes of them."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+
+from heori import Producer
+from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.gil.inside import Lines, find_gil
+from heori_consumer.gil.process import line_of
+from heori_consumer.gil.states import (
+    GIL_WAIT,
+    IO_WAIT,
+    RUNNING,
+    STATES,
+    WAIT,
+    GilFutex,
+    Tally,
+    state_of,
+)
+from heori_consumer.worker.interrupt import CoroutineCall
+from tests.conftest import Consumer, until
+from tests.tasks import sample_tasks
+
+TASKS = "tests.tasks.sample_tasks."
+STATE = "heori_task_thread_state_seconds_total"
+GIL = GilFutex(202, 0x7F0000001000)
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        (b"running\n", RUNNING),
+        (b"202 0x7f0000001000 0x89 0x0 0x0 0x0 0x0 0x7f1 0x7f2\n", GIL_WAIT),
+        (b"202 0x7f0000001064 0x89 0x0 0x0 0x0 0x0 0x7f1 0x7f2\n", GIL_WAIT),
+        (b"202 0x7f0000002000 0x89 0x0 0x0 0x0 0x0 0x7f1 0x7f2\n", IO_WAIT),  # another lock
+        (b"0 0x7f0000001000 0x89 0x0 0x0 0x0 0x0 0x7f1 0x7f2\n", IO_WAIT),
+        (b"-1 0x7f0000001000 0x7f0000001000\n", IO_WAIT),  # no system call, a page fault say
+    ],
+)
+def test_a_line_tells_what_a_thread_does(line: bytes, state: str) -> None:
+    assert state_of(line, GIL) == state
+    assert state_of(line, None) == (RUNNING if state == RUNNING else IO_WAIT)
+
+
+def test_some_threads_stand_for_all() -> None:
+    tally = Tally()
+    busy = [(slot, slot + 100, 1) for slot in range(10)]
+
+    def look(threads: object) -> dict[int, str]:
+        assert isinstance(threads, list)
+        assert len(threads) == 2
+        return dict.fromkeys(threads, RUNNING)
+
+    tally.look(busy, -1, look, share=0.2, seconds=1.0)
+    assert tally.threads == {RUNNING: pytest.approx(10.0)}
+
+
+def test_of_the_coroutines_on_one_loop_one_runs_and_the_others_wait() -> None:
+    tally = Tally()
+    busy = [(0, 100, 1), (1, 100, 2), (2, 100, 2), (3, 101, 3)]  # the last one is beside the loop
+    states = {100: RUNNING, 101: GIL_WAIT}
+    tally.look(busy, 1, lambda _: states, share=1.0, seconds=1.0)
+    assert tally.threads == {RUNNING: 1.0, GIL_WAIT: 1.0}
+    assert tally.tasks == {1: {IO_WAIT: 1.0}, 2: {RUNNING: 1.0, IO_WAIT: 1.0}, 3: {GIL_WAIT: 1.0}}
+
+
+def test_the_gil_is_found_where_a_thread_waits_for_it() -> None:
+    gil = find_gil()
+    assert gil is not None
+    computing = True
+
+    def compute() -> None:
+        while computing:
+            pass
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    number = thread.native_id
+    assert number is not None
+    try:
+        with_gil = Lines()
+        until(lambda: state_of(with_gil.read([number])[number], gil) == GIL_WAIT)
+        # This lets go of the GIL while it looks.
+        until(lambda: state_of(line_of(os.getpid(), number) or b"", gil) == RUNNING)
+    finally:
+        computing = False
+        thread.join()
+    # Joined it is when it has ended for Python; the kernel takes a moment more.
+    until(lambda: line_of(os.getpid(), number) is None)
+    assert with_gil.read([number]) == {}
+
+
+def test_a_coroutine_is_timed_without_what_runs_between_its_steps() -> None:
+    steps: list[bool] = []
+
+    async def job() -> str:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+        with contextlib.suppress(KeyError):
+            await asyncio.wait_for(asyncio.sleep(60), 0.01)
+        return "done"
+
+    async def beside() -> None:
+        for _ in range(50):
+            end = time.thread_time() + 0.002
+            while time.thread_time() < end:
+                pass
+            await asyncio.sleep(0)
+
+    async def failing() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise KeyError("as its own") from None
+
+    async def main() -> None:
+        call = CoroutineCall(steps.append)
+        other = asyncio.create_task(beside())
+        with pytest.raises(TimeoutError):
+            await call.call(-1, job())
+        await other
+        assert call.cpu_time == pytest.approx(0.05, abs=0.03)
+        task = asyncio.create_task(CoroutineCall(steps.append).call(-1, failing()))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(KeyError, match="as its own"):
+            await task
+        assert await CoroutineCall(steps.append).call(-1, asyncio.sleep(0, "value")) == "value"
+
+    asyncio.run(main())
+    assert steps == [True, False] * (len(steps) // 2)
+
+
+def test_the_table_tells_who_is_busy_and_how_far_behind_a_loop_is() -> None:
+    table = SlotTable(get_context("forkserver"), 3)
+    for slot in range(3):
+        table.sit(slot, 1000 + slot)
+    table.take(1, 7, time.monotonic())
+    table.begin(1, 2, None)
+    assert table.busy() == [(1, 1001, 2)]
+    assert sorted(table.threads()) == [1000, 1001, 1002]
+    assert (table.at(), table.loop_busy(), table.loop_lag()) == (-1, 0.0, 0.0)
+    table.loop_works()
+    assert table.ask_loop()
+    assert not table.ask_loop()
+    until(lambda: table.loop_lag() > 0.01 < table.loop_busy())
+    table.loop_waits()
+    table.loop_answers()
+    busy, lag = table.loop_busy(), table.loop_lag()
+    assert (table.loop_busy(), table.loop_lag()) == (busy, lag)
+
+
+def seconds(consumer: Consumer, task: str, *states: str) -> float:
+    return sum(consumer.metric(STATE, task=TASKS + task, state=state) for state in states)
+
+
+def share(consumer: Consumer, task: str, state: str) -> float:
+    """Of the time of threads that had a job of the task."""
+    return seconds(consumer, task, state) / seconds(consumer, task, *STATES)
+
+
+@pytest.mark.parametrize("source", ["external", "internal"])
+def test_threads_that_compute_wait_for_the_gil_and_sleep_are_told_apart(
+    source: str, consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = consume("--model", "threads", "--slots", "4", HEORI_GIL_SOURCE=source).ready()
+    producer.submit(sample_tasks.nap, 6.0)
+    alone = producer.submit(sample_tasks.digest, 2.0)
+    alone.result(60)
+    both = [producer.submit(sample_tasks.spin, 4.0) for _ in range(2)]
+    for handle in both:
+        handle.result(60)
+    until(lambda: seconds(consumer, "nap", *STATES) > 5)
+    until(lambda: seconds(consumer, "spin", *STATES) > 6)
+    # Wide bounds: on cores that others keep busy, a thread that wakes up has to wait for one first.
+    assert share(consumer, "nap", IO_WAIT) > 0.7
+    assert share(consumer, "digest", RUNNING) > 0.5
+    assert 0.05 < share(consumer, "spin", GIL_WAIT) < 0.8
+    assert 0.2 < share(consumer, "spin", RUNNING) < 0.95
+    assert consumer.metric("heori_gil_signal_source", worker="0", source=source) == 1
+    assert consumer.metric("heori_worker_gil_enabled", worker="0") == 1
+    assert 0 < consumer.metric("heori_worker_gil_wait_ratio", worker="0") < 0.8
+    assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "nap") < 1
+    assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "spin") < 6
+
+
+def test_cpu_time_alone_gives_an_estimate_that_takes_no_sleep_for_the_gil(
+    consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = consume("--slots", "4", HEORI_GIL_SOURCE="estimate").ready()
+    for waiting in [producer.submit(sample_tasks.nap, 3.0) for _ in range(4)]:
+        waiting.result(60)
+    until(lambda: consumer.metric("heori_worker_thread_state_seconds_total", state=WAIT) > 5)
+    assert consumer.metric("heori_worker_gil_loss_ratio") < 0.3
+    # For as long as it takes: it is little while others have the cores, as nobody can tell then
+    # what these wait for.
+    waited = 0.0
+    for _ in range(10):
+        handles = [producer.submit(sample_tasks.spin, 3.0) for _ in range(4)]
+        while any(handle.status() != "finished" for handle in handles):
+            waited = max(waited, consumer.metric("heori_worker_gil_wait_ratio"))
+        if waited > 0.1 and seconds(consumer, "spin", RUNNING) > 0.5:
+            break
+    assert waited > 0.1
+    assert seconds(consumer, "spin", RUNNING) > 0.5
+    assert consumer.metric("heori_gil_signal_source", source="estimate") == 1
+    assert seconds(consumer, "spin", GIL_WAIT, IO_WAIT) == 0
+
+
+PR_CAPBSET_DROP, CAP_SYS_PTRACE = 24, 19  # <sys/prctl.h>, <linux/capability.h>
+
+
+def test_a_worker_that_no_other_process_may_look_at_looks_at_itself(
+    consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    with ThreadPoolExecutor(1) as thread:  # what it gives up here is given up in this thread only
+        thread.submit(ctypes.CDLL(None).prctl, PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0).result()
+        tasks = "tests.tasks.sealed_tasks,tests.tasks.sample_tasks"
+        consumer = thread.submit(consume, "--slots", "2", fresh=True, HEORI_TASKS=tasks).result()
+    consumer.ready()
+    for handle in [producer.submit(sample_tasks.spin, 3.0) for _ in range(2)]:
+        handle.result(60)
+    source = "internal" if os.geteuid() == 0 else "estimate"  # who else owns no file of its own
+    until(lambda: consumer.metric("heori_gil_signal_source", source=source) == 1)
+    assert seconds(consumer, "spin", *STATES) > 1
+    assert consumer.metric("heori_gil_signal_source", source="external") == 0
+
+
+def test_counters_go_on_where_a_killed_worker_left_them(
+    consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = consume("--slots", "2").ready()
+    counters = (
+        "heori_worker_cpu_seconds_total",
+        "heori_worker_thread_state_seconds_total",
+        "heori_worker_context_switches_total",
+        "heori_task_thread_state_seconds_total",
+        "heori_jobs_total",
+    )
+    for handle in [producer.submit(sample_tasks.spin, 2.0) for _ in range(2)]:
+        handle.result(60)
+    until(lambda: consumer.metric("heori_worker_thread_state_seconds_total") > 2)
+    latest = [consumer.metric(name) for name in counters]
+    assert min(latest) > 0
+    [worker] = consumer.workers
+    os.kill(worker.pid, signal.SIGKILL)
+    again = producer.submit(sample_tasks.spin, 1.5)
+    first = latest
+    while again.status() != "finished" or consumer.metric(counters[0]) < first[0] + 0.2:
+        now = [consumer.metric(name) for name in counters]
+        assert all(new >= old for new, old in zip(now, latest, strict=True)), (latest, now)
+        latest = now
+    assert consumer.metric("heori_worker_restarts_total", reason="SIGKILL") == 1
+
+
+def test_an_event_loop_that_is_held_up_is_seen(
+    consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = consume("--model", "asyncio", "--processes", "1", "--slots", "5").ready()
+    waiting = [producer.submit(sample_tasks.add_later, 1, b=2) for _ in range(5)]
+    for handle in waiting:
+        handle.result(60)
+    holding = producer.submit(sample_tasks.spin_on_loop, 3.0)
+    until(lambda: consumer.metric("heori_worker_loop_lag_seconds") > 1)
+    assert consumer.metric("heori_slots_running") == 1, "while it is held up, not afterwards"
+    holding.result(60)
+    until(lambda: consumer.metric("heori_worker_loop_busy_seconds_total") > 2.5)
+    until(lambda: seconds(consumer, "spin_on_loop", RUNNING) > 2)
+    assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "spin_on_loop") > 0.3
+    assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "add_later") < 0.5
+
+
+@pytest.fixture
+def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a system without these files."""
+    find_gil.cache_clear()
+    monkeypatch.setattr("heori_consumer.gil.inside.FOLDER", "/nowhere")
+    yield
+    find_gil.cache_clear()
+
+
+@pytest.mark.usefixtures("nobody_looks")
+def test_where_there_is_no_proc_the_gil_is_not_found() -> None:
+    assert find_gil() is None
+    assert not [each for each in threading.enumerate() if each.name == "wants-the-gil"]

@@ -1,0 +1,184 @@
+"""One conformance suite for every execution model: what becomes of jobs, whoever runs them.
+
+Its other half is `tests/consumer/test_models_ending.py`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rq.command import send_stop_job_command
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from heori import JobFailed, Producer
+from tests.conftest import MODELS, Consumer, run_short_jobs, until
+from tests.tasks import sample_tasks
+
+
+def test_jobs_run_and_return_what_their_type_says(consumer: Consumer, producer: Producer) -> None:
+    handles = producer.submit_many(sample_tasks.add, [(n, 1) for n in range(300)])
+    assert [handle.result(60) for handle in handles] == list(range(1, 301))
+    assert producer.submit(sample_tasks.add_later, 1, b=2).result(60) == 3
+    assert producer.submit(sample_tasks.fail, "x").status() in ("queued", "started", "failed")
+    until(lambda: consumer.metric("heori_jobs_held") == 0)
+    assert consumer.metric("heori_jobs_total", outcome="succeeded") == 301
+    assert (
+        consumer.metric("heori_jobs_total", outcome="failed", task="tests.tasks.sample_tasks.fail")
+        == 1
+    )
+    assert consumer.metric("heori_job_run_seconds_count") == 302
+    assert consumer.metric("heori_job_queue_seconds_count") == 302
+
+
+@pytest.mark.usefixtures("consumer")
+def test_a_failed_job_keeps_its_traceback(producer: Producer) -> None:
+    with pytest.raises(JobFailed, match="ValueError: because") as failure:
+        producer.submit(sample_tasks.fail, "because").result(60)
+    assert "raise ValueError(text)" in failure.value.traceback
+    assert "consumer/execution.py" not in failure.value.traceback
+
+
+BAD_ENDS: list[tuple[Callable[..., object], tuple[object, ...], str]] = [
+    (sample_tasks.leave, ("SystemExit",), "SystemExit: 3"),
+    (sample_tasks.leave, ("KeyboardInterrupt",), "KeyboardInterrupt"),
+    (sample_tasks.unserialisable, (), "no JSON form"),
+    (sample_tasks.wrong_type, (), "valid integer"),
+    (sample_tasks.large, (2_000_000,), "over the limit"),
+    (sample_tasks.spin_limited, (30.0,), "longer than its timeout of 1 s"),
+    (sample_tasks.wait_limited, (30.0,), "longer than its timeout of 1 s"),
+    (sample_tasks.sleep_limited, (3600.0,), "longer than its timeout of 1 s"),
+]
+
+
+@pytest.mark.usefixtures("consumer")
+def test_a_bad_end_fails_that_job_and_not_its_neighbours(producer: Producer) -> None:
+    bad = []
+    good = []
+    for function, arguments, _ in BAD_ENDS:
+        good += producer.submit_many(sample_tasks.add, [(n, 0) for n in range(10)])
+        bad.append(producer.submit(function, *arguments))
+    good += producer.submit_many(sample_tasks.add, [(n, 0) for n in range(10)])
+    for handle, (_, _, message) in zip(bad, BAD_ENDS, strict=True):
+        with pytest.raises(JobFailed, match=message):
+            handle.result(60)
+    assert [handle.result(60) for handle in good] == [*range(10)] * (len(BAD_ENDS) + 1)
+
+
+def test_failures_are_retried_as_declared(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    back = producer.submit(sample_tasks.fail_at_first, redis_url, "back", 2)
+    too_often = producer.submit(sample_tasks.fail_at_first, redis_url, "often", 3)
+    given_up = producer.submit(sample_tasks.fail_at_first, redis_url, "up", 1, how="KeyError")
+    assert back.result(60) == 3
+    with pytest.raises(JobFailed, match="run 3"):
+        too_often.result(60)
+    with pytest.raises(JobFailed, match="run 1"):
+        given_up.result(60)
+    assert redis.hget(f"rq:job:{back.id}", "retries_left") == b"0"
+    until(lambda: consumer.metric("heori_jobs_held") == 0)
+    assert consumer.metric("heori_jobs_total", outcome="retried") == 4
+    assert redis.zcard("rq:scheduled:default") == 0
+
+
+def test_a_job_that_had_to_be_killed_for_its_timeout_is_retried_as_declared(
+    consumer: Consumer, producer: Producer, redis_url: str
+) -> None:
+    handle = producer.submit(sample_tasks.hang_at_first, redis_url, "hang")
+    assert handle.result(60) == 2
+    name = "tests.tasks.sample_tasks.hang_at_first"
+    until(lambda: consumer.metric("heori_jobs_total", task=name, outcome="succeeded") == 1)
+    assert consumer.metric("heori_jobs_total", task=name, outcome="retried") == 1
+    assert consumer.metric("heori_worker_restarts_total", reason="timeout") == 1
+
+
+@pytest.mark.usefixtures("consumer")
+def test_a_task_can_ask_what_job_it_is_and_tell_how_far(
+    producer: Producer, redis: Any, redis_url: str
+) -> None:
+    handle = producer.submit(sample_tasks.about_itself, redis_url, "self")
+    assert redis.blpop(["self:running"], timeout=60)
+    until(lambda: handle.progress() == (0.5, "half of it"))
+    redis.rpush("self:go", "now")
+    for each in (handle, producer.submit(sample_tasks.about_itself_later)):
+        about = each.result(60)
+        assert 0 < about.pop("left") <= 30  # type: ignore[operator]
+        name = about.pop("task")
+        assert name in (
+            "tests.tasks.sample_tasks.about_itself",
+            "tests.tasks.sample_tasks.about_itself_later",
+        )
+        assert about == {"id": each.id, "queue": "default", "delivery": 1, "lease_lost": False}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_job_is_told_that_its_lease_is_lost(
+    model: str,
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis: Any,
+    redis_url: str,
+) -> None:
+    consumer = consume(*MODELS[model], HEORI_LEASE="1").ready()
+    producer.submit(sample_tasks.report_when_lost, redis_url, "lost")
+    assert redis.blpop(["lost:running"], timeout=60)
+    redis.delete("rq:wip:default")
+    assert redis.blpop(["lost:lost"], timeout=5)
+    until(lambda: consumer.metric("heori_results_refused_total") == 1)
+
+
+def test_a_task_can_clean_up_when_its_time_is_over(
+    consumer: Consumer, producer: Producer, tmp_path: Path
+) -> None:
+    handle = producer.submit(sample_tasks.clean_up_at_timeout, str(tmp_path))
+    assert handle.result(60) == f"{handle.id} had 1 s"
+    assert consumer.metric("heori_worker_restarts_total") == 0
+
+
+def test_rq_stops_a_job_that_runs_and_one_that_nothing_interrupts(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    slots = int(consumer.metric("heori_slots"))
+    beside = [producer.submit(sample_tasks.hold, redis_url, "beside") for _ in range(slots - 1)]
+    for _ in beside:
+        assert redis.blpop(["beside:running"], timeout=60)
+    for function, argument in ((sample_tasks.spin, 3600.0), (sample_tasks.nap, 3600.0)):
+        handle = producer.submit(function, argument)
+        until(lambda: consumer.metric("heori_slots_running") == slots)
+        send_stop_job_command(redis, handle.id, serializer=JSONSerializer)
+        with pytest.raises(JobFailed, match="was stopped by request"):
+            handle.result(60)
+        assert handle.status() == "stopped"
+        assert redis.zscore("rq:failed:default", handle.id) is not None
+    assert consumer.metric("heori_jobs_total", outcome="stopped") == 2
+    for _ in beside:  # they were given back with their worker, at the latest by the second
+        redis.rpush("beside:go", "now", "now")
+    assert [handle.result(60) for handle in beside] == ["beside"] * (slots - 1)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_job_that_is_cancelled_while_it_waits_in_a_worker_does_not_run(
+    model: str,
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis: Any,
+    redis_url: str,
+) -> None:
+    consumer = consume(*MODELS[model], program="tests.rigs.patient").ready()
+    slots = int(consumer.metric("heori_slots"))
+    run_short_jobs(producer)
+    for _ in range(slots):
+        producer.submit(sample_tasks.hold, redis_url, "before")
+    until(lambda: consumer.metric("heori_slots_running") == slots)
+    handles = producer.submit_many(sample_tasks.count_run, [(redis_url, "ran", "once")] * 10)
+    until(lambda: consumer.metric("heori_jobs_held") > slots)
+    for each in handles:
+        Job.fetch(each.id, redis, serializer=JSONSerializer).cancel()
+    until(lambda: consumer.metric("heori_jobs_held") == slots)
+    redis.rpush("before:go", *["now"] * slots)
+    assert producer.submit(sample_tasks.add, 1).result(60) == 3
+    assert not redis.exists("ran")
+    assert {each.status() for each in handles} == {"canceled"}
+    until(lambda: redis.zcard("rq:wip:default") == 0)

@@ -1,0 +1,585 @@
+"""Tenants of a queue take turns: who sends much does not keep another's few jobs waiting."""
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rq import Queue
+from rq.job import Job as RqJob
+from rq.registry import FailedJobRegistry, FinishedJobRegistry
+from rq.serializers import JSONSerializer
+
+from heori import JobCanceled, JobFailed, Producer, QueueFull
+from heori_common.protocol.commands import Bound, Commands
+from heori_common.protocol.commands.delivery import MOST_TENANTS
+from heori_common.protocol.job import Claim
+from heori_common.redis.broker import Broker
+from heori_common.settings import Settings
+from heori_consumer.supervisor.queue_sampler import INTERVAL, LEASE, TENANTS
+from tests.conftest import Consumer, Heori, until
+from tests.consumer.test_claiming import enqueue, listening
+from tests.protocol.test_scripts import Bench, done, failed, ids
+from tests.rq.test_rq import rq
+from tests.tasks import sample_tasks
+
+TURN = 16  # as in tenants.lua
+
+
+@pytest.fixture
+def bench(redis_url: str, redis: Any) -> Iterator[Bench]:
+    with Broker(redis_url) as broker:
+        yield Bench(broker.execute, redis, Commands())
+
+
+def flood(bench: Bench, tenant: str, jobs: int, first: int = 0) -> list[str]:
+    """Send jobs whose ids begin with the tenant's name; without one, its own to the queue."""
+    names = [f"{tenant or 'none'}{n}" for n in range(first, first + jobs)]
+    bench.send(*names, queue=f"default@{tenant}" if tenant else "default")
+    return names
+
+
+def one_by_one(bench: Bench, number: int) -> list[str]:
+    """Whose jobs so many claims of one job bring."""
+    return [tenant_of(bench.claim(count=1)[0]) for _ in range(number)]
+
+
+def tenant_of(claim: Claim) -> str:
+    return claim.queue.partition("@")[2]
+
+
+def turns(redis: Any) -> dict[str, float]:
+    return {
+        name.decode(): score
+        for name, score in redis.zrange("rq:queue:default@", 0, -1, withscores=True)
+    }
+
+
+# Whose turn it is
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_ten_jobs_go_before_a_flood_of_another_tenant(bench: Bench, size: int) -> None:
+    flood(bench, "a", 1000)
+    for _ in range(TURN // size + 2):
+        bench.claim(count=size)
+    few = flood(bench, "b", 10)
+    order: list[str] = []
+    while len(order) < 10:
+        order += ids(bench.claim(count=size))
+    assert order[:10] == few
+    assert len(bench.claim(count=size)) == size, "and the flood goes on"
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_tenants_that_send_much_have_equal_shares(bench: Bench, size: int) -> None:
+    for tenant in "abc":
+        flood(bench, tenant, 200)
+    had: Counter[str] = Counter()
+    while had.total() < 500:
+        had.update(map(tenant_of, bench.claim(count=size)))
+        assert max(had.values()) - min(had[tenant] for tenant in "abc") <= 2 * TURN
+    rest = [tenant_of(claim) for claim in bench.claim(count=600 - had.total())]
+    assert had + Counter(rest) == {"a": 200, "b": 200, "c": 200}
+    assert turns(bench.redis).keys() <= {"a", "b", "c"}
+    assert bench.look().empty
+    assert turns(bench.redis) == {}
+
+
+def test_jobs_of_no_tenant_are_one_more(bench: Bench) -> None:
+    flood(bench, "", 100)  # as any producer of rq's would
+    flood(bench, "a", 100)
+    assert one_by_one(bench, TURN) == ["a"] * TURN
+    had = Counter(one_by_one(bench, 100))
+    assert abs(had["a"] - had[""]) <= TURN
+    later = flood(bench, "", 10, first=100)
+    left = ids(bench.claim(count=200))
+    assert [job for job in left if job.startswith("none")][-10:] == later
+    assert bench.look().empty
+
+
+def test_a_new_tenant_goes_before_what_waits_for_no_tenant(bench: Bench) -> None:
+    flood(bench, "", 1000)
+    bench.claim(count=64)
+    few = flood(bench, "b", 10)
+    assert ids(bench.claim(count=10)) == few
+
+
+def test_coming_and_going_gains_nothing(bench: Bench) -> None:
+    flood(bench, "a", 1000)
+    bench.claim(count=64)
+    had: Counter[str] = Counter()
+    sent = 0
+    for _ in range(60):  # b never has more than a few jobs, and always some
+        flood(bench, "b", 4, first=sent)
+        sent += 4
+        had.update(one_by_one(bench, 5))
+    assert abs(had["a"] - had["b"]) <= 2 * TURN
+
+
+def test_one_newcomer_does_not_wait_for_the_first_turn_of_another(bench: Bench) -> None:
+    for tenant in "abcdefgh":
+        flood(bench, tenant, 100)
+    assert Counter(one_by_one(bench, 8)) == dict.fromkeys("abcdefgh", 1)
+
+
+def test_queues_before_and_after_keep_their_places(bench: Bench) -> None:
+    flood(bench, "a", 30)
+    flood(bench, "b", 30)
+    bench.send(*(f"high{n}" for n in range(3)), queue="high")
+    bench.send(*(f"low{n}" for n in range(3)), queue="low")
+    strict = bench.claim("high", "default", "low", count=65)
+    assert [claim.queue for claim in strict[:3]] == ["high"] * 3
+    assert [claim.queue for claim in strict[-2:]] == ["low"] * 2
+    flood(bench, "a", 100, first=100)
+    bench.send(*(f"more{n}" for n in range(100)), queue="low")
+    shared = bench.claim("default", "low", count=20, shares=[15, 5])
+    assert Counter(claim.queue for claim in shared) == {"default@a": 15, "low": 5}
+
+
+def test_a_thousand_tenants_cost_a_claim_no_more_than_ten(bench: Bench) -> None:
+    def commands_per_claim(tenants: int) -> float:
+        bench.redis.flushdb()
+        for number in range(tenants):
+            flood(bench, f"{number:04}x", 3)
+        bench.claim(count=1)
+        bench.redis.config_resetstat()
+        for _ in range(20):
+            assert len(bench.claim(count=1)) == 1
+        stats = bench.redis.info("commandstats")
+        return float(sum(each["calls"] for each in stats.values()) / 20)
+
+    assert commands_per_claim(1000) <= commands_per_claim(10) + 1
+
+
+def test_nothing_is_lost_whoever_comes_and_goes(bench: Bench) -> None:
+    dice = random.Random(7)
+    sent: set[str] = set()
+    ended: list[str] = []
+    held: list[Claim] = []
+    for _ in range(600):
+        tenant = dice.choice(["", "a", "b", "c", "d", "a@b.org"])
+        deed = dice.random()
+        if deed < 0.4:
+            sent |= set(flood(bench, tenant, dice.randint(1, 9), first=len(sent)))
+        elif deed < 0.7:
+            held += bench.look(count=dice.randint(1, 20)).claims
+        elif held:
+            dice.shuffle(held)
+            many = dice.randint(1, 9)
+            part, held = held[:many], held[many:]
+            if deed < 0.8:
+                bench.release(*part, counted=False)
+            elif deed < 0.9:
+                bench.ack(*map(done, part))
+                ended += ids(part)
+            else:
+                for claim in part:
+                    bench.end_lease(claim)
+                bench.reclaim(max_deliveries=1000)
+    bench.release(*held, counted=False)
+    while not (claimed := bench.look(count=64)).empty:
+        bench.ack(*map(done, claimed.claims))
+        ended += ids(claimed.claims)
+    assert sorted(ended) == sorted(sent)
+    assert turns(bench.redis) == {}
+
+
+# A tenant's queue is an RQ queue like any other
+
+
+def test_what_is_given_back_goes_to_the_front_of_the_tenants_queue(bench: Bench) -> None:
+    names = flood(bench, "a", 5)
+    claims = bench.claim(count=3)
+    assert bench.release(*claims, counted=False) == ["queued"] * 3
+    assert bench.queue("default@a") == names
+    claims = bench.claim(count=5)
+    assert bench.look().empty
+    for claim in claims:
+        bench.end_lease(claim)
+    assert bench.reclaim() == (5, 0)
+    assert bench.queue("default@a") == names
+    token = f"{bench.calls + 1:016x}"
+    assert len(bench.claim(count=5)) == 5
+    assert bench.undo("default", token=token) == 5
+    assert ids(bench.claim(count=5)) == names
+
+
+def test_a_retry_waits_with_the_jobs_of_its_tenant_and_so_does_a_replayed_letter(
+    bench: Bench,
+) -> None:
+    flood(bench, "a", 3)
+    first, second, third = bench.claim(count=3)
+    assert bench.look().empty
+    bench.ack(failed(first)._replace(status="retry", retry=(0.0, 1)), failed(second))
+    assert bench.queue("default@a") == [first.job_id]
+    assert ids(bench.claim(count=3)) == [first.job_id]
+    assert bench.redis.zrange("rq:failed:default@a", 0, -1) == [second.job_id.encode()]
+    replayed = bench.commands.replay(
+        "default@a", [second.job_id], forget=["heori_deliveries"], dry_run=False
+    )
+    assert bench.execute(replayed) == ["replayed"]
+    assert ids(bench.claim(count=3)) == [second.job_id]
+    bench.ack(failed(third)._replace(status="retry", retry=(60.0, 1)))
+    assert bench.redis.zrange("rq:scheduled:default", 0, -1) == [third.job_id.encode()]
+
+
+def schedule(bench: Bench) -> int:
+    return bench.execute(
+        bench.commands.schedule(["default"], consumer="me", lock_ttl=9, batch=100)
+    ).jobs
+
+
+def test_scheduled_jobs_join_their_tenant_when_they_are_due(
+    bench: Bench, producer: Producer
+) -> None:
+    late = producer.submit(sample_tasks.add, 1, tenant="a", delay=60)
+    soon = producer.submit_many(sample_tasks.add, [1, 2], tenant="a", delay=0.2)
+    none = producer.submit(sample_tasks.add, 1, delay=0.2)
+    assert late.status() == "scheduled"
+    moved = 0
+
+    def all_moved() -> bool:
+        nonlocal moved
+        moved += schedule(bench)
+        return moved == 3
+
+    until(all_moved)
+    of_tenant = bench.queue("default@a")  # what is due in the same second comes in any order
+    assert set(of_tenant) == {each.id for each in soon}
+    assert bench.queue() == [none.id]
+    assert ids(bench.claim(count=10)) == [*of_tenant, none.id]
+    assert late.cancel()
+    assert late.status() == "canceled"
+    with pytest.raises(JobCanceled):
+        late.result(1)
+
+
+def test_a_waiting_job_of_a_tenant_can_be_cancelled(bench: Bench, producer: Producer) -> None:
+    first, second = producer.submit_many(sample_tasks.add, [1, 2], tenant="a")
+    assert first.cancel()
+    assert ids(bench.claim()) == [second.id]
+    assert bench.redis.zscore("rq:canceled:default@a", first.id) is not None
+
+
+def test_a_key_that_holds_something_else_stops_its_tenant_alone(bench: Bench) -> None:
+    flood(bench, "a", 2)
+    names = flood(bench, "b", 2)
+    for key in ("rq:queue:default@a", "rq:wip:default@a"):
+        mend = bench.spoil(key)
+        assert ids(bench.claim()) == names
+        assert bench.look().empty
+        bench.redis.delete("rq:heori:reaper")
+        told = bench.execute(bench.reclaim_command())
+        assert told is not None
+        assert told.broken == {key}
+        mend()
+        names = [f"again{key}{n}" for n in range(2)]
+        bench.send(*names, queue="default@b")
+    bench.reclaim()
+    assert sorted(ids(bench.claim())) == sorted(["a0", "a1", *names])
+
+
+def test_spoilt_turns_pass_the_queue_over_until_they_are_mended(bench: Bench) -> None:
+    mend = bench.spoil("rq:queue:default@")
+    names = flood(bench, "a", 2)
+    assert bench.look().broken == {"rq:queue:default@"}
+    mend()
+    bench.reclaim()
+    assert ids(bench.claim()) == names
+
+
+def test_a_tenant_of_whom_nothing_is_left_is_forgotten(bench: Bench) -> None:
+    flood(bench, "a", 2)
+    first, second = bench.claim()
+    bench.reclaim()
+    assert b"rq:queue:default@a" in bench.redis.smembers("rq:queues")
+    bench.ack(done(first), failed(second))
+    bench.reclaim()
+    assert b"rq:queue:default@a" in bench.redis.smembers("rq:queues"), "its results are there"
+    for registry in ("finished", "failed"):
+        key = f"rq:{registry}:default@a"
+        bench.redis.zadd(key, dict.fromkeys(bench.redis.zrange(key, 0, -1), 1))
+    bench.reclaim()
+    idle = bench.commands.keys.idle("default@a")
+    bench.redis.pexpire(idle, 61_000)  # of 120: 59 have passed
+    bench.reclaim()
+    known = bench.redis.smembers("rq:queues")
+    assert b"rq:queue:default@a" in known, (
+        "rq names a queue some time before its first job is on it"
+    )
+    bench.send("another", queue="default@a")
+    bench.reclaim()
+    assert not bench.redis.exists(idle)
+    bench.redis.delete("rq:queue:default@a")
+    bench.reclaim()
+    bench.redis.pexpire(idle, 60_000)
+    bench.reclaim()
+    assert bench.redis.smembers("rq:queues") == {b"rq:queue:default"}
+    assert not bench.redis.exists(idle)
+
+
+def test_all_of_many_tenants_are_looked_after(bench: Bench) -> None:
+    tenants = [f"t{n}" for n in range(3 * MOST_TENANTS)]
+    for tenant in tenants:
+        flood(bench, tenant, 1)
+    for claim in bench.claim(count=len(tenants)):
+        bench.end_lease(claim)
+    redelivered: list[int] = []
+
+    def all_redelivered() -> bool:
+        redelivered.append(bench.reclaim()[0])
+        return sum(redelivered) == len(tenants)
+
+    until(all_redelivered)  # a third of them each second
+    assert max(redelivered) <= MOST_TENANTS
+
+
+def test_the_census_counts_tenants_with_their_queue(bench: Bench) -> None:
+    flood(bench, "a", 5)
+    flood(bench, "b", 5)
+    flood(bench, "", 5)
+    bench.ack(done(bench.claim(count=3)[0]))
+    census = bench.execute(bench.commands.count(["default"], consumer="me", lease=3))
+    assert census.keys() == {"default"}
+    assert (census["default"].waiting, census["default"].oldest > 0) == (12, True)
+    assert census["default"].registries["started"] == 2
+    assert census["default"].registries["finished"] == 1
+    assert census["default"].tenants == 2
+
+
+def test_thousands_of_tenants_are_counted_less_often(
+    redis: Any, consume: Callable[..., Consumer]
+) -> None:
+    many = [f"rq:queue:default@{n}" for n in range(TENANTS)]
+    redis.sadd("rq:queues", *many)
+    for n in range(TENANTS):  # something of theirs is left, or they would be forgotten
+        redis.zadd(f"rq:finished:default@{n}", {"job": "+inf"})
+    consume().ready()
+    lease = LEASE * INTERVAL * 1000
+    until(lambda: redis.pttl(Commands().keys.counter("default")) > lease)
+
+
+# Limits
+
+
+def test_a_limit_holds_for_each_tenant_alone(bench: Bench, redis_url: str) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 10}, when_full="reject")
+    with Producer(settings=settings) as producer:
+        for tenant in (None, "a", "b"):
+            with pytest.raises(QueueFull, match=r"10 of 10 jobs wait") as full:
+                producer.submit_many(sample_tasks.add, range(12), tenant=tenant)
+            assert full.value.taken == 10
+        bench.claim(count=TURN)
+        producer.submit(sample_tasks.add, 1, tenant="a")
+        with pytest.raises(QueueFull):
+            producer.submit(sample_tasks.add, 1)
+        dropped = producer.submit_many(sample_tasks.add, range(10), tenant="c")
+        producer.submit_many(sample_tasks.add, range(3), tenant="c", when_full="drop_oldest")
+        assert [each.status() for each in dropped[2:4]] == ["failed", "queued"]
+        bound = bench.execute(bench.commands.bound("default"))
+        assert bound == Bound(limit=10, sent=44, blocked=0, rejected=7, dropped=3)
+        assert bench.redis.ttl("rq:heori:bound:default@a") > 0
+
+
+def test_a_tenant_that_waits_for_room_keeps_no_other_waiting(bench: Bench, redis_url: str) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 10})
+    with Producer(settings=settings) as producer:
+        producer.submit_many(sample_tasks.add, range(10), tenant="a")
+        sent = threading.Event()
+
+        def send() -> None:
+            producer.submit(sample_tasks.add, 1, tenant="a")
+            sent.set()
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        until(lambda: bench.redis.zcard("rq:heori:line:default@a"))
+        producer.submit(sample_tasks.add, 1, tenant="b", full_timeout=1)
+        assert not sent.is_set()
+        bench.claim(count=11)
+        assert sent.wait(10), "as soon as there is room"
+        thread.join()
+        assert bench.redis.hget("rq:heori:bound:default", "blocked") == b"1"
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a,b"])
+def test_a_name_that_would_make_other_keys_is_refused(
+    name: str, producer: Producer, redis: Any
+) -> None:
+    with pytest.raises(ValueError, match=r"tenant .*: a name without blanks, colons or commas"):
+        producer.submit(sample_tasks.add, 1, tenant=name)
+    with pytest.raises(ValueError, match="tenant"):
+        producer.submit_many(sample_tasks.add, [1], tenant=name)
+    assert redis.keys("*") == []
+
+
+def test_an_idempotency_key_is_of_one_tenant_alone(producer: Producer) -> None:
+    mine = producer.submit(sample_tasks.add, 1, key="order-17", tenant="a")
+    assert producer.submit(sample_tasks.add, 1, key="order-17", tenant="a").id == mine.id
+    of_another = producer.submit(sample_tasks.add, 1, key="order-17", tenant="b")
+    of_none = producer.submit(sample_tasks.add, 1, key="order-17")
+    assert len({mine.id, of_another.id, of_none.id}) == 3, "nobody gets another's result"
+    assert mine.cancel()
+
+
+def test_a_queue_cannot_be_named_like_one_of_a_tenant(producer: Producer, redis: Any) -> None:
+    with pytest.raises(ValueError, match="a tenant is named apart from its queue"):
+        producer.submit(sample_tasks.add, 1, queue="default@a")
+    assert redis.keys("*") == []
+
+
+def test_the_command_sends_for_a_tenant(heori: Heori, redis: Any, tmp_path: Path) -> None:
+    task = "tests.tasks.sample_tasks.add"
+    one = heori("send", task, "--args", "[1]", "--tenant", "acme@example.org")
+    assert one.returncode == 0, one.stderr
+    lines = tmp_path / "jobs.jsonl"
+    lines.write_text("[1]\n[2]\n")
+    for _ in range(2):  # the second time, all are in
+        many = heori("send", task, "--from", str(lines), "--tenant", "acme@example.org")
+        assert many.returncode == 0, many.stderr
+    assert redis.llen("rq:queue:default@acme@example.org") == 3
+    assert heori("send", task, "--from", str(lines), "--tenant", "other").returncode == 0
+    assert redis.llen("rq:queue:default@other") == 2
+    assert "default@other" in heori("status").stdout
+    assert "default@other" not in heori("limit").stdout
+    refused = heori("send", task, "--tenant", "a b")
+    assert refused.returncode == 2
+    assert "tenant 'a b'" in refused.stderr
+    assert "a tenant is named apart" in heori("consume", "--queue", "default@other").stderr
+
+
+# With consumers
+
+
+def test_ten_jobs_start_before_a_flood_that_came_first(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "order"
+    flooding = producer.submit_many(sample_tasks.record, [(str(file), 0)] * 2000, tenant="a")
+    consumer = consume("--model", "threads", "--slots", "1").ready()
+    until(lambda: file.exists() and len(file.read_text().split()) > 50)
+    few = producer.submit_many(sample_tasks.record, [(str(file), 1)] * 10, tenant="b")
+    begun = len(file.read_text().split())
+    for handle in few:
+        handle.result(60)
+    order = file.read_text().split()
+    last = max(n for n, number in enumerate(order) if number == "1")
+    assert last < begun + 500, "what was claimed goes first, and nothing else"
+    assert consumer.stop() == 0
+    assert len(flooding) == 2000
+
+
+def test_an_idle_consumer_begins_at_once_and_counts_by_queue(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any
+) -> None:
+    consumer = consume().ready()
+    waits = []
+    for number in range(20):
+        begin = time.monotonic()
+        assert (
+            producer.submit(sample_tasks.add, number, tenant=f"t{number}").result(5) == number + 2
+        )
+        waits.append(time.monotonic() - begin)
+    assert sorted(waits)[10] < 0.5, "less than it takes to look without being told"
+    until(
+        lambda: consumer.metric("heori_registry_jobs", queue="default", registry="finished") == 20
+    )
+    assert consumer.metric("heori_deliveries_total", queue="default") == 20
+    assert consumer.metric("heori_deliveries_total") == 20
+    with pytest.raises(JobFailed, match="because"):
+        producer.submit(sample_tasks.fail, "because", tenant="t1").result(5)
+    failed_registry = FailedJobRegistry("default@t1", redis, serializer=JSONSerializer)
+    assert len(failed_registry.get_job_ids()) == 1
+
+
+def test_nothing_is_lost_while_tenants_come_and_go(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any, redis_url: str
+) -> None:
+    consumers = [consume("--model", "threads").ready() for _ in range(2)]
+    expected: Counter[str] = Counter()
+
+    def send(seed: int) -> None:
+        dice = random.Random(seed)
+        for number in range(100):
+            tenant = f"t{dice.randint(1, 50)}"
+            calls = [
+                (redis_url, "runs", f"{seed}-{number}-{n}") for n in range(dice.randint(1, 10))
+            ]
+            expected.update(member for _, _, member in calls)
+            producer.submit_many(sample_tasks.count_run, calls, tenant=tenant)
+
+    threads = [threading.Thread(target=send, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert consumers[0].stop() == 0  # what it gives back, the other runs
+    until(lambda: redis.hlen("runs") == len(expected), 60)
+    until(lambda: redis.keys("rq:wip:*") == [])
+    runs = {name.decode(): int(count) for name, count in redis.hgetall("runs").items()}
+    assert runs == expected
+    assert redis.keys("rq:queue:*") == []
+
+
+def test_a_stock_worker_serves_a_tenants_queue(
+    producer: Producer, redis: Any, redis_url: str
+) -> None:
+    good = producer.submit(sample_tasks.add, 1, tenant="acme")
+    bad = producer.submit(sample_tasks.fail, "because", tenant="acme")
+    other = producer.submit(sample_tasks.add, 1, tenant="other")
+    assert "queue default@acme 2" in rq(redis_url, "info", "--raw")
+    rq(
+        redis_url,
+        *("worker", "default@acme", "--burst", "--serializer", "json"),
+        *("-w", "rq.worker.SimpleWorker", "--path", str(Path.cwd())),
+    )
+    assert good.result(1) == 3
+    with pytest.raises(JobFailed, match="ValueError: because"):
+        bad.result(1)
+    assert other.status() == "queued"
+    finished = FinishedJobRegistry("default@acme", redis, serializer=JSONSerializer)
+    assert finished.get_job_ids() == [good.id]
+    assert redis.exists("rq:queue:default@acme:intermediate") == 0
+
+
+def test_jobs_that_stock_tools_put_on_a_tenants_queue_run(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any
+) -> None:
+    stock = Queue("default@acme", connection=redis, serializer=JSONSerializer)
+    consume().ready()
+    job = stock.enqueue("tests.tasks.sample_tasks.add", 1)
+    result = job.latest_result(timeout=20)
+    assert result is not None
+    assert result.return_value == 3
+    handle = producer.submit(sample_tasks.fail, "because", tenant="acme")
+    with pytest.raises(JobFailed):
+        handle.result(5)
+    again = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
+    first = again.latest_result()
+    assert first is not None
+    again.requeue()
+    until(lambda: again.latest_result().id != first.id)  # type: ignore[union-attr]
+
+
+def test_what_stock_tools_cancel_of_a_tenants_jobs_is_heard_of(redis: Any, redis_url: str) -> None:
+    async def main() -> None:
+        async with listening(redis_url, "a") as heard:
+            heard.listener.watch_canceled(["a@acme"])
+            for _ in range(2):
+                assert await asyncio.wait_for(heard.canceled.get(), 5) == "a@acme"
+                [job] = await asyncio.to_thread(enqueue, redis, "add", [1], queue="a@acme")
+                await asyncio.to_thread(job.cancel)
+                assert await asyncio.wait_for(heard.canceled.get(), 5) == "a@acme"
+                redis.client_kill_filter(_type="pubsub")
+                assert await asyncio.wait_for(heard.canceled.get(), 5) == "a"
+
+    asyncio.run(main())

@@ -1,0 +1,391 @@
+"""`heori serve` over a real socket and a real Redis."""
+
+import contextlib
+import http.client
+import json
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import checks
+from schemathesis.core.result import Ok
+
+from heori_common.embedded import EmbeddedValkey
+from tests.conftest import Consumer, until
+from tests.rigs.service_rig import Answer, Service, serving
+
+TASKS = "/v1/tasks/tests.tasks.served_tasks"
+TOKEN = "a-token-of-some-length"
+JOB = "/v1/jobs/"
+CONFORM = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+
+
+@pytest.fixture
+def serve(redis_url: str) -> Iterator[Callable[..., Service]]:
+    with contextlib.ExitStack() as started:
+        yield lambda **environment: started.enter_context(serving(redis_url, **environment))
+
+
+@pytest.fixture(scope="module")
+def running(valkey: EmbeddedValkey) -> Iterator[Service]:
+    with serving(valkey.url) as service:
+        yield service
+
+
+@pytest.fixture
+def service(running: Service, redis_url: str) -> Service:
+    """One for all tests that leave it as it was; its Redis is empty."""
+    assert redis_url
+    return running
+
+
+def enqueued(redis: Any) -> int:
+    return len(redis.keys("rq:job:*"))
+
+
+# Jobs
+
+
+def test_a_job_is_sent_run_and_awaited(service: Service, consume: Callable[..., Consumer]) -> None:
+    sent = service.ask("POST", f"{TASKS}.order", {"article": "tea", "count": 3})
+    assert sent.status == 202
+    assert sent.headers["Location"] == JOB + sent.body["id"]
+    assert sent.body["queue"] == "shop"
+    assert service.ask("GET", JOB + sent.body["id"]).body["status"] == "queued"
+    consume(queue="shop", HEORI_TASKS="tests.tasks.served_tasks").ready()
+    job = service.ask("GET", f"{JOB}{sent.body['id']}?wait=20").body
+    assert (job["status"], job["result"], job["deliveries"]) == ("finished", "3 tea", 1)
+
+
+def test_a_result_is_told_the_moment_it_is_there(
+    service: Service, consume: Callable[..., Consumer]
+) -> None:
+    """Awaited first, so that only a wake-up can bring it."""
+    sent = service.ask("POST", f"{TASKS}.order", {"article": "tea"})
+    answers: list[Answer] = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(service.ask("GET", f"{JOB}{sent.body['id']}?wait=20"))
+    )
+    waiting.start()
+    consume(queue="shop", HEORI_TASKS="tests.tasks.served_tasks").ready()
+    waiting.join(60)
+    assert answers[0].body["result"] == "1 tea"
+
+
+def test_a_failed_job_shows_its_traceback(
+    service: Service, consume: Callable[..., Consumer]
+) -> None:
+    consume(HEORI_TASKS="tests.tasks.served_tasks").ready()
+    sent = service.ask("POST", f"{TASKS}.fail", ["on purpose"])
+    job = service.ask("GET", f"{JOB}{sent.body['id']}?wait=20").body
+    assert job["status"] == "failed"
+    assert job["error"].rstrip().endswith("ValueError: on purpose")
+
+
+def test_a_result_without_a_json_form_is_still_json(
+    service: Service, consume: Callable[..., Consumer]
+) -> None:
+    consume(HEORI_TASKS="tests.tasks.served_tasks").ready()
+    sent = service.ask("POST", f"{TASKS}.not_a_number", {})
+    assert service.ask("GET", f"{JOB}{sent.body['id']}?wait=20").body["result"] is None
+
+
+def test_waiting_ends_with_its_time(service: Service) -> None:
+    sent = service.ask("POST", f"{TASKS}.order", ["tea"])
+    began = time.monotonic()
+    assert service.ask("GET", f"{JOB}{sent.body['id']}?wait=0.3").body["status"] == "queued"
+    assert 0.3 <= time.monotonic() - began < 5
+
+
+def test_a_job_is_cancelled_once(service: Service) -> None:
+    sent = service.ask("POST", f"{TASKS}.order", ["tea"])
+    path = JOB + sent.body["id"]
+    assert service.ask("DELETE", path).body == {"id": sent.body["id"], "status": "canceled"}
+    again = service.ask("DELETE", path)
+    assert (again.status, "is canceled" in again.body["detail"]) == (409, True)
+    assert service.ask("DELETE", JOB + "nobody").status == 404
+    assert service.ask("GET", JOB + "nobody").status == 404
+
+
+def test_the_same_key_is_the_same_job(service: Service, redis: Any) -> None:
+    ids = {
+        service.ask("POST", f"{TASKS}.order", ["tea"], Idempotency_Key="17").body["id"]
+        for _ in range(3)
+    }
+    assert len(ids) == enqueued(redis) == 1
+    other = service.ask("POST", f"{TASKS}.order", ["tea"], Idempotency_Key="18")
+    assert other.body["id"] not in ids
+
+
+def test_options_are_those_of_submit(service: Service, redis: Any) -> None:
+    first = service.ask("POST", f"{TASKS}.order?queue=other", ["tea"])
+    front = service.ask("POST", f"{TASKS}.order?queue=other&at_front=true", ["tea"])
+    ids = [front.body["id"].encode(), first.body["id"].encode()]
+    assert redis.lrange("rq:queue:other", 0, -1) == ids
+    sent = service.ask("POST", f"{TASKS}.order?tenant=a%40b.org", ["tea"]).body
+    assert sent["queue"] == "shop@a@b.org"
+    assert service.ask("GET", JOB + sent["id"]).body["queue"] == sent["queue"]
+    batch = service.ask("POST", f"{TASKS}.order/batch?tenant=a%40b.org", [["tea"]]).body
+    assert batch["queue"] == sent["queue"]
+    assert redis.llen("rq:queue:shop@a@b.org") == 2
+    assert service.ask("DELETE", JOB + sent["id"]).status == 200
+    for bad in ("queue=shop%40a", "tenant=a%20b", "tenant="):
+        assert service.ask("POST", f"{TASKS}.order?{bad}", ["tea"]).status == 422
+    later = service.ask("POST", f"{TASKS}.order?delay=5min", ["tea"])
+    assert service.ask("GET", JOB + later.body["id"]).body["status"] == "scheduled"
+    at = "2100-01-01T00:00:00%2B00:00"
+    later = service.ask("POST", f"{TASKS}.order?at={at}", ["tea"])
+    due = service.ask("GET", JOB + later.body["id"]).body["due_at"]
+    assert due == "2100-01-01T00:00:00+00:00"
+
+
+def test_a_batch_is_sent_whole_or_not_at_all(service: Service, redis: Any) -> None:
+    calls = [{"article": "tea"}, ["jam", 2]]
+    assert len(service.ask("POST", f"{TASKS}.order/batch", calls).body["ids"]) == 2
+    refused = service.ask("POST", f"{TASKS}.order/batch", [*calls, {"article": ""}])
+    assert refused.status == 422
+    assert refused.body["detail"][0]["loc"] == ["body", 2, "article"]
+    keyed = service.ask("POST", f"{TASKS}.order/batch", calls, Idempotency_Key="k")
+    assert keyed.status == 422
+    assert enqueued(redis) == 2
+
+
+def test_queues_are_shown(service: Service) -> None:
+    service.ask("POST", f"{TASKS}.order", ["tea"])
+    [queue] = service.ask("GET", "/v1/queues").body
+    assert (queue["queue"], queue["waiting"], queue["limit"]) == ("shop", 1, None)
+
+
+# What is refused
+
+
+def test_what_does_not_fit_is_told_field_by_field(service: Service, redis: Any) -> None:
+    refused = service.ask("POST", f"{TASKS}.order", {"count": 0, "to": {"street": 1}})
+    assert refused.status == 422
+    where = [problem["loc"] for problem in refused.body["detail"]]
+    assert where == [
+        ["body", "article"],
+        ["body", "count"],
+        ["body", "to", "street"],
+        ["body", "to", "number"],
+    ]
+    assert enqueued(redis) == 0
+
+
+def test_a_full_queue_says_when_to_try_again(serve: Callable[..., Service], redis: Any) -> None:
+    service = serve(HEORI_QUEUE_LIMITS="shop=2")
+    calls = [["tea"]] * 3
+    full = service.ask("POST", f"{TASKS}.order/batch", calls)
+    assert (full.status, len(full.body["sent"])) == (429, 2)
+    assert int(full.headers["Retry-After"]) >= 1
+    assert service.ask("POST", f"{TASKS}.order", ["tea"]).status == 429
+    assert enqueued(redis) == 2
+
+
+def test_what_is_too_large_is_refused(serve: Callable[..., Service], redis: Any) -> None:
+    service = serve(HEORI_MAX_PAYLOAD="1000", HEORI_API_MAX_BODY="5000")
+    large = service.ask("POST", f"{TASKS}.anything", {"value": "x" * 2000})
+    assert (large.status, "HEORI_MAX_PAYLOAD" in large.body["detail"]) == (413, True)
+    larger = service.ask("POST", f"{TASKS}.anything", {"value": "x" * 6000})
+    assert (larger.status, "HEORI_API_MAX_BODY" in larger.body["detail"]) == (413, True)
+    assert enqueued(redis) == 0
+
+
+def test_only_json_is_read_so_that_no_page_elsewhere_can_send(service: Service, redis: Any) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        assert service.ask("POST", f"{TASKS}.order", ["tea"], Content_Type=kind).status == 415
+    assert service.ask("POST", f"{TASKS}.order", ["tea"], Host="evil.example").status == 403
+    assert enqueued(redis) == 0
+
+
+def test_a_thousand_malformed_bodies_are_refused_and_nothing_is_sent(
+    service: Service, redis: Any
+) -> None:
+    chance = random.Random(17)
+    whole = json.dumps({"article": "tea", "count": 2, "to": {"street": "a", "number": 1}}).encode()
+    fixed = [
+        b"",
+        b"null",
+        b"true",
+        b"1",
+        b'"tea"',
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b"NaN",
+        b'{"article": NaN}',
+        b'{"article": "\\ud800"}',
+        b'{"article": "tea", "count": 1e999}',
+        b'{"article": "tea", "count": ' + b"9" * 5000 + b"}",
+        b'{"article": "\xff"}',
+        b"\xef\xbb\xbf" + whole,
+        whole.decode().encode("utf-16"),
+        b'{"article": "tea"} {}',
+        b'{"article": "tea", "unknown": 1}',
+        b'["tea", 1, 2, 3]',
+        b"\x00",
+        b"<xml/>",
+    ]
+
+    def spoilt() -> bytes:
+        body = bytearray(whole)
+        if chance.random() < 0.5:
+            del body[chance.randrange(1, len(body)) :]
+        else:
+            body[chance.randrange(len(body))] = chance.choice(b"\x00\x01\xff{}[")
+            body += b","
+        return bytes(body)
+
+    bodies = fixed + [spoilt() for _ in range(1000 - len(fixed))]
+    host, port = service.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    for body in bodies:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", f"{TASKS}.order", body, headers)
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+        assert answer.status == 422, (body[:100], told)
+        assert told["detail"][0]["msg"]
+    connection.close()
+    assert enqueued(redis) == 0
+
+
+def test_without_redis_it_says_so_and_goes_on_when_it_is_back(
+    serve: Callable[..., Service],
+) -> None:
+    with EmbeddedValkey() as server:
+        service = serve(HEORI_REDIS_URL=server.url)
+        assert service.ask("GET", "/readyz").status == 200
+    away = service.ask("POST", f"{TASKS}.order", ["tea"])
+    assert (away.status, away.headers["Retry-After"]) == (503, "1")
+    assert away.body == {"detail": "Redis is away; try again"}
+    assert service.ask("GET", JOB + "any?wait=1").status == 503
+    assert service.ask("GET", "/readyz").status == 503
+    assert service.ask("GET", "/healthz").status == 200
+
+
+# Who may call
+
+
+def test_tokens_are_asked_for_everywhere_but_by_those_who_look_after_it(
+    serve: Callable[..., Service], redis: Any
+) -> None:
+    service = serve(HEORI_API_TOKENS=f"another-token-of-some-length,{TOKEN}")
+    for path in ("/v1/queues", "/openapi.json", "/docs", "/nothing"):
+        refused = service.ask("GET", path)
+        assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+    for wrong in ("Bearer no", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"):
+        assert service.ask("POST", f"{TASKS}.order", ["a"], Authorization=wrong).status == 401
+    assert enqueued(redis) == 0
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert service.ask("GET", path).status == 200
+    right = f"Bearer {TOKEN}"
+    assert service.ask("POST", f"{TASKS}.order", ["a"], Authorization=right).status == 202
+    description = service.ask("GET", "/openapi.json", Authorization=right).body
+    assert "HTTPBearer" in description["components"]["securitySchemes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "reason"),
+    [
+        (("--host", "0.0.0.0"), {}, "HEORI_API_TOKENS"),
+        (("--host", "::"), {}, "HEORI_API_TOKENS"),
+        (
+            (),
+            {"HEORI_API_TOKENS": "short"},
+            "HEORI_API_TOKENS: Value error, a token needs 16 characters",
+        ),
+        ((), {"HEORI_TASKS": ""}, "there is no task to serve"),
+        ((), {"HEORI_TASKS": "nowhere"}, "HEORI_TASKS cannot be imported"),
+        (("--host", "192.0.2.1"), {"HEORI_API_TOKENS": TOKEN}, "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_it_does_not_start_where_it_should_not(
+    words: tuple[str, ...], environment: dict[str, str], reason: str, heori: Any
+) -> None:
+    ran = heori(
+        "serve", "--port", "0", *words, **{"HEORI_TASKS": "tests.tasks.served_tasks"} | environment
+    )
+    assert ran.returncode == 2
+    assert reason in ran.stderr
+    assert "short" not in ran.stderr, "a token is told to nobody"
+
+
+# Its end and its description
+
+
+def test_a_signal_ends_it_and_lets_those_go_who_wait(serve: Callable[..., Service]) -> None:
+    service = serve()
+    sent = service.ask("POST", f"{TASKS}.order", ["tea"])
+    answers: list[Answer] = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(service.ask("GET", f"{JOB}{sent.body['id']}?wait=60"))
+    )
+    waiting.start()
+    until(lambda: "heori-watcher" in _threads(service))
+    began = time.monotonic()
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(60) == 0
+    assert time.monotonic() - began < 10
+    waiting.join(5)
+    assert answers[0].body["status"] == "queued"
+
+
+def _threads(service: Service) -> str:
+    """Their names, where the interpreter tells them to the system; else that there are some."""
+    import psutil
+
+    return "heori-watcher" if psutil.Process(service.process.pid).num_threads() > 2 else ""
+
+
+def test_requests_are_counted_by_route(serve: Callable[..., Service]) -> None:
+    service = serve()
+    service.ask("GET", "/v1/queues")
+    service.ask("GET", "/v1/invented")
+    told = service.ask("GET", "/metrics").body
+    assert 'heori_api_requests_total{method="GET",route="/v1/queues",status="200"} 1.0' in told
+    assert 'heori_api_requests_total{method="other",route="other",status="404"} 1.0' in told
+
+
+def test_each_task_is_described_with_its_types(service: Service) -> None:
+    description = service.ask("GET", "/openapi.json").body
+    operation = description["paths"][f"{TASKS}.order"]["post"]
+    assert operation["description"] == "Order an article."
+    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["article"]
+    assert body["properties"]["count"]["maximum"] == 1000
+    address = description["components"]["schemas"]["task.Address"]
+    assert address["required"] == ["street", "number"]
+    assert not [path for path in description["paths"] if "run_chunk" in path]
+
+
+def test_no_answer_is_an_error_of_its_own_or_other_than_described(service: Service) -> None:
+    described = schemathesis.openapi.from_url(service.url + "/openapi.json")
+    found = list(described.get_all_operations())
+    operations = [each.ok() for each in found if isinstance(each, Ok)]
+    assert len(operations) == len(found)
+    assert len(operations) > 20
+    for operation in operations:
+
+        @given(operation.as_strategy())
+        @settings(
+            max_examples=10,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        def answers_as_described(case: Any) -> None:
+            case.call_and_validate(checks=CONFORM)
+
+        answers_as_described()

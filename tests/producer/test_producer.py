@@ -1,0 +1,628 @@
+"""Producers on a real server, with stock rq as the other side."""
+
+import json
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+from rq import Queue
+from rq import Retry as RqRetry
+from rq.job import Job as RqJob
+from rq.job import JobStatus
+from rq.registry import ScheduledJobRegistry
+from rq.results import Result as RqResult
+from rq.serializers import DefaultSerializer, JSONSerializer
+
+from heori import (
+    Handle,
+    InvalidArguments,
+    JobFailed,
+    JobNotFound,
+    PayloadTooLarge,
+    Producer,
+    QueueFull,
+    UnknownTask,
+)
+from heori_common import tasks
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import Job
+from heori_common.protocol.payload import BadPayload, Call, decode_call
+from heori_common.redis.broker import LONGEST_WAIT, Broker, BrokerUnavailable
+from heori_common.settings import Settings
+from heori_common.tasks import InvalidResult
+from heori_producer.client import CHUNK, CHUNK_BYTES, _chunks
+from heori_producer.results import Results
+from heori_producer.watcher import Watcher
+from tests.conftest import until
+from tests.tasks import sample_tasks
+from tests.tasks.protocol_tasks import (
+    Address,
+    Point,
+    pause,
+    plain,
+    send_mail,
+    take_address,
+    take_point,
+    total,
+    unlock,
+)
+
+ROOT = Path(__file__).parents[2]
+ScheduledJobs: Any = ScheduledJobRegistry  # its constructor has no type hints
+
+
+def queued(redis: redis_py.Redis, queue: str = "default") -> list[str]:
+    ids: Any = redis.lrange(f"rq:queue:{queue}", 0, -1)
+    return [job_id.decode() for job_id in ids]
+
+
+def stored(redis: redis_py.Redis, job_id: str) -> Call:
+    """The call as a worker finds it."""
+    data: Any = redis.hget(f"rq:job:{job_id}", "data")
+    return decode_call(data, ["json"], 10_000_000)
+
+
+# Sending
+
+
+def test_a_submitted_job_is_there_with_the_settings_of_its_task(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(send_mail, to="a@example.org")
+    assert uuid.UUID(handle.id).version == 4
+    assert queued(redis, "mail") == [handle.id]
+    assert redis.hget(f"rq:job:{handle.id}", "timeout") == b"30"
+    assert stored(redis, handle.id) == Call(
+        "tests.tasks.protocol_tasks.send_mail", [], {"to": "a@example.org"}
+    )
+    assert handle.status() == "queued"
+    assert repr(handle) == f"<Handle {handle.id} of tests.tasks.protocol_tasks.send_mail>"
+
+
+def test_rq_reads_a_submitted_job(producer: Producer, redis: redis_py.Redis) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
+    assert (job.func_name, job.args, job.kwargs) == ("tests.tasks.sample_tasks.add", [1], {})
+    assert job.description == "tests.tasks.sample_tasks.add(1)"
+    assert job.get_position() == 0
+
+
+def test_arguments_are_sent_as_validated(producer: Producer, redis: redis_py.Redis) -> None:
+    numbers: list[Any] = ["1", "2"]
+    handle = producer.submit(sample_tasks.add, *numbers)
+    assert stored(redis, handle.id).args == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs", "error", "reason"),
+    [
+        (sample_tasks.add, ("x",), {}, InvalidArguments, r"add: a: .*integer.*\(got 'x'\)"),
+        (sample_tasks.add, (1,), {"b": None}, InvalidArguments, r"add: b: .*\(got None\)"),
+        (sample_tasks.add, (), {}, InvalidArguments, "add: a: Missing"),
+        (sample_tasks.add, (1, 2, 3), {}, InvalidArguments, "Unexpected positional"),
+        (sample_tasks.add, (1,), {"c": 1}, InvalidArguments, "add: c: Unexpected keyword"),
+        (take_point, ({"x": "?"},), {}, InvalidArguments, r"take_point: value\.x: .*integer"),
+        (unlock, (threading.Lock(),), {}, BadPayload, "no JSON form"),
+        (unlock, ("x" * 1000,), {}, PayloadTooLarge, r"unlock take 10\d\d bytes, .*limit of 1000 "),
+        (plain, (1,), {}, UnknownTask, "put @task above it"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_sent(
+    redis_url: str,
+    redis: redis_py.Redis,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    error: type[Exception],
+    reason: str,
+) -> None:
+    with Producer(settings=Settings(redis_url=redis_url, max_payload=1000)) as producer:
+        with pytest.raises(error, match=reason):
+            producer.submit(function, *args, **kwargs)
+        with pytest.raises(error, match=reason) as caught:
+            producer.submit_many(function, [{"a": args[0], **kwargs} if kwargs else args])
+    if error is not UnknownTask:
+        assert caught.value.__notes__ == ["in call 0 of submit_many; none was sent"]
+    assert redis.keys("*") == []
+
+
+def test_a_payload_may_be_as_large_as_the_limit(redis_url: str, redis: redis_py.Redis) -> None:
+    size = len('["tests.tasks.protocol_tasks.unlock",null,["xxxxx"],{}]')
+    with Producer(settings=Settings(redis_url=redis_url, max_payload=size)) as producer:
+        producer.submit(unlock, "x" * 5)
+        with pytest.raises(PayloadTooLarge, match="HEORI_MAX_PAYLOAD"):
+            producer.submit(unlock, "x" * 6)
+    assert len(queued(redis)) == 1
+
+
+def test_many_jobs_are_sent_in_order_and_a_call_may_be_written_in_three_ways(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handles = producer.submit_many(sample_tasks.add, [(1, 5), {"b": 6, "a": 2}, 3])
+    assert queued(redis) == [handle.id for handle in handles]
+    calls = [stored(redis, handle.id) for handle in handles]
+    assert [(call.args, call.kwargs) for call in calls] == [
+        ([1, 5], {}), ([], {"b": 6, "a": 2}), ([3], {}),
+    ]  # fmt: skip
+    assert producer.submit_many(sample_tasks.add, []) == []
+
+
+def test_more_jobs_than_fit_into_one_call_are_all_sent_once(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handles = producer.submit_many(sample_tasks.add, range(2 * CHUNK + 1))
+    assert queued(redis) == [handle.id for handle in handles]
+    assert [stored(redis, h.id).args for h in handles[CHUNK - 1 : CHUNK + 1]] == [[499], [500]]
+    assert len(redis.keys("rq:job:*")) == len(handles) == 1001
+
+
+def test_one_bad_call_among_many_is_named_and_none_is_sent(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    calls = [*range(CHUNK + 100), "many", 7]
+    with pytest.raises(InvalidArguments, match="add: a: ") as caught:
+        producer.submit_many(sample_tasks.add, calls)
+    assert caught.value.__notes__ == [f"in call {CHUNK + 100} of submit_many; none was sent"]
+    assert redis.keys("*") == []
+
+
+def test_a_producer_may_be_shared_by_threads(producer: Producer, redis: redis_py.Redis) -> None:
+    threads = [
+        threading.Thread(target=producer.submit_many, args=(sample_tasks.add, range(50)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(queued(redis))) == len(queued(redis)) == 400
+
+
+# Later, and again
+
+
+def due(redis: redis_py.Redis, job_id: str) -> float:
+    """Seconds from now until a job is due, by the server's clock."""
+    client: Any = redis
+    score, (whole, micros) = client.zscore("rq:scheduled:default", job_id), client.time()
+    assert score is not None
+    return float(score - whole - micros / 1e6)
+
+
+@pytest.mark.parametrize("delay", [60, 60.0, "1min", timedelta(minutes=1)])
+def test_a_delayed_job_is_scheduled_and_on_no_queue(
+    producer: Producer, redis: redis_py.Redis, delay: Any
+) -> None:
+    one = producer.submit(sample_tasks.add, 1, delay=delay)
+    two = producer.submit_call(tasks.find(sample_tasks.add), [1], delay=delay)
+    [three] = producer.submit_many(sample_tasks.add, [1], delay=delay)
+    for handle in (one, two, three):
+        assert handle.status() == "scheduled"
+        assert due(redis, handle.id) == pytest.approx(60, abs=5)
+        assert stored(redis, handle.id) == Call("tests.tasks.sample_tasks.add", [1], {})
+    assert queued(redis) == []
+
+
+def test_a_job_may_be_sent_for_a_moment_in_any_time_zone(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    moment = datetime(2050, 6, 1, 12, 0, 0, 250_000, tzinfo=timezone(timedelta(hours=9)))
+    handle = producer.submit(sample_tasks.add, 1, at=moment)
+    assert redis.zscore("rq:scheduled:default", handle.id) == moment.timestamp()
+    job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
+    assert ScheduledJobs("default", connection=redis).get_scheduled_time(job) == moment
+
+
+def test_what_is_due_already_goes_to_the_queue_at_once(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    handles = [
+        producer.submit(sample_tasks.add, 1, delay=0),
+        producer.submit(sample_tasks.add, 1, at=past),
+        *producer.submit_many(sample_tasks.add, [1, 2], at=past),
+    ]
+    assert queued(redis) == [handle.id for handle in handles]
+    assert {handle.status() for handle in handles} == {"queued"}
+    assert not redis.exists("rq:scheduled:default")
+
+
+@pytest.mark.parametrize(
+    ("when", "reason"),
+    [
+        ({"delay": -1}, "-1 is no length of time"),
+        ({"delay": "soon"}, "'soon' is no length of time"),
+        ({"delay": 1_700_000_000_000}, "is no length of time"),
+        ({"at": datetime(2050, 1, 1)}, "a datetime with a time zone is needed"),  # noqa: DTZ001
+        ({"at": "2050-01-01T00:00:00Z"}, "a datetime with a time zone is needed"),
+        ({"at": datetime(2050, 1, 1, tzinfo=UTC), "delay": 1}, "only one of them"),
+    ],
+)
+def test_a_time_that_makes_no_sense_is_refused_and_nothing_is_sent(
+    producer: Producer, redis: redis_py.Redis, when: dict[str, Any], reason: str
+) -> None:
+    for send in (
+        lambda: producer.submit(sample_tasks.add, 1, **when),
+        lambda: producer.submit_many(sample_tasks.add, [1], **when),
+        lambda: producer.submit_call(tasks.find(sample_tasks.add), [1], **when),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            send()
+    assert redis.keys("*") == []
+
+
+def test_a_task_gets_its_own_parameters_called_delay_and_at(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    now = producer.submit(pause, delay=5, at=7)
+    assert stored(redis, now.id).kwargs == {"delay": 5, "at": 7}
+    assert queued(redis) == [now.id]
+    later = producer.submit_call(tasks.find(pause), kwargs={"delay": 5, "at": 7}, delay=60)
+    assert stored(redis, later.id).kwargs == {"delay": 5, "at": 7}
+    assert due(redis, later.id) == pytest.approx(60, abs=5)
+    collected = producer.submit(total, 1, delay=60, more=2)
+    assert stored(redis, collected.id).kwargs == {"more": 2}
+    assert due(redis, collected.id) == pytest.approx(60, abs=5)
+
+
+def without_times(redis: redis_py.Redis, job_id: str) -> dict[str, Any]:
+    """A job's hash, with just a mark for each time that is set."""
+    client: Any = redis
+    fields = {name.decode(): value for name, value in client.hgetall(f"rq:job:{job_id}").items()}
+    fields["data"] = json.loads(zlib.decompress(fields["data"]))
+    return {
+        name: "set" if name.endswith("_at") and value else value for name, value in fields.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "theirs"),
+    [
+        (sample_tasks.flaky, RqRetry(max=3, interval=[1, 2, 4])),
+        (sample_tasks.flaky_soon, RqRetry(max=2, interval=[1, 2])),
+        (sample_tasks.add, None),
+    ],
+)
+@pytest.mark.parametrize("delay", [None, 60])
+def test_retries_and_delays_are_written_field_by_field_as_rq_writes_them(
+    producer: Producer,
+    redis: redis_py.Redis,
+    function: Callable[..., Any],
+    theirs: RqRetry | None,
+    delay: int | None,
+) -> None:
+    queue = Queue("default", connection=redis, serializer=JSONSerializer)
+    later = () if delay is None else (timedelta(seconds=delay),)
+    enqueue = queue.enqueue if delay is None else queue.enqueue_in
+    stock = enqueue(*later, function, 1, retry=theirs)
+    ours = producer.submit_many(function, [1], delay=delay)[0]
+    expected, written = (without_times(redis, job_id) for job_id in (stock.id, ours.id))
+    assert written == expected
+    if delay is not None:
+        assert due(redis, ours.id) - due(redis, stock.id) == pytest.approx(0, abs=2)
+        assert set(ScheduledJobs(queue=queue).get_job_ids()) == {ours.id, stock.id}
+    if theirs is not None:
+        job = RqJob.fetch(ours.id, connection=redis, serializer=JSONSerializer)
+        assert (job.retries_left, job.retry_intervals) == (theirs.max, theirs.intervals)
+
+
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    """A port where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def test_a_server_that_is_away_is_named(nowhere: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEORI_REDIS_URL", f"redis://:secret@127.0.0.1:{nowhere}/0")
+    away = pytest.raises(BrokerUnavailable, match=f"at 127.0.0.1:{nowhere} is")
+    with Producer() as producer, away as caught:
+        producer.submit(sample_tasks.add, 1)
+    assert "secret" not in str(caught.value)
+
+
+# Waiting
+
+
+def test_a_result_that_does_not_come_in_time_is_a_timeout_and_the_job_goes_on(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    for timeout in (0.0, 0.2):
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=f"not ended after {timeout} s; it is queued"):
+            handle.result(timeout)
+        assert timeout <= time.monotonic() - began < timeout + 1.0
+    assert queued(redis) == [handle.id]
+
+
+def test_a_job_that_is_gone_is_not_waited_for(producer: Producer, redis: redis_py.Redis) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).delete()
+    for ask in (handle.status, handle.result, lambda: handle.result(timeout=30)):
+        with pytest.raises(JobNotFound, match=handle.id):
+            ask()
+
+
+def test_a_cancelled_job_is_not_waited_for(producer: Producer, redis: redis_py.Redis) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).cancel()
+    with pytest.raises(JobFailed, match="canceled"):
+        handle.result(timeout=30)
+
+
+def write_result(
+    redis: redis_py.Redis, handle: Handle[Any], kind: RqResult.Type, **more: Any
+) -> None:
+    """A result as rq writes it, with the status that goes with it."""
+    job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
+    status = {RqResult.Type.SUCCESSFUL: JobStatus.FINISHED, RqResult.Type.RETRIED: JobStatus.QUEUED}
+    job.set_status(status.get(kind, JobStatus.FAILED))
+    RqResult.create(job, kind, 60, **more)
+
+
+@pytest.mark.parametrize(
+    ("kind", "exc_string", "reason"),
+    [
+        (RqResult.Type.FAILED, "Traceback …\nValueError: 힐", "Traceback …\nValueError: 힐"),
+        (RqResult.Type.FAILED, None, "it left no traceback"),
+        (RqResult.Type.STOPPED, None, "it was stopped"),
+        (RqResult.Type.MAX_RETRIES_EXCEEDED, None, "it has used up its retries"),
+    ],
+)
+def test_every_way_in_which_rq_says_that_a_job_failed_raises(
+    producer: Producer, redis: redis_py.Redis, kind: Any, exc_string: str | None, reason: str
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    write_result(redis, handle, kind, exc_string=exc_string)
+    with pytest.raises(JobFailed) as caught:
+        handle.result(timeout=5)
+    assert (caught.value.job_id, caught.value.traceback) == (handle.id, reason)
+    assert str(caught.value) == f"job {handle.id} failed:\n{reason}"
+
+
+def test_a_result_wakes_whoever_waits_for_it(producer: Producer, redis: redis_py.Redis) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    results: list[int] = []
+    waiting = threading.Thread(
+        target=lambda: results.append(handle.result(timeout=30)), daemon=True
+    )
+    waiting.start()
+    wait_until_blocked(redis)
+    began = time.monotonic()
+    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
+    waiting.join()
+    assert results == [3]
+    assert time.monotonic() - began < LONGEST_WAIT / 2, "it was woken and did not look by itself"
+
+
+def test_a_job_that_rq_tries_again_is_waited_for_without_polling(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    write_result(redis, handle, RqResult.Type.RETRIED)
+    results: list[int] = []
+    waiting = threading.Thread(
+        target=lambda: results.append(handle.result(timeout=30)), daemon=True
+    )
+    waiting.start()
+    wait_until_blocked(redis)
+    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
+    waiting.join()
+    assert results == [3]
+
+
+def test_a_failed_job_that_is_queued_again_is_waited_for(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    write_result(redis, handle, RqResult.Type.FAILED, exc_string="ValueError: the first time")
+    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).set_status(JobStatus.QUEUED)
+    with pytest.raises(TimeoutError):
+        handle.result(timeout=0)
+    results: list[int] = []
+    waiting = threading.Thread(
+        target=lambda: results.append(handle.result(timeout=30)), daemon=True
+    )
+    waiting.start()
+    wait_until_blocked(redis)
+    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
+    waiting.join()
+    assert results == [3]
+
+
+def wait_until_blocked(redis: redis_py.Redis) -> None:
+    client: Any = redis
+    until(lambda: client.info("clients")["blocked_clients"] == 1, timeout=5)
+
+
+def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    wrong, pickled = producer.submit_many(sample_tasks.add, [1, 2])
+    write_result(redis, wrong, RqResult.Type.SUCCESSFUL, return_value="many")
+    with pytest.raises(InvalidResult, match="stored result"):
+        wrong.result(timeout=5)
+    job = RqJob.fetch(pickled.id, connection=redis, serializer=JSONSerializer)
+    job.serializer = DefaultSerializer
+    RqResult.create(job, RqResult.Type.SUCCESSFUL, 60, return_value=3)
+    with pytest.raises(BadPayload, match="its serializer"):
+        pickled.result(timeout=5)
+
+
+def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
+    url = f"redis://127.0.0.1:{nowhere}"
+    with Broker(url, patience=0) as broker:
+        results = Results(Watcher(url), Commands())
+        task = tasks.find(sample_tasks.add)
+        handle = Handle("a", "default", task, broker, Commands(), results)
+        for ask in (handle.status, handle.result):
+            with pytest.raises(BrokerUnavailable):
+                ask()
+
+
+# With stock rq as the consumer
+
+STOCK_WORKER = """
+import sys, redis
+from rq import Queue, SimpleWorker
+from rq.serializers import JSONSerializer
+connection = redis.Redis.from_url(sys.argv[1])
+queues = [Queue(n, connection=connection, serializer=JSONSerializer) for n in ("default", "mail")]
+worker = SimpleWorker(queues, connection=connection, serializer=JSONSerializer)
+sys.exit(not worker.work(burst=True, logging_level="ERROR"))
+"""
+
+
+def test_a_stock_worker_runs_our_jobs_and_we_read_its_results(
+    producer: Producer, redis_url: str, redis: redis_py.Redis
+) -> None:
+    added = producer.submit(sample_tasks.add, 40)
+    failing = producer.submit(sample_tasks.fail, "힐 went wrong")
+    point = producer.submit(take_point, Point(1, "힐"))
+    address = producer.submit(take_address, Address(postCode="12", since=date(2020, 2, 29)))
+    nothing = producer.submit(send_mail, "a@example.org")
+    unserialisable = producer.submit(sample_tasks.unserialisable)
+    ran = subprocess.run(
+        [sys.executable, "-c", STOCK_WORKER, redis_url],
+        cwd=ROOT, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+    assert added.result(timeout=5) == 42
+    assert added.status() == "finished"
+    assert point.result(timeout=5) == Point(1, "힐")
+    assert address.result(timeout=5) == Address(postCode="12", since=date(2020, 2, 29))
+    assert nothing.result(timeout=5) is None
+    with pytest.raises(JobFailed) as caught:
+        failing.result(timeout=5)
+    assert "raise ValueError(text)\nValueError: 힐 went wrong" in caught.value.traceback
+    assert failing.status() == "failed"
+    assert unserialisable.result(timeout=5) == "Unserializable return value"
+
+
+def test_a_job_that_stock_rq_sent_is_read(redis_url: str, redis: redis_py.Redis) -> None:
+    queue = Queue("mail", connection=redis, serializer=JSONSerializer)
+    theirs = queue.enqueue(sample_tasks.add, 1, b=2, job_timeout=9)
+    with Broker(redis_url) as broker:
+        job = broker.execute(Commands().job(theirs.id))
+        assert broker.execute(Commands().status(theirs.id)) == "queued"
+        assert broker.execute(Commands().status("nobody")) is None
+    assert isinstance(job, Job)
+    assert (job.id, job.queue, job.status, job.timeout) == (theirs.id, "mail", "queued", 9)
+    assert job.description == theirs.description == "tests.tasks.sample_tasks.add(1, b=2)"
+    assert job.enqueued_at == theirs.enqueued_at
+    assert decode_call(job.data, ["json"], 1000) == Call(
+        "tests.tasks.sample_tasks.add", [1], {"b": 2}
+    )
+
+
+# Once, and first
+
+
+def test_the_same_key_within_its_time_gives_the_same_job(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    first = producer.submit(sample_tasks.add, 1, key="order-17")
+    again = producer.submit(sample_tasks.add, 1, key="order-17")
+    assert again.id == first.id
+    assert queued(redis) == [first.id]
+    other = producer.submit(sample_tasks.add, 1, key="order-18")
+    of_another_task = producer.submit(sample_tasks.add_later, 1, 2, key="order-17")
+    later = producer.submit_call(tasks.find(sample_tasks.add), [1], key="order-19", delay=60)
+    assert producer.submit(sample_tasks.add, 1, key="order-19").id == later.id
+    assert len({first.id, other.id, of_another_task.id, later.id}) == 4
+    ttl: Any = redis.ttl("rq:heori:key:tests.tasks.sample_tasks.add:order-17")
+    assert 86_000 < ttl <= 86_400
+    RqJob.fetch(first.id, connection=redis, serializer=JSONSerializer).delete()
+    assert producer.submit(sample_tasks.add, 1, key="order-17").id == first.id, "it was sent once"
+    redis.delete("rq:heori:key:tests.tasks.sample_tasks.add:order-17")
+    assert producer.submit(sample_tasks.add, 1, key="order-17").id != first.id
+
+
+def test_of_many_that_send_the_same_key_at_once_one_sends_a_job(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    ids: list[str] = []
+
+    def send() -> None:
+        ids.extend(producer.submit(sample_tasks.add, 1, key=f"order-{n}").id for n in range(50))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 400
+    assert sorted(set(ids)) == sorted(queued(redis))
+    assert len(queued(redis)) == 50
+
+
+def test_a_key_that_was_refused_at_a_full_queue_is_free(
+    redis_url: str, redis: redis_py.Redis
+) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 1}, when_full="reject")
+    with Producer(settings=settings) as producer:
+        first = producer.submit(sample_tasks.add, 1, key="a")
+        with pytest.raises(QueueFull):
+            producer.submit(sample_tasks.add, 1, key="b")
+        assert producer.submit(sample_tasks.add, 1, key="a").id == first.id
+        redis.lpop("rq:queue:default")
+        assert queued(redis) == []
+        second = producer.submit(sample_tasks.add, 1, key="b")
+    assert queued(redis) == [second.id]
+
+
+@pytest.mark.parametrize("key", ["", 17])
+def test_a_key_that_is_no_text_is_refused(producer: Producer, key: Any) -> None:
+    with pytest.raises(ValueError, match="a text is needed, such as 'order-17'"):
+        producer.submit(sample_tasks.add, 1, key=key)
+
+
+def test_a_job_may_be_put_before_those_that_wait(
+    producer: Producer, redis_url: str, redis: redis_py.Redis
+) -> None:
+    last = producer.submit(sample_tasks.add, 1)
+    first = producer.submit(sample_tasks.add, 1, at_front=True)
+    assert queued(redis) == [first.id, last.id]
+    later = producer.submit(sample_tasks.add, 1, at_front=True, delay=60)
+    redis.zadd("rq:scheduled:default", {later.id: 1})
+    with Broker(redis_url) as broker:
+        broker.execute(Commands().schedule(["default"], consumer="me", lock_ttl=5, batch=10))
+    assert queued(redis) == [later.id, first.id, last.id]
+
+
+def test_a_job_may_go_to_another_queue_than_its_task_says(
+    producer: Producer, redis: redis_py.Redis
+) -> None:
+    handle = producer.submit(send_mail, "a@example.org", queue="urgent")
+    assert (handle.queue, queued(redis, "urgent"), queued(redis, "mail")) == (
+        "urgent", [handle.id], [],
+    )  # fmt: skip
+    assert redis.hget(f"rq:job:{handle.id}", "origin") == b"urgent"
+    with pytest.raises(ValueError, match="without blanks"):
+        producer.submit(send_mail, "a@example.org", queue="a:b")
+
+
+def test_large_jobs_are_sent_few_at_a_time(producer: Producer, redis: redis_py.Redis) -> None:
+    noise = [random.randbytes(150_000).hex() for _ in range(12)]  # it does not compress well
+    handles = producer.submit_many(unlock, noise)
+    assert queued(redis) == [handle.id for handle in handles]
+    sizes = [
+        sum(len(job.data) for job in chunk)
+        for chunk in _chunks([producer.encode(tasks.find(unlock), (text,), {}) for text in noise])
+    ]
+    assert len(sizes) >= 2
+    assert max(sizes) <= CHUNK_BYTES

@@ -1,0 +1,463 @@
+"""The protocol against rq 3.0.0 itself: what one writes, the other reads."""
+
+import dataclasses
+import json
+import pickle
+import re
+import tracemalloc
+import zlib
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import redis as redis_py
+import rq
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from rq.job import Job as RqJob
+from rq.results import Result as RqResult
+from rq.serializers import DefaultSerializer, JSONSerializer
+from rq.utils import get_call_string
+
+import heori_common.protocol
+from heori_common.protocol import commands
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import (
+    CLAIM_FIELDS,
+    UNSUPPORTED_FIELDS,
+    Assignment,
+    Job,
+    MalformedJob,
+    NewJob,
+    describe,
+)
+from heori_common.protocol.payload import (
+    BadPayload,
+    Call,
+    decode_call,
+    decode_failure,
+    decode_result,
+    encode_call,
+    encode_failure,
+    encode_result,
+)
+from heori_common.protocol.scripts import script
+from heori_common.redis.broker import Broker
+
+ADD = "tests.tasks.sample_tasks.add"
+LIMIT = 1_000_000
+LUA = Path(heori_common.protocol.__file__).parent / "lua"
+INCLUDED = {path.stem for path in LUA.glob("*.lua") if "never called by itself" in path.read_text()}
+CALLED = sorted({path.stem for path in LUA.glob("*.lua")} - INCLUDED)
+
+rq_json: Any = JSONSerializer  # it has no type hints
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+# What is sent
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "timeout"),
+    [
+        ([1], {"b": 2}, 180),
+        ([], {}, 30),
+        (["힐", {"k": [1.5, None, True]}], {"z": "ü" * 100, "a": "'\""}, -1),
+    ],
+)
+def test_a_job_is_written_field_by_field_as_rq_writes_it(
+    redis: redis_py.Redis, redis_url: str, args: list[Any], kwargs: dict[str, Any], timeout: int
+) -> None:
+    def written() -> dict[str, Any]:
+        """Every key with its type, TTL and content; what may differ is checked and left out."""
+        readers: dict[bytes, Callable[[bytes], Any]] = {
+            b"hash": lambda key: shown(client.hgetall(key)),
+            b"set": lambda key: [named(member) for member in client.smembers(key)],
+            b"list": lambda key: [named(item) for item in client.lrange(key, 0, -1)],
+        }
+        found = {
+            named(key): (kind := client.type(key), client.ttl(key), readers[kind](key))
+            for key in client.keys("*")
+        }
+        client.flushdb()
+        return found
+
+    def shown(fields: dict[bytes, bytes]) -> dict[str, Any]:
+        rest: dict[str, Any] = {name.decode(): value for name, value in fields.items()}
+        rest["data"] = json.loads(zlib.decompress(rest["data"]))
+        for name in ("created_at", "enqueued_at"):
+            text = rest.pop(name).decode()
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
+            age = datetime.now(UTC) - datetime.fromisoformat(text)
+            assert abs(age) < timedelta(minutes=1)
+        return rest
+
+    def named(name: bytes) -> str:
+        return name.decode().replace(theirs.id, "<id>").replace(ours.id, "<id>")
+
+    client: Any = redis  # its hints mix in those of asyncio and of decoded replies
+    ours = NewJob.create("7f-0_Z", Call(ADD, args, kwargs), timeout)
+    theirs = rq.Queue("mail", connection=redis, serializer=JSONSerializer).enqueue(
+        ADD, args=args, kwargs=kwargs, job_timeout=timeout
+    )
+    expected = written()
+    with Broker(redis_url) as broker:
+        assert broker.execute(Commands().enqueue("mail", [ours])).new == 1
+
+    assert written() == expected
+    assert set(expected) == {"rq:queues", "rq:queue:mail", "rq:job:<id>"}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((), {}),
+        (("x" * 73,), {}),
+        (("x" * 74,), {}),
+        (("x" * 5000, b"y" * 200), {"k": "z" * 76}),
+        ((1, -0.0, None), {"zulu": 1, "alpha": 2, "Mike": 3}),
+        (("힐\n\t\u202e\ud800'\"",), {"ключ": "значение"}),
+        (([{"deep": (1, 2)}], datetime(2026, 1, 2, tzinfo=UTC)), {}),
+    ],
+)
+def test_the_description_is_rqs_call_string(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    expected = get_call_string("myapp.send", args, kwargs, max_length=75)
+    assert describe(Call("myapp.send", args, kwargs)) == expected
+
+
+@hypothesis_settings(max_examples=50, deadline=None)
+@given(args=st.lists(json_values, max_size=3), kwargs=st.dictionaries(st.text(), json_values))
+def test_any_json_arguments_come_back_from_our_payload_and_from_rqs(
+    args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    data, size = encode_call(Call("m.f", args, kwargs))
+    raw = zlib.decompress(data)
+    assert size == len(raw)
+    assert rq_json.loads(raw) == ["m.f", None, args, kwargs]
+    assert decode_call(data, ["json"], size) == Call("m.f", args, kwargs)
+    theirs = zlib.compress(rq_json.dumps(("m.f", None, args, kwargs)))
+    assert decode_call(theirs, ["json"], LIMIT) == Call("m.f", args, kwargs)
+
+
+@pytest.mark.parametrize("argument", [object(), b"\xff", "\ud800", {1: object()}])
+def test_an_argument_without_a_json_form_is_refused(argument: object) -> None:
+    with pytest.raises(BadPayload, match="no JSON form"):
+        encode_call(Call("m.f", [argument], {}))
+
+
+# What is received
+
+
+@pytest.mark.parametrize(
+    ("serializer", "accept"),
+    [(JSONSerializer, ["json"]), (DefaultSerializer, ["json", "pickle"])],
+)
+def test_calls_that_rq_wrote_are_read(
+    redis: redis_py.Redis, serializer: Any, accept: list[str]
+) -> None:
+    job = RqJob.create(
+        ADD, args=(1, "x"), kwargs={"b": [None]}, connection=redis, serializer=serializer
+    )
+    call = decode_call(job.to_dict()["data"], accept, LIMIT)
+    assert (call.function, list(call.args), call.kwargs) == (ADD, [1, "x"], {"b": [None]})
+    assert call.serializer == accept[-1]
+    assert decode_call(job.data, accept, LIMIT) == call  # rq reads an uncompressed one, too
+
+
+class Witness:
+    """Tells when it is unpickled."""
+
+    unpickled = False
+
+    def __setstate__(self, state: object) -> None:
+        Witness.unpickled = True
+
+
+def test_a_pickle_is_not_loaded_unless_accepted_and_the_message_names_the_setting() -> None:
+    witness = Witness()
+    witness.__dict__["state"] = 1
+    data = zlib.compress(pickle.dumps(("m.f", None, (witness,), {})))
+    with pytest.raises(BadPayload, match=r"pickle.*HEORI_ACCEPT=json,pickle"):
+        decode_call(data, ["json"], LIMIT)
+    assert not Witness.unpickled
+    decode_call(data, ["json", "pickle"], LIMIT)
+    assert Witness.unpickled
+
+
+NO_CALL = "not a call"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "no json"),
+        (b"garbage", "no json"),
+        (b'["m.f", null, [], {}', "no json"),
+        (b"[" * 100_000, "no json"),
+        (b"\x80\x05garbage", "no pickle"),
+        (pickle.dumps(("m.f", None, (), {}), protocol=0), "no json"),
+        (b"null", NO_CALL),
+        (b'"m.f"', NO_CALL),
+        (b"{}", NO_CALL),
+        (b'["m.f", null, []]', NO_CALL),
+        (b'["m.f", null, [], {}, 5]', NO_CALL),
+        (b'["m.f", null, {}, []]', NO_CALL),
+        (b'["m.f", null, "ab", {}]', NO_CALL),
+        (b'[7, null, [], {}]', NO_CALL),
+        (pickle.dumps(("m.f", None, (), {1: 2})), NO_CALL),
+        (pickle.dumps(("m.f", None, None, None)), NO_CALL),
+        (b'["send", {"host": "x"}, [], {}]', "method of an instance"),
+        (pickle.dumps(("send", Path(), (), {})), "method of an instance"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("pack", [zlib.compress, bytes])
+def test_what_is_no_call_is_refused_with_the_reason(
+    pack: Callable[[bytes], bytes], raw: bytes, reason: str
+) -> None:
+    with pytest.raises(BadPayload, match=reason):
+        decode_call(pack(raw), ["json", "pickle"], LIMIT)
+
+
+def test_a_truncated_payload_is_refused() -> None:
+    data, _ = encode_call(Call("m.f", ["x" * 1000], {}))
+    with pytest.raises(BadPayload, match="no json"):
+        decode_call(data[:-9], ["json"], LIMIT)
+
+
+def test_a_payload_that_inflates_to_fifty_megabytes_costs_no_more_than_the_limit() -> None:
+    bomb = zlib.compress(b'["' + b"a" * 50_000_000 + b'"]')
+    assert len(bomb) < 60_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadPayload, match=f"more than the limit of {LIMIT} bytes"):
+            decode_call(bomb, ["json"], LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 4 * LIMIT
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [zlib.compress, bytes])
+def test_a_payload_may_be_just_as_long_as_the_limit(pack: Callable[[bytes], bytes]) -> None:
+    raw = b'["m.f",null,["x"],{}]'
+    assert decode_call(pack(raw), ["json"], len(raw)).args == ["x"]
+    with pytest.raises(BadPayload, match="limit"):
+        decode_call(pack(raw), ["json"], len(raw) - 1)
+
+
+# Results
+
+
+def restore(fields: dict[bytes, bytes], serializer: Any) -> RqResult:
+    """Read by rq what a result stream holds."""
+    connection: Any = None  # it makes no use of it
+    return RqResult.restore("id", "1-0", {b"type": b"1", **fields}, connection, serializer)
+
+
+@pytest.mark.parametrize(
+    "value", [0, "", "힐", [1, {"a": None}], 1e300, False, {"x": "y" * 10_000}]
+)
+def test_results_are_readable_by_rq_in_the_serializer_of_the_job(value: Any) -> None:
+    value_json = json.dumps(value).encode()
+    as_json, as_pickle = (encode_result(value_json, which) for which in ("json", "pickle"))
+    assert restore({b"return_value": as_json}, JSONSerializer).return_value == value
+    assert restore({b"return_value": as_pickle}, DefaultSerializer).return_value == value
+    assert json.loads(decode_result(as_json)) == value
+    with pytest.raises(BadPayload, match="rq"):
+        decode_result(as_pickle)
+
+
+@pytest.mark.parametrize("field", [b"%%%", b64encode(b"{"), b64encode(b"\xff"), b""])
+def test_a_damaged_result_is_refused(field: bytes) -> None:
+    with pytest.raises(BadPayload, match="no JSON"):
+        decode_result(field)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("Traceback …\nValueError: 힐\n", None),
+        ("", None),
+        ("x\n" * 100_000, None),
+        ("lone \ud800 surrogate", "lone \\ud800 surrogate"),
+    ],
+)
+def test_tracebacks_are_readable_by_rq(text: str, read: str | None) -> None:
+    encoded = encode_failure(text)
+    expected = text if read is None else read
+    assert restore({b"exc_string": encoded}, JSONSerializer).exc_string == expected
+    assert decode_failure(encoded) == expected
+
+
+@pytest.mark.parametrize("field", [b"", b"no base64 \xff", b64encode(b"no zlib")])
+def test_a_damaged_traceback_is_shown_as_it_stands(field: bytes) -> None:
+    assert decode_failure(field) == field.decode("utf-8", "backslashreplace")
+
+
+# Jobs
+
+
+def test_a_job_that_rq_wrote_is_read(redis: redis_py.Redis, redis_url: str) -> None:
+    queue = rq.Queue("mail", connection=redis, serializer=JSONSerializer)
+    theirs = queue.enqueue(ADD, 1, job_timeout=77, description="Ünïcode")
+    with Broker(redis_url) as broker:
+        job = broker.execute(Commands().job(theirs.id))
+        assert broker.execute(Commands().job("nobody")) is None
+    assert job is not None
+    assert dataclasses.replace(job, data=b"") == Job(
+        id=theirs.id,
+        queue="mail",
+        status="queued",
+        description="Ünïcode",
+        timeout=77,
+        data=b"",
+        created_at=theirs.created_at,
+        enqueued_at=theirs.enqueued_at,
+        started_at=None,
+        ended_at=None,
+        consumer="",
+        deliveries=0,
+    )
+    assert decode_call(job.data, ["json"], LIMIT) == Call(ADD, [1], {})
+
+
+@pytest.mark.parametrize(
+    "field", ["timeout", "created_at", "enqueued_at", "started_at", "ended_at", "heori_deliveries"]
+)
+@pytest.mark.parametrize("value", [b"abc", b"\xff\xfe", b"1.5", b"9" * 5000, b"2026-13-01"])
+def test_a_field_without_a_meaning_is_named(field: str, value: bytes) -> None:
+    with pytest.raises(MalformedJob, match=field) as caught:
+        Job.from_hash("id", {field.encode(): value})
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize("value", [b"2026-01-02T03:04:05", b"2026-01-02"])
+def test_a_time_without_a_zone_is_no_time(value: bytes) -> None:
+    with pytest.raises(MalformedJob, match="created_at"):
+        Job.from_hash("id", {b"created_at": value})
+
+
+def test_garbage_where_any_text_may_stand_is_shown_escaped() -> None:
+    job = Job.from_hash("id", {b"description": b"\xff!", b"status": b"\xfe", b"origin": b"q"})
+    assert (job.description, job.status, job.queue) == ("\\xff!", "\\xfe", "q")
+
+
+CLAIMED = dict.fromkeys(CLAIM_FIELDS + UNSUPPORTED_FIELDS, None) | {
+    "data": b"x",
+    "enqueued_at": b"2026-01-02T03:04:05.500000Z",
+    "timeout": b"33",
+}
+NOON = datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC).timestamp()
+
+
+def assign(fields: dict[str, bytes | None], claimed_at: float) -> Assignment:
+    return Assignment.from_values(msgpack.packb([*fields.values()]), claimed_at)
+
+
+def test_an_assignment_knows_how_long_the_job_has_waited() -> None:
+    assert assign(CLAIMED, NOON) == Assignment(b"x", 33, 1.5, None)
+    ahead = assign(CLAIMED, NOON - 3600)
+    assert ahead.queue_time == 0.0
+    bare = {**CLAIMED, "timeout": None, "enqueued_at": b"", "data": None}
+    assert assign(bare, NOON) == Assignment(b"", 180, 0.0, None)
+
+
+@pytest.mark.parametrize("feature", UNSUPPORTED_FIELDS)
+def test_a_feature_that_is_not_supported_is_named(feature: str) -> None:
+    with pytest.raises(MalformedJob, match=f"asks for {feature}, "):
+        assign({**CLAIMED, feature: b"1"}, NOON)
+
+
+# Scripts
+
+
+def test_there_are_scripts() -> None:
+    assert set(CALLED) >= {"enqueue", "claim", "ack", "extend", "release", "reclaim"}
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_a_script_declares_what_it_takes_and_gives(name: str) -> None:
+    text = (LUA / f"{name}.lua").read_text()
+    assert text.startswith(f"-- {name}.lua: ")
+    for label in ("KEYS", "ARGS", "REPLY"):
+        assert re.search(rf"^-- {label} +\S", text, re.MULTILINE), label
+    called = script(name)
+    read = set(re.findall(r"\bargs\.(\w+)", called.source))
+    assert called.arguments == read, "ARGS lists just the arguments that are read"
+    for used in INCLUDED:
+        listed = re.search(rf"^-- USES .*\b{used}\b", text, re.MULTILINE) is not None
+        assert (f"-- {used}.lua: " in called.source) == listed
+
+
+@pytest.mark.parametrize("name", sorted(INCLUDED))
+def test_a_script_that_includes_another_includes_what_that_one_uses_before_it(name: str) -> None:
+    needed = re.search(r"^-- USES +(.*)", (LUA / f"{name}.lua").read_text(), re.MULTILINE)
+    for source in (script(called).source for called in CALLED):
+        if (at := source.find(f"-- {name}.lua: ")) >= 0 and needed:
+            for other in needed[1].split(", "):
+                assert 0 <= source.find(f"-- {other}.lua: ") < at
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_a_caller_that_disagrees_with_the_header_is_told_about_what(name: str) -> None:
+    right = dict.fromkeys(script(name).arguments, 0)
+    assert script(name).pack(right)
+    with pytest.raises(TypeError, match=rf"{name}\.lua.*: lease_ende$"):
+        script(name).pack({**right, "lease_ende": 1})
+    missing = min(right)
+    del right[missing]
+    with pytest.raises(TypeError, match=rf"{name}\.lua.*: {missing}$"):
+        script(name).pack(right)
+
+
+def test_key_names_stand_in_the_catalogue_only() -> None:
+    for path in [*LUA.glob("*.lua"), Path(commands.__file__)]:
+        assert not re.search(r"""['"]rq:""", path.read_text()), path
+
+
+EPOCHS = st.integers(min_value=0, max_value=253_402_300_799)  # to the end of 9999
+
+
+@hypothesis_settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(seconds=EPOCHS, micros=st.integers(min_value=0, max_value=999_999))
+@example(seconds=0, micros=0)
+@example(seconds=951_782_399, micros=999_999)  # 2000-02-28T23:59:59, a leap year by 400
+@example(seconds=951_782_400, micros=0)
+@example(seconds=1_709_251_199, micros=1)  # 2024-02-29T23:59:59
+@example(seconds=1_709_251_200, micros=1)
+@example(seconds=1_798_761_599, micros=10)  # the end of 2026
+@example(seconds=4_107_542_400, micros=0)  # 2100-03-01, no leap year by 100
+@example(seconds=4_107_542_399, micros=0)
+@example(seconds=253_402_300_799, micros=999_999)
+def test_lua_writes_times_as_python_does(redis: redis_py.Redis, seconds: int, micros: int) -> None:
+    clock = "".join((LUA / name).read_text() for name in ("time.lua", "clock.lua"))
+    source = clock.replace("redis.call('TIME')", "ARGV") + "return { today, epoch }"
+    assert "ARGV" in source
+    today, epoch = redis.eval(source, 0, seconds, micros)
+    then = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=micros)
+    assert today.decode() == then.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    assert float(epoch) == pytest.approx(seconds + micros / 1e6, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("0", 0), ("-1", -1), ("500", 500), ("9999999999", 9999999999),
+        ("1.5", 7), ("nan", 7), ("inf", 7), ("0x10", 7), ("1e3", 7), ("", 7), (" 1", 7),
+        ("1" * 30, 7), ("--1", 7), ("1\n", 7),
+    ],
+)  # fmt: skip
+def test_lua_takes_whole_numbers_only(redis: redis_py.Redis, written: str, read: int) -> None:
+    source = (LUA / "whole.lua").read_text() + "return string.format('%.0f', whole(ARGV[1], 7))"
+    assert int(redis.eval(source, 0, written)) == read

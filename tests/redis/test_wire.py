@@ -1,0 +1,158 @@
+"""`heori_common.redis.wire`: commands and replies, in whatever pieces they come."""
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import exceptions
+
+from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.wire import AsyncConnection, Push, Replies, pack
+
+EVERY_TYPE = (
+    (b"+OK\r\n", b"OK"),
+    (b":-7\r\n", -7),
+    (b"(340282366920938463463374607431768211456\r\n", 2**128),
+    (b",1.5e3\r\n", 1500.0),
+    (b"#t\r\n", True),
+    (b"#f\r\n", False),
+    (b"_\r\n", None),
+    (b"$-1\r\n", None),
+    (b"*-1\r\n", None),
+    (b"$0\r\n\r\n", b""),
+    (b"$4\r\na\r\nb\r\n", b"a\r\nb"),
+    (b"=7\r\ntxt:a\r\n\r\n", b"txt:a\r\n"),
+    (b"*2\r\n$1\r\na\r\n*1\r\n:1\r\n", [b"a", [1]]),
+    (b"~2\r\n:1\r\n:2\r\n", [1, 2]),
+    (b"%2\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n_\r\n", {b"a": 1, b"b": None}),
+    (b"|1\r\n+ttl\r\n:3600\r\n:5\r\n", 5),
+    (b">2\r\n+invalidate\r\n*1\r\n+key\r\n", Push([b"invalidate", [b"key"]])),
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(EVERY_TYPE), max_size=12), st.data())
+def test_replies_are_read_whole_wherever_they_are_cut(
+    sent: list[tuple[bytes, Any]], data: st.DataObject
+) -> None:
+    stream = b"".join(raw for raw, _ in sent)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    replies = Replies()
+    read = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        read += replies.feed(stream[start:end])
+    assert read == [value for _, value in sent]
+    assert [type(value) for value in read] == [type(value) for _, value in sent]
+
+
+def test_errors_are_returned_as_redis_py_names_them() -> None:
+    [missing, wrong, bulk] = Replies().feed(
+        b"-NOSCRIPT No matching script\r\n-WRONGTYPE Operation\r\n!9\r\nERR long!\r\n"
+    )
+    assert type(missing) is exceptions.NoScriptError
+    assert type(wrong) is exceptions.ResponseError
+    assert str(wrong) == "WRONGTYPE Operation"
+    assert str(bulk) == "long!"
+
+
+@pytest.mark.parametrize("garbage", [b"HTTP/1.1 400\r\n", b"$x\r\n", b"*1e3\r\n", b"\x00\r\n"])
+def test_what_is_no_reply_is_refused(garbage: bytes) -> None:
+    with pytest.raises((exceptions.InvalidResponse, ValueError)):
+        Replies().feed(garbage)
+
+
+def test_a_command_is_an_array_of_bulk_strings() -> None:
+    packed = pack(("SET", b"k\r\n", "힐", -3, 0.5))
+    assert (
+        packed
+        == b"*5\r\n$3\r\nSET\r\n$3\r\nk\r\n\r\n$3\r\n\xed\x9e\x90\r\n$2\r\n-3\r\n$3\r\n0.5\r\n"
+    )
+
+
+def test_a_real_server_answers_each_in_turn(redis_url: str) -> None:
+    async def talk() -> None:
+        pushed: list[list[Any]] = []
+        connection = AsyncBroker(redis_url).connection(pushed.append)
+        await connection.connect()
+        assert await connection.ask(("CLIENT", "TRACKING", "ON"), 5) == b"OK"
+        assert await connection.ask(("SUBSCRIBE", "news"), 5) == [b"subscribe", b"news", 1]
+        assert pushed == []
+        asked = [connection.ask(("ECHO", "x" * size), 5) for size in (0, 1, 70_000)]
+        assert await asyncio.gather(*asked) == [b"", b"x", b"x" * 70_000]
+        with pytest.raises(exceptions.ResponseError, match="WRONGTYPE"):
+            await asyncio.gather(
+                connection.ask(("RPUSH", "a-list", "1"), 5), connection.ask(("GET", "a-list"), 5)
+            )
+        assert await connection.ask(("GET", "a-list-not"), 5) is None
+        await connection.ask(("SET", "a-list-not", "1"), 5)
+        await connection.ask(("PUBLISH", "news", "hello"), 5)
+        assert pushed == [[b"invalidate", [b"a-list-not"]], [b"message", b"news", b"hello"]]
+        await connection.ask(("DEL", "a-list", "a-list-not"), 5)
+        await connection.close()
+        with pytest.raises(exceptions.ConnectionError):
+            await connection.ask(("PING",), 5)
+
+    asyncio.run(talk())
+
+
+class _Peer:
+    """A server that shakes hands like Redis and then sends what it is told to."""
+
+    def __init__(self, then: bytes | None) -> None:
+        self._then = then
+        self.ended = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._serve(reader, writer)
+            writer.close()
+            await writer.wait_closed()
+        self.ended.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            words = [await reader.readline() for _ in range(2 * int(line[1:]))][1::2]
+            if words[0] == b"HELLO\r\n":
+                writer.write(b"%1\r\n+proto\r\n:3\r\n")
+            elif words[0] != b"ASK\r\n":
+                writer.write(b"+OK\r\n")
+            elif self._then is None:
+                return
+            else:
+                writer.write(self._then)
+
+
+@pytest.mark.parametrize(
+    ("then", "error", "text"),
+    [
+        (None, exceptions.ConnectionError, "was lost"),
+        (b"nonsense\r\n", exceptions.ConnectionError, "makes no sense"),
+        (b"+one\r\n+too many\r\n", exceptions.ConnectionError, "was lost"),
+        (b"$100\r\nhalf a reply", exceptions.TimeoutError, "no reply within 0.2 s"),
+    ],
+)
+def test_a_server_that_breaks_off_fails_what_was_asked(
+    then: bytes | None, error: type[Exception], text: str
+) -> None:
+    async def ask_twice(connection: AsyncConnection) -> None:
+        for _ in range(2):
+            await connection.ask(("ASK",), 0.2)
+
+    async def talk() -> None:
+        listening, peer = socket.create_server(("127.0.0.1", 0)), _Peer(then)
+        async with await asyncio.start_server(peer.serve, sock=listening) as server:
+            connection = AsyncBroker(
+                f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            ).connection()
+            await connection.connect()
+            with pytest.raises(error, match=text):
+                await ask_twice(connection)
+            await connection.close()
+            await connection.lost()
+            assert not connection.is_connected
+            await peer.ended.wait()
+
+    asyncio.run(talk())

@@ -1,0 +1,187 @@
+"""Starts programs without paying for their imports each time.
+
+The tests start hundreds of processes, and half of the CPU that they took went into importing the
+same modules again. So a zygote, as Android and Chromium have one, imports them once, and forks for
+each start. What it starts is a process like any other, with its own pid, environment, folder and
+streams, that runs ``python -m MODULE``; only the imports are there already. Where an interpreter
+of its own matters (settings of Python's, `/proc/PID/environ`), use `subprocess`.
+"""
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+# Between them, what all that is started imports.
+IMPORTED = (
+    "heori.cli.app",
+    "heori.cli.send_from",
+    "heori.http.server",
+    "heori_consumer.supervisor.supervisor",
+)
+MOST = 1 << 17  # bytes of a request: an environment, above all
+OFTEN = 0.01  # seconds between two looks whether a program has ended
+
+
+class Started:
+    """A program that runs, as a `subprocess.Popen` of text would have it.
+
+    Args:
+        words: the module and its arguments.
+        env: its environment.
+        stdin, stdout, stderr: `subprocess.PIPE` or a file; a null device if not said.
+    """
+
+    def __init__(
+        self,
+        *words: str,
+        env: Mapping[str, str],
+        stdin: int | None = None,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+    ) -> None:
+        self._code: int | None = None
+        self.stdin: IO[str] | None = None
+        self.stdout: IO[str] | None = None
+        self.stderr: IO[str] | None = None
+        with contextlib.ExitStack() as theirs:
+            streams = []
+            for name, wanted in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+                if wanted is None:
+                    end = os.open(os.devnull, os.O_RDWR)
+                elif wanted == subprocess.PIPE:
+                    read, write = os.pipe()
+                    end, ours = (read, write) if name == "stdin" else (write, read)
+                    mode = "w" if name == "stdin" else "r"
+                    setattr(self, name, os.fdopen(ours, mode, errors="backslashreplace"))
+                else:
+                    assert not isinstance(wanted, int)
+                    end = os.dup(wanted.fileno())
+                theirs.callback(os.close, end)
+                streams.append(end)
+            self.pid: int = _zygote()(
+                {"words": words, "env": dict(env), "folder": str(Path.cwd())}, streams
+            )
+
+    def poll(self) -> int | None:
+        """Its exit code, or the negative number of the signal that ended it; None if it runs."""
+        if self._code is None:
+            self._code = _zygote()({"ended": self.pid})
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs.
+        """
+        deadline = time.monotonic() + (timeout or float("inf"))
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            time.sleep(OFTEN)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+class _Zygote:
+    """Who is asked; it ends when this process does, however that ends."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.rigs.zygote", str(theirs.fileno())],
+                cwd=Path(__file__).parents[2],
+                pass_fds=[theirs.fileno()],
+            )
+        atexit.register(self._end)
+
+    def __call__(self, request: dict[str, Any], streams: list[int] | None = None) -> Any:
+        answer = b""
+        with self._lock, contextlib.suppress(ConnectionError):
+            socket.send_fds(self._control, [json.dumps(request).encode()], streams or [])
+            answer = self._control.recv(MOST)
+        assert answer, "the zygote has ended: what it said is among what the test has captured"
+        return json.loads(answer)
+
+    def _end(self) -> None:
+        self._control.close()
+        self._process.wait()
+
+
+@functools.cache
+def _zygote() -> _Zygote:
+    return _Zygote()
+
+
+def _requests(control: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    while True:
+        message, streams, _, _ = socket.recv_fds(control, MOST, 3)
+        if not message:
+            return
+        yield json.loads(message), streams
+
+
+def _serve(control: socket.socket) -> list[str]:
+    """Answer until the owner has gone; returns, in a child, what it is to run."""
+    for request, streams in _requests(control):
+        answer: int | None
+        if "ended" in request:
+            pid, status = os.waitpid(request["ended"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        elif (answer := os.fork()) == 0:
+            control.close()
+            _become(request, streams)
+            return list(request["words"])
+        for stream in streams:
+            os.close(stream)
+        control.send(json.dumps(answer).encode())
+    return []
+
+
+def _become(request: dict[str, Any], streams: list[int]) -> None:
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["folder"])
+    further = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:1] = [request["folder"], *(path for path in further if path not in sys.path)]
+
+
+if __name__ == "__main__":
+    for module in IMPORTED:
+        importlib.import_module(module)
+    gc.freeze()
+    words = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if words:
+        sys.argv = words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)

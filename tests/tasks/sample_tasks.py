@@ -1,0 +1,312 @@
+"""Tasks for the tests: each does one thing that a test needs to see."""
+
+import asyncio
+import ctypes
+import hashlib
+import os
+import signal
+import sys
+import threading
+import time
+
+import redis
+
+from heori import JobTimeout, Retry, current_job, task
+
+
+@task
+def add(a: int, b: int = 2) -> int:
+    """The simplest job."""
+    return a + b
+
+
+@task(result_ttl=100)
+def add_for_a_while(a: int, b: int) -> int:
+    """One whose result is not kept for long."""
+    return a + b
+
+
+@task
+async def add_later(a: int, b: int) -> int:
+    """The simplest async job."""
+    await asyncio.sleep(0)
+    return a + b
+
+
+@task
+def fail(text: str) -> None:
+    """A job that fails."""
+    raise ValueError(text)
+
+
+@task(retry=3)
+def flaky(number: int) -> int:
+    """A job that may be tried again after seconds."""
+    return number
+
+
+@task(retry=Retry(intervals=("20ms", 1.5)))
+def flaky_soon(number: int) -> int:
+    """A job that may be tried again after fractions of a second."""
+    return number
+
+
+@task
+def leave(how: str) -> None:
+    """A job that takes its process, or tries to, in one of several ways."""
+    match how:
+        case "SystemExit":
+            raise SystemExit(3)
+        case "KeyboardInterrupt":
+            raise KeyboardInterrupt
+        case "os._exit":
+            os._exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            ctypes.string_at(0)
+        case "close files":
+            os.closerange(0, 4096)
+            time.sleep(3600)
+
+
+@task
+def unserialisable() -> object:
+    """A job whose result has no JSON form."""
+    return threading.Lock()
+
+
+@task
+def wrong_type() -> int:
+    """A job whose result is not what its hint promises."""
+    return "not a number"  # type: ignore[return-value]
+
+
+@task
+def large(size: int) -> str:
+    """A job with a large result."""
+    return "x" * size
+
+
+@task
+def spin(seconds: float) -> None:
+    """Holds the GIL, in Python."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+@task
+def digest(seconds: float) -> None:
+    """Computes without the GIL, in C."""
+    block = bytes(1 << 20)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        hashlib.sha256(block)
+
+
+@task
+async def spin_on_loop(seconds: float) -> None:
+    """Keeps its event loop to itself."""
+    await asyncio.sleep(0)
+    spin(seconds)
+
+
+@task(timeout=1)
+def spin_limited(seconds: float) -> None:
+    """Holds the GIL for longer than it may."""
+    spin(seconds)
+
+
+@task(timeout=1)
+def sleep_limited(seconds: float) -> None:
+    """Sleeps in C, where no exception reaches it."""
+    time.sleep(seconds)
+
+
+@task(timeout=1)
+async def wait_limited(seconds: float) -> None:
+    """Waits in the event loop for longer than it may."""
+    await asyncio.sleep(seconds)
+
+
+@task
+def nap(seconds: float) -> float:
+    """Waits without the GIL."""
+    time.sleep(seconds)
+    return seconds
+
+
+@task
+def count_run(url: str, key: str, member: str, seconds: float = 0.0) -> None:
+    """Records in Redis that it ran, then takes some time."""
+    with redis.Redis.from_url(url) as client:
+        client.hincrby(key, member, 1)
+    time.sleep(seconds)
+
+
+@task
+def hold(url: str, key: str) -> str:
+    """Says that it runs, then waits to be let go: tests need no sleep to catch it running."""
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.rpush(f"{key}:running", os.getpid())
+        client.blpop([f"{key}:go"], timeout=50)
+    return key
+
+
+@task
+def hold_mutex(url: str, name: str) -> None:
+    """As `hold`, with a mutex of that name."""
+    from heori import Mutex  # this test's workers alone bear its cost
+
+    with Mutex(name, url):
+        hold(url, name)
+
+
+@task
+def record(path: str, number: int) -> int:
+    """Notes in a file that it ran: one line, appended in one write."""
+    with open(path, "ab", buffering=0) as file:  # noqa: PTH123 - unbuffered
+        file.write(b"%d\n" % number)
+    return number
+
+
+@task
+def wait_for_file(path: str) -> bool:
+    """Runs until a file is there, whatever becomes of Redis."""
+    deadline = time.monotonic() + 50
+    while not os.path.exists(path):  # noqa: PTH110
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@task(retry=Retry(max=2, intervals=("50ms",)), give_up_on=KeyError)
+def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> int:
+    """Fails so often, then returns how often it ran."""
+    with redis.Redis.from_url(url) as client:
+        runs = int(client.incr(key))
+    if runs <= times:
+        raise {"ValueError": ValueError, "KeyError": KeyError}[how](f"run {runs}")
+    return runs
+
+
+@task(retry=Retry(max=1, intervals=("50ms",)), timeout=1)
+def hang_at_first(url: str, key: str) -> int:
+    """Sleeps in C at its first run."""
+    with redis.Redis.from_url(url) as client:
+        runs = int(client.incr(key))
+    if runs == 1:
+        time.sleep(3600)
+    return runs
+
+
+@task(timeout=30)
+def about_itself(url: str, key: str) -> dict[str, object]:
+    """What a job can find out about itself; waits in the middle to be let go."""
+    job = current_job()
+    job.progress(0.5, "half of it")
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.rpush(f"{key}:running", job.id)
+        client.blpop([f"{key}:go"], timeout=50)
+    return describe(job.lease_lost)
+
+
+@task(timeout=30)
+async def about_itself_later() -> dict[str, object]:
+    """The same, in a coroutine and after a turn of the loop."""
+    await asyncio.sleep(0)
+    return describe(current_job().lease_lost)
+
+
+def describe(lease_lost: bool) -> dict[str, object]:
+    """The current job, seen from a function that was not told of it."""
+    job = current_job()
+    return {
+        "id": job.id,
+        "task": job.task,
+        "queue": job.queue,
+        "delivery": job.delivery,
+        "left": job.deadline - time.monotonic(),
+        "lease_lost": lease_lost,
+    }
+
+
+@task
+def report_when_lost(url: str, key: str) -> None:
+    """Runs until its lease is lost, and says so."""
+    with redis.Redis.from_url(url) as client:
+        client.rpush(f"{key}:running", "now")
+        while not current_job().lease_lost:
+            time.sleep(0.01)
+        client.rpush(f"{key}:lost", "now")
+
+
+@task
+def ignore_interruptions() -> None:
+    """Catches whatever is raised in it, for an hour."""
+    end = time.monotonic() + 3600
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            continue
+
+
+@task(timeout=1)
+def clean_up_at_timeout(path: str) -> str:
+    """Catches its timeout, and still has time to clean up."""
+    try:
+        spin(30)
+    except JobTimeout as timeout:
+        return f"{timeout.job_id} had {timeout.timeout} s"
+    return path
+
+
+@task
+def allocate(megabytes: int) -> int:
+    """Uses memory and keeps it."""
+    _kept.append(b"x" * (megabytes << 20))
+    return os.getpid()
+
+
+_kept: list[bytes] = []
+
+
+@task
+def process() -> int:
+    """Which process it ran in."""
+    return os.getpid()
+
+
+@task
+def speak_and_die(text: str) -> None:
+    """Writes to standard error, then takes its process."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+_met: list[asyncio.Event] = []
+
+
+@task
+async def meet(together: int) -> int:
+    """Waits until so many of it have begun; returns its process."""
+    if not _met:
+        _met.append(asyncio.Event())
+    _waiting.append(None)
+    if len(_waiting) == together:
+        _met[0].set()
+    await asyncio.wait_for(_met[0].wait(), 10)
+    return os.getpid()
+
+
+_waiting: list[None] = []
+
+
+@task
+def stamp() -> float:
+    """When it ran, by the clock that all processes of this machine share."""
+    return time.monotonic()
