@@ -70,10 +70,9 @@ class EmbeddedValkey:
         """
         options = {"port": self._port, "data_dir": self._directory.name, "config": self._config}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "heori_common.embedded", json.dumps(options)],
+            [sys.executable, "-P", "-m", "heori_common.embedded", json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[1],
             start_new_session=True,
             text=True,
         )

@@ -9,7 +9,7 @@ from heori_common.tasks import Task, registered
 
 # Of a task whose arguments have no schema: any, by name or in order.
 ANY = {"anyOf": [{"type": "object"}, {"type": "array"}]}
-OURS = ("common", "heori")  # the command line has some of these imported
+OURS = ("heori", "heori_common")  # the command line has some of these imported
 MOST = 10_000  # jobs of one batch
 # Before the names of their models, which may be called as those of the service are.
 _PREFIX = "task."

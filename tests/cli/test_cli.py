@@ -189,7 +189,7 @@ def test_tasks_are_found_beside_where_the_installed_command_is_typed(
         "from heori import task\n\n@task\ndef double(a: int) -> int:\n    return 2 * a\n"
     )
     # The script that pip installs, which does not put the current folder on the path.
-    script = "import sys; sys.path.remove(''); from heori.cli import app; app()"
+    script = "import sys; sys.path.remove(''); from heori.cli.app import app; app()"
     sent = subprocess.run(
         [sys.executable, "-c", script, "send", "mine.double", "--args", "[4]"],
         cwd=tmp_path,

@@ -111,7 +111,7 @@ def test_middleware_runs_around_each_job_and_can_veto_but_not_lose_it(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("tests.tasks.middleware.NoMiddleware", "not derived from consumer.middleware.Middleware"),
+        ("tests.tasks.middleware.NoMiddleware", "not derived from heori.Middleware"),
         ("tests.tasks.middleware.Missing", "no class to make"),
         ("nonsense", "no class to make"),
     ],

@@ -124,7 +124,7 @@ def _make(name: str) -> Middleware:
         raise ImportError(f"HEORI_MIDDLEWARE: {name} is no class to make: {error}") from error
     if isinstance(made, Middleware):
         return made
-    raise ImportError(f"HEORI_MIDDLEWARE: {name} is not derived from {__name__}.Middleware")
+    raise ImportError(f"HEORI_MIDDLEWARE: {name} is not derived from heori.Middleware")
 
 
 def _implemented(chain: Sequence[Middleware], hook: str) -> list[Callable[..., Any]]:
