@@ -25,7 +25,7 @@ from benchmarks.systems import (
     taskiq,
 )
 from heori_common.protocol.commands import Commands, GivenBack
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 THREADS = 51  # of the consumer that tells what a thread takes
 PROCESSES = 3  # of the one that tells what a process takes
@@ -143,7 +143,7 @@ def claims(short: int, long: int, rounds: int) -> Figures:
         few.send(Order("bulk", "nothing", short))
         for first in range(0, long, 10_000):
             many.send(Order("bulk", "nothing", min(10_000, long - first), first))
-        with Broker(few.url) as at_short, Broker(many.url) as at_long:
+        with RedisClient(few.url) as at_short, RedisClient(many.url) as at_long:
             for _, count in itertools.product(range(rounds), BATCHES):
                 times[f"short_{count}"].append(_claim_once(at_short, count))
                 times[f"long_{count}"].append(_claim_once(at_long, count))
@@ -153,18 +153,18 @@ def claims(short: int, long: int, rounds: int) -> Figures:
     return {**figures, "ratio": max(figures[f"ratio_{count}"] for count in BATCHES)}
 
 
-def _claim_once(broker: Broker, count: int) -> float:
+def _claim_once(redis_client: RedisClient, count: int) -> float:
     """Claim so many jobs and give them back; returns what the claim took, in µs."""
     command = COMMANDS.claim(
         [QUEUE], count, lease=30, consumer="bench", token=uuid.uuid4().hex, max_payload=10**6
     )
     started = time.perf_counter()
-    claims = broker.execute(command).claims
+    claims = redis_client.execute(command).claims
     taken = (time.perf_counter() - started) * 1e6
     if len(claims) != count:
         raise Refused(f"a claim did not get its {count} jobs")
     back = [GivenBack(each, counted=False) for each in claims]
-    broker.execute(COMMANDS.release(back, consumer="bench", max_deliveries=3))
+    redis_client.execute(COMMANDS.release(back, consumer="bench", max_deliveries=3))
     return taken
 
 

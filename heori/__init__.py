@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from heori_common.locks.fence import Fence, require
     from heori_common.locks.lock import Mutex, Semaphore, acquire_all
     from heori_common.locks.status import Party, Status
+    from heori_common.redis.errors import RedisUnavailable
     from heori_common.retry import Retry
     from heori_common.settings import Settings
     from heori_common.tasks import InvalidArguments, InvalidResult, Task, UnknownTask, task
@@ -64,6 +65,7 @@ __all__ = [
     "Producer",
     "QueueFull",
     "RedisExecutor",
+    "RedisUnavailable",
     "Retry",
     "Semaphore",
     "Settings",
@@ -90,6 +92,7 @@ _HOMES = {
     "heori_common.locks.fence": ("Fence", "require"),
     "heori_common.locks.lock": ("Mutex", "Semaphore", "acquire_all"),
     "heori_common.locks.status": ("Party", "Status"),
+    "heori_common.redis.errors": ("RedisUnavailable",),
     "heori_common.retry": ("Retry",),
     "heori_common.settings": ("Settings",),
     "heori_common.tasks": ("InvalidArguments", "InvalidResult", "Task", "UnknownTask", "task"),

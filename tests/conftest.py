@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from heori import Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Command
-from heori_common.redis.broker import AsyncBroker, Broker
+from heori_common.redis.client import AsyncRedisClient, RedisClient
 from heori_common.settings import Settings
 from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
@@ -117,31 +117,31 @@ def producer(redis_url: str) -> Iterator[Producer]:
 
 
 class Execute(Protocol):
-    """Executes one command, whichever broker does it."""
+    """Executes one command, whichever client does it."""
 
     def __call__(self, command: Command[T], /) -> T: ...
 
 
-@pytest.fixture(params=["Broker", "AsyncBroker"])
+@pytest.fixture(params=["RedisClient", "AsyncRedisClient"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Execute]]:
-    """Makes something that executes commands; each test runs with either broker."""
-    opened: list[Broker] = []
-    opened_async: list[AsyncBroker] = []
+    """Makes something that executes commands; each test runs with either redis_client."""
+    opened: list[RedisClient] = []
+    opened_async: list[AsyncRedisClient] = []
     with asyncio.Runner() as runner:
 
         def make(url: str) -> Execute:
-            if request.param == "Broker":
-                opened.append(Broker(url))
+            if request.param == "RedisClient":
+                opened.append(RedisClient(url))
                 return opened[-1].execute
-            broker = AsyncBroker(url)
-            opened_async.append(broker)
-            return lambda command: runner.run(broker.execute(command))
+            redis_client = AsyncRedisClient(url)
+            opened_async.append(redis_client)
+            return lambda command: runner.run(redis_client.execute(command))
 
         yield make
-        for broker in opened:
-            broker.close()
-        for broker_async in opened_async:
-            runner.run(broker_async.close())
+        for redis_client in opened:
+            redis_client.close()
+        for async_client in opened_async:
+            runner.run(async_client.close())
 
 
 class Consumer:

@@ -16,7 +16,7 @@ from heori_common import tasks
 from heori_common.protocol import payload
 from heori_common.protocol.commands import Commands, Ended
 from heori_common.protocol.job import NewJob
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 __all__ = ["heori_tasks", "send_bulk", "send_each"]
 
@@ -36,8 +36,8 @@ def send_each(task: str, calls: Sequence[Call]) -> list[int]:
 
 
 def send_bulk(task: str, calls: Sequence[Call]) -> None:
-    with Broker(redis_url()) as broker:
-        broker.execute(COMMANDS.enqueue("bench", [_job(task, call) for call in calls]))
+    with RedisClient(redis_url()) as redis_client:
+        redis_client.execute(COMMANDS.enqueue("bench", [_job(task, call) for call in calls]))
 
 
 def _job(task: str, call: Call) -> NewJob:
@@ -47,9 +47,9 @@ def _job(task: str, call: Call) -> NewJob:
 
 
 def main() -> None:
-    with Broker(redis_url()) as broker:
+    with RedisClient(redis_url()) as redis_client:
         while True:
-            claimed = broker.execute(
+            claimed = redis_client.execute(
                 COMMANDS.claim(
                     ["bench"],
                     BATCH,
@@ -65,7 +65,7 @@ def main() -> None:
             ended = [
                 Ended(claim, "finished", body=b"MQ==", run_time=0.0) for claim in claimed.claims
             ]
-            broker.execute(COMMANDS.ack(ended, consumer="floor"))
+            redis_client.execute(COMMANDS.ack(ended, consumer="floor"))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from heori.inspect import job as job_record
 from heori_common.protocol.commands import Commands, QueueCounts
 from heori_common.protocol.job import MalformedJob
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Model
 from heori_consumer.supervisor.order import Order, parse_queues
 
@@ -210,11 +210,11 @@ def status(
     commands = Commands(Keys(settings.key_prefix))
 
     def show() -> None:
-        with Broker(settings.redis_url) as broker:
+        with RedisClient(settings.redis_url) as client:
             if job is None:
-                _show_queues(broker, commands, as_json=as_json)
+                _show_queues(client, commands, as_json=as_json)
             else:
-                _show_job(broker, commands, job, as_json=as_json)
+                _show_job(client, commands, job, as_json=as_json)
 
     guarded(show)
 
@@ -226,15 +226,15 @@ app.command()(top.top)
 app.command()(doctor.doctor)
 
 
-def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
+def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> None:
     queues = {
-        name: QueueCounts(*broker.execute_many(commands.counts(name)))
-        for name in broker.execute(commands.queues())
+        name: QueueCounts(*client.execute_many(commands.counts(name)))
+        for name in client.execute(commands.queues())
     }
     consumers = {
         name: record
-        for name in broker.execute(commands.consumers())
-        if (record := broker.execute(commands.consumer(name)))
+        for name in client.execute(commands.consumers())
+        if (record := client.execute(commands.consumer(name)))
     }
     if as_json:
         counts = {
@@ -247,11 +247,11 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
     shown = ["scheduled", "running", "finished", "failed"]
     if any(of.blocked for of in queues.values()):
         shown.append("blocked")
-    table = Table("queue", "waiting", *shown, title=f"Queues at {broker.address}")
+    table = Table("queue", "waiting", *shown, title=f"Queues at {client.address}")
     for name, of in queues.items():
         waiting = str(of.waiting) if of.limit is None else f"{of.waiting} of {of.limit}"
         table.add_row(name, waiting, *(str(getattr(of, field)) for field in shown))
-    console.print(table if queues else f"No queue has had a job yet at {broker.address}.")
+    console.print(table if queues else f"No queue has had a job yet at {client.address}.")
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
     for name, record in consumers.items():
         fields = ("queues", "state", "successful_job_count", "failed_job_count", "last_heartbeat")
@@ -259,13 +259,13 @@ def _show_queues(broker: Broker, commands: Commands, *, as_json: bool) -> None:
     console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
 
 
-def _show_job(broker: Broker, commands: Commands, job_id: str, *, as_json: bool) -> None:
+def _show_job(client: RedisClient, commands: Commands, job_id: str, *, as_json: bool) -> None:
     try:
-        shown = job_record.read(broker, commands, job_id)
+        shown = job_record.read(client, commands, job_id)
     except (MalformedJob, ResponseError) as error:  # the latter: its key holds no hash
         refuse(f"job {job_id} cannot be read: {error}")
     if shown is None:
-        refuse(f"there is no job {job_id} at {broker.address}; its result may have expired")
+        refuse(f"there is no job {job_id} at {client.address}; its result may have expired")
     if as_json:
         print(json.dumps(shown))
         return

@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from heori_common.duration import seconds
-from heori_common.redis.broker import BrokerUnavailable
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def guarded(action: Callable[[], T]) -> T:
     """Run; say in one line that Redis is away, instead of a traceback."""
     try:
         return action()
-    except BrokerUnavailable as error:
+    except RedisUnavailable as error:
         refuse(f"{error}\nIs the server running, and does HEORI_REDIS_URL point at it?")
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

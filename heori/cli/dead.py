@@ -26,7 +26,7 @@ from heori.cli.console import (
 from heori.inspect.dead_letters import Action, Choice, Entry, Letters
 from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
 from heori_common.protocol.payload import BadPayload
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 ROWS = 50  # letters to read at once when everything about them is read
 
@@ -231,8 +231,8 @@ def _open(queues: list[str] | None, work: Callable[[Letters], None]) -> None:
     settings = read_settings()
 
     def run() -> None:
-        with Broker(settings.redis_url) as broker:
-            letters = Letters(broker, settings, queues)
+        with RedisClient(settings.redis_url) as client:
+            letters = Letters(client, settings, queues)
             try:
                 work(letters)
             finally:

@@ -13,7 +13,7 @@ from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding, Level
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
-from heori_common.redis.broker import connect, reporting_outages
+from heori_common.redis.client import connect, reporting_outages
 
 LOOKS: dict[Level, str] = {
     "problem": "[bold red]✗[/]",

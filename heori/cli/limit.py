@@ -9,7 +9,7 @@ from heori.cli.console import JsonOption, guarded, printable, read_settings, ref
 from heori_common.names import check_queue
 from heori_common.protocol.commands import MOST_WAITING, Commands
 from heori_common.protocol.keys import Keys, whole_queue
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 
 def limit(
@@ -41,12 +41,12 @@ def limit(
         refuse(str(error))
 
     def show() -> None:
-        with Broker(settings.redis_url) as broker:
+        with RedisClient(settings.redis_url) as client:
             if queue is not None and jobs is not None:
-                broker.execute_many(commands.set_limit(queue, most))
-            known = broker.execute(commands.queues()) if queue is None else [queue]
+                client.execute_many(commands.set_limit(queue, most))
+            known = client.execute(commands.queues()) if queue is None else [queue]
             names = dict.fromkeys(map(whole_queue, known))
-            bounds = {name: broker.execute(commands.bound(name)) for name in names}
+            bounds = {name: client.execute(commands.bound(name)) for name in names}
         if as_json:
             print(json.dumps({name: of._asdict() for name, of in bounds.items()}))
             return

@@ -19,7 +19,7 @@ from heori.cli.console import FAILED, JsonOption, guarded, printable, read_setti
 from heori_common.locks.commands import LockCommands
 from heori_common.locks.status import MICROSECONDS, status
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 Kind = Literal["mutex", "semaphore"]
 KINDS: tuple[Kind, ...] = ("mutex", "semaphore")
@@ -110,10 +110,10 @@ class Locks:
         problems: what could not be read, and why.
     """
 
-    def __init__(self, broker: Broker, keys: Keys) -> None:
-        self.address = broker.address
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
+        self.address = client.address
         self.problems: list[str] = []
-        self._broker = broker
+        self._redis = client
         self._keys = keys
         self._commands = LockCommands(keys)
 
@@ -124,25 +124,25 @@ class Locks:
 
     def all(self) -> list[Lock]:
         """All that are in use; those that most wait for come first."""
-        found = list(self._read(self._broker.execute(self._commands.in_use())))
+        found = list(self._read(self._redis.execute(self._commands.in_use())))
         found.sort(key=lambda lock: (-len(lock.waiters), lock.name, lock.kind))
         return [lock for lock in found if lock.in_use]
 
     def force(self, lock: Lock, holder: Party) -> bool:
         """Take it from a holder; returns whether he still had it."""
-        return self._broker.execute(self._commands.force(lock.key, holder.request))
+        return self._redis.execute(self._commands.force(lock.key, holder.request))
 
     @property
     def forced(self) -> int:
         """How many were taken so, since ever."""
-        return self._broker.execute(self._commands.forced())
+        return self._redis.execute(self._commands.forced())
 
     def _read(self, keys: list[str]) -> Iterator[Lock]:
         for key in keys:
             kind, name = self._keys.lock_name(key)
             try:
                 key.encode()  # anyone may write any bytes there; these name no lock
-                state = self._broker.execute(self._commands.look(key))
+                state = self._redis.execute(self._commands.look(key))
                 requests = (*state.holders, *state.waiters)
                 declared = max((each.limit or 1 for each in requests), default=0)
                 seen: Status = status(state, declared)
@@ -255,8 +255,8 @@ def _open(work: Callable[[Locks], None]) -> None:
     settings = read_settings()
 
     def run() -> None:
-        with Broker(settings.redis_url) as broker:
-            locks = Locks(broker, Keys(settings.key_prefix))
+        with RedisClient(settings.redis_url) as client:
+            locks = Locks(client, Keys(settings.key_prefix))
             try:
                 work(locks)
             finally:

@@ -27,7 +27,7 @@ from heori.cli.send import Format, Wanted
 from heori_common.protocol.commands import Commands, Cursor
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys, tenant_queue
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_common.tasks import Task
 
@@ -104,7 +104,7 @@ class Import:
         """Send what was not sent before.
 
         Raises:
-            QueueFull, BrokerUnavailable: as `Producer.send`; it can be taken up later.
+            QueueFull, RedisUnavailable: as `Producer.send`; it can be taken up later.
         """
         report = self.report
         report.before = begin
@@ -150,12 +150,12 @@ def send_from(
             return report
         commands = Commands(Keys(settings.key_prefix))
         key = commands.keys.import_of(digest)
-        with Broker(settings.redis_url) as broker, _progress() as progress:
+        with RedisClient(settings.redis_url) as client, _progress() as progress:
 
             def run() -> None:
                 if wanted.again:
-                    broker.execute(commands.forget_position(key))
-                begin = min(broker.execute(commands.position(key)), report.lines)
+                    client.execute(commands.forget_position(key))
+                begin = min(client.execute(commands.position(key)), report.lines)
                 try:
                     given.send(key, begin, progress)
                 except QueueFull as error:

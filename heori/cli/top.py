@@ -17,7 +17,7 @@ from heori.cli.console import JsonOption, duration, guarded, printable, read_set
 from heori.inspect.overview import Glance, WorkerRow, compare, read
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 BAR = 12  # characters
 MOST = 12  # rows of one table; what follows is summed up
@@ -50,28 +50,28 @@ def top(
     commands = Commands(Keys(settings.key_prefix))
 
     def watch() -> None:
-        with Broker(settings.redis_url) as broker:
+        with RedisClient(settings.redis_url) as client:
             if once or as_json or not sys.stdout.isatty():
-                before = read(broker, commands)
+                before = read(client, commands)
                 time.sleep(pause)
-                glance = compare(before, read(broker, commands))
+                glance = compare(before, read(client, commands))
                 if as_json:
                     print(json.dumps(asdict(glance)))
                 else:
-                    Console().print(_draw(glance, broker.address))
+                    Console().print(_draw(glance, client.address))
                 return
-            _live(broker, commands, pause)
+            _live(client, commands, pause)
 
     guarded(watch)
 
 
-def _live(broker: Broker, commands: Commands, pause: float) -> None:
+def _live(client: RedisClient, commands: Commands, pause: float) -> None:
     with Live(Text("looking …"), auto_refresh=False, screen=True) as live:
-        before = read(broker, commands)
+        before = read(client, commands)
         while True:
             time.sleep(pause)
-            now = read(broker, commands)
-            live.update(_draw(compare(before, now), broker.address), refresh=True)
+            now = read(client, commands)
+            live.update(_draw(compare(before, now), client.address), refresh=True)
             before = now
 
 

@@ -28,7 +28,8 @@ from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import Call
-from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 from heori_consumer.supervisor.http import Endpoint, PortTaken
 from heori_consumer.supervisor.order import Rota
@@ -204,14 +205,14 @@ class Sender:
         self._began = time.monotonic()
         self._away_since: float | None = None
         # A command that has failed is sent again here, where a signal ends the waiting.
-        self._broker = Broker(settings.redis_url, patience=0)
+        self._redis = RedisClient(settings.redis_url, patience=0)
         self._endpoint = Endpoint(
             settings.metrics_host, settings.metrics_port, CollectorRegistry(), self._health
         )
 
     def run(self) -> None:
         """Send until all is sent or a signal comes."""
-        print(f"sending to {self._broker.address}", file=sys.stderr, flush=True)
+        print(f"sending to {self._redis.address}", file=sys.stderr, flush=True)
         next_tell = TELL_EVERY
         while not self._interrupt.number:
             seconds = time.monotonic() - self._began
@@ -236,8 +237,8 @@ class Sender:
         """Be there until all that was sent is done, as its files may not have been fetched yet."""
         counts = self._commands.counts(examples.QUEUE)[:3]  # waiting, scheduled, running
         while not self._interrupt.number:
-            with contextlib.suppress(BrokerUnavailable, ResponseError):
-                left: list[int] = self._broker.execute_many(counts)
+            with contextlib.suppress(RedisUnavailable, ResponseError):
+                left: list[int] = self._redis.execute_many(counts)
                 if not any(left):
                     return
             time.sleep(PATIENCE)
@@ -245,7 +246,7 @@ class Sender:
     def close(self) -> None:
         """Close the connections and the port."""
         self._endpoint.close()
-        self._broker.close()
+        self._redis.close()
 
     def _send(self, count: int) -> None:
         """Send so many jobs, divided by the mix; return when Redis has them, or on a signal."""
@@ -257,11 +258,11 @@ class Sender:
             pause = FIRST_PAUSE
             while True:
                 try:
-                    self._broker.execute(command)
+                    self._redis.execute(command)
                     break
-                except (BrokerUnavailable, ResponseError) as error:
+                except (RedisUnavailable, ResponseError) as error:
                     self._away(error)
-                    self._broker.close()  # the next connection may lead to another primary
+                    self._redis.close()  # the next connection may lead to another primary
                 if self._interrupt.number:
                     return
                 time.sleep(pause)
@@ -299,8 +300,8 @@ class Sender:
         }
         waiting: int | None = None
         [length, *_] = self._commands.counts(examples.QUEUE)
-        with contextlib.suppress(BrokerUnavailable, ResponseError):  # then it is not known
-            waiting = self._broker.execute(length)
+        with contextlib.suppress(RedisUnavailable, ResponseError):  # then it is not known
+            waiting = self._redis.execute(length)
         total, unanswered = sum(self._sent), sum(self._made) - sum(self._sent)
         if self._json:
             record = {

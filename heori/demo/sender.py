@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from heori import Producer
 from heori.examples import corpus, tasks
 from heori_common.protocol.commands import Commands
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 # Files per round. So few that the three tasks alternate: slots that wait for the file server
 # leave the cores to slots that compute.
@@ -38,14 +38,14 @@ def feed(options: FeedOptions) -> None:
     """Send jobs until there are no more files, or standard input ends.
 
     Raises:
-        BrokerUnavailable: Redis cannot be reached.
+        RedisUnavailable: Redis cannot be reached.
     """
     [waiting, *_] = Commands().counts(tasks.QUEUE)
     sent = dict.fromkeys(tasks.ALL, 0)
-    with Producer(options.redis_url) as producer, Broker(options.redis_url) as broker:
+    with Producer(options.redis_url) as producer, RedisClient(options.redis_url) as client:
         _report(sent)
         for files in _chunks(once=options.once):
-            while broker.execute(waiting) >= MOST_WAITING:
+            while client.execute(waiting) >= MOST_WAITING:
                 if _told_to_stop(within=PAUSE):
                     return
             if _told_to_stop(within=0):

@@ -17,7 +17,7 @@ from heori.examples.tasks import ALL, QUEUE, UNITS
 from heori_common.protocol.commands import RESULT_TTL, Command, Commands, Word
 from heori_common.protocol.job import Job
 from heori_common.protocol.payload import decode_call, decode_failure, decode_result
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 PAGE = 500  # jobs in one round trip
 MAX_PAYLOAD = 100_000  # bytes; our own calls are far smaller
@@ -117,10 +117,10 @@ class Audit:
         failure: a failed job's last line, to show one reason.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, client: RedisClient) -> None:
         self.counts = {name: Count() for name in ALL}
         self.failure = ""
-        self._broker = broker
+        self._redis = client
         self._commands = Commands()
 
     def running(self) -> Counter[str]:
@@ -141,7 +141,7 @@ class Audit:
             self._count(ids)
             jobs = map(self._commands.keys.job, ids)
             results = map(self._commands.keys.results, ids)
-            self._broker.execute_many(
+            self._redis.execute_many(
                 [Command(("ZREM", key, *ids), int), Command(("UNLINK", *jobs, *results), int)]
             )
 
@@ -178,7 +178,7 @@ class Audit:
 
     def _count(self, ids: Sequence[str]) -> None:
         """Count jobs by what their own hash says, wherever their ids were found."""
-        results = self._broker.execute_many([self._commands.result(id_) for id_ in ids])
+        results = self._redis.execute_many([self._commands.result(id_) for id_ in ids])
         for job, result in zip(self._jobs(ids), results, strict=True):
             if job is None:
                 continue  # its id is there, and the job is not: it will be missed as lost
@@ -197,7 +197,7 @@ class Audit:
                 count.unfinished += 1
 
     def _jobs(self, ids: Sequence[str]) -> list[Job | None]:
-        return self._broker.execute_many([self._commands.job(id_) for id_ in ids])
+        return self._redis.execute_many([self._commands.job(id_) for id_ in ids])
 
     def _leased(self) -> list[str]:
         """The ids of the jobs that a consumer works on; all consumers of a run hold few."""
@@ -208,7 +208,7 @@ class Audit:
         def parse(reply: Sequence[bytes]) -> list[str]:
             return [entry.decode() for entry in reply]
 
-        return self._broker.execute(Command(words, parse))
+        return self._redis.execute(Command(words, parse))
 
 
 def _task(job: Job) -> str:

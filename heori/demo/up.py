@@ -33,7 +33,8 @@ from heori.examples import corpus
 from heori.examples.tasks import QUEUE
 from heori_common.embedded import EmbeddedValkey, EmbeddedValkeyError
 from heori_common.protocol.commands import Commands, QueueCounts
-from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Model
 from heori_consumer.supervisor.supervisor import Options
 
@@ -83,7 +84,7 @@ def run(options: UpOptions) -> int:
         except (ChildFailed, EmbeddedValkeyError) as error:
             print(f"heori: {error}", file=sys.stderr)
             return FAILED
-        except BrokerUnavailable as error:
+        except RedisUnavailable as error:
             print(f"heori: the embedded Valkey has ended: {error}", file=sys.stderr)
             return FAILED
     report(console, plan, outcome, json=options.json)
@@ -108,14 +109,14 @@ class Run:
         self._feed = stack.enter_context(Child("producer", "heori.demo.sender", sends))
         self._feed.first_report(interrupt)
         self._metrics_url: str = self._consumer.first_report(interrupt)["metrics"]
-        self._broker = stack.enter_context(Broker(valkey.url))
-        self._audit = Audit(self._broker)
+        self._redis = stack.enter_context(RedisClient(valkey.url))
+        self._audit = Audit(self._redis)
 
     def watch(self) -> float:
         """Show how it goes until all is done or a signal comes; returns how long it took.
 
         Raises:
-            ChildFailed, BrokerUnavailable: one of the processes is gone.
+            ChildFailed, RedisUnavailable: one of the processes is gone.
         """
         self._view.say("Ctrl-C drains the consumer and ends everything")
         counts = Commands().counts(QUEUE)
@@ -127,7 +128,7 @@ class Run:
             if self._plan.limit is not None and seconds >= self._plan.limit:
                 self._feed.ask_to_end()
             fed = self._feed.finished
-            found = QueueCounts(*self._broker.execute_many(counts))
+            found = QueueCounts(*self._redis.execute_many(counts))
             idle = idle + 1 if fed and found.waiting == found.running == 0 else 0
             if seconds >= next_show:
                 running = self._audit.running()

@@ -42,7 +42,8 @@ from heori_common.names import check_queue, check_tenant
 from heori_common.protocol.commands import Commands, QueueCounts, WhenFull
 from heori_common.protocol.job import MalformedJob, NewJob
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 from heori_common.tasks import Task
 from heori_producer.client import when
@@ -95,7 +96,7 @@ class Service:
         full: WhenFull = "drop_oldest" if settings.when_full == "drop_oldest" else "reject"
         self._settings = settings
         self._producer = Producer(settings=settings, when_full=full)
-        self._broker = Broker(settings.redis_url)
+        self._redis = RedisClient(settings.redis_url)
         self._commands = Commands(Keys(settings.key_prefix))
         self._ending = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,7 +118,7 @@ class Service:
             redoc_url=None,
             exception_handlers={
                 QueueFull: _failed,
-                BrokerUnavailable: _failed,
+                RedisUnavailable: _failed,
                 RedisError: _failed,
                 RequestValidationError: _misfit,
                 ClientDisconnect: _gone,
@@ -149,7 +150,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         yield
         self._producer.close()
-        self._broker.close()
+        self._redis.close()
 
     # Tasks
 
@@ -311,8 +312,8 @@ class Service:
         def queues() -> Response:
             """What is in the queues."""
             found = []
-            for name in self._broker.execute(self._commands.queues()):
-                replies = self._broker.execute_many(self._commands.counts(name))
+            for name in self._redis.execute(self._commands.queues()):
+                replies = self._redis.execute_many(self._commands.counts(name))
                 counts = QueueCounts(*replies)
                 fields = {field: getattr(counts, field) for field in QueueCounts.__slots__}
                 found.append({"queue": name, **fields})
@@ -325,9 +326,9 @@ class Service:
             HTTPException: there is none, or it makes no sense.
         """
         try:
-            record = job_record.read(self._broker, self._commands, job_id)
+            record = job_record.read(self._redis, self._commands, job_id)
             if record is not None:
-                progress = self._broker.execute(self._commands.progress_of(job_id))
+                progress = self._redis.execute(self._commands.progress_of(job_id))
                 if progress is not None:
                     record |= {"progress": progress.fraction, "progress_text": progress.text}
         except MalformedJob as error:
@@ -361,7 +362,7 @@ class Service:
 
         @app.get("/readyz", include_in_schema=False)
         def readyz() -> dict[str, str]:
-            self._broker.execute(self._commands.time())
+            self._redis.execute(self._commands.time())
             return {"status": "ready"}
 
 

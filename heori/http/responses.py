@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from redis.exceptions import RedisError
 
 from heori import QueueFull
-from heori_common.redis.broker import BrokerUnavailable
+from heori_common.redis.errors import RedisUnavailable
 
 Place = tuple[str | int, ...]  # of something in a request: ("body", "to")
 
@@ -144,7 +144,7 @@ def failure(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             after = str(max(1, math.ceil(error.retry_after or 1.0)))
             sent = [handle.id for handle in error.sent]
             return 429, {"detail": str(error), "sent": sent}, {"Retry-After": after}
-        case BrokerUnavailable():
+        case RedisUnavailable():
             # Its message names the address, which is no business of callers.
             return 503, {"detail": "Redis is away; try again"}, {"Retry-After": "1"}
         case RedisError():

@@ -24,7 +24,7 @@ from heori_common.protocol.dead_letter import (
 )
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import BadPayload, Call
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 
 PAGE = 500  # ids per call: Redis does nothing else for some milliseconds
@@ -68,23 +68,25 @@ class Letters:
         problems: what went wrong, for people to read.
     """
 
-    def __init__(self, broker: Broker, settings: Settings, queues: Sequence[str] | None) -> None:
+    def __init__(
+        self, client: RedisClient, settings: Settings, queues: Sequence[str] | None
+    ) -> None:
         """See how many there are.
 
         Args:
             queues: their names; None for all that ever had a job.
         """
-        self.address = broker.address
+        self.address = client.address
         self.problems: list[str] = []
-        self._broker = broker
+        self._redis = client
         self._settings = settings
         self._commands = Commands(Keys(settings.key_prefix))
-        self._now = broker.execute(self._commands.time())
+        self._now = client.execute(self._commands.time())
         self._counts: dict[str, int] = {}
-        for queue in queues or broker.execute(self._commands.queues()):
+        for queue in queues or client.execute(self._commands.queues()):
             with self._apart(queue):
-                broker.execute(self._commands.expire_dead(queue, self._now))
-                self._counts[queue] = broker.execute(self._commands.count_dead(queue))
+                client.execute(self._commands.expire_dead(queue, self._now))
+                self._counts[queue] = client.execute(self._commands.count_dead(queue))
 
     # Looking
 
@@ -122,7 +124,7 @@ class Letters:
             fields: what to read of their jobs; everything if nothing is said.
         """
         while entries:
-            records = self._broker.execute(
+            records = self._redis.execute(
                 self._commands.look(
                     [entry.id for entry in entries], fields, most_value=self._settings.max_payload
                 )
@@ -138,7 +140,7 @@ class Letters:
             for queue in self._counts:
                 if not missing:
                     break
-                scores = self._broker.execute(self._commands.find_dead(queue, missing))
+                scores = self._redis.execute(self._commands.find_dead(queue, missing))
                 found = [
                     Entry(queue, job_id, score)
                     for job_id, score in zip(missing, scores, strict=True)
@@ -178,11 +180,11 @@ class Letters:
     def replay(self, queue: str, ids: Sequence[str], *, dry_run: bool) -> list[str]:
         """An `Action`: back to the end of the queue."""
         command = self._commands.replay(queue, ids, forget=DELIVERY_FIELDS, dry_run=dry_run)
-        return self._broker.execute(command)
+        return self._redis.execute(command)
 
     def purge(self, queue: str, ids: Sequence[str], *, dry_run: bool) -> list[str]:
         """An `Action`: delete."""
-        return self._broker.execute(self._commands.purge(queue, ids, dry_run=dry_run))
+        return self._redis.execute(self._commands.purge(queue, ids, dry_run=dry_run))
 
     def each(self, choice: Choice, action: Action, fates: "Counter[str]", *, dry_run: bool) -> None:
         """Act on all that are chosen.
@@ -216,7 +218,7 @@ class Letters:
         return [entry.id for entry, letter in letters if self.fits(letter, choice)]
 
     def _page(self, queue: str, first: int, count: int) -> list[Entry]:
-        found = self._broker.execute(self._commands.dead(queue, first, count))
+        found = self._redis.execute(self._commands.dead(queue, first, count))
         return [Entry(queue, *each) for each in found]
 
     @contextmanager

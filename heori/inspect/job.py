@@ -6,25 +6,25 @@ from typing import Any
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Job
 from heori_common.protocol.payload import BadPayload, decode_failure, decode_result
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 
-def read(broker: Broker, commands: Commands, job_id: str) -> dict[str, Any] | None:
+def read(client: RedisClient, commands: Commands, job_id: str) -> dict[str, Any] | None:
     """What there is to know of a job, with its result or error; None when there is no such job.
 
     Raises:
         MalformedJob: a field of it makes no sense.
         redis.exceptions.ResponseError: its key holds no job.
-        BrokerUnavailable: Redis cannot be reached.
+        RedisUnavailable: Redis cannot be reached.
     """
-    job = broker.execute(commands.job(job_id))
+    job = client.execute(commands.job(job_id))
     if job is None:
         return None
-    due = broker.execute(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
+    due = client.execute(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
     shown = _describe(job)
     if due is not None:
         shown["due_at"] = due.isoformat()
-    result = broker.execute(commands.result(job_id))
+    result = client.execute(commands.result(job_id))
     if result is not None and result.exc_string is not None:
         shown["error"] = decode_failure(result.exc_string)
     elif result is not None and result.return_value is not None:

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from heori_common import metrics
 from heori_common.metrics import Metric
 from heori_common.protocol.commands import Commands, QueueCounts
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 SCRAPE_TIMEOUT = 1.0  # seconds; a consumer that takes longer is shown without its metrics
 AT_ONCE = 16  # consumers asked at the same time
@@ -160,25 +160,27 @@ class Glance:
     locks: list[LockRow]
 
 
-def read(broker: Broker, commands: Commands) -> Reading:
+def read(redis_client: RedisClient, commands: Commands) -> Reading:
     """Read Redis, and ask all consumers at once.
 
     Raises:
-        BrokerUnavailable: Redis cannot be reached.
+        RedisUnavailable: Redis cannot be reached.
     """
-    names = broker.execute(commands.queues())
-    queues = {name: QueueCounts(*broker.execute_many(commands.counts(name))) for name in names}
-    now = broker.execute(commands.time())
+    names = redis_client.execute(commands.queues())
+    queues = {
+        name: QueueCounts(*redis_client.execute_many(commands.counts(name))) for name in names
+    }
+    now = redis_client.execute(commands.time())
     oldest = {
         name: max(0.0, now - since.timestamp())
         for name in names
-        if (first := broker.execute(commands.next_job(name))) is not None
-        and (since := broker.execute(commands.enqueued_at(first))) is not None
+        if (first := redis_client.execute(commands.next_job(name))) is not None
+        and (since := redis_client.execute(commands.enqueued_at(first))) is not None
     }
     records = {
         name: record
-        for name in broker.execute(commands.consumers())
-        if (record := broker.execute(commands.consumer(name)))
+        for name in redis_client.execute(commands.consumers())
+        if (record := redis_client.execute(commands.consumer(name)))
     }
     at = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:

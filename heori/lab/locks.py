@@ -30,7 +30,8 @@ from heori.examples import accounts
 from heori.examples.accounts import ACCOUNTS, OPENING, PRINTERS
 from heori_common.embedded import EmbeddedValkey, EmbeddedValkeyError
 from heori_common.protocol.commands import Commands, QueueCounts
-from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 
 SLOTS = 4  # threads of each consumer
@@ -107,7 +108,7 @@ def run(options: LockOptions) -> int:
         except (ChildFailed, EmbeddedValkeyError) as error:
             print(f"heori: {error}", file=sys.stderr)
             return FAILED
-        except BrokerUnavailable as error:
+        except RedisUnavailable as error:
             print(f"heori: the embedded Valkey has ended: {error}", file=sys.stderr)
             return FAILED
     _report(options, runs, deadlock)
@@ -152,7 +153,7 @@ class Laboratory:
             consumer.first_report(interrupt)
             self._progress.advance(starting)
         self._redis: Any = stack.enter_context(Redis.from_url(valkey.url))
-        self._broker = stack.enter_context(Broker(valkey.url))
+        self._redis = stack.enter_context(RedisClient(valkey.url))
         # Made without the environment: settings of the user's are for their own server.
         defaults = Settings.model_construct(redis_url=valkey.url)
         self._producer = stack.enter_context(Producer(settings=defaults))
@@ -161,7 +162,7 @@ class Laboratory:
         """Do one after the other.
 
         Raises:
-            ChildFailed, BrokerUnavailable: one of the processes is gone.
+            ChildFailed, RedisUnavailable: one of the processes is gone.
             Interrupted: a signal came.
         """
         finished = []
@@ -205,7 +206,7 @@ class Laboratory:
         began = time.monotonic()
         handles = self._producer.submit_many(work.task, work.calls)
         while True:
-            found = QueueCounts(*self._broker.execute_many(counts))
+            found = QueueCounts(*self._redis.execute_many(counts))
             ended = found.finished + found.failed
             self._progress.update(bar, completed=ended)
             if ended >= len(handles):

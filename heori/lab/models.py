@@ -44,7 +44,7 @@ from heori_common import metrics as m
 from heori_common.embedded import EmbeddedValkey, EmbeddedValkeyError
 from heori_common.machine import Steal, usable_cores
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import BrokerUnavailable
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 
 # All in seconds.
@@ -106,7 +106,7 @@ def run(options: ModelOptions) -> int:
         except (ChildFailed, EmbeddedValkeyError) as error:
             print(f"heori: {error}", file=sys.stderr)
             return FAILED
-        except BrokerUnavailable as error:
+        except RedisUnavailable as error:
             print(f"heori: the embedded Valkey has ended: {error}", file=sys.stderr)
             return FAILED
     report.show(found, seed=options.seed, out=options.out, as_json=options.json)
@@ -184,7 +184,7 @@ class Laboratory:
         """Measure every setup at every workload, in an order that the seed decides.
 
         Raises:
-            ChildFailed, BrokerUnavailable: one of the processes is gone, or a job failed.
+            ChildFailed, RedisUnavailable: one of the processes is gone, or a job failed.
             Interrupted: a signal came.
         """
         found: dict[tuple[Setup, str], Figures] = {}

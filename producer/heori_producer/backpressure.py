@@ -8,7 +8,8 @@ from typing import Any
 
 from heori_common.protocol.commands import PLACE, Commands, Cursor, Enqueued, WhenFull
 from heori_common.protocol.job import NewJob
-from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_producer.errors import QueueFull
 from heori_producer.watcher import Watcher
 
@@ -20,8 +21,8 @@ LOOK = PLACE / 3
 class Gate:
     """Sends jobs as queues have room for them. Safe to share between threads."""
 
-    def __init__(self, broker: Broker, commands: Commands, watcher: Watcher) -> None:
-        self._broker = broker
+    def __init__(self, client: RedisClient, commands: Commands, watcher: Watcher) -> None:
+        self._redis = client
         self._commands = commands
         self._watcher = watcher
 
@@ -44,7 +45,7 @@ class Gate:
         Raises:
             QueueFull: not all were let in; `taken` is how many were.
         """
-        told = self._broker.execute(
+        told = self._redis.execute(
             self._commands.enqueue(queue, jobs, when_full=when_full, cursor=cursor, **options)
         )
         if told.taken == len(jobs):
@@ -54,8 +55,8 @@ class Gate:
         try:
             return self._wait_and_send(queue, jobs, told, patience, cursor, options)
         finally:
-            with contextlib.suppress(BrokerUnavailable):  # the place ends by itself
-                self._broker.execute_many(self._commands.leave(queue, jobs[0].id))
+            with contextlib.suppress(RedisUnavailable):  # the place ends by itself
+                self._redis.execute_many(self._commands.leave(queue, jobs[0].id))
 
     def _wait_and_send(
         self,
@@ -75,7 +76,7 @@ class Gate:
                     raise _full(queue, told, sent, patience)
             # One job is enough to look, and to keep the place.
             room = self._wait(queue, told, left) or 1
-            answer = self._broker.execute(
+            answer = self._redis.execute(
                 self._commands.enqueue(
                     queue,
                     jobs[sent : sent + room],

@@ -11,7 +11,7 @@ from heori_common.protocol.commands import Commands, Cursor, WhenFull
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys, tenant_queue
 from heori_common.protocol.payload import Call
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_common.tasks import Task
 from heori_producer.backpressure import Gate
@@ -62,10 +62,10 @@ class Producer:
         self._settings = settings or Settings()
         self._commands = Commands(Keys(self._settings.key_prefix))
         url = url or self._settings.redis_url
-        self._broker = Broker(url)
+        self._redis = RedisClient(url)
         self._watcher = Watcher(url)
         self.results = Results(self._watcher, self._commands)
-        self._gate = Gate(self._broker, self._commands, self._watcher)
+        self._gate = Gate(self._redis, self._commands, self._watcher)
         self._limits = dict(self._settings.queue_limits)  # that are still to be written
         self._when_full: WhenFull = when_full or self._settings.when_full
         self._full_timeout = self._settings.full_timeout if full_timeout is None else full_timeout
@@ -171,7 +171,7 @@ class Producer:
             BadPayload, PayloadTooLarge: they have no JSON form, or too large a one.
             ValueError: an option makes no sense; nothing is sent.
             QueueFull: the queue is at its limit, and was for as long as there was to wait.
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         found = tasks.find(task)
         ours = (OPTIONS & kwargs.keys()) - found.keywords if kwargs else ()
@@ -346,19 +346,19 @@ class Producer:
         """Cancel those of the jobs that wait or are scheduled, as `Handle.cancel`; returns these.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         canceled = []
         for first in range(0, len(ids), CANCELED):
             batch = ids[first : first + CANCELED]
-            numbers = self._broker.execute(self._commands.cancel(queue, batch))
+            numbers = self._redis.execute(self._commands.cancel(queue, batch))
             canceled += [batch[number] for number in numbers]
         return canceled
 
     def close(self) -> None:
         """Close the connections; what is still awaited in a coroutine is awaited in vain."""
         self._watcher.close()
-        self._broker.close()
+        self._redis.close()
 
     def __enter__(self) -> Self:
         return self
@@ -370,13 +370,13 @@ class Producer:
         self, task: Task[..., R], queue: str, jobs: Iterable[NewJob], same: str | None = None
     ) -> list[Handle[R]]:
         return [
-            Handle(same or job.id, queue, task, self._broker, self._commands, self.results)
+            Handle(same or job.id, queue, task, self._redis, self._commands, self.results)
             for job in jobs
         ]
 
     def _write_limits(self) -> None:
         """Once, before the first job: the limits that the settings name hold for all producers."""
-        self._broker.execute_many(
+        self._redis.execute_many(
             [
                 command
                 for queue, limit in self._limits.items()

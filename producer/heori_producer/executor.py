@@ -50,7 +50,7 @@ class JobFuture(Future[R], Generic[R]):
         """Keep the job from running; returns False when it was claimed, or has ended, before.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         return self.cancelled() or (not self.done() and bool(self._executor.cancel([self])))
 
@@ -58,7 +58,7 @@ class JobFuture(Future[R], Generic[R]):
         """Whether a consumer has claimed the job; asks Redis.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         return not self.done() and self.handle is not None and self.handle.status() == "started"
 
@@ -114,7 +114,7 @@ class RedisExecutor(Executor):
         Raises:
             RuntimeError: the executor was shut down.
             UnknownTask: no consumer could import the function.
-            InvalidArguments, BadPayload, PayloadTooLarge, QueueFull, BrokerUnavailable: as
+            InvalidArguments, BadPayload, PayloadTooLarge, QueueFull, RedisUnavailable: as
                 `Producer.submit`.
         """
         task = self._task(fn)

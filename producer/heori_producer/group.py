@@ -83,7 +83,7 @@ class Group(Generic[R_co]):
         """Keep those from running that no consumer has claimed; returns how many.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         return sum(handle.cancel() for handle in self.handles)
 

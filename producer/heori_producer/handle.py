@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from heori_common.current_job import running_job
 from heori_common.protocol.commands import Command, Commands, Progress
-from heori_common.redis.broker import LONGEST_WAIT, Broker
+from heori_common.redis.client import LONGEST_WAIT, RedisClient
 from heori_common.tasks import Task
 from heori_producer.errors import JobNotFound
 from heori_producer.results import End, Results, end_of
@@ -27,14 +27,14 @@ class Handle(Generic[R_co]):
         job_id: str,
         queue: str,
         task: Task[..., R_co],
-        broker: Broker,
+        client: RedisClient,
         commands: Commands,
         results: Results,
     ) -> None:
         self.id = job_id
         self.queue = queue
         self._task = task
-        self._broker = broker
+        self._redis = client
         self._commands = commands
         self._results = results
 
@@ -46,9 +46,9 @@ class Handle(Generic[R_co]):
 
         Raises:
             JobNotFound: it is gone.
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
-        status = self._broker.execute(self._commands.status(self.id))
+        status = self._redis.execute(self._commands.status(self.id))
         if status is None:
             raise JobNotFound(f"there is no job {self.id}")
         return status
@@ -57,9 +57,9 @@ class Handle(Generic[R_co]):
         """How far the job is, if its task tells; see `common.current_job`.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
-        return self._broker.execute(self._commands.progress_of(self.id))
+        return self._redis.execute(self._commands.progress_of(self.id))
 
     def cancel(self) -> bool:
         """Keep the job from running, as rq's ``Job.cancel`` does.
@@ -68,9 +68,9 @@ class Handle(Generic[R_co]):
             Whether it will not run: False when it was claimed, or has ended, before.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
-        return bool(self._broker.execute(self._commands.cancel(self.queue, [self.id])))
+        return bool(self._redis.execute(self._commands.cancel(self.queue, [self.id])))
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the job's end, without polling, and return what the task returned.
@@ -83,7 +83,7 @@ class Handle(Generic[R_co]):
             JobFailed: it failed; the message is its traceback. JobCanceled: it was cancelled.
             JobNotFound: it is gone.
             DeadlockDetected: this is called in a job that holds a lock which that job waits for.
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         return self._task.load_result(self.result_json(timeout))
 
@@ -93,7 +93,7 @@ class Handle(Generic[R_co]):
             return self._wait(timeout, lambda: None)
         from heori_common.locks.job_wait import waiting_for  # noqa: PLC0415 - producers seldom are jobs
 
-        with waiting_for(self.id, self._broker, self._commands.keys) as note:
+        with waiting_for(self.id, self._redis, self._commands.keys) as note:
             return self._wait(timeout, note)
 
     def _wait(self, timeout: float | None, before: Callable[[], None]) -> bytes:
@@ -103,7 +103,7 @@ class Handle(Generic[R_co]):
                 self._commands.result(self.id),
                 self._commands.status(self.id),
             ]
-            result, status = self._broker.execute_many(read)
+            result, status = self._redis.execute_many(read)
             end = end_of(self.id, result, status)
             if isinstance(end, bytes):
                 return end
@@ -113,7 +113,7 @@ class Handle(Generic[R_co]):
             if remaining <= 0:
                 raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
             before()
-            self._broker.execute(
+            self._redis.execute(
                 self._commands.wait_for_result(
                     self.id, min(remaining, LONGEST_WAIT), "0" if result is None else result.id
                 )

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from heori_common.protocol.commands import Command
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.wire import AsyncConnection, OnReply, Word
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Watcher:
     """Safe to share between threads; its own begins with the first watch.
 
     Args:
-        url: as for `heori_common.redis.broker.Broker`.
+        url: as for `heori_common.redis.client.RedisClient`.
 
     Raises:
         ValueError: the URL is malformed.
@@ -153,11 +153,11 @@ class Watcher:
         return self._loop
 
     async def _run(self) -> None:
-        broker = AsyncBroker(self._url, connections=0)
-        following = asyncio.create_task(broker.follow())
+        client = AsyncRedisClient(self._url, connections=0)
+        following = asyncio.create_task(client.follow())
         try:
             while True:
-                connection = broker.connection(self._pushed)
+                connection = client.connection(self._pushed)
                 try:
                     await self._connect(connection)
                     await self._keep(connection)

@@ -13,7 +13,7 @@ import psutil
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import Call
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.tasks import Task, find
 from tests.chaos import tasks
 from tests.chaos.fleet import QUEUE, Fleet, Report
@@ -68,11 +68,11 @@ class Soak:
 def soak(model: str, jobs: int, report: Report) -> Soak:
     """Send jobs, never more than 20,000 waiting, and look at memory all the while."""
     result = Soak(model, jobs)
-    with Fleet(model) as fleet, Broker(fleet.server.url) as broker:
+    with Fleet(model) as fleet, RedisClient(fleet.server.url) as client:
         marks = fleet.directory / "marks"
         marks.mkdir()
         consumer = fleet.start().ready()
-        feed = _Feed(broker, str(marks))
+        feed = _Feed(client, str(marks))
         samples: list[tuple[int, dict[str, float]]] = []  # jobs done and MB
         start = next_sample = time.monotonic()
 
@@ -114,8 +114,8 @@ def soak(model: str, jobs: int, report: Report) -> Soak:
 class _Feed:
     """The mixture: of a hundred jobs one fails, one fails once, two return 10 kB, ten are async."""
 
-    def __init__(self, broker: Broker, marks: str) -> None:
-        self._broker = broker
+    def __init__(self, client: RedisClient, marks: str) -> None:
+        self._redis = client
         self._marks = marks
         self._commands = Commands()
         self.sent = 0
@@ -124,7 +124,7 @@ class _Feed:
     def send(self, number: int) -> None:
         """Send so many."""
         jobs = [self._make(each) for each in range(self.sent, self.sent + number)]
-        self._broker.execute(self._commands.enqueue(QUEUE, jobs))
+        self._redis.execute(self._commands.enqueue(QUEUE, jobs))
         self.sent += number
 
     def _make(self, number: int) -> NewJob:

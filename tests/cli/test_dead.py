@@ -24,7 +24,7 @@ from heori import JobFailed, Producer
 from heori_common.protocol.commands import FAILURE_TTL, Commands
 from heori_common.protocol.dead_letter import DELIVERY_FIELDS
 from heori_common.protocol.payload import encode_failure
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from tests.conftest import Consumer, Heori, until
 from tests.tasks import sample_tasks
 
@@ -635,6 +635,6 @@ def test_interrupted_between_pages_every_letter_is_in_one_place(redis: Any, redi
     assert len(moved) + redis.zcard("rq:failed:default") == 100_000
     assert out.endswith(" replayed\n")
     assert 0 < len(moved) < 100_000
-    with Broker(redis_url) as broker:
-        [record] = broker.execute(Commands().look(moved[-1:], most_value=1000))
+    with RedisClient(redis_url) as client:
+        [record] = client.execute(Commands().look(moved[-1:], most_value=1000))
     assert record.fields["status"] == b"queued"

@@ -18,7 +18,7 @@ from heori.demo.load import Plan, Profile, parse_mix
 from heori.demo.tally import Audit, Count
 from heori.examples import tasks
 from heori_common.embedded import EmbeddedValkey
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from tests.conftest import Consumer, is_alive, until
 
 Load = Callable[..., "subprocess.Popen[str]"]
@@ -106,8 +106,8 @@ def test_it_sends_just_what_was_asked_for_and_consumers_can_do_it(
     assert said["unanswered"] == 0
     assert 2 <= said["seconds"] < 10
     consumer.stop()
-    with Broker(redis_url) as broker:
-        audit = Audit(broker)
+    with RedisClient(redis_url) as redis_client:
+        audit = Audit(redis_client)
         audit.finish(said["sent"])
     done = {name: count.done for name, count in audit.counts.items()}
     assert done == said["sent"]
@@ -124,8 +124,8 @@ def test_its_files_can_be_fetched_while_it_runs(
     said, _ = told(process)
     until(lambda: not any(is_alive(each) for each in server), timeout=5)
     consumer.stop()
-    with Broker(redis_url) as broker:
-        audit = Audit(broker)
+    with RedisClient(redis_url) as redis_client:
+        audit = Audit(redis_client)
         audit.finish({"count_tokens": 0, "digest": 0, **said["sent"]})
     assert audit.counts["fetch"].done >= 20
     assert audit.counts["digest"] == Count()

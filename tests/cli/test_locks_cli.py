@@ -12,7 +12,7 @@ from heori import Producer
 from heori.cli.locks import Locks
 from heori_common.locks.commands import LockCommands, Wanted
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from tests.conftest import Consumer, Heori, until
 from tests.rigs.zygote import Started
 from tests.tasks import lock_tasks, sample_tasks
@@ -71,7 +71,7 @@ def acquire(redis_url: str) -> Iterator[Callable[..., str]]:
     """Take locks without a process that renews them, as it takes one lease to see what is shown."""
     commands = LockCommands(Keys())
     number = 0
-    with Broker(redis_url) as broker:
+    with RedisClient(redis_url) as client:
 
         def acquire(kind: str, name: str, limit: int | None = None) -> str:
             nonlocal number
@@ -79,7 +79,7 @@ def acquire(redis_url: str) -> Iterator[Callable[..., str]]:
             request = f"request-{number}"
             lock = commands.keys.lock(kind, name)
             about = b"\x94\xa4host\x2a\xa6thread\xa0"  # msgpack: host, 42, thread and no job
-            answer = broker.execute(
+            answer = client.execute(
                 commands.acquire(
                     [Wanted(lock, limit)],
                     request,
@@ -106,8 +106,8 @@ def shown(heori: Heori, *words: str) -> Any:
 
 def holders(redis_url: str, name: str) -> list[str]:
     """The requests that hold it, without the second that a command takes to start."""
-    with Broker(redis_url) as broker:
-        found = Locks(broker, Keys()).named(name, None)
+    with RedisClient(redis_url) as client:
+        found = Locks(client, Keys()).named(name, None)
         return [holder.request for lock in found for holder in lock.holders]
 
 
@@ -221,11 +221,11 @@ def test_a_holder_that_has_just_given_it_back_loses_nothing(
     redis_url: str, acquire: Callable[..., str]
 ) -> None:
     request = acquire("mutex", "a")
-    with Broker(redis_url) as broker:
-        locks = Locks(broker, Keys())
+    with RedisClient(redis_url) as client:
+        locks = Locks(client, Keys())
         [lock] = locks.named("a", None)
         [holder] = lock.holders
-        broker.execute(LockCommands(Keys()).release([lock.key], request))
+        client.execute(LockCommands(Keys()).release([lock.key], request))
         acquire("mutex", "a")
         assert not locks.force(lock, holder)
         assert locks.forced == 0

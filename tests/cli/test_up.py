@@ -18,7 +18,7 @@ from redis import Redis
 from heori import JobFailed, Producer
 from heori.demo.tally import Audit, Count, scrape
 from heori.examples import corpus, tasks
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from tests.conftest import Consumer, until
 
 Up = subprocess.Popen[str]
@@ -181,8 +181,8 @@ def test_the_audit_counts_each_job_once_and_misses_the_lost_ones(
     paths = corpus.files()[:20]
     for handle in producer.submit_many(tasks.digest, paths[:10]):
         handle.result(60)
-    with Broker(redis_url) as broker:
-        audit = Audit(broker)
+    with RedisClient(redis_url) as client:
+        audit = Audit(client)
         audit.count_and_forget(older=-1)
         assert audit.counts["digest"].done == 10
         assert not redis.exists("rq:finished:stdlib")

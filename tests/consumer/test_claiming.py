@@ -27,7 +27,7 @@ from heori import Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Claim
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.supervisor.cancellation import Cancellations
 from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.listener import Listener, RemoteCommand, parse_command
@@ -189,12 +189,12 @@ def test_two_full_queues_are_served_in_the_order_asked_for(
 class Heard:
     """A listener on a real server, and what it has called back with."""
 
-    def __init__(self, broker: AsyncBroker, *queues: str) -> None:
+    def __init__(self, redis_client: AsyncRedisClient, *queues: str) -> None:
         self.canceled: asyncio.Queue[str] = asyncio.Queue()
         self.scheduled: asyncio.Queue[None] = asyncio.Queue()
         self.commands: asyncio.Queue[RemoteCommand] = asyncio.Queue()
         self.listener = Listener(
-            broker,
+            redis_client,
             Commands().keys,
             queues,
             ME,
@@ -226,15 +226,15 @@ async def ended(role: "asyncio.Task[None]") -> None:
 
 @asynccontextmanager
 async def listening(url: str, *queues: str) -> AsyncIterator[Heard]:
-    broker = AsyncBroker(url)
-    heard = Heard(broker, *queues)
+    redis_client = AsyncRedisClient(url)
+    heard = Heard(redis_client, *queues)
     role = asyncio.create_task(heard.listener.listen())
     try:
         await heard.connected(*queues)
         yield heard
     finally:
         await ended(role)
-        await broker.close()
+        await redis_client.close()
 
 
 def test_one_connection_hears_of_jobs_cancellations_and_commands_also_after_it_was_lost(
@@ -367,11 +367,11 @@ def test_a_consumer_takes_three_connections_whatever_it_runs(
 
 def test_of_the_jobs_held_those_that_were_cancelled_are_dropped(redis: Any, redis_url: str) -> None:
     async def main() -> None:
-        broker, commands, outage = AsyncBroker(redis_url), Commands(), Outage()
-        leases = Leases(broker, commands, outage, 30)
+        redis_client, commands, outage = AsyncRedisClient(redis_url), Commands(), Outage()
+        leases = Leases(redis_client, commands, outage, 30)
         dropped: asyncio.Queue[set[str]] = asyncio.Queue()
         cancellations = Cancellations(
-            broker, commands, leases, outage, lambda ids: dropped.put_nowait(set(ids))
+            redis_client, commands, leases, outage, lambda ids: dropped.put_nowait(set(ids))
         )
         role = asyncio.create_task(cancellations.run())
 
@@ -379,7 +379,7 @@ def test_of_the_jobs_held_those_that_were_cancelled_are_dropped(redis: Any, redi
             command = commands.claim(
                 ["a", "b"], 10, lease=30, consumer=ME, token="t", max_payload=1000
             )
-            return (await broker.execute(command)).claims
+            return (await redis_client.execute(command)).claims
 
         one, two, _ = enqueue(redis, "add", [1], [2], [3], queue="a")
         [other] = enqueue(redis, "add", [1], queue="b")
@@ -401,7 +401,7 @@ def test_of_the_jobs_held_those_that_were_cancelled_are_dropped(redis: Any, redi
             leases.add(claims)
         assert await asyncio.wait_for(dropped.get(), 5) == {late.id}
         await ended(role)
-        await broker.close()
+        await redis_client.close()
 
     asyncio.run(main())
 

@@ -25,7 +25,7 @@ from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands, Moved
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import Call
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.supervisor.scheduler import BATCH, Scheduler
 from tests.conftest import Consumer, Execute, until
 from tests.tasks import sample_tasks
@@ -341,14 +341,14 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
         return False
 
     async def move() -> tuple[list[str], int]:
-        broker = AsyncBroker(redis_url)
-        scheduler = Scheduler(broker, commands, ["default"], ME, unwatched)
-        rival = Scheduler(broker, commands, ["default"], OTHER, unwatched)
+        client = AsyncRedisClient(redis_url)
+        scheduler = Scheduler(client, commands, ["default"], ME, unwatched)
+        rival = Scheduler(client, commands, ["default"], OTHER, unwatched)
         roles = [asyncio.create_task(each.run()) for each in (scheduler, rival)]
         claimed: list[str] = []
         between = 0
         while scheduler.moved + rival.moved < number:
-            claims = await broker.execute(
+            claims = await client.execute(
                 commands.claim(
                     ["default"], 10, lease=30, consumer=ME, token=f"{between:016x}", max_payload=9
                 )
@@ -358,7 +358,7 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
         for role in roles:
             role.cancel()
         await asyncio.gather(*roles, return_exceptions=True)
-        await broker.close()
+        await client.close()
         assert 0 in (scheduler.moved, rival.moved)
         return claimed, between
 

@@ -19,7 +19,7 @@ from heori import JobCanceled, JobFailed, Producer, QueueFull
 from heori_common.protocol.commands import Bound, Commands
 from heori_common.protocol.commands.delivery import MOST_TENANTS
 from heori_common.protocol.job import Claim
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_consumer.supervisor.queue_sampler import INTERVAL, LEASE, TENANTS
 from tests.conftest import Consumer, Heori, until
@@ -33,8 +33,8 @@ TURN = 16  # as in tenants.lua
 
 @pytest.fixture
 def bench(redis_url: str, redis: Any) -> Iterator[Bench]:
-    with Broker(redis_url) as broker:
-        yield Bench(broker.execute, redis, Commands())
+    with RedisClient(redis_url) as client:
+        yield Bench(client.execute, redis, Commands())
 
 
 def flood(bench: Bench, tenant: str, jobs: int, first: int = 0) -> list[str]:

@@ -17,7 +17,7 @@ from heori import JobFailed, Mutex, Producer, Semaphore
 from heori_common.locks import session
 from heori_common.protocol.commands import Commands, Ended
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.tasks import InvalidArguments, task
 from tests.conftest import Consumer, until
 from tests.tasks import lock_tasks, sample_tasks
@@ -341,15 +341,15 @@ def test_a_job_without_locks_costs_not_one_command_more(
 ) -> None:
     producer.submit_many(sample_tasks.add, [(n, 0) for n in range(10)])
     commands = Commands(Keys())
-    with Broker(redis_url) as broker:
+    with RedisClient(redis_url) as client:
         redis.config_resetstat()
         claim = commands.claim(
             ["default"], 10, lease=30, consumer="me", token="f" * 16, max_payload=1_000
         )
-        claims = broker.execute(claim).claims
-        broker.execute(commands.extend(claims, lease=30))
+        claims = client.execute(claim).claims
+        client.execute(commands.extend(claims, lease=30))
         ended = [Ended(claim, "finished", b"1", 0.1) for claim in claims]
-        broker.execute(commands.ack(ended, consumer="me"))
+        client.execute(commands.ack(ended, consumer="me"))
     calls = {
         name.removeprefix("cmdstat_"): entry["calls"]
         for name, entry in redis.info("commandstats").items()

@@ -25,7 +25,7 @@ from heori import (
 from heori_common.locks.lock import Lockable
 from heori_common.locks.session import session_of
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import BrokerUnavailable
+from heori_common.redis.errors import RedisUnavailable
 from tests.conftest import until
 from tests.rigs.lock_rig import Programs, queued, thread, use
 
@@ -443,9 +443,9 @@ def test_scripts_that_the_server_has_lost_are_sent_again(redis: Any) -> None:
 
 def test_without_redis_it_says_so(redis_url: str) -> None:
     lock = Mutex("a", "redis://127.0.0.1:1/0")
-    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
+    with pytest.raises(RedisUnavailable, match=r"127\.0\.0\.1:1"):
         lock.acquire()
-    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
+    with pytest.raises(RedisUnavailable, match=r"127\.0\.0\.1:1"):
         asyncio.run(lock.acquire_async())
 
 

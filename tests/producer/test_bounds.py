@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 from heori import JobFailed, Producer, QueueFull
 from heori_common import tasks
 from heori_common.protocol.commands import KEPT_DROPPED, PLACE, Bound, Commands
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_producer.backpressure import LOOK
 from heori_producer.client import CHUNK
@@ -58,8 +58,8 @@ def queued(redis: Any) -> list[int]:
 
 
 def bound(url: str) -> Bound:
-    with Broker(url) as broker:
-        return broker.execute(COMMANDS.bound("default"))
+    with RedisClient(url) as client:
+        return client.execute(COMMANDS.bound("default"))
 
 
 class Sending(threading.Thread):
@@ -135,9 +135,9 @@ def test_what_is_sent_for_later_is_not_limited_nor_when_it_is_due(
     assert {handle.status() for handle in later} == {"scheduled"}
     for handle in later:
         redis.zadd("rq:scheduled:default", {handle.id: 1})
-    with Broker(redis_url) as broker:
+    with RedisClient(redis_url) as client:
         command = COMMANDS.schedule(["default"], consumer="me", lock_ttl=5, batch=10)
-        assert broker.execute(command).jobs == 5
+        assert client.execute(command).jobs == 5
     assert depth(redis) == 6
 
 

@@ -38,7 +38,8 @@ from heori_common import tasks
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Job
 from heori_common.protocol.payload import BadPayload, Call, decode_call
-from heori_common.redis.broker import LONGEST_WAIT, Broker, BrokerUnavailable
+from heori_common.redis.client import LONGEST_WAIT, RedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 from heori_common.tasks import InvalidResult
 from heori_producer.client import CHUNK, CHUNK_BYTES, _chunks
@@ -327,7 +328,7 @@ def nowhere() -> Iterator[int]:
 
 def test_a_server_that_is_away_is_named(nowhere: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEORI_REDIS_URL", f"redis://:secret@127.0.0.1:{nowhere}/0")
-    away = pytest.raises(BrokerUnavailable, match=f"at 127.0.0.1:{nowhere} is")
+    away = pytest.raises(RedisUnavailable, match=f"at 127.0.0.1:{nowhere} is")
     with Producer() as producer, away as caught:
         producer.submit(sample_tasks.add, 1)
     assert "secret" not in str(caught.value)
@@ -464,12 +465,12 @@ def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
 
 def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
     url = f"redis://127.0.0.1:{nowhere}"
-    with Broker(url, patience=0) as broker:
+    with RedisClient(url, patience=0) as redis_client:
         results = Results(Watcher(url), Commands())
         task = tasks.find(sample_tasks.add)
-        handle = Handle("a", "default", task, broker, Commands(), results)
+        handle = Handle("a", "default", task, redis_client, Commands(), results)
         for ask in (handle.status, handle.result):
-            with pytest.raises(BrokerUnavailable):
+            with pytest.raises(RedisUnavailable):
                 ask()
 
 
@@ -516,10 +517,10 @@ def test_a_stock_worker_runs_our_jobs_and_we_read_its_results(
 def test_a_job_that_stock_rq_sent_is_read(redis_url: str, redis: redis_py.Redis) -> None:
     queue = Queue("mail", connection=redis, serializer=JSONSerializer)
     theirs = queue.enqueue(sample_tasks.add, 1, b=2, job_timeout=9)
-    with Broker(redis_url) as broker:
-        job = broker.execute(Commands().job(theirs.id))
-        assert broker.execute(Commands().status(theirs.id)) == "queued"
-        assert broker.execute(Commands().status("nobody")) is None
+    with RedisClient(redis_url) as redis_client:
+        job = redis_client.execute(Commands().job(theirs.id))
+        assert redis_client.execute(Commands().status(theirs.id)) == "queued"
+        assert redis_client.execute(Commands().status("nobody")) is None
     assert isinstance(job, Job)
     assert (job.id, job.queue, job.status, job.timeout) == (theirs.id, "mail", "queued", 9)
     assert job.description == theirs.description == "tests.tasks.sample_tasks.add(1, b=2)"
@@ -599,8 +600,8 @@ def test_a_job_may_be_put_before_those_that_wait(
     assert queued(redis) == [first.id, last.id]
     later = producer.submit(sample_tasks.add, 1, at_front=True, delay=60)
     redis.zadd("rq:scheduled:default", {later.id: 1})
-    with Broker(redis_url) as broker:
-        broker.execute(Commands().schedule(["default"], consumer="me", lock_ttl=5, batch=10))
+    with RedisClient(redis_url) as redis_client:
+        redis_client.execute(Commands().schedule(["default"], consumer="me", lock_ttl=5, batch=10))
     assert queued(redis) == [later.id, first.id, last.id]
 
 

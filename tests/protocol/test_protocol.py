@@ -47,7 +47,7 @@ from heori_common.protocol.payload import (
     encode_result,
 )
 from heori_common.protocol.scripts import script
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 
 ADD = "tests.tasks.sample_tasks.add"
 LIMIT = 1_000_000
@@ -111,8 +111,8 @@ def test_a_job_is_written_field_by_field_as_rq_writes_it(
         ADD, args=args, kwargs=kwargs, job_timeout=timeout
     )
     expected = written()
-    with Broker(redis_url) as broker:
-        assert broker.execute(Commands().enqueue("mail", [ours])).new == 1
+    with RedisClient(redis_url) as redis_client:
+        assert redis_client.execute(Commands().enqueue("mail", [ours])).new == 1
 
     assert written() == expected
     assert set(expected) == {"rq:queues", "rq:queue:mail", "rq:job:<id>"}
@@ -309,9 +309,9 @@ def test_a_damaged_traceback_is_shown_as_it_stands(field: bytes) -> None:
 def test_a_job_that_rq_wrote_is_read(redis: redis_py.Redis, redis_url: str) -> None:
     queue = rq.Queue("mail", connection=redis, serializer=JSONSerializer)
     theirs = queue.enqueue(ADD, 1, job_timeout=77, description="Ünïcode")
-    with Broker(redis_url) as broker:
-        job = broker.execute(Commands().job(theirs.id))
-        assert broker.execute(Commands().job("nobody")) is None
+    with RedisClient(redis_url) as redis_client:
+        job = redis_client.execute(Commands().job(theirs.id))
+        assert redis_client.execute(Commands().job("nobody")) is None
     assert job is not None
     assert dataclasses.replace(job, data=b"") == Job(
         id=theirs.id,

@@ -1,4 +1,4 @@
-"""The scripts on a real server: one suite for the blocking broker and for the asyncio one."""
+"""The scripts on a real server: one suite for the blocking client and for the asyncio one."""
 
 import asyncio
 import json
@@ -38,7 +38,8 @@ from heori_common.protocol.commands.delivery import STRIKE, UNREADABLE
 from heori_common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS, Claim, NewJob
 from heori_common.protocol.payload import Call, decode_failure, encode_failure, encode_result
 from heori_common.protocol.scripts import script
-from heori_common.redis.broker import AsyncBroker, Broker, BrokerUnavailable, address
+from heori_common.redis.client import AsyncRedisClient, RedisClient, address
+from heori_common.redis.errors import RedisUnavailable
 from tests.conftest import Execute
 from tests.protocol.test_protocol import CALLED
 from tests.rigs.proxy import Proxy, proxy
@@ -982,14 +983,14 @@ def test_a_known_script_is_sent_by_its_digest_only(bench: Bench) -> None:
     assert "cmdstat_eval" not in stats
 
 
-def test_the_blocking_broker_replaces_a_broken_connection(
+def test_the_blocking_client_replaces_a_broken_connection(
     redis: redis_py.Redis, redis_url: str
 ) -> None:
-    with Broker(redis_url) as broker:
+    with RedisClient(redis_url) as client:
         for _ in range(2):
-            assert broker.execute(Commands().status("a")) is None
+            assert client.execute(Commands().status("a")) is None
             redis.client_kill_filter(_type="normal", skipme=True)
-            broker.execute_many(Commands().counts("default"))
+            client.execute_many(Commands().counts("default"))
             redis.client_kill_filter(_type="normal", skipme=True)
 
 
@@ -1007,8 +1008,8 @@ def test_a_producer_whose_reply_was_lost_sends_again_and_the_job_is_there_once(
     job = NewJob.create("a", Call(ADD, [1], {}), 180)
     command = Commands().enqueue("default", [job])
     redis.script_load(script("enqueue").source)
-    with Broker(f"redis://127.0.0.1:{lossy.port}") as broker:
-        assert broker.execute(command).new == 0, "the second time, it was there already"
+    with RedisClient(f"redis://127.0.0.1:{lossy.port}") as client:
+        assert client.execute(command).new == 0, "the second time, it was there already"
     assert lossy.lost == 1
     assert redis.lrange("rq:queue:default", 0, -1) == [b"a"]
 
@@ -1017,17 +1018,17 @@ def test_a_claim_whose_reply_was_lost_is_not_made_twice(
     lossy: Proxy, redis: redis_py.Redis, redis_url: str
 ) -> None:
     async def claim() -> None:
-        broker = AsyncBroker(f"redis://127.0.0.1:{lossy.port}")
+        client = AsyncRedisClient(f"redis://127.0.0.1:{lossy.port}")
         command = Commands().claim(
             ["default"], 1, lease=30, consumer=ME, token="0", max_payload=1000
         )
-        with pytest.raises(BrokerUnavailable, match="is away"):
-            await broker.execute(command)
-        assert await broker.execute(Commands().status("b")) == "queued"
-        await broker.close()
+        with pytest.raises(RedisUnavailable, match="is away"):
+            await client.execute(command)
+        assert await client.execute(Commands().status("b")) == "queued"
+        await client.close()
 
     jobs = [NewJob.create(id_, Call(ADD, [1], {}), 180) for id_ in ("a", "b")]
-    with Broker(redis_url) as producer:
+    with RedisClient(redis_url) as producer:
         producer.execute(Commands().enqueue("default", jobs))
     redis.script_load(script("claim").source)
     asyncio.run(claim())
@@ -1043,7 +1044,7 @@ def test_a_server_that_is_away_is_named_by_its_address_without_the_password(
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         execute = connect(f"redis://user:secret@127.0.0.1:{port}/0")
-        with pytest.raises(BrokerUnavailable, match=f"Redis at 127.0.0.1:{port} is away") as caught:
+        with pytest.raises(RedisUnavailable, match=f"Redis at 127.0.0.1:{port} is away") as caught:
             execute(Commands().status("a"))
     assert "secret" not in str(caught.value)
     assert isinstance(caught.value, ConnectionError)
@@ -1068,19 +1069,19 @@ def test_whoever_looks_sees_queues_counts_and_consumers(bench: Bench, redis_url:
     a, b, _ = bench.claim(count=3)
     bench.ack(done(a), failed(b))
     assert bench.execute(bench.commands.queues()) == ["default", "with.dot"]
-    with Broker(redis_url) as broker:
-        counts = QueueCounts(*broker.execute_many(bench.commands.counts("default")))
+    with RedisClient(redis_url) as client:
+        counts = QueueCounts(*client.execute_many(bench.commands.counts("default")))
         assert counts == QueueCounts(
             waiting=1, scheduled=0, running=1, finished=1, failed=1, limit=None, blocked=0
         )
-        broker.execute_many(bench.commands.announce(ME, ["default"], {"state": "busy"}))
-        broker.execute_many(bench.commands.heartbeat(ME, "2026-01-02T00:00:00.0Z", "idle", 480))
+        client.execute_many(bench.commands.announce(ME, ["default"], {"state": "busy"}))
+        client.execute_many(bench.commands.heartbeat(ME, "2026-01-02T00:00:00.0Z", "idle", 480))
     assert bench.execute(bench.commands.consumers()) == [ME]
     assert bench.execute(bench.commands.consumer(ME))["state"] == "idle"
     assert bench.redis.ttl(f"rq:worker:{ME}") == pytest.approx(480, abs=5)
     assert bench.redis.smembers("rq:workers:default") == {f"rq:worker:{ME}".encode()}
-    with Broker(redis_url) as broker:
-        broker.execute_many(bench.commands.retire(ME, ["default"], "2026-01-02T00:00:01.0Z"))
+    with RedisClient(redis_url) as client:
+        client.execute_many(bench.commands.retire(ME, ["default"], "2026-01-02T00:00:01.0Z"))
     assert bench.execute(bench.commands.consumers()) == []
     assert not bench.redis.exists("rq:workers:default")
     assert bench.redis.ttl(f"rq:worker:{ME}") == pytest.approx(60, abs=5)

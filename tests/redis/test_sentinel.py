@@ -29,7 +29,8 @@ from heori import Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.redis.address import Address
-from heori_common.redis.broker import AsyncBroker, Broker, BrokerUnavailable, address, connect
+from heori_common.redis.client import AsyncRedisClient, RedisClient, address, connect
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 from tests.conftest import Consumer, until
 from tests.tasks import sample_tasks
@@ -234,14 +235,20 @@ def test_a_server_that_is_no_primary_is_an_outage_with_sentinels_and_a_refusal_w
             cluster.at_primary.config_set("min-replicas-to-write", 2 if yes else 0)
 
     async def scenario() -> None:
-        led, plain = AsyncBroker(cluster.url, connections=1), AsyncBroker(cluster.primary.url)
-        with Broker(cluster.url, patience=0) as led_too, Broker(cluster.primary.url) as plain_too:
+        led, plain = (
+            AsyncRedisClient(cluster.url, connections=1),
+            AsyncRedisClient(cluster.primary.url),
+        )
+        with (
+            RedisClient(cluster.url, patience=0) as led_too,
+            RedisClient(cluster.primary.url) as plain_too,
+        ):
             await led.execute(write)
             led_too.execute(write)
             refuse_writes(True)
-            with pytest.raises(BrokerUnavailable, match=rf"Redis at {NAME} \(sentinels 127"):
+            with pytest.raises(RedisUnavailable, match=rf"Redis at {NAME} \(sentinels 127"):
                 await led.execute(write)
-            with pytest.raises(BrokerUnavailable, match=rf"Redis at {NAME} \(sentinels 127"):
+            with pytest.raises(RedisUnavailable, match=rf"Redis at {NAME} \(sentinels 127"):
                 led_too.execute(write)
             with pytest.raises(ResponseError):
                 await plain.execute(write)
@@ -285,13 +292,13 @@ def test_passwords_are_told_apart_those_of_the_sentinels_and_those_of_the_server
         client.config_set("requirepass", "s3cr@t")
         at = f"127.0.0.1:{sentinel.port}/{NAME}"
         url = f"redis+sentinel://:s3cr%40t@{at}?sentinel_password=watch"
-        with Broker(url) as broker:
-            assert broker.execute(Commands().queues()) == []
-            assert "s3cr" not in broker.address
-            assert "watch" not in broker.address
+        with RedisClient(url) as redis_client:
+            assert redis_client.execute(Commands().queues()) == []
+            assert "s3cr" not in redis_client.address
+            assert "watch" not in redis_client.address
 
         async def look() -> list[str]:
-            other = AsyncBroker(url)
+            other = AsyncRedisClient(url)
             try:
                 return await other.execute(Commands().queues())
             finally:
@@ -299,10 +306,10 @@ def test_passwords_are_told_apart_those_of_the_sentinels_and_those_of_the_server
 
         assert asyncio.run(look()) == []
         with (
-            Broker(f"redis+sentinel://:s3cr%40t@{at}", patience=0) as broker,
-            pytest.raises(BrokerUnavailable, match=rf"sentinel 127.0.0.1:{sentinel.port}: .*uth"),
+            RedisClient(f"redis+sentinel://:s3cr%40t@{at}", patience=0) as redis_client,
+            pytest.raises(RedisUnavailable, match=rf"sentinel 127.0.0.1:{sentinel.port}: .*uth"),
         ):
-            broker.execute(Commands().queues())
+            redis_client.execute(Commands().queues())
 
 
 def test_what_was_tried_is_named_and_a_sentinel_that_is_away_is_passed_over() -> None:
@@ -311,13 +318,13 @@ def test_what_was_tried_is_named_and_a_sentinel_that_is_away_is_passed_over() ->
         bound.bind(("127.0.0.1", 0))  # and not listening
         away, here, wrong = bound.getsockname()[1], sentinel.port, port_of(server)
         first = f"redis+sentinel://127.0.0.1:{away},127.0.0.1:{wrong}"
-        with Broker(f"{first},127.0.0.1:{here}/{NAME}") as broker:
-            assert broker.execute(Commands().queues()) == []
+        with RedisClient(f"{first},127.0.0.1:{here}/{NAME}") as redis_client:
+            assert redis_client.execute(Commands().queues()) == []
         with (
-            Broker(f"{first},127.0.0.1:{here}/other", patience=0) as broker,
-            pytest.raises(BrokerUnavailable) as caught,
+            RedisClient(f"{first},127.0.0.1:{here}/other", patience=0) as redis_client,
+            pytest.raises(RedisUnavailable) as caught,
         ):
-            broker.execute(Commands().queues())
+            redis_client.execute(Commands().queues())
         told = str(caught.value)
         assert f"Redis at other (sentinels 127.0.0.1:{away}, 127.0.0.1:{wrong}, 127" in told
         assert f"sentinel 127.0.0.1:{away}: Error 111 connecting" in told
@@ -374,7 +381,7 @@ def test_a_malformed_url_is_refused_with_what_is_wrong_and_no_password(
     url: str, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        Broker(url)
+        RedisClient(url)
     assert "hu" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import exceptions
 
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.wire import AsyncConnection, Push, Replies, pack
 
 EVERY_TYPE = (
@@ -75,7 +75,7 @@ def test_a_command_is_an_array_of_bulk_strings() -> None:
 def test_a_real_server_answers_each_in_turn(redis_url: str) -> None:
     async def talk() -> None:
         pushed: list[list[Any]] = []
-        connection = AsyncBroker(redis_url).connection(pushed.append)
+        connection = AsyncRedisClient(redis_url).connection(pushed.append)
         await connection.connect()
         assert await connection.ask(("CLIENT", "TRACKING", "ON"), 5) == b"OK"
         assert await connection.ask(("SUBSCRIBE", "news"), 5) == [b"subscribe", b"news", 1]
@@ -144,7 +144,7 @@ def test_a_server_that_breaks_off_fails_what_was_asked(
     async def talk() -> None:
         listening, peer = socket.create_server(("127.0.0.1", 0)), _Peer(then)
         async with await asyncio.start_server(peer.serve, sock=listening) as server:
-            connection = AsyncBroker(
+            connection = AsyncRedisClient(
                 f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             ).connection()
             await connection.connect()

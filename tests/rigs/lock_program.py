@@ -13,7 +13,8 @@ from pathlib import Path
 
 from heori import DeadlockDetected, Fence, FencedOut, LockLost, Mutex, Semaphore
 from heori_common.protocol.commands import Command
-from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisUnavailable
 
 
 def say(*words: object) -> None:
@@ -76,7 +77,7 @@ class Program:
     def strive(self, seconds: str, *names: str) -> None:
         """Enter mutexes at random and keep a log of it in Redis; see `tests.chaos.locks`."""
         end = time.monotonic() + float(seconds)
-        broker = Broker(self.url)
+        client = RedisClient(self.url)
         entered = troubles = 0
         while time.monotonic() < end:
             name = random.choice(names)
@@ -85,13 +86,13 @@ class Program:
                 with lock:
                     for mark in "+-":
                         entry = f"{mark}{lock.fence}"
-                        broker.execute(Command(("RPUSH", f"log:{name}", entry), int))
+                        client.execute(Command(("RPUSH", f"log:{name}", entry), int))
                         Fence(name, lock).execute("RPUSH", f"guarded:{name}", lock.fence)
-                broker.execute(Command(("RPUSH", f"log:{name}", f"={lock.fence}"), int))
+                client.execute(Command(("RPUSH", f"log:{name}", f"={lock.fence}"), int))
                 entered += 1
-            except (LockLost, FencedOut, BrokerUnavailable):
+            except (LockLost, FencedOut, RedisUnavailable):
                 troubles += 1
-        broker.close()
+        client.close()
         say("strove", entered, troubles)
 
 

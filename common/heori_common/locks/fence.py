@@ -38,7 +38,7 @@ class Fence:
         Raises:
             FencedOut: somebody who got the lock later has written already.
             NotHeld: the lock was never acquired.
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         hold = self._lock.hold
         session = self._lock.session()

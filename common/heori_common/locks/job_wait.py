@@ -10,14 +10,14 @@ from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.owner import current_owner
 from heori_common.locks.status import steps
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import LONGEST_WAIT, Broker
+from heori_common.redis.client import LONGEST_WAIT, RedisClient
 from heori_common.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def waiting_for(job_id: str, broker: Broker, keys: Keys) -> Iterator[Callable[[], None]]:
+def waiting_for(job_id: str, client: RedisClient, keys: Keys) -> Iterator[Callable[[], None]]:
     """While a job waits for another.
 
     Gives what is to be called before each wait of LONGEST_WAIT seconds at most; it raises
@@ -31,7 +31,7 @@ def waiting_for(job_id: str, broker: Broker, keys: Keys) -> Iterator[Callable[[]
 
     def note() -> None:
         nonlocal noted, warned
-        cycle = broker.execute(
+        cycle = client.execute(
             commands.join(
                 owner.known_as,
                 job_owner(job_id),
@@ -51,4 +51,4 @@ def waiting_for(job_id: str, broker: Broker, keys: Keys) -> Iterator[Callable[[]
         yield note
     finally:
         if noted:
-            broker.execute(commands.joined(owner.known_as))
+            client.execute(commands.joined(owner.known_as))

@@ -1,7 +1,7 @@
 """Connections on which threads ask: one write and one read for a command, and nothing around it.
 
 An uncontended lock is two commands, so that what a client does around each is most of its price:
-`Broker`, which knows what to do in every kind of trouble, takes a third longer. So it is only
+`RedisClient`, which knows what to do in every kind of trouble, takes a third longer. So it is only
 asked when there is trouble.
 """
 
@@ -14,7 +14,7 @@ from redis import exceptions
 
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.redis.wire import Replies, pack
 
 T = TypeVar("T")
@@ -24,12 +24,12 @@ class Links:
     """Executes commands that are safe to send again. Safe to share between threads.
 
     Args:
-        broker: what makes the connections, and takes over when one breaks.
+        redis_client: what makes the connections, and takes over when one breaks.
     """
 
-    def __init__(self, url: str, broker: Broker) -> None:
-        self._broker = broker
-        # Only the broker asks sentinels where the primary is now.
+    def __init__(self, url: str, redis_client: RedisClient) -> None:
+        self._redis = redis_client
+        # Only the client asks sentinels where the primary is now.
         self._is_direct = not Address.parse(url).sentinels
         self._idle: deque[_Link] = deque()
 
@@ -37,13 +37,13 @@ class Links:
         """Execute a command; returns its reply, and whether it may have been executed before.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses it.
         """
         if not self._is_direct:
-            return self._broker.execute(command), True
+            return self._redis.execute(command), True
         try:
-            link = self._idle.pop() if self._idle else _Link(self._broker.connection())
+            link = self._idle.pop() if self._idle else _Link(self._redis.connection())
             reply = link.ask(command.words)
             if isinstance(reply, exceptions.NoScriptError) and command.in_full is not None:
                 reply = link.ask(command.in_full)
@@ -51,7 +51,7 @@ class Links:
                 raise reply
         except (exceptions.RedisError, OSError):
             self.close()  # the others lead to the same server
-            return self._broker.execute(command), True
+            return self._redis.execute(command), True
         self._idle.append(link)
         if isinstance(reply, Exception):
             raise reply

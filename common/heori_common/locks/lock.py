@@ -17,7 +17,7 @@ from heori_common.locks.renewer import Hold
 from heori_common.locks.request import Attempt, ask
 from heori_common.locks.session import Redis, Session, session_of, url_of
 from heori_common.locks.status import Party, Status, status
-from heori_common.redis.broker import BrokerUnavailable
+from heori_common.redis.errors import RedisUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Lockable:
         Raises:
             DeadlockDetected: it would wait for ever.
             LockLost: it was held here, has been lost, and is yet to be released.
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         attempt, entered = self._attempt(timeout)
         return self._enter(entered, attempt.run() if attempt else [])
@@ -79,7 +79,7 @@ class Lockable:
             sent = time.monotonic()
             try:
                 fates, repeated = session.execute(_release(session, holds))
-            except BrokerUnavailable as error:
+            except RedisUnavailable as error:
                 _release_later(session, holds, error)
                 fates, repeated = ["unknown"] * len(holds), True
             lost += _lost(session, holds, fates, sent if repeated else None)
@@ -94,7 +94,7 @@ class Lockable:
             sent = time.monotonic()
             try:
                 fates, repeated = await ask(session, _release(session, holds))
-            except BrokerUnavailable as error:
+            except RedisUnavailable as error:
                 _release_later(session, holds, error)
                 fates, repeated = ["unknown"] * len(holds), True
             lost += _lost(session, holds, fates, sent if repeated else None)
@@ -285,7 +285,7 @@ class Lock(Lockable):
         """Who holds it and who waits for it, now; asks Redis.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         session = self.session()
         state, _ = session.execute(session.commands.look(self.key))
@@ -364,7 +364,7 @@ class Semaphore(Lock):
 
         Raises:
             ValueError: there must be one at least.
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
         """
         session = self.session()
         limit = None if permits is None else _permits(permits)
@@ -428,7 +428,7 @@ def _lost(
     return lost
 
 
-def _release_later(session: Session, holds: list[Hold], error: BrokerUnavailable) -> None:
+def _release_later(session: Session, holds: list[Hold], error: RedisUnavailable) -> None:
     names = ", ".join(str(hold.lock) for hold in holds)
     log.warning("%s will be released when Redis is back: %s", names, error)
     lease = max(hold.lease for hold in holds)

@@ -16,7 +16,8 @@ from redis import exceptions
 
 from heori_common.locks.commands import Grant, read_grant
 from heori_common.protocol.commands import Command
-from heori_common.redis.broker import Broker, BrokerUnavailable
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.redis.wire import Push, Replies, pack
 
 # A connection on which nothing has come for so long is asked whether it is still there, seconds.
@@ -66,12 +67,12 @@ class Line:
 
     def __init__(
         self,
-        broker: Broker,
+        client: RedisClient,
         channel: str,
         on_grant: Callable[[Grant], None],
         on_connect: Callable[[], None],
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._channel = channel
         self._on_grant = on_grant
         self._on_connect = on_connect
@@ -91,12 +92,12 @@ class Line:
         """Connect, if need be, and wait until a grant would be heard.
 
         Raises:
-            BrokerUnavailable: that takes longer.
+            RedisUnavailable: that takes longer.
         """
         with self._lock:
             self._start()
         if not self._listening.wait(timeout):
-            raise BrokerUnavailable(f"Redis at {self._broker.address} is away")
+            raise RedisUnavailable(f"Redis at {self._redis.address} is away")
 
     def call(self, command: Command[Any], done: Done) -> None:
         """Send a command; `done` is called with its reply in the line's thread.
@@ -137,7 +138,7 @@ class Line:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            connection: Any = self._broker.connection()
+            connection: Any = self._redis.connection()
             error: Exception | None = None
             try:
                 connection.connect()
@@ -201,7 +202,7 @@ class Line:
 
     def _give_up(self, error: Exception | None) -> None:
         """Fail what has been tried too often; the rest goes over the next connection."""
-        why = BrokerUnavailable(f"Redis at {self._broker.address} is away: {error}")
+        why = RedisUnavailable(f"Redis at {self._redis.address} is away: {error}")
         failed = []
         with self._lock:
             for call in self._calls:

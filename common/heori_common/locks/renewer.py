@@ -19,7 +19,7 @@ from heori_common.locks.commands import MOST_RENEWED, LockCommands
 from heori_common.locks.owner import Owner
 from heori_common.locks.push import Line, Reply
 from heori_common.locks.statistics import Statistics
-from heori_common.redis.broker import BrokerUnavailable
+from heori_common.redis.errors import RedisUnavailable
 
 if TYPE_CHECKING:
     from heori_common.locks.lock import Lock
@@ -160,7 +160,7 @@ class Keeper:
             self._line.call(release, again)
 
         def again(reply: Reply) -> None:
-            if isinstance(reply.value, BrokerUnavailable) and time.monotonic() < over:
+            if isinstance(reply.value, RedisUnavailable) and time.monotonic() < over:
                 self._later(give_up)
 
         give_up()

@@ -245,7 +245,7 @@ async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
     When this is cancelled the command is executed all the same.
 
     Raises:
-        BrokerUnavailable: Redis cannot be reached.
+        RedisUnavailable: Redis cannot be reached.
         redis.exceptions.ResponseError: Redis refuses it.
     """
     loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from heori_common.locks.push import PATIENCE, Line
 from heori_common.locks.renewer import Hold, Keeper
 from heori_common.locks.statistics import Statistics
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 
 Redis = str | redis.Redis | redis.asyncio.Redis
@@ -46,12 +46,12 @@ class Session:
         self.deadlock = settings.deadlock
         self.channel = self.keys.granted(process_id())
         self.statistics = Statistics()
-        self._broker = Broker(url, patience=PATIENCE)
-        self._links = Links(url, self._broker)
+        self._redis = RedisClient(url, patience=PATIENCE)
+        self._links = Links(url, self._redis)
         self.execute = self._links.execute
         self.holds: dict[tuple[str, str], list[Hold]] = {}
         self.waiters: dict[str, Waiter] = {}
-        self.line = Line(self._broker, self.channel, self._granted, self._look)
+        self.line = Line(self._redis, self.channel, self._granted, self._look)
         self.keeper = Keeper(self.line, self.commands, self.statistics)
 
     def keep(self, hold: Hold) -> None:
@@ -78,7 +78,7 @@ class Session:
         self.keeper.close()
         self.line.close()
         self._links.close()
-        self._broker.close()
+        self._redis.close()
 
     def _granted(self, grant: Grant) -> None:
         waiter = self.waiters.get(grant.id)

@@ -11,7 +11,8 @@ from redis.exceptions import ResponseError
 from heori_common.metrics import BATCH_JOBS, Histogram
 from heori_common.protocol.commands import Commands, Ended, GivenBack
 from heori_common.protocol.job import Claim
-from heori_common.redis.broker import AsyncBroker, BrokerUnavailable
+from heori_common.redis.client import AsyncRedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.supervisor.dependents import enqueue_dependents
 from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.redis_retry import Outage
@@ -30,7 +31,7 @@ class Acknowledger:
 
     def __init__(
         self,
-        broker: AsyncBroker,
+        client: AsyncRedisClient,
         commands: Commands,
         leases: Leases,
         outage: Outage,
@@ -38,7 +39,7 @@ class Acknowledger:
         consumer: str,
         max_deliveries: int,
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._commands = commands
         self._leases = leases
         self._outage = outage
@@ -120,7 +121,7 @@ class Acknowledger:
     async def _ack(self, batch: list[Ended]) -> None:
         command = self._commands.ack(batch, consumer=self._consumer)
         self.batches.observe(len(batch))
-        refused, awaited, broken = await self._outage.persist(lambda: self._broker.execute(command))
+        refused, awaited, broken = await self._outage.persist(lambda: self._redis.execute(command))
         for key in broken:
             log.error(
                 "a key does not hold what it should; see TYPE", key=key.decode(errors="replace")
@@ -137,8 +138,8 @@ class Acknowledger:
     async def _tell_progress(self) -> None:
         reports, self._progress = list(self._progress.values()), {}
         # Not repeated when Redis is away: the next report says more.
-        with contextlib.suppress(BrokerUnavailable, ResponseError):
-            await self._broker.execute(self._commands.progress(reports))
+        with contextlib.suppress(RedisUnavailable, ResponseError):
+            await self._redis.execute(self._commands.progress(reports))
 
     async def _release(self) -> None:
         # From the end, as each job goes to the front of its queue.
@@ -149,7 +150,7 @@ class Acknowledger:
             batch, consumer=self._consumer, max_deliveries=self._max_deliveries
         )
         try:
-            fates = await self._outage.persist(lambda: self._broker.execute(command))
+            fates = await self._outage.persist(lambda: self._redis.execute(command))
         except ResponseError as error:  # the leases run out, and the reaper gives them back
             log.error("cannot give jobs back", jobs=len(batch), error=str(error))
             fates = []

@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError
 
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Claim
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.redis_retry import Outage
 
@@ -26,13 +26,13 @@ class Cancellations:
 
     def __init__(
         self,
-        broker: AsyncBroker,
+        client: AsyncRedisClient,
         commands: Commands,
         leases: Leases,
         outage: Outage,
         drop: Callable[[Collection[str]], None],
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._commands = commands
         self._leases = leases
         self._outage = outage
@@ -60,7 +60,7 @@ class Cancellations:
     async def _look(self, held: Sequence[Claim]) -> None:
         command = self._commands.canceled([claim.job_id for claim in held])
         try:
-            numbers = await self._outage.persist(lambda: self._broker.execute(command))
+            numbers = await self._outage.persist(lambda: self._redis.execute(command))
         except ResponseError as error:
             log.error("cannot see which jobs were cancelled", reason=str(error))
             return

@@ -12,7 +12,7 @@ from heori_common.metrics import BATCH_JOBS, Histogram
 from heori_common.protocol.commands import Claimed, Commands
 from heori_common.protocol.job import Claim
 from heori_common.protocol.keys import whole_queue
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_common.settings import Settings
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.broken_keys import BrokenKeys
@@ -39,7 +39,7 @@ class Claimer:
 
     def __init__(
         self,
-        broker: AsyncBroker,
+        client: AsyncRedisClient,
         commands: Commands,
         queues: Sequence[str],
         settings: Settings,
@@ -52,7 +52,7 @@ class Claimer:
         listener: Listener,
         broken: BrokenKeys,
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._commands = commands
         self._queues = queues
         self._settings = settings
@@ -129,7 +129,7 @@ class Claimer:
             if self._doubtful is not None:
                 # Redis may have made a claim and not been able to say so. Its jobs would have
                 # to wait for their leases to run out.
-                await self._broker.execute(
+                await self._redis.execute(
                     self._commands.undo(
                         self._queues,
                         token=self._doubtful,
@@ -138,7 +138,7 @@ class Claimer:
                     )
                 )
             token = self._doubtful = uuid.uuid4().hex[:16]
-            claimed = await self._broker.execute(
+            claimed = await self._redis.execute(
                 self._commands.claim(
                     self._queues,
                     wanted,

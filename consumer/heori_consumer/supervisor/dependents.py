@@ -6,7 +6,8 @@ import structlog
 
 from heori_common.protocol.job import Claim
 from heori_common.redis.address import Address
-from heori_common.redis.broker import BrokerUnavailable, connect, reporting_outages
+from heori_common.redis.client import connect, reporting_outages
+from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.worker.middleware import summary
 
 log = structlog.get_logger()
@@ -19,7 +20,7 @@ def enqueue_dependents(url: str, claims: Sequence[Claim]) -> None:
     cannot read is told in the log, and does not keep the others waiting.
 
     Raises:
-        BrokerUnavailable: Redis cannot be reached.
+        RedisUnavailable: Redis cannot be reached.
     """
     # Only now: rq takes a quarter of a second and 15 MB, and most consumers never need it.
     from rq import Queue  # noqa: PLC0415
@@ -37,7 +38,7 @@ def enqueue_dependents(url: str, claims: Sequence[Claim]) -> None:
                     queue.enqueue_dependents(job)
             except NoSuchJobError:  # kept for no time at all
                 continue
-            except BrokerUnavailable:
+            except RedisUnavailable:
                 raise
             except Exception as error:  # rq raises whatever it trips over in a record
                 log.error("cannot enqueue dependents", of=claim.job_id, error=summary(error))

@@ -9,7 +9,8 @@ from redis.exceptions import ResponseError
 from heori_common.protocol.commands import Commands, Extended
 from heori_common.protocol.job import Claim
 from heori_common.protocol.payload import encode_failure
-from heori_common.redis.broker import AsyncBroker, BrokerUnavailable
+from heori_common.redis.client import AsyncRedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.supervisor.broken_keys import BrokenKeys
 from heori_consumer.supervisor.job_locks import JobLocks
 from heori_consumer.supervisor.redis_retry import Outage
@@ -37,9 +38,9 @@ class Leases:
     """
 
     def __init__(
-        self, broker: AsyncBroker, commands: Commands, outage: Outage, lease: float
+        self, client: AsyncRedisClient, commands: Commands, outage: Outage, lease: float
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._commands = commands
         self._outage = outage
         self._lease = lease
@@ -92,8 +93,8 @@ class Leases:
 
         async def attempt() -> Extended:
             try:
-                return await self._broker.execute(command)
-            except BrokerUnavailable:
+                return await self._redis.execute(command)
+            except RedisUnavailable:
                 self.late += len(claims)
                 raise
 
@@ -131,14 +132,14 @@ class Reaper:
 
     def __init__(
         self,
-        broker: AsyncBroker,
+        client: AsyncRedisClient,
         commands: Commands,
         queues: Sequence[str],
         consumer: str,
         max_deliveries: int,
         broken: BrokenKeys,
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._broken = broken
         self._command = commands.reclaim(
             queues,
@@ -154,8 +155,8 @@ class Reaper:
         """Look for expired leases, for ever."""
         while True:
             try:
-                reclaimed = await self._broker.execute(self._command)
-            except BrokerUnavailable:
+                reclaimed = await self._redis.execute(self._command)
+            except RedisUnavailable:
                 reclaimed = None
             except ResponseError as error:  # it is out of memory, say, or a replica now
                 reclaimed = None

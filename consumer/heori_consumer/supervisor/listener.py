@@ -19,7 +19,7 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.wire import AsyncConnection, OnReply, Word
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ class Listener:
 
     def __init__(
         self,
-        broker: AsyncBroker,
+        redis_client: AsyncRedisClient,
         keys: Keys,
         queues: Sequence[str],
         consumer: str,
@@ -59,7 +59,7 @@ class Listener:
         on_scheduled: Callable[[], None],
         on_command: Callable[[RemoteCommand], None],
     ) -> None:
-        self._broker = broker
+        self._redis = redis_client
         self._keys = keys
         self._channel = keys.commands_to(consumer)
         self._canceled = {keys.canceled(queue).encode(): queue for queue in queues}
@@ -75,7 +75,7 @@ class Listener:
     async def listen(self) -> None:
         """Keep the connection and listen on it, for ever."""
         while True:
-            connection = self._broker.connection(self._pushed)
+            connection = self._redis.connection(self._pushed)
             try:
                 await self._connect(connection)
                 await self._watch(connection)

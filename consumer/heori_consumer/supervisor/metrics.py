@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from heori_common import metrics as m
 from heori_common.locks.commands import LockCount
 from heori_common.locks.statistics import MOST_FAMILIES, OTHER, family_name, total
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.between.outcome import FAILED, FINISHED, RETRY, STATUSES, STOPPED
 from heori_consumer.gil.process import memory
 from heori_consumer.gil.sampler import Sampler
@@ -50,7 +50,7 @@ class Metrics(Collector):
 
     model: str
     cores: float
-    broker: AsyncBroker
+    client: AsyncRedisClient
     pool: Pool
     claimer: Claimer
     leases: Leases
@@ -128,7 +128,7 @@ class Metrics(Collector):
         yield Sample(m.REDIS_UP, not self.outage.away)
         yield Sample(m.DRAINING, self.draining())
         yield Sample(m.SUSPENDED, self.claimer.suspended)
-        for command, took in sorted(self.broker.calls.copy().items()):
+        for command, took in sorted(self.client.calls.copy().items()):
             yield Sample(m.REDIS_CALL, took, (command,))
         yield Sample(m.BATCH, self.claimer.batches, ("claim",))
         yield Sample(m.BATCH, self.acknowledger.batches, ("ack",))

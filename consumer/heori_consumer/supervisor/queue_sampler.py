@@ -9,7 +9,8 @@ from redis.exceptions import ResponseError
 
 from heori_common.locks.commands import LockCommands, LockCounts
 from heori_common.protocol.commands import Commands, QueueCensus
-from heori_common.redis.broker import AsyncBroker, BrokerUnavailable
+from heori_common.redis.client import AsyncRedisClient
+from heori_common.redis.errors import RedisUnavailable
 
 log = structlog.get_logger()
 
@@ -23,9 +24,9 @@ class Census:
     """Counts the jobs of those queues, and the locks, for which this consumer is elected."""
 
     def __init__(
-        self, broker: AsyncBroker, commands: Commands, queues: Sequence[str], consumer: str
+        self, client: AsyncRedisClient, commands: Commands, queues: Sequence[str], consumer: str
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._commands = commands
         self._queues = queues
         self._consumer = consumer
@@ -49,16 +50,16 @@ class Census:
             asked = time.monotonic()
             who, lease = self._consumer, LEASE * interval
             try:
-                counted = await self._broker.execute(
+                counted = await self._redis.execute(
                     self._commands.count(self._queues, consumer=who, lease=lease)
                 )
-                self._locks = await self._broker.execute(
+                self._locks = await self._redis.execute(
                     self._lock_commands.count(consumer=who, lease=lease)
                 )
                 self._counted = counted
                 self._until = asked + lease
                 interval = INTERVAL + sum(of.tenants for of in counted.values()) / TENANTS
-            except BrokerUnavailable:
+            except RedisUnavailable:
                 pass  # the claimer says so
             except ResponseError as error:  # it is out of memory, say, or a replica now
                 log.error("Redis refuses to count jobs", reason=str(error))

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from heori_common.redis.broker import BrokerUnavailable
+from heori_common.redis.errors import RedisUnavailable
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -32,13 +32,13 @@ class Outage:
         """Repeat an attempt until Redis answers. Only for what may be done twice.
 
         Raises:
-            Whatever the attempt raises other than BrokerUnavailable.
+            Whatever the attempt raises other than RedisUnavailable.
         """
         pause = FIRST_PAUSE
         while True:
             try:
                 result = await attempt()
-            except BrokerUnavailable as error:
+            except RedisUnavailable as error:
                 self._begin(error)
             else:
                 self._end()
@@ -46,7 +46,7 @@ class Outage:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(LONGEST_PAUSE, pause * 2)
 
-    def _begin(self, error: BrokerUnavailable) -> None:
+    def _begin(self, error: RedisUnavailable) -> None:
         if self._since is None:
             self._since = time.monotonic()
             log.error("Redis is away; trying again", reason=str(error))

@@ -14,7 +14,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from heori_common.protocol.commands import Command, Commands, Word
-from heori_common.redis.broker import AsyncBroker, BrokerUnavailable
+from heori_common.redis.client import AsyncRedisClient
+from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.supervisor.broken_keys import BrokenKeys
 
 HEARTBEAT = 5.0  # seconds
@@ -36,13 +37,13 @@ class Presence:
 
     def __init__(
         self,
-        broker: AsyncBroker,
+        client: AsyncRedisClient,
         commands: Commands,
         queues: Sequence[str],
         name: str,
         broken: BrokenKeys,
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._broken = broken
         self._commands = commands
         self._queues = queues
@@ -55,7 +56,7 @@ class Presence:
             metrics: URL under which this consumer tells its own; `heori top` asks there.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached, or takes no writes.
+            RedisUnavailable: Redis cannot be reached, or takes no writes.
         """
         now = _now()
         record: dict[str, Word] = {
@@ -74,22 +75,22 @@ class Presence:
         try:
             await self._tell(record, now, "started")
         except ResponseError as error:  # it is out of memory, say, or a replica now
-            raise BrokerUnavailable(
-                f"Redis at {self._broker.address} does not let a consumer register: {error}"
+            raise RedisUnavailable(
+                f"Redis at {self._redis.address} does not let a consumer register: {error}"
             ) from error
 
     async def beat(self, state: Callable[[], str]) -> None:
         """Tell every few seconds that it lives and what its state is, for ever."""
         while True:
             # Announced anew each time: a server that was restarted empty has forgotten it.
-            with contextlib.suppress(BrokerUnavailable, ResponseError):
+            with contextlib.suppress(RedisUnavailable, ResponseError):
                 doing = state()
                 await self._tell({"state": doing}, _now(), doing)
             await asyncio.sleep(HEARTBEAT)
 
     async def retire(self) -> None:
         """Take the record out; RQ's tools stop showing it."""
-        with contextlib.suppress(BrokerUnavailable, ResponseError):
+        with contextlib.suppress(RedisUnavailable, ResponseError):
             await self._execute(self._commands.retire(self._name, self._queues, _now()))
 
     async def _tell(self, record: Mapping[str, Word], now: str, state: str) -> None:
@@ -105,7 +106,7 @@ class Presence:
         broken = set()
         for command in commands:
             try:
-                await self._broker.execute(command)
+                await self._redis.execute(command)
             except ResponseError as error:
                 if not str(error).startswith("WRONGTYPE"):
                     raise

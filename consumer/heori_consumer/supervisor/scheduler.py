@@ -8,7 +8,8 @@ import structlog
 from redis.exceptions import ResponseError
 
 from heori_common.protocol.commands import Commands
-from heori_common.redis.broker import AsyncBroker, BrokerUnavailable
+from heori_common.redis.client import AsyncRedisClient
+from heori_common.redis.errors import RedisUnavailable
 
 log = structlog.get_logger()
 
@@ -41,13 +42,13 @@ class Scheduler:
 
     def __init__(
         self,
-        broker: AsyncBroker,
+        client: AsyncRedisClient,
         commands: Commands,
         queues: Sequence[str],
         consumer: str,
         watch: Callable[[], Awaitable[bool]],
     ) -> None:
-        self._broker = broker
+        self._redis = client
         self._look = commands.schedule(queues, consumer=consumer, lock_ttl=LOCK_TTL, batch=BATCH)
         self._resign = commands.resign(queues, consumer=consumer)
         self._broken: list[str] = []
@@ -78,14 +79,14 @@ class Scheduler:
 
     async def resign(self) -> None:
         """Let another consumer be elected at once."""
-        with contextlib.suppress(BrokerUnavailable, ResponseError):
-            await self._broker.execute(self._resign)
+        with contextlib.suppress(RedisUnavailable, ResponseError):
+            await self._redis.execute(self._resign)
 
     async def _move(self) -> float:
         """Move what is due; returns for how many seconds there is nothing to do."""
         try:
-            moved = await self._broker.execute(self._look)
-        except BrokerUnavailable:
+            moved = await self._redis.execute(self._look)
+        except RedisUnavailable:
             return STANDBY
         except ResponseError as error:  # it is out of memory, say, or a replica now
             log.error("Redis refuses to move scheduled jobs", reason=str(error))

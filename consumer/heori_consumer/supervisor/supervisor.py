@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from heori_common.machine import usable_cores
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
-from heori_common.redis.broker import AsyncBroker
+from heori_common.redis.client import AsyncRedisClient
 from heori_common.settings import Model, Settings
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.pool import Pool
@@ -111,16 +111,16 @@ class Supervisor:
         """Consume until SIGTERM, SIGINT or rq's shutdown command, then drain.
 
         Raises:
-            BrokerUnavailable: Redis is away at the start and `wait` is off.
+            RedisUnavailable: Redis is away at the start and `wait` is off.
             TasksBroken: the task modules cannot be imported.
             PortTaken: the port for /metrics is not to be had.
         """
         settings, options = self._settings, self._options
-        broker = AsyncBroker(settings.redis_url)
+        client = AsyncRedisClient(settings.redis_url)
         outage = Outage()
-        leases = Leases(broker, self._commands, outage, settings.lease)
+        leases = Leases(client, self._commands, outage, settings.lease)
         acknowledger = Acknowledger(
-            broker,
+            client,
             self._commands,
             leases,
             outage,
@@ -153,11 +153,11 @@ class Supervisor:
         leases.on_lost = leases.on_unlocked = pool.leases_lost
         broken = BrokenKeys()
         reaper = Reaper(
-            broker, self._commands, options.queues, self.name, settings.max_deliveries, broken
+            client, self._commands, options.queues, self.name, settings.max_deliveries, broken
         )
-        cancellations = Cancellations(broker, self._commands, leases, outage, pool.cancel)
+        cancellations = Cancellations(client, self._commands, leases, outage, pool.cancel)
         listener = Listener(
-            broker,
+            client,
             self._commands.keys,
             options.queues,
             self.name,
@@ -166,10 +166,10 @@ class Supervisor:
             on_command=lambda command: self._obey(command, pool, leases),
         )
         scheduler = Scheduler(
-            broker, self._commands, options.queues, self.name, listener.watch_scheduled
+            client, self._commands, options.queues, self.name, listener.watch_scheduled
         )
         claimer = Claimer(
-            broker,
+            client,
             self._commands,
             options.queues,
             settings,
@@ -181,8 +181,8 @@ class Supervisor:
             listener=listener,
             broken=broken,
         )
-        presence = Presence(broker, self._commands, options.queues, self.name, broken)
-        census = Census(broker, self._commands, options.queues, self.name)
+        presence = Presence(client, self._commands, options.queues, self.name, broken)
+        census = Census(client, self._commands, options.queues, self.name)
         cores = usable_cores()
         sampler = Sampler(pool.crew, cores, settings.gil_source)
         registry = CollectorRegistry()
@@ -190,7 +190,7 @@ class Supervisor:
             Metrics(
                 options.model,
                 cores,
-                broker,
+                client,
                 pool,
                 claimer,
                 leases,
@@ -251,7 +251,7 @@ class Supervisor:
                         scheduler.run(),
                         census.run(),
                         sampler.run(),
-                        broker.follow(),
+                        client.follow(),
                         listener.listen(),
                         cancellations.run(),
                         presence.beat(state),
@@ -264,7 +264,7 @@ class Supervisor:
                 await _cancel(*roles)
                 await scheduler.resign()
                 await presence.retire()
-                await broker.close()
+                await client.close()
 
     async def _connect(self, presence: Presence, metrics: str, outage: Outage) -> None:
         if self._options.wait:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from heori.demo.tally import Audit, Count
 from heori.examples.tasks import ALL, QUEUE
 from heori_common.protocol.commands import Commands
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 
 
@@ -20,16 +20,16 @@ def main(sent: dict[str, int], patience: float) -> None:
     """Wait, count, print, delete."""
     busy = Commands().counts(QUEUE)[:3]  # waiting, scheduled, running
     deadline = time.monotonic() + patience
-    with Broker(Settings().redis_url) as broker:
+    with RedisClient(Settings().redis_url) as client:
         left = [1]
         while any(left) and time.monotonic() < deadline:
-            left = broker.execute_many(busy)
+            left = client.execute_many(busy)
             time.sleep(0.1)
-        audit = Audit(broker)
+        audit = Audit(client)
         audit.finish({**dict.fromkeys(ALL, 0), **sent})
         total = sum(audit.counts.values(), Count())
         print(json.dumps({**asdict(total), "lost": total.lost, "failure": audit.failure}))
-        Audit(broker).count_and_forget(older=-1)
+        Audit(client).count_and_forget(older=-1)
 
 
 main(json.loads(sys.argv[1]), float(sys.argv[2]))

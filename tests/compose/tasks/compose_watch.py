@@ -12,7 +12,7 @@ from compose_tasks import nap  # type: ignore[import-not-found] # beside it, in 
 
 from heori import Producer
 from heori_common.protocol.commands import Commands
-from heori_common.redis.broker import Broker
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 
 
@@ -24,9 +24,9 @@ def main(jobs: int, seconds: float) -> None:
     look = Commands().counts("naps")[:4]  # waiting, scheduled, running, finished
     seen: list[tuple[float, int, int, int]] = []
     idle = None
-    with Broker(url) as broker:
+    with RedisClient(url) as client:
         while idle is None or time.time() < idle + 1:
-            waiting, _, running, finished = broker.execute_many(look)
+            waiting, _, running, finished = client.execute_many(look)
             if not seen or (waiting, running, finished) != seen[-1][1:]:
                 seen.append((time.time(), waiting, running, finished))
             idle = (idle or time.time()) if finished and not running else None

@@ -1,4 +1,4 @@
-"""Executes what `heori_common.protocol` builds: `Broker` blocks, `AsyncBroker` does not.
+"""Executes what `heori_common.protocol` builds: `RedisClient` blocks, `AsyncRedisClient` does not.
 
 Both drive the same dialogue, so that there is one place that knows what to do about a script
 that the server has lost, a server that is away, or one that is the primary no longer. Where a
@@ -23,10 +23,10 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
-from heori_common.errors import HeoriError
 from heori_common.metrics import CALL_SECONDS, Histogram
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.redis.sentinel import AsyncSentinels, Sentinels
 from heori_common.redis.wire import AsyncConnection, Connection
 
@@ -46,10 +46,6 @@ FAILOVER = 15.0
 # How often sentinels are asked whether the primary is still the same, in seconds. One that was
 # replaced takes writes for ten seconds more, until they demote it, and those are lost then.
 LOOK = 1.0
-
-
-class BrokerUnavailable(HeoriError, ConnectionError):
-    """Redis cannot be reached, or does not answer; the message says at which address."""
 
 
 def address(url: str) -> str:
@@ -75,14 +71,14 @@ def connect(url: str) -> redis.Redis:
 
 @contextlib.contextmanager
 def reporting_outages(where: Address) -> Iterator[None]:
-    """Raise BrokerUnavailable for whatever means that there is no server to talk to now."""
+    """Raise RedisUnavailable for whatever means that there is no server to talk to now."""
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-        raise BrokerUnavailable(f"Redis at {where} is away: {error}") from error
+        raise RedisUnavailable(f"Redis at {where} is away: {error}") from error
     except exceptions.ResponseError as error:
         if where.sentinels and _is_no_primary(error):
-            raise BrokerUnavailable(f"Redis at {where} has moved: {error}") from error
+            raise RedisUnavailable(f"Redis at {where} has moved: {error}") from error
         raise
 
 
@@ -138,7 +134,7 @@ def _async_pool(where: Address) -> redis.asyncio.ConnectionPool:
     )
 
 
-class Broker:
+class RedisClient:
     """Executes commands and waits for the replies. Safe to share between threads.
 
     Args:
@@ -166,7 +162,7 @@ class Broker:
         """Execute one command.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses it.
         """
         return command.parse(self._persist(lambda: self._converse(command)))
@@ -175,7 +171,7 @@ class Broker:
         """Execute commands in one round trip, each on its own.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses one of them.
         """
         words = [command.words for command in commands]
@@ -260,7 +256,7 @@ class Broker:
         while True:
             try:
                 return attempt()
-            except BrokerUnavailable:
+            except RedisUnavailable:
                 failures += 1
                 if time.monotonic() >= give_up:
                     raise
@@ -283,14 +279,14 @@ _SENTINEL_POOLS = (
 )
 
 
-class AsyncBroker:
+class AsyncRedisClient:
     """Executes commands in an event loop, over at most `connections` connections.
 
     Never sends a command again by itself: a claim that was executed but not answered must not
     be made twice.
 
     Args:
-        url: as for `Broker`.
+        url: as for `RedisClient`.
         connections: for commands; those that `connection` makes are not among them.
 
     Attributes:
@@ -325,7 +321,7 @@ class AsyncBroker:
         """Execute one command.
 
         Raises:
-            BrokerUnavailable: Redis cannot be reached.
+            RedisUnavailable: Redis cannot be reached.
             redis.exceptions.ResponseError: Redis refuses it.
         """
         connection = await self._idle.get()
