@@ -6,11 +6,12 @@ import sys
 import time
 
 from benchmarks.apps import PROFILE
+from heori.cli import consume
 from heori.cli.app import app
 from heori_consumer.pool import pool
 from heori_consumer.supervisor import http, supervisor
 
-IMPORTED = (http, pool, supervisor)  # the command would import them later
+IMPORTED = (consume, http, pool, supervisor)  # the command would import them later
 
 
 def main() -> None:

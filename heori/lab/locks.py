@@ -90,7 +90,7 @@ class Verdict:
     figures: dict[str, Any]
 
 
-def run(options: LockOptions) -> int:
+def run_locks(options: LockOptions) -> int:
     """Do the four runs and tell about them; returns the exit code.
 
     0: every lock held. 1: one did not, a job failed, or a process died. 128 and a signal's number:

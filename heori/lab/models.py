@@ -80,7 +80,7 @@ class OtherPython(RuntimeError):
     """The other interpreter cannot do this; the message says why and what to do."""
 
 
-def run(options: ModelOptions) -> int:
+def run_models(options: ModelOptions) -> int:
     """Measure and tell; returns the exit code.
 
     0: done. 1: a process died, or a job failed. 2: the other interpreter lacks what it needs.

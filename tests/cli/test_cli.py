@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from heori import Producer
+from heori.cli.app import COMMANDS, load
 from heori_common.embedded import EmbeddedValkey
 from tests.conftest import Consumer, Heori, until
 
@@ -159,6 +160,21 @@ def test_every_command_tells_what_it_does(heori: Heori, command: tuple[str, ...]
     listed = shown.stdout.partition("─ Commands ─")[2]
     subcommands = {(*command, name) for name in re.findall(r"^│ (\S+)", listed, re.MULTILINE)}
     assert subcommands == {known for known in HELP if known and known[:-1] == command}
+
+
+def test_the_list_of_commands_says_the_first_sentence_of_the_help_of_each() -> None:
+    for name, summary in COMMANDS.items():
+        told = " ".join(load(name).help.split())
+        assert told == summary or told.startswith(f"{summary} "), name
+
+
+def test_the_list_of_commands_imports_none_of_what_they_need() -> None:
+    program = (
+        "import sys; from heori.cli.app import app; app(['--help'], standalone_mode=False); "
+        "sys.exit(bool({'redis', 'pydantic', 'prometheus_client'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_redis_every_command_says_where_it_looked(heori: Heori) -> None:

@@ -14,9 +14,8 @@ import pytest
 import yaml
 from cloudcoil import resources
 from prometheus_client import CollectorRegistry
-from typer.main import get_command
 
-from heori.cli.app import app
+from heori.cli.app import load as load_command
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
 from heori_consumer.supervisor.http import Endpoint
@@ -60,8 +59,7 @@ COMMANDS = {"kubernetes": CONTAINER["args"], "swarm": meant(SERVICE["command"]).
 def consumed(args: list[str]) -> list[str]:
     """The queues of a command line that `heori` takes."""
     name, *rest = args
-    command = get_command(app).commands[name]  # type: ignore[attr-defined]
-    queues: list[str] = command.make_context(name, rest).params["queue"]
+    queues: list[str] = load_command(name).make_context(name, rest).params["queue"]
     return queues
 
 

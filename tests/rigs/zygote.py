@@ -28,7 +28,18 @@ from typing import IO, Any
 # Between them, what all that is started imports.
 IMPORTED = (
     "heori.cli.app",
+    "heori.cli.consume",
+    "heori.cli.dead",
+    "heori.cli.doctor",
+    "heori.cli.lab",
+    "heori.cli.limit",
+    "heori.cli.load",
+    "heori.cli.locks",
     "heori.cli.send_from",
+    "heori.cli.serve",
+    "heori.cli.status",
+    "heori.cli.top",
+    "heori.cli.up",
     "heori.http.server",
     "heori_consumer.supervisor.supervisor",
 )

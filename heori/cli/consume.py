@@ -1,0 +1,96 @@
+"""`heori consume`: a consumer."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from heori.cli.console import guarded, read_settings, refuse, size
+from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
+from heori_common import logs
+from heori_consumer.pool.roster import TasksBroken
+from heori_consumer.supervisor.http import PortTaken
+from heori_consumer.supervisor.order import Order, parse_queues
+from heori_consumer.supervisor.supervisor import Options, Supervisor
+
+
+def consume(
+    *,
+    queue: Annotated[
+        list[str],
+        typer.Option(
+            "--queue",
+            "-q",
+            metavar="NAME[=WEIGHT]",
+            help="A queue to consume; several are served in the order given. "
+            "With weights, such as -q high=3 -q low=1, they are served by weight.",
+        ),
+    ] = ["default"],  # noqa: B006 - typer copies it
+    order: Annotated[
+        Order | None,
+        typer.Option(
+            "--order",
+            help="strict: a queue is served when those before it are empty. "
+            "round-robin: in turns. weight: in proportion, 1 where none is given. "
+            "A slot never waits while any queue has jobs.  [default: strict, or weight if any "
+            "queue has one]",
+        ),
+    ] = None,
+    model: ModelOption = "threads",
+    processes: ProcessesOption = None,
+    slots: SlotsOption = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=1000, help="Jobs to claim in one call at most.")
+    ] = 64,
+    max_jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Recycle a worker process after about so many jobs."),
+    ] = None,
+    max_rss: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Recycle it above so much memory, such as 500M or 2G."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for Redis to be there at the start.")
+    ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Log as JSON on a terminal, too; elsewhere it always is.")
+    ] = False,
+) -> None:
+    """Run a consumer: a supervisor and its worker processes, until SIGTERM or Ctrl-C.
+
+    HEORI_TASKS names the modules whose tasks it runs, HEORI_ALLOW prefixes of other functions.
+    The first signal drains: running jobs finish, all others go back. The second stops at once.
+    """
+    settings = read_settings()
+    try:
+        queues, weights = parse_queues(queue, order)
+        options = Options.create(
+            queues,
+            model,
+            processes,
+            slots,
+            weights=weights,
+            batch=batch,
+            wait=wait,
+            max_jobs=max_jobs,
+            max_rss=None if max_rss is None else size("--max-rss", max_rss),
+            json_logs=as_json or not sys.stderr.isatty(),
+        )
+    except ValueError as error:
+        refuse(str(error))
+    if not settings.tasks and not settings.allow:
+        refuse(
+            "there is nothing this consumer may run: name the modules of your tasks in "
+            "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
+        )
+    logs.configure(as_json=options.json_logs)
+
+    async def main() -> None:
+        await Supervisor(settings, options).run()
+
+    try:
+        guarded(lambda: asyncio.run(main()))
+    except (TasksBroken, PortTaken) as error:
+        refuse(str(error))

@@ -1,0 +1,90 @@
+"""`heori lab`: small experiments that show what there is to know, on real processes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heori.cli.console import JsonOption, guarded
+from heori.lab.locks import LockOptions, run_locks
+from heori.lab.models import ModelOptions, run_models
+
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def lab(context: typer.Context) -> None:
+    """Experiments that show what there is to know, on a Redis of their own.
+
+    Without a command: `models`, with its defaults.
+    """
+    if context.invoked_subcommand is None:
+        models()
+
+
+@app.command()
+def models(
+    *,
+    python: Annotated[
+        Path | None,
+        typer.Option(
+            "--python",
+            metavar="PATH",
+            help="Do the same on another interpreter, a free-threaded one, say, and compare.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of the jobs' data and of the order in which all is measured.")
+    ] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer setups, less work and less time: rough figures.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where models.png and models.html go; ./heori-lab if not said, none with --json.",
+        ),
+    ] = None,
+    sizes: Annotated[
+        str,
+        typer.Option(hidden=True, help="How large the jobs are, as JSON: as another Python's."),
+    ] = "{}",
+    as_json: JsonOption = False,
+) -> None:
+    """Which execution model to choose: the same work on all of them, on this machine.
+
+    Pure Python, hashing, HTTP, HTTP and then Python, and NumPy's sorting where it is installed,
+    each on threads, processes, a hybrid and an event loop, with a real consumer: throughput,
+    what the GIL costs, CPU time, memory and context switches, and one sentence for each that says
+    what to take. Takes four minutes, in which nothing else should run.
+    """
+    if out is None and not as_json:
+        out = Path("heori-lab")
+    options = ModelOptions(python, seed, quick, out, json.loads(sizes), as_json)
+    raise typer.Exit(guarded(lambda: run_models(options)))
+
+
+@app.command()
+def locks(
+    *,
+    transfers: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Transfers in each of the first three runs.")
+    ] = 500,
+    consumers: Annotated[
+        int, typer.Option(min=1, max=16, help="Consumers, each of them with four threads.")
+    ] = 3,
+    seed: Annotated[
+        int, typer.Option(help="Of the transfers: the same number gives the same ones.")
+    ] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """What goes wrong without locks, and how they help: four runs, with their totals.
+
+    Several consumers move money between a few accounts: without a lock, so that money appears or
+    vanishes; with a mutex per account; with two mutexes one after the other, in whatever order,
+    so that deadlocks are found and resolved. At last 50 jobs share three printers by a semaphore.
+    The code is in heori/examples/accounts.py. The exit code is 1 if a lock did not hold.
+    """
+    raise typer.Exit(guarded(lambda: run_locks(LockOptions(transfers, consumers, seed, as_json))))

@@ -1,0 +1,87 @@
+"""`heori load`: the example tasks' jobs, at a given pace."""
+
+import contextlib
+import sys
+from typing import Annotated
+
+import typer
+
+from heori.cli.console import FAILED, JsonOption, duration, read_settings, refuse
+from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Plan, Profile, Sender, parse_mix
+from heori.demo.processes import Child, ChildFailed, Interrupted, signals
+from heori.examples import fileserver
+from heori_consumer.supervisor.http import PortTaken
+
+
+def load(
+    *,
+    profile: Annotated[
+        Profile,
+        typer.Option(
+            help=f"steady: at the rate. burst: nothing but for the first {BURST:.0f} of every "
+            f"{PERIOD:.0f} seconds, so that the average is the rate. ramp: from nothing up to the "
+            f"rate, over --for or {RAMP:.0f} seconds.",
+        ),
+    ] = "steady",
+    rate: Annotated[float, typer.Option(metavar="N", help="Jobs a second.")] = 50.0,
+    mix: Annotated[
+        str,
+        typer.Option(
+            metavar="TASK=WEIGHT,…",
+            help="Which tasks, and how many of each. tokens: counts words in plain Python, holds "
+            "the GIL. digest: hashes, releases it. fetch: waits for an HTTP server.",
+        ),
+    ] = "tokens=1,fetch=3,digest=1",
+    seconds: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="TIME", help="For so long, such as 60s; else until it is stopped."
+        ),
+    ] = None,
+    serve: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="Where consumers reach this command, which serves the files that fetch asks for.",
+        ),
+    ] = LOCAL[0],
+    as_json: JsonOption = False,
+) -> None:
+    """Send jobs of the example tasks at a given pace, and tell how many every 5 seconds.
+
+    Consumers need `--queue stdlib` and HEORI_TASKS=heori.examples.tasks. While Redis is away it
+    waits, and then sends what became due meanwhile. SIGTERM or Ctrl-C ends it; with --for and
+    fetch among the tasks, it ends when all jobs are done. What it tells last is the total.
+    """
+    settings = read_settings()
+    limit = None if seconds is None else duration("--for", seconds)
+    host, _, port = serve.partition(":")
+    if limit == 0:
+        refuse(f"--for {seconds}: a time such as 20s, 5m or 1h is needed")
+    if not 0 < rate <= FASTEST:
+        refuse(f"--rate {rate}: more than 0 and at most {FASTEST} jobs a second")
+    if not host or (port and not (port.isascii() and port.isdecimal() and int(port) < 65536)):
+        refuse(f"--serve {serve}: a host is needed, and perhaps a port: producer:8000")
+    try:
+        plan = Plan(profile, rate, parse_mix(mix), limit)
+    except ValueError as error:
+        refuse(str(error))
+    with signals() as interrupt, contextlib.ExitStack() as stack:
+        try:
+            files_url, check = "", lambda: None
+            if plan.mix.get("fetch"):
+                bind = host if host in LOCAL else "0.0.0.0"  # noqa: S104 - consumers are elsewhere
+                server = Child("file server", fileserver.__name__, bind, port or "0")
+                stack.enter_context(server)
+                files_url = f"http://{host}:{server.first_report(interrupt)}"
+                check = server.check_alive
+            sender = Sender(settings, plan, files_url, check, interrupt, as_json=as_json)
+            stack.enter_context(contextlib.closing(sender))
+            sender.run()
+        except PortTaken as error:
+            refuse(str(error))
+        except ChildFailed as error:
+            print(f"heori: {error}", file=sys.stderr)
+            raise typer.Exit(FAILED) from error
+        except Interrupted:
+            return

@@ -1,0 +1,65 @@
+"""`heori serve`: tasks over HTTP, for whatever speaks it."""
+
+import ipaddress
+import socket
+import sys
+from typing import Annotated
+
+import typer
+
+from heori.cli.console import read_settings, refuse
+from heori_common import tasks
+
+
+def serve(
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; by default HEORI_API_HOST.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="By default HEORI_API_PORT; 0 for any free one."),
+    ] = None,
+) -> None:
+    """Send jobs and get their results over HTTP: the tasks of HEORI_TASKS, with their schemas.
+
+    /docs shows what there is. Callers name one of HEORI_API_TOKENS; without any, only this
+    machine is listened to. A queue at its limit answers 429, unless HEORI_WHEN_FULL is drop_oldest.
+    """
+    try:
+        from heori.http import schema, server  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "starlette", "uvicorn"):
+            raise
+        refuse("heori serve needs FastAPI and uvicorn: pip install 'heori[serve]'")
+    settings = read_settings()
+    host = host or settings.api_host
+    if not settings.api_tokens and not _is_loopback(host):
+        refuse(
+            f"{host} can be reached from other machines; set HEORI_API_TOKENS to the tokens that "
+            "callers must name, or listen on 127.0.0.1"
+        )
+    try:
+        tasks.load(settings.tasks)
+    except ImportError as error:
+        refuse(f"HEORI_TASKS cannot be imported: {error}")
+    if not schema.served(settings.tasks):
+        refuse("there is no task to serve; name modules with @task functions in HEORI_TASKS")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Of a socket that does not say TCP, asyncio keeps each second packet back for 40 ms (Nagle).
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, settings.api_port if port is None else port))
+        except OSError as error:
+            refuse(f"cannot listen on {host}: {error.strerror}; --port 0 takes any free port")
+        named = f"[{host}]" if family == socket.AF_INET6 else host
+        print(f"serving on http://{named}:{listening.getsockname()[1]}", file=sys.stderr)
+        server.run(settings, listening)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,85 @@
+"""`heori status`: what is in the queues, who consumes them, or one job."""
+
+import json
+from typing import Annotated
+
+import typer
+from redis.exceptions import ResponseError
+from rich.console import Console
+from rich.table import Table
+
+from heori.cli.console import JsonOption, guarded, read_settings, refuse
+from heori.inspect import job as job_record
+from heori_common.protocol.commands import Commands, QueueCounts
+from heori_common.protocol.job import MalformedJob
+from heori_common.protocol.keys import Keys
+from heori_common.redis.client import RedisClient
+
+
+def status(
+    job: Annotated[str | None, typer.Argument(help="A job's id; without it, all queues.")] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is in the queues and who consumes them, or one job with its result."""
+    settings = read_settings()
+    commands = Commands(Keys(settings.key_prefix))
+
+    def show() -> None:
+        with RedisClient(settings.redis_url) as client:
+            if job is None:
+                _show_queues(client, commands, as_json=as_json)
+            else:
+                _show_job(client, commands, job, as_json=as_json)
+
+    guarded(show)
+
+
+def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> None:
+    queues = {
+        name: QueueCounts(*client.execute_many(commands.counts(name)))
+        for name in client.execute(commands.queues())
+    }
+    consumers = {
+        name: record
+        for name in client.execute(commands.consumers())
+        if (record := client.execute(commands.consumer(name)))
+    }
+    if as_json:
+        counts = {
+            name: {field: getattr(of, field) for field in QueueCounts.__slots__}
+            for name, of in queues.items()
+        }
+        print(json.dumps({"queues": counts, "consumers": consumers}))
+        return
+    console = Console()
+    shown = ["scheduled", "running", "finished", "failed"]
+    if any(of.blocked for of in queues.values()):
+        shown.append("blocked")
+    table = Table("queue", "waiting", *shown, title=f"Queues at {client.address}")
+    for name, of in queues.items():
+        waiting = str(of.waiting) if of.limit is None else f"{of.waiting} of {of.limit}"
+        table.add_row(name, waiting, *(str(getattr(of, field)) for field in shown))
+    console.print(table if queues else f"No queue has had a job yet at {client.address}.")
+    table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
+    for name, record in consumers.items():
+        fields = ("queues", "state", "successful_job_count", "failed_job_count", "last_heartbeat")
+        table.add_row(name, *(record.get(field, "0") for field in fields))
+    console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
+
+
+def _show_job(client: RedisClient, commands: Commands, job_id: str, *, as_json: bool) -> None:
+    try:
+        shown = job_record.read(client, commands, job_id)
+    except (MalformedJob, ResponseError) as error:  # the latter: its key holds no hash
+        refuse(f"job {job_id} cannot be read: {error}")
+    if shown is None:
+        refuse(f"there is no job {job_id} at {client.address}; its result may have expired")
+    if as_json:
+        print(json.dumps(shown))
+        return
+    table = Table.grid("", "", padding=(0, 2))
+    for field, value in shown.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        table.add_row(field, text.rstrip())
+    Console(markup=False).print(table)
