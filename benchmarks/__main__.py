@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
 from benchmarks import (
+    beside,
     drain,
     footprint,
     gil,
@@ -29,7 +30,7 @@ from benchmarks import (
 )
 from benchmarks.kinds import Case, Kind
 from benchmarks.report import Sample
-from benchmarks.rig import Refused, Rig
+from benchmarks.rig import Checkout, Refused, Rig
 from heori_common.machine import Steal
 
 KINDS = {
@@ -75,6 +76,14 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Tiny sizes, one turn: shows that it works, no more.")
     ] = False,
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            "--beside",
+            metavar="FOLDER",
+            help="Measure the Heori of another checkout, too, in turns: what a change has cost.",
+        ),
+    ] = None,
     pin: Annotated[
         bool, typer.Option("--pin", help="Keep the first core for the server, the rest for all.")
     ] = False,
@@ -90,16 +99,24 @@ def main(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers end, too
     if pin:
         _pin()
+    try:
+        checkout = None if other is None else beside.checkout(other)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error), param_hint="--beside") from error
     console = Console(width=None if sys.stdout.isatty() else 160)
     machine = report.machine()
     for name, value in machine.items():
         console.print(f"{name}: {value}", highlight=False)
     if kinds and PROFILE in kinds:
         profile.show(console, quick=quick)
-    samples, refused = _measure(chosen, 1 if quick else turns, quick=quick, only=only or [])
+    samples, refused = _measure(
+        chosen, 1 if quick else turns, quick=quick, only=only or [], other=checkout
+    )
     results = report.medians(samples)
     for kind in [kind for kind in chosen if kind.name in results]:
         console.print(f"[bold]{kind.title}[/]", report.table(kind, results), sep="\n")
+    if results and checkout is not None:
+        console.print("[bold]Beside[/]", beside.table(chosen, results), sep="\n")
     if results:
         meaning = " (--quick: none of this counts)" if quick else ""
         console.print(f"[bold]Targets[/]{meaning}", targets.table(results), sep="\n")
@@ -118,7 +135,7 @@ def main(
 
 
 def _measure(
-    chosen: list[Kind], turns: int, *, quick: bool, only: list[str]
+    chosen: list[Kind], turns: int, *, quick: bool, only: list[str], other: Checkout | None
 ) -> tuple[list[Sample], list[str]]:
     """Let the cases of each kind take turns; returns what they yielded, and what was refused."""
     samples: list[Sample] = []
@@ -134,6 +151,8 @@ def _measure(
         try:
             for kind in chosen:
                 cases = _present(kind, quick=quick, only=only, progress=progress)
+                if other is not None:
+                    cases = beside.doubled(cases, other)
                 rounds = min(turns, kind.turns or turns)
                 bar = progress.add_task(kind.name, total=rounds * len(cases))
                 for turn, case in itertools.product(range(rounds), cases):

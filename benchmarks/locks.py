@@ -5,7 +5,6 @@ import importlib.util
 import json
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import redis
 
 from benchmarks.kinds import Case, Column, Figures, Kind
 from benchmarks.locks_worker import NAME, SHARED, Contended, Order
-from benchmarks.rig import PATIENCE, ROOT, Refused, Rig
+from benchmarks.rig import PATIENCE, Refused, Rig
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.keys import Keys
 
@@ -135,8 +134,8 @@ class Worker:
 
     def __init__(self, library: str, url: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.locks_worker", library, url],
-            cwd=ROOT,
+            [Rig.checkout.python, "-m", "benchmarks.locks_worker", library, url],
+            cwd=Rig.checkout.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -27,6 +27,13 @@ WARM = 10**9  # the number of the first job that only warms up
 PATIENCE = 120.0  # seconds for anything to be done
 
 
+class Checkout(NamedTuple):
+    """Which Heori is measured: the folder of its sources and the interpreter that runs it."""
+
+    folder: Path
+    python: str
+
+
 class Refused(RuntimeError):
     """A figure that is not to be used: the work was not done, or not all of it."""
 
@@ -61,6 +68,8 @@ class Rig:
 
     # Set by --pin; None leaves it to the kernel.
     server_cores: ClassVar[list[int] | None] = None
+    # This checkout, but where --beside names another.
+    checkout: ClassVar[Checkout] = Checkout(ROOT, sys.executable)
 
     def __init__(
         self,
@@ -238,8 +247,8 @@ class Rig:
         pipe = subprocess.PIPE if talks else None
         with self._log.open("ab") as log:
             return psutil.Popen(
-                [sys.executable, *words],
-                cwd=ROOT,
+                [self.checkout.python, *words],
+                cwd=self.checkout.folder,
                 env=self._environment,
                 stdin=pipe or subprocess.DEVNULL,
                 stdout=pipe or log,

@@ -1,6 +1,8 @@
 """The benchmarks, at sizes that only show that they work."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import locks, tenants
-from benchmarks.rig import Refused, Rig
+from benchmarks.rig import ROOT, Refused, Rig
 from benchmarks.sender import Order
 from benchmarks.systems import heori
 
@@ -33,6 +35,43 @@ def test_a_quick_drain_shows_its_figures_and_writes_every_turn(tmp_path: Path) -
     assert sample["figures"]["repeats"] == 0
     assert 5 < sample["figures"]["commands"] < 15
     assert written["machine"]["python"]
+
+
+def test_another_checkout_is_measured_in_turns_and_compared(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(ROOT, other, ignore=shutil.ignore_patterns(".*", "node_modules"))
+    (other / ".venv-bench/bin").mkdir(parents=True)
+    # Its interpreter says that it was used.
+    python = other / ".venv-bench/bin/python"
+    used = tmp_path / "used"
+    python.write_text(f'#!/bin/sh\necho "$*" >> {used}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    words = ["enqueue", "--quick", "--only", "heori threads 1×1", "--beside", str(other)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "heori threads 1×1, beside" in done.stdout
+    assert "here / beside" in done.stdout
+    assert used.read_text().splitlines() == ["-m benchmarks.sender heori"]
+
+
+def test_a_folder_without_an_interpreter_is_refused(tmp_path: Path) -> None:
+    words = ["enqueue", "--quick", "--beside", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert done.returncode == 2
+    assert "make .venv-bench/installed" in done.stderr
 
 
 def test_a_quick_run_of_locks_shows_its_figures(tmp_path: Path) -> None:
