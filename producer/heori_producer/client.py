@@ -11,6 +11,7 @@ from heori_common.protocol.commands import Commands, Cursor, WhenFull
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys, tenant_queue
 from heori_common.protocol.payload import Call
+from heori_common.public import public
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_common.tasks import Task
@@ -36,6 +37,7 @@ OPTIONS = frozenset(
 )
 
 
+@public
 class Producer:
     """Sends jobs to Redis. Safe to share between threads.
 

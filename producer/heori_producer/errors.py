@@ -1,16 +1,21 @@
 """What can go wrong for a producer, and how a failed job's exception is told from its traceback."""
 
 import ast
+import builtins
 import re
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import heori_common.locks.errors  # noqa: F401 - jobs raise them: `original` must know them
 from heori_common.errors import HeoriError
+from heori_common.public import public
 
 if TYPE_CHECKING:
     from heori_producer.handle import Handle
 
 
+@public
 class JobFailed(HeoriError, RuntimeError):
     """The job failed; the message is its traceback.
 
@@ -25,6 +30,7 @@ class JobFailed(HeoriError, RuntimeError):
         self.traceback = traceback
 
 
+@public
 class JobCanceled(JobFailed):
     """The job was cancelled before it began."""
 
@@ -32,14 +38,17 @@ class JobCanceled(JobFailed):
         super().__init__(job_id, "it was canceled")
 
 
+@public
 class JobNotFound(HeoriError, LookupError):
     """There is no such job: it was never sent, was deleted, or its result has expired."""
 
 
+@public
 class PayloadTooLarge(HeoriError, ValueError):
     """The encoded call is larger than consumers accept."""
 
 
+@public
 class QueueFull(HeoriError, RuntimeError):
     """A queue is at its limit.
 
@@ -101,19 +110,31 @@ def original(failed: JobFailed) -> BaseException:
 
 
 def _known(name: str) -> type[Exception] | None:
+    """The class that a traceback names, if this program has it."""
     module, _, rest = name.rpartition(".")
-    found: Any = None
     if not module:
-        found = getattr(sys.modules["builtins"], rest, None)
-    while module and found is None:
-        if module in sys.modules:
-            found = sys.modules[module]
-            for part in rest.split("."):
-                found = getattr(found, part, None)
-            break
+        return _exception(vars(builtins).get(rest))
+    if module == "heori":  # whose names are loaded when they are used
+        return next((kind for kind in _derived(HeoriError) if kind.__qualname__ == rest), None)
+    while module and module not in sys.modules:
         module, _, outer = module.rpartition(".")
         rest = f"{outer}.{rest}"
+    found: Any = sys.modules.get(module)
+    for part in rest.split("."):
+        found = getattr(found, "__dict__", {}).get(part)  # not getattr, which may import
+    return _exception(found)
+
+
+def _exception(found: Any) -> type[Exception] | None:
     return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+def _derived(kind: type[Exception]) -> Iterator[type[Exception]]:
+    """All of Heori's own errors: programs derive theirs from them, too, but in other modules."""
+    if kind.__module__ == "heori":
+        yield kind
+        for each in kind.__subclasses__():
+            yield from _derived(each)
 
 
 def _argument(kind: type[Exception], text: str) -> Any:

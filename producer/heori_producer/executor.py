@@ -21,6 +21,7 @@ from pydantic_core import from_json, to_json
 from heori_common import names, tasks
 from heori_common.chunks import run_chunk
 from heori_common.protocol.job import NewJob
+from heori_common.public import public
 from heori_common.settings import Settings
 from heori_common.tasks import Task
 from heori_producer.client import Producer
@@ -32,6 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@public
 class JobFuture(Future[R], Generic[R]):
     """The future of a job.
 
@@ -78,6 +80,7 @@ class JobFuture(Future[R], Generic[R]):
                 self.set_exception(error)
 
 
+@public
 class RedisExecutor(Executor):
     """Runs functions in whatever consumers serve a queue. Safe to share between threads.
 

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from heori_common.public import public
 from heori_producer.handle import Handle
 from heori_producer.results import End
 
@@ -14,6 +15,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
+@public
 class GroupProgress(NamedTuple):
     """How far a group is."""
 
@@ -22,6 +24,7 @@ class GroupProgress(NamedTuple):
     total: int
 
 
+@public
 class Group(Generic[R_co]):
     """Jobs that were sent, as one. In a coroutine, ``await group`` is what `results` is elsewhere.
 
@@ -99,6 +102,7 @@ class Group(Generic[R_co]):
         ]
 
 
+@public
 def group(handles: Iterable[Handle[R]]) -> Group[R]:
     """Make one of several jobs: ``group(producer.submit_many(resize, files)).results()``.
 

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from heori_common.current_job import running_job
 from heori_common.protocol.commands import Command, Commands, Progress
+from heori_common.public import public
 from heori_common.redis.client import LONGEST_WAIT, RedisClient
 from heori_common.tasks import Task
 from heori_producer.errors import JobNotFound
@@ -14,6 +15,7 @@ from heori_producer.results import End, Results, end_of
 R_co = TypeVar("R_co", covariant=True)
 
 
+@public
 class Handle(Generic[R_co]):
     """A job that was sent. In a coroutine, ``await handle`` is what `result` is elsewhere.
 

@@ -400,7 +400,7 @@ def test_a_prefix_ends_at_its_dot(package: str, name: str) -> None:
         ("add", r"leads to operator\., outside"),
         ("jobs.pathlib.Path.write_text", "has no function"),
         ("jobs.partial", r"leads to functools\., outside"),
-        ("jobs.task", r"leads to heori_common\.tasks\., outside"),
+        ("jobs.task", r"leads to heori\., outside"),
         ("jobs.double.__globals__.clear", "outside|has no function"),
         ("jobs.double.__call__", "outside"),
         ("jobs.double.__builtins__.eval", "outside|has no function"),

@@ -4,16 +4,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from heori_common.errors import HeoriError
+from heori_common.public import public
 
 
+@public
 class LockError(HeoriError):
     """Of all errors here."""
 
 
+@public
 class NotHeld(LockError, RuntimeError):
     """What only a holder can do was asked by somebody who is none."""
 
 
+@public
 class LockLost(LockError):
     """The lease ran out, or was taken away, before the lock was released.
 
@@ -21,6 +25,7 @@ class LockLost(LockError):
     """
 
 
+@public
 class FencedOut(LockError):
     """A write was refused: somebody who got the lock later has written already.
 
@@ -38,6 +43,7 @@ class FencedOut(LockError):
         )
 
 
+@public
 class Step(NamedTuple):
     """One owner in a deadlock, and what it waits for: a lock, or the next owner."""
 
@@ -45,6 +51,7 @@ class Step(NamedTuple):
     waits_for: str
 
 
+@public
 class DeadlockDetected(LockError):
     """To wait for this lock would be to wait for ever.
 

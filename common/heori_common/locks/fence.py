@@ -14,8 +14,10 @@ from typing import Any
 from heori_common.locks.errors import FencedOut
 from heori_common.locks.lock import Lock
 from heori_common.protocol.commands import Word
+from heori_common.public import public
 
 
+@public
 class Fence:
     """Guards one thing in Redis: commands of those who are too late are refused.
 
@@ -51,6 +53,7 @@ class Fence:
         return fenced.reply
 
 
+@public
 def require(rows: int, fence: int) -> None:
     """Check that an ``UPDATE … WHERE fence <= :fence`` has found its row.
 

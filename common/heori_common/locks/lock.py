@@ -17,6 +17,7 @@ from heori_common.locks.renewer import Hold
 from heori_common.locks.request import Attempt, ask
 from heori_common.locks.session import Redis, Session, session_of, url_of
 from heori_common.locks.status import Party, Status, status
+from heori_common.public import public
 from heori_common.redis.errors import RedisUnavailable
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ MAX_NAME = 512  # characters
 OnLost = Callable[["Lock"], object]
 
 
+@public
 class Lockable:
     """One lock or several: what can be acquired and released, blocking or not.
 
@@ -196,6 +198,7 @@ class Lockable:
         return [list(holds) for _, holds in itertools.groupby(ended, lambda hold: hold.id)]
 
 
+@public
 class Lock(Lockable):
     """What a mutex and a semaphore have in common.
 
@@ -298,6 +301,7 @@ class Lock(Lockable):
         return status(state, self.limit or 1)
 
 
+@public
 class Mutex(Lock):
     """One holder at a time, the longest waiting first. Its holder may enter it again.
 
@@ -326,6 +330,7 @@ class Mutex(Lock):
         super().__init__(name, None, redis, lease, on_lost)
 
 
+@public
 class Semaphore(Lock):
     """At most so many holders at a time, the longest waiting first.
 
@@ -371,6 +376,7 @@ class Semaphore(Lock):
         session.execute(session.commands.set_limit(self.key, limit))
 
 
+@public
 def acquire_all(locks: Sequence[Lock]) -> Lockable:
     """Several locks as one, which is acquired all or none.
 

@@ -8,10 +8,12 @@ import msgpack
 from heori_common.locks.commands import Request, State, Waits
 from heori_common.locks.errors import Step
 from heori_common.protocol.keys import Keys
+from heori_common.public import public
 
 MICROSECONDS = 1_000_000  # in a second
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Party:
     """A holder or a waiter.
@@ -40,6 +42,7 @@ class Party:
         return describe(self.host, self.pid, self.name, self.job)
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Status:
     """A lock at one moment.

@@ -12,6 +12,7 @@ import msgpack
 from heori_common.duration import LONGEST, seconds
 from heori_common.errors import HeoriError
 from heori_common.protocol.payload import Call, encode_call
+from heori_common.public import public
 
 # What claim.lua reads, in this order; the script relies on the first eight.
 CLAIM_FIELDS = (
@@ -48,6 +49,7 @@ class LockName(NamedTuple):
     limit: int | None = None  # the permits of a semaphore
 
 
+@public
 class MalformedJob(HeoriError, ValueError):
     """A field of a job's hash that has no meaning."""
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from heori_common.errors import HeoriError
+from heori_common.public import public
 
 Serializer = Literal["json", "pickle"]
 
@@ -23,6 +24,7 @@ Serializer = Literal["json", "pickle"]
 _LARGEST_RATIO = 1032
 
 
+@public
 class BadPayload(HeoriError, ValueError):
     """A payload that cannot be read, or must not be."""
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 
-from heori_common.errors import HeoriError
 from heori_consumer.pool.handle import Death, InlineWorker, ProcessWorker, Worker
 from heori_consumer.worker.process import WorkerOptions
 
@@ -27,7 +26,7 @@ RESTART_PAUSE = 0.5
 LAST_WORDS = 0.2
 
 
-class TasksBroken(HeoriError, RuntimeError):
+class TasksBroken(RuntimeError):
     """The task modules cannot be imported; the message is the traceback."""
 
 

@@ -10,8 +10,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from heori_common.errors import HeoriError
-
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - as the settings may say it
 
 
-class PortTaken(HeoriError, OSError):
+class PortTaken(OSError):
     """The port for /metrics is not to be had."""
 
 

@@ -20,10 +20,12 @@ from typing import Any
 import structlog
 
 from heori_common.current_job import CurrentJob
+from heori_common.public import public
 
 log = structlog.get_logger()
 
 
+@public
 class Middleware:
     """Called in the thread or event loop of each job; what a subclass leaves out does nothing."""
 

@@ -10,6 +10,7 @@ from heori_common.protocol.commands.builder import FAILURE_TTL, Builders, Comman
 from heori_common.protocol.job import Job, MalformedJob, NewJob
 from heori_common.protocol.keys import Keys, whole_queue
 from heori_common.protocol.payload import encode_failure
+from heori_common.public import public
 
 WhenFull = Literal["block", "reject", "drop_oldest"]
 
@@ -34,6 +35,7 @@ class Result:
     exc_string: bytes | None
 
 
+@public
 class Progress(NamedTuple):
     """How far a running job says that it is."""
 

@@ -1,0 +1,132 @@
+"""`heori` is the only module that programs import: its names, and what they say of themselves."""
+
+import ast
+import importlib
+import inspect
+import json
+import pickle
+import pkgutil
+import subprocess
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import heori
+from heori_producer.errors import original
+
+PACKAGES = ("heori", "heori_common", "heori_consumer", "heori_producer")
+EXPORTED = sorted(heori.__all__)
+
+
+def fresh(program: str) -> Any:
+    """What a program prints, as JSON, in an interpreter of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_type_checkers_and_the_running_program_find_each_name_in_the_same_module() -> None:
+    tree = ast.parse(Path(heori.__file__).read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    declared = {
+        alias.name: statement.module
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert declared == heori._HOME_OF
+    assert sorted(declared) == EXPORTED
+    assert set(EXPORTED) <= set(dir(heori))
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_what_is_exported_says_heori_as_its_module(name: str) -> None:
+    thing = getattr(heori, name)
+    assert (thing.__module__, thing.__qualname__) == ("heori", name)
+    assert pickle.loads(pickle.dumps(thing)) is thing
+    if isinstance(thing, type):
+        assert repr(thing) == f"<class 'heori.{name}'>"
+    # Hints that are texts are looked up where a thing says that it is defined.
+    typing.get_type_hints(thing)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'heori' has no attribute 'Nothing'"):
+        _ = heori.Nothing
+
+
+def test_every_error_of_heori_is_exported_and_nothing_else_claims_to_be() -> None:
+    for package in PACKAGES:
+        path = importlib.import_module(package).__path__
+        for found in pkgutil.walk_packages(path, package + "."):
+            if not found.name.endswith("__main__"):
+                importlib.import_module(found.name)
+    errors, marked = {"HeoriError"}, set()
+    for module_name, module in sys.modules.copy().items():
+        if module_name.partition(".")[0] in PACKAGES[1:]:
+            for name, thing in vars(module).items():
+                if isinstance(thing, type) and issubclass(thing, heori.HeoriError):
+                    errors.add(name)
+                if getattr(thing, "__module__", None) == "heori":
+                    marked.add(name)
+    assert errors <= set(EXPORTED)
+    assert marked == set(EXPORTED)
+    raised = {
+        name
+        for name in EXPORTED
+        if inspect.isclass(thing := getattr(heori, name)) and issubclass(thing, BaseException)
+    }
+    assert raised == errors | {"JobStopped"}
+
+
+@pytest.mark.parametrize(
+    ("program", "absent"),
+    [
+        ("import heori", ["redis", "rich", "pydantic", "rq", "typer", "structlog", "heori_common"]),
+        ("from heori import Producer, RedisExecutor, task", ["rich", "typer", "heori_consumer"]),
+    ],
+)
+def test_an_import_brings_only_what_is_used(program: str, absent: list[str]) -> None:
+    loaded = fresh(f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")
+    assert not set(absent) & set(loaded)
+
+
+def test_a_failed_jobs_error_is_known_although_the_program_has_not_asked_heori_for_its_class() -> (
+    None
+):
+    program = """
+import json
+import heori
+from heori_producer.errors import original
+
+made = original(heori.JobFailed("id", "Traceback (most recent call last):\\nheori.LockLost: gone"))
+print(json.dumps([type(made) is heori.LockLost, str(made)]))
+"""
+    assert fresh(program) == [True, "gone"]
+
+
+def test_a_name_read_from_redis_makes_nothing_of_heori_be_imported() -> None:
+    program = """
+import json, sys
+import heori
+from heori_producer.errors import original
+
+for name in ("Middleware", "Mutex", "_HOMES", "importlib"):
+    failed = heori.JobFailed("id", f"Traceback (most recent call last):\\nheori.{name}: text")
+    assert original(failed) is failed
+print(json.dumps(sorted(sys.modules)))
+"""
+    assert not {"heori_consumer", "heori_common.locks.lock"} & set(fresh(program))
+
+
+def test_a_programs_own_error_that_derives_from_heoris_is_no_error_of_heori() -> None:
+    class Rejected(heori.HeoriError):
+        pass
+
+    failed = heori.JobFailed("id", "Traceback (most recent call last):\nheori.Rejected: gone")
+    assert Rejected in heori.HeoriError.__subclasses__()
+    assert original(failed) is failed
