@@ -61,6 +61,11 @@ lab: .venv/installed-dev ## which execution model to choose: all of them measure
 dashboards: .venv/installed-dev ## write the Grafana dashboards anew, after a change in grafana/
 	$(BIN)/python -m grafana
 
+.PHONY: docs
+docs: .venv/installed-dev ## build the documentation into site/; a dead link fails
+	@$(BIN)/python docs/generate.py
+	@$(BIN)/mkdocs build --strict --quiet
+
 JOBS ?= 1000000
 
 .PHONY: soak
@@ -81,7 +86,7 @@ lock: .venv/installed-dev ## renew the lock files
 
 .PHONY: clean
 clean: ## remove .venv, .venv-bench, node_modules and caches
-	rm -rf .venv .venv-bench tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
+	rm -rf .venv .venv-bench site tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	find benchmarks common consumer grafana heori producer tests -name __pycache__ -prune -exec rm -r {} +
 
 .venv/python .venv-bench/python:
