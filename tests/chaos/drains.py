@@ -9,7 +9,8 @@ from typing import Any
 
 from tests.chaos import tasks
 from tests.chaos.fleet import QUEUE, Fleet, Report
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 
 GRACE = 10.0  # seconds
 # So many jobs wait whenever a drain begins, at least.

@@ -15,7 +15,8 @@ from heori import Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import decode_failure
-from tests.conftest import Consumer, is_alive, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import is_alive, until
 
 QUEUE = "default"
 MODELS = {

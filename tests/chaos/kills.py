@@ -13,7 +13,8 @@ import psutil
 
 from tests.chaos import tasks
 from tests.chaos.fleet import Fleet, Report
-from tests.conftest import Consumer, is_alive
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import is_alive
 
 LEASE = 1.0  # seconds; the shortest there is, so that dead consumers' jobs are soon back
 PAST_LEASE = 3 * LEASE  # seconds: the lease, RQ's whole seconds and the reaper's interval

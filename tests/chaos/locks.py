@@ -24,9 +24,9 @@ from heori_common.locks import session
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.scripts import script
 from tests.chaos.fleet import Report
-from tests.conftest import until
 from tests.rigs.lock_rig import Program
 from tests.rigs.proxy import proxy
+from tests.rigs.waiting import until
 
 KEYS = Keys()
 LEASE = 1.0  # seconds

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos import tasks
 from tests.chaos.fleet import Fleet, Report
-from tests.conftest import until
+from tests.rigs.waiting import until
 
 DELIVERIES = 3  # the default of HEORI_MAX_DELIVERIES
 

@@ -17,7 +17,8 @@ from heori_common.redis.client import RedisClient
 from heori_common.tasks import Task, find
 from tests.chaos import tasks
 from tests.chaos.fleet import QUEUE, Fleet, Report
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 
 WAITING = 20_000  # jobs on the queue at most
 CHUNK = 500  # jobs sent in one call

@@ -17,7 +17,9 @@ import pytest
 from heori import Producer
 from heori.cli.app import COMMANDS, load
 from heori_common.embedded import EmbeddedValkey
-from tests.conftest import Consumer, Heori, until
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 
 
 def test_send_waits_for_the_result_and_status_shows_the_job(

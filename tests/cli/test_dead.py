@@ -25,7 +25,9 @@ from heori_common.protocol.commands import FAILURE_TTL, Commands
 from heori_common.protocol.dead_letter import DELIVERY_FIELDS
 from heori_common.protocol.payload import encode_failure
 from heori_common.redis.client import RedisClient
-from tests.conftest import Consumer, Heori, until
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 FAIL = "tests.tasks.sample_tasks.fail"

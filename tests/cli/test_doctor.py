@@ -16,7 +16,9 @@ from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.keys import Keys
-from tests.conftest import Consumer, Heori, until
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 HOUR = 3600

@@ -1,76 +1,14 @@
 """`heori lab` as a person runs it: real consumers, and totals that are read back from Redis."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
-import pytest
-from redis import Redis
 
-from tests.conftest import is_alive, until
-
-Lab = subprocess.Popen[str]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Where a run keeps its temporary files. A short path, as sockets may be among them."""
-    with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def lab(folder: Path) -> Iterator[Callable[..., Lab]]:
-    """Start `heori lab`."""
-    started: list[Lab] = []
-
-    def start(*arguments: str) -> Lab:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "heori", "lab", *arguments],
-            # Settings that must not reach its processes.
-            env={
-                **os.environ,
-                "TMPDIR": str(folder),
-                "HEORI_DEADLOCK": "off",
-                "RQ_KEY_PREFIX": "other",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        with process:
-            if process.poll() is None:
-                process.terminate()
-
-
-def server(lab: Lab) -> Any:
-    """A client of its Valkey, when it is there."""
-    found: list[int] = []
-
-    def listens() -> bool:
-        for child in psutil.Process(lab.pid).children(recursive=True):
-            if "valkey-server" in child.name():
-                found.extend(
-                    each.laddr.port
-                    for each in child.net_connections(kind="tcp")
-                    if each.status == psutil.CONN_LISTEN
-                )
-        return bool(found)
-
-    until(listens)
-    return Redis(port=found[0])
+from tests.rigs.lab import Lab, server
+from tests.rigs.waiting import is_alive, until
 
 
 def test_money_goes_astray_without_locks_and_is_right_to_the_cent_with_them(

@@ -15,10 +15,8 @@ import pytest
 from heori.lab.figures import Figures, Interpreter, Setup, advice, choice
 from heori.lab.models import setups
 from heori.lab.report import interpreters, show
-from tests.cli.test_lab import Lab, folder, lab
-from tests.conftest import is_alive, until
-
-__all__ = ["folder", "lab"]  # fixtures
+from tests.rigs.lab import Lab
+from tests.rigs.waiting import is_alive, until
 
 ONE = Setup("threads", 1, 1)
 THREADS = Setup("threads", 1, 8)

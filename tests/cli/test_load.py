@@ -19,7 +19,8 @@ from heori.demo.tally import Audit, Count
 from heori.examples import tasks
 from heori_common.embedded import EmbeddedValkey
 from heori_common.redis.client import RedisClient
-from tests.conftest import Consumer, is_alive, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import is_alive, until
 
 Load = Callable[..., "subprocess.Popen[str]"]
 

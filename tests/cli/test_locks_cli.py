@@ -13,7 +13,9 @@ from heori.cli.locks import Locks
 from heori_common.locks.commands import LockCommands, Wanted
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
-from tests.conftest import Consumer, Heori, until
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 from tests.tasks import lock_tasks, sample_tasks
 

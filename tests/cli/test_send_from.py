@@ -15,7 +15,9 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from heori import Producer
-from tests.conftest import Consumer, Heori, until
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 ADD = "tests.tasks.sample_tasks.add"

@@ -14,7 +14,9 @@ import pytest
 
 from heori import Producer
 from heori.inspect.overview import Reading, Samples, compare
-from tests.conftest import Consumer, Heori, until
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 ONE = """

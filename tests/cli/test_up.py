@@ -19,7 +19,8 @@ from heori import JobFailed, Producer
 from heori.demo.tally import Audit, Count, scrape
 from heori.examples import corpus, tasks
 from heori_common.redis.client import RedisClient
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 
 Up = subprocess.Popen[str]
 

@@ -7,7 +7,7 @@ import pytest
 import redis as redis_py
 
 from heori_common.embedded import EmbeddedValkey
-from tests.conftest import is_alive, until
+from tests.rigs.waiting import is_alive, until
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from heori import Producer
 from heori_common.machine import usable_cores
 from heori_common.settings import Settings
-from tests.conftest import Consumer
+from tests.rigs.consumers import Consumer
 from tests.tasks import sample_tasks
 
 ROOT = Path(__file__).parents[2]

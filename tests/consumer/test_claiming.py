@@ -3,8 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import redis as redis_py
 from hypothesis import given
 from hypothesis import strategies as st
-from rq import Queue
 from rq.command import (
     send_command,
     send_kill_horse_command,
@@ -30,23 +28,17 @@ from heori_common.protocol.job import Claim
 from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.supervisor.cancellation import Cancellations
 from heori_consumer.supervisor.leases import Leases
-from heori_consumer.supervisor.listener import Listener, RemoteCommand, parse_command
+from heori_consumer.supervisor.listener import RemoteCommand, parse_command
 from heori_consumer.supervisor.order import Order, Rota, parse_queues
 from heori_consumer.supervisor.redis_retry import Outage
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.listening import ended, listening
+from tests.rigs.stock_rq import enqueue
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 ME = "consumer-1"
 SCRIPTS = "cmdstat_evalsha"
-
-
-def enqueue(redis: Any, task: str, *calls: Sequence[Any], queue: str = "default") -> list[RqJob]:
-    """Put jobs on any queue, as rq does."""
-    stock = Queue(queue, connection=redis, serializer=JSONSerializer)
-    data = [
-        stock.prepare_data(f"tests.tasks.sample_tasks.{task}", args=tuple(args)) for args in calls
-    ]
-    return list(stock.enqueue_many(data))
 
 
 def name_of(consumer: Consumer) -> str:
@@ -184,57 +176,6 @@ def test_two_full_queues_are_served_in_the_order_asked_for(
 
 
 # What Redis tells
-
-
-class Heard:
-    """A listener on a real server, and what it has called back with."""
-
-    def __init__(self, redis_client: AsyncRedisClient, *queues: str) -> None:
-        self.canceled: asyncio.Queue[str] = asyncio.Queue()
-        self.scheduled: asyncio.Queue[None] = asyncio.Queue()
-        self.commands: asyncio.Queue[RemoteCommand] = asyncio.Queue()
-        self.listener = Listener(
-            redis_client,
-            Commands().keys,
-            queues,
-            ME,
-            on_canceled=self.canceled.put_nowait,
-            on_scheduled=lambda: self.scheduled.put_nowait(None),
-            on_command=self.commands.put_nowait,
-        )
-
-    async def rings(self, *queues: str, suspended: bool = False) -> bool:
-        """Whether it rings within seconds."""
-        begin = time.monotonic()
-        await self.listener.wait(5, queues, suspended=suspended)
-        return time.monotonic() - begin < 4
-
-    async def connected(self, *queues: str) -> None:
-        """Wait until it watches, which it tells as if jobs had been cancelled."""
-        told = {await asyncio.wait_for(self.canceled.get(), 10) for _ in queues}
-        assert told == set(queues)
-        assert await self.rings(*queues), "something may have come before"
-        self.listener.arm()
-
-
-async def ended(role: "asyncio.Task[None]") -> None:
-    """Cancel until it takes effect: redis-py may swallow a cancellation while it sends."""
-    while not role.done():
-        role.cancel()
-        await asyncio.wait([role], timeout=0.1)
-
-
-@asynccontextmanager
-async def listening(url: str, *queues: str) -> AsyncIterator[Heard]:
-    redis_client = AsyncRedisClient(url)
-    heard = Heard(redis_client, *queues)
-    role = asyncio.create_task(heard.listener.listen())
-    try:
-        await heard.connected(*queues)
-        yield heard
-    finally:
-        await ended(role)
-        await redis_client.close()
 
 
 def test_one_connection_hears_of_jobs_cancellations_and_commands_also_after_it_was_lost(

@@ -16,8 +16,9 @@ from heori import Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.scripts import script
-from tests.conftest import Consumer, is_alive, until
+from tests.rigs.consumers import Consumer
 from tests.rigs.proxy import proxy
+from tests.rigs.waiting import is_alive, until
 from tests.tasks import sample_tasks
 
 JOBS = 20_000

@@ -28,7 +28,8 @@ from heori_consumer.gil.states import (
     state_of,
 )
 from heori_consumer.worker.interrupt import CoroutineCall
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 TASKS = "tests.tasks.sample_tasks."

@@ -31,7 +31,8 @@ from rq.serializers import JSONSerializer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.job import UNSUPPORTED_FIELDS
 from heori_common.protocol.payload import decode_failure
-from tests.conftest import Consumer, is_alive, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import is_alive, until
 from tests.tasks.hostile_tasks import CHANGES, ERRORS, RESULTS
 
 ADD = "tests.tasks.sample_tasks.add"

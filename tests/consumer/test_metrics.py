@@ -12,11 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from heori import JobFailed, Mutex, Producer, Semaphore
 from heori_common.locks.statistics import MOST_FAMILIES, OTHER, Statistics, total
 from heori_common.metrics import CATALOGUE, Histogram
-from heori_common.protocol.commands import REGISTRIES, Commands
+from heori_common.protocol.commands import REGISTRIES
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import Call
-from tests.conftest import Consumer, Execute, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.script_bench import Bench
+from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
 
@@ -125,10 +127,8 @@ def test_a_consumer_that_ends_leaves_the_counting_to_the_next_at_once(
     assert not redis.exists("rq:heori:counter:default")
 
 
-def test_counts_are_told_to_whoever_is_elected_for_a_queue(
-    connect: Callable[[str], Execute], redis: Any, redis_url: str
-) -> None:
-    execute, commands = connect(redis_url), Commands()
+def test_counts_are_told_to_whoever_is_elected_for_a_queue(bench: Bench, redis: Any) -> None:
+    execute, commands = bench.execute, bench.commands
 
     def count(consumer: str, *queues: str, lease: float = 30.0) -> Any:
         return execute(commands.count(queues, consumer=consumer, lease=lease))
@@ -153,10 +153,8 @@ def test_counts_are_told_to_whoever_is_elected_for_a_queue(
 
 
 @pytest.mark.parametrize("key", ["rq:heori:counter:x", "rq:queue:x", "rq:wip:x", "rq:job:a"])
-def test_a_key_of_the_wrong_type_spoils_no_other_count(
-    key: str, connect: Callable[[str], Execute], redis: Any, redis_url: str
-) -> None:
-    execute, commands = connect(redis_url), Commands()
+def test_a_key_of_the_wrong_type_spoils_no_other_count(key: str, bench: Bench, redis: Any) -> None:
+    execute, commands = bench.execute, bench.commands
     call = Call("tests.tasks.sample_tasks.add", [1], {})
     for queue in ("x", "y"):
         execute(commands.enqueue(queue, [NewJob.create(f"{queue}1", call, 180)]))

@@ -13,7 +13,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from heori import JobFailed, Producer
-from tests.conftest import MODELS, Consumer, run_short_jobs, until
+from tests.rigs.consumers import MODELS, Consumer, run_short_jobs
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 

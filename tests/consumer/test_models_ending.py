@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from heori import JobFailed, Producer
-from tests.conftest import IN_PROCESSES, Consumer, run_short_jobs, until
+from tests.rigs.consumers import IN_PROCESSES, Consumer, run_short_jobs
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 

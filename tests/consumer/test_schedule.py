@@ -1,4 +1,4 @@
-"""Scheduled jobs: the scripts on a real server, real consumers, and stock rq beside them."""
+"""Scheduled jobs: the scheduler on a real server, real consumers, and stock rq beside them."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,307 +16,21 @@ from rq import Queue
 from rq.cron import get_cron_job_ids
 from rq.job import Job as RqJob
 from rq.job import JobStatus
-from rq.scripts import acquire_or_refresh_lock, release_lock
 from rq.serializers import JSONSerializer
 
 from heori import Handle, Producer
 from heori_common.embedded import EmbeddedValkey
-from heori_common.protocol.commands import Commands, Moved
-from heori_common.protocol.job import NewJob
-from heori_common.protocol.payload import Call
+from heori_common.protocol.commands import Commands
 from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.supervisor.scheduler import BATCH, Scheduler
-from tests.conftest import Consumer, Execute, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 ROOT = Path(__file__).parents[2]
 ME, OTHER = "consumer-1", "consumer-2"
 LOCK = "rq:scheduler-lock:default"
 SCHEDULED = "rq:scheduled:default"
-
-
-@dataclass
-class Bench:
-    """A server, and short ways to do to it what producers and schedulers do."""
-
-    execute: Execute
-    redis: Any  # its hints mix in those of asyncio and of decoded replies
-    commands: Commands
-
-    def send(self, *ids: str, queue: str = "default", **when: Any) -> int:
-        call = Call("tests.tasks.sample_tasks.add", [1], {})
-        jobs = [NewJob.create(id_, call, 180) for id_ in ids]
-        return self.execute(self.commands.enqueue(queue, jobs, **when)).new
-
-    def send_due(self, *ids: str, queue: str = "default") -> None:
-        """Jobs that are due, the first longest."""
-        self.send(*ids, queue=queue, delay=1000)
-        ago = {id_: self.now() - 1 - len(ids) + n for n, id_ in enumerate(ids)}
-        self.redis.zadd(f"rq:scheduled:{queue}", ago)
-
-    def look(
-        self, *queues: str, consumer: str = ME, lock_ttl: float = 30, batch: int = 100
-    ) -> Moved:
-        return self.execute(
-            self.commands.schedule(
-                queues or ("default",), consumer=consumer, lock_ttl=lock_ttl, batch=batch
-            )
-        )
-
-    def now(self) -> float:
-        seconds, micros = self.redis.time()
-        return float(seconds + micros / 1e6)
-
-    def queue(self, name: str = "default") -> list[str]:
-        return [item.decode() for item in self.redis.lrange(f"rq:queue:{name}", 0, -1)]
-
-    def scheduled(self, queue: str = "default") -> list[str]:
-        return [item.decode() for item in self.redis.zrange(f"rq:scheduled:{queue}", 0, -1)]
-
-    def field(self, job_id: str, name: str) -> str | None:
-        value = self.redis.hget(f"rq:job:{job_id}", name)
-        return None if value is None else value.decode()
-
-    def everything(self) -> dict[bytes, Any]:
-        """All keys with their content and TTL, to see that nothing has changed."""
-        return {key: (self.redis.dump(key), self.redis.ttl(key)) for key in self.redis.keys("*")}
-
-
-@pytest.fixture
-def bench(connect: Callable[[str], Execute], redis_url: str, redis: Any) -> Bench:
-    return Bench(connect(redis_url), redis, Commands())
-
-
-# Being scheduled
-
-
-def test_a_delay_is_counted_by_the_servers_clock_in_fractions_of_a_second(bench: Bench) -> None:
-    before = bench.now()
-    assert bench.send("a", "b", delay=100.25) == 2
-    assert bench.queue() == []
-    for id_ in ("a", "b"):
-        assert before + 100.25 <= bench.redis.zscore(SCHEDULED, id_) <= bench.now() + 100.25
-        assert bench.field(id_, "status") == "scheduled"
-        assert bench.field(id_, "enqueued_at") is None
-    assert bench.redis.smembers("rq:queues") == {b"rq:queue:default"}
-    due = bench.execute(bench.commands.due("default", "a"))
-    assert due is not None
-    assert due.timestamp() == pytest.approx(bench.redis.zscore(SCHEDULED, "a"), abs=1e-5)
-    assert bench.execute(bench.commands.due("default", "nobody")) is None
-
-
-def test_a_scheduled_job_sent_again_keeps_its_time_and_does_not_come_back(bench: Bench) -> None:
-    bench.send("a", delay=100)
-    before = bench.everything()
-    assert bench.send("a", delay=500) == 0
-    assert bench.send("a") == 0
-    assert bench.everything() == before
-    bench.redis.zadd(SCHEDULED, {"a": 1})
-    assert bench.look().jobs == 1
-    assert bench.send("a", "b", delay=500) == 1
-    assert (bench.queue(), bench.scheduled()) == (["a"], ["b"])
-
-
-@pytest.mark.parametrize("key", ["rq:queue:default", SCHEDULED])
-def test_nothing_is_written_when_a_key_does_not_hold_what_it_should(bench: Bench, key: str) -> None:
-    bench.redis.set(key, "text")
-    with pytest.raises(Exception, match="WRONGTYPE"):
-        bench.send("a", delay=100)
-    assert bench.redis.keys("*") == [key.encode()]
-
-
-# Being moved
-
-
-def test_what_is_due_is_moved_in_the_order_of_its_time_and_nothing_else_is(bench: Bench) -> None:
-    bench.send("waiting")
-    bench.send_due("a", "b", "c")
-    bench.send("later", delay=100)
-    before = bench.now()
-    moved = bench.look()
-    assert (moved.jobs, moved.held, moved.broken) == (3, 1, [])
-    assert 3 < moved.late < 30
-    assert bench.queue() == ["waiting", "a", "b", "c"]
-    assert bench.scheduled() == ["later"]
-    for id_ in ("a", "b", "c"):
-        job = RqJob.fetch(id_, connection=bench.redis, serializer=JSONSerializer)
-        assert job.get_status() is JobStatus.QUEUED
-        assert job.enqueued_at is not None
-        assert job.enqueued_at.timestamp() >= before - 1e-5
-    assert bench.field("later", "status") == "scheduled"
-    assert bench.look().pause == pytest.approx(100, abs=10)
-
-
-def test_a_job_is_never_moved_early(bench: Bench) -> None:
-    bench.send("a", delay=0.05)
-    due = bench.redis.zscore(SCHEDULED, "a")
-    looks = 0
-    while not (moved := bench.look()).jobs:
-        looks += 1
-        assert moved.pause is not None
-        assert moved.pause <= 0.05
-    assert looks
-    enqueued_at = datetime.fromisoformat(str(bench.field("a", "enqueued_at")))
-    assert enqueued_at.timestamp() >= due - 2e-6, "what is written there has whole microseconds"
-
-
-def test_an_empty_schedule_is_looked_at_and_nothing_is_written_but_the_lock(bench: Bench) -> None:
-    assert bench.look() == Moved(0, 0.0, 1, None, [])
-    assert bench.redis.keys("*") == [LOCK.encode()]
-
-
-def test_jobs_that_rq_would_put_in_front_go_in_front(bench: Bench) -> None:
-    bench.send("waiting")
-    bench.send_due("a", "front1", "retried", "on_retry", "front2", "not_front")
-    for id_, fields in {
-        "front1": {"enqueue_at_front": 1},
-        "retried": {"enqueue_at_front_on_retry": 1, "ended_at": "2026-01-01T00:00:00.000000Z"},
-        "on_retry": {"enqueue_at_front_on_retry": 1, "ended_at": ""},
-        "front2": {"enqueue_at_front": 1},
-        "not_front": {"enqueue_at_front": 0, "ended_at": "2026-01-01T00:00:00.000000Z"},
-    }.items():
-        bench.redis.hset(f"rq:job:{id_}", mapping=fields)
-    assert bench.look().jobs == 6
-    assert bench.queue() == ["front2", "retried", "front1", "waiting", "a", "on_retry", "not_front"]
-
-
-def test_what_went_on_by_another_way_is_dropped_and_what_is_odd_is_left_to_the_claim_to_name(
-    bench: Bench,
-) -> None:
-    gone = ["queued", "started", "deferred", "finished", "failed", "stopped", "canceled"]
-    bench.send_due("deleted", *gone, "bananas", "none", "wrong type", "good")
-    bench.redis.delete("rq:job:deleted", "rq:job:wrong type")
-    for status in (*gone, "bananas"):
-        bench.redis.hset(f"rq:job:{status}", "status", status)
-    bench.redis.hdel("rq:job:none", "status")
-    bench.redis.set("rq:job:wrong type", "text")
-    before = bench.everything()
-    assert bench.look().jobs == 4
-    assert bench.queue() == ["bananas", "none", "wrong type", "good"]
-    assert bench.scheduled() == []
-    changed = {key for key, value in bench.everything().items() if before.get(key) != value}
-    assert changed == {b"rq:job:good", b"rq:queue:default", LOCK.encode()}
-    claims = bench.execute(
-        bench.commands.claim(
-            ["default"], 9, lease=30, consumer=ME, token="0" * 16, max_payload=1000
-        )
-    )
-    problems = {claim.job_id: claim.problem for claim in claims.claims}
-    assert problems.pop("good") is problems.pop("none") is None
-    assert "bananas" in str(problems["bananas"])
-    assert "does not hold a hash" in str(problems["wrong type"])
-
-
-@pytest.mark.parametrize("key", ["rq:scheduled:x", "rq:queue:x", "rq:scheduler-lock:x"])
-def test_a_key_of_another_type_stops_no_other_queue_and_loses_nothing(
-    bench: Bench, key: str
-) -> None:
-    for queue in ("w", "x", "y"):
-        bench.send_due(f"{queue}1", f"{queue}2", queue=queue)
-    kept = bench.redis.dump(key) if bench.redis.exists(key) else None
-    bench.redis.delete(key)
-    bench.redis.xadd(key, {"a": "b"})
-    for expected in (4, 0, 0):
-        moved = bench.look("w", "x", "y")
-        assert (moved.jobs, moved.broken) == (expected, [key])
-    assert bench.field("x1", "status") == "scheduled"
-    bench.redis.delete(key)
-    if kept is not None:
-        bench.redis.restore(key, 0, kept)
-    assert bench.look("w", "x", "y").jobs == 2
-    assert bench.look("w", "x", "y").broken == []
-    assert [bench.queue(name) for name in ("w", "x", "y")] == [
-        ["w1", "w2"], ["x1", "x2"], ["y1", "y2"],
-    ]  # fmt: skip
-
-
-def test_a_set_of_queues_of_another_type_loses_no_job(bench: Bench) -> None:
-    bench.send_due("a")
-    bench.redis.delete("rq:queues")
-    bench.redis.set("rq:queues", "text")
-    assert bench.look().jobs == 1
-    assert (bench.queue(), bench.scheduled()) == (["a"], [])
-
-
-def test_a_queue_that_was_deleted_while_it_was_empty_is_known_again(bench: Bench) -> None:
-    bench.send_due("a")
-    bench.redis.delete("rq:queues")
-    bench.look()
-    assert bench.redis.smembers("rq:queues") == {b"rq:queue:default"}
-
-
-def test_one_call_moves_no_more_than_a_batch_and_every_queue_has_its_share(bench: Bench) -> None:
-    for queue, number in (("x", 50), ("y", 5), ("z", 50)):
-        bench.send_due(*(f"{queue}{n}" for n in range(number)), queue=queue)
-    moved = bench.look("x", "y", "z", batch=30)
-    assert (moved.jobs, moved.pause) == (30, 0)
-    assert [len(bench.queue(name)) for name in ("x", "y", "z")] == [10, 5, 15]
-    while bench.look("x", "y", "z", batch=30).jobs:
-        pass
-    assert bench.queue("x") == [f"x{n}" for n in range(50)]
-    assert bench.queue("z") == [f"z{n}" for n in range(50)]
-    assert bench.look("x", "y", "z", batch=1).pause is None
-
-
-def test_a_job_with_a_time_to_live_has_it_from_when_it_is_moved_as_in_rq(bench: Bench) -> None:
-    bench.send_due("a", "garbage")
-    bench.redis.hset("rq:job:a", "ttl", 700)
-    bench.redis.hset("rq:job:garbage", "ttl", "soon")
-    bench.redis.expire("rq:job:a", 5)
-    assert bench.look().jobs == 2
-    assert bench.redis.ttl("rq:job:a") == pytest.approx(700, abs=5)
-    assert bench.redis.ttl("rq:job:garbage") == -1
-
-
-# Being elected
-
-
-def test_only_whoever_is_elected_moves_jobs_until_it_is_not_heard_of_or_resigns(
-    bench: Bench,
-) -> None:
-    bench.send_due("a", "b")
-    assert bench.look(batch=1, lock_ttl=30).jobs == 1
-    standby = bench.look(consumer=OTHER)
-    assert (standby.jobs, standby.held) == (0, 0)
-    assert standby.pause == pytest.approx(30, abs=5), "when there may be nobody elected"
-    assert bench.execute(bench.commands.resign(["default"], consumer=OTHER)) == 0
-    assert bench.redis.get(LOCK) == ME.encode()
-    bench.redis.pexpire(LOCK, 1)
-    until(lambda: bench.look(consumer=OTHER).held == 1)
-    assert bench.queue() == ["a", "b"]
-    assert bench.look().held == 0
-    assert bench.execute(bench.commands.resign(["default", "x"], consumer=OTHER)) == 1
-    assert bench.look().held == 1
-
-
-def test_the_lock_is_renewed_when_half_of_its_time_is_over(bench: Bench) -> None:
-    bench.look(lock_ttl=100)
-    bench.redis.pexpire(LOCK, 60_000)
-    bench.look(lock_ttl=100)
-    assert bench.redis.pttl(LOCK) <= 60_000
-    bench.redis.pexpire(LOCK, 40_000)
-    bench.look(lock_ttl=100)
-    assert bench.redis.pttl(LOCK) > 90_000
-
-
-def test_a_consumer_may_be_elected_for_some_of_its_queues(bench: Bench) -> None:
-    bench.send_due("a", queue="x")
-    bench.send_due("b", queue="y")
-    bench.look("x", consumer=OTHER)
-    assert bench.look("x", "y").held == 1
-    assert (bench.queue("x"), bench.queue("y")) == (["a"], ["b"])
-
-
-def test_stock_rq_and_we_respect_each_others_lock(bench: Bench) -> None:
-    bench.send_due("a")
-    assert acquire_or_refresh_lock(bench.redis, LOCK, "stock", 61) == "acquired"
-    assert (bench.look().held, bench.queue()) == (0, [])
-    assert bench.execute(bench.commands.resign(["default"], consumer=ME)) == 0
-    assert release_lock(bench.redis, LOCK, "stock")
-    assert (bench.look().held, bench.queue()) == (1, ["a"])
-    assert acquire_or_refresh_lock(bench.redis, LOCK, "stock", 61) == "taken"
-    bench.execute(bench.commands.resign(["default"], consumer=ME))
-    assert acquire_or_refresh_lock(bench.redis, LOCK, "stock", 61) == "acquired"
 
 
 # The scheduler

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,17 @@ from heori import JobCanceled, JobFailed, Producer, QueueFull
 from heori_common.protocol.commands import Bound, Commands
 from heori_common.protocol.commands.delivery import MOST_TENANTS
 from heori_common.protocol.job import Claim
-from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_consumer.supervisor.queue_sampler import INTERVAL, LEASE, TENANTS
-from tests.conftest import Consumer, Heori, until
-from tests.consumer.test_claiming import enqueue, listening
-from tests.protocol.test_scripts import Bench, done, failed, ids
-from tests.rq.test_rq import rq
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.listening import listening
+from tests.rigs.script_bench import Bench, done, failed, ids
+from tests.rigs.stock_rq import enqueue, rq
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 TURN = 16  # as in tenants.lua
-
-
-@pytest.fixture
-def bench(redis_url: str, redis: Any) -> Iterator[Bench]:
-    with RedisClient(redis_url) as client:
-        yield Bench(client.execute, redis, Commands())
 
 
 def flood(bench: Bench, tenant: str, jobs: int, first: int = 0) -> list[str]:

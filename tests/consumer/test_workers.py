@@ -9,7 +9,8 @@ import pytest
 
 from heori import JobFailed, Producer
 from heori_consumer.supervisor.supervisor import Options
-from tests.conftest import IN_PROCESSES, MODELS, Consumer, is_alive, until
+from tests.rigs.consumers import IN_PROCESSES, MODELS, Consumer
+from tests.rigs.waiting import is_alive, until
 from tests.tasks import sample_tasks
 
 LARGE = "tests.tasks.sample_tasks.large"

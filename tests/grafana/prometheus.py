@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import pytest
 
-from tests.conftest import until
 from tests.grafana.boards import PROMETHEUS
+from tests.rigs.waiting import until
 
 INTERVAL = 1  # seconds between two scrapes
 RATE_INTERVAL = f"{4 * INTERVAL}s"  # as Grafana computes it

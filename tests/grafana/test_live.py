@@ -13,11 +13,12 @@ import pytest
 from heori import Producer, QueueFull
 from heori_common.protocol.commands import WhenFull
 from heori_common.settings import Settings
-from tests.conftest import Consumer, until
 from tests.grafana import load
 from tests.grafana.boards import BOARDS, expressions, names, selectors
 from tests.grafana.prometheus import RATE_INTERVAL, Prometheus, program
+from tests.rigs.consumers import Consumer
 from tests.rigs.service_rig import Service, serving
+from tests.rigs.waiting import until
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from schemathesis import checks
 from schemathesis.core.result import Ok
 
 from heori_common.embedded import EmbeddedValkey
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
 from tests.rigs.service_rig import Answer, Service, serving
+from tests.rigs.waiting import until
 
 TASKS = "/v1/tasks/tests.tasks.served_tasks"
 TOKEN = "a-token-of-some-length"

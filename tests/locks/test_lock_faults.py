@@ -24,9 +24,9 @@ from heori_common.protocol.commands import Command
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.scripts import script
 from tests.chaos.locks import Locks, cancels, check, crowd, lost_replies, storm
-from tests.conftest import until
 from tests.rigs.lock_rig import Programs, queued, thread, use
 from tests.rigs.proxy import proxy
+from tests.rigs.waiting import until
 
 KEYS = Keys()
 

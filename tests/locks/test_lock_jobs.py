@@ -19,7 +19,8 @@ from heori_common.protocol.commands import Commands, Ended
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.tasks import InvalidArguments, task
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
 MODELS = {

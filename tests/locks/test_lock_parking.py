@@ -11,18 +11,7 @@ from heori_common.locks.commands import Wanted
 from heori_common.protocol.commands import DEADLOCK, GRANT, Commands, Ended, GivenBack
 from heori_common.protocol.job import Claim, LockName, NewJob
 from heori_common.protocol.payload import Call
-from tests.locks.test_lock_scripts import (
-    COMMANDS,
-    KEYS,
-    LEASE,
-    SECOND,
-    START,
-    A,
-    B,
-    S,
-    Table,
-    table_on,
-)
+from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table, table_on
 
 MUTEX_A = LockName("mutex", "a")
 MUTEX_B = LockName("mutex", "b")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from heori import FencedOut, Mutex, require
-from tests.conftest import until
 from tests.rigs.lock_rig import thread
+from tests.rigs.waiting import until
 
 pytestmark = pytest.mark.usefixtures("no_lock_is_left")
 

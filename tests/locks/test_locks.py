@@ -26,8 +26,8 @@ from heori_common.locks.lock import Lockable
 from heori_common.locks.session import session_of
 from heori_common.protocol.keys import Keys
 from heori_common.redis.errors import RedisUnavailable
-from tests.conftest import until
 from tests.rigs.lock_rig import Programs, queued, thread, use
+from tests.rigs.waiting import until
 
 KEYS = Keys()
 

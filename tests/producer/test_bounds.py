@@ -22,7 +22,9 @@ from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_producer.backpressure import LOOK
 from heori_producer.client import CHUNK
-from tests.conftest import Consumer, Heori, until
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 COMMANDS = Commands()

@@ -13,7 +13,7 @@ import redis as redis_py
 
 from heori import RedisExecutor
 from heori_common.embedded import EmbeddedValkey
-from tests.conftest import Consumer
+from tests.rigs.consumers import Consumer
 
 PACKAGE = "test.test_concurrent_futures"
 MIXINS = {

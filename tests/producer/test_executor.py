@@ -20,7 +20,8 @@ from heori import JobCanceled, JobFailed, JobNotFound, Producer, RedisExecutor, 
 from heori_producer.errors import original
 from heori_producer.executor import JobFuture
 from heori_producer.watcher import QUIET
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import protocol_tasks, sample_tasks
 from tests.tasks.protocol_tasks import Point
 

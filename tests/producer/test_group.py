@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from heori import JobCanceled, JobFailed, Producer, group
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 

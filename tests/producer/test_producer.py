@@ -45,7 +45,7 @@ from heori_common.tasks import InvalidResult
 from heori_producer.client import CHUNK, CHUNK_BYTES, _chunks
 from heori_producer.results import Results
 from heori_producer.watcher import Watcher
-from tests.conftest import until
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 from tests.tasks.protocol_tasks import (
     Address,

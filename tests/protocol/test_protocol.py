@@ -24,7 +24,6 @@ from rq.results import Result as RqResult
 from rq.serializers import DefaultSerializer, JSONSerializer
 from rq.utils import get_call_string
 
-import heori_common.protocol
 from heori_common.protocol import commands
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import (
@@ -48,12 +47,10 @@ from heori_common.protocol.payload import (
 )
 from heori_common.protocol.scripts import script
 from heori_common.redis.client import RedisClient
+from tests.rigs.lua_files import CALLED, INCLUDED, LUA
 
 ADD = "tests.tasks.sample_tasks.add"
 LIMIT = 1_000_000
-LUA = Path(heori_common.protocol.__file__).parent / "lua"
-INCLUDED = {path.stem for path in LUA.glob("*.lua") if "never called by itself" in path.read_text()}
-CALLED = sorted({path.stem for path in LUA.glob("*.lua")} - INCLUDED)
 
 rq_json: Any = JSONSerializer  # it has no type hints
 

@@ -32,7 +32,8 @@ from heori_common.redis.address import Address
 from heori_common.redis.client import AsyncRedisClient, RedisClient, address, connect
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 NAME = "main"

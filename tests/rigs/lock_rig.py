@@ -14,7 +14,7 @@ from heori import Mutex, Semaphore
 from heori_common.locks import session
 from heori_common.locks.lock import Lockable
 from heori_common.protocol.keys import Keys
-from tests.conftest import until
+from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 
 FENCE = Keys().fence().encode()

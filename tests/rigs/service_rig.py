@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import until
+from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 
 

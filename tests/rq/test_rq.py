@@ -1,8 +1,6 @@
 """Both directions with stock rq 3.0.0: what one writes the other runs and reads."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from heori import JobFailed, Producer
-from tests.conftest import Consumer, until
+from tests.rigs.consumers import Consumer
+from tests.rigs.stock_rq import rq
+from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 pytestmark = pytest.mark.usefixtures("redis_url")
@@ -24,19 +24,6 @@ pytestmark = pytest.mark.usefixtures("redis_url")
 @pytest.fixture
 def stock(redis: Any) -> Queue:
     return Queue("default", connection=redis, serializer=JSONSerializer)
-
-
-def rq(redis_url: str, *words: str) -> str:
-    """Run the stock command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "rq.cli", *words, "--url", redis_url],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def end_of(job: Job) -> Result:

@@ -1,0 +1,48 @@
+"""A laboratory to start."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rigs.lab import Lab
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where a run keeps its temporary files. A short path, as sockets may be among them."""
+    with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def lab(folder: Path) -> Iterator[Callable[..., Lab]]:
+    """Start `heori lab`."""
+    started: list[Lab] = []
+
+    def start(*arguments: str) -> Lab:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "heori", "lab", *arguments],
+            # Settings that must not reach its processes.
+            env={
+                **os.environ,
+                "TMPDIR": str(folder),
+                "HEORI_DEADLOCK": "off",
+                "RQ_KEY_PREFIX": "other",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            if process.poll() is None:
+                process.terminate()

@@ -1,0 +1,221 @@
+"""The script that claims jobs: which, in which order, and what is told of them."""
+
+from datetime import datetime
+
+import msgpack
+import pytest
+from rq import Queue
+from rq.job import JobStatus
+from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
+from rq.serializers import JSONSerializer
+from rq.suspension import resume, suspend
+
+from heori_common.protocol.commands import (
+    EXECUTION_MARK,
+    LEASE_MARGIN,
+    Claimed,
+)
+from heori_common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS
+from tests.rigs.script_bench import ADD, ME, Bench, done, failed, ids, member
+
+
+def test_jobs_are_claimed_oldest_first_and_in_the_order_of_the_queues(bench: Bench) -> None:
+    bench.send("low1", "low2", queue="low")
+    bench.send("high1", "high2", queue="high")
+    claims = bench.claim("high", "low", count=3)
+    assert [(c.queue, c.job_id) for c in claims] == [
+        ("high", "high1"), ("high", "high2"), ("low", "low1"),
+    ]  # fmt: skip
+    assert bench.queue("low") == ["low2"]
+    assert ids(bench.claim("high", "low", count=3)) == ["low2"]
+    assert bench.look("high", "low") == Claimed([])
+
+
+def test_a_claim_leases_the_job_and_tells_where_rq_looks(bench: Bench) -> None:
+    bench.send("a", "b")
+    bench.redis.expire("rq:job:a", 1000)
+    enqueued_at = bench.field("a", "enqueued_at")
+    started = bench.now()
+    a, b = bench.claim(lease=30.0)
+
+    assert started <= a.claimed_at == b.claimed_at <= bench.now()
+    assert a.execution != b.execution
+    for claim in (a, b):
+        assert claim.execution.startswith(EXECUTION_MARK)
+        assert (claim.deliveries, claim.problem) == (1, None)
+        score = bench.wip()[member(claim)]
+        assert score == pytest.approx(a.claimed_at + 30 + LEASE_MARGIN, abs=1.001)
+        assert score >= a.claimed_at + 30 + LEASE_MARGIN
+        assert score == int(score), "rq parses scores as whole seconds"
+    unpacked = msgpack.unpackb(a.values, raw=True)
+    values = dict(zip(CLAIM_FIELDS + UNSUPPORTED_FIELDS, unpacked, strict=True))
+    data = bench.redis.hget("rq:job:a", "data")
+    assert {name: value for name, value in values.items() if value} == {
+        "data": data, "status": b"queued", "timeout": b"180",
+        "enqueued_at": str(enqueued_at).encode(),
+    }  # fmt: skip
+    assert bench.redis.ttl("rq:job:a") == -1, "a job must not expire while it runs"
+    job = bench.rq_job("a")
+    assert job.get_status() is JobStatus.STARTED
+    assert job.worker_name == ME
+    assert job.started_at is not None
+    assert job.started_at.timestamp() == pytest.approx(a.claimed_at, abs=1e-5)
+    assert job.started_at == job.last_heartbeat
+    assert bench.field("a", "heori_deliveries") == "1"
+    assert bench.field("a", "heori_execution") == a.execution
+    registry = StartedJobRegistry("default", connection=bench.redis)
+    assert registry.get_job_ids() == ["a", "b"]
+
+
+def test_a_job_that_runs_again_does_not_expire_with_its_last_run(bench: Bench) -> None:
+    queue = Queue("default", connection=bench.redis, serializer=JSONSerializer)
+    queue.enqueue(ADD, 1, job_id="a", failure_ttl=60, result_ttl=30)
+    [claim] = bench.claim()
+    bench.ack(failed(claim))
+    FailedJobRegistry("default", connection=bench.redis).requeue("a")
+    assert bench.redis.ttl("rq:job:a") > 0
+    [claim] = bench.claim()
+    assert bench.redis.ttl("rq:job:a") == -1
+    bench.ack(done(claim))
+    queue.enqueue(ADD, 1, job_id="a")
+    assert bench.redis.ttl("rq:job:a") > 0
+    bench.claim()
+    assert bench.redis.ttl("rq:job:a") == -1
+
+
+def test_each_delivery_is_counted(bench: Bench) -> None:
+    bench.send("a")
+    for delivery in (1, 2, 3):
+        [claim] = bench.claim()
+        assert claim.deliveries == delivery
+        assert bench.release(claim, max_deliveries=9) == ["queued"]
+
+
+@pytest.mark.parametrize("garbage", ["abc", "1.5", "nan", "inf", "9" * 40, ""])
+def test_a_garbage_delivery_count_starts_anew(bench: Bench, garbage: str) -> None:
+    bench.send("a", "b")
+    bench.redis.hset("rq:job:a", "heori_deliveries", garbage)
+    claims = bench.claim()
+    assert [claim.deliveries for claim in claims] == [1, 1]
+    assert bench.release(*claims, counted=False) == ["queued", "queued"]
+
+
+def test_ids_of_jobs_that_have_ended_are_dropped_and_their_neighbours_run(bench: Bench) -> None:
+    ended = ["finished", "failed", "stopped", "canceled"]
+    bench.send("first", *ended, "deleted", "last")
+    for status in ended:
+        bench.redis.hset(f"rq:job:{status}", "status", status)
+    bench.redis.delete("rq:job:deleted")
+    assert ids(bench.claim()) == ["first", "last"]
+    assert len(bench.wip()) == 2
+    for status in ended:
+        assert bench.field(status, "status") == status
+        assert bench.field(status, "heori_deliveries") is None
+    assert not bench.redis.exists("rq:job:deleted")
+
+
+def test_a_job_that_rq_cancelled_while_it_waited_does_not_run(bench: Bench) -> None:
+    bench.send("a", "b")
+    bench.rq_job("a").cancel()
+    bench.redis.lpush("rq:queue:default", "a")
+    assert ids(bench.claim()) == ["b"]
+
+
+def test_only_dropped_ids_are_not_the_same_as_an_empty_queue(bench: Bench) -> None:
+    bench.redis.rpush("rq:queue:default", "nobody")
+    assert bench.look() == Claimed([], empty=False)
+    assert bench.look() == Claimed([], empty=True)
+
+
+@pytest.mark.parametrize("status", ["queued", "created", "deferred", "scheduled", "started", ""])
+def test_jobs_in_any_status_that_leads_to_running_are_claimed(bench: Bench, status: str) -> None:
+    bench.send("a")
+    bench.redis.hset("rq:job:a", "status", status)
+    [claim] = bench.claim()
+    assert claim.problem is None
+
+
+def test_an_id_that_stands_twice_runs_once_under_a_live_lease(bench: Bench) -> None:
+    bench.send("a", "b")
+    bench.redis.rpush("rq:queue:default", "a", "b")
+    bench.redis.rpush("rq:queue:other", "a")
+    first, _ = claims = bench.claim("default", "other")
+    assert ids(claims) == ["a", "b"], "once in one claim"
+    bench.redis.rpush("rq:queue:default", "a")
+    assert bench.claim() == [], "and in a later one"
+    assert bench.ack(done(first)) == ([], [])
+    bench.redis.rpush("rq:queue:default", "a")
+    assert bench.claim() == [], "it has finished"
+
+
+def test_an_id_whose_other_delivery_has_lost_its_lease_is_claimed(bench: Bench) -> None:
+    bench.send("a")
+    [lost] = bench.claim()
+    bench.redis.zrem("rq:wip:default", member(lost))
+    bench.redis.rpush("rq:queue:default", "a")
+    [claim] = bench.claim()
+    assert claim.deliveries == 2
+    assert bench.ack(done(lost)) == ([0], [])
+    assert bench.ack(done(claim)) == ([], [])
+
+
+def test_what_cannot_run_is_claimed_with_its_problem_and_its_neighbours_run(bench: Bench) -> None:
+    bench.send("first", "nodata", "large", "wrong", "status", "binary", "last")
+    bench.redis.hdel("rq:job:nodata", "data")
+    bench.redis.hset("rq:job:large", "data", b"x" * 1001)
+    bench.redis.delete("rq:job:wrong")
+    bench.redis.rpush("rq:job:wrong", "a list")
+    bench.redis.hset("rq:job:status", "status", "paused" * 1000)
+    bench.redis.hset("rq:job:binary", "status", b"\xff\x00")
+    claims = bench.claim(max_payload=1000)
+    assert [(c.job_id, c.problem) for c in claims] == [
+        ("first", None),
+        ("nodata", "its hash has no data field"),
+        ("large", "its payload of 1001 bytes is over the limit of 1000"),
+        ("wrong", "its key rq:job:wrong does not hold a hash"),
+        ("status", f"its status {('paused' * 10)[:40]} is none that RQ knows"),
+        ("binary", "its status \\xff\x00 is none that RQ knows"),
+        ("last", None),
+    ]
+    assert [bool(claim.values) for claim in claims] == [c.problem is None for c in claims]
+    assert bench.ack(*(done(c) if c.problem is None else failed(c) for c in claims)) == ([], [])
+    assert bench.wip() == {}
+    failures = FailedJobRegistry("default", connection=bench.redis).get_job_ids()
+    assert sorted(failures) == ["binary", "large", "nodata", "status", "wrong"]
+    assert bench.redis.lrange("rq:job:wrong", 0, -1) == [b"a list"], "it is not ours to repair"
+    assert bench.redis.xlen("rq:results:wrong") == 1
+    for job_id in ("nodata", "large", "status", "binary"):
+        assert bench.field(job_id, "status") == "failed"
+
+
+def test_each_queue_gives_its_share_and_what_is_left_is_taken_in_order(bench: Bench) -> None:
+    for queue in ("a", "b", "c"):
+        bench.send(*(f"{queue}{n}" for n in range(4)), queue=queue)
+    order = ("a", "b", "empty", "c")
+    assert ids(bench.claim(*order, count=4, shares=[1, 2, 0, 1])) == ["a0", "b0", "b1", "c0"]
+    assert ids(bench.claim(*order, count=4, shares=[0, 0, 3, 1])) == ["c1", "a1", "a2", "a3"]
+    assert ids(bench.claim(*order, count=4, shares=[4, 0, 0, 0])) == ["b2", "b3", "c2", "c3"]
+    assert bench.look(*order, count=4, shares=[1, 1, 1, 1]).empty
+
+
+def test_nothing_is_claimed_while_rq_has_suspended_its_workers(bench: Bench) -> None:
+    bench.send("a")
+    suspend(bench.redis)
+    before = bench.everything()
+    assert bench.look() == Claimed([], suspended=True)
+    assert bench.everything() == before
+    resume(bench.redis)
+    assert ids(bench.claim()) == ["a"]
+
+
+def test_rqs_tools_see_a_claimed_job_and_may_delete_it(bench: Bench) -> None:
+    bench.send("a", "b")
+    a, b = bench.claim()
+    job = bench.rq_job("a")
+    assert job.is_started
+    assert job.get_executions() == []
+    assert isinstance(job.created_at, datetime)
+    job.delete()
+    assert bench.ack(done(a), done(b))[0] in ([], [0])
+    assert not bench.redis.exists("rq:job:a", "rq:results:a")
+    assert FinishedJobRegistry("default", connection=bench.redis).get_job_ids() == ["b"]

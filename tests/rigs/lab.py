@@ -1,0 +1,29 @@
+"""`heori lab` as a person runs it."""
+
+import subprocess
+from typing import Any
+
+import psutil
+from redis import Redis
+
+from tests.rigs.waiting import until
+
+Lab = subprocess.Popen[str]
+
+
+def server(lab: Lab) -> Any:
+    """A client of its Valkey, when it is there."""
+    found: list[int] = []
+
+    def listens() -> bool:
+        for child in psutil.Process(lab.pid).children(recursive=True):
+            if "valkey-server" in child.name():
+                found.extend(
+                    each.laddr.port
+                    for each in child.net_connections(kind="tcp")
+                    if each.status == psutil.CONN_LISTEN
+                )
+        return bool(found)
+
+    until(listens)
+    return Redis(port=found[0])

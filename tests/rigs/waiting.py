@@ -1,0 +1,22 @@
+"""Waiting for what has no signal of its own."""
+
+import time
+from collections.abc import Callable
+
+import psutil
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
+    """Wait until something that has no signal of its own is so."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
