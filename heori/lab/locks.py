@@ -153,7 +153,7 @@ class Laboratory:
             consumer.first_report(interrupt)
             self._progress.advance(starting)
         self._redis: Any = stack.enter_context(Redis.from_url(valkey.url))
-        self._redis = stack.enter_context(RedisClient(valkey.url))
+        self._client = stack.enter_context(RedisClient(valkey.url))
         # Made without the environment: settings of the user's are for their own server.
         defaults = Settings.model_construct(redis_url=valkey.url)
         self._producer = stack.enter_context(Producer(settings=defaults))
@@ -206,7 +206,7 @@ class Laboratory:
         began = time.monotonic()
         handles = self._producer.submit_many(work.task, work.calls)
         while True:
-            found = QueueCounts(*self._redis.execute_many(counts))
+            found = QueueCounts(*self._client.execute_many(counts))
             ended = found.finished + found.failed
             self._progress.update(bar, completed=ended)
             if ended >= len(handles):
