@@ -64,7 +64,7 @@ dashboards: .venv/installed-dev ## write the Grafana dashboards anew, after a ch
 .PHONY: docs
 docs: .venv/installed-dev ## build the documentation into site/; a dead link fails
 	@$(BIN)/python docs/generate.py
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 JOBS ?= 1000000
 

@@ -57,7 +57,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Let nothing else run meanwhile. benchmarks/README.md says what is measured and how.",
+    epilog="Let nothing else run meanwhile. docs/benchmarks.md says what is measured and how.",
 )
 def main(
     kinds: Annotated[

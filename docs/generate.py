@@ -1,0 +1,218 @@
+"""Writes the pages that are made from the code: settings, commands, metrics and the table of keys.
+
+python docs/generate.py            writes them
+python docs/generate.py --check    tells which are old, and exits with 1 if any is
+"""
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from pydantic.fields import FieldInfo
+from typer.core import TyperArgument
+from typer.main import get_command
+
+from heori.cli.app import app
+from heori_common.metrics import CATALOGUE
+from heori_common.protocol.keys import Keys
+from heori_common.settings import Settings
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py: change the code, and run it again. -->\n"
+
+
+def cell(text: str) -> str:
+    """Text as it may stand in a table."""
+    return " ".join(text.split()).replace("``", "`").replace("|", "\\|").replace("<", "&lt;")
+
+
+def settings() -> str:
+    """The page of the settings."""
+    lines = [
+        "# Settings",
+        NOTE,
+        (
+            "Settings are environment variables, and `Settings(…)` takes the same names in lower "
+            "case without their prefix. Some options of the command line override them. A value "
+            "that does not fit ends the program with exit code 2 and a message that names the "
+            "variable."
+        ),
+        "",
+        "Lists are written with commas. Times are seconds.",
+        "",
+        "| variable | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, field in sorted(Settings.model_fields.items(), key=lambda item: variable(*item)):
+        lines.append(
+            f"| `{variable(name, field)}` | {kind(name)} | {default(field)} "
+            f"| {cell(field.description or '')} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def variable(name: str, field: FieldInfo) -> str:
+    """The environment variable of a setting."""
+    prefix = Settings.model_config["env_prefix"]
+    return str(field.validation_alias or prefix + name.upper())
+
+
+def kind(name: str) -> str:
+    """The type of a setting, as a person writes its values."""
+    return _kind(get_type_hints(Settings, include_extras=True)[name])
+
+
+def _kind(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _kind(arguments[0])
+    if origin is tuple:
+        return f"list of {_kind(arguments[0])}"
+    if origin is dict:
+        return "`NAME=NUMBER` list"
+    if arguments and all(isinstance(value, str) for value in arguments):  # a Literal
+        return " or ".join(f"`{value}`" for value in arguments)
+    if arguments:  # a union with None
+        return _kind(next(each for each in arguments if each is not type(None)))
+    names = {"str": "text", "int": "whole number", "float": "number", "Path": "file"}
+    return names.get(hint.__name__, "text")
+
+
+def default(field: FieldInfo) -> str:
+    """The default of a setting."""
+    value = field.get_default(call_default_factory=True)
+    if value is None or value in ((), {}):
+        return ""
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def commands() -> str:
+    """The page of the command line: what ``--help`` says."""
+    lines = ["# Commands", NOTE, "`heori COMMAND --help` says the same.", ""]
+    for path, command in walk(get_command(app), ("heori",)):
+        arguments = [each for each in command.params if isinstance(each, TyperArgument)]
+        options = [each for each in command.params if each not in arguments]
+        if len(path) > 1:
+            lines += [f"{'#' * len(path)} {' '.join(path)}", ""]
+        lines += [text(command.help or ""), ""]
+        if hasattr(command, "commands"):
+            continue
+        usage = [*path, *map(argument, arguments), *(["[OPTIONS]"] if options else [])]
+        lines += ["```text", " ".join(usage), "```", ""]
+        if options or arguments:
+            lines += ["| | meaning | default |", "|---|---|---|"]
+            lines += [row(each, argument(each)) for each in arguments]
+            lines += [row(each, option(each)) for each in options]
+            lines += [""]
+    return "\n".join(lines)
+
+
+def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A command and those below it."""
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        if not child.hidden:
+            yield from walk(child, (*path, name))
+
+
+def text(help_text: str) -> str:
+    """The help of a command as Markdown."""
+    return inspect.cleandoc(help_text).replace("\f", "")
+
+
+def argument(parameter: Any) -> str:
+    """An argument as it is written in a usage line."""
+    name = (parameter.metavar or parameter.name.upper()).strip("[]")
+    name = f"{name} ..." if parameter.nargs == -1 else name
+    return name if parameter.required else f"[{name}]"
+
+
+def option(parameter: Any) -> str:
+    """An option with its value: ``--queue, -q NAME``."""
+    names = ", ".join((*parameter.opts, *parameter.secondary_opts))
+    if parameter.is_flag:
+        return names
+    return f"{names} {parameter.metavar or 'VALUE'}"
+
+
+def row(parameter: Any, written: str) -> str:
+    """A row of the table of a command."""
+    value = parameter.default
+    shown = None if isinstance(value, bool) or value is None or callable(value) else value
+    if isinstance(shown, list | tuple):
+        shown = " ".join(map(str, shown))
+    return f"| `{cell(written)}` | {cell(parameter.help or '')} | {f'`{shown}`' if shown else ''} |"
+
+
+def metrics() -> str:
+    """The page of the metrics."""
+    lines = ["# Metrics", NOTE]
+    headings = {
+        "consumer": ("Of a consumer", "Each consumer serves these at `/metrics`."),
+        "service": ("Of the HTTP service", "`heori serve` serves these at `/metrics`."),
+    }
+    for source, (heading, about) in headings.items():
+        lines += [f"## {heading}", "", about, ""]
+        lines += ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+        for metric in CATALOGUE.values():
+            if metric.source == source:
+                labels = ", ".join(f"`{label}`" for label in metric.labels)
+                lines.append(
+                    f"| `{metric.name}` | {metric.kind} | {labels} | {cell(metric.help)} |"
+                )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def keys() -> str:
+    """The table of keys, from the catalogue and its docstrings."""
+    made = Keys()
+    lines = ["| key | what it is |", "|---|---|"]
+    for name, member in vars(Keys).items():
+        if not inspect.isfunction(member):
+            continue
+        about = inspect.getdoc(member) or ""
+        parameters = list(inspect.signature(member).parameters)[1:]
+        first = about.split()[0].rstrip(":,;") if about else ""
+        if first not in TYPES:
+            continue  # it is not a key, but takes one apart
+        key = getattr(made, name)(*(f"<{each}>" for each in parameters))
+        lines.append(f"| `{key}` | {cell(about)} |")
+    return "\n".join(lines)
+
+
+TYPES = ("set", "list", "zset", "hash", "string", "stream", "channel")
+BEGIN, END = "<!-- keys: written by docs/generate.py -->", "<!-- keys end -->"
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is written here, and what it should be."""
+    protocol = DOCS / "protocol.md"
+    before, _, rest = protocol.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return {
+        DOCS / "settings.md": settings(),
+        DOCS / "commands.md": commands(),
+        DOCS / "metrics.md": metrics(),
+        protocol: f"{before}{BEGIN}\n\n{keys()}\n\n{END}{after}",
+    }
+
+
+def main() -> int:
+    """Write the pages, or tell which are old."""
+    old = [page for page, wanted in pages().items() if page.read_text() != wanted]
+    if "--check" in sys.argv[1:]:
+        for page in old:
+            print(f"{page.name} is old: run python docs/generate.py")
+        return 1 if old else 0
+    for page, wanted in pages().items():
+        page.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
