@@ -164,7 +164,7 @@ def _claim_once(redis_client: RedisClient, count: int) -> float:
     if len(claims) != count:
         raise Refused(f"a claim did not get its {count} jobs")
     back = [GivenBack(each, counted=False) for each in claims]
-    redis_client.execute(COMMANDS.release(back, consumer="bench", max_deliveries=3))
+    redis_client.execute(COMMANDS.give_back(back, consumer="bench", max_deliveries=3))
     return taken
 
 

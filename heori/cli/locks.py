@@ -130,19 +130,19 @@ class Locks:
 
     def force(self, lock: Lock, holder: Party) -> bool:
         """Take it from a holder; returns whether he still had it."""
-        return self._redis.execute(self._commands.force(lock.key, holder.request))
+        return self._redis.execute(self._commands.force_release(lock.key, holder.request))
 
     @property
     def forced(self) -> int:
         """How many were taken so, since ever."""
-        return self._redis.execute(self._commands.forced())
+        return self._redis.execute(self._commands.count_forced())
 
     def _read(self, keys: list[str]) -> Iterator[Lock]:
         for key in keys:
             kind, name = self._keys.lock_name(key)
             try:
                 key.encode()  # anyone may write any bytes there; these name no lock
-                state = self._redis.execute(self._commands.look(key))
+                state = self._redis.execute(self._commands.read(key))
                 requests = (*state.holders, *state.waiters)
                 declared = max((each.limit or 1 for each in requests), default=0)
                 seen: Status = status(state, declared)

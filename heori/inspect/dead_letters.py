@@ -125,7 +125,7 @@ class Letters:
         """
         while entries:
             records = self._redis.execute(
-                self._commands.look(
+                self._commands.read_jobs(
                     [entry.id for entry in entries], fields, most_value=self._settings.max_payload
                 )
             )

@@ -141,7 +141,7 @@ class Results:
             for number in numbers:
                 self._judge_gone(batch[number])
 
-        self._watcher.ask(self._commands.canceled([each.job_id for each in batch]), judge)
+        self._watcher.ask(self._commands.find_canceled([each.job_id for each in batch]), judge)
 
     def _judge_gone(self, awaited: Awaited) -> None:
         def with_result(result: Result | None) -> None:

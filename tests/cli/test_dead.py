@@ -638,5 +638,5 @@ def test_interrupted_between_pages_every_letter_is_in_one_place(redis: Any, redi
     assert out.endswith(" replayed\n")
     assert 0 < len(moved) < 100_000
     with RedisClient(redis_url) as client:
-        [record] = client.execute(Commands().look(moved[-1:], most_value=1000))
+        [record] = client.execute(Commands().read_jobs(moved[-1:], most_value=1000))
     assert record.fields["status"] == b"queued"

@@ -10,7 +10,7 @@ import pytest
 
 from heori import Producer
 from heori.cli.locks import Locks
-from heori_common.locks.commands import LockCommands, Wanted
+from heori_common.locks.commands import LockCommands, LockRequest
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from tests.rigs.commands import Heori
@@ -83,7 +83,7 @@ def acquire(redis_url: str) -> Iterator[Callable[..., str]]:
             about = b"\x94\xa4host\x2a\xa6thread\xa0"  # msgpack: host, 42, thread and no job
             answer = client.execute(
                 commands.acquire(
-                    [Wanted(lock, limit)],
+                    [LockRequest(lock, limit)],
                     request,
                     owner=request,
                     about=about,

@@ -131,7 +131,7 @@ def test_counts_are_told_to_whoever_is_elected_for_a_queue(bench: Bench, redis: 
     execute, commands = bench.execute, bench.commands
 
     def count(consumer: str, *queues: str, lease: float = 30.0) -> Any:
-        return execute(commands.count(queues, consumer=consumer, lease=lease))
+        return execute(commands.count_queues(queues, consumer=consumer, lease=lease))
 
     call = Call("tests.tasks.sample_tasks.add", [1], {})
     execute(commands.enqueue("x", [NewJob.create(each, call, 180) for each in "abc"]))
@@ -161,7 +161,7 @@ def test_a_key_of_the_wrong_type_spoils_no_other_count(key: str, bench: Bench, r
     redis.lpush("rq:queue:x", "a")
     redis.delete(key)
     redis.hset(key, "some", "thing") if key != "rq:job:a" else redis.set(key, "some")
-    counted = execute(commands.count(["x", "y"], consumer="me", lease=30))
+    counted = execute(commands.count_queues(["x", "y"], consumer="me", lease=30))
     assert counted["y"].waiting == 1
     if "x" in counted:
         assert counted["x"].waiting == (0 if key == "rq:queue:x" else 2)

@@ -226,7 +226,7 @@ def test_a_retry_waits_with_the_jobs_of_its_tenant_and_so_does_a_replayed_letter
 
 def schedule(bench: Bench) -> int:
     return bench.execute(
-        bench.commands.schedule(["default"], consumer="me", lock_ttl=9, batch=100)
+        bench.commands.enqueue_due(["default"], consumer="me", lock_ttl=9, batch=100)
     ).jobs
 
 
@@ -340,7 +340,7 @@ def test_the_census_counts_tenants_with_their_queue(bench: Bench) -> None:
     flood(bench, "b", 5)
     flood(bench, "", 5)
     bench.ack(done(bench.claim(count=3)[0]))
-    census = bench.execute(bench.commands.count(["default"], consumer="me", lease=3))
+    census = bench.execute(bench.commands.count_queues(["default"], consumer="me", lease=3))
     assert census.keys() == {"default"}
     assert (census["default"].waiting, census["default"].oldest > 0) == (12, True)
     assert census["default"].registries["started"] == 2

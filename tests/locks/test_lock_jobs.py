@@ -238,7 +238,7 @@ def test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused(
         mutex = Mutex("account:5", redis_url)
         (holder,) = mutex.statistics().holders
         held = mutex.session()
-        assert held.execute(held.commands.force(mutex.key, holder.request))[0]
+        assert held.execute(held.commands.force_release(mutex.key, holder.request))[0]
     else:
         consume(*MODELS["threads"], HEORI_GRACE="1", **TASKS).ready()
         first.process.send_signal(signal.SIGSTOP)
@@ -348,7 +348,7 @@ def test_a_job_without_locks_costs_not_one_command_more(
             ["default"], 10, lease=30, consumer="me", token="f" * 16, max_payload=1_000
         )
         claims = client.execute(claim).claims
-        client.execute(commands.extend(claims, lease=30))
+        client.execute(commands.extend_leases(claims, lease=30))
         ended = [Ended(claim, "finished", b"1", 0.1) for claim in claims]
         client.execute(commands.ack(ended, consumer="me"))
     calls = {

@@ -7,7 +7,7 @@ import msgpack
 import pytest
 import redis as redis_py
 
-from heori_common.locks.commands import Wanted
+from heori_common.locks.commands import LockRequest
 from heori_common.protocol.commands import DEADLOCK, GRANT, Commands, Ended, GivenBack
 from heori_common.protocol.job import Claim, LockName, NewJob
 from heori_common.protocol.payload import Call
@@ -71,7 +71,7 @@ class Yard(Table):
 
     def give_back(self, claim: Claim) -> None:
         given_back = [GivenBack(claim, counted=False)]
-        release = self.commands.release(given_back, consumer="me", max_deliveries=3)
+        release = self.commands.give_back(given_back, consumer="me", max_deliveries=3)
         assert self.execute(release) == ["queued"]
 
     def reclaim(self) -> None:
@@ -114,8 +114,8 @@ def about(host: str, pid: int, name: str, job: str = "") -> bytes:
 
 def test_a_job_holds_its_locks_from_its_claim_to_its_end(yard: Yard) -> None:
     (claim,) = yard.take("j", locks=[MUTEX_A, SEMAPHORE_S])
-    (a,) = yard.execute(COMMANDS.look(A.key)).holders
-    (s,) = yard.execute(COMMANDS.look(S.key)).holders
+    (a,) = yard.execute(COMMANDS.read(A.key)).holders
+    (s,) = yard.execute(COMMANDS.read(S.key)).holders
     assert (a.id, a.owner, a.lease_end, a.limit) == ("job:j", "job:j", START + LEASE, None)
     assert (s.id, s.lease_end, s.limit) == ("job:j", START + LEASE, 2)
     assert msgpack.unpackb(a.about) == ["host", 42, "me", "j"]
@@ -134,7 +134,7 @@ def test_a_job_that_waits_is_no_ones_and_is_told_where_rq_looks(yard: Yard) -> N
     assert yard.field("second", "heori_ticket") == str(START + SECOND)
     assert yard.redis.zscore("rq:deferred:x", "second") == (START + SECOND) // SECOND
     assert yard.redis.zscore("rq:heori:parked:x", "second") == (START + SECOND) // SECOND + 10
-    waiters = yard.execute(COMMANDS.look(A.key)).waiters
+    waiters = yard.execute(COMMANDS.read(A.key)).waiters
     assert [each.id for each in waiters] == ["job:second", "job:third"]
     assert msgpack.unpackb(waiters[0].about) == ["", 0, "queue x", "second"]
     assert waiters[0].since == START + SECOND
@@ -361,7 +361,7 @@ def test_a_job_whose_locks_have_lost_their_meaning_ends_and_is_given_back(yard: 
 
 def test_a_job_whose_wait_would_never_end_is_told_who_waits_for_whom(yard: Yard) -> None:
     yard.take("parent")
-    join = COMMANDS.join(
+    join = COMMANDS.note_wait(
         "job:parent", "job:child", about=about("h", 7, "w", "parent"), ttl=60, deadlock="raise"
     )
     assert yard.execute(join) == []
@@ -378,7 +378,10 @@ def test_a_deadlock_names_programs_and_those_who_do_not_say_who_they_are(yard: Y
         ("p", "q", about("here", 1_234_567, "MainThread")),
         ("q", "job:j", b"\xc1"),
     ):
-        assert yard.execute(COMMANDS.join(owner, whom, about=said, ttl=60, deadlock="raise")) == []
+        assert (
+            yard.execute(COMMANDS.note_wait(owner, whom, about=said, ttl=60, deadlock="raise"))
+            == []
+        )
     yard.send("j")
     assert yard.claim()["j"].problem == (
         f"{DEADLOCK}: job j waits for mutex a; MainThread (pid 1234567 on here) waits for "
@@ -389,7 +392,7 @@ def test_a_deadlock_names_programs_and_those_who_do_not_say_who_they_are(yard: Y
 @pytest.mark.parametrize("deadlock", ["warn", "off"])
 def test_a_job_waits_in_a_deadlock_where_that_is_wanted(yard: Yard, deadlock: str) -> None:
     yard.take("parent")
-    yard.execute(COMMANDS.join("job:parent", "job:child", about=b"", ttl=60, deadlock="raise"))
+    yard.execute(COMMANDS.note_wait("job:parent", "job:child", about=b"", ttl=60, deadlock="raise"))
     yard.send("child")
     assert yard.claim(deadlock=deadlock) == {}
     assert yard.waiters(A) == ["job:child"]
@@ -398,7 +401,7 @@ def test_a_job_waits_in_a_deadlock_where_that_is_wanted(yard: Yard, deadlock: st
 def test_a_search_goes_through_a_job_that_waits_for_a_lock(yard: Yard) -> None:
     yard.take("parent")
     yard.park("child")
-    join = COMMANDS.join("job:parent", "job:child", about=b"p", ttl=60, deadlock="raise")
+    join = COMMANDS.note_wait("job:parent", "job:child", about=b"p", ttl=60, deadlock="raise")
     assert [(step.owner, step.lock) for step in yard.execute(join)] == [
         ("job:parent", None),
         ("job:child", A.key),
@@ -411,7 +414,7 @@ def test_a_search_ends_at_a_job_whose_key_holds_something_else(yard: Yard) -> No
     yard.take("parent")
     yard.park("child")
     yard.redis.set("rq:job:child", "text")
-    join = COMMANDS.join("job:parent", "job:child", about=b"p", ttl=60, deadlock="raise")
+    join = COMMANDS.note_wait("job:parent", "job:child", about=b"p", ttl=60, deadlock="raise")
     assert yard.execute(join) == []
 
 
@@ -425,14 +428,14 @@ def test_a_job_that_gives_a_lock_back_as_its_wait_would_never_end_passes_it_on(y
     yard.park("child", locks=[MUTEX_A, MUTEX_B])
     yard.park("next")
     yard.take("parent", locks=[MUTEX_B])
-    yard.execute(COMMANDS.join("job:parent", "job:child", about=b"", ttl=60, deadlock="raise"))
+    yard.execute(COMMANDS.note_wait("job:parent", "job:child", about=b"", ttl=60, deadlock="raise"))
     yard.finish(first)
     assert yard.claim()["child"].problem is not None
     assert yard.holders(A) == ["job:next"]
 
 
 def test_a_program_and_jobs_stand_in_one_queue(yard: Yard) -> None:
-    wanted = Wanted(S.key, 2)
+    wanted = LockRequest(S.key, 2)
     yard.acquire(wanted, owner="p", request="p")
     (first,) = yard.take("first", locks=[SEMAPHORE_S])
     yard.park("second", locks=[SEMAPHORE_S])

@@ -1,6 +1,6 @@
 """The scripts of the locks: a machine that tries everything, against a model in plain Python.
 
-Time is the test's: `time.lua` is put in by the loader, and here another is put in its place.
+Time is the test's: `server_time.lua` is put in by the loader, and here another is put in its place.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from heori_common.locks.commands import Answer, Wanted, read_grant
+from heori_common.locks.commands import Answer, LockRequest, read_grant
 from heori_common.protocol.commands import GRANT
 from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table, table_on
 
@@ -115,11 +115,11 @@ def test_one_who_looks_again_stays_as_it_was(table: Table) -> None:
     table.acquire(A, owner="x", request="holder")
     first = table.acquire(A, owner="y", request="y")
     table.acquire(A, owner="z", request="z")
-    before = table.execute(COMMANDS.look(A.key)).waiters
+    before = table.execute(COMMANDS.read(A.key)).waiters
     table.advance(SECOND)
     again = table.acquire(A, owner="y", request="y")
     assert (again.state, again.ticket, again.before) == ("waiting", first.ticket, 0)
-    assert table.execute(COMMANDS.look(A.key)).waiters == before
+    assert table.execute(COMMANDS.read(A.key)).waiters == before
     table.release(A, "holder")
     assert table.holders(A) == ["y"]
 
@@ -157,9 +157,9 @@ def test_a_lowered_limit_counts_at_once_and_a_raised_one_lets_in_who_waits(table
 def test_a_lock_that_is_taken_by_force_goes_to_the_next(table: Table) -> None:
     table.acquire(A, owner="x", request="holder")
     table.acquire(A, owner="y", request="y")
-    assert table.execute(COMMANDS.force(A.key, "holder")) is True
+    assert table.execute(COMMANDS.force_release(A.key, "holder")) is True
     assert (table.holders(A), table.waiters(A)) == (["y"], [])
-    assert table.execute(COMMANDS.force(A.key, "holder")) is False
+    assert table.execute(COMMANDS.force_release(A.key, "holder")) is False
 
 
 def test_a_changed_limit_finds_holders_whose_lease_is_over(table: Table) -> None:
@@ -332,7 +332,7 @@ def test_one_who_is_handed_a_lock_has_it_no_longer_than_it_asked_for(table: Tabl
     table.acquire(A, owner="x", request="holder")
     table.acquire(A, owner="y", request="y", lease=SECOND)
     table.release(A, "holder")
-    (holder,) = table.execute(COMMANDS.look(A.key)).holders
+    (holder,) = table.execute(COMMANDS.read(A.key)).holders
     assert holder.lease_end == table.now + SECOND
 
 
@@ -346,7 +346,7 @@ def test_of_several_it_waits_for_the_first_that_is_missing(table: Table) -> None
 # Deadlocks
 
 
-def chain(table: Table, *pairs: tuple[str, Wanted, Wanted]) -> Answer:
+def chain(table: Table, *pairs: tuple[str, LockRequest, LockRequest]) -> Answer:
     """Each owner holds its first lock; then, in turns, each wants its second; the last answer."""
     for owner, has, _ in pairs:
         assert table.acquire(has, owner=owner, request=f"{owner} has").state == "held"
@@ -357,7 +357,7 @@ def chain(table: Table, *pairs: tuple[str, Wanted, Wanted]) -> Answer:
     return answers[-1]
 
 
-C = Wanted(KEYS.lock("mutex", "c"), None)
+C = LockRequest(KEYS.lock("mutex", "c"), None)
 
 
 @pytest.mark.parametrize("length", [2, 3])
@@ -496,21 +496,21 @@ def test_with_warn_it_waits_and_tells(table: Table) -> None:
 
 def test_the_search_goes_through_an_owner_that_waits_for_another(table: Table) -> None:
     table.acquire(A, owner="parent", request="parent has")
-    join = COMMANDS.join("parent", "child", about=b"parent", ttl=60.0, deadlock="raise")
+    join = COMMANDS.note_wait("parent", "child", about=b"parent", ttl=60.0, deadlock="raise")
     assert table.execute(join) == []
     answer = table.acquire(A, owner="child", request="child wants")
     assert [(step.owner, step.about, step.lock) for step in answer.cycle] == [
         ("child", b"child", A.key),
         ("parent", b"parent", None),
     ]
-    assert table.redis.execute_command(*COMMANDS.joined("parent").words) == 1
+    assert table.redis.execute_command(*COMMANDS.end_wait("parent").words) == 1
     assert table.acquire(A, owner="child", request="child wants").state == "waiting"
     assert [step.owner for step in table.execute(join)] == ["parent", "child"]
     assert not table.redis.exists(f"{KEYS.lock_waits()}:parent")
 
 
 def test_a_search_ends_after_200_hops(table: Table) -> None:
-    locks = [Wanted(KEYS.lock("mutex", f"n{n}"), None) for n in range(250)]
+    locks = [LockRequest(KEYS.lock("mutex", f"n{n}"), None) for n in range(250)]
     for n, lock in enumerate(locks):
         table.acquire(lock, owner=f"o{n}", request=f"has{n}")
     for n, lock in enumerate(locks[1:]):
@@ -521,9 +521,9 @@ def test_a_search_ends_after_200_hops(table: Table) -> None:
 
 
 def test_whoever_waits_for_itself_waits_for_ever(table: Table) -> None:
-    join = COMMANDS.join("x", "x", about=b"me", ttl=60.0, deadlock="raise")
+    join = COMMANDS.note_wait("x", "x", about=b"me", ttl=60.0, deadlock="raise")
     assert [(step.owner, step.lock) for step in table.execute(join)] == [("x", None)]
-    off = COMMANDS.join("x", "x", about=b"me", ttl=60.0, deadlock="off")
+    off = COMMANDS.note_wait("x", "x", about=b"me", ttl=60.0, deadlock="off")
     assert table.execute(off) == []
 
 
@@ -538,7 +538,7 @@ def test_one_consumer_is_told_of_all_locks(table: Table) -> None:
     for request in "abc":
         table.acquire(S, owner=request, request=request)
     table.acquire(A, owner="x", request="x")
-    table.execute(COMMANDS.force(A.key, "x"))
+    table.execute(COMMANDS.force_release(A.key, "x"))
     table.acquire(A, owner="y", request="y")
     told = count(table)
     assert sorted(told.locks) == [("mutex", "a", 1, 1, 0), ("semaphore", "s", 2, 2, 1)]
@@ -608,7 +608,7 @@ def test_a_guarded_command_is_refused_to_an_earlier_fence_and_an_equal_one_of_an
 class Lock:
     """What a lock should be."""
 
-    wanted: Wanted
+    wanted: LockRequest
     limit: int | None = None  # that was set
     holders: dict[str, int] = field(default_factory=dict)  # request → end of the lease
     waiters: dict[str, int] = field(default_factory=dict)  # request → ticket
@@ -830,7 +830,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def redis_and_the_model_agree(self) -> None:
         for lock in self.locks:
-            state = self.table.execute(COMMANDS.look(lock.wanted.key))
+            state = self.table.execute(COMMANDS.read(lock.wanted.key))
             living = {each: end for each, end in lock.holders.items() if end > self.table.now}
             assert {holder.id: holder.lease_end for holder in state.holders} == living
             assert [waiter.id for waiter in state.waiters] == lock.order()

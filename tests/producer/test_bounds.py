@@ -138,7 +138,7 @@ def test_what_is_sent_for_later_is_not_limited_nor_when_it_is_due(
     for handle in later:
         redis.zadd("rq:scheduled:default", {handle.id: 1})
     with RedisClient(redis_url) as client:
-        command = COMMANDS.schedule(["default"], consumer="me", lock_ttl=5, batch=10)
+        command = COMMANDS.enqueue_due(["default"], consumer="me", lock_ttl=5, batch=10)
         assert client.execute(command).jobs == 5
     assert depth(redis) == 6
 

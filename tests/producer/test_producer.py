@@ -601,7 +601,9 @@ def test_a_job_may_be_put_before_those_that_wait(
     later = producer.submit(sample_tasks.add, 1, at_front=True, delay=60)
     redis.zadd("rq:scheduled:default", {later.id: 1})
     with RedisClient(redis_url) as redis_client:
-        redis_client.execute(Commands().schedule(["default"], consumer="me", lock_ttl=5, batch=10))
+        redis_client.execute(
+            Commands().enqueue_due(["default"], consumer="me", lock_ttl=5, batch=10)
+        )
     assert queued(redis) == [later.id, first.id, last.id]
 
 

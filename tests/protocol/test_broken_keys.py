@@ -69,7 +69,7 @@ def test_a_broken_key_of_one_queue_keeps_no_lease_of_another_from_being_extended
     claims = bench.claim("broken", "sound")
     bench.spoil("rq:wip:broken")
     bench.end_lease(claims[1], ago=-1)
-    assert bench.execute(bench.commands.extend(claims, lease=60)).lost == [0]
+    assert bench.execute(bench.commands.extend_leases(claims, lease=60)).lost == [0]
     assert bench.wip("sound")[member(claims[1])] > bench.now() + LEASE_MARGIN + 50
 
 

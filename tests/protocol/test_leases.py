@@ -19,14 +19,14 @@ def test_extending_names_the_lost_leases_and_extends_the_others(bench: Bench) ->
     a, b, c, d = claims = bench.claim("x", "y", lease=10)
     bench.end_lease(a, ago=3)
     bench.redis.zrem("rq:wip:x", member(b))
-    assert bench.execute(bench.commands.extend(claims, lease=100)).lost == [1]
+    assert bench.execute(bench.commands.extend_leases(claims, lease=100)).lost == [1]
     assert member(b) not in bench.wip("x")
     for claim in (a, c, d):
         score = bench.wip(claim.queue)[member(claim)]
         assert score == pytest.approx(bench.now() + 100 + LEASE_MARGIN, abs=3)
-    assert bench.execute(bench.commands.extend([d._replace(execution="heoriX")], lease=9)).lost == [
-        0
-    ]
+    assert bench.execute(
+        bench.commands.extend_leases([d._replace(execution="heoriX")], lease=9)
+    ).lost == [0]
     assert list(bench.wip("y")) == [member(d)]
 
 

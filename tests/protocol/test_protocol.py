@@ -47,7 +47,7 @@ from heori_common.protocol.payload import (
 )
 from heori_common.protocol.scripts import script
 from heori_common.redis.client import RedisClient
-from tests.rigs.lua_files import CALLED, INCLUDED, LUA
+from tests.rigs.lua_files import CALLED, LUA, PARTS
 
 ADD = "tests.tasks.sample_tasks.add"
 LIMIT = 1_000_000
@@ -378,30 +378,31 @@ def test_a_feature_that_is_not_supported_is_named(feature: str) -> None:
 
 
 def test_there_are_scripts() -> None:
-    assert set(CALLED) >= {"enqueue", "claim", "ack", "extend", "release", "reclaim"}
+    assert set(CALLED) >= {"enqueue", "claim", "ack", "extend_leases", "give_back", "reclaim"}
 
 
 @pytest.mark.parametrize("name", CALLED)
 def test_a_script_declares_what_it_takes_and_gives(name: str) -> None:
-    text = (LUA / f"{name}.lua").read_text()
+    text = (LUA / "calls" / f"{name}.lua").read_text()
     assert text.startswith(f"-- {name}.lua: ")
     for label in ("KEYS", "ARGS", "REPLY"):
         assert re.search(rf"^-- {label} +\S", text, re.MULTILINE), label
     called = script(name)
     read = set(re.findall(r"\bargs\.(\w+)", called.source))
     assert called.arguments == read, "ARGS lists just the arguments that are read"
-    for used in INCLUDED:
-        listed = re.search(rf"^-- USES .*\b{used}\b", text, re.MULTILINE) is not None
-        assert (f"-- {used}.lua: " in called.source) == listed
 
 
-@pytest.mark.parametrize("name", sorted(INCLUDED))
-def test_a_script_that_includes_another_includes_what_that_one_uses_before_it(name: str) -> None:
-    needed = re.search(r"^-- USES +(.*)", (LUA / f"{name}.lua").read_text(), re.MULTILINE)
-    for source in (script(called).source for called in CALLED):
-        if (at := source.find(f"-- {name}.lua: ")) >= 0 and needed:
-            for other in needed[1].split(", "):
-                assert 0 <= source.find(f"-- {other}.lua: ") < at
+@pytest.mark.parametrize("name", CALLED)
+def test_each_part_stands_once_in_a_script_and_after_what_it_uses(name: str) -> None:
+    source = script(name).source
+    for part in PARTS:
+        assert source.count(f"-- {part}.lua: ") <= 1
+        at = source.find(f"-- {part}.lua: ")
+        uses = re.search(
+            r"^-- USES +(.*)", (LUA / "parts" / f"{part}.lua").read_text(), re.MULTILINE
+        )
+        for used in uses[1].split(", ") if uses and at >= 0 else ():
+            assert 0 <= source.find(f"-- {used}.lua: ") < at
 
 
 @pytest.mark.parametrize("name", CALLED)
@@ -417,7 +418,7 @@ def test_a_caller_that_disagrees_with_the_header_is_told_about_what(name: str) -
 
 
 def test_key_names_stand_in_the_catalogue_only() -> None:
-    for path in [*LUA.glob("*.lua"), Path(commands.__file__)]:
+    for path in [*LUA.rglob("*.lua"), Path(commands.__file__)]:
         assert not re.search(r"""['"]rq:""", path.read_text()), path
 
 
@@ -438,13 +439,16 @@ EPOCHS = st.integers(min_value=0, max_value=253_402_300_799)  # to the end of 99
 @example(seconds=4_107_542_399, micros=0)
 @example(seconds=253_402_300_799, micros=999_999)
 def test_lua_writes_times_as_python_does(redis: redis_py.Redis, seconds: int, micros: int) -> None:
-    clock = "".join((LUA / name).read_text() for name in ("time.lua", "clock.lua"))
-    source = clock.replace("redis.call('TIME')", "ARGV") + "return { today, epoch }"
+    clock = "".join(
+        (LUA / "parts" / name).read_text()
+        for name in ("server_time.lua", "now_s.lua", "rq_time.lua")
+    )
+    source = clock.replace("redis.call('TIME')", "ARGV") + "return { now_iso, now_text }"
     assert "ARGV" in source
-    today, epoch = redis.eval(source, 0, seconds, micros)
+    now_iso, now_text = redis.eval(source, 0, seconds, micros)
     then = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=micros)
-    assert today.decode() == then.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    assert float(epoch) == pytest.approx(seconds + micros / 1e6, abs=1e-5)
+    assert now_iso.decode() == then.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    assert float(now_text) == pytest.approx(seconds + micros / 1e6, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -456,5 +460,6 @@ def test_lua_writes_times_as_python_does(redis: redis_py.Redis, seconds: int, mi
     ],
 )  # fmt: skip
 def test_lua_takes_whole_numbers_only(redis: redis_py.Redis, written: str, read: int) -> None:
-    source = (LUA / "whole.lua").read_text() + "return string.format('%.0f', whole(ARGV[1], 7))"
+    source = (LUA / "parts" / "to_integer.lua").read_text()
+    source += "return string.format('%.0f', to_integer(ARGV[1], 7))"
     assert int(redis.eval(source, 0, written)) == read

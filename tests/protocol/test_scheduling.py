@@ -33,7 +33,7 @@ class Desk(Bench):
         self, *queues: str, consumer: str = ME, lock_ttl: float = 30, batch: int = 100
     ) -> Moved:
         return self.execute(
-            self.commands.schedule(
+            self.commands.enqueue_due(
                 queues or ("default",), consumer=consumer, lock_ttl=lock_ttl, batch=batch
             )
         )

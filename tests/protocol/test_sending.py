@@ -41,7 +41,7 @@ def test_cancelled_and_deleted_jobs_are_told_from_those_that_may_run(bench: Benc
     bench.rq_job("deleted").delete()
     bench.redis.delete("rq:job:wrong")
     bench.redis.set("rq:job:wrong", "text")
-    assert bench.execute(bench.commands.canceled(ids(claims))) == [1, 2]
+    assert bench.execute(bench.commands.find_canceled(ids(claims))) == [1, 2]
 
 
 def test_what_waits_or_is_scheduled_can_be_cancelled_and_nothing_else(bench: Bench) -> None:

@@ -44,7 +44,7 @@ def test_any_bytes_may_be_an_id_and_come_back_unchanged(bench: Bench) -> None:
         bench.redis.rpush("rq:queue:default", job_id)
     _, *claims = bench.claim()
     assert ids(claims) == AWKWARD_IDS
-    assert bench.execute(bench.commands.extend(claims, lease=60)).lost == []
+    assert bench.execute(bench.commands.extend_leases(claims, lease=60)).lost == []
     assert bench.release(*claims) == ["queued"] * len(raw)
     claims = bench.claim()
     for claim in claims:
@@ -62,7 +62,7 @@ def test_a_thousand_jobs_are_claimed_extended_and_acknowledged_at_once(bench: Be
     claims = bench.claim(count=1000)
     assert ids(claims) == names
     assert len({claim.execution for claim in claims}) == 1000
-    assert bench.execute(bench.commands.extend(claims, lease=9)).lost == []
+    assert bench.execute(bench.commands.extend_leases(claims, lease=9)).lost == []
     assert bench.ack(*map(done, claims)) == ([], [])
     assert bench.redis.zcard("rq:finished:default") == 1000
 
@@ -81,28 +81,28 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     bench.execute = Forgetful()
     assert bench.send("a", "b") == 2
     a, b = bench.claim()
-    assert bench.execute(bench.commands.extend([a, b], lease=9)).lost == []
-    assert bench.execute(bench.commands.canceled(ids([a, b]))) == []
+    assert bench.execute(bench.commands.extend_leases([a, b], lease=9)).lost == []
+    assert bench.execute(bench.commands.find_canceled(ids([a, b]))) == []
     assert bench.release(a) == ["queued"]
-    assert bench.execute(bench.commands.progress([(b, 0.5, "half")])) == 1
+    assert bench.execute(bench.commands.note_progress([(b, 0.5, "half")])) == 1
     assert bench.ack(done(b)) == ([], [])
     assert bench.reclaim() == (0, 0)
     assert bench.undo("default", token="f") == 0
-    assert len(bench.execute(bench.commands.look(["b"], most_value=9))) == 1
+    assert len(bench.execute(bench.commands.read_jobs(["b"], most_value=9))) == 1
     assert bench.execute(bench.commands.replay("default", ["b"], forget=(), dry_run=True)) == [
         "absent"
     ]
     assert bench.execute(bench.commands.purge("default", ["b"], dry_run=True)) == ["absent"]
-    assert bench.execute(bench.commands.schedule([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
+    assert bench.execute(bench.commands.enqueue_due([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
     assert bench.execute(bench.commands.cancel("default", ["a"])) == [0]
-    assert bench.execute(bench.commands.count([], consumer=ME, lease=1)) == {}
+    assert bench.execute(bench.commands.count_queues([], consumer=ME, lease=1)) == {}
     # Those of the locks are called in tests/locks/test_lock_scripts.py.
     assert seen == {script(name).digest for name in CALLED if not name.startswith("lock_")}
 
 
 def test_a_known_script_is_sent_by_its_digest_only(bench: Bench) -> None:
-    command = bench.commands.extend([], lease=1)
+    command = bench.commands.extend_leases([], lease=1)
     bench.execute(command)
     bench.redis.config_resetstat()
     bench.execute(command)

@@ -1,6 +1,6 @@
 """The scripts of the locks on a server whose time is the test's.
 
-`time.lua` is put in by the loader, and here another is put in its place.
+`server_time.lua` is put in by the loader, and here another is put in its place.
 """
 
 import itertools
@@ -10,14 +10,14 @@ from importlib.resources import files
 from typing import Any, TypeVar
 
 import heori_common.protocol
-from heori_common.locks.commands import Answer, LockCommands, Wanted
+from heori_common.locks.commands import Answer, LockCommands, LockRequest
 from heori_common.protocol.commands import Command
 from heori_common.protocol.keys import Keys
 
-CLOCK = (files(heori_common.protocol) / "lua" / "time.lua").read_text()
+CLOCK = (files(heori_common.protocol) / "lua" / "parts" / "server_time.lua").read_text()
 OURS = """
 local set = redis.call('GET', 'test:now')
-local clock = { string.sub(set, 1, -7), string.sub(set, -6) }
+local server_time = { string.sub(set, 1, -7), string.sub(set, -6) }
 """
 START = 1_790_000_000_000_000
 LEASE = 10_000_000
@@ -66,14 +66,14 @@ class Table:
     def execute(self, command: Command[Any]) -> Any:
         assert command.in_full is not None
         _, source, *rest = command.in_full
-        assert CLOCK in str(source)
+        assert (CLOCK in str(source)) == ("'TIME'" in str(source)), "no other clock is read"
         return command.parse(
             self.redis.execute_command("EVAL", str(source).replace(CLOCK, OURS), *rest)
         )
 
     def acquire(
         self,
-        *locks: Wanted,
+        *locks: LockRequest,
         owner: str,
         request: str | None = None,
         process: int = 0,
@@ -97,23 +97,23 @@ class Table:
         )
         return answer
 
-    def release(self, lock: Wanted, request: str) -> str:
+    def release(self, lock: LockRequest, request: str) -> str:
         (fate,) = self.execute(COMMANDS.release([lock.key], request))
         return str(fate)
 
-    def holders(self, lock: Wanted) -> list[str]:
-        return [holder.id for holder in self.execute(COMMANDS.look(lock.key)).holders]
+    def holders(self, lock: LockRequest) -> list[str]:
+        return [holder.id for holder in self.execute(COMMANDS.read(lock.key)).holders]
 
-    def waiters(self, lock: Wanted) -> list[str]:
-        return [waiter.id for waiter in self.execute(COMMANDS.look(lock.key)).waiters]
+    def waiters(self, lock: LockRequest) -> list[str]:
+        return [waiter.id for waiter in self.execute(COMMANDS.read(lock.key)).waiters]
 
     def left(self) -> set[bytes]:
         return set(self.redis.keys("*")) - {b"test:now", KEYS.fence().encode()}
 
 
-A = Wanted(KEYS.lock("mutex", "a"), None)
-B = Wanted(KEYS.lock("mutex", "b"), None)
-S = Wanted(KEYS.lock("semaphore", "s"), 2)
+A = LockRequest(KEYS.lock("mutex", "a"), None)
+B = LockRequest(KEYS.lock("mutex", "b"), None)
+S = LockRequest(KEYS.lock("semaphore", "s"), 2)
 T = TypeVar("T", bound=Table)
 
 

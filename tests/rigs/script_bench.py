@@ -80,7 +80,7 @@ class Bench:
     def release(self, *claims: Claim, counted: bool = True, max_deliveries: int = 3) -> list[str]:
         given_back = [GivenBack(claim, counted, EVIDENCE) for claim in claims]
         return self.execute(
-            self.commands.release(given_back, consumer=ME, max_deliveries=max_deliveries)
+            self.commands.give_back(given_back, consumer=ME, max_deliveries=max_deliveries)
         )
 
     def reclaim_command(
@@ -105,7 +105,7 @@ class Bench:
         return (reclaimed.queued, reclaimed.dead) if reclaimed else (0, 0)
 
     def undo(self, *queues: str, token: str) -> int:
-        command = self.commands.undo(queues, token=token, consumer=ME, max_deliveries=1)
+        command = self.commands.undo_claim(queues, token=token, consumer=ME, max_deliveries=1)
         return self.execute(command)
 
     def spoil(self, key: str) -> Callable[[], None]:

@@ -27,7 +27,7 @@ def job_owner(job_id: str) -> str:
     return f"job:{job_id}"
 
 
-class Wanted(NamedTuple):
+class LockRequest(NamedTuple):
     """A lock that somebody asks for."""
 
     key: str
@@ -161,7 +161,7 @@ class LockCommands:
 
     def acquire(
         self,
-        locks: Sequence[Wanted],
+        locks: Sequence[LockRequest],
         request: str,
         *,
         owner: str,
@@ -208,12 +208,12 @@ class LockCommands:
             grant=GRANT,
         )
 
-    def force(self, lock: str, request: str) -> Command[bool]:
+    def force_release(self, lock: str, request: str) -> Command[bool]:
         """Take a lock from a holder, who has not asked for it; reads whether he had it."""
         keys = [lock, self.keys.forced()]
-        return self._call("lock_force", keys, bool, id=request, grant=GRANT)
+        return self._call("lock_force_release", keys, bool, id=request, grant=GRANT)
 
-    def forced(self) -> Command[int]:
+    def count_forced(self) -> Command[int]:
         """Count the locks that were taken so, since ever."""
         return Command(("GET", self.keys.forced()), lambda reply: int(reply or 0))
 
@@ -233,15 +233,17 @@ class LockCommands:
             holders=self.keys.holders_suffix,
         )
 
-    def look(self, lock: str) -> Command[State]:
+    def read(self, lock: str) -> Command[State]:
         """Read who holds a lock and who waits for it."""
-        return self._call("lock_look", [lock], _state)
+        return self._call("lock_read", [lock], _state)
 
     def set_limit(self, lock: str, limit: int | None) -> Command[None]:
         """Change the permits of a semaphore; None: what each request declares."""
-        return self._call("lock_limit", [lock], lambda _: None, limit=limit or False, grant=GRANT)
+        return self._call(
+            "lock_set_limit", [lock], lambda _: None, limit=limit or False, grant=GRANT
+        )
 
-    def join(
+    def note_wait(
         self, owner: str, whom: str, *, about: bytes, ttl: float, deadlock: str
     ) -> Command[list[Waits]]:
         """Note that an owner waits for another; reads the deadlock that this makes, if it does.
@@ -252,7 +254,7 @@ class LockCommands:
             ttl: seconds; the note is gone by itself then.
         """
         return self._call(
-            "lock_join",
+            "lock_note_wait",
             [],
             lambda reply: _cycle(_unpack(reply) or ()),
             owner=owner,
@@ -263,7 +265,7 @@ class LockCommands:
             hops=MOST_HOPS,
         )
 
-    def joined(self, owner: str) -> Command[int]:
+    def end_wait(self, owner: str) -> Command[int]:
         """Note that it waits for no other any more."""
         return Command(("DEL", f"{self.keys.lock_waits()}:{owner}"), int)
 
@@ -317,7 +319,7 @@ class LockCommands:
 
         words = [str(word) if isinstance(word, float) else word for word in command]
         return _command(
-            "lock_fence",
+            "lock_fenced_command",
             [self.keys.fenced(resource)],
             parse,
             fence=fence,

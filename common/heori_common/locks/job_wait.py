@@ -32,7 +32,7 @@ def waiting_for(job_id: str, client: RedisClient, keys: Keys) -> Iterator[Callab
     def note() -> None:
         nonlocal noted, warned
         cycle = client.execute(
-            commands.join(
+            commands.note_wait(
                 owner.known_as,
                 job_owner(job_id),
                 about=owner.about,
@@ -51,4 +51,4 @@ def waiting_for(job_id: str, client: RedisClient, keys: Keys) -> Iterator[Callab
         yield note
     finally:
         if noted:
-            client.execute(commands.joined(owner.known_as))
+            client.execute(commands.end_wait(owner.known_as))

@@ -291,13 +291,13 @@ class Lock(Lockable):
             RedisUnavailable: Redis cannot be reached.
         """
         session = self.session()
-        state, _ = session.execute(session.commands.look(self.key))
+        state, _ = session.execute(session.commands.read(self.key))
         return status(state, self.limit or 1)
 
     async def statistics_async(self) -> Status:
         """As `statistics`, without blocking the event loop."""
         session = self.session()
-        state, _ = await ask(session, session.commands.look(self.key))
+        state, _ = await ask(session, session.commands.read(self.key))
         return status(state, self.limit or 1)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from heori_common.locks.commands import Answer, Grant, Wanted
+from heori_common.locks.commands import Answer, Grant, LockRequest
 from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.owner import Owner, new_id
 from heori_common.locks.push import Reply
@@ -59,7 +59,7 @@ class Attempt:
         self._owner = owner
         self._locks = locks
         self._keys = [lock.key for lock in locks]
-        self._wanted = [Wanted(lock.key, lock.limit) for lock in locks]
+        self._wanted = [LockRequest(lock.key, lock.limit) for lock in locks]
         self._lease = lease
         self._began = time.monotonic()
         self._deadline = float("inf") if timeout is None else self._began + timeout

@@ -171,7 +171,7 @@ class Keys:
         return f"{self.prefix}:heori:counter:{queue}"
 
     def lock(self, kind: str, name: str) -> str:
-        """hash of a mutex or a semaphore, see lock_state.lua; the braces keep all of it together"""
+        """hash of a mutex or semaphore, see lock_record.lua; the braces keep all of it together"""
         return f"{self.lock_stem}{{{kind}:{name}}}"
 
     def lock_name(self, key: str) -> tuple[str, str]:

@@ -1,9 +1,10 @@
 """Loads the Lua scripts beside this file and holds callers to what their headers promise.
 
-A header is a run of comment lines. ``ARGS`` names the fields of the one argument, a msgpack
-map (Redis' own ``cmsgpack`` reads it): one argument and one reply a call keep the cost of the
-client independent of the size of the batch. ``USES`` names the files to include, or says
-"nothing".
+``lua/calls`` has what is called, ``lua/parts`` what several of them share. A header is a run of
+comment lines. ``ARGS`` names the fields of the one argument, a msgpack map (Redis' own
+``cmsgpack`` reads it): one argument and one reply a call keep the cost of the client independent
+of the size of the batch. ``USES`` names the parts that the file itself uses; what those use in
+turn, the loader brings.
 """
 
 import hashlib
@@ -46,16 +47,29 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The script of that name, with what it uses put before it."""
-    text = (_LUA / f"{name}.lua").read_text(encoding="utf-8")
-    uses = [used for used in _header(text, "USES") if used != "nothing"]
-    source = _READ_ARGS + "".join(_include(used) for used in uses) + text
+    """The script of that name, with all parts that it needs put before it.
+
+    Raises:
+        FileNotFoundError: there is no such script, or no part that is used somewhere.
+        ValueError: some parts use each other in a circle.
+    """
+    called = (_LUA / "calls" / f"{name}.lua").read_text(encoding="utf-8")
+    parts: dict[str, str] = {}
+    _bring(called, parts, ())
+    source = _READ_ARGS + "".join(parts.values()) + called
     digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-    return Script(name, source, digest, frozenset(_header(text, "ARGS")))
+    return Script(name, source, digest, frozenset(_header(called, "ARGS")))
 
 
-def _include(name: str) -> str:
-    return (_LUA / f"{name}.lua").read_text(encoding="utf-8")
+def _bring(text: str, parts: dict[str, str], users: tuple[str, ...]) -> None:
+    """Add what a file uses to the parts, each after what it uses itself."""
+    for used in _header(text, "USES"):
+        if used in users:
+            raise ValueError(f"these use each other: {', '.join([*users, used])}")
+        if used not in parts:
+            part = (_LUA / "parts" / f"{used}.lua").read_text(encoding="utf-8")
+            _bring(part, parts, (*users, used))
+            parts[used] = part
 
 
 def _header(text: str, label: str) -> list[str]:

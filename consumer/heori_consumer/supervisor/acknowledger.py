@@ -139,14 +139,14 @@ class Acknowledger:
         reports, self._progress = list(self._progress.values()), {}
         # Not repeated when Redis is away: the next report says more.
         with contextlib.suppress(RedisUnavailable, ResponseError):
-            await self._redis.execute(self._commands.progress(reports))
+            await self._redis.execute(self._commands.note_progress(reports))
 
     async def _release(self) -> None:
         # From the end, as each job goes to the front of its queue.
         first = max(0, len(self._given_back) - BATCH)
         batch = self._given_back[first:]
         self._leases.settling(entry.claim for entry in batch)
-        command = self._commands.release(
+        command = self._commands.give_back(
             batch, consumer=self._consumer, max_deliveries=self._max_deliveries
         )
         try:

@@ -58,7 +58,7 @@ class Cancellations:
                 await self._look(held[first : first + BATCH])
 
     async def _look(self, held: Sequence[Claim]) -> None:
-        command = self._commands.canceled([claim.job_id for claim in held])
+        command = self._commands.find_canceled([claim.job_id for claim in held])
         try:
             numbers = await self._outage.persist(lambda: self._redis.execute(command))
         except ResponseError as error:

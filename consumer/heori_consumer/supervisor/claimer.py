@@ -130,7 +130,7 @@ class Claimer:
                 # Redis may have made a claim and not been able to say so. Its jobs would have
                 # to wait for their leases to run out.
                 await self._redis.execute(
-                    self._commands.undo(
+                    self._commands.undo_claim(
                         self._queues,
                         token=self._doubtful,
                         consumer=self._consumer,

@@ -89,7 +89,7 @@ class Leases:
                 await self._extend(held[first : first + BATCH])
 
     async def _extend(self, claims: Sequence[Claim]) -> None:
-        command = self._commands.extend(claims, lease=self._lease)
+        command = self._commands.extend_leases(claims, lease=self._lease)
 
         async def attempt() -> Extended:
             try:

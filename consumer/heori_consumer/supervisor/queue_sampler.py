@@ -51,7 +51,7 @@ class Census:
             who, lease = self._consumer, LEASE * interval
             try:
                 counted = await self._redis.execute(
-                    self._commands.count(self._queues, consumer=who, lease=lease)
+                    self._commands.count_queues(self._queues, consumer=who, lease=lease)
                 )
                 self._locks = await self._redis.execute(
                     self._lock_commands.count(consumer=who, lease=lease)

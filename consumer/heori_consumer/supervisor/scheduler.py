@@ -49,7 +49,7 @@ class Scheduler:
         watch: Callable[[], Awaitable[bool]],
     ) -> None:
         self._redis = client
-        self._look = commands.schedule(queues, consumer=consumer, lock_ttl=LOCK_TTL, batch=BATCH)
+        self._look = commands.enqueue_due(queues, consumer=consumer, lock_ttl=LOCK_TTL, batch=BATCH)
         self._resign = commands.resign(queues, consumer=consumer)
         self._broken: list[str] = []
         self._watch = watch

@@ -1,21 +1,26 @@
 """One builder per command, by sender. No I/O here: `heori_common.redis` executes them."""
 
-from heori_common.protocol.commands.bounds import MOST_WAITING, Bound, Bounds
+from heori_common.protocol.commands.bounds import MOST_WAITING, Bound, BoundCommands
 from heori_common.protocol.commands.builder import FAILURE_TTL, GRANT, RESULT_TTL, Command, Word
-from heori_common.protocol.commands.dead_letters import Letters, Record
+from heori_common.protocol.commands.dead_letters import DeadLetterCommands, Record
 from heori_common.protocol.commands.delivery import (
     DEADLOCK,
     EXECUTION_MARK,
     LEASE_MARGIN,
     Claimed,
-    Delivery,
+    DeliveryCommands,
     Ended,
     Extended,
     GivenBack,
     Reclaimed,
 )
-from heori_common.protocol.commands.registry import REGISTRIES, Presence, QueueCensus, QueueCounts
-from heori_common.protocol.commands.scheduling import Moved, Scheduling
+from heori_common.protocol.commands.registry import (
+    REGISTRIES,
+    QueueCensus,
+    QueueCounts,
+    RegistryCommands,
+)
+from heori_common.protocol.commands.scheduling import Moved, SchedulingCommands
 from heori_common.protocol.commands.sending import (
     KEPT_DROPPED,
     PLACE,
@@ -23,7 +28,7 @@ from heori_common.protocol.commands.sending import (
     Enqueued,
     Progress,
     Result,
-    Sending,
+    SendingCommands,
     WhenFull,
 )
 
@@ -59,5 +64,12 @@ __all__ = [
 ]
 
 
-class Commands(Sending, Bounds, Delivery, Scheduling, Presence, Letters):
+class Commands(
+    SendingCommands,
+    BoundCommands,
+    DeliveryCommands,
+    SchedulingCommands,
+    RegistryCommands,
+    DeadLetterCommands,
+):
     """All of them."""

@@ -25,7 +25,7 @@ class Bound(NamedTuple):
         return cls(limit or None, *counters)
 
 
-class Bounds(Builders):
+class BoundCommands(Builders):
     """The limits of queues, and who waits for room."""
 
     def leave(self, queue: str, ticket: str) -> list[Command[int]]:

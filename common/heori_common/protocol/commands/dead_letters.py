@@ -23,7 +23,7 @@ class Record(NamedTuple):
     result: dict[str, bytes | int]  # the latest entry of its result stream
 
 
-class Letters(Builders):
+class DeadLetterCommands(Builders):
     """Dead letters are read, replayed and purged."""
 
     def time(self) -> Command[float]:
@@ -50,7 +50,7 @@ class Letters(Builders):
         raw = [job_id.encode("utf-8", "surrogateescape") for job_id in ids]
         return Command(("ZMSCORE", self.keys.failed(queue), *raw), list)
 
-    def look(
+    def read_jobs(
         self, ids: Sequence[str], fields: Sequence[str] = (), *, most_value: int
     ) -> Command[list[Record]]:
         """Read jobs, whatever their keys hold; fewer than asked for when they are large.
@@ -77,7 +77,7 @@ class Letters(Builders):
             ]
 
         return call(
-            "look",
+            "read_jobs",
             [],
             parse,
             ids=ids,

@@ -43,7 +43,7 @@ MOST_LOOKED_AT = 100
 MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
 FORGET = 60.0  # seconds, for a tenant of whom nothing is left
 
-# How the failure of a job begins whose wait for its locks would never end; see park.lua.
+# How the failure of a job begins whose wait for its locks would never end; see take_job_locks.lua.
 DEADLOCK = "its wait for a lock would never end (deadlock)"
 
 # The failure of a job whose key was overwritten while it was claimed.
@@ -105,7 +105,7 @@ class Extended(NamedTuple):
     unlocked: list[int]
 
 
-class Delivery(Builders):
+class DeliveryCommands(Builders):
     """Claims, leases, and what came of the jobs."""
 
     def claim(
@@ -253,10 +253,10 @@ class Delivery(Builders):
             **self._locking(),
         )
 
-    def progress(self, progress: Sequence[tuple[Claim, float, str]]) -> Command[int]:
+    def note_progress(self, progress: Sequence[tuple[Claim, float, str]]) -> Command[int]:
         """Note how far jobs are; reads for how many of them the lease still stood."""
         return call(
-            "progress",
+            "note_progress",
             [],
             int,
             entries=[
@@ -266,11 +266,11 @@ class Delivery(Builders):
             job_stem=self.keys.job(""),
         )
 
-    def extend(self, claims: Sequence[Claim], *, lease: float) -> Command[Extended]:
+    def extend_leases(self, claims: Sequence[Claim], *, lease: float) -> Command[Extended]:
         """Extend leases, and the jobs' locks with them, in seconds from now."""
         queues = _queues(claims)
         return call(
-            "extend",
+            "extend_leases",
             [self.keys.wip(queue) for queue in queues],
             lambda reply: Extended(*unpack(reply)),
             leases=[
@@ -287,7 +287,7 @@ class Delivery(Builders):
             holders=self.keys.holders_suffix,
         )
 
-    def release(
+    def give_back(
         self, given_back: Sequence[GivenBack], *, consumer: str, max_deliveries: int
     ) -> Command[list[str]]:
         """Give jobs back to the front of their queues, in the order given.
@@ -297,7 +297,7 @@ class Delivery(Builders):
         """
         queues = _queues(entry.claim for entry in given_back)
         return call(
-            "release",
+            "give_back",
             self._delivery_keys(queues),
             lambda reply: [fate.decode() for fate in reversed(unpack(reply))],
             entries=[
@@ -370,22 +370,22 @@ class Delivery(Builders):
             **self._settling(consumer, max_deliveries),
         )
 
-    def undo(
+    def undo_claim(
         self, queues: Sequence[str], *, token: str, consumer: str, max_deliveries: int
     ) -> Command[int]:
         """Give back what the claim of that token took, if it took anything; reads how many."""
         return call(
-            "undo",
+            "undo_claim",
             [self.keys.queues(), *self._delivery_keys(queues)],
             int,
             token=EXECUTION_MARK + token,
             **self._settling(consumer, max_deliveries),
         )
 
-    def canceled(self, ids: Sequence[str]) -> Command[list[int]]:
+    def find_canceled(self, ids: Sequence[str]) -> Command[list[int]]:
         """Look which jobs were cancelled or deleted since; reads their numbers."""
         return call(
-            "canceled",
+            "find_canceled",
             [],
             unpack,
             ids=ids,

@@ -39,7 +39,7 @@ class QueueCensus:
     tenants: int  # that were counted with it: those of whom anything is left
 
 
-class Presence(Builders):
+class RegistryCommands(Builders):
     """Who consumes, and how much waits."""
 
     def announce(
@@ -93,7 +93,7 @@ class Presence(Builders):
             Command(("ZCARD", self.keys.line(queue)), int),
         ]
 
-    def count(
+    def count_queues(
         self, queues: Sequence[str], *, consumer: str, lease: float
     ) -> Command[dict[str, QueueCensus]]:
         """Count the jobs of those queues for which this consumer is, or thereby gets, elected.
@@ -133,7 +133,7 @@ class Presence(Builders):
             }
 
         return call(
-            "count",
+            "count_queues",
             [self.keys.queues(), *of_queues],
             parse,
             consumer=consumer,

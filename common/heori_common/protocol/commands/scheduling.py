@@ -21,10 +21,10 @@ class Moved(NamedTuple):
     broken: list[str]  # keys that do not hold what they should
 
 
-class Scheduling(Builders):
+class SchedulingCommands(Builders):
     """Due jobs move to their queues."""
 
-    def schedule(
+    def enqueue_due(
         self, queues: Sequence[str], *, consumer: str, lock_ttl: float, batch: int
     ) -> Command[Moved]:
         """Put due jobs on their queues, for those queues for which this consumer is elected.
@@ -49,7 +49,7 @@ class Scheduling(Builders):
             )
         ]
         return call(
-            "schedule",
+            "enqueue_due",
             [self.keys.queues(), *keys],
             parse,
             consumer=consumer,

@@ -83,7 +83,7 @@ class Cursor(NamedTuple):
         return self._replace(position=self.position + jobs)
 
 
-class Sending(Builders):
+class SendingCommands(Builders):
     """New jobs, and questions about one."""
 
     def enqueue(

@@ -1,0 +1,143 @@
+-- enqueue.lua: write jobs as rq 3.0.0 writes them and put them on their queue, or, when they
+-- are to run later, among its scheduled jobs. Takes as many, from the first on, as the queue's
+-- limit lets in; what is scheduled is not limited, neither now nor when it is due.
+-- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
+-- What a tenant sends is scheduled and counted with all jobs of the queue whose tenant it is; the
+-- limit of that queue holds for each of its tenants alone.
+-- KEYS   queues (set), queue (list), scheduled (zset), bound (hash), line (zset), whole queue (list),
+--        flow (hash); and to drop jobs: failed (zset), dropped (list)
+--        whole queue: that of which this is a tenant's; else the same, as flow is the same as bound
+-- ARGS   jobs, origin, delay, at, front, key, cursor, full, job_stem,
+--        results_stem, consumer
+--        jobs: [[id, [field, value, …]], …], the fields that differ from job to job
+--        origin: the name of the queue
+--        delay: seconds from now; at: epoch seconds in its place, or false
+--        front: put them at the front of the queue
+--        key: false, or [idempotency key (string), seconds] of the one job
+--        cursor: false, or [key (string), number of the first job from 0, seconds]: the key says
+--        how many jobs of a long row are in, and moves with them; those are not taken again
+--        full: what to do at the limit: ['reject'], ['block', ticket, its lease (milliseconds)]
+--        or ['drop_oldest', {what drop_oldest.lua wants}]
+--        consumer: in whose name dropped jobs fail
+-- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
+--        that has the key already or false, depth, limit, ticket ahead in the line or false,
+--        jobs a second that leave the queue]
+-- USES   now_s, rq_time, to_integer, tenants, drain_rate, drop_oldest, waiting_producers
+
+local FORGET = 60 -- seconds, then it is not known any more how fast a tenant's queue is emptied
+
+local queue, bound, line, of, flowing = KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local due = args.at or now_s + args.delay
+local later = due > now_s
+-- A key that does not hold what it should is told of before anything is written.
+local depth = redis.call('LLEN', queue)
+if later then
+  redis.call('ZCARD', KEYS[3])
+end
+if args.key then
+  local same = redis.call('GET', args.key[1])
+  if same and same ~= args.jobs[1][1] then
+    return cmsgpack.pack({ 1, same, depth, 0, false, 0 })
+  end
+end
+
+local position, skip = 0, 0
+if args.cursor then
+  position = to_integer(redis.call('GET', args.cursor[1]), 0)
+  skip = math.min(#args.jobs, math.max(0, position - args.cursor[2]))
+end
+
+local policy, detail, lease = unpack(args.full)
+if policy == 'drop_oldest' then
+  redis.call('LLEN', KEYS[9])
+end
+local waits = policy == 'block' and detail ~= '' -- it has come before, and has a place
+local ticket = waits and detail or args.jobs[1][1]
+local limit, rate, before, room = 0, 0, false, #args.jobs
+if not later then
+  limit = to_integer(redis.call('HGET', bound, 'limit'), 0)
+  if limit > 0 then
+    rate = drain_rate(flowing, depth)
+    if policy ~= 'drop_oldest' then
+      before = ticket_ahead(line, ticket)
+      room = before and 0 or math.max(0, limit - depth)
+    end
+  end
+end
+
+redis.call('SADD', KEYS[1], of, queue)
+local ids, scores, taken = {}, {}, 0
+for n, job in ipairs(args.jobs) do
+  local id, fields = unpack(job)
+  local key = args.job_stem .. id
+  if n > skip and redis.call('EXISTS', key) == 0 then
+    if #ids == room then
+      break
+    end
+    if later then
+      scores[#scores + 1] = string.format('%.6f', due)
+      scores[#scores + 1] = id
+      if args.front then
+        fields[#fields + 1] = 'enqueue_at_front'
+        fields[#fields + 1] = 1
+      end
+    else
+      fields[#fields + 1] = 'enqueued_at'
+      fields[#fields + 1] = now_iso
+    end
+    -- rq.job.Job.to_dict; the empty fields are RQ's, and some of its readers look for them.
+    redis.call('HSET', key, 'status', later and 'scheduled' or 'queued', 'created_at', now_iso,
+      'origin', args.origin, 'started_at', '', 'ended_at', '', 'last_heartbeat', '',
+      'worker_name', '', 'group_id', '', 'success_callback_name', '', 'failure_callback_name', '',
+      'stopped_callback_name', '', unpack(fields))
+    ids[#ids + 1] = id
+  end
+  taken = taken + 1
+end
+
+if #ids > 0 then
+  if later then
+    redis.call('ZADD', KEYS[3], unpack(scores))
+  elseif args.front then
+    local reversed = {}
+    for n = #ids, 1, -1 do
+      reversed[#reversed + 1] = ids[n]
+    end
+    redis.call('LPUSH', queue, unpack(reversed))
+  else
+    redis.call('RPUSH', queue, unpack(ids))
+  end
+  if not later then
+    join_turns(queue)
+  end
+  if args.key then
+    redis.call('SET', args.key[1], ids[1], 'EX', args.key[2])
+  end
+end
+if args.cursor and args.cursor[2] + taken > position then
+  redis.call('SET', args.cursor[1], args.cursor[2] + taken, 'EX', args.cursor[3])
+end
+if limit > 0 then
+  local over = depth + #ids - limit
+  if #ids > 0 then
+    redis.pcall('HINCRBY', bound, 'sent', #ids) -- pcall: a spoilt counter refuses no job
+  end
+  if flowing ~= bound then
+    redis.pcall('HINCRBY', bound, 'seen_gone', #ids) -- it was not sent to that queue itself
+    redis.pcall('HINCRBY', flowing, 'sent', #ids)
+    redis.pcall('EXPIRE', flowing, FORGET)
+  end
+  if policy == 'drop_oldest' and over > 0 then
+    redis.pcall('HINCRBY', bound, 'dropped', drop_oldest(args, detail, queue, KEYS[8], KEYS[9], over))
+  elseif policy == 'block' and (taken < #args.jobs or waits) then
+    if take_place(line, ticket, lease) then
+      redis.pcall('HINCRBY', bound, 'blocked', 1)
+    end
+  elseif taken < #args.jobs then
+    redis.pcall('HINCRBY', bound, 'rejected', #args.jobs - taken)
+  end
+end
+if taken < #args.jobs then
+  return cmsgpack.pack({ taken, false, depth + #ids, limit, before, rate })
+end
+return #ids

@@ -1,0 +1,25 @@
+-- lock_release.lua: give up a request, whatever has become of it, and hand its locks to the next.
+-- KEYS   fence (string), locks (zset), waits (hash), then each lock (hash)
+-- ARGS   id, grant, holders, waiters
+-- REPLY  msgpack ['held', 'waiting' or 'gone', …] for each lock: what it was
+-- USES   lock_keys, lock_record, lock_handover
+
+local was = {}
+for n = 4, #KEYS do
+  local lock = KEYS[n]
+  local fate = 'gone'
+  if redis.call('ZREM', lock .. args.holders, args.id) == 1 then
+    fate = 'held'
+    redis.call('HDEL', lock, args.id)
+    grant_to_waiters(lock)
+  else
+    local record = read_record(lock, args.id)
+    if record then
+      fate = 'waiting'
+      remove_waiter(lock, args.id, record)
+      redis.call('HDEL', lock, args.id)
+    end
+  end
+  was[#was + 1] = fate
+end
+return cmsgpack.pack(was)

@@ -1,0 +1,44 @@
+-- read_jobs.lua: read jobs as they are, whatever their keys hold.
+-- KEYS   none declared; those of each job and of its results
+-- ARGS   ids, fields, most_value, most_reply, job_stem, results_stem
+--        fields: [name, …], what to read; empty for all, and the latest result with them
+--        most_value: bytes; a longer value is replaced by its length
+--        most_reply: bytes, about; no further job is read then
+-- REPLY  msgpack [[type of the job's key, values, result], …] for the first of ids, one at least
+--        values: [value or false, …] in the order of fields, or [field, value, …]
+--        result: [field, value, …]
+
+local size = 0
+local function short(values)
+  for n, value in ipairs(values) do
+    if value and #value > args.most_value then
+      values[n] = #value
+    elseif value then
+      size = size + #value
+    end
+  end
+  return values
+end
+
+local jobs = {}
+for n, id in ipairs(args.ids) do
+  if size > args.most_reply then
+    break
+  end
+  local job = args.job_stem .. id
+  local kind = redis.call('TYPE', job).ok
+  local values, result = {}, {}
+  if kind == 'hash' and #args.fields > 0 then
+    values = short(redis.call('HMGET', job, unpack(args.fields)))
+  elseif kind == 'hash' then
+    values = short(redis.call('HGETALL', job))
+  end
+  if #args.fields == 0 then
+    local latest = redis.pcall('XREVRANGE', args.results_stem .. id, '+', '-', 'COUNT', 1)
+    if not latest.err and latest[1] then
+      result = short(latest[1][2])
+    end
+  end
+  jobs[n] = { kind, values, result }
+end
+return cmsgpack.pack(jobs)

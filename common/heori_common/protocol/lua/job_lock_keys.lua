@@ -1,4 +1,0 @@
--- job_lock_keys.lua: what is kept of all locks together, in a script that is about jobs.
--- Included by other scripts (see their USES line); it is never called by itself.
-
-local LAST_FENCE, IN_USE, WAITS = unpack(args.lock_keys)

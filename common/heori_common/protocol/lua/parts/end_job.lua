@@ -1,0 +1,41 @@
+-- end_job.lua: write the end of one execution where RQ's readers look for it.
+-- USES   now_s, rq_time
+
+local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 uses Result.Type
+
+-- Returns the score with which the caller puts the id into the registry of that status; or false,
+-- when the job was deleted meanwhile or is not to be kept. Then the key of the results, if it
+-- holds something else and could not take this one.
+--   status: 'finished', 'failed' or 'stopped'; ttl: seconds, -1 for ever, 0 not at all
+--   field, body: the result's field in the stream and its value, or false for none
+local function end_job(args, id, execution, status, ttl, started, field, body)
+  local job = args.job_stem .. id
+  local results = args.results_stem .. id
+  if ttl == 0 then
+    redis.call('DEL', job, results)
+    return false
+  end
+  -- one call both tells whether the job is there and lets it expire with its result
+  if (ttl > 0 and redis.call('EXPIRE', job, ttl) or redis.call('EXISTS', job)) == 0 then
+    return false
+  end
+  -- pcall: either key may hold something else; what can be written still tells
+  if type(redis.pcall('HSET', job, 'status', status, 'ended_at', now_iso)) == 'table' then
+    redis.call('PERSIST', job) -- whatever it is, it is not ours to expire
+  end
+  local added
+  if body then
+    added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
+      field, body, 'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', now_text)
+  else
+    added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
+      'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', now_text)
+  end
+  local broken = type(added) == 'table' and results
+  if ttl < 0 then
+    redis.call('PERSIST', results) -- an earlier result may have expired with its job
+    return '+inf', broken
+  end
+  redis.call('EXPIRE', results, ttl)
+  return math.floor(now_s) + ttl, broken
+end

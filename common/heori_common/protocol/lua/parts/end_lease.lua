@@ -1,0 +1,24 @@
+-- end_lease.lua: end a lease without a result and give its job back.
+-- USES   rq_time, has_type, end_job, requeue
+
+-- Returns 'queued', 'dead' or 'gone' as give_back does, 'lost' when there is no such lease, or
+-- 'kept' when a key of the queue has the wrong type: the job stays where it is, under its lease,
+-- and is given back when the key has been mended.
+local function end_lease(args, queue, wip, failed, id, execution, counted, failure, evidence)
+  local readable = has_type('hash', args.job_stem .. id)
+  local may_fail = counted or not readable
+  if not has_type('list', queue) or may_fail and not has_type('zset', failed) then
+    return 'kept'
+  end
+  -- pcall: when wip is no zset any more, the execution in the job's hash still tells whose it is
+  if redis.pcall('ZREM', wip, id .. ':' .. execution) == 0 then
+    return 'lost'
+  end
+  if readable then
+    return requeue(args, queue, failed, id, execution, counted, failure, evidence)
+  end
+  -- Nothing is left that could run. It fails where RQ's tools look, rather than vanish.
+  local score = end_job(args, id, execution, 'failed', args.failure_ttl, now_text, 'exc_string', args.unreadable)
+  redis.call('ZADD', failed, score, id)
+  return 'dead'
+end

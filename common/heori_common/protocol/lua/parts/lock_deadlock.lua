@@ -1,0 +1,87 @@
+-- lock_deadlock.lua: whether an owner that is about to wait would wait for itself.
+-- USES   now_us, lock_record
+
+-- Whom a request for a lock waits for: the owners of all its permits, as any of them that goes
+-- on sets the waiter free. Nil when there is a permit to be had, or will be without their doing.
+local function blockers(lock, limit)
+  local owners = {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', lock .. args.holders, '(' .. to_digits(now_us), '+inf')) do
+    local record = read_record(lock, id)
+    if not record then
+      return nil -- somebody has deleted it
+    end
+    owners[#owners + 1] = record[OWNER]
+  end
+  return #owners >= limit_of(lock, limit) and owners or nil
+end
+
+-- What an owner waits for: {its `about`, the lock or false, whom}. Nil when it does not wait, or is dead.
+local function wait_of(owner)
+  local packed = redis.call('HGET', WAITS, owner)
+  if not packed then
+    local edge = redis.call('GET', WAITS .. ':' .. owner)
+    if not edge then
+      return nil
+    end
+    local whom, about = unpack(cmsgpack.unpack(edge))
+    return { about, false, { whom } }
+  end
+  local lock, id = unpack(cmsgpack.unpack(packed))
+  local record = redis.call('ZSCORE', lock .. args.waiters, id) and read_record(lock, id)
+  if not record then
+    return nil
+  end
+  if record[JOB] then
+    if redis.pcall('HGET', record[JOB][2], 'status') ~= 'deferred' then
+      return nil
+    end
+  elseif redis.call('PUBSUB', 'NUMSUB', record[WAKE])[2] == 0 then
+    return nil
+  end
+  local whom = blockers(lock, record[LIMIT])
+  return whom and { record[ABOUT], lock, whom }
+end
+
+-- Follows owner → lock → its holders, at most `args.hops` steps. It is a deadlock if all whom `me`
+-- would wait for, near and far, wait themselves, and one of them for something that `me` holds.
+-- Returns [[owner, about, lock or false], …], `me` first, or false.
+--   lock, limit: that it is about to wait for; or false, and whom else it waits for: {owner}
+local function deadlock(me, about, lock, limit, whom_else)
+  local first = whom_else
+  if lock then
+    first = blockers(lock, limit)
+  end
+  local cycle, whom = { { me, about, lock } }, { first }
+  local seen = { [me] = true }
+  local closed, hops = false, 0
+  local n = 1
+  while n <= #cycle do
+    if not whom[n] then
+      return false
+    end
+    for _, owner in ipairs(whom[n]) do
+      hops = hops + 1
+      if hops > args.hops then
+        return false
+      end
+      if owner == me then
+        -- A mutex is re-entered without asking: this is an earlier request that is being given up.
+        -- Not if it is what its job has declared, though: that is held until the job's end.
+        if n == 1 and lock and not limit and not redis.call('ZSCORE', lock .. args.holders, me) then
+          return false
+        end
+        closed = true
+      elseif not seen[owner] then
+        seen[owner] = true
+        local next = wait_of(owner)
+        if not next then
+          return false
+        end
+        cycle[#cycle + 1] = { owner, next[1], next[2] }
+        whom[#cycle] = next[3]
+      end
+    end
+    n = n + 1
+  end
+  return closed and cycle
+end

@@ -1,8 +1,0 @@
--- whole.lua: whole numbers from a job's hash, where anyone may have written anything.
--- Included by other scripts (see their USES line); it is never called by itself.
-
--- The number, or `default` for what Redis would refuse where it wants a whole number, such as
--- '1.5', 'nan' or thirty digits: one job must not stop the batch it is in.
-local function whole(value, default)
-  return value and #value <= 10 and string.match(value, '^%-?%d+$') and tonumber(value) or default
-end
