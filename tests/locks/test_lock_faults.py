@@ -18,8 +18,7 @@ import redis as redis_py
 from heori import DeadlockDetected, LockLost, Mutex, NotHeld, Semaphore
 from heori_common.embedded import EmbeddedValkey
 from heori_common.locks import push as line
-from heori_common.locks import renewer as keeper
-from heori_common.locks import session
+from heori_common.locks import renewer, session
 from heori_common.protocol.commands import Command
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.scripts import script
@@ -175,7 +174,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Redis is asked while it is away fails at once, not in five seconds."""
     monkeypatch.setattr(session, "PATIENCE", 0.2)
     monkeypatch.setattr(line, "TRIES", 2)
-    monkeypatch.setattr(keeper, "LATE", 0.1)
+    monkeypatch.setattr(renewer, "LATE", 0.1)
 
 
 def leave_without_redis(

@@ -391,11 +391,11 @@ def test_a_thousand_locks_are_renewed_in_ten_calls(redis: Any) -> None:
     locks = [Mutex(f"n{n}", lease=30.0) for n in range(1000)]
     for lock in locks:
         lock.acquire()
-    keeper = locks[0].session().keeper
+    renewer = locks[0].session().renewer
     for lock in locks:
         lock.hold.renew_at = 0.0
     redis.config_resetstat()
-    keeper._look_at(0.0)
+    renewer._look_at(0.0)
     until(lambda: all(lock.hold.renew_at > 0 and not lock.hold.is_renewing for lock in locks))
     calls = redis.info("commandstats")
     assert calls["cmdstat_evalsha"]["calls"] <= 12  # with the first one's refusal, and a sweep

@@ -5,21 +5,15 @@ can only be entered, left and asked for its fence. All threads and tasks of the 
 they do to what it protects at the same time is between them.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from heori_common.locks.commands import job_owner
+from heori_common.locks.hold import HeldLock, Hold
 from heori_common.locks.owner import Owner
-from heori_common.locks.renewer import Hold
-from heori_common.protocol.job import LockName
 from heori_common.redis.address import Address
 
-if TYPE_CHECKING:
-    from heori_common.locks.lock import Lock, Lockable
 
-
-def hold_of(lock: "Lock", owner: Owner) -> Hold | None:
+def hold_of(lock: HeldLock, owner: Owner) -> Hold | None:
     """What the owner's job holds of a lock; None when its task does not declare it."""
     job = owner.job
     if job is None or (fence := job.locks.get((lock.kind, lock.name))) is None:
@@ -35,31 +29,6 @@ def hold_of(lock: "Lock", owner: Owner) -> Hold | None:
         if job.lease_lost:
             job.lose()
     return hold
-
-
-def holding(locks: Sequence[LockName], url: str, function: Callable[[], Any]) -> Any:
-    """Call a function with these locks held, as the claim would have got them."""
-    with _all(locks, url):
-        return function()
-
-
-async def holding_async(
-    locks: Sequence[LockName], url: str, function: Callable[[], Awaitable[Any]]
-) -> Any:
-    """As `holding`, for a coroutine function."""
-    async with _all(locks, url):
-        return await function()
-
-
-def _all(locks: Sequence[LockName], url: str) -> "Lockable":
-    from heori_common.locks.lock import Mutex, Semaphore, acquire_all  # noqa: PLC0415 - it imports this
-
-    return acquire_all(
-        [
-            Mutex(lock.name, url) if lock.limit is None else Semaphore(lock.name, lock.limit, url)
-            for lock in locks
-        ]
-    )
 
 
 def is_same_server(one: str, other: str) -> bool:

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from heori_common.locks.declared import hold_of
 from heori_common.locks.errors import LockLost, NotHeld
+from heori_common.locks.hold import Hold
 from heori_common.locks.owner import Owner, current_owner
-from heori_common.locks.renewer import Hold
-from heori_common.locks.request import Attempt, ask
+from heori_common.locks.request import AcquireRequest, ask
 from heori_common.locks.session import Redis, Session, session_of, url_of
 from heori_common.locks.status import Party, Status, status
 from heori_common.public import public
@@ -55,16 +55,16 @@ class Lockable:
             LockLost: it was held here, has been lost, and is yet to be released.
             RedisUnavailable: Redis cannot be reached.
         """
-        attempt, entered = self._attempt(timeout)
-        return self._enter(entered, attempt.run() if attempt else [])
+        request, entered = self._request(timeout)
+        return self._enter(entered, request.run() if request else [])
 
     async def acquire_async(self, timeout: float | None = None) -> bool:
         """As `acquire`, without blocking the event loop.
 
         When it is lost, the task that holds it is cancelled.
         """
-        attempt, entered = self._attempt(timeout)
-        return self._enter(entered, await attempt.run_async() if attempt else [])
+        request, entered = self._request(timeout)
+        return self._enter(entered, await request.run_async() if request else [])
 
     def release(self) -> None:
         """Give it back; whoever has waited longest has it then.
@@ -147,7 +147,7 @@ class Lockable:
             if isinstance(error, asyncio.CancelledError) and any(map(_uncancel, holds)):
                 raise  # it was cancelled for this, and for nothing else
 
-    def _attempt(self, timeout: float | None) -> tuple[Attempt | None, list[Hold]]:
+    def _request(self, timeout: float | None) -> tuple[AcquireRequest | None, list[Hold]]:
         """What is to be done to get what is not held here, and what is."""
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout={timeout}: seconds are needed, or None to wait for ever")
@@ -161,7 +161,9 @@ class Lockable:
                 raise LockLost(f"{lock} was lost: {hold.why}; release it first")
             else:
                 entered.append(hold)
-        return Attempt(session, owner, missing, self._lease, timeout) if missing else None, entered
+        return AcquireRequest(
+            session, owner, missing, self._lease, timeout
+        ) if missing else None, entered
 
     def _enter(self, entered: list[Hold], got: list[Hold] | None) -> bool:
         if got is None:
@@ -427,7 +429,7 @@ def _lost(
         released = sent_before is not None and sent_before < hold.valid_until
         if hold.why is None and fate != "held" and not released:
             how = "its lease was over" if fate == "unknown" else "Redis knew of it no more"
-            session.keeper.lose(hold, f"{how} when it was released")
+            session.renewer.lose(hold, f"{how} when it was released")
         if hold.why is not None:
             lost.append(f"{hold.lock} was lost: {hold.why}")
         session.count_hold(hold)
@@ -438,7 +440,7 @@ def _release_later(session: Session, holds: list[Hold], error: RedisUnavailable)
     names = ", ".join(str(hold.lock) for hold in holds)
     log.warning("%s will be released when Redis is back: %s", names, error)
     lease = max(hold.lease for hold in holds)
-    session.keeper.abandon([hold.lock.key for hold in holds], holds[0].id, lease)
+    session.renewer.abandon([hold.lock.key for hold in holds], holds[0].id, lease)
 
 
 def _uncancel(hold: Hold) -> bool:

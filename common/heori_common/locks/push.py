@@ -2,7 +2,7 @@
 
 A thread of its own reads it, for all threads and event loops. What must not be lost when whoever
 asked for it goes away meanwhile is also asked for here: by coroutines, as one that is cancelled
-leaves nothing half-read behind, and by the keeper, whom a server that hangs must not stop.
+leaves nothing half-read behind, and by the renewer, which a server that hangs must not stop.
 """
 
 import contextlib

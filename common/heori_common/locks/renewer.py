@@ -7,119 +7,30 @@ a lease is counted from when its renewal was *sent*, so it ends here before it e
 
 import asyncio
 import contextlib
-import enum
 import logging
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from heori_common.locks.commands import MOST_RENEWED, LockCommands
-from heori_common.locks.owner import Owner
+from heori_common.locks.hold import Hold
 from heori_common.locks.push import Line, Reply
 from heori_common.locks.statistics import Statistics
 from heori_common.redis.errors import RedisUnavailable
 
-if TYPE_CHECKING:
-    from heori_common.locks.lock import Lock
-
 log = logging.getLogger(__name__)
 
 RETRY = 0.5  # seconds until a renewal that failed is tried again, at most
-LATE = 1.0  # seconds after which what was given up is given up again, see `Keeper.abandon`
+LATE = 1.0  # seconds after which what was given up is given up again, see `Renewer.abandon`
 # Which leases are renewed with one that is due: those due within this part of theirs, too. Else
 # locks that were got one after the other would be renewed one by one for ever.
 TOGETHER = 0.1
 SWEEP = 10.0  # seconds between two looks for locks that others have left behind
 
 
-class Keeping(enum.Enum):
-    """What a holder can rely on."""
-
-    HELD = "held"
-    SUSPECT = "suspect"  # two renewals are overdue, and there is a third of the lease left
-    LOST = "lost"
-
-
-class Hold:
-    """A lock while this process holds it.
-
-    Attributes:
-        id: of the request that got it.
-        fence: rises with each holder.
-        lease: seconds; 0: its consumer renews it with the job's.
-        depth: how often its owner has entered it.
-        since: time.monotonic() when it was got.
-        valid_until: time.monotonic() when the lease ends, unless it is renewed.
-        why: how it was lost; None while it was not.
-        task: the asyncio task to cancel when it is lost.
-        was_cancelled: whether that was done.
-        cancelling: how many cancellations of it others had asked for before.
-    """
-
-    __slots__ = (
-        "_lost", "cancelling", "depth", "fence", "id", "is_released", "is_renewing", "lease",
-        "lock", "owner", "renew_at", "since", "task", "valid_until", "was_cancelled", "why",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        lock: "Lock",
-        request: str,
-        owner: Owner,
-        fence: int,
-        lease: float,
-        valid_until: float,
-        task: asyncio.Task[Any] | None,
-    ) -> None:
-        self.lock = lock
-        self.id = request
-        self.owner = owner
-        self.fence = fence
-        self.lease = lease
-        self.task = task
-        self.depth = 1
-        self.since = time.monotonic()
-        self._lost: threading.Event | None = None
-        self.why: str | None = None
-        self.was_cancelled = False
-        self.cancelling = task.cancelling() if task is not None else 0
-        self.is_released = False
-        self.is_renewing = False
-        self.extend(valid_until)
-
-    def extend(self, valid_until: float) -> None:
-        """The lease is known to last until then."""
-        self.valid_until = valid_until
-        # Whoever was handed the lock has a short lease, of which a third is over just as soon.
-        left = min(self.lease, valid_until - time.monotonic())
-        self.renew_at = valid_until - left * 2 / 3
-
-    def disown(self, why: str) -> None:
-        """It is another process' hold; nobody here has waited for its loss before."""
-        self.why = why
-        self._lost = None  # a thread that is no more may have had its lock
-
-    @property
-    def lost(self) -> threading.Event:
-        """Set when it was lost. Made when it is asked for: most never are."""
-        if self._lost is None:
-            self._lost = threading.Event()
-        if self.why is not None:
-            self._lost.set()
-        return self._lost
-
-    @property
-    def state(self) -> Keeping:
-        """What the holder can rely on now."""
-        left = self.valid_until - time.monotonic()
-        if self.why is not None or left <= 0:
-            return Keeping.LOST
-        return Keeping.HELD if self.renew_at > time.monotonic() - RETRY else Keeping.SUSPECT
-
-
-class Keeper:
+class Renewer:
     """Renews, and tells of losses. Safe to call from any thread."""
 
     def __init__(self, line: Line, commands: LockCommands, statistics: Statistics) -> None:
@@ -187,7 +98,7 @@ class Keeper:
                 self._wake_at = min(when, self._wake_at)
                 if self._thread is None:
                     self._thread = threading.Thread(
-                        target=self._run, name="heori-locks-keeper", daemon=True
+                        target=self._run, name="heori-locks-renewer", daemon=True
                     )
                     self._thread.start()
                 self._changed.notify()
@@ -201,12 +112,12 @@ class Keeper:
                     return
                 self._wake_at = float("inf")  # what comes from now on tells by itself
             try:
-                self._look_at(self._keep_all())
+                self._look_at(self._renew_all())
             except Exception:  # whatever it is, the other locks must be kept
-                log.exception("the keeper of locks failed")
+                log.exception("the renewer of locks failed")
                 self._look_at(time.monotonic() + RETRY)
 
-    def _keep_all(self) -> float:
+    def _renew_all(self) -> float:
         """Do what is due; returns when something is due again."""
         now = time.monotonic()
         following = float("inf")

@@ -1,4 +1,4 @@
-"""One attempt to get some locks, from the first question to the answer.
+"""One request for some locks, from the first question to the answer.
 
 What to ask and when is one generator; a thread and a coroutine only differ in how they wait.
 """
@@ -10,19 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from heori_common.locks.commands import Answer, Grant, LockRequest
 from heori_common.locks.errors import DeadlockDetected
+from heori_common.locks.hold import HeldLock, Hold
 from heori_common.locks.owner import Owner, new_id
 from heori_common.locks.push import Reply
-from heori_common.locks.renewer import Hold
 from heori_common.locks.session import Session
 from heori_common.locks.status import MICROSECONDS, steps
 from heori_common.protocol.commands import GRANT, Command
-
-if TYPE_CHECKING:
-    from heori_common.locks.lock import Lock
 
 T = TypeVar("T")
 
@@ -38,8 +35,8 @@ CONNECT = 10.0  # to hear of grants, at most
 SLICE = 0.5
 
 
-class Attempt:
-    """One request of one owner.
+class AcquireRequest:
+    """One owner asks for some locks, until it has them all or gives up.
 
     Args:
         locks: of one server, in the order in which they are to be taken.
@@ -50,7 +47,7 @@ class Attempt:
         self,
         session: Session,
         owner: Owner,
-        locks: "Sequence[Lock]",
+        locks: Sequence[HeldLock],
         lease: float,
         timeout: float | None,
     ) -> None:
@@ -98,7 +95,7 @@ class Attempt:
         except DeadlockDetected:
             raise
         except BaseException:  # a signal, too: nobody knows what Redis has done
-            session.keeper.abandon(self._keys, self.id, self._lease)
+            session.renewer.abandon(self._keys, self.id, self._lease)
             raise
         finally:
             del session.waiters[self.id]
@@ -131,7 +128,7 @@ class Attempt:
         except DeadlockDetected:
             raise
         except BaseException:  # a cancellation, too
-            session.keeper.abandon(self._keys, self.id, self._lease)
+            session.renewer.abandon(self._keys, self.id, self._lease)
             raise
         finally:
             del session.waiters[self.id]

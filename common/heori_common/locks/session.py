@@ -11,10 +11,11 @@ import redis
 import redis.asyncio
 
 from heori_common.locks.commands import Grant, LockCommands
+from heori_common.locks.hold import Hold
 from heori_common.locks.link import Links
 from heori_common.locks.owner import process_id
 from heori_common.locks.push import PATIENCE, Line
-from heori_common.locks.renewer import Hold, Keeper
+from heori_common.locks.renewer import Renewer
 from heori_common.locks.statistics import Statistics
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -52,12 +53,12 @@ class Session:
         self.holds: dict[tuple[str, str], list[Hold]] = {}
         self.waiters: dict[str, Waiter] = {}
         self.line = Line(self._redis, self.channel, self._granted, self._look)
-        self.keeper = Keeper(self.line, self.commands, self.statistics)
+        self.renewer = Renewer(self.line, self.commands, self.statistics)
 
     def keep(self, hold: Hold) -> None:
         """Somebody has got a lock."""
         self.holds.setdefault((hold.lock.key, hold.owner.id), []).append(hold)
-        self.keeper.keep(hold)
+        self.renewer.keep(hold)
 
     def drop(self, hold: Hold) -> None:
         """Its owner is done with it."""
@@ -66,7 +67,7 @@ class Session:
         stack.remove(hold)
         if not stack:
             del self.holds[key]
-        self.keeper.drop(hold)
+        self.renewer.drop(hold)
 
     def count_hold(self, hold: Hold) -> None:
         """It is over."""
@@ -75,7 +76,7 @@ class Session:
 
     def close(self) -> None:
         """Close the connections and end the threads; what is held expires."""
-        self.keeper.close()
+        self.renewer.close()
         self.line.close()
         self._links.close()
         self._redis.close()

@@ -229,7 +229,7 @@ class Runner:
 
         It waits for them in its slot: nobody knew of them when it was claimed.
         """
-        from heori_common.locks.declared import holding, holding_async  # noqa: PLC0415 - few need it
+        from heori_common.locks.around import holding, holding_async  # noqa: PLC0415 - few need it
 
         if task.name not in self._in_slots:
             self._in_slots.add(task.name)

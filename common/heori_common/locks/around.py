@@ -1,0 +1,30 @@
+"""Runs a function inside the locks that its task declares, where the claim has not got them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from heori_common.locks.lock import Lockable, Mutex, Semaphore, acquire_all
+from heori_common.protocol.job import LockName
+
+
+def holding(locks: Sequence[LockName], url: str, function: Callable[[], Any]) -> Any:
+    """Call a function with these locks held, as the claim would have got them."""
+    with _all(locks, url):
+        return function()
+
+
+async def holding_async(
+    locks: Sequence[LockName], url: str, function: Callable[[], Awaitable[Any]]
+) -> Any:
+    """As `holding`, for a coroutine function."""
+    async with _all(locks, url):
+        return await function()
+
+
+def _all(locks: Sequence[LockName], url: str) -> Lockable:
+    return acquire_all(
+        [
+            Mutex(lock.name, url) if lock.limit is None else Semaphore(lock.name, lock.limit, url)
+            for lock in locks
+        ]
+    )
