@@ -10,6 +10,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as dm
 
 from grafana.panels import SOURCE
+from heori_common import metrics
 
 TAG = "heori"
 COLUMNS = 24  # of Grafana's grid
@@ -33,10 +34,13 @@ def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
 
 # The model narrows the choice of consumers, which is what panels ask for.
 VARIABLES = {
-    "queue": ("Queue", "label_values(heori_queue_depth, queue)"),
-    "task": ("Task", "label_values(heori_jobs_total, task)"),
-    "model": ("Model", "label_values(heori_consumer_info, model)"),
-    "consumer": ("Consumer", 'label_values(heori_consumer_info{model=~"$model"}, instance)'),
+    "queue": ("Queue", f"label_values({metrics.QUEUE_DEPTH}, queue)"),
+    "task": ("Task", f"label_values({metrics.JOBS}, task)"),
+    "model": ("Model", f"label_values({metrics.CONSUMER_INFO}, model)"),
+    "consumer": (
+        "Consumer",
+        f'label_values({metrics.CONSUMER_INFO}{{model=~"$model"}}, instance)',
+    ),
 }
 
 

@@ -6,14 +6,15 @@ from grafana.panels import (
     CALLS_EACH_SECOND,
     EACH_MINUTE,
     JOBS_EACH_SECOND,
-    Column,
     Query,
+    TableColumn,
     lines,
     number,
     rows_of,
     stacked,
 )
 from grafana.promql import RATE, SHOWN, only_some, quantile
+from heori_common import metrics
 
 CONSUMERS = 'instance=~"$consumer"'
 
@@ -36,10 +37,10 @@ def board() -> Board:
 
 
 def _at_a_glance() -> Line:
-    def sum_of(metric: str) -> str:
+    def sum_of(metric: metrics.Metric) -> str:
         return f"sum({metric}{{{CONSUMERS}}})"
 
-    def lately(metric: str) -> str:
+    def lately(metric: metrics.Metric) -> str:
         return f"round(sum(increase({metric}{{{CONSUMERS}}}{SHOWN})))"
 
     return [
@@ -47,27 +48,27 @@ def _at_a_glance() -> Line:
             "Consumers",
             "Consumers that answer Prometheus now: one for each container.",
             "none",
-            sum_of("heori_consumer_info"),
+            sum_of(metrics.CONSUMER_INFO),
         ),
         number(
             "Slots",
             "Jobs that can run at once: worker processes times slots in each.",
             "none",
-            sum_of("heori_slots"),
+            sum_of(metrics.SLOTS),
         ),
         number(
             "Claimed jobs",
             "Jobs that are out of Redis: those that run, and those that wait in a worker so that "
             "no slot runs dry.",
             "short",
-            sum_of("heori_jobs_held"),
+            sum_of(metrics.JOBS_HELD),
         ),
         number(
             "Workers that died",
             "Worker processes that died and were replaced since their consumers started. Their "
             "jobs ran again.",
             "none",
-            sum_of("heori_worker_restarts_total"),
+            sum_of(metrics.RESTARTS),
             [(None, GREEN), (1, ORANGE)],
         ),
         number(
@@ -75,21 +76,21 @@ def _at_a_glance() -> Line:
             "Jobs in the time shown that this consumer held for too long without a sign of life, "
             "so that they ran elsewhere as well. It should be 0.",
             "none",
-            lately("heori_leases_lost_total"),
+            lately(metrics.LEASES_LOST),
             [(None, GREEN), (1, RED)],
         ),
         number(
             "Without Redis",
             "Consumers that Redis does not answer. They finish what they run, and claim nothing.",
             "none",
-            f"sum(1 - heori_redis_up{{{CONSUMERS}}})",
+            f"sum(1 - {metrics.REDIS_UP}{{{CONSUMERS}}})",
             [(None, GREEN), (1, RED)],
         ),
     ]
 
 
 def _who() -> Line:
-    def of_each(metric: str) -> str:
+    def of_each(metric: metrics.Metric) -> str:
         return f"sum by (instance) ({metric}{{{CONSUMERS}}})"
 
     yes = [(None, GREY), (1, ORANGE)]
@@ -101,26 +102,26 @@ def _who() -> Line:
             "go on.",
             {"instance": "Consumer", "model": "Model"},
             [
-                Column(
-                    "", f"sum by (instance, model) (heori_consumer_info{{{CONSUMERS}}})", "none"
+                TableColumn(
+                    "", f"sum by (instance, model) ({metrics.CONSUMER_INFO}{{{CONSUMERS}}})", "none"
                 ),
-                Column("Slots", of_each("heori_slots"), "none"),
-                Column("Running", of_each("heori_slots_running"), "none"),
-                Column("Claimed", of_each("heori_jobs_held"), "none"),
-                Column("Prefetched", of_each("heori_jobs_prefetched"), "none"),
-                Column(
+                TableColumn("Slots", of_each(metrics.SLOTS), "none"),
+                TableColumn("Running", of_each(metrics.SLOTS_RUNNING), "none"),
+                TableColumn("Claimed", of_each(metrics.JOBS_HELD), "none"),
+                TableColumn("Prefetched", of_each(metrics.JOBS_PREFETCHED), "none"),
+                TableColumn(
                     "Done",
-                    f"sum by (instance) (rate(heori_jobs_total{{{CONSUMERS}}}{RATE}))",
+                    f"sum by (instance) (rate({metrics.JOBS}{{{CONSUMERS}}}{RATE}))",
                     JOBS_EACH_SECOND,
                 ),
-                Column(
+                TableColumn(
                     "Redis",
-                    of_each("heori_redis_up"),
+                    of_each(metrics.REDIS_UP),
                     "bool_yes_no",
                     [(None, RED), (1, GREEN)],
                 ),
-                Column("Draining", of_each("heori_draining"), "bool_yes_no", yes),
-                Column("Suspended", of_each("heori_suspended"), "bool_yes_no", yes),
+                TableColumn("Draining", of_each(metrics.DRAINING), "bool_yes_no", yes),
+                TableColumn("Suspended", of_each(metrics.SUSPENDED), "bool_yes_no", yes),
             ],
         )
     ]
@@ -135,7 +136,7 @@ def _workers() -> Line:
             "healthy.",
             EACH_MINUTE,
             Query(
-                f"60 * sum by (reason) (rate(heori_worker_restarts_total{{{CONSUMERS}}}{RATE}))",
+                f"60 * sum by (reason) (rate({metrics.RESTARTS}{{{CONSUMERS}}}{RATE}))",
                 "{{reason}}",
             ),
             span=8,
@@ -147,7 +148,7 @@ def _workers() -> Line:
             "computes in Python.",
             "none",
             Query(
-                f"rate(heori_worker_cpu_seconds_total{{{CONSUMERS}}}{RATE})",
+                f"rate({metrics.WORKER_CPU}{{{CONSUMERS}}}{RATE})",
                 "{{instance}} #{{worker}}",
             ),
             span=8,
@@ -158,7 +159,7 @@ def _workers() -> Line:
             "Plain functions that a consumer of coroutines had to run in a thread, by task. Make "
             "them async, or give them to consumers of threads.",
             JOBS_EACH_SECOND,
-            Query(only_some("task", f"heori_jobs_beside_loop_total{{{CONSUMERS}}}"), "{{task}}"),
+            Query(only_some("task", f"{metrics.BESIDE_LOOP}{{{CONSUMERS}}}"), "{{task}}"),
             span=8,
             height=10,
             reach=1,
@@ -173,8 +174,8 @@ def _leases() -> Line:
             "Late: renewals that failed and are tried again, when Redis is slow or away. Lost: "
             "too late, the job runs elsewhere as well.",
             EACH_MINUTE,
-            Query(f"60 * sum(rate(heori_leases_late_total{{{CONSUMERS}}}{RATE}))", "late"),
-            Query(f"60 * sum(rate(heori_leases_lost_total{{{CONSUMERS}}}{RATE}))", "lost"),
+            Query(f"60 * sum(rate({metrics.LEASES_LATE}{{{CONSUMERS}}}{RATE}))", "late"),
+            Query(f"60 * sum(rate({metrics.LEASES_LOST}{{{CONSUMERS}}}{RATE}))", "lost"),
             span=8,
             reach=1,
         ),
@@ -182,7 +183,7 @@ def _leases() -> Line:
             "Scheduled jobs put on their queues",
             "Delayed jobs and retries that became due, each second.",
             JOBS_EACH_SECOND,
-            Query(f"sum(rate(heori_jobs_scheduled_moved_total{{{CONSUMERS}}}{RATE}))", "moved"),
+            Query(f"sum(rate({metrics.MOVED}{{{CONSUMERS}}}{RATE}))", "moved"),
             span=8,
         ),
         lines(
@@ -190,14 +191,14 @@ def _leases() -> Line:
             "By how much the latest batch came after it was due. One consumer of all does it; "
             "another takes over within seconds when it dies.",
             "s",
-            Query(f"max(heori_scheduler_lag_seconds{{{CONSUMERS}}})", "behind"),
+            Query(f"max({metrics.SCHEDULER_LAG}{{{CONSUMERS}}})", "behind"),
             span=8,
         ),
     ]
 
 
 def _redis() -> Line:
-    call, batch = "heori_redis_call_seconds", "heori_batch_jobs"
+    call, batch = metrics.REDIS_CALL, metrics.BATCH
     shares = ((0.5, "half"), (0.95, "95%"), (0.99, "99%"))
     return [
         stacked(

@@ -5,8 +5,8 @@ from grafana.colours import GREEN, ORANGE, RED
 from grafana.panels import (
     EACH_MINUTE,
     JOBS_EACH_SECOND,
-    Column,
     Query,
+    TableColumn,
     lines,
     number,
     rows_of,
@@ -14,6 +14,7 @@ from grafana.panels import (
     stacked,
 )
 from grafana.promql import RATE, SHOWN, only_some, quantile
+from heori_common import metrics
 
 JOBS = 'instance=~"$consumer", task=~"$task"'  # what is told for each task
 CONSUMERS = 'instance=~"$consumer"'
@@ -44,7 +45,7 @@ def _at_a_glance() -> Line:
             "Jobs done",
             "Jobs that succeeded, each second. It should keep up with what comes in.",
             JOBS_EACH_SECOND,
-            f'sum(rate(heori_jobs_total{{{JOBS}, outcome="succeeded"}}{RATE}))',
+            f'sum(rate({metrics.JOBS}{{{JOBS}, outcome="succeeded"}}{RATE}))',
             [(None, GREEN)],
         ),
         number(
@@ -52,14 +53,14 @@ def _at_a_glance() -> Line:
             "Jobs on the queues that nobody has claimed yet. When it only ever rises, there are "
             "too few slots or consumers.",
             "short",
-            f"sum(max by (queue) (heori_queue_depth{{{QUEUES}}}))",
+            f"sum(max by (queue) ({metrics.QUEUE_DEPTH}{{{QUEUES}}}))",
         ),
         number(
             "Oldest is waiting for",
             "How long the first job of a queue has been waiting: orange after 30 seconds, red "
             "after five minutes.",
             "s",
-            f"max(heori_queue_oldest_seconds{{{QUEUES}}})",
+            f"max({metrics.QUEUE_OLDEST}{{{QUEUES}}})",
             [(None, GREEN), (30, ORANGE), (300, RED)],
         ),
         number(
@@ -67,15 +68,15 @@ def _at_a_glance() -> Line:
             "Share of the slots that run a job now. Near 100% with jobs waiting: add slots or "
             "consumers.",
             "percentunit",
-            f"sum(heori_slots_running{{{CONSUMERS}}}) / sum(heori_slots{{{CONSUMERS}}})",
+            f"sum({metrics.SLOTS_RUNNING}{{{CONSUMERS}}}) / sum({metrics.SLOTS}{{{CONSUMERS}}})",
         ),
         number(
             "Failing",
             "Share of ended jobs that failed for good; what is tried again is not counted. Orange "
             "from 1%, red from 5%.",
             "percentunit",
-            f'sum(rate(heori_jobs_total{{{JOBS}, outcome="failed"}}{RATE})) '
-            f'/ sum(rate(heori_jobs_total{{{JOBS}, outcome!="retried"}}{RATE}))',
+            f'sum(rate({metrics.JOBS}{{{JOBS}, outcome="failed"}}{RATE})) '
+            f'/ sum(rate({metrics.JOBS}{{{JOBS}, outcome!="retried"}}{RATE}))',
             [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
         ),
         number(
@@ -90,8 +91,8 @@ def _at_a_glance() -> Line:
 
 
 def _in_and_out() -> list[Line]:
-    claimed = f"sum(rate(heori_deliveries_total{{{QUEUES}}}{RATE}))"
-    growth = f"sum(deriv(heori_queue_depth{{{QUEUES}}}{RATE}))"
+    claimed = f"sum(rate({metrics.DELIVERIES}{{{QUEUES}}}{RATE}))"
+    growth = f"sum(deriv({metrics.QUEUE_DEPTH}{{{QUEUES}}}{RATE}))"
     return [
         [
             lines(
@@ -108,7 +109,7 @@ def _in_and_out() -> list[Line]:
                 "Ends of runs each second. Red should be thin; orange is what failed and is tried "
                 "again.",
                 JOBS_EACH_SECOND,
-                Query(f"sum by (outcome) (rate(heori_jobs_total{{{JOBS}}}{RATE}))", "{{outcome}}"),
+                Query(f"sum by (outcome) (rate({metrics.JOBS}{{{JOBS}}}{RATE}))", "{{outcome}}"),
             ),
         ],
         [
@@ -116,14 +117,14 @@ def _in_and_out() -> list[Line]:
                 "Waiting, by queue",
                 "Jobs that nobody has claimed yet. A saw-tooth is healthy, a slope is not.",
                 "short",
-                Query(f"max by (queue) (heori_queue_depth{{{QUEUES}}})", "{{queue}}"),
+                Query(f"max by (queue) ({metrics.QUEUE_DEPTH}{{{QUEUES}}})", "{{queue}}"),
             ),
             lines(
                 "Oldest waiting job, by queue",
                 "Age of the first job of each queue. Above the dashed line, at five minutes, an "
                 "alert fires.",
                 "s",
-                Query(f"max by (queue) (heori_queue_oldest_seconds{{{QUEUES}}})", "{{queue}}"),
+                Query(f"max by (queue) ({metrics.QUEUE_OLDEST}{{{QUEUES}}})", "{{queue}}"),
                 limit=300,
             ),
         ],
@@ -131,7 +132,7 @@ def _in_and_out() -> list[Line]:
 
 
 def _how_long() -> Line:
-    waited, ran = "heori_job_queue_seconds", "heori_job_run_seconds"
+    waited, ran = metrics.JOB_QUEUE, metrics.JOB_RUN
     return [
         lines(
             "Wait in the queue",
@@ -165,7 +166,7 @@ def _how_long() -> Line:
 
 
 def _what_fails() -> Line:
-    def each_minute(metric: str, name: str) -> Query:
+    def each_minute(metric: metrics.Metric, name: str) -> Query:
         return Query(f"60 * sum(rate({metric}{{{CONSUMERS}}}{RATE}))", name)
 
     return [
@@ -174,7 +175,7 @@ def _what_fails() -> Line:
             "Jobs that failed for good; only tasks with failures in the time shown are here. "
             "`heori dead list` tells why.",
             JOBS_EACH_SECOND,
-            Query(only_some("task", f'heori_jobs_total{{{JOBS}, outcome="failed"}}'), "{{task}}"),
+            Query(only_some("task", f'{metrics.JOBS}{{{JOBS}, outcome="failed"}}'), "{{task}}"),
             span=8,
             reach=1,
         ),
@@ -183,9 +184,9 @@ def _what_fails() -> Line:
             "Given back: their worker or consumer died, so they run again. Refused: a result that "
             "came after the lease was lost. Dead letters: delivered too often.",
             EACH_MINUTE,
-            each_minute("heori_jobs_redelivered_total", "given back"),
-            each_minute("heori_results_refused_total", "refused"),
-            each_minute("heori_jobs_dead_total", "dead letters"),
+            each_minute(metrics.REDELIVERED, "given back"),
+            each_minute(metrics.REFUSED, "refused"),
+            each_minute(metrics.DEAD, "dead letters"),
             span=8,
             reach=1,
         ),
@@ -195,7 +196,7 @@ def _what_fails() -> Line:
             "which is the dead-letter queue: `heori dead replay` puts those back.",
             "short",
             Query(
-                f'sum by (registry) (heori_registry_jobs{{{QUEUES}, registry!="finished"}})',
+                f'sum by (registry) ({metrics.REGISTRY_JOBS}{{{QUEUES}, registry!="finished"}})',
                 "{{registry}}",
             ),
             span=8,
@@ -204,7 +205,7 @@ def _what_fails() -> Line:
 
 
 def _back_pressure() -> Line:
-    def each_second(metric: str, name: str) -> Query:
+    def each_second(metric: metrics.Metric, name: str) -> Query:
         return Query(f"sum(rate({metric}{{{QUEUES}}}{RATE}))", name)
 
     return [
@@ -214,8 +215,8 @@ def _back_pressure() -> Line:
             "refused. Each tenant may have as many, so that all together may be above.",
             "percentunit",
             Query(
-                f"max by (queue) (heori_queue_depth{{{QUEUES}}}) "
-                f"/ on (queue) max by (queue) (heori_queue_limit{{{QUEUES}}})",
+                f"max by (queue) ({metrics.QUEUE_DEPTH}{{{QUEUES}}}) "
+                f"/ on (queue) max by (queue) ({metrics.QUEUE_LIMIT}{{{QUEUES}}})",
                 "{{queue}}",
             ),
             span=8,
@@ -226,7 +227,7 @@ def _back_pressure() -> Line:
             "How many producers are held back now. It is what a bounded queue is for; for long, "
             "it means too few consumers.",
             "short",
-            Query(f"max by (queue) (heori_producers_blocked{{{QUEUES}}})", "{{queue}}"),
+            Query(f"max by (queue) ({metrics.PRODUCERS_BLOCKED}{{{QUEUES}}})", "{{queue}}"),
             span=8,
             reach=1,
         ),
@@ -235,8 +236,8 @@ def _back_pressure() -> Line:
             "Rejected: the producer was told that the queue is full. Dropped: the oldest waiting "
             "jobs made room, as the queue was told to do.",
             JOBS_EACH_SECOND,
-            each_second("heori_jobs_rejected_total", "rejected"),
-            each_second("heori_jobs_dropped_total", "dropped"),
+            each_second(metrics.JOBS_REJECTED, "rejected"),
+            each_second(metrics.JOBS_DROPPED, "dropped"),
             span=8,
             reach=1,
         ),
@@ -244,7 +245,7 @@ def _back_pressure() -> Line:
 
 
 def _over_http() -> Line:
-    requests = "heori_api_requests_total"
+    requests = metrics.API_REQUESTS
     return [
         stacked(
             "Requests, by answer",
@@ -259,7 +260,7 @@ def _over_http() -> Line:
             "result as long as the caller asks.",
             "s",
             Query(
-                quantile(0.95, "heori_api_request_seconds", 'route!="/metrics"', "route"),
+                quantile(0.95, metrics.API_SECONDS, 'route!="/metrics"', "route"),
                 "{{route}}",
             ),
         ),
@@ -268,15 +269,15 @@ def _over_http() -> Line:
 
 def _tasks() -> Line:
     def each_second(selection: str) -> str:
-        return f"sum by (task) (rate(heori_jobs_total{{{JOBS}, {selection}}}{SHOWN}))"
+        return f"sum by (task) (rate({metrics.JOBS}{{{JOBS}, {selection}}}{SHOWN}))"
 
-    def took(share: float, histogram: str) -> str:
+    def took(share: float, histogram: metrics.Metric) -> str:
         return quantile(share, histogram, JOBS, "task", over=SHOWN)
 
     succeeded, failed = each_second('outcome="succeeded"'), each_second('outcome="failed"')
     ended = each_second('outcome!="retried"')
     cpu, runs = (
-        f"sum by (task) (rate(heori_job_cpu_seconds_{part}{{{JOBS}}}{SHOWN}))"
+        f"sum by (task) (rate({metrics.JOB_CPU}_{part}{{{JOBS}}}{SHOWN}))"
         for part in ("sum", "count")
     )
     return [
@@ -286,19 +287,19 @@ def _tasks() -> Line:
             "is red, and at what takes the most CPU in all.",
             {"task": "Task"},
             [
-                Column("Done", succeeded, JOBS_EACH_SECOND),
-                Column(
+                TableColumn("Done", succeeded, JOBS_EACH_SECOND),
+                TableColumn(
                     "Failed",
                     f"{failed} / {ended}",
                     "percentunit",
                     [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
                 ),
-                Column("Waits, half", took(0.5, "heori_job_queue_seconds"), "s"),
-                Column("Waits, 95%", took(0.95, "heori_job_queue_seconds"), "s"),
-                Column("Runs, half", took(0.5, "heori_job_run_seconds"), "s"),
-                Column("Runs, 95%", took(0.95, "heori_job_run_seconds"), "s"),
-                Column("CPU of a job", f"{cpu} / {runs}", "s"),
-                Column("CPU in all", cpu, "percentunit"),
+                TableColumn("Waits, half", took(0.5, metrics.JOB_QUEUE), "s"),
+                TableColumn("Waits, 95%", took(0.95, metrics.JOB_QUEUE), "s"),
+                TableColumn("Runs, half", took(0.5, metrics.JOB_RUN), "s"),
+                TableColumn("Runs, 95%", took(0.95, metrics.JOB_RUN), "s"),
+                TableColumn("CPU of a job", f"{cpu} / {runs}", "s"),
+                TableColumn("CPU in all", cpu, "percentunit"),
             ],
             height=11,
         ),

@@ -15,6 +15,7 @@ from grafana.panels import (
     words,
 )
 from grafana.promql import RATE, SHOWN
+from heori_common import metrics
 
 WORKERS = 'instance=~"$consumer"'
 TASKS = 'instance=~"$consumer", task=~"$task"'
@@ -53,7 +54,7 @@ def _at_a_glance() -> Line:
             "Share of the possible throughput that the worst worker loses to the GIL. Above 30%, "
             "with cores idle, processes would do more: `--model processes` or `hybrid`.",
             "percentunit",
-            f"max(heori_worker_gil_loss_ratio{{{WORKERS}}})",
+            f"max({metrics.GIL_LOSS}{{{WORKERS}}})",
             LOSS,
         ),
         number(
@@ -61,7 +62,7 @@ def _at_a_glance() -> Line:
             "Of the time that busy threads have, the share they wait for the GIL. It costs "
             "nothing as long as all cores are in use.",
             "percentunit",
-            f"avg(heori_worker_gil_wait_ratio{{{WORKERS}}})",
+            f"avg({metrics.GIL_WAIT}{{{WORKERS}}})",
             LOSS,
         ),
         number(
@@ -69,29 +70,29 @@ def _at_a_glance() -> Line:
             "CPU seconds that all workers use each second. One worker of threads in Python cannot "
             "get far beyond 1.",
             "none",
-            f"sum(heori_worker_effective_parallelism_cores{{{WORKERS}}})",
+            f"sum({metrics.PARALLELISM}{{{WORKERS}}})",
         ),
         number(
             "Waiting for a core",
             "Of the time that busy threads have, the share they were ready and had no core. Above "
             "20%, others take the cores, and the loss to the GIL cannot be trusted.",
             "percentunit",
-            f"sum(rate(heori_worker_runqueue_wait_seconds_total{{{WORKERS}}}{RATE})) "
-            f"/ sum(rate(heori_worker_thread_state_seconds_total{{{WORKERS}}}{RATE}))",
+            f"sum(rate({metrics.RUNQUEUE_WAIT}{{{WORKERS}}}{RATE})) "
+            f"/ sum(rate({metrics.THREAD_STATE}{{{WORKERS}}}{RATE}))",
             [(None, GREEN), (0.2, RED)],
         ),
         words(
             "The GIL",
             "Whether the interpreter has a GIL at all. A free-threaded Python has none, until an "
             "extension that cannot do without switches it on again.",
-            Query(f"max(heori_worker_gil_enabled{{{WORKERS}}})", "GIL"),
+            Query(f"max({metrics.GIL_ENABLED}{{{WORKERS}}})", "GIL"),
             {"0": ("off", GREEN), "1": ("on", GREY)},
         ),
         words(
             "Measured by",
             "How the states of threads are known. External: read from outside, the most exact. "
             "Internal: by a thread inside the worker. Estimate: from the CPU time alone.",
-            Query(f"max by (source) (heori_gil_signal_source{{{WORKERS}}}) > 0", "{{source}}"),
+            Query(f"max by (source) ({metrics.GIL_SOURCE}{{{WORKERS}}}) > 0", "{{source}}"),
             {},
         ),
     ]
@@ -99,7 +100,7 @@ def _at_a_glance() -> Line:
 
 def _time() -> list[Line]:
     def share(state: str) -> str:
-        seconds = "heori_worker_thread_state_seconds_total"
+        seconds = metrics.THREAD_STATE
         return (
             f'sum(rate({seconds}{{{WORKERS}, state="{state}"}}{RATE})) '
             f"/ sum(rate({seconds}{{{WORKERS}}}{RATE}))"
@@ -108,8 +109,8 @@ def _time() -> list[Line]:
     starved, busy = (
         f"sum by (instance, worker) (rate({seconds}{{{WORKERS}}}{RATE}))"
         for seconds in (
-            "heori_worker_runqueue_wait_seconds_total",
-            "heori_worker_thread_state_seconds_total",
+            metrics.RUNQUEUE_WAIT,
+            metrics.THREAD_STATE,
         )
     )
     return [
@@ -129,7 +130,7 @@ def _time() -> list[Line]:
                 "Share of the possible throughput that each worker loses. Above the dashed line, "
                 "with cores idle, an alert fires.",
                 "percentunit",
-                Query(f"heori_worker_gil_loss_ratio{{{WORKERS}}}", WORKER),
+                Query(f"{metrics.GIL_LOSS}{{{WORKERS}}}", WORKER),
                 limit=0.3,
                 reach=1,
             ),
@@ -142,11 +143,10 @@ def _time() -> list[Line]:
                     "while jobs wait, with much red above, is what the GIL costs.",
                     "none",
                     Query(
-                        f"sum by (instance) "
-                        f"(rate(heori_worker_cpu_seconds_total{{{WORKERS}}}{RATE}))",
+                        f"sum by (instance) (rate({metrics.WORKER_CPU}{{{WORKERS}}}{RATE}))",
                         "{{instance}}",
                     ),
-                    Query(f"max(heori_usable_cores{{{WORKERS}}})", "usable"),
+                    Query(f"max({metrics.USABLE_CORES}{{{WORKERS}}})", "usable"),
                 ),
                 "usable",
             ),
@@ -165,8 +165,8 @@ def _time() -> list[Line]:
 
 def _tasks() -> Line:
     def for_a_job(state: str) -> str:
-        seconds = f'heori_task_thread_state_seconds_total{{{TASKS}, state="{state}"}}'
-        runs = f"heori_job_run_seconds_count{{{TASKS}}}"
+        seconds = f'{metrics.TASK_STATE}{{{TASKS}, state="{state}"}}'
+        runs = f"{metrics.JOB_RUN}_count{{{TASKS}}}"
         return f"sum by (task) (rate({seconds}{SHOWN})) / sum by (task) (rate({runs}{SHOWN}))"
 
     return [
@@ -184,7 +184,7 @@ def _tasks() -> Line:
             "How many times as many jobs of a task processes would do on the same cores, as an "
             "estimate: at 1 there is nothing to gain, at 2 they would do twice as many.",
             "x",
-            Query(f"max by (task) (heori_task_process_speedup_ratio{{{TASKS}}})", "{{task}}"),
+            Query(f"max by (task) ({metrics.TASK_SPEEDUP}{{{TASKS}}})", "{{task}}"),
             [(None, GREEN), (1.2, ORANGE), (1.5, RED)],
             span=10,
         ),
@@ -227,7 +227,7 @@ def _loops() -> Line:
             "Share of each second that the event loop did not wait for events. Near 100%, "
             "coroutines wait for each other: add processes, or move what computes elsewhere.",
             "percentunit",
-            Query(f"rate(heori_worker_loop_busy_seconds_total{{{WORKERS}}}{RATE})", WORKER),
+            Query(f"rate({metrics.LOOP_BUSY}{{{WORKERS}}}{RATE})", WORKER),
             reach=1,
         ),
         lines(
@@ -235,20 +235,20 @@ def _loops() -> Line:
             "How long the loop took to come to what it was asked. Long stretches are a coroutine "
             "that computes, or calls something that blocks.",
             "s",
-            Query(f"heori_worker_loop_lag_seconds{{{WORKERS}}}", WORKER),
+            Query(f"{metrics.LOOP_LAG}{{{WORKERS}}}", WORKER),
         ),
     ]
 
 
 def _costs() -> Line:
-    sampler = f"sum by (instance) (rate(heori_sampler_cpu_seconds_total{{{WORKERS}}}{RATE}))"
-    switches = f"sum by (kind) (rate(heori_worker_context_switches_total{{{WORKERS}}}{RATE}))"
+    sampler = f"sum by (instance) (rate({metrics.SAMPLER_CPU}{{{WORKERS}}}{RATE}))"
+    switches = f"sum by (kind) (rate({metrics.CONTEXT_SWITCHES}{{{WORKERS}}}{RATE}))"
     return [
         lines(
             "Memory, by worker",
             "The memory of each worker process; what it shares with others counts in part.",
             "bytes",
-            Query(f'heori_worker_memory_bytes{{{WORKERS}, kind="pss"}}', WORKER),
+            Query(f'{metrics.WORKER_MEMORY}{{{WORKERS}, kind="pss"}}', WORKER),
             span=8,
         ),
         lines(

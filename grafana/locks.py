@@ -4,6 +4,7 @@ from grafana.board import Board, Line
 from grafana.colours import GREEN, ORANGE, RED
 from grafana.panels import EACH_MINUTE, EACH_SECOND, Query, lines, number
 from grafana.promql import RATE, SHOWN, quantile
+from heori_common import metrics
 
 CONSUMERS = 'instance=~"$consumer"'
 
@@ -24,7 +25,7 @@ def board() -> Board:
 
 
 def _at_a_glance() -> Line:
-    def lately(metric: str) -> str:
+    def lately(metric: metrics.Metric) -> str:
         return f"round(sum(increase({metric}{{{CONSUMERS}}}{SHOWN})))"
 
     return [
@@ -32,28 +33,28 @@ def _at_a_glance() -> Line:
             "Waiting now",
             "How many wait for a lock at this moment. A few is what locks are for.",
             "none",
-            f"sum(heori_lock_waiters{{{CONSUMERS}}}) or vector(0)",
+            f"sum({metrics.LOCK_WAITERS}{{{CONSUMERS}}}) or vector(0)",
         ),
         number(
             "Wait, 95%",
             "Of a hundred that asked for a lock, 95 got it faster: orange from a second, red from "
             "ten.",
             "s",
-            quantile(0.95, "heori_lock_wait_seconds", CONSUMERS),
+            quantile(0.95, metrics.LOCK_WAIT, CONSUMERS),
             [(None, GREEN), (1, ORANGE), (10, RED)],
         ),
         number(
             "Held, 95%",
             "How long a lock is held. Whoever waits, waits at least for that: hold locks briefly.",
             "s",
-            quantile(0.95, "heori_lock_hold_seconds", CONSUMERS),
+            quantile(0.95, metrics.LOCK_HOLD, CONSUMERS),
         ),
         number(
             "Deadlocks",
             "Circles of owners that waited for each other, in the time shown. Each was found and "
             "broken; take locks in one order, or with `acquire_all`.",
             "none",
-            lately("heori_lock_deadlocks_total"),
+            lately(metrics.LOCK_DEADLOCKS),
             [(None, GREEN), (1, RED)],
         ),
         number(
@@ -61,7 +62,7 @@ def _at_a_glance() -> Line:
             "Locks whose lease ran out before they were released, in the time shown: the holder "
             "was stopped, or away from Redis.",
             "none",
-            lately("heori_locks_lost_total"),
+            lately(metrics.LOCKS_LOST),
             [(None, GREEN), (1, RED)],
         ),
         number(
@@ -69,14 +70,14 @@ def _at_a_glance() -> Line:
             "Writes of former holders that the fencing token refused, in the time shown: damage "
             "that was prevented.",
             "none",
-            lately("heori_lock_fence_rejections_total"),
+            lately(metrics.FENCE_REJECTIONS),
             [(None, GREEN), (1, ORANGE)],
         ),
     ]
 
 
 def _waits() -> list[Line]:
-    def course(metric: str) -> list[Query]:
+    def course(metric: metrics.Metric) -> list[Query]:
         shares = ((0.5, "half"), (0.95, "95%"), (0.99, "99%"))
         return [Query(quantile(share, metric, CONSUMERS), name) for share, name in shares]
 
@@ -87,14 +88,14 @@ def _waits() -> list[Line]:
                 "From asking to having a lock. Half wait less than the lowest line; above the "
                 "dashed line, at ten seconds, an alert fires.",
                 "s",
-                *course("heori_lock_wait_seconds"),
+                *course(metrics.LOCK_WAIT),
                 limit=10,
             ),
             lines(
                 "How long locks are held",
                 "From having to releasing. When this grows, the waits grow with it.",
                 "s",
-                *course("heori_lock_hold_seconds"),
+                *course(metrics.LOCK_HOLD),
             ),
         ],
         [
@@ -103,7 +104,7 @@ def _waits() -> list[Line]:
                 "Which lock is waited for. Locks count as one when their names are the same up to "
                 "the first colon, such as account:5 and account:6.",
                 "s",
-                Query(quantile(0.95, "heori_lock_wait_seconds", CONSUMERS, "lock"), "{{lock}}"),
+                Query(quantile(0.95, metrics.LOCK_WAIT, CONSUMERS, "lock"), "{{lock}}"),
             ),
             lines(
                 "Acquired, by lock",
@@ -111,7 +112,7 @@ def _waits() -> list[Line]:
                 "such as one for each account instead of one for all.",
                 EACH_SECOND,
                 Query(
-                    f"sum by (lock) (rate(heori_lock_wait_seconds_count{{{CONSUMERS}}}{RATE}))",
+                    f"sum by (lock) (rate({metrics.LOCK_WAIT}_count{{{CONSUMERS}}}{RATE}))",
                     "{{lock}}",
                 ),
             ),
@@ -122,7 +123,7 @@ def _waits() -> list[Line]:
                 "How many wait at each moment. A mutex lets one in, a semaphore as many as it has "
                 "permits.",
                 "short",
-                Query(f"sum by (lock) (heori_lock_waiters{{{CONSUMERS}}})", "{{lock}}"),
+                Query(f"sum by (lock) ({metrics.LOCK_WAITERS}{{{CONSUMERS}}})", "{{lock}}"),
             ),
             lines(
                 "Permits in use, by semaphore",
@@ -130,8 +131,8 @@ def _waits() -> list[Line]:
                 "it never gets there, it does not limit anything.",
                 "percentunit",
                 Query(
-                    f"sum by (lock) (heori_semaphore_permits_in_use{{{CONSUMERS}}}) "
-                    f"/ max by (lock) (heori_semaphore_permits_limit{{{CONSUMERS}}})",
+                    f"sum by (lock) ({metrics.PERMITS_IN_USE}{{{CONSUMERS}}}) "
+                    f"/ max by (lock) ({metrics.PERMITS_LIMIT}{{{CONSUMERS}}})",
                     "{{lock}}",
                 ),
                 reach=1,
@@ -141,7 +142,7 @@ def _waits() -> list[Line]:
 
 
 def _troubles() -> Line:
-    def each_minute(metric: str, name: str) -> Query:
+    def each_minute(metric: metrics.Metric, name: str) -> Query:
         return Query(f"60 * sum(rate({metric}{{{CONSUMERS}}}{RATE}))", name)
 
     return [
@@ -150,9 +151,9 @@ def _troubles() -> Line:
             "Lost: the holder was told so in time. Expired: it was found out when releasing. "
             "Taken away: by `heori locks release --force`.",
             EACH_MINUTE,
-            each_minute("heori_locks_lost_total", "lost"),
-            each_minute("heori_locks_expired_total", "expired"),
-            each_minute("heori_locks_forced_total", "taken away"),
+            each_minute(metrics.LOCKS_LOST, "lost"),
+            each_minute(metrics.LOCKS_EXPIRED, "expired"),
+            each_minute(metrics.LOCKS_FORCED, "taken away"),
             reach=1,
         ),
         lines(
@@ -160,8 +161,8 @@ def _troubles() -> Line:
             "Both should be at 0. A deadlock is a fault in the order of locks; a fenced write is "
             "one that came too late and was refused.",
             EACH_MINUTE,
-            each_minute("heori_lock_deadlocks_total", "deadlocks"),
-            each_minute("heori_lock_fence_rejections_total", "fenced off"),
+            each_minute(metrics.LOCK_DEADLOCKS, "deadlocks"),
+            each_minute(metrics.FENCE_REJECTIONS, "fenced off"),
             reach=1,
         ),
     ]

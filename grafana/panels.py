@@ -50,7 +50,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a table: an expression that gives one value for each row.
 
     One without a title is not shown, and brings the labels that other columns lack.
@@ -248,7 +248,7 @@ def rows_of(
     title: str,
     about: str,
     labels: dict[str, str],
-    columns: Sequence[Column],
+    columns: Sequence[TableColumn],
     *,
     span: int = 24,
     height: int = 8,

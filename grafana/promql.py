@@ -1,12 +1,14 @@
 """Pieces of PromQL that many panels share."""
 
+from heori_common.metrics import Metric
+
 RATE = "[$__rate_interval]"  # what a rate is taken over: four scrapes, or more when zoomed out
 SHOWN = "[$__range]"  # all of the time shown
 
 NONE = "(none)"  # the name of a line that is there when there is nothing to show
 
 
-def quantile(share: float, histogram: str, matchers: str, *by: str, over: str = RATE) -> str:
+def quantile(share: float, histogram: Metric, matchers: str, *by: str, over: str = RATE) -> str:
     """The value that so large a share of a histogram's observations stays below."""
     kept = ", ".join(("le", *by))
     rates = f"rate({histogram}_bucket{{{matchers}}}{over})"

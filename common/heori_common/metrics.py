@@ -71,7 +71,10 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()  # of a histogram's buckets
-    source: Literal["consumer", "service"] = "consumer"  # who exports it
+    source: Literal["consumer", "service"] = "consumer"  # which of the two exports it
+
+    def __str__(self) -> str:
+        return self.name
 
 
 CATALOGUE: dict[str, Metric] = {}
