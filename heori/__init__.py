@@ -31,14 +31,9 @@ if TYPE_CHECKING:
     from heori_common.settings import Settings
     from heori_common.tasks import InvalidArguments, InvalidResult, Task, UnknownTask, task
     from heori_consumer.worker.middleware import Middleware
+    from heori_producer.backpressure import QueueFull
     from heori_producer.client import Producer
-    from heori_producer.errors import (
-        JobCanceled,
-        JobFailed,
-        JobNotFound,
-        PayloadTooLarge,
-        QueueFull,
-    )
+    from heori_producer.errors import JobCanceled, JobFailed, JobNotFound, PayloadTooLarge
     from heori_producer.executor import JobFuture, RedisExecutor
     from heori_producer.group import Group, GroupProgress, group
     from heori_producer.handle import Handle
@@ -113,14 +108,9 @@ _HOMES = {
     "heori_common.settings": ("Settings",),
     "heori_common.tasks": ("InvalidArguments", "InvalidResult", "Task", "UnknownTask", "task"),
     "heori_consumer.worker.middleware": ("Middleware",),
+    "heori_producer.backpressure": ("QueueFull",),
     "heori_producer.client": ("Producer",),
-    "heori_producer.errors": (
-        "JobCanceled",
-        "JobFailed",
-        "JobNotFound",
-        "PayloadTooLarge",
-        "QueueFull",
-    ),
+    "heori_producer.errors": ("JobCanceled", "JobFailed", "JobNotFound", "PayloadTooLarge"),
     "heori_producer.executor": ("JobFuture", "RedisExecutor"),
     "heori_producer.group": ("Group", "GroupProgress", "group"),
     "heori_producer.handle": ("Handle",),

@@ -6,9 +6,9 @@ from datetime import timedelta
 Duration = float | str | timedelta
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-# A century, in seconds. More is a slip, such as milliseconds for seconds, and the dates that
+# A century. More is a slip, such as milliseconds for seconds, and the dates that
 # it leads to break those who read them.
-LONGEST = 100 * 365.25 * 86400
+LONGEST_S = 100 * 365.25 * 86400
 
 
 def seconds(duration: Duration) -> float:
@@ -18,7 +18,7 @@ def seconds(duration: Duration) -> float:
         ValueError: it is negative, longer than a century or no length of time.
     """
     length = _seconds(duration)
-    if length is None or not 0 <= length <= LONGEST:
+    if length is None or not 0 <= length <= LONGEST_S:
         raise ValueError(
             f"{duration!r} is no length of time: seconds from 0 up are needed, or a text such as "
             "20s, 500ms, 5min, 1h or 2d"
@@ -35,5 +35,5 @@ def _seconds(duration: object) -> float | None:
             return None
         return float(parts[1]) * _UNITS[parts[2]]
     if isinstance(duration, int | float) and not isinstance(duration, bool):
-        return float(min(duration, 2 * LONGEST))  # a whole number may be too large for a float
+        return float(min(duration, 2 * LONGEST_S))  # a whole number may be too large for a float
     return None

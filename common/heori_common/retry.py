@@ -10,7 +10,7 @@ from heori_common.public import public
 
 Backoff = Literal["exponential", "linear", "constant"]
 
-MOST = 1000  # retries; each of them has its delay in the record of every job
+MAX_RETRIES = 1000  # each of them has its delay in the record of every job
 
 
 @public
@@ -69,8 +69,8 @@ class Retry:
         if first > longest:
             raise ValueError(f"base={first:g} s is over cap={longest:g} s; raise cap")
         most = (len(given) or 5) if max is None else max
-        if type(most) is not int or not 1 <= most <= MOST:
-            raise ValueError(f"max={most!r}: a whole number from 1 to {MOST} is needed")
+        if type(most) is not int or not 1 <= most <= MAX_RETRIES:
+            raise ValueError(f"max={most!r}: a whole number from 1 to {MAX_RETRIES} is needed")
         if most < len(given):
             raise ValueError(f"max={most} leaves some of the {len(given)} intervals out")
         values = (most, backoff, first, longest, jitter, given)

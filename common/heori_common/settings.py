@@ -20,7 +20,7 @@ from heori_common.redis.address import Address, with_password
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
-SHORTEST_TOKEN = 16  # characters
+MIN_TOKEN_CHARS = 16
 Deadlock = Literal["raise", "warn", "off"]
 
 
@@ -190,6 +190,6 @@ class Settings(BaseSettings):
         if file is not None:
             lines = _secret("HEORI_API_TOKENS_FILE", file).splitlines()
             tokens += tuple(SecretStr(line.strip()) for line in lines if line.strip())
-        if any(len(token.get_secret_value()) < SHORTEST_TOKEN for token in tokens):
-            raise ValueError(f"a token needs {SHORTEST_TOKEN} characters at least")
+        if any(len(token.get_secret_value()) < MIN_TOKEN_CHARS for token in tokens):
+            raise ValueError(f"a token needs {MIN_TOKEN_CHARS} characters at least")
         return tokens

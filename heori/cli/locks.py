@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from heori import Party, Status
 from heori.cli.console import FAILED, JsonOption, guarded, printable, read_settings, refuse
 from heori_common.locks.commands import LockCommands
-from heori_common.locks.status import MICROSECONDS, status
+from heori_common.locks.status import US_PER_S, status
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 
@@ -149,7 +149,7 @@ class Locks:
             except (ResponseError, ValueError, TypeError) as error:
                 self.problems.append(f"{kind} {name} cannot be read: {error}")
                 continue
-            limit, now = seen.limit or None, state.now / MICROSECONDS
+            limit, now = seen.limit or None, state.now / US_PER_S
             yield Lock(kind, name, key, now, limit, seen.holders, seen.waiters)
 
 

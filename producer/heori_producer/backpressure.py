@@ -6,19 +6,55 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from heori_common.errors import HeoriError
 from heori_common.protocol.commands import PLACE, Commands, Cursor, Enqueued, WhenFull
 from heori_common.protocol.job import NewJob
+from heori_common.public import public
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
-from heori_producer.errors import QueueFull
+from heori_producer.handle import Handle
 from heori_producer.watcher import Watcher
 
-# However quiet it is, look this often, in seconds: it keeps the place in the line, and were a
-# wake-up ever lost, jobs would be late and not forgotten.
-LOOK = PLACE / 3
+# However quiet it is, look this often: it keeps the place in the line, and were a wake-up ever
+# lost, jobs would be late and not forgotten.
+LOOK_EVERY_S = PLACE / 3
 
 
-class Gate:
+@public
+class QueueFull(HeoriError, RuntimeError):
+    """A queue is at its limit.
+
+    Attributes:
+        queue: which.
+        depth: how many jobs wait in it.
+        limit: how many may.
+        retry_after: seconds until there should be room again, as fast as jobs have left the
+            queue of late; None when none have.
+        taken: how many jobs of the same call were let in before.
+        sent: these jobs.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        depth: int,
+        limit: int,
+        retry_after: float | None,
+        taken: int = 0,
+        waited: float | None = None,
+    ) -> None:
+        when = "no job leaves it" if retry_after is None else f"try again in {retry_after:.1f} s"
+        after = "" if waited is None else f", and there was no room for {waited:g} s"
+        super().__init__(f"queue {queue} is full: {depth} of {limit} jobs wait{after}; {when}")
+        self.queue = queue
+        self.depth = depth
+        self.limit = limit
+        self.retry_after = retry_after
+        self.taken = taken
+        self.sent: list[Handle[Any]] = []
+
+
+class Backpressure:
     """Sends jobs as queues have room for them. Safe to share between threads."""
 
     def __init__(self, client: RedisClient, commands: Commands, watcher: Watcher) -> None:
@@ -69,9 +105,9 @@ class Gate:
     ) -> Enqueued:
         sent, progress = told.taken, time.monotonic()
         while sent < len(jobs):
-            left = LOOK
+            left = LOOK_EVERY_S
             if patience is not None:
-                left = min(LOOK, progress + patience - time.monotonic())
+                left = min(LOOK_EVERY_S, progress + patience - time.monotonic())
                 if left <= 0:
                     raise _full(queue, told, sent, patience)
             # One job is enough to look, and to keep the place.

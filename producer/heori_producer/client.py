@@ -15,8 +15,8 @@ from heori_common.public import public
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_common.tasks import Task
-from heori_producer.backpressure import Gate
-from heori_producer.errors import PayloadTooLarge, QueueFull
+from heori_producer.backpressure import Backpressure, QueueFull
+from heori_producer.errors import PayloadTooLarge
 from heori_producer.handle import Handle
 from heori_producer.results import Results
 from heori_producer.watcher import Watcher
@@ -25,8 +25,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Jobs per call when there are many: Redis does nothing else meanwhile.
-CHUNK = 500
-CANCELED = 100  # likewise: each is looked for in the whole queue
+CHUNK_JOBS = 500
+CANCEL_CHUNK_JOBS = 100  # likewise: each is looked for in the whole queue
 CHUNK_BYTES = 1_000_000  # of their payloads, about
 
 
@@ -67,7 +67,7 @@ class Producer:
         self._redis = RedisClient(url)
         self._watcher = Watcher(url)
         self.results = Results(self._watcher, self._commands)
-        self._gate = Gate(self._redis, self._commands, self._watcher)
+        self._backpressure = Backpressure(self._redis, self._commands, self._watcher)
         self._limits = dict(self._settings.queue_limits)  # that are still to be written
         self._when_full: WhenFull = when_full or self._settings.when_full
         self._full_timeout = self._settings.full_timeout if full_timeout is None else full_timeout
@@ -317,7 +317,7 @@ class Producer:
         handles: list[Handle[R]] = []
         for chunk in _chunks(jobs):
             try:
-                told = self._gate.send(
+                told = self._backpressure.send(
                     name,
                     chunk,
                     when_full=policy,
@@ -351,8 +351,8 @@ class Producer:
             RedisUnavailable: Redis cannot be reached.
         """
         canceled = []
-        for first in range(0, len(ids), CANCELED):
-            batch = ids[first : first + CANCELED]
+        for first in range(0, len(ids), CANCEL_CHUNK_JOBS):
+            batch = ids[first : first + CANCEL_CHUNK_JOBS]
             numbers = self._redis.execute(self._commands.cancel(queue, batch))
             canceled += [batch[number] for number in numbers]
         return canceled
@@ -392,7 +392,7 @@ def _chunks(jobs: list[NewJob]) -> Iterator[list[NewJob]]:
     """Jobs by hundreds, and fewer when they are large."""
     first = size = 0
     for number, job in enumerate(jobs):
-        if number - first == CHUNK or (size and size + len(job.data) > CHUNK_BYTES):
+        if number - first == CHUNK_JOBS or (size and size + len(job.data) > CHUNK_BYTES):
             yield jobs[first:number]
             first, size = number, 0
         size += len(job.data)

@@ -5,14 +5,11 @@ import builtins
 import re
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import heori_common.locks.errors  # noqa: F401 - jobs raise them: `original` must know them
 from heori_common.errors import HeoriError
 from heori_common.public import public
-
-if TYPE_CHECKING:
-    from heori_producer.handle import Handle
 
 
 @public
@@ -46,40 +43,6 @@ class JobNotFound(HeoriError, LookupError):
 @public
 class PayloadTooLarge(HeoriError, ValueError):
     """The encoded call is larger than consumers accept."""
-
-
-@public
-class QueueFull(HeoriError, RuntimeError):
-    """A queue is at its limit.
-
-    Attributes:
-        queue: which.
-        depth: how many jobs wait in it.
-        limit: how many may.
-        retry_after: seconds until there should be room again, as fast as jobs have left the
-            queue of late; None when none have.
-        taken: how many jobs of the same call were let in before.
-        sent: these jobs.
-    """
-
-    def __init__(
-        self,
-        queue: str,
-        depth: int,
-        limit: int,
-        retry_after: float | None,
-        taken: int = 0,
-        waited: float | None = None,
-    ) -> None:
-        when = "no job leaves it" if retry_after is None else f"try again in {retry_after:.1f} s"
-        after = "" if waited is None else f", and there was no room for {waited:g} s"
-        super().__init__(f"queue {queue} is full: {depth} of {limit} jobs wait{after}; {when}")
-        self.queue = queue
-        self.depth = depth
-        self.limit = limit
-        self.retry_after = retry_after
-        self.taken = taken
-        self.sent: list[Handle[Any]] = []
 
 
 # How an exception's line begins after the frames of its traceback: `package.module.Error: text`.

@@ -24,7 +24,7 @@ _GOES_ON = {
 }
 _WITHOUT_TRACEBACK = {3: "it was stopped", 5: "it has used up its retries"}
 
-BATCH = 500  # jobs to ask about in one call
+ASK_BATCH_JOBS = 500  # jobs to ask about in one call
 
 End = bytes | Exception  # the result as JSON, or what to raise in its place
 
@@ -133,8 +133,8 @@ class Results:
 
     def _look_for_gone(self) -> None:
         everything = list(self._awaited)
-        for first in range(0, len(everything), BATCH):
-            self._look(everything[first : first + BATCH])
+        for first in range(0, len(everything), ASK_BATCH_JOBS):
+            self._look(everything[first : first + ASK_BATCH_JOBS])
 
     def _look(self, batch: list[Awaited]) -> None:
         def judge(numbers: list[int]) -> None:

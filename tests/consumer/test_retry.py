@@ -12,7 +12,7 @@ from rq.job import Job as RqJob
 
 from heori import JobTimeout, Retry, task
 from heori_common import tasks
-from heori_common.duration import LONGEST, seconds
+from heori_common.duration import LONGEST_S, seconds
 from heori_common.protocol.job import MalformedJob, Retries, next_delay, parse_retries
 from tests.tasks.protocol_tasks import plain
 
@@ -28,7 +28,7 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (5, 5.0), (0, 0.0), (0.25, 0.25), ("5", 5.0), ("5s", 5.0), ("0.5s", 0.5), (".5 s", 0.5),
         ("500ms", 0.5), ("5min", 300.0), ("5m", 300.0), ("1h", 3600.0), (" 2d ", 172_800.0),
-        (timedelta(minutes=1, milliseconds=5), 60.005), (LONGEST, LONGEST),
+        (timedelta(minutes=1, milliseconds=5), 60.005), (LONGEST_S, LONGEST_S),
     ],
 )  # fmt: skip
 def test_a_length_of_time_may_be_written_in_several_ways(written: Any, length: float) -> None:
@@ -40,7 +40,7 @@ def test_a_length_of_time_may_be_written_in_several_ways(written: Any, length: f
     "written",
     [
         -1, -0.001, "-1s", "", "s", "5 parsecs", "1h30", "1e3", "٣s", "nan", math.nan, math.inf,
-        10**400, LONGEST * 1.01, timedelta(seconds=-1), True, None, b"5s", [5],
+        10**400, LONGEST_S * 1.01, timedelta(seconds=-1), True, None, b"5s", [5],
     ],
 )  # fmt: skip
 def test_what_is_no_length_of_time_is_refused(written: Any) -> None:

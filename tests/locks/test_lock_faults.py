@@ -174,7 +174,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Redis is asked while it is away fails at once, not in five seconds."""
     monkeypatch.setattr(session, "PATIENCE", 0.2)
     monkeypatch.setattr(line, "TRIES", 2)
-    monkeypatch.setattr(renewer, "LATE", 0.1)
+    monkeypatch.setattr(renewer, "ABANDON_AGAIN_S", 0.1)
 
 
 def leave_without_redis(

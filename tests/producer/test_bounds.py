@@ -20,8 +20,8 @@ from heori_common import tasks
 from heori_common.protocol.commands import KEPT_DROPPED, PLACE, Bound, Commands
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
-from heori_producer.backpressure import LOOK
-from heori_producer.client import CHUNK
+from heori_producer.backpressure import LOOK_EVERY_S
+from heori_producer.client import CHUNK_JOBS
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
@@ -121,11 +121,11 @@ def test_the_time_to_try_again_follows_from_how_fast_jobs_leave(
 def test_of_many_jobs_those_are_sent_that_fit_and_the_rest_is_told(
     limited: Callable[..., Producer], redis: Any
 ) -> None:
-    producer = limited(CHUNK + 5)
+    producer = limited(CHUNK_JOBS + 5)
     with pytest.raises(QueueFull) as caught:
-        producer.submit_many(sample_tasks.add, range(2 * CHUNK), when_full="reject")
-    assert [handle.status() for handle in caught.value.sent] == ["queued"] * (CHUNK + 5)
-    assert queued(redis) == list(range(CHUNK + 5))
+        producer.submit_many(sample_tasks.add, range(2 * CHUNK_JOBS), when_full="reject")
+    assert [handle.status() for handle in caught.value.sent] == ["queued"] * (CHUNK_JOBS + 5)
+    assert queued(redis) == list(range(CHUNK_JOBS + 5))
 
 
 def test_what_is_sent_for_later_is_not_limited_nor_when_it_is_due(
@@ -186,8 +186,8 @@ def test_the_oldest_is_dropped_and_says_why(
 def test_more_jobs_than_the_limit_leave_the_latest(
     limited: Callable[..., Producer], redis: Any
 ) -> None:
-    limited(3, when_full="drop_oldest").submit_many(sample_tasks.add, range(CHUNK + 10))
-    assert queued(redis) == [CHUNK + 7, CHUNK + 8, CHUNK + 9]
+    limited(3, when_full="drop_oldest").submit_many(sample_tasks.add, range(CHUNK_JOBS + 10))
+    assert queued(redis) == [CHUNK_JOBS + 7, CHUNK_JOBS + 8, CHUNK_JOBS + 9]
 
 
 def test_only_the_latest_dropped_jobs_are_kept_so_that_a_flood_fills_nothing(
@@ -211,7 +211,7 @@ def test_a_dropped_job_that_was_replayed_is_not_cleared_away(
     producer.submit(sample_tasks.add, 2)
     assert heori("dead", "replay", first.id).returncode == 0
     for _ in range(3):
-        producer.submit_many(sample_tasks.add, range(CHUNK))
+        producer.submit_many(sample_tasks.add, range(CHUNK_JOBS))
     # It was dropped once more meanwhile, among the first: cleared away like any other.
     assert redis.llen("rq:heori:dropped:default") == KEPT_DROPPED
     assert not redis.exists(f"rq:job:{first.id}")
@@ -246,7 +246,7 @@ def test_a_producer_waits_until_there_is_room_and_is_woken(
     began = time.monotonic()
     redis.lpop("rq:queue:default")
     handle = sending.end()
-    assert time.monotonic() - began < LOOK / 2, "it was woken and did not look by itself"
+    assert time.monotonic() - began < LOOK_EVERY_S / 2, "it was woken and did not look by itself"
     assert handle.status() == "queued"
     assert line(redis) == redis.keys("rq:heori:line:*") == []
 
@@ -255,15 +255,15 @@ def test_many_jobs_go_in_as_there_is_room_and_never_more(
     limited: Callable[..., Producer], redis: Any
 ) -> None:
     producer = limited(7)
-    sending = Sending(lambda: producer.submit_many(sample_tasks.add, range(CHUNK + 100)))
+    sending = Sending(lambda: producer.submit_many(sample_tasks.add, range(CHUNK_JOBS + 100)))
     taken: list[int] = []
-    while len(taken) < CHUNK + 100:
+    while len(taken) < CHUNK_JOBS + 100:
         until(lambda: depth(redis) > 0)
         assert depth(redis) <= 7
         taken += queued(redis)[:1]
         redis.lpop("rq:queue:default")
-    assert taken == list(range(CHUNK + 100))
-    assert len(sending.end()) == CHUNK + 100
+    assert taken == list(range(CHUNK_JOBS + 100))
+    assert len(sending.end()) == CHUNK_JOBS + 100
 
 
 def test_producers_are_let_in_in_the_order_in_which_they_came(
@@ -283,7 +283,7 @@ def test_producers_are_let_in_in_the_order_in_which_they_came(
         redis.lpop("rq:queue:default")
         if number < 8:
             sendings[number].end()
-            assert time.monotonic() - began < LOOK / 2
+            assert time.monotonic() - began < LOOK_EVERY_S / 2
     assert order == list(range(9))
 
 
@@ -337,7 +337,7 @@ def test_a_producer_that_is_killed_while_it_waits_blocks_nobody(
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     redis.lpop("rq:queue:default")
-    behind.end(PLACE + LOOK + 1)
+    behind.end(PLACE + LOOK_EVERY_S + 1)
     assert queued(redis) == [2]
     assert redis.keys("rq:heori:line:*") == []
 

@@ -42,7 +42,7 @@ from heori_common.redis.client import LONGEST_WAIT, RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 from heori_common.tasks import InvalidResult
-from heori_producer.client import CHUNK, CHUNK_BYTES, _chunks
+from heori_producer.client import CHUNK_BYTES, CHUNK_JOBS, _chunks
 from heori_producer.results import Results
 from heori_producer.watcher import Watcher
 from tests.rigs.waiting import until
@@ -162,19 +162,22 @@ def test_many_jobs_are_sent_in_order_and_a_call_may_be_written_in_three_ways(
 def test_more_jobs_than_fit_into_one_call_are_all_sent_once(
     producer: Producer, redis: redis_py.Redis
 ) -> None:
-    handles = producer.submit_many(sample_tasks.add, range(2 * CHUNK + 1))
+    handles = producer.submit_many(sample_tasks.add, range(2 * CHUNK_JOBS + 1))
     assert queued(redis) == [handle.id for handle in handles]
-    assert [stored(redis, h.id).args for h in handles[CHUNK - 1 : CHUNK + 1]] == [[499], [500]]
+    assert [stored(redis, h.id).args for h in handles[CHUNK_JOBS - 1 : CHUNK_JOBS + 1]] == [
+        [499],
+        [500],
+    ]
     assert len(redis.keys("rq:job:*")) == len(handles) == 1001
 
 
 def test_one_bad_call_among_many_is_named_and_none_is_sent(
     producer: Producer, redis: redis_py.Redis
 ) -> None:
-    calls = [*range(CHUNK + 100), "many", 7]
+    calls = [*range(CHUNK_JOBS + 100), "many", 7]
     with pytest.raises(InvalidArguments, match="add: a: ") as caught:
         producer.submit_many(sample_tasks.add, calls)
-    assert caught.value.__notes__ == [f"in call {CHUNK + 100} of submit_many; none was sent"]
+    assert caught.value.__notes__ == [f"in call {CHUNK_JOBS + 100} of submit_many; none was sent"]
     assert redis.keys("*") == []
 
 

@@ -17,12 +17,11 @@ from heori_common.locks.owner import Owner, current_owner
 from heori_common.locks.request import AcquireRequest, ask
 from heori_common.locks.session import Redis, Session, session_of, url_of
 from heori_common.locks.status import Party, Status, status
+from heori_common.locks.templates import MAX_NAME_CHARS
 from heori_common.public import public
 from heori_common.redis.errors import RedisUnavailable
 
 log = logging.getLogger(__name__)
-
-MAX_NAME = 512  # characters
 
 OnLost = Callable[["Lock"], object]
 
@@ -223,8 +222,8 @@ class Lock(Lockable):
         lease: float,
         on_lost: OnLost | None,
     ) -> None:
-        if not 0 < len(name) <= MAX_NAME:
-            raise ValueError(f"the name must be a string of 1 to {MAX_NAME} characters")
+        if not 0 < len(name) <= MAX_NAME_CHARS:
+            raise ValueError(f"the name must be a string of 1 to {MAX_NAME_CHARS} characters")
         # Shorter ones are lost to a pause of the garbage collector.
         if not 0.1 <= lease < math.inf:
             raise ValueError(f"lease={lease}: seconds are needed, 0.1 at least")

@@ -22,12 +22,12 @@ from heori_common.redis.errors import RedisUnavailable
 
 log = logging.getLogger(__name__)
 
-RETRY = 0.5  # seconds until a renewal that failed is tried again, at most
-LATE = 1.0  # seconds after which what was given up is given up again, see `Renewer.abandon`
-# Which leases are renewed with one that is due: those due within this part of theirs, too. Else
-# locks that were got one after the other would be renewed one by one for ever.
-TOGETHER = 0.1
-SWEEP = 10.0  # seconds between two looks for locks that others have left behind
+RENEW_RETRY_S = 0.5  # until a renewal that failed is tried again, at most
+ABANDON_AGAIN_S = 1.0  # after which what was given up is given up again, see `Renewer.abandon`
+# With a lease that is due, those are renewed that are due within this share of theirs. Else locks
+# that were got one after the other would be renewed one by one for ever.
+RENEW_EARLY_SHARE = 0.1
+SWEEP_EVERY_S = 10.0  # between two looks for locks that others have left behind
 
 
 class Renewer:
@@ -86,7 +86,7 @@ class Renewer:
             self._thread.join()
 
     def _later(self, give_up: Callable[[], None]) -> None:
-        when = time.monotonic() + LATE
+        when = time.monotonic() + ABANDON_AGAIN_S
         with self._changed:
             self._late.append((when, give_up))
         self._look_at(when)
@@ -115,7 +115,7 @@ class Renewer:
                 self._look_at(self._renew_all())
             except Exception:  # whatever it is, the other locks must be kept
                 log.exception("the renewer of locks failed")
-                self._look_at(time.monotonic() + RETRY)
+                self._look_at(time.monotonic() + RENEW_RETRY_S)
 
     def _renew_all(self) -> float:
         """Do what is due; returns when something is due again."""
@@ -133,13 +133,13 @@ class Renewer:
                 self._statistics.abandoned += 1
                 self.drop(hold)
                 self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
-            elif hold.renew_at <= now + hold.lease * TOGETHER and not hold.is_renewing:
+            elif hold.renew_at <= now + hold.lease * RENEW_EARLY_SHARE and not hold.is_renewing:
                 due.append(hold)
             else:
                 following = min(following, hold.renew_at, hold.valid_until)
         for first in range(0, len(due), MOST_RENEWED):
             self._renew(due[first : first + MOST_RENEWED])
-            following = min(following, now + RETRY)
+            following = min(following, now + RENEW_RETRY_S)
         with self._changed:
             ready = [give_up for when, give_up in self._late if when <= now]
             self._late = [(when, give_up) for when, give_up in self._late if when > now]
@@ -147,10 +147,10 @@ class Renewer:
         for give_up in ready:
             give_up()
         if self._holds and now >= self._next_sweep:
-            self._next_sweep = now + SWEEP
+            self._next_sweep = now + SWEEP_EVERY_S
             self._line.call(self._commands.sweep(), _ignore)
         # A renewal on its way changes when to look again; until then, look at the clock.
-        renewing = [hold.valid_until for hold in due] + [now + RETRY] * bool(due)
+        renewing = [hold.valid_until for hold in due] + [now + RENEW_RETRY_S] * bool(due)
         return min([following, *renewing])
 
     def _renew(self, holds: list[Hold]) -> None:
@@ -167,7 +167,7 @@ class Renewer:
         for number, hold in enumerate(holds):
             hold.is_renewing = False
             if isinstance(lost, Exception):
-                hold.renew_at = time.monotonic() + min(RETRY, hold.lease / 10)
+                hold.renew_at = time.monotonic() + min(RENEW_RETRY_S, hold.lease / 10)
             elif number in lost and not hold.is_released:
                 self.lose(hold, "Redis knows of it no more: it expired or was released by force")
                 continue

@@ -18,21 +18,21 @@ from heori_common.locks.hold import HeldLock, Hold
 from heori_common.locks.owner import Owner, new_id
 from heori_common.locks.push import Reply
 from heori_common.locks.session import Session
-from heori_common.locks.status import MICROSECONDS, steps
+from heori_common.locks.status import US_PER_S, steps
 from heori_common.protocol.commands import GRANT, Command
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-# A message may be lost. So whoever waits looks by itself: the first in the queue when the lease of
-# the holder ends, if it ends at all; and each now and then, those behind less often. In seconds.
-AFTER_LEASE = 0.005
-LOOK = 1.0
-SELDOM = 10.0
-CONNECT = 10.0  # to hear of grants, at most
-# What blocks a thread in C, no exception ends, such as a job's timeout. So nothing waits longer.
-SLICE = 0.5
+# A message may be lost. So a waiter looks by itself: the first in the queue when the lease of the
+# holder ends, if it ends at all; and each now and then, those behind less often.
+LOOK_AFTER_LEASE_S = 0.005
+LOOK_EVERY_S = 1.0
+LOOK_SELDOM_S = 10.0
+CONNECT_TIMEOUT_S = 10.0  # to hear of grants, at most
+# No exception, such as a job's timeout, reaches a thread that is blocked in C. So none is longer.
+BLOCKED_AT_MOST_S = 0.5
 
 
 class AcquireRequest:
@@ -85,10 +85,10 @@ class AcquireRequest:
                 if isinstance(step, Command):
                     step = dialogue.send(session.execute(step)[0])
                 elif step is None:
-                    session.line.listen(CONNECT)
+                    session.line.listen(CONNECT_TIMEOUT_S)
                     step = next(dialogue)
                 else:
-                    bell.acquire(timeout=min(step, SLICE))
+                    bell.acquire(timeout=min(step, BLOCKED_AT_MOST_S))
                     step = next(dialogue)
         except StopIteration as decided:
             return self._holds(None) if decided.value else None
@@ -177,8 +177,8 @@ class AcquireRequest:
         first_end = sent + _seconds(answer.lease_end - answer.now)
         now = time.monotonic()
         look_at = min(
-            max(first_end, now) + AFTER_LEASE * (1 + answer.before),
-            now + min(LOOK * (1 + answer.before), SELDOM),
+            max(first_end, now) + LOOK_AFTER_LEASE_S * (1 + answer.before),
+            now + min(LOOK_EVERY_S * (1 + answer.before), LOOK_SELDOM_S),
             self._deadline,
         )
         while True:
@@ -214,7 +214,7 @@ class AcquireRequest:
             owner=self._owner.known_as,
             about=self._owner.about,
             wake=self._session.channel,
-            lease=round(self._lease * MICROSECONDS),
+            lease=round(self._lease * US_PER_S),
             ticket=self._ticket,
             wait=wait,
             deadlock=self._session.deadlock,
@@ -265,4 +265,4 @@ async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
 
 
 def _seconds(microseconds: int) -> float:
-    return microseconds / MICROSECONDS
+    return microseconds / US_PER_S

@@ -10,7 +10,7 @@ from heori_common.locks.errors import Step
 from heori_common.protocol.keys import Keys
 from heori_common.public import public
 
-MICROSECONDS = 1_000_000  # in a second
+US_PER_S = 1_000_000  # the scripts tell times in microseconds
 
 
 @public
@@ -98,9 +98,9 @@ def _parties(requests: Sequence[Request]) -> tuple[Party, ...]:
             request.id,
             request.owner,
             *_about(request.about),
-            request.since / MICROSECONDS,
+            request.since / US_PER_S,
             request.fence,
-            request.lease_end / MICROSECONDS,
+            request.lease_end / US_PER_S,
         )
         for request in requests
     )

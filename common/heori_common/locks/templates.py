@@ -7,8 +7,8 @@ from typing import Any
 
 from heori_common.protocol.job import LockName
 
-MAX_NAME = 512  # characters
-MOST = 32  # locks of one job
+MAX_NAME_CHARS = 512
+MAX_JOB_LOCKS = 32
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY,
           inspect.Parameter.POSITIONAL_ONLY)  # fmt: skip
@@ -39,8 +39,10 @@ class LockTemplates:
         self._templates += [
             LockName("semaphore", template, limit) for template, limit in (permits or {}).items()
         ]
-        if len(self._templates) > MOST:
-            raise ValueError(f"{len(self._templates)} locks; a job may need {MOST} at most")
+        if len(self._templates) > MAX_JOB_LOCKS:
+            raise ValueError(
+                f"{len(self._templates)} locks; a job may need {MAX_JOB_LOCKS} at most"
+            )
         named = {name for name, of in self._signature.parameters.items() if of.kind in _NAMED}
         for template in self._templates:
             _check(template, named)
@@ -61,10 +63,10 @@ class LockTemplates:
                 raise ValueError(
                     f"lock {template!r} cannot be filled in: {type(error).__name__}: {error}"
                 ) from error
-            if not 0 < len(name) <= MAX_NAME:
+            if not 0 < len(name) <= MAX_NAME_CHARS:
                 raise ValueError(
                     f"lock {template!r} would have a name of {len(name)} characters; "
-                    f"1 to {MAX_NAME} are needed"
+                    f"1 to {MAX_NAME_CHARS} are needed"
                 )
             found.add(LockName(kind, name, limit))
         return tuple(sorted(found, key=lambda lock: lock[:2]))

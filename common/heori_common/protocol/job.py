@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from heori_common.duration import LONGEST, seconds
+from heori_common.duration import LONGEST_S, seconds
 from heori_common.errors import HeoriError
 from heori_common.protocol.payload import Call, encode_call
 from heori_common.public import public
@@ -310,6 +310,6 @@ def _integer(name: str, value: bytes | None, default: int) -> int:
         number = int(value)
     except ValueError as error:
         raise MalformedJob(f"its {name} {value[:40]!r} is no whole number") from error
-    if abs(number) > LONGEST:  # more makes no sense of anything, and breaks who reckons with it
+    if abs(number) > LONGEST_S:  # more makes no sense of anything, and breaks who reckons with it
         raise MalformedJob(f"its {name} {value[:40]!r} is too large")
     return number
