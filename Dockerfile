@@ -15,7 +15,11 @@ COPY heori ./heori
 COPY producer ./producer
 # What only builds stays here.
 ARG BUILDERS="editables hatchling packaging pathspec pluggy trove-classifiers"
+# Python adds /tasks to sys.path after the folder that this file is in, where all is installed:
+# a module of the tasks called redis or common hides none of these.
+ARG SITE="import sysconfig; print(sysconfig.get_path('purelib'))"
 RUN /opt/heori/bin/pip install --no-cache-dir --quiet --no-build-isolation --no-deps . \
+    && echo /tasks > "$(/opt/heori/bin/python -c "$SITE")/tasks.pth" \
     && /opt/heori/bin/pip uninstall --quiet --yes $BUILDERS pip
 
 # The same on a Python without a GIL, of which there is no official image: uv brings its own, and
@@ -29,6 +33,7 @@ RUN pip install --no-cache-dir --quiet uv==0.13.9 \
     && $(uv python find --managed-python $FREE_THREADED) -m venv --clear /opt/heori \
     && /opt/heori/bin/pip install --no-cache-dir --quiet --require-hashes -r requirements.lock \
     && /opt/heori/bin/pip install --no-cache-dir --quiet --no-build-isolation --no-deps . \
+    && echo /tasks > "$(/opt/heori/bin/python -c "$SITE")/tasks.pth" \
     && /opt/heori/bin/pip uninstall --quiet --yes $BUILDERS pip
 
 # rq-dashboard, of the profile `tools`.
@@ -56,10 +61,9 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /app --shell /u
 ENV PATH=/opt/heori/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONPATH=/tasks \
     HEORI_METRICS_HOST=0.0.0.0 \
     HEORI_METRICS_PORT=9100
-# Tasks are imported from here, and from /tasks.
+# Tasks are imported from here and from /tasks, after all that is installed.
 WORKDIR /app
 USER heori
 EXPOSE 9100

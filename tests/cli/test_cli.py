@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from heori import Producer
 from heori.cli.app import COMMANDS, load
 from heori_common.embedded import EmbeddedValkey
 from tests.rigs.commands import Heori
@@ -200,29 +199,38 @@ def test_a_consumer_with_nothing_to_run_is_refused(heori: Heori) -> None:
     assert "HEORI_TASKS" in refused.stderr
 
 
-def test_tasks_are_found_beside_where_the_installed_command_is_typed(
-    redis_url: str, producer: Producer, tmp_path: Path
+@pytest.mark.parametrize(
+    "command", [[str(Path(sys.executable).with_name("heori"))], [sys.executable, "-m", "heori"]]
+)
+def test_tasks_are_found_where_a_command_is_typed_and_hide_nothing_that_is_installed(
+    command: list[str], redis_url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(
         "from heori import task\n\n@task\ndef double(a: int) -> int:\n    return 2 * a\n"
     )
-    # The script that pip installs, which does not put the current folder on the path.
-    script = "import sys; sys.path.remove(''); from heori.cli.app import app; app()"
-    sent = subprocess.run(
-        [sys.executable, "-c", script, "send", "mine.double", "--args", "[4]"],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "HEORI_REDIS_URL": redis_url,
-            "HEORI_TASKS": "mine",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    assert sent.returncode == 0, sent.stderr
+    for library in ("redis", "pydantic", "structlog", "psutil"):
+        (tmp_path / f"{library}.py").write_text("raise RuntimeError('not the library')\n")
+    environment = {
+        **os.environ,
+        "HEORI_REDIS_URL": redis_url,
+        "HEORI_TASKS": "mine",
+        "HEORI_METRICS_PORT": "0",
+    }
+    with subprocess.Popen([*command, "consume"], cwd=tmp_path, env=environment) as consumer:
+        try:
+            sent = subprocess.run(
+                [*command, "send", "mine.double", "--args", "[4]", "--wait"],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=40,
+                check=False,
+            )
+        finally:
+            consumer.terminate()
+    assert (sent.returncode, sent.stdout) == (0, "8\n"), sent.stderr
+    assert consumer.returncode == 0
 
 
 def test_a_task_module_that_raises_is_told_at_the_start(

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import fields
 from datetime import datetime
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -294,6 +295,31 @@ def test_the_example_of_tasks_of_your_own(stack: Stack) -> None:
                 run("docker", "rm", "-f", consumer)
     finally:
         run("docker", "rmi", "-f", image)
+
+
+def test_mounted_tasks_hide_nothing_that_is_installed(stack: Stack, tmp_path: Path) -> None:
+    for name in ("common", "consumer", "producer", "heori_tasks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        (tmp_path / name / "jobs.py").write_text(
+            "from heori import task\n\n@task\ndef where() -> str:\n    return __name__\n"
+        )
+    (tmp_path / "redis.py").write_text("raise RuntimeError('not the library')\n")
+    tmp_path.chmod(0o755)  # the image's user reads it
+    base = (
+        "docker", "run", "--network", f"{stack.project}_redis",
+        "-v", f"{stack.project}_secrets:/run/secrets:ro", "-v", f"{tmp_path}:/tasks:ro",
+        "-e", "HEORI_REDIS_URL=redis://redis:6379/0",
+        "-e", "HEORI_REDIS_PASSWORD_FILE=/run/secrets/redis_password",
+        "-e", "HEORI_TASKS=common.jobs,consumer.jobs,producer.jobs,heori_tasks.jobs",
+    )  # fmt: skip
+    consumer = run(*base, "-d", "heori", "consume", "--queue", "mounted").strip()
+    try:
+        for name in ("common", "consumer", "producer", "heori_tasks"):
+            send = ("send", f"{name}.jobs.where", "--queue", "mounted", "--wait")
+            assert run(*base, "--rm", "heori", *send).strip() == f'"{name}.jobs"'
+    finally:
+        run("docker", "rm", "-f", consumer)
 
 
 def test_the_free_threaded_target_runs_jobs_without_a_gil(

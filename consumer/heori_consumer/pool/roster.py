@@ -69,9 +69,7 @@ class Crew:
         self._on_frame = on_frame
         self._on_death = on_death
         self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(
-            ["heori_consumer.worker.process", "heori_consumer.worker.preload"]
-        )
+        self._context.set_forkserver_preload(["heori_consumer.worker.preload"])
         self.workers: dict[int, Worker] = {}
         self.alone: set[Worker] = set()
         self.restarts: dict[str, int] = {}

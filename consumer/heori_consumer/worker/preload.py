@@ -4,12 +4,18 @@ Errors are left to the workers, which import the same modules again and report t
 would only take the forkserver down.
 """
 
+# ruff: noqa: E402 - where modules are found is settled before any other is imported
+from heori_common.import_path import current_directory_last
+
+current_directory_last()  # multiprocessing starts the forkserver with `python -c`
+
 import contextlib
 import gc
 
 from heori_common import tasks
 from heori_common.settings import Settings
 from heori_consumer.gil.inside import find_gil
+from heori_consumer.worker import process  # noqa: F401 - what each worker runs
 
 with contextlib.suppress(BaseException):  # a module that calls sys.exit() included
     tasks.load(Settings().tasks)
