@@ -39,7 +39,7 @@ def read_settings() -> Settings:
         refuse(f"a setting does not fit: {problems}")
 
 
-def duration(option: str, text: str) -> float:
+def read_duration(option: str, text: str) -> float:
     """Seconds of a time such as 45s, 30m, 12h or 7d; a bare number is seconds."""
     try:
         return seconds(text)
@@ -47,7 +47,7 @@ def duration(option: str, text: str) -> float:
         refuse(f"{option}: {error}")
 
 
-def moment(option: str, text: str) -> datetime:
+def read_moment(option: str, text: str) -> datetime:
     """A point in time with its zone, in ISO 8601."""
     try:
         given = datetime.fromisoformat(text)
@@ -58,7 +58,7 @@ def moment(option: str, text: str) -> datetime:
     return given
 
 
-def size(option: str, text: str) -> int:
+def read_size(option: str, text: str) -> int:
     """Bytes of a size such as 500M or 2G; a bare number is bytes."""
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
     number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)

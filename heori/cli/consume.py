@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import guarded, read_settings, refuse, size
+from heori.cli.console import guarded, read_settings, read_size, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori_common import logs
 from heori_consumer.pool.roster import TasksBroken
@@ -75,7 +75,7 @@ def consume(
             batch=batch,
             wait=wait,
             max_jobs=max_jobs,
-            max_rss=None if max_rss is None else size("--max-rss", max_rss),
+            max_rss=None if max_rss is None else read_size("--max-rss", max_rss),
             json_logs=as_json or not sys.stderr.isatty(),
         )
     except ValueError as error:

@@ -5,25 +5,24 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import UTC
 from typing import Annotated, Any
 
 import typer
-from rich import filesize
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from heori import formats
 from heori.cli.console import (
     FAILED,
     JsonOption,
-    duration,
     guarded,
     printable,
+    read_duration,
     read_settings,
     refuse,
 )
-from heori.inspect.dead_letters import Action, Choice, Entry, Letters
+from heori.inspect.dead_letters import Action, Choice, DeadLetters, Entry
 from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
 from heori_common.protocol.payload import BadPayload
 from heori_common.redis.client import RedisClient
@@ -103,7 +102,7 @@ def list_letters(
     """
     age = _age(older)
 
-    def work(letters: Letters) -> None:
+    def work(letters: DeadLetters) -> None:
         choice = letters.choice(task, age)
         fields = {*choice.fields, *FAILED_AT_FIELDS}
         newest: list[tuple[float, Entry]] = []
@@ -131,7 +130,10 @@ def list_letters(
         if total == 0:
             print(f"no dead letters found at {letters.address}", file=sys.stderr)
         elif total > len(newest):
-            print(f"… and {total - len(newest):,} more; --limit shows them", file=sys.stderr)
+            print(
+                f"… and {formats.count(total - len(newest))} more; --limit shows them",
+                file=sys.stderr,
+            )
 
     _open(queue, work)
 
@@ -145,7 +147,7 @@ def show(
 ) -> None:
     """Show everything of one dead letter: its call, times, traceback, and how its worker died."""
 
-    def work(letters: Letters) -> None:
+    def work(letters: DeadLetters) -> None:
         entry = next((found[0] for found in letters.find([job])), None)
         if entry is None:
             refuse(f"{printable(job)} is not among the dead letters at {letters.address}")
@@ -181,7 +183,7 @@ def replay(
     if [bool(jobs), task is not None, everything].count(True) != 1:
         refuse("say which dead letters to replay: either their ids, or --task TASK, or --all")
 
-    def work(letters: Letters) -> None:
+    def work(letters: DeadLetters) -> None:
         if jobs:
             ids = list(dict.fromkeys(jobs))
             fates = letters.each_of(ids, letters.replay, dry_run=dry_run)
@@ -213,31 +215,31 @@ def purge(
         refuse("say which dead letters to delete: either --older TIME, such as 7d, or --all")
     age = _age(older)
 
-    def work(letters: Letters) -> None:
+    def work(letters: DeadLetters) -> None:
         choice = letters.choice(None, age)
         if sys.stdin.isatty() and not yes and not dry_run:
             meant: Counter[str] = Counter()
             letters.each(choice, letters.purge, meant, dry_run=True)
             if count := meant["purged"]:
-                what = f"Delete {count:,} dead letters at {letters.address} for good?"
+                what = f"Delete {formats.count(count)} dead letters at {letters.address} for good?"
                 typer.confirm(what, abort=True, err=True)
         _act(letters, "purged", letters.purge, choice, dry_run=dry_run, as_json=as_json)
 
     _open(queue, work)
 
 
-def _open(queues: list[str] | None, work: Callable[[Letters], None]) -> None:
+def _open(queues: list[str] | None, work: Callable[[DeadLetters], None]) -> None:
     """Do some work on the letters of these queues; then say what went wrong, if anything did."""
     settings = read_settings()
 
     def run() -> None:
         with RedisClient(settings.redis_url) as client:
-            letters = Letters(client, settings, queues)
+            letters = DeadLetters(client, settings, queues)
             try:
                 work(letters)
             finally:
                 for problem in letters.problems:
-                    print(f"heori: {problem}", file=sys.stderr)
+                    print(f"heori: {printable(problem)}", file=sys.stderr)
         if letters.problems:
             raise typer.Exit(FAILED)
 
@@ -245,11 +247,11 @@ def _open(queues: list[str] | None, work: Callable[[Letters], None]) -> None:
 
 
 def _age(older: str | None) -> float | None:
-    return None if older is None else duration("--older", older)
+    return None if older is None else read_duration("--older", older)
 
 
 def _act(
-    letters: Letters, done: str, action: Action, choice: Choice, *, dry_run: bool, as_json: bool
+    letters: DeadLetters, done: str, action: Action, choice: Choice, *, dry_run: bool, as_json: bool
 ) -> None:
     fates: Counter[str] = Counter()
     try:
@@ -259,7 +261,7 @@ def _act(
 
 
 def _tell(
-    letters: Letters,
+    letters: DeadLetters,
     done: str,
     fates: "Counter[str]",
     by_id: Mapping[str, str],
@@ -278,19 +280,19 @@ def _tell(
         named = {"ids": by_id} if by_id else {}
         print(json.dumps({done: fates[done], "left": left, "dry_run": dry_run, **named}))
     else:
-        print(f"{fates[done]:,} {'would be ' if dry_run else ''}{done}")
+        print(f"{formats.count(fates[done])} {'would be ' if dry_run else ''}{done}")
     if by_id:
         letters.problems += [
-            f"{printable(job_id)}: {REASONS[fate]}"
-            for job_id, fate in by_id.items()
-            if fate != done
+            f"{job_id}: {REASONS[fate]}" for job_id, fate in by_id.items() if fate != done
         ]
         return
     left.pop("absent", None)  # somebody else was there first
-    letters.problems += [f"{count:,} not {done}: {REASONS[fate]}" for fate, count in left.items()]
+    letters.problems += [
+        f"{formats.count(count)} not {done}: {REASONS[fate]}" for fate, count in left.items()
+    ]
 
 
-def _summary(letter: DeadLetter, letters: Letters) -> dict[str, Any]:
+def _summary(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
     """What the list tells of a letter, as JSON."""
     task, problem = None, None
     try:
@@ -310,17 +312,17 @@ def _summary(letter: DeadLetter, letters: Letters) -> dict[str, Any]:
     }
 
 
-def _lines(letter: DeadLetter, letters: Letters) -> Text:
+def _lines(letter: DeadLetter, letters: DeadLetters) -> Text:
     """The same for people: two lines, as an id must not be cut off."""
     told = _summary(letter, letters)
     failed = letter.failed_at
-    when = failed.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if failed else "no time"
+    when = formats.moment(failed) if failed else "no time"
     task = told["task"] or ("?" if letter.damage else f"unreadable: {told['problem']}")
     deliveries = told["deliveries"]
     often = (
         ""
         if deliveries is None
-        else f" after {deliveries} deliver{'y' if deliveries == 1 else 'ies'}"
+        else f" after {formats.counted(deliveries, 'delivery', 'deliveries')}"
     )
     return Text.assemble(
         (printable(letter.id), "bold"),
@@ -329,7 +331,7 @@ def _lines(letter: DeadLetter, letters: Letters) -> Text:
     )
 
 
-def _details(letter: DeadLetter, letters: Letters) -> dict[str, Any]:
+def _details(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
     """Everything there is to tell of a letter."""
     shown = _summary(letter, letters)
     del shown["reason"]
@@ -350,7 +352,7 @@ def _table(details: dict[str, Any]) -> Table:
     table = Table.grid("", "", padding=(0, 2))
     evidence: dict[str, Any] = details.pop("evidence")
     if isinstance(peak := evidence.get("peak_memory"), int):
-        evidence["peak_memory"] = filesize.decimal(peak)
+        evidence["peak_memory"] = formats.size(peak)
     traceback = {"traceback": details.pop("traceback")}
     for name, value in {**details, **evidence, **traceback}.items():
         if value is None or value in ([], {}):

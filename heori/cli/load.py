@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import FAILED, JsonOption, duration, read_settings, refuse
+from heori.cli.console import FAILED, JsonOption, read_duration, read_settings, refuse
 from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Plan, Profile, Sender, parse_mix
 from heori.demo.processes import Child, ChildFailed, Interrupted, signals
 from heori.examples import fileserver
@@ -54,7 +54,7 @@ def load(
     fetch among the tasks, it ends when all jobs are done. What it tells last is the total.
     """
     settings = read_settings()
-    limit = None if seconds is None else duration("--for", seconds)
+    limit = None if seconds is None else read_duration("--for", seconds)
     host, _, port = serve.partition(":")
     if limit == 0:
         refuse(f"--for {seconds}: a time such as 20s, 5m or 1h is needed")

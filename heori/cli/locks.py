@@ -2,27 +2,20 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
-from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from heori import Party, Status
+from heori import Party, formats
 from heori.cli.console import FAILED, JsonOption, guarded, printable, read_settings, refuse
-from heori_common.locks.commands import LockCommands
-from heori_common.locks.status import US_PER_S, status
+from heori.inspect.locks import Kind, Locks, LockState
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
-
-Kind = Literal["mutex", "semaphore"]
-KINDS: tuple[Kind, ...] = ("mutex", "semaphore")
 
 
 class _ShowIsMeant(TyperGroup):
@@ -45,112 +38,6 @@ KindOption = Annotated[
     Kind | None,
     typer.Option("--kind", help="Which is meant, where both have that name."),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """A lock as it was seen.
-
-    Attributes:
-        key: in Redis.
-        now: the server's time, in epoch seconds.
-        limit: of permits; None: nobody has said, as nobody holds it or waits for it.
-    """
-
-    kind: str
-    name: str
-    key: str
-    now: float
-    limit: int | None
-    holders: tuple[Party, ...]
-    waiters: tuple[Party, ...]
-
-    def __str__(self) -> str:
-        return printable(f"{self.kind} {self.name}")
-
-    @property
-    def in_use(self) -> bool:
-        """Whether anybody has to do with it."""
-        return bool(self.holders or self.waiters)
-
-    def record(self) -> dict[str, Any]:
-        """For scripts."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "limit": self.limit,
-            "in_use": len(self.holders),
-            "holders": [
-                {
-                    **self._party(holder),
-                    "fence": holder.fence,
-                    "lease_ends_in": round(holder.lease_end - self.now, 3),
-                }
-                for holder in self.holders
-            ],
-            "waiters": [self._party(waiter) for waiter in self.waiters],
-        }
-
-    def _party(self, party: Party) -> dict[str, Any]:
-        return {
-            "job": party.job or None,
-            "host": party.host,
-            "pid": party.pid,
-            "runner": party.name,
-            "since": datetime.fromtimestamp(party.since, UTC).isoformat(),
-            "seconds": round(self.now - party.since, 3),
-            "request": party.request,
-        }
-
-
-class Locks:
-    """The locks on one server.
-
-    Attributes:
-        problems: what could not be read, and why.
-    """
-
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
-        self.address = client.address
-        self.problems: list[str] = []
-        self._redis = client
-        self._keys = keys
-        self._commands = LockCommands(keys)
-
-    def named(self, name: str, kind: Kind | None) -> list[Lock]:
-        """The locks of a name, that are in use or have a limit: a mutex, a semaphore, or both."""
-        keys = [self._keys.lock(each, name) for each in ([kind] if kind else KINDS)]
-        return [lock for lock in self._read(keys) if lock.in_use or lock.limit]
-
-    def all(self) -> list[Lock]:
-        """All that are in use; those that most wait for come first."""
-        found = list(self._read(self._redis.execute(self._commands.in_use())))
-        found.sort(key=lambda lock: (-len(lock.waiters), lock.name, lock.kind))
-        return [lock for lock in found if lock.in_use]
-
-    def force(self, lock: Lock, holder: Party) -> bool:
-        """Take it from a holder; returns whether he still had it."""
-        return self._redis.execute(self._commands.force_release(lock.key, holder.request))
-
-    @property
-    def forced(self) -> int:
-        """How many were taken so, since ever."""
-        return self._redis.execute(self._commands.count_forced())
-
-    def _read(self, keys: list[str]) -> Iterator[Lock]:
-        for key in keys:
-            kind, name = self._keys.lock_name(key)
-            try:
-                key.encode()  # anyone may write any bytes there; these name no lock
-                state = self._redis.execute(self._commands.read(key))
-                requests = (*state.holders, *state.waiters)
-                declared = max((each.limit or 1 for each in requests), default=0)
-                seen: Status = status(state, declared)
-            except (ResponseError, ValueError, TypeError) as error:
-                self.problems.append(f"{kind} {name} cannot be read: {error}")
-                continue
-            limit, now = seen.limit or None, state.now / US_PER_S
-            yield Lock(kind, name, key, now, limit, seen.holders, seen.waiters)
 
 
 @app.command()
@@ -230,7 +117,7 @@ def release(
         lock, holders = _choose(locks, name, kind, request or [], everyone=everyone)
         told = sys.stderr
         for holder in holders:
-            print(f"{lock} is held by {_who(holder)}, {_held(lock, holder)}", file=told)
+            print(f"{_name(lock)} is held by {_who(holder)}, {_held(lock, holder)}", file=told)
         print(
             "The holder is not stopped. It is told within a third of its lease; until then it "
             "goes on beside the next one.\nOnly writes guarded by the fence are refused to it, "
@@ -270,7 +157,7 @@ def _open(work: Callable[[Locks], None]) -> None:
 
 def _choose(
     locks: Locks, name: str, kind: Kind | None, requests: list[str], *, everyone: bool
-) -> tuple[Lock, list[Party]]:
+) -> tuple[LockState, list[Party]]:
     """The lock that is meant, and the holders from which it is to be taken."""
     held = [lock for lock in locks.named(name, kind) if lock.holders]
     if not held:
@@ -284,17 +171,17 @@ def _choose(
         holders = [holder for holder in lock.holders if holder.request in requests]
         strangers = set(requests) - {holder.request for holder in holders}
         if strangers:
-            refuse(f"{lock} is not held by {printable(', '.join(sorted(strangers)))}")
+            refuse(f"{_name(lock)} is not held by {printable(', '.join(sorted(strangers)))}")
         return lock, holders
     if len(lock.holders) > 1 and not everyone:
         refuse(
-            f"{lock} has {len(lock.holders)} holders; say which: --request ID, or --all\n"
+            f"{_name(lock)} has {len(lock.holders)} holders; say which: --request ID, or --all\n"
             + "\n".join(f"  {holder.request}  {_who(holder)}" for holder in lock.holders)
         )
     return lock, list(lock.holders)
 
 
-def _overview(locks: list[Lock], address: str) -> Table:
+def _overview(locks: list[LockState], address: str) -> Table:
     table = Table(title=f"Locks at {address}")
     table.add_column("lock", overflow="fold")
     table.add_column("in use", justify="right", no_wrap=True)
@@ -307,55 +194,47 @@ def _overview(locks: list[Lock], address: str) -> Table:
         holder = min(lock.holders, key=lambda party: party.since, default=None)
         others = f", and {len(lock.holders) - 1} more" if len(lock.holders) > 1 else ""
         table.add_row(
-            Text(str(lock)),
+            Text(_name(lock)),
             _permits(lock),
             Text(_who(holder) + others if holder else "nobody"),
-            _age(lock.now - holder.since) if holder else "",
+            formats.duration(lock.now - holder.since) if holder else "",
             f"{len(lock.waiters):,}",
-            _age(max((lock.now - each.since for each in lock.waiters), default=0.0))
+            formats.duration(max((lock.now - each.since for each in lock.waiters), default=0.0))
             if lock.waiters
             else "",
         )
     return table
 
 
-def _show_one(console: Console, lock: Lock) -> None:
-    told = f"{lock}: {_permits(lock)} in use, {len(lock.waiters):,} waiting"
+def _show_one(console: Console, lock: LockState) -> None:
+    told = f"{_name(lock)}: {_permits(lock)} in use, {len(lock.waiters):,} waiting"
     console.print(Text(told, style="bold"), soft_wrap=True)
     for holder in lock.holders:
         console.print(Text(f"  held by {_who(holder)}"), soft_wrap=True)
         console.print(Text(f"    {_held(lock, holder)}", style="dim"), soft_wrap=True)
         console.print(Text(f"    request {printable(holder.request)}", style="dim"), soft_wrap=True)
     for place, waiter in enumerate(lock.waiters, 1):
-        since = f"since {_moment(waiter.since)}, for {_age(lock.now - waiter.since)}"
+        since = (
+            f"since {formats.moment(waiter.since)}, for {formats.duration(lock.now - waiter.since)}"
+        )
         console.print(Text(f"  {place}. waits: {_who(waiter)}, {since}"), soft_wrap=True)
 
 
-def _permits(lock: Lock) -> str:
+def _permits(lock: LockState) -> str:
     return f"{len(lock.holders)} of {lock.limit or '?'}"
 
 
-def _held(lock: Lock, holder: Party) -> str:
+def _held(lock: LockState, holder: Party) -> str:
     return (
-        f"since {_moment(holder.since)}, for {_age(lock.now - holder.since)}; "
-        f"its lease ends in {_age(holder.lease_end - lock.now)} unless renewed; "
+        f"since {formats.moment(holder.since)}, for {formats.duration(lock.now - holder.since)}; "
+        f"its lease ends in {formats.duration(holder.lease_end - lock.now)} unless renewed; "
         f"fence {holder.fence}"
     )
 
 
+def _name(lock: LockState) -> str:
+    return printable(str(lock))
+
+
 def _who(party: Party) -> str:
     return printable(str(party))
-
-
-def _moment(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _age(seconds: float) -> str:
-    """A duration in its two largest units, or in seconds."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

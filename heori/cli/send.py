@@ -12,10 +12,10 @@ from heori.cli.console import (
     FAILED,
     REFUSED,
     JsonOption,
-    duration,
     guarded,
-    moment,
     print_record,
+    read_duration,
+    read_moment,
     read_settings,
     refuse,
 )
@@ -112,8 +112,8 @@ def send(
 
     settings = read_settings()
     positional, keywords = _arguments(args)
-    after = None if delay is None else duration("--delay", delay)
-    when = None if at is None else moment("--at", at)
+    after = None if delay is None else read_duration("--delay", delay)
+    when = None if at is None else read_moment("--at", at)
     task = _task(name, settings)
     try:
         queue = queue and names.check_queue(queue)

@@ -1,6 +1,7 @@
 """`heori status`: what is in the queues, who consumes them, or one job."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -8,9 +9,11 @@ from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.table import Table
 
-from heori.cli.console import JsonOption, guarded, read_settings, refuse
+from heori import formats
+from heori.cli.console import JsonOption, guarded, printable, read_settings, refuse
 from heori.inspect import job as job_record
-from heori_common.protocol.commands import Commands, QueueCounts
+from heori.inspect.queues import read_consumers, read_queues
+from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import MalformedJob
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -36,20 +39,10 @@ def status(
 
 
 def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> None:
-    queues = {
-        name: QueueCounts(*client.execute_many(commands.counts(name)))
-        for name in client.execute(commands.queues())
-    }
-    consumers = {
-        name: record
-        for name in client.execute(commands.consumers())
-        if (record := client.execute(commands.consumer(name)))
-    }
+    queues = read_queues(client, commands)
+    consumers = read_consumers(client, commands)
     if as_json:
-        counts = {
-            name: {field: getattr(of, field) for field in QueueCounts.__slots__}
-            for name, of in queues.items()
-        }
+        counts = {name: asdict(of) for name, of in queues.items()}
         print(json.dumps({"queues": counts, "consumers": consumers}))
         return
     console = Console()
@@ -58,13 +51,14 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
         shown.append("blocked")
     table = Table("queue", "waiting", *shown, title=f"Queues at {client.address}")
     for name, of in queues.items():
-        waiting = str(of.waiting) if of.limit is None else f"{of.waiting} of {of.limit}"
-        table.add_row(name, waiting, *(str(getattr(of, field)) for field in shown))
+        limit = "" if of.limit is None else f" of {formats.count(of.limit)}"
+        numbers = [formats.count(getattr(of, field)) for field in shown]
+        table.add_row(printable(name), formats.count(of.waiting) + limit, *numbers)
     console.print(table if queues else f"No queue has had a job yet at {client.address}.")
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
     for name, record in consumers.items():
         fields = ("queues", "state", "successful_job_count", "failed_job_count", "last_heartbeat")
-        table.add_row(name, *(record.get(field, "0") for field in fields))
+        table.add_row(printable(name), *(printable(record.get(field, "0")) for field in fields))
     console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
 
 
@@ -81,5 +75,5 @@ def _show_job(client: RedisClient, commands: Commands, job_id: str, *, as_json: 
     table = Table.grid("", "", padding=(0, 2))
     for field, value in shown.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        table.add_row(field, text.rstrip())
+        table.add_row(field, printable(text.rstrip(), lines=True))
     Console(markup=False).print(table)

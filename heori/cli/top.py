@@ -1,4 +1,4 @@
-"""`heori top`: queues, consumers, workers, tasks and locks at a glance, live."""
+"""`heori top`: queues, consumers, workers, tasks and locks, live."""
 
 import json
 import sys
@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from heori.cli.console import JsonOption, duration, guarded, printable, read_settings, refuse
-from heori.inspect.overview import Glance, WorkerRow, compare, read
+from heori import formats
+from heori.cli.console import JsonOption, guarded, printable, read_duration, read_settings, refuse
+from heori.inspect.overview import Overview, WorkerRow, compare, take_reading
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -44,7 +45,7 @@ def top(
     task's speed-up how many times as many of its jobs processes would do than these threads.
     """
     settings = read_settings()
-    pause = duration("--every", every)
+    pause = read_duration("--every", every)
     if not 0.1 <= pause <= 3600:
         refuse(f"--every {every}: between 100ms and 1h")
     commands = Commands(Keys(settings.key_prefix))
@@ -52,13 +53,13 @@ def top(
     def watch() -> None:
         with RedisClient(settings.redis_url) as client:
             if once or as_json or not sys.stdout.isatty():
-                before = read(client, commands)
+                before = take_reading(client, commands)
                 time.sleep(pause)
-                glance = compare(before, read(client, commands))
+                overview = compare(before, take_reading(client, commands))
                 if as_json:
-                    print(json.dumps(asdict(glance)))
+                    print(json.dumps(asdict(overview)))
                 else:
-                    Console().print(_draw(glance, client.address))
+                    Console().print(_draw(overview, client.address))
                 return
             _live(client, commands, pause)
 
@@ -67,19 +68,19 @@ def top(
 
 def _live(client: RedisClient, commands: Commands, pause: float) -> None:
     with Live(Text("looking …"), auto_refresh=False, screen=True) as live:
-        before = read(client, commands)
+        before = take_reading(client, commands)
         while True:
             time.sleep(pause)
-            now = read(client, commands)
+            now = take_reading(client, commands)
             live.update(_draw(compare(before, now), client.address), refresh=True)
             before = now
 
 
-def _draw(glance: Glance, address: str) -> RenderableType:
-    rate = sum(row.jobs_per_second for row in glance.consumers)
-    waiting = sum(row.waiting for row in glance.queues)
-    running = sum(row.running for row in glance.consumers)
-    slots = sum(row.slots for row in glance.consumers)
+def _draw(overview: Overview, address: str) -> RenderableType:
+    rate = sum(row.jobs_per_second for row in overview.consumers)
+    waiting = sum(row.waiting for row in overview.queues)
+    running = sum(row.running for row in overview.consumers)
+    slots = sum(row.slots for row in overview.consumers)
     heading = Text(
         f"{address} · {rate:,.0f} jobs/s · {waiting:,} waiting · {running:,} of {slots:,} slots "
         f"run · {time.strftime('%H:%M:%S')}",
@@ -89,65 +90,65 @@ def _draw(glance: Glance, address: str) -> RenderableType:
     for table in (
         _table(
             ("queue", "waiting", "oldest", "running", "scheduled", "dead", "limit", "blocked"),
-            glance.queues,
+            overview.queues,
             lambda row: (
                 printable(row.queue),
-                f"{row.waiting:,}",
-                _time(row.oldest) if row.waiting else "",
-                f"{row.running:,}",
-                f"{row.scheduled:,}",
-                Text(f"{row.failed:,}", style="bold red" if row.failed else ""),
-                "" if row.limit is None else f"{row.limit:,}",
-                Text(f"{row.blocked:,}" if row.blocked else "", style="bold yellow"),
+                formats.count(row.waiting),
+                _duration(row.oldest if row.waiting else None),
+                formats.count(row.running),
+                formats.count(row.scheduled),
+                Text(formats.count(row.failed), style="bold red" if row.failed else ""),
+                "" if row.limit is None else formats.count(row.limit),
+                Text(formats.count(row.blocked) if row.blocked else "", style="bold yellow"),
             ),
         ),
         _table(
             ("consumer", "model", "state", "slots", "jobs/s", "cores"),
-            glance.consumers,
+            overview.consumers,
             lambda row: (
                 printable(row.consumer),
                 printable(row.model) if row.answers else "no metrics",
                 printable(row.state),
                 f"{row.running} of {row.slots}" if row.answers else "",
-                f"{row.jobs_per_second:,.0f}" if row.answers else "",
-                f"{row.cores:.2f}" if row.answers else "",
+                formats.count(row.jobs_per_second) if row.answers else "",
+                formats.cores(row.cores) if row.answers else "",
             ),
         ),
         _table(
             ("worker", "", "running", "GIL wait", "other", "GIL loss", "cores", "memory"),
-            sorted(glance.workers, key=lambda row: -row.cores),
+            sorted(overview.workers, key=lambda row: -row.cores),
             _worker,
         ),
         _table(
             ("task", "done", "failed", "jobs/s", "run", "CPU", "queued", "speed-up"),
-            glance.tasks,
+            overview.tasks,
             lambda row: (
                 " · ".join(reversed(printable(row.task).rpartition(".")[::2])),
-                f"{row.done:,}",
-                Text(f"{row.failed:,}", style="bold red" if row.failed else ""),
-                f"{row.jobs_per_second:,.0f}",
-                _time(row.run),
-                _time(row.cpu),
-                _time(row.queued),
-                "" if row.speedup is None else f"{row.speedup:.1f}",
+                formats.count(row.done),
+                Text(formats.count(row.failed), style="bold red" if row.failed else ""),
+                formats.count(row.jobs_per_second),
+                _duration(row.run),
+                _duration(row.cpu),
+                _duration(row.queued),
+                "" if row.speedup is None else formats.times(row.speedup),
             ),
         ),
         _table(
             ("lock", "kind", "waiting", "acquired/s", "wait", "hold"),
-            glance.locks,
+            overview.locks,
             lambda row: (
                 printable(row.lock),
                 row.kind,
-                Text(f"{row.waiters:,}", style="yellow" if row.waiters else ""),
-                f"{row.acquired_per_second:,.0f}",
-                _time(row.wait),
-                _time(row.hold),
+                Text(formats.count(row.waiters), style="yellow" if row.waiters else ""),
+                formats.count(row.acquired_per_second),
+                _duration(row.wait),
+                _duration(row.hold),
             ),
         ),
     ):
         if table is not None:
             parts += ["", table]
-    if not glance.consumers:
+    if not overview.consumers:
         parts += ["", "No consumer is there; start one with `heori consume`."]
     return Group(*parts)
 
@@ -190,24 +191,14 @@ def _worker(row: WorkerRow) -> Sequence[RenderableType]:
         f"{row.worker} of {printable(row.consumer)}",
         bar,
         *(
-            f"{share:.0%}" if row.states else ""
+            formats.share(share) if row.states else ""
             for share in (row.states.get("running", 0.0), row.states.get("gil_wait", 0.0), other)
         ),
-        Text("" if loss is None else f"{loss:.0%}", style=colour),
-        f"{row.cores:.2f}",
-        f"{row.memory / 1e6:,.0f} MB",
+        Text("" if loss is None else formats.share(loss), style=colour),
+        formats.cores(row.cores),
+        formats.size(row.memory),
     )
 
 
-def _time(seconds: float | None) -> str:
-    """Of the size that a person reads: 250 µs, 3.1 ms, 12.0 s, 2 h 05."""
-    if seconds is None:
-        return ""
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.1f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02}"
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else formats.duration(seconds)

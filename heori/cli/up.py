@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import JsonOption, duration, guarded, refuse
+from heori.cli.console import JsonOption, guarded, read_duration, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori.demo.up import UpOptions, run
 
@@ -30,7 +30,7 @@ def up(
     Puts every file of Python's standard library through three tasks: counting tokens (holds
     the GIL), digesting (releases it) and fetching over HTTP (waits). Ctrl-C drains.
     """
-    limit = None if seconds is None else duration("--for", seconds)
+    limit = None if seconds is None else read_duration("--for", seconds)
     if limit == 0:
         refuse(f"--for {seconds}: a time such as 20s, 5m or 1h is needed")
     options = UpOptions(

@@ -8,6 +8,7 @@ request ──▶ Requests ──▶ Guard ──▶ route ──▶ Producer �
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import (
@@ -38,8 +39,9 @@ from heori.http.auth import Guard
 from heori.http.metrics import Requests
 from heori.http.responses import misfit, misfits, responses
 from heori.inspect import job as job_record
+from heori.inspect.queues import read_queues
 from heori_common.names import check_queue, check_tenant
-from heori_common.protocol.commands import Commands, QueueCounts, WhenFull
+from heori_common.protocol.commands import Commands, WhenFull
 from heori_common.protocol.job import MalformedJob, NewJob
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -311,13 +313,8 @@ class Service:
         )
         def queues() -> Response:
             """What is in the queues."""
-            found = []
-            for name in self._redis.execute(self._commands.queues()):
-                replies = self._redis.execute_many(self._commands.counts(name))
-                counts = QueueCounts(*replies)
-                fields = {field: getattr(counts, field) for field in QueueCounts.__slots__}
-                found.append({"queue": name, **fields})
-            return _answer(found)
+            found = read_queues(self._redis, self._commands)
+            return _answer([{"queue": name, **asdict(counts)} for name, counts in found.items()])
 
     def _read(self, job_id: str) -> dict[str, Any]:
         """A job.

@@ -14,7 +14,6 @@ from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from heori.cli.console import printable
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.dead_letter import (
     CALL_FIELDS,
@@ -60,7 +59,7 @@ class Action(Protocol):
     def __call__(self, queue: str, ids: Sequence[str], *, dry_run: bool) -> list[str]: ...
 
 
-class Letters:
+class DeadLetters:
     """The dead letters of some queues. A queue whose keys are broken is told of and left out.
 
     Attributes:
@@ -227,4 +226,4 @@ class Letters:
         try:
             yield
         except ResponseError as error:
-            self.problems.append(f"queue {printable(queue)}: {error}")
+            self.problems.append(f"queue {queue}: {error}")

@@ -4,69 +4,17 @@ No Prometheus is needed: rates are what changed between two readings.
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.client import HTTPException
-from urllib.request import ProxyHandler, build_opener
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from heori.inspect.queues import ConsumerRecord, read_consumers, read_oldest, read_queues
+from heori.inspect.scraper import Samples, scrape_all
 from heori_common import metrics
 from heori_common.metrics import Metric
 from heori_common.protocol.commands import Commands, QueueCounts
 from heori_common.redis.client import RedisClient
 
 SCRAPE_TIMEOUT = 1.0  # seconds; a consumer that takes longer is shown without its metrics
-AT_ONCE = 16  # consumers asked at the same time
-
-Labels = frozenset[tuple[str, str]]
-
-# Not through a proxy, should one be set: consumers are asked where they are.
-_opener = build_opener(ProxyHandler({}))
-
-
-class Samples:
-    """The metrics of one consumer at one moment."""
-
-    def __init__(self, text: str) -> None:
-        """Read an exposition.
-
-        Raises:
-            ValueError: it is none.
-        """
-        self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
-        for family in text_string_to_metric_families(text):
-            for name, labels, value, *_ in family.samples:
-                self._values[name][frozenset(labels.items())] = value
-
-    def get(self, metric: Metric, **labels: str) -> float:
-        """Its sum over what is not said; 0 for what is not there."""
-        wanted = labels.items()
-        return sum(value for key, value in self._values[metric.name].items() if wanted <= set(key))
-
-    def mean(self, metric: Metric, since: "Samples | None", **labels: str) -> float | None:
-        """The mean of a histogram's values since another moment; None when there were none."""
-        count, total = (self._part(metric, part, labels) for part in ("_count", "_sum"))
-        if since is not None:
-            count -= since._part(metric, "_count", labels)
-            total -= since._part(metric, "_sum", labels)
-        return total / count if count > 0 else None
-
-    def counted(self, metric: Metric, **labels: str) -> float:
-        """How many values a histogram has."""
-        return self._part(metric, "_count", labels)
-
-    def values(self, metric: Metric, label: str) -> list[str]:
-        """The values that a label has, in order."""
-        names = {metric.name, f"{metric.name}_count"}
-        found = {dict(key).get(label) for name in names for key in self._values[name]}
-        return sorted((each for each in found if each is not None), key=_numbers_first)
-
-    def _part(self, metric: Metric, part: str, labels: Mapping[str, str]) -> float:
-        values = self._values[metric.name + part]
-        return sum(value for key, value in values.items() if labels.items() <= set(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +24,7 @@ class Reading:
     at: float  # time.monotonic()
     queues: dict[str, QueueCounts]
     oldest: dict[str, float]  # seconds for which the next job of a queue has waited
-    records: dict[str, dict[str, str]]  # of consumers and stock workers, by name
+    records: dict[str, ConsumerRecord]  # by name
     samples: dict[str, Samples]  # of the consumers that answered
 
 
@@ -149,7 +97,7 @@ class LockRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class Overview:
     """Two readings, compared."""
 
     seconds: float
@@ -160,60 +108,34 @@ class Glance:
     locks: list[LockRow]
 
 
-def read(redis_client: RedisClient, commands: Commands) -> Reading:
+def take_reading(client: RedisClient, commands: Commands) -> Reading:
     """Read Redis, and ask all consumers at once.
 
     Raises:
         RedisUnavailable: Redis cannot be reached.
     """
-    names = redis_client.execute(commands.queues())
-    queues = {
-        name: QueueCounts(*redis_client.execute_many(commands.counts(name))) for name in names
-    }
-    now = redis_client.execute(commands.time())
-    oldest = {
-        name: max(0.0, now - since.timestamp())
-        for name in names
-        if (first := redis_client.execute(commands.next_job(name))) is not None
-        and (since := redis_client.execute(commands.enqueued_at(first))) is not None
-    }
-    records = {
-        name: record
-        for name in redis_client.execute(commands.consumers())
-        if (record := redis_client.execute(commands.consumer(name)))
-    }
+    queues = read_queues(client, commands)
+    now = client.execute(commands.time())
+    oldest = {name: read_oldest(client, commands, name, now) or 0.0 for name in queues}
+    records = read_consumers(client, commands)
     at = time.monotonic()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = pool.map(_scrape, (record.get("heori_metrics", "") for record in records.values()))
-        samples = {
-            name: each for name, each in zip(records, found, strict=True) if each is not None
-        }
-    return Reading(at, queues, oldest, records, samples)
+    urls = {name: record.get("heori_metrics", "") for name, record in records.items()}
+    return Reading(at, queues, oldest, records, scrape_all(urls, SCRAPE_TIMEOUT))
 
 
-def _scrape(url: str) -> Samples | None:
-    if not url.startswith("http://"):  # a stock worker; or anything that somebody wrote there
-        return None
-    try:
-        with _opener.open(f"{url}/metrics", timeout=SCRAPE_TIMEOUT) as answer:
-            return Samples(answer.read().decode())
-    except (OSError, HTTPException, ValueError):
-        return None
-
-
-def compare(before: Reading, now: Reading) -> Glance:
+def compare(before: Reading, now: Reading) -> Overview:
     """What there is now, and what happened since the reading before."""
     seconds = max(now.at - before.at, 1e-6)
     pairs = [
         (name, before.samples.get(name, samples), samples) for name, samples in now.samples.items()
     ]
-    return Glance(
+    return Overview(
         seconds,
         [
             QueueRow(
                 name,
                 of.waiting,
-                now.oldest.get(name, 0.0),
+                now.oldest[name],
                 of.running,
                 of.scheduled,
                 of.failed,
@@ -233,7 +155,7 @@ def compare(before: Reading, now: Reading) -> Glance:
 
 
 def _consumer(
-    name: str, record: dict[str, str], before: Samples | None, now: Samples | None, seconds: float
+    name: str, record: ConsumerRecord, before: Samples | None, now: Samples | None, seconds: float
 ) -> ConsumerRow:
     queues, state = record.get("queues", ""), record.get("state", "?")
     if now is None:
@@ -349,7 +271,3 @@ def _mean(metric: Metric, pairs: list[tuple[str, Samples, Samples]], **labels: s
 def _rate(metric: Metric, before: Samples, now: Samples, seconds: float, **labels: str) -> float:
     # A consumer of the same name never begins anew, but the parts of a sum may come and go.
     return max(0.0, now.get(metric, **labels) - before.get(metric, **labels)) / seconds
-
-
-def _numbers_first(text: str) -> tuple[int, int, str]:
-    return (0, int(text), "") if text.isdecimal() else (1, 0, text)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heori import Producer
-from heori.cli.locks import Locks
+from heori.inspect.locks import Locks
 from heori_common.locks.commands import LockCommands, LockRequest
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient

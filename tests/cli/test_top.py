@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from heori import Producer
-from heori.inspect.overview import Reading, Samples, compare
+from heori.inspect.overview import Reading, compare
+from heori.inspect.scraper import Samples
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until

@@ -1,0 +1,123 @@
+"""Locks: which are held, by whom, who waits for them; and how one is taken from its holder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from redis.exceptions import ResponseError
+
+from heori import Party, Status
+from heori_common.locks.commands import LockCommands
+from heori_common.locks.status import US_PER_S, status
+from heori_common.protocol.keys import Keys
+from heori_common.redis.client import RedisClient
+
+Kind = Literal["mutex", "semaphore"]
+KINDS: tuple[Kind, ...] = ("mutex", "semaphore")
+
+
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """A lock as it was seen.
+
+    Attributes:
+        key: in Redis.
+        now: the server's time, in epoch seconds.
+        limit: of permits; None: nobody has said, as nobody holds it or waits for it.
+    """
+
+    kind: str
+    name: str
+    key: str
+    now: float
+    limit: int | None
+    holders: tuple[Party, ...]
+    waiters: tuple[Party, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody has to do with it."""
+        return bool(self.holders or self.waiters)
+
+    def record(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "limit": self.limit,
+            "in_use": len(self.holders),
+            "holders": [
+                {
+                    **self._party(holder),
+                    "fence": holder.fence,
+                    "lease_ends_in": round(holder.lease_end - self.now, 3),
+                }
+                for holder in self.holders
+            ],
+            "waiters": [self._party(waiter) for waiter in self.waiters],
+        }
+
+    def _party(self, party: Party) -> dict[str, Any]:
+        return {
+            "job": party.job or None,
+            "host": party.host,
+            "pid": party.pid,
+            "runner": party.name,
+            "since": datetime.fromtimestamp(party.since, UTC).isoformat(),
+            "seconds": round(self.now - party.since, 3),
+            "request": party.request,
+        }
+
+
+class Locks:
+    """The locks on one server.
+
+    Attributes:
+        problems: what could not be read, and why.
+    """
+
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
+        self.address = client.address
+        self.problems: list[str] = []
+        self._redis = client
+        self._keys = keys
+        self._commands = LockCommands(keys)
+
+    def named(self, name: str, kind: Kind | None) -> list[LockState]:
+        """The locks of a name, that are in use or have a limit: a mutex, a semaphore, or both."""
+        keys = [self._keys.lock(each, name) for each in ([kind] if kind else KINDS)]
+        return [lock for lock in self._read(keys) if lock.in_use or lock.limit]
+
+    def all(self) -> list[LockState]:
+        """All that are in use; those that most wait for come first."""
+        found = list(self._read(self._redis.execute(self._commands.in_use())))
+        found.sort(key=lambda lock: (-len(lock.waiters), lock.name, lock.kind))
+        return [lock for lock in found if lock.in_use]
+
+    def force(self, lock: LockState, holder: Party) -> bool:
+        """Take it from a holder; returns whether he still had it."""
+        return self._redis.execute(self._commands.force_release(lock.key, holder.request))
+
+    @property
+    def forced(self) -> int:
+        """How many were taken so, since ever."""
+        return self._redis.execute(self._commands.count_forced())
+
+    def _read(self, keys: list[str]) -> Iterator[LockState]:
+        for key in keys:
+            kind, name = self._keys.lock_name(key)
+            try:
+                key.encode()  # anyone may write any bytes there; these name no lock
+                state = self._redis.execute(self._commands.read(key))
+                requests = (*state.holders, *state.waiters)
+                declared = max((each.limit or 1 for each in requests), default=0)
+                seen: Status = status(state, declared)
+            except (ResponseError, ValueError, TypeError) as error:
+                self.problems.append(f"{kind} {name} cannot be read: {error}")
+                continue
+            limit, now = seen.limit or None, state.now / US_PER_S
+            yield LockState(kind, name, key, now, limit, seen.holders, seen.waiters)
