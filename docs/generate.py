@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperArgument
 from typer.main import get_command
 
-from heori.cli.app import app
+from heori.cli.app import app, load
 from heori_common.metrics import CATALOGUE
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
@@ -115,6 +115,8 @@ def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
     """A command and those below it."""
     yield path, command
     for name, child in getattr(command, "commands", {}).items():
+        # What `heori` itself lists are stubs, which are replaced when they are run.
+        child = load(name) if len(path) == 1 else child  # noqa: PLW2901
         if not child.hidden:
             yield from walk(child, (*path, name))
 
