@@ -9,9 +9,9 @@ from benchmarks.apps import PROFILE
 from heori.cli import consume
 from heori.cli.app import app
 from heori_consumer.pool import pool
-from heori_consumer.supervisor import http, supervisor
+from heori_consumer.supervisor import endpoint, supervisor
 
-IMPORTED = (consume, http, pool, supervisor)  # the command would import them later
+IMPORTED = (consume, endpoint, pool, supervisor)  # the command would import them later
 
 
 def main() -> None:

@@ -10,9 +10,10 @@ from heori.cli.console import guarded, read_settings, read_size, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori_common import logs
 from heori_consumer.pool.roster import TasksBroken
-from heori_consumer.supervisor.http import PortTaken
-from heori_consumer.supervisor.order import Order, parse_queues
-from heori_consumer.supervisor.supervisor import Options, Supervisor
+from heori_consumer.supervisor.endpoint import PortTaken
+from heori_consumer.supervisor.options import ConsumerOptions
+from heori_consumer.supervisor.queue_order import Order, parse_queues
+from heori_consumer.supervisor.supervisor import Supervisor
 
 
 def consume(
@@ -66,7 +67,7 @@ def consume(
     settings = read_settings()
     try:
         queues, weights = parse_queues(queue, order)
-        options = Options.create(
+        options = ConsumerOptions.create(
             queues,
             model,
             processes,

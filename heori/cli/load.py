@@ -10,7 +10,7 @@ from heori.cli.console import FAILED, JsonOption, read_duration, read_settings, 
 from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Plan, Profile, Sender, parse_mix
 from heori.demo.processes import Child, ChildFailed, Interrupted, signals
 from heori.examples import fileserver
-from heori_consumer.supervisor.http import PortTaken
+from heori_consumer.supervisor.endpoint import PortTaken
 
 
 def load(

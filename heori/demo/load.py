@@ -29,8 +29,8 @@ from heori_common.protocol.payload import Call
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
-from heori_consumer.supervisor.http import Endpoint
-from heori_consumer.supervisor.order import Rota
+from heori_consumer.supervisor.endpoint import MetricsEndpoint
+from heori_consumer.supervisor.queue_order import QueueOrder
 
 Profile = Literal["steady", "burst", "ramp"]
 
@@ -122,7 +122,7 @@ class Sender:
         self._json = as_json
         self._commands = Commands(Keys(settings.key_prefix))
         self._tasks = [tasks.find(NAMES[name]) for name in plan.mix]
-        self._rota = Rota(len(self._tasks), tuple(plan.mix.values()))
+        self._order = QueueOrder(len(self._tasks), tuple(plan.mix.values()))
         self._files = corpus.files()
         self._made = [0] * len(self._tasks)  # jobs, by task; each goes on with the next file
         self._sent = [0] * len(self._tasks)
@@ -130,7 +130,7 @@ class Sender:
         self._away_since: float | None = None
         # A command that has failed is sent again here, where a signal ends the waiting.
         self._redis = RedisClient(settings.redis_url, patience=0)
-        self._endpoint = Endpoint(
+        self._endpoint = MetricsEndpoint(
             settings.metrics_host, settings.metrics_port, CollectorRegistry(), self._health
         )
 
@@ -174,7 +174,7 @@ class Sender:
 
     def _send(self, count: int) -> None:
         """Send so many jobs, divided by the mix; return when Redis has them, or on a signal."""
-        for number, share in enumerate(self._rota.shares(count)):
+        for number, share in enumerate(self._order.shares(count)):
             if not share or self._interrupt.number:
                 continue
             jobs = [self._job(number) for _ in range(share)]

@@ -36,7 +36,7 @@ from heori_common.protocol.commands import Commands, QueueCounts
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Model
-from heori_consumer.supervisor.supervisor import Options
+from heori_consumer.supervisor.options import ConsumerOptions
 
 # All in seconds.
 TICK = 0.1  # between two looks at the queue
@@ -65,7 +65,7 @@ def run(options: UpOptions) -> int:
     try:
         if options.forever and options.seconds is not None:
             raise ValueError("--for and --forever exclude each other")
-        consumer = Options.create((QUEUE,), options.model, options.processes, options.slots)
+        consumer = ConsumerOptions.create((QUEUE,), options.model, options.processes, options.slots)
     except ValueError as error:
         print(f"heori: {error}", file=sys.stderr)
         return REFUSED

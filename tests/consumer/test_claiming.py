@@ -29,8 +29,8 @@ from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.supervisor.cancellation import Cancellations
 from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.listener import RemoteCommand, parse_command
-from heori_consumer.supervisor.order import Order, Rota, parse_queues
-from heori_consumer.supervisor.redis_retry import Outage
+from heori_consumer.supervisor.queue_order import Order, QueueOrder, parse_queues
+from heori_consumer.supervisor.redis_retry import RedisRetry
 from tests.rigs.consumers import Consumer
 from tests.rigs.listening import ended, listening
 from tests.rigs.stock_rq import enqueue
@@ -68,10 +68,10 @@ weights_of = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 def test_shares_follow_the_weights_however_the_jobs_are_spread_over_the_calls(
     weights: list[int], counts: list[int]
 ) -> None:
-    rota, one_by_one = Rota(len(weights), weights), Rota(len(weights), weights)
+    order, one_by_one = QueueOrder(len(weights), weights), QueueOrder(len(weights), weights)
     got = [0] * len(weights)
     for count in counts:
-        shares = rota.shares(count)
+        shares = order.shares(count)
         assert sum(shares) == count
         assert min(shares) >= 0
         got = [a + b for a, b in zip(got, shares, strict=True)]
@@ -86,15 +86,15 @@ def test_shares_follow_the_weights_however_the_jobs_are_spread_over_the_calls(
 
 
 def test_turns_are_spread_as_nginx_spreads_them() -> None:
-    rota = Rota(3, [5, 1, 1])
-    assert "".join("abc"[rota.shares(1).index(1)] for _ in range(14)) == "aabacaa" * 2
+    order = QueueOrder(3, [5, 1, 1])
+    assert "".join("abc"[order.shares(1).index(1)] for _ in range(14)) == "aabacaa" * 2
 
 
 @given(st.integers(1, 6), st.lists(st.integers(0, 100), max_size=5))
 def test_in_strict_order_the_first_queue_may_give_all(queues: int, counts: list[int]) -> None:
-    rota = Rota(queues)
+    order = QueueOrder(queues)
     for count in counts:
-        assert rota.shares(count) == [count, *[0] * (queues - 1)]
+        assert order.shares(count) == [count, *[0] * (queues - 1)]
 
 
 @pytest.mark.parametrize(
@@ -308,11 +308,11 @@ def test_a_consumer_takes_three_connections_whatever_it_runs(
 
 def test_of_the_jobs_held_those_that_were_cancelled_are_dropped(redis: Any, redis_url: str) -> None:
     async def main() -> None:
-        redis_client, commands, outage = AsyncRedisClient(redis_url), Commands(), Outage()
-        leases = Leases(redis_client, commands, outage, 30)
+        redis_client, commands, retry = AsyncRedisClient(redis_url), Commands(), RedisRetry()
+        leases = Leases(redis_client, commands, retry, 30)
         dropped: asyncio.Queue[set[str]] = asyncio.Queue()
         cancellations = Cancellations(
-            redis_client, commands, leases, outage, lambda ids: dropped.put_nowait(set(ids))
+            redis_client, commands, leases, retry, lambda ids: dropped.put_nowait(set(ids))
         )
         role = asyncio.create_task(cancellations.run())
 

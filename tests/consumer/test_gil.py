@@ -16,7 +16,6 @@ import pytest
 from heori import Producer
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.inside import Lines, find_gil
-from heori_consumer.gil.process import line_of
 from heori_consumer.gil.states import (
     GIL_WAIT,
     IO_WAIT,
@@ -27,6 +26,7 @@ from heori_consumer.gil.states import (
     Tally,
     state_of,
 )
+from heori_consumer.gil.usage import line_of
 from heori_consumer.worker.interrupt import CoroutineCall
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from heori import JobFailed, Producer
-from heori_consumer.supervisor.supervisor import Options
+from heori_consumer.supervisor.options import ConsumerOptions
 from tests.rigs.consumers import IN_PROCESSES, MODELS, Consumer
 from tests.rigs.waiting import is_alive, until
 from tests.tasks import sample_tasks
@@ -186,15 +186,15 @@ def test_numbers_that_do_not_fit_the_model_are_refused(
     model: Any, processes: int | None, slots: int | None
 ) -> None:
     with pytest.raises(ValueError, match=f"the {model} model has one"):
-        Options.create(("default",), model, processes, slots)
+        ConsumerOptions.create(("default",), model, processes, slots)
 
 
 def test_the_usual_numbers_come_from_the_model_and_the_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("heori_consumer.supervisor.supervisor.usable_cores", lambda: 3.5)
+    monkeypatch.setattr("heori_consumer.supervisor.options.usable_cores", lambda: 3.5)
     models: list[Any] = list(MODELS)
-    made = [Options.create(("default",), model) for model in models]
+    made = [ConsumerOptions.create(("default",), model) for model in models]
     assert {each.model: (each.processes, each.slots) for each in made} == {
         "threads": (1, 8),
         "processes": (3, 1),

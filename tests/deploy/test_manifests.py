@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from heori.cli.app import load as load_command
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
-from heori_consumer.supervisor.http import Endpoint
+from heori_consumer.supervisor.endpoint import MetricsEndpoint
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "examples/kubernetes").glob("*.yaml"))
@@ -148,7 +148,7 @@ def test_all_mean_the_same_redis_and_the_same_password() -> None:
 def test_probes_ask_at_the_port_of_the_image_for_what_heori_serves() -> None:
     [port] = CONTAINER["ports"]
     assert f"HEORI_METRICS_PORT={port['containerPort']}" in (ROOT / "Dockerfile").read_text()
-    endpoint = Endpoint("127.0.0.1", 0, CollectorRegistry(), lambda: (True, {}))
+    endpoint = MetricsEndpoint("127.0.0.1", 0, CollectorRegistry(), lambda: (True, {}))
     try:
         probes = {name: probe["httpGet"] for name, probe in CONTAINER.items() if "Probe" in name}
         assert set(probes) == {"startupProbe", "readinessProbe", "livenessProbe"}

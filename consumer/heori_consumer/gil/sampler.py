@@ -11,23 +11,24 @@ estimate: CPU time and how many slots run are all there is.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
-from heori_consumer.between.slot_table import Busy
-from heori_consumer.gil.process import HAS_LINES, ThreadUse, cpu_seconds, line_of, thread_use
+import psutil
+
+from heori_consumer.between.slot_table import Busy, SlotTable
 from heori_consumer.gil.states import (
     GIL_WAIT,
     RATE,
     READS,
     WAIT,
+    GilFutex,
     Tally,
     pause,
     state_of,
 )
-from heori_consumer.pool.handle import Worker
-from heori_consumer.pool.roster import Crew
+from heori_consumer.gil.usage import HAS_LINES, ThreadUse, cpu_seconds, line_of, thread_use
 
 Source = Literal["external", "internal", "estimate"]
 
@@ -76,7 +77,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class GilReport:
     """All figures, as of one moment.
 
     Attributes:
@@ -92,10 +93,26 @@ class Report:
     speedups: dict[str, float] = field(default_factory=dict)
 
 
+class Watched(Protocol):
+    """What the sampler asks of a worker; `pool.handle` says what each of them is."""
+
+    name: str
+    table: SlotTable
+    tasks: dict[int, str]
+    gil: GilFutex | None
+    seen: Tally | None
+    handle: psutil.Process | None
+    ready: bool
+
+    def look_inside(self) -> None:
+        """Have it sample its own threads."""
+
+
 class Sampler:
-    """Watches all workers of a crew that have a process of their own.
+    """Watches all workers that have a process of their own.
 
     Args:
+        workers: returns those that there are now.
         best: the source to begin with; the others follow where it does not work.
 
     Attributes:
@@ -103,17 +120,19 @@ class Sampler:
         cpu: seconds that all this has cost so far.
     """
 
-    def __init__(self, crew: Crew, cores: float, best: Source) -> None:
-        self._crew = crew
+    def __init__(
+        self, workers: Callable[[], Iterable[Watched]], cores: float, best: Source
+    ) -> None:
+        self._workers = workers
         self._cores = cores
         self._best = best
-        self._subjects: dict[Worker, _Subject] = {}
+        self._subjects: dict[Watched, _Subject] = {}
         self._uses: dict[str, Use] = {}  # of the workers that are gone
         self._tasks: dict[str, States] = {}  # likewise
         self._turns: deque[tuple[_Subject, int]] = deque()  # threads whose use is to be read
-        self._past: deque[tuple[float, Report]] = deque()
+        self._past: deque[tuple[float, GilReport]] = deque()
         self._looked = self._renewed = time.monotonic()
-        self.report = Report()
+        self.report = GilReport()
         self.cpu = 0.0
 
     async def run(self) -> None:
@@ -141,7 +160,7 @@ class Sampler:
 
     def _follow(self) -> None:
         """Watch those workers that are there now, and keep what the others have left."""
-        workers = {each for each in self._crew.everyone() if each.ready and each.handle}
+        workers = {each for each in self._workers() if each.ready and each.handle}
         for worker in self._subjects.keys() - workers:
             subject = self._subjects.pop(worker)
             subject.measure()
@@ -173,7 +192,7 @@ class Sampler:
                     on_loops.add(task)
         while self._past and now - self._past[0][0] > WINDOW:
             self._past.popleft()
-        then, before = self._past[0] if self._past else (now - RENEWAL, Report(uses, {}, tasks))
+        then, before = self._past[0] if self._past else (now - RENEWAL, GilReport(uses, {}, tasks))
         recent = {name: _since(before.uses.get(name, Use()), use) for name, use in uses.items()}
         parallelism = {name: use.cpu / (now - then) for name, use in recent.items()}
         # What is lost is at most what is idle. Cores that other workers use are not.
@@ -197,14 +216,14 @@ class Sampler:
             lately = _difference(before.tasks.get(name, {}), states)
             if sum(lately.values()) >= LEAST:
                 speedups[name] = 1 / (1 - min(_gil_wait(lately, mean), idle, 0.99))
-        self.report = Report(uses, places, tasks, speedups)
+        self.report = GilReport(uses, places, tasks, speedups)
         self._past.append((now, self.report))
 
 
 class _Subject:
     """One worker under observation."""
 
-    def __init__(self, worker: Worker, best: Source) -> None:
+    def __init__(self, worker: Watched, best: Source) -> None:
         assert worker.handle is not None
         self.worker = worker
         self._process = worker.handle

@@ -18,12 +18,13 @@ import psutil
 
 from heori_common.locks.statistics import Statistics
 from heori_common.protocol.job import Claim
+from heori_consumer.between.entry import Ends, run_inline, run_process
+from heori_consumer.between.frames import JOBS, LOOK, LOST, RECALL, STOP, pack, unpacker
+from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.outcome import Totals
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.states import GilFutex, Tally
 from heori_consumer.pool.output import Output
-from heori_consumer.worker import process as worker_process
-from heori_consumer.worker.process import JOBS, LOOK, LOST, RECALL, STOP, Ends, WorkerOptions
 
 
 class Death(NamedTuple):
@@ -34,7 +35,7 @@ class Death(NamedTuple):
     evidence: dict[str, str | int]  # for the hash of a job that it had
 
 
-class Worker(asyncio.Protocol, abc.ABC):
+class WorkerHandle(asyncio.Protocol, abc.ABC):
     """One worker, from being started to being buried.
 
     Attributes:
@@ -64,7 +65,7 @@ class Worker(asyncio.Protocol, abc.ABC):
         name: str,
         context: ForkServerContext,
         options: WorkerOptions,
-        on_frame: Callable[["Worker", list[Any]], None],
+        on_frame: Callable[["WorkerHandle", list[Any]], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.name = name
@@ -89,7 +90,7 @@ class Worker(asyncio.Protocol, abc.ABC):
         self.exited: asyncio.Future[None] = loop.create_future()
         self._on_frame = on_frame
         self._sent = 0
-        self._frames = worker_process.unpacker()
+        self._frames = unpacker()
         self._transport: asyncio.Transport | None = None
         self._unwritten = b""
         self._socket, theirs = socket.socketpair()
@@ -191,14 +192,14 @@ class Worker(asyncio.Protocol, abc.ABC):
             self._socket.close()
 
     def _write(self, frame: list[Any]) -> None:
-        packed = worker_process.pack(frame)
+        packed = pack(frame)
         if self._transport is None:
             self._unwritten += packed  # it is not connected yet
         elif not self._transport.is_closing():
             self._transport.write(packed)
 
 
-class ProcessWorker(Worker):
+class ProcessHandle(WorkerHandle):
     """A worker in a process of its own, as all but those for debugging are."""
 
     def _start(
@@ -208,7 +209,7 @@ class ProcessWorker(Worker):
         self._stderr, their_stderr = socket.socketpair()
         with their_stderr:
             self.process = context.Process(
-                target=worker_process.main,
+                target=run_process,
                 args=(Ends(theirs, their_stderr), options, self.table),
                 name=f"heori-worker-{self.name}",
             )
@@ -275,7 +276,7 @@ class ProcessWorker(Worker):
         return Death(f"exit {code}", f"ended with exit code {code}", evidence)
 
 
-class InlineWorker(Worker):
+class InlineHandle(WorkerHandle):
     """A worker in threads of the supervisor itself, where a debugger and print() reach it.
 
     It cannot be killed: a job that no exception reaches is left behind, and goes on.
@@ -293,7 +294,7 @@ class InlineWorker(Worker):
 
         def run() -> None:
             with link:
-                worker_process.serve(link, options, self.table)
+                run_inline(link, options, self.table)
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
                 loop.call_soon_threadsafe(self._on_exit)
 

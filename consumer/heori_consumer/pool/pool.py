@@ -1,7 +1,7 @@
 """What each worker holds: jobs are dispatched, ended, given back, stopped, killed when late.
 
 It says what came of each claim exactly once, through `on_ended` or `on_given_back`. Which
-workers there are is `crew`'s business.
+workers there are is `roster`'s business.
 
 A job that a worker has died with before is a suspect: it gets a process of its own, with one
 slot, so that it takes no neighbours with it should it kill that one, too.
@@ -16,6 +16,17 @@ from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.commands import Ended, GivenBack
 from heori_common.protocol.job import Claim, MalformedJob, parse_timeout
 from heori_common.protocol.payload import encode_failure
+from heori_consumer.between.frames import (
+    BROKEN,
+    LOCKS,
+    OUTCOMES,
+    PROGRESS,
+    READY,
+    RETURNED,
+    SEEN,
+    TASK,
+    WORN,
+)
 from heori_consumer.between.outcome import (
     FAILED,
     RETRY,
@@ -28,19 +39,8 @@ from heori_consumer.between.outcome import (
 )
 from heori_consumer.between.slot_table import SlotState
 from heori_consumer.gil.states import GilFutex, Tally
-from heori_consumer.pool.handle import Death, Worker
-from heori_consumer.pool.roster import Crew, CrewOptions
-from heori_consumer.worker.process import (
-    BROKEN,
-    LOCKS,
-    OUTCOMES,
-    PROGRESS,
-    READY,
-    RETURNED,
-    SEEN,
-    TASK,
-    WORN,
-)
+from heori_consumer.pool.handle import Death, WorkerHandle
+from heori_consumer.pool.roster import Roster, RosterOptions
 
 # A worker may have waiting what its slots will begin within this time, in seconds. Enough to
 # bridge a round trip to Redis many times over, and too little for anyone to miss the jobs.
@@ -64,19 +64,19 @@ class Pool:
     """All jobs of one consumer between being claimed and being settled.
 
     Attributes:
-        crew: the workers.
+        roster: the workers.
         changed: set when there may be room, or nothing left.
     """
 
     def __init__(
         self,
-        options: CrewOptions,
+        options: RosterOptions,
         batch: int,
         on_ended: Callable[[list[Ended]], None],
         on_given_back: Callable[[list[GivenBack]], None],
         on_progress: Callable[[list[tuple[Claim, float, str]]], None],
     ) -> None:
-        self.crew = Crew(options, self._received, self._died)
+        self.roster = Roster(options, self._received, self._died)
         self.changed = asyncio.Event()
         self._batch = batch
         self._on_ended = on_ended
@@ -87,7 +87,7 @@ class Pool:
         self._base_locks = Statistics()  # likewise
         self._mean_run: float | None = None
         self._draining = False
-        self._recalled: set[Worker] = set()  # that have yet to answer the recall of a drain
+        self._recalled: set[WorkerHandle] = set()  # that have yet to answer the recall of a drain
         self._back: list[GivenBack] = []  # by the others
 
     async def start(self) -> None:
@@ -96,13 +96,13 @@ class Pool:
         Raises:
             TasksBroken: the task modules cannot be imported.
         """
-        await self.crew.start()
-        self.crew.keep(self._watch())
+        await self.roster.start()
+        self.roster.keep(self._watch())
 
     async def stop(self) -> None:
         """End all workers, and give back what they still hold, uncounted."""
         self.recall()
-        await self.crew.stop()
+        await self.roster.stop()
         self._end_recall()
 
     def recall(self) -> None:
@@ -112,9 +112,9 @@ class Pool:
         others, to go there with it.
         """
         self._draining = True
-        self.crew.close()
+        self.roster.close()
         waiting, self._suspects = self._suspects, []
-        self._recalled = {worker for worker in self.crew.everyone() if worker.claims}
+        self._recalled = {worker for worker in self.roster.everyone() if worker.claims}
         for worker in self._recalled:
             worker.recall()
         asyncio.get_running_loop().call_later(RECALL_WAIT, self._end_recall)
@@ -128,7 +128,7 @@ class Pool:
             return 0
         room = ahead = 0
         idle = False
-        for worker in self.crew.open():
+        for worker in self.roster.open():
             aim = self._aim(worker)
             room += max(0, aim - len(worker.claims))
             ahead += aim - worker.table.slots
@@ -140,11 +140,11 @@ class Pool:
 
     def dispatch(self, claims: Sequence[Claim]) -> None:
         """Give claims to the workers that have the most room, and suspects to none of them."""
-        room = {worker: self._aim(worker) - len(worker.claims) for worker in self.crew.open()}
+        room = {worker: self._aim(worker) - len(worker.claims) for worker in self.roster.open()}
         if not room or self._draining:  # they died, or a drain began, while the claim was made
             self._give_back_uncounted(claims)
             return
-        shares: dict[Worker, list[Claim]] = {}
+        shares: dict[WorkerHandle, list[Claim]] = {}
         for claim in claims:
             if claim.deliveries > 1:
                 self._suspects.append(claim)
@@ -180,7 +180,7 @@ class Pool:
     def leases_lost(self, claims: Sequence[Claim]) -> None:
         """Let these jobs know that their leases are lost; end those that have locks."""
         executions = {claim.execution for claim in claims}
-        for worker in self.crew.everyone():
+        for worker in self.roster.everyone():
             lost = [n for n, claim in worker.claims.items() if claim.execution in executions]
             if lost:
                 worker.lease_lost(lost)
@@ -192,38 +192,38 @@ class Pool:
     def held(self) -> int:
         """How many jobs are with the workers, or will be."""
         waiting = len(self._suspects) + len(self._back)
-        return waiting + sum(len(each.claims) for each in self.crew.everyone())
+        return waiting + sum(len(each.claims) for each in self.roster.everyone())
 
     def running(self) -> int:
         """How many slots run a job."""
         return sum(
-            state.running for worker in self.crew.everyone() for state in worker.table.read()
+            state.running for worker in self.roster.everyone() for state in worker.table.read()
         )
 
     def prefetched(self) -> int:
         """How many jobs wait in a worker."""
-        return max(0, sum(len(each.claims) for each in self.crew.everyone()) - self.running())
+        return max(0, sum(len(each.claims) for each in self.roster.everyone()) - self.running())
 
     def totals(self) -> Totals:
         """What all workers have counted, the dead included."""
         total = self._base
-        for worker in self.crew.everyone():
+        for worker in self.roster.everyone():
             total = add(total, worker.totals)
         return total
 
     def locks(self) -> Statistics:
         """What all workers have seen of the locks that tasks took, the dead included."""
-        return total([self._base_locks, *(worker.locks for worker in self.crew.everyone())])
+        return total([self._base_locks, *(worker.locks for worker in self.roster.everyone())])
 
     # Inside
 
-    def _holders(self, job_ids: Collection[str]) -> Iterator[tuple[Worker, int]]:
-        for worker in self.crew.everyone():
+    def _holders(self, job_ids: Collection[str]) -> Iterator[tuple[WorkerHandle, int]]:
+        for worker in self.roster.everyone():
             for number, claim in list(worker.claims.items()):
                 if claim.job_id in job_ids:
                     yield worker, number
 
-    def _aim(self, worker: Worker) -> int:
+    def _aim(self, worker: WorkerHandle) -> int:
         """How many jobs a worker should have: one per slot, and more while they are short."""
         slots = worker.table.slots
         if self._mean_run is None or worker.stalled:
@@ -231,7 +231,7 @@ class Pool:
         ahead = int(PREFETCH * slots / max(self._mean_run, 1e-6))
         return slots + min(ahead, 2 * self._batch)
 
-    def _received(self, worker: Worker, frame: list[Any]) -> None:
+    def _received(self, worker: WorkerHandle, frame: list[Any]) -> None:
         kind, *rest = frame
         worker.heard = time.monotonic()
         if kind == OUTCOMES:
@@ -246,21 +246,21 @@ class Pool:
         elif kind == READY:
             worker.peak_memory = rest[0]
             worker.gil = rest[1] and GilFutex(*rest[1])
-            self.crew.ready(worker)
+            self.roster.ready(worker)
         elif kind == LOCKS:
             worker.locks = total([Statistics.from_wire(wire) for wire in rest[0]])
         elif kind == SEEN:
             worker.seen = Tally(*rest) if rest else None
         elif kind == WORN:
             worker.worn = True
-            self.crew.retire(worker, rest[0])
+            self.roster.retire(worker, rest[0])
         elif kind == BROKEN:
-            self.crew.broken(worker, rest[0])
-        self.crew.let_go(worker)
+            self.roster.broken(worker, rest[0])
+        self.roster.let_go(worker)
         self._isolate()
         self.changed.set()
 
-    def _ended(self, worker: Worker, outcomes: list[Outcome], totals: dict[str, Any]) -> None:
+    def _ended(self, worker: WorkerHandle, outcomes: list[Outcome], totals: dict[str, Any]) -> None:
         worker.stalled = False
         worker.finished += len(outcomes)
         for name, wire in totals.items():
@@ -276,11 +276,11 @@ class Pool:
                 Ended(claim, outcome.status, outcome.body, outcome.run_time, outcome.retry)
             )
         self._on_ended(ended)
-        most = self.crew.options.max_jobs
+        most = self.roster.options.max_jobs
         if most is not None and worker.finished >= most:
-            self.crew.retire(worker, "max-jobs")
+            self.roster.retire(worker, "max-jobs")
 
-    def _returned(self, worker: Worker, numbers: Sequence[int]) -> None:
+    def _returned(self, worker: WorkerHandle, numbers: Sequence[int]) -> None:
         back: list[Claim] = []
         stopped: list[Claim] = []
         for number in numbers:
@@ -298,14 +298,14 @@ class Pool:
 
     def _isolate(self) -> None:
         """Start a process for each suspect, as many at a time as there are slots."""
-        most = self.crew.options.processes * self.crew.options.worker.slots
+        most = self.roster.options.processes * self.roster.options.worker.slots
         # Not the one that is being buried: nobody would ask again once it is.
-        alone = sum(not worker.stopping for worker in self.crew.alone)
+        alone = sum(not worker.stopping for worker in self.roster.alone)
         while self._suspects and alone < most and not self._draining:
-            self.crew.start_alone().send_jobs([self._suspects.pop(0)])
+            self.roster.start_alone().send_jobs([self._suspects.pop(0)])
             alone += 1
 
-    def _died(self, worker: Worker, death: Death | None) -> None:
+    def _died(self, worker: WorkerHandle, death: Death | None) -> None:
         """Say what becomes of the jobs that a worker will not finish.
 
         A delivery counts for those that may have killed it: what its slots took last. What was
@@ -331,7 +331,7 @@ class Pool:
         self._isolate()
         self.changed.set()
 
-    def _killed_for(self, worker: Worker, claim: Claim, state: SlotState) -> None:
+    def _killed_for(self, worker: WorkerHandle, claim: Claim, state: SlotState) -> None:
         """End the job that its worker had to be killed for, and count it in its place."""
         run_time = time.monotonic() - state.since
         if worker.late in worker.ending:
@@ -365,7 +365,7 @@ class Pool:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            for worker in self.crew.everyone():
+            for worker in self.roster.everyone():
                 self._kill_if_late(worker, now)
                 waiting = len(worker.claims) > worker.table.slots
                 # More than once, as a claim that was under way may have sent it more meanwhile.
@@ -378,13 +378,13 @@ class Pool:
                 self._look_at_memory()
 
     def _look_at_memory(self) -> None:
-        most = self.crew.options.max_rss
-        for worker in self.crew.everyone():
+        most = self.roster.options.max_rss
+        for worker in self.roster.everyone():
             memory = worker.memory()
             if most is not None and memory > most:
-                self.crew.retire(worker, "max-rss")
+                self.roster.retire(worker, "max-rss")
 
-    def _kill_if_late(self, worker: Worker, now: float) -> None:
+    def _kill_if_late(self, worker: WorkerHandle, now: float) -> None:
         for state in worker.table.read():
             claim = worker.claims.get(state.taken)
             if not state.running or claim is None or worker.late is not None:

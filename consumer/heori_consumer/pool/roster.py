@@ -14,8 +14,9 @@ from typing import Any
 
 import structlog
 
-from heori_consumer.pool.handle import Death, InlineWorker, ProcessWorker, Worker
-from heori_consumer.worker.process import WorkerOptions
+from heori_consumer.between.entry import PRELOADED
+from heori_consumer.between.options import WorkerOptions
+from heori_consumer.pool.handle import Death, InlineHandle, ProcessHandle, WorkerHandle
 
 log = structlog.get_logger()
 
@@ -31,7 +32,7 @@ class TasksBroken(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class CrewOptions:
+class RosterOptions:
     """P × S, and when to replace a worker that is well."""
 
     processes: int
@@ -41,7 +42,7 @@ class CrewOptions:
     max_rss: int | None = None  # bytes
 
 
-class Crew:
+class Roster:
     """All workers of one consumer.
 
     Attributes:
@@ -54,9 +55,9 @@ class Crew:
 
     def __init__(
         self,
-        options: CrewOptions,
-        on_frame: Callable[[Worker, list[Any]], None],
-        on_death: Callable[[Worker, Death | None], None],
+        options: RosterOptions,
+        on_frame: Callable[[WorkerHandle, list[Any]], None],
+        on_death: Callable[[WorkerHandle, Death | None], None],
     ) -> None:
         """Prepare.
 
@@ -69,12 +70,12 @@ class Crew:
         self._on_frame = on_frame
         self._on_death = on_death
         self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(["heori_consumer.worker.preload"])
-        self.workers: dict[int, Worker] = {}
-        self.alone: set[Worker] = set()
+        self._context.set_forkserver_preload(PRELOADED)
+        self.workers: dict[int, WorkerHandle] = {}
+        self.alone: set[WorkerHandle] = set()
         self.restarts: dict[str, int] = {}
-        self._coming: dict[int, Worker] = {}  # that are not ready yet, by place
-        self._leaving: set[Worker] = set()  # that finish what they have
+        self._coming: dict[int, WorkerHandle] = {}  # that are not ready yet, by place
+        self._leaving: set[WorkerHandle] = set()  # that finish what they have
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -111,16 +112,16 @@ class Crew:
             worker.close()
             await worker.reap()
 
-    def everyone(self) -> list[Worker]:
+    def everyone(self) -> list[WorkerHandle]:
         """All there are. Safe to call from another thread: it is what a scrape looks at."""
         groups = self.workers.copy().values(), self._coming.copy().values()
         return [*groups[0], *groups[1], *self._leaving.copy(), *self.alone.copy()]
 
-    def open(self) -> list[Worker]:
+    def open(self) -> list[WorkerHandle]:
         """Those that take jobs."""
         return [each for each in self.workers.values() if not each.stopping and not each.worn]
 
-    def ready(self, worker: Worker) -> None:
+    def ready(self, worker: WorkerHandle) -> None:
         """Have a worker take its place that has said that it is ready."""
         worker.ready = True
         place = next((place for place, each in self._coming.items() if each is worker), None)
@@ -136,13 +137,13 @@ class Crew:
         if not self._started.done() and len(self.workers) == self.options.processes:
             self._started.set_result(None)
 
-    def broken(self, worker: Worker, reason: str) -> None:
+    def broken(self, worker: WorkerHandle, reason: str) -> None:
         """A worker has said that it cannot import the tasks."""
         log.error("a worker cannot import the tasks", worker=worker.name, error=reason)
         if not self._started.done():
             self._started.set_exception(TasksBroken(reason))
 
-    def retire(self, worker: Worker, reason: str) -> None:
+    def retire(self, worker: WorkerHandle, reason: str) -> None:
         """Start a successor; once it is ready, the worker ends with its last job."""
         for place, each in self.workers.items():
             if each is worker and place not in self._coming and not self._closing:
@@ -151,7 +152,7 @@ class Crew:
                 self._fill(place)
                 return
 
-    def let_go(self, worker: Worker) -> None:
+    def let_go(self, worker: WorkerHandle) -> None:
         """End a worker that is not needed any more, if it has finished what it had."""
         if worker.claims or worker.stopping or worker not in self.alone | self._leaving:
             return
@@ -161,7 +162,7 @@ class Crew:
         worker.close()
         self.keep(worker.reap())
 
-    def start_alone(self) -> Worker:
+    def start_alone(self) -> WorkerHandle:
         """Start a process with one slot, which no other job shares."""
         worker = self._make("alone", dataclasses.replace(self.options.worker, slots=1))
         self.alone.add(worker)
@@ -180,15 +181,15 @@ class Crew:
         if error is not None and not self.failure.done():
             self.failure.set_exception(error)
 
-    def _make(self, name: str, options: WorkerOptions) -> Worker:
-        kind = InlineWorker if self.options.inline else ProcessWorker
+    def _make(self, name: str, options: WorkerOptions) -> WorkerHandle:
+        kind = InlineHandle if self.options.inline else ProcessHandle
         return kind(name, self._context, options, self._on_frame)
 
     def _fill(self, place: int) -> None:
         worker = self._coming[place] = self._make(str(place), self.options.worker)
         self._begin(worker)
 
-    def _begin(self, worker: Worker) -> None:
+    def _begin(self, worker: WorkerHandle) -> None:
         def exited(_: "asyncio.Future[None]") -> None:
             if not worker.stopping:
                 worker.stopping = True
@@ -197,7 +198,7 @@ class Crew:
         worker.exited.add_done_callback(exited)
         self.keep(worker.connect())
 
-    async def _replace(self, worker: Worker) -> None:
+    async def _replace(self, worker: WorkerHandle) -> None:
         """Bury a worker that has died; its place, if it had one, gets another."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(worker.said_all(), LAST_WORDS)
@@ -217,7 +218,7 @@ class Crew:
         if place is not None and place not in self._coming and not self._closing:
             self._fill(place)
 
-    def _forget(self, worker: Worker) -> int | None:
+    def _forget(self, worker: WorkerHandle) -> int | None:
         """Strike a worker off; returns the place it had."""
         self.alone.discard(worker)
         self._leaving.discard(worker)

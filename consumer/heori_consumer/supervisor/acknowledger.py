@@ -15,7 +15,7 @@ from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.supervisor.dependents import enqueue_dependents
 from heori_consumer.supervisor.leases import Leases
-from heori_consumer.supervisor.redis_retry import Outage
+from heori_consumer.supervisor.redis_retry import RedisRetry
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Acknowledger:
         client: AsyncRedisClient,
         commands: Commands,
         leases: Leases,
-        outage: Outage,
+        retry: RedisRetry,
         redis_url: str,
         consumer: str,
         max_deliveries: int,
@@ -42,7 +42,7 @@ class Acknowledger:
         self._redis = client
         self._commands = commands
         self._leases = leases
-        self._outage = outage
+        self._retry = retry
         self._redis_url = redis_url
         self._consumer = consumer
         self._max_deliveries = max_deliveries
@@ -121,7 +121,7 @@ class Acknowledger:
     async def _ack(self, batch: list[Ended]) -> None:
         command = self._commands.ack(batch, consumer=self._consumer)
         self.batches.observe(len(batch))
-        refused, awaited, broken = await self._outage.persist(lambda: self._redis.execute(command))
+        refused, awaited, broken = await self._retry.persist(lambda: self._redis.execute(command))
         for key in broken:
             log.error(
                 "a key does not hold what it should; see TYPE", key=key.decode(errors="replace")
@@ -131,7 +131,7 @@ class Acknowledger:
             log.warning("lease lost; result refused", job=batch[number].claim.job_id)
         if awaited:
             claims = [batch[number].claim for number in awaited]
-            await self._outage.persist(
+            await self._retry.persist(
                 lambda: asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
             )
 
@@ -150,7 +150,7 @@ class Acknowledger:
             batch, consumer=self._consumer, max_deliveries=self._max_deliveries
         )
         try:
-            fates = await self._outage.persist(lambda: self._redis.execute(command))
+            fates = await self._retry.persist(lambda: self._redis.execute(command))
         except ResponseError as error:  # the leases run out, and the reaper gives them back
             log.error("cannot give jobs back", jobs=len(batch), error=str(error))
             fates = []

@@ -10,7 +10,7 @@ from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Claim
 from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.supervisor.leases import Leases
-from heori_consumer.supervisor.redis_retry import Outage
+from heori_consumer.supervisor.redis_retry import RedisRetry
 
 log = structlog.get_logger()
 
@@ -29,13 +29,13 @@ class Cancellations:
         client: AsyncRedisClient,
         commands: Commands,
         leases: Leases,
-        outage: Outage,
+        retry: RedisRetry,
         drop: Callable[[Collection[str]], None],
     ) -> None:
         self._redis = client
         self._commands = commands
         self._leases = leases
-        self._outage = outage
+        self._retry = retry
         self._drop = drop
         self._queues: set[str] = set()
         self._work = asyncio.Event()
@@ -60,7 +60,7 @@ class Cancellations:
     async def _look(self, held: Sequence[Claim]) -> None:
         command = self._commands.find_canceled([claim.job_id for claim in held])
         try:
-            numbers = await self._outage.persist(lambda: self._redis.execute(command))
+            numbers = await self._retry.persist(lambda: self._redis.execute(command))
         except ResponseError as error:
             log.error("cannot see which jobs were cancelled", reason=str(error))
             return

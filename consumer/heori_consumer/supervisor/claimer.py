@@ -18,8 +18,8 @@ from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.broken_keys import BrokenKeys
 from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.listener import Listener
-from heori_consumer.supervisor.order import Rota
-from heori_consumer.supervisor.redis_retry import Outage
+from heori_consumer.supervisor.queue_order import QueueOrder
+from heori_consumer.supervisor.redis_retry import RedisRetry
 
 log = structlog.get_logger()
 
@@ -46,9 +46,9 @@ class Claimer:
         consumer: str,
         *,
         leases: Leases,
-        outage: Outage,
+        retry: RedisRetry,
         pool: Pool,
-        rota: Rota,
+        order: QueueOrder,
         listener: Listener,
         broken: BrokenKeys,
     ) -> None:
@@ -58,9 +58,9 @@ class Claimer:
         self._settings = settings
         self._consumer = consumer
         self._leases = leases
-        self._outage = outage
+        self._retry = retry
         self._pool = pool
-        self._rota = rota
+        self._order = order
         self._listener = listener
         self._broken = broken
         self._about = (socket.gethostname(), os.getpid())
@@ -123,7 +123,7 @@ class Claimer:
 
     async def _claim(self, wanted: int) -> Claimed | None:
         """Claim; None when Redis refuses to."""
-        shares = self._rota.shares(wanted)
+        shares = self._order.shares(wanted)
 
         async def attempt() -> Claimed:
             if self._doubtful is not None:
@@ -155,7 +155,7 @@ class Claimer:
             return claimed
 
         try:
-            claimed = await self._outage.persist(attempt)
+            claimed = await self._retry.persist(attempt)
         except ResponseError as error:
             if str(error) != self._refusal:  # once, and not each time
                 self._refusal = str(error)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import structlog
 
+from heori_common.errors import summary
 from heori_common.protocol.job import Claim
 from heori_common.redis.address import Address
 from heori_common.redis.client import connect, reporting_outages
 from heori_common.redis.errors import RedisUnavailable
-from heori_consumer.worker.middleware import summary
 
 log = structlog.get_logger()
 

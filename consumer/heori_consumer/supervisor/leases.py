@@ -1,4 +1,4 @@
-"""The leases this consumer holds, and the reaper of those that nobody holds any more."""
+"""The leases that this consumer holds: extended until their jobs are settled."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -8,24 +8,15 @@ from redis.exceptions import ResponseError
 
 from heori_common.protocol.commands import Commands, Extended
 from heori_common.protocol.job import Claim
-from heori_common.protocol.payload import encode_failure
 from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.errors import RedisUnavailable
-from heori_consumer.supervisor.broken_keys import BrokenKeys
 from heori_consumer.supervisor.job_locks import JobLocks
-from heori_consumer.supervisor.redis_retry import Outage
+from heori_consumer.supervisor.redis_retry import RedisRetry
 
 log = structlog.get_logger()
 
 # Leases per call at most: a call of a thousand takes Redis a few milliseconds.
 BATCH = 500
-# How often some consumer looks for expired leases, in seconds.
-REAP_INTERVAL = 1.0
-
-EVIDENCE = encode_failure(
-    "delivered too often without an end; the last consumer vanished with this job and did not "
-    "extend its lease\n"
-)
 
 
 class Leases:
@@ -38,11 +29,11 @@ class Leases:
     """
 
     def __init__(
-        self, client: AsyncRedisClient, commands: Commands, outage: Outage, lease: float
+        self, client: AsyncRedisClient, commands: Commands, retry: RedisRetry, lease: float
     ) -> None:
         self._redis = client
         self._commands = commands
-        self._outage = outage
+        self._retry = retry
         self._lease = lease
         self._held: dict[str, Claim] = {}  # by execution
         self._settling: set[str] = set()  # the executions of those of them that are being ended
@@ -100,7 +91,7 @@ class Leases:
 
         try:
             # Not a third later: a failover takes about as long as a lease has left by then.
-            lost, unlocked = await self._outage.persist(attempt)
+            lost, unlocked = await self._retry.persist(attempt)
         except ResponseError as error:
             self.late += len(claims)  # there is another third, and then the server decides
             log.error("leases not extended", leases=len(claims), reason=str(error))
@@ -125,50 +116,3 @@ class Leases:
             self.locks.lost(claim, expired=False)
         if bare:
             self.on_unlocked(bare)
-
-
-class Reaper:
-    """Gives back the jobs of consumers that vanished. One of all consumers works at a time."""
-
-    def __init__(
-        self,
-        client: AsyncRedisClient,
-        commands: Commands,
-        queues: Sequence[str],
-        consumer: str,
-        max_deliveries: int,
-        broken: BrokenKeys,
-    ) -> None:
-        self._redis = client
-        self._broken = broken
-        self._command = commands.reclaim(
-            queues,
-            interval=REAP_INTERVAL,
-            consumer=consumer,
-            max_deliveries=max_deliveries,
-            evidence=EVIDENCE,
-        )
-        self.redelivered = 0
-        self.dead = 0
-
-    async def reap(self) -> None:
-        """Look for expired leases, for ever."""
-        while True:
-            try:
-                reclaimed = await self._redis.execute(self._command)
-            except RedisUnavailable:
-                reclaimed = None
-            except ResponseError as error:  # it is out of memory, say, or a replica now
-                reclaimed = None
-                log.error("Redis refuses to reclaim", reason=str(error))
-            if reclaimed is not None:
-                self._broken.see("reaper", reclaimed.broken)
-                self.redelivered += reclaimed.queued
-                self.dead += reclaimed.dead
-                if reclaimed.queued or reclaimed.dead:
-                    log.warning(
-                        "jobs of a vanished consumer",
-                        redelivered=reclaimed.queued,
-                        dead=reclaimed.dead,
-                    )
-            await asyncio.sleep(REAP_INTERVAL)

@@ -22,21 +22,22 @@ from heori_common.locks.commands import LockCount
 from heori_common.locks.statistics import MOST_FAMILIES, OTHER, family_name, total
 from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.between.outcome import FAILED, FINISHED, RETRY, STATUSES, STOPPED
-from heori_consumer.gil.process import memory
 from heori_consumer.gil.sampler import Sampler
+from heori_consumer.gil.usage import memory
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.acknowledger import Acknowledger
 from heori_consumer.supervisor.claimer import Claimer
-from heori_consumer.supervisor.leases import Leases, Reaper
-from heori_consumer.supervisor.queue_sampler import Census
-from heori_consumer.supervisor.redis_retry import Outage
+from heori_consumer.supervisor.leases import Leases
+from heori_consumer.supervisor.queue_sampler import QueueSampler
+from heori_consumer.supervisor.reaper import Reaper
+from heori_consumer.supervisor.redis_retry import RedisRetry
 from heori_consumer.supervisor.scheduler import Scheduler
 
 # What a job's end is called in the label, by its status.
 OUTCOMES = {FINISHED: "succeeded", FAILED: "failed", STOPPED: "stopped", RETRY: "retried"}
 
 
-class Sample(NamedTuple):
+class MetricSample(NamedTuple):
     """One value of a metric."""
 
     metric: m.Metric
@@ -45,7 +46,7 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics(Collector):
+class ConsumerMetrics(Collector):
     """The collector that a consumer registers."""
 
     model: str
@@ -57,9 +58,9 @@ class Metrics(Collector):
     reaper: Reaper
     scheduler: Scheduler
     acknowledger: Acknowledger
-    census: Census
+    queue_sampler: QueueSampler
     sampler: Sampler
-    outage: Outage
+    retry: RedisRetry
     draining: Callable[[], bool]
     _families: set[tuple[str, str]] = field(default_factory=set, init=False, compare=False)
 
@@ -86,104 +87,104 @@ class Metrics(Collector):
                     family.add_metric(labels, value)
         yield from families.values()
 
-    def _jobs(self) -> Iterator[Sample]:
+    def _jobs(self) -> Iterator[MetricSample]:
         for task, totals in sorted(self.pool.totals().items()):
             for status, ended in zip(STATUSES, totals.ended, strict=True):
-                yield Sample(m.JOBS, ended, (task, OUTCOMES[status]))
-            yield Sample(m.BESIDE_LOOP, totals.beside_loop, (task,))
-            yield Sample(m.JOB_RUN, totals.run_time, (task,))
-            yield Sample(m.JOB_CPU, totals.cpu_time, (task,))
-            yield Sample(m.JOB_QUEUE, totals.queue_time, (task,))
+                yield MetricSample(m.JOBS, ended, (task, OUTCOMES[status]))
+            yield MetricSample(m.BESIDE_LOOP, totals.beside_loop, (task,))
+            yield MetricSample(m.JOB_RUN, totals.run_time, (task,))
+            yield MetricSample(m.JOB_CPU, totals.cpu_time, (task,))
+            yield MetricSample(m.JOB_QUEUE, totals.queue_time, (task,))
         redelivered = self.acknowledger.redelivered + self.reaper.redelivered
-        yield Sample(m.REDELIVERED, redelivered)
-        yield Sample(m.DEAD, self.acknowledger.dead + self.reaper.dead)
-        yield Sample(m.REFUSED, self.acknowledger.refused)
-        yield Sample(m.LEASES_LOST, self.leases.lost)
-        yield Sample(m.LEASES_LATE, self.leases.late)
-        yield Sample(m.MOVED, self.scheduler.moved)
-        yield Sample(m.SCHEDULER_LAG, self.scheduler.lag)
+        yield MetricSample(m.REDELIVERED, redelivered)
+        yield MetricSample(m.DEAD, self.acknowledger.dead + self.reaper.dead)
+        yield MetricSample(m.REFUSED, self.acknowledger.refused)
+        yield MetricSample(m.LEASES_LOST, self.leases.lost)
+        yield MetricSample(m.LEASES_LATE, self.leases.late)
+        yield MetricSample(m.MOVED, self.scheduler.moved)
+        yield MetricSample(m.SCHEDULER_LAG, self.scheduler.lag)
 
-    def _queues(self) -> Iterator[Sample]:
-        for queue, count in self.claimer.deliveries.items():
-            yield Sample(m.DELIVERIES, count, (queue,))
-        for queue, census in self.census.counted().items():
-            yield Sample(m.QUEUE_DEPTH, census.waiting, (queue,))
-            yield Sample(m.QUEUE_OLDEST, census.oldest, (queue,))
-            for registry, size in census.registries.items():
-                yield Sample(m.REGISTRY_JOBS, size, (queue, registry))
-            if census.bound.limit is not None:
-                yield Sample(m.QUEUE_LIMIT, census.bound.limit, (queue,))
-            yield Sample(m.PRODUCERS_BLOCKED, census.blocked, (queue,))
-            yield Sample(m.JOBS_REJECTED, census.bound.rejected, (queue,))
-            yield Sample(m.JOBS_DROPPED, census.bound.dropped, (queue,))
+    def _queues(self) -> Iterator[MetricSample]:
+        for queue, delivered in self.claimer.deliveries.items():
+            yield MetricSample(m.DELIVERIES, delivered, (queue,))
+        for queue, count in self.queue_sampler.counted().items():
+            yield MetricSample(m.QUEUE_DEPTH, count.waiting, (queue,))
+            yield MetricSample(m.QUEUE_OLDEST, count.oldest, (queue,))
+            for registry, size in count.registries.items():
+                yield MetricSample(m.REGISTRY_JOBS, size, (queue, registry))
+            if count.bound.limit is not None:
+                yield MetricSample(m.QUEUE_LIMIT, count.bound.limit, (queue,))
+            yield MetricSample(m.PRODUCERS_BLOCKED, count.blocked, (queue,))
+            yield MetricSample(m.JOBS_REJECTED, count.bound.rejected, (queue,))
+            yield MetricSample(m.JOBS_DROPPED, count.bound.dropped, (queue,))
 
-    def _consumer(self) -> Iterator[Sample]:
-        workers = list(self.pool.crew.workers.copy().values())
-        yield Sample(m.CONSUMER_INFO, 1, (self.model,))
-        yield Sample(m.USABLE_CORES, self.cores)
-        yield Sample(m.SLOTS, sum(worker.table.slots for worker in workers))
-        yield Sample(m.SLOTS_RUNNING, self.pool.running())
-        yield Sample(m.JOBS_HELD, len(self.leases))
-        yield Sample(m.JOBS_PREFETCHED, self.pool.prefetched())
-        yield Sample(m.REDIS_UP, not self.outage.away)
-        yield Sample(m.DRAINING, self.draining())
-        yield Sample(m.SUSPENDED, self.claimer.suspended)
+    def _consumer(self) -> Iterator[MetricSample]:
+        workers = list(self.pool.roster.workers.copy().values())
+        yield MetricSample(m.CONSUMER_INFO, 1, (self.model,))
+        yield MetricSample(m.USABLE_CORES, self.cores)
+        yield MetricSample(m.SLOTS, sum(worker.table.slots for worker in workers))
+        yield MetricSample(m.SLOTS_RUNNING, self.pool.running())
+        yield MetricSample(m.JOBS_HELD, len(self.leases))
+        yield MetricSample(m.JOBS_PREFETCHED, self.pool.prefetched())
+        yield MetricSample(m.REDIS_UP, not self.retry.away)
+        yield MetricSample(m.DRAINING, self.draining())
+        yield MetricSample(m.SUSPENDED, self.claimer.suspended)
         for command, took in sorted(self.client.calls.copy().items()):
-            yield Sample(m.REDIS_CALL, took, (command,))
-        yield Sample(m.BATCH, self.claimer.batches, ("claim",))
-        yield Sample(m.BATCH, self.acknowledger.batches, ("ack",))
-        yield Sample(m.SAMPLER_CPU, self.sampler.cpu)
+            yield MetricSample(m.REDIS_CALL, took, (command,))
+        yield MetricSample(m.BATCH, self.claimer.batches, ("claim",))
+        yield MetricSample(m.BATCH, self.acknowledger.batches, ("ack",))
+        yield MetricSample(m.SAMPLER_CPU, self.sampler.cpu)
 
-    def _workers(self) -> Iterator[Sample]:
-        for reason, count in sorted(self.pool.crew.restarts.copy().items()):
-            yield Sample(m.RESTARTS, count, (reason,))
+    def _workers(self) -> Iterator[MetricSample]:
+        for reason, count in sorted(self.pool.roster.restarts.copy().items()):
+            yield MetricSample(m.RESTARTS, count, (reason,))
         for name, use in sorted(self.sampler.report.uses.items()):
-            yield Sample(m.WORKER_CPU, use.cpu, (name,))
-            yield Sample(m.CONTEXT_SWITCHES, use.voluntary, (name, "voluntary"))
-            yield Sample(m.CONTEXT_SWITCHES, use.involuntary, (name, "involuntary"))
-            yield Sample(m.RUNQUEUE_WAIT, use.runqueue, (name,))
+            yield MetricSample(m.WORKER_CPU, use.cpu, (name,))
+            yield MetricSample(m.CONTEXT_SWITCHES, use.voluntary, (name, "voluntary"))
+            yield MetricSample(m.CONTEXT_SWITCHES, use.involuntary, (name, "involuntary"))
+            yield MetricSample(m.RUNQUEUE_WAIT, use.runqueue, (name,))
             if use.loop_busy:
-                yield Sample(m.LOOP_BUSY, use.loop_busy, (name,))
+                yield MetricSample(m.LOOP_BUSY, use.loop_busy, (name,))
         # One worker for each place: the next one waits for it to be free, beside this one.
-        for worker in self.pool.crew.workers.copy().values():
+        for worker in self.pool.roster.workers.copy().values():
             if worker.handle and (has := memory(worker.handle)):
-                yield Sample(m.WORKER_MEMORY, has.rss, (worker.name, "rss"))
+                yield MetricSample(m.WORKER_MEMORY, has.rss, (worker.name, "rss"))
                 if has.pss is not None:
-                    yield Sample(m.WORKER_MEMORY, has.pss, (worker.name, "pss"))
+                    yield MetricSample(m.WORKER_MEMORY, has.pss, (worker.name, "pss"))
 
-    def _threads(self) -> Iterator[Sample]:
+    def _threads(self) -> Iterator[MetricSample]:
         report = self.sampler.report
         for name, use in sorted(report.uses.items()):
             for state, seconds in sorted(use.states.items()):
-                yield Sample(m.THREAD_STATE, seconds, (name, state))
+                yield MetricSample(m.THREAD_STATE, seconds, (name, state))
         for name, place in sorted(report.places.items()):
-            yield Sample(m.GIL_WAIT, place.gil_wait, (name,))
-            yield Sample(m.PARALLELISM, place.parallelism, (name,))
-            yield Sample(m.GIL_LOSS, place.gil_loss, (name,))
-            yield Sample(m.GIL_ENABLED, place.gil_enabled, (name,))
-            yield Sample(m.GIL_SOURCE, 1, (name, place.source))
+            yield MetricSample(m.GIL_WAIT, place.gil_wait, (name,))
+            yield MetricSample(m.PARALLELISM, place.parallelism, (name,))
+            yield MetricSample(m.GIL_LOSS, place.gil_loss, (name,))
+            yield MetricSample(m.GIL_ENABLED, place.gil_enabled, (name,))
+            yield MetricSample(m.GIL_SOURCE, 1, (name, place.source))
             if place.loop_lag is not None:
-                yield Sample(m.LOOP_LAG, place.loop_lag, (name,))
+                yield MetricSample(m.LOOP_LAG, place.loop_lag, (name,))
         for task, states in sorted(report.tasks.items()):
             for state, seconds in sorted(states.items()):
-                yield Sample(m.TASK_STATE, seconds, (task, state))
+                yield MetricSample(m.TASK_STATE, seconds, (task, state))
         for task, speedup in sorted(report.speedups.items()):
-            yield Sample(m.TASK_SPEEDUP, speedup, (task,))
+            yield MetricSample(m.TASK_SPEEDUP, speedup, (task,))
 
-    def _locks(self) -> Iterator[Sample]:
+    def _locks(self) -> Iterator[MetricSample]:
         seen = total([self.pool.locks(), self.leases.locks.statistics])
         for labels, family in sorted(seen.families.items()):
-            yield Sample(m.LOCK_WAIT, family.wait, labels)
-            yield Sample(m.LOCK_HOLD, family.hold, labels)
-        yield Sample(m.LOCKS_LOST, seen.lost)
-        yield Sample(m.LOCKS_EXPIRED, seen.expired)
-        yield Sample(m.LOCK_DEADLOCKS, seen.deadlocks)
-        yield Sample(m.FENCE_REJECTIONS, seen.fenced_out)
-        if counts := self.census.locks():
-            yield Sample(m.LOCKS_FORCED, counts.forced)
+            yield MetricSample(m.LOCK_WAIT, family.wait, labels)
+            yield MetricSample(m.LOCK_HOLD, family.hold, labels)
+        yield MetricSample(m.LOCKS_LOST, seen.lost)
+        yield MetricSample(m.LOCKS_EXPIRED, seen.expired)
+        yield MetricSample(m.LOCK_DEADLOCKS, seen.deadlocks)
+        yield MetricSample(m.FENCE_REJECTIONS, seen.fenced_out)
+        if counts := self.queue_sampler.locks():
+            yield MetricSample(m.LOCKS_FORCED, counts.forced)
             yield from self._census(counts.locks)
 
-    def _census(self, counts: Sequence[LockCount]) -> Iterator[Sample]:
+    def _census(self, counts: Sequence[LockCount]) -> Iterator[MetricSample]:
         """By families, as the waits and holds: those that are most in use, and the others as one.
 
         A family whose locks are all free now is told with 0: were it left out, Grafana would draw
@@ -201,10 +202,10 @@ class Metrics(Collector):
             )
         self._families.update(sums)
         for (kind, name), of in sums.items():
-            yield Sample(m.LOCK_WAITERS, of["waiters"], (kind, name))
+            yield MetricSample(m.LOCK_WAITERS, of["waiters"], (kind, name))
             if kind == "semaphore":
-                yield Sample(m.PERMITS_IN_USE, of["in_use"], (name,))
-                yield Sample(m.PERMITS_LIMIT, of["limit"], (name,))
+                yield MetricSample(m.PERMITS_IN_USE, of["in_use"], (name,))
+                yield MetricSample(m.PERMITS_LIMIT, of["limit"], (name,))
 
 
 _FAMILIES = {

@@ -20,7 +20,7 @@ TENANTS = 1000
 LEASE = 3  # intervals for which an elected consumer stays so without being heard of
 
 
-class Census:
+class QueueSampler:
     """Counts the jobs of those queues, and the locks, for which this consumer is elected."""
 
     def __init__(

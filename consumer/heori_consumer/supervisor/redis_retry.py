@@ -17,7 +17,7 @@ FIRST_PAUSE = 0.05  # seconds
 LONGEST_PAUSE = 2.0
 
 
-class Outage:
+class RedisRetry:
     """Shared by all roles of a consumer, so that one outage is one message."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ def consumer_name() -> str:
     return f"heori-{host}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
 
-class Presence:
+class Registration:
     """Announces, keeps alive and retires the record."""
 
     def __init__(
@@ -111,7 +111,7 @@ class Presence:
                 if not str(error).startswith("WRONGTYPE"):
                     raise
                 broken.add(str(command.words[1]))
-        self._broken.see("presence", frozenset(broken))
+        self._broken.see("registration", frozenset(broken))
 
 
 def _now() -> str:

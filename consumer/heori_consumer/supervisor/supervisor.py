@@ -1,16 +1,15 @@
 """The supervisor: one process that runs no user code, keeps the leases and ends the workers.
 
-Its roles, each a file: hear of work (`listener`), claim (`claimer`, `order`), run (`pool`,
-`crew`, `worker`, `execution`), settle (`acknowledger`), keep and reclaim leases (`leases`), drop
-what was cancelled (`cancellation`), move due jobs (`scheduler`), watch and count (`gil`, `census`),
-be seen (`presence`, `metrics`, `http`).
+Its roles, each a file: hear of work (`listener`), claim (`claimer`, `queue_order`), run (`pool`,
+`roster`, `worker`, `execution`), settle (`acknowledger`), keep and reclaim leases (`leases`), drop
+what was cancelled (`cancellation`), move due jobs (`scheduler`), watch and count (`gil`,
+`queue_sampler`), be seen (`registration`, `metrics`, `endpoint`).
 """
 
 import asyncio
 import contextlib
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -20,86 +19,34 @@ from heori_common.machine import usable_cores
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import AsyncRedisClient
-from heori_common.settings import Model, Settings
+from heori_common.settings import Settings
+from heori_consumer.between.options import Kind, Policy, WorkerOptions
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.pool import Pool
-from heori_consumer.pool.roster import CrewOptions
+from heori_consumer.pool.roster import RosterOptions
 from heori_consumer.supervisor.acknowledger import Acknowledger
 from heori_consumer.supervisor.broken_keys import BrokenKeys
 from heori_consumer.supervisor.cancellation import Cancellations
 from heori_consumer.supervisor.claimer import Claimer
-from heori_consumer.supervisor.http import Endpoint
-from heori_consumer.supervisor.leases import Leases, Reaper
+from heori_consumer.supervisor.endpoint import MetricsEndpoint
+from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.listener import Listener, RemoteCommand
-from heori_consumer.supervisor.metrics import Metrics
-from heori_consumer.supervisor.order import Rota
-from heori_consumer.supervisor.queue_sampler import Census
-from heori_consumer.supervisor.redis_retry import Outage
-from heori_consumer.supervisor.registration import Presence, consumer_name
+from heori_consumer.supervisor.metrics import ConsumerMetrics
+from heori_consumer.supervisor.options import ConsumerOptions
+from heori_consumer.supervisor.queue_order import QueueOrder
+from heori_consumer.supervisor.queue_sampler import QueueSampler
+from heori_consumer.supervisor.reaper import Reaper
+from heori_consumer.supervisor.redis_retry import RedisRetry
+from heori_consumer.supervisor.registration import Registration, consumer_name
 from heori_consumer.supervisor.scheduler import Scheduler
-from heori_consumer.worker.execution import Policy
-from heori_consumer.worker.process import WorkerOptions
-from heori_consumer.worker.slots import Kind
 
 log = structlog.get_logger()
-
-# Slots of a process, unless told otherwise: what waits is cheap, and cheaper as a coroutine.
-THREADS = 8
-COROUTINES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What to consume and how; everything else is in the settings."""
-
-    queues: tuple[str, ...]
-    model: Model
-    processes: int
-    slots: int  # of each process
-    weights: tuple[int, ...] | None = None  # of the queues; None: strictly in their order
-    batch: int = 64  # jobs per claim at most
-    wait: bool = True  # for Redis to be there at start
-    max_jobs: int | None = None  # of a worker process, until it is recycled
-    max_rss: int | None = None  # its memory, in bytes, likewise
-    json_logs: bool = True
-
-    @classmethod
-    def create(
-        cls,
-        queues: tuple[str, ...],
-        model: Model,
-        processes: int | None = None,
-        slots: int | None = None,
-        **others: Any,
-    ) -> "Options":
-        """Fill in what was not said, from the model and the machine.
-
-        Raises:
-            ValueError: the numbers do not fit the model.
-        """
-        if model in ("threads", "inline") and processes not in (None, 1):
-            raise ValueError(f"the {model} model has one process; hybrid and asyncio have several")
-        if model in ("processes", "inline") and slots not in (None, 1):
-            raise ValueError(
-                f"the {model} model has one slot each; hybrid and asyncio have several"
-            )
-        if model == "inline" and (others.get("max_jobs") or others.get("max_rss")):
-            raise ValueError("the inline model has no worker process that could be recycled")
-        cores = max(1, int(usable_cores()))
-        usual = {
-            "threads": (1, THREADS),
-            "processes": (cores, 1),
-            "hybrid": (cores, THREADS),
-            "asyncio": (cores, COROUTINES),
-            "inline": (1, 1),
-        }[model]
-        return cls(queues, model, processes or usual[0], slots or usual[1], **others)
 
 
 class Supervisor:
     """One consumer, from its start to the end of its drain."""
 
-    def __init__(self, settings: Settings, options: Options) -> None:
+    def __init__(self, settings: Settings, options: ConsumerOptions) -> None:
         self.name = consumer_name()
         self._settings = settings
         self._options = options
@@ -117,13 +64,13 @@ class Supervisor:
         """
         settings, options = self._settings, self._options
         client = AsyncRedisClient(settings.redis_url)
-        outage = Outage()
-        leases = Leases(client, self._commands, outage, settings.lease)
+        retry = RedisRetry()
+        leases = Leases(client, self._commands, retry, settings.lease)
         acknowledger = Acknowledger(
             client,
             self._commands,
             leases,
-            outage,
+            retry,
             settings.redis_url,
             self.name,
             settings.max_deliveries,
@@ -138,7 +85,7 @@ class Supervisor:
         )
         kind: Kind = "coroutines" if options.model == "asyncio" else "threads"
         pool = Pool(
-            CrewOptions(
+            RosterOptions(
                 options.processes,
                 WorkerOptions(kind, options.slots, policy, options.json_logs),
                 inline=options.model == "inline",
@@ -155,7 +102,7 @@ class Supervisor:
         reaper = Reaper(
             client, self._commands, options.queues, self.name, settings.max_deliveries, broken
         )
-        cancellations = Cancellations(client, self._commands, leases, outage, pool.cancel)
+        cancellations = Cancellations(client, self._commands, leases, retry, pool.cancel)
         listener = Listener(
             client,
             self._commands.keys,
@@ -175,19 +122,19 @@ class Supervisor:
             settings,
             self.name,
             leases=leases,
-            outage=outage,
+            retry=retry,
             pool=pool,
-            rota=Rota(len(options.queues), options.weights),
+            order=QueueOrder(len(options.queues), options.weights),
             listener=listener,
             broken=broken,
         )
-        presence = Presence(client, self._commands, options.queues, self.name, broken)
-        census = Census(client, self._commands, options.queues, self.name)
+        registration = Registration(client, self._commands, options.queues, self.name, broken)
+        queue_sampler = QueueSampler(client, self._commands, options.queues, self.name)
         cores = usable_cores()
-        sampler = Sampler(pool.crew, cores, settings.gil_source)
+        sampler = Sampler(pool.roster.everyone, cores, settings.gil_source)
         registry = CollectorRegistry()
         registry.register(
-            Metrics(
+            ConsumerMetrics(
                 options.model,
                 cores,
                 client,
@@ -197,9 +144,9 @@ class Supervisor:
                 reaper,
                 scheduler,
                 acknowledger,
-                census,
+                queue_sampler,
                 sampler,
-                outage,
+                retry,
                 self._stop.is_set,
             )
         )
@@ -208,22 +155,22 @@ class Supervisor:
             return "suspended" if claimer.suspended else "busy" if pool.held() else "idle"
 
         def health() -> tuple[bool, dict[str, Any]]:
-            ready = len(pool.crew.open())
-            well = not outage.away and ready == options.processes
+            ready = len(pool.roster.open())
+            well = not retry.away and ready == options.processes
             return well, {
                 "consumer": self.name,
-                "redis": "away" if outage.away else "up",
+                "redis": "away" if retry.away else "up",
                 "workers_ready": ready,
                 "workers": options.processes,
                 "draining": self._stop.is_set(),
                 "suspended": claimer.suspended,
             }
 
-        endpoint = Endpoint(settings.metrics_host, settings.metrics_port, registry, health)
+        endpoint = MetricsEndpoint(settings.metrics_host, settings.metrics_port, registry, health)
         with self._signals(), contextlib.closing(endpoint):
             roles: list[asyncio.Task[None]] = []
             try:
-                if not await self._unless_stopped(self._connect(presence, endpoint.url, outage)):
+                if not await self._unless_stopped(self._connect(registration, endpoint.url, retry)):
                     return
                 if not await self._unless_stopped(pool.start()):
                     return
@@ -249,28 +196,28 @@ class Supervisor:
                         leases.keep(),
                         reaper.reap(),
                         scheduler.run(),
-                        census.run(),
+                        queue_sampler.run(),
                         sampler.run(),
                         client.follow(),
                         listener.listen(),
                         cancellations.run(),
-                        presence.beat(state),
+                        registration.beat(state),
                     )
                 ]
-                await self._watch([claim, pool.crew.failure, *roles])
+                await self._watch([claim, pool.roster.failure, *roles])
                 await self._drain(claimer, claim, pool, acknowledger)
             finally:
                 await pool.stop()
                 await _cancel(*roles)
                 await scheduler.resign()
-                await presence.retire()
+                await registration.retire()
                 await client.close()
 
-    async def _connect(self, presence: Presence, metrics: str, outage: Outage) -> None:
+    async def _connect(self, registration: Registration, metrics: str, retry: RedisRetry) -> None:
         if self._options.wait:
-            await outage.persist(lambda: presence.announce(metrics))
+            await retry.persist(lambda: registration.announce(metrics))
         else:
-            await presence.announce(metrics)
+            await registration.announce(metrics)
 
     async def _unless_stopped(self, starting: Any) -> bool:
         """Await something unless a signal comes first; returns whether it was done."""

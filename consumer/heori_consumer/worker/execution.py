@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import structlog
 
 from heori_common import tasks
 from heori_common.current_job import CurrentJob, JobStopped, JobTimeout, set_current_job
+from heori_common.errors import summary
 from heori_common.protocol.job import Assignment, LockName, MalformedJob, Retries, next_delay
 from heori_common.protocol.payload import (
     BadPayload,
@@ -27,11 +27,12 @@ from heori_common.protocol.payload import (
     encode_failure,
     encode_result,
 )
+from heori_consumer.between.options import Policy
 from heori_consumer.between.outcome import FAILED, FINISHED, RETRY, STOPPED, Outcome
 from heori_consumer.between.slot_table import RetryLater, SlotTable
-from heori_consumer.worker import interrupt as calls
+from heori_consumer.worker import interrupt
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
-from heori_consumer.worker.middleware import Chain, summary
+from heori_consumer.worker.middleware import Chain
 
 log = structlog.get_logger()
 
@@ -40,18 +41,6 @@ log = structlog.get_logger()
 UNKNOWN = "(unknown)"
 # What is kept of an error's text, in characters: its beginning and its end.
 LONGEST_TEXT = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What may be run, from the settings."""
-
-    tasks: tuple[str, ...]  # modules to import
-    allow: tuple[str, ...]
-    accept: tuple[Serializer, ...]
-    max_payload: int  # bytes
-    middleware: tuple[str, ...] = ()
-    redis_url: str = ""
 
 
 class Work(NamedTuple):
@@ -331,7 +320,7 @@ class Runner:
 
 # Errors whose message says all that there is to say; a traceback would show our code only.
 _SELF_EXPLAINING = (MalformedJob, BadPayload, tasks.UnknownTask, tasks.InvalidArguments)
-_OURS = {__file__, calls.__file__}
+_OURS = {__file__, interrupt.__file__}
 
 
 def _fences(locks: Sequence[LockName], fences: Sequence[int]) -> dict[tuple[str, str], int]:

@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from heori_common.current_job import CurrentJob
+from heori_common.errors import summary
 from heori_common.public import public
 
 log = structlog.get_logger()
@@ -104,18 +105,6 @@ class Chain:
                     job=job.id,
                     error=summary(error),
                 )
-
-
-def summary(error: BaseException) -> str:
-    """An error in a line."""
-    try:
-        text = " ".join(str(error).split())
-    except BaseException:  # its __str__ may raise anything
-        text = "an error whose text cannot be printed"
-    try:
-        return f"{type(error).__name__}: {text}"[:300]
-    except BaseException:  # so may its class, asked for its name
-        return text[:300]
 
 
 def _make(name: str) -> Middleware:

@@ -20,33 +20,34 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import msgpack
+from typing import Any
 
 from heori_common import chunks, logs, tasks
+from heori_consumer.between.entry import Ends
+from heori_consumer.between.frames import (
+    BROKEN,
+    JOBS,
+    LOCKS,
+    LOOK,
+    LOST,
+    OUTCOMES,
+    PROGRESS,
+    READY,
+    RECALL,
+    RETURNED,
+    SEEN,
+    STOP,
+    TASK,
+    WORN,
+    pack,
+    unpacker,
+)
+from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.outcome import Outcome, Totals, count
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
-from heori_consumer.worker.execution import Policy, Runner, Work
-from heori_consumer.worker.slots import CoroutineSlots, Kind, Slots, ThreadSlots
-
-# What a frame between supervisor and worker is about: its first element.
-JOBS = "jobs"  # to the worker: [jobs, [Work, …]]
-RECALL = "recall"  # to the worker: send back what no slot has taken yet
-STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
-LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
-LOOK = "look"  # to the worker: sample the states of its own threads, as nobody else can
-READY = "ready"  # to the supervisor: the tasks are imported; memory in bytes, its GIL's futex
-BROKEN = "broken"  # to the supervisor: they cannot be, and why
-TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
-OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [Outcome, …], {task: totals}]
-RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
-PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
-LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
-SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
-WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
+from heori_consumer.worker.execution import Runner, Work
+from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
 # How often slots are checked for jobs that are late, and progress is told, in seconds.
 TICK = 0.1
@@ -54,36 +55,6 @@ TICK = 0.1
 FRAME = 64
 # How long an outcome may wait for others while there are more jobs at hand, in seconds.
 LINGER = 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """What a worker needs to know; crosses to the new process by pickle."""
-
-    kind: Kind
-    slots: int
-    policy: Policy
-    json_logs: bool
-
-
-class Ends(NamedTuple):
-    """A worker's ends of what connects it to its supervisor."""
-
-    link: socket.socket
-    output: socket.socket  # becomes its standard error
-
-
-def pack(frame: list[Any]) -> bytes:
-    """A frame as it travels: msgpack, which needs no length before it."""
-    packed: bytes = msgpack.packb(frame, unicode_errors="surrogateescape")
-    return packed
-
-
-def unpacker() -> "msgpack.Unpacker":
-    """Reads frames out of a stream of bytes."""
-    return msgpack.Unpacker(
-        unicode_errors="surrogateescape", max_buffer_size=2**31 - 1, strict_map_key=False
-    )
 
 
 def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:

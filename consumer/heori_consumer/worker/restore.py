@@ -7,7 +7,7 @@ import sys
 STANDARD = range(3)  # standard input, output and error
 
 
-class Surroundings:
+class SharedState:
     """The state that a worker's jobs are to find, as it was when this was made."""
 
     def __init__(self) -> None:

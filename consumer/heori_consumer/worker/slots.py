@@ -14,14 +14,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Literal, Protocol
+from typing import Protocol
 
 from heori_consumer.between.outcome import Outcome
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.execution import Runner, Work
-from heori_consumer.worker.restore import Surroundings
-
-Kind = Literal["threads", "coroutines"]
+from heori_consumer.worker.restore import SharedState
 
 
 class Handover(Protocol):
@@ -60,11 +58,11 @@ class _Common:
         self._hand_over = hand_over
         self._worn = worn
         self._broken = broken
-        self._surroundings = Surroundings()
+        self._shared_state = SharedState()
 
     def _clean_up(self, slot: int) -> None:
         """Put back what the task has changed; before its outcome is told, and the next begins."""
-        if reason := self._surroundings.restore():
+        if reason := self._shared_state.restore():
             self._worn(reason)
         self._table.finish(slot)
 

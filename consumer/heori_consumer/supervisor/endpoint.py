@@ -21,7 +21,7 @@ class PortTaken(OSError):
     """The port for /metrics is not to be had."""
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
@@ -30,7 +30,7 @@ class _Quiet(WSGIRequestHandler):
         """A scrape every few seconds is no news."""
 
 
-class Endpoint:
+class MetricsEndpoint:
     """Serves until the process ends.
 
     Args:
@@ -64,7 +64,7 @@ class Endpoint:
             return [b"There are /metrics and /healthz.\n"]
 
         try:
-            self._server = make_server(host, port, app, _Server, _Quiet)
+            self._server = make_server(host, port, app, _ThreadingServer, _Quiet)
         except OSError as error:
             raise PortTaken(
                 f"cannot serve metrics on {host}:{port}: {error.strerror}; "

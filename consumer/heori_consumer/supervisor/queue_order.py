@@ -9,7 +9,7 @@ from heori_common.names import check_queue
 Order = Literal["strict", "round-robin", "weight"]
 
 
-class Rota:
+class QueueOrder:
     """Says how many jobs to take from each queue at first.
 
     By weight, it is nginx's smooth weighted round robin: each queue gains its weight at each

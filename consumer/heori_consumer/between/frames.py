@@ -1,0 +1,37 @@
+"""What the supervisor and a worker say to each other: frames, lists that begin with their kind.
+
+They travel over a socket pair, as msgpack, which needs no length before a frame.
+"""
+
+from typing import Any
+
+import msgpack
+
+# What a frame between supervisor and worker is about: its first element.
+JOBS = "jobs"  # to the worker: [jobs, [Work, …]]
+RECALL = "recall"  # to the worker: send back what no slot has taken yet
+STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
+LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
+LOOK = "look"  # to the worker: sample the states of its own threads, as nobody else can
+READY = "ready"  # to the supervisor: the tasks are imported; memory in bytes, its GIL's futex
+BROKEN = "broken"  # to the supervisor: they cannot be, and why
+TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
+OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [Outcome, …], {task: totals}]
+RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
+PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
+LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
+SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
+WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
+
+
+def pack(frame: list[Any]) -> bytes:
+    """A frame as it travels: msgpack, which needs no length before it."""
+    packed: bytes = msgpack.packb(frame, unicode_errors="surrogateescape")
+    return packed
+
+
+def unpacker() -> "msgpack.Unpacker":
+    """Reads frames out of a stream of bytes."""
+    return msgpack.Unpacker(
+        unicode_errors="surrogateescape", max_buffer_size=2**31 - 1, strict_map_key=False
+    )

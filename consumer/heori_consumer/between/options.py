@@ -1,0 +1,30 @@
+"""What a worker is told when it is started."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from heori_common.protocol.payload import Serializer
+
+Kind = Literal["threads", "coroutines"]  # of slots
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What may be run, from the settings."""
+
+    tasks: tuple[str, ...]  # modules to import
+    allow: tuple[str, ...]
+    accept: tuple[Serializer, ...]
+    max_payload: int  # bytes
+    middleware: tuple[str, ...] = ()
+    redis_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker needs to know; crosses to the new process by pickle."""
+
+    kind: Kind
+    slots: int
+    policy: Policy
+    json_logs: bool
