@@ -5,6 +5,7 @@ python docs/generate.py --check    tells which are old, and exits with 1 if any 
 """
 
 import inspect
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 from typer.core import TyperArgument
-from typer.main import get_command
 
-from heori.cli.app import app, load
+from heori.cli.app import COMMANDS, load
 from heori_common.metrics import CATALOGUE
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
@@ -93,11 +93,12 @@ def default(field: FieldInfo) -> str:
 def commands() -> str:
     """The page of the command line: what ``--help`` says."""
     lines = ["# Commands", NOTE, "`heori COMMAND --help` says the same.", ""]
-    for path, command in walk(get_command(app), ("heori",)):
+    for path, command in itertools.chain.from_iterable(
+        walk(load(name), ("heori", name)) for name in COMMANDS
+    ):
         arguments = [each for each in command.params if isinstance(each, TyperArgument)]
         options = [each for each in command.params if each not in arguments]
-        if len(path) > 1:
-            lines += [f"{'#' * len(path)} {' '.join(path)}", ""]
+        lines += [f"{'#' * len(path)} {' '.join(path)}", ""]
         lines += [text(command.help or ""), ""]
         if hasattr(command, "commands"):
             continue
@@ -115,8 +116,6 @@ def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
     """A command and those below it."""
     yield path, command
     for name, child in getattr(command, "commands", {}).items():
-        # What `heori` itself lists are stubs, which are replaced when they are run.
-        child = load(name) if len(path) == 1 else child  # noqa: PLW2901
         if not child.hidden:
             yield from walk(child, (*path, name))
 

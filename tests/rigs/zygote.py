@@ -53,6 +53,7 @@ class Started:
     Args:
         words: the module and its arguments.
         env: its environment.
+        cwd: its folder; by default this process's own.
         stdin, stdout, stderr: `subprocess.PIPE` or a file; a null device if not said.
     """
 
@@ -60,7 +61,8 @@ class Started:
         self,
         *words: str,
         env: Mapping[str, str],
-        stdin: int | None = None,
+        cwd: Path | None = None,
+        stdin: int | IO[Any] | None = None,
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
     ) -> None:
@@ -84,7 +86,7 @@ class Started:
                 theirs.callback(os.close, end)
                 streams.append(end)
             self.pid: int = _zygote()(
-                {"words": words, "env": dict(env), "folder": str(Path.cwd())}, streams
+                {"words": words, "env": dict(env), "folder": str(cwd or Path.cwd())}, streams
             )
 
     def poll(self) -> int | None:
