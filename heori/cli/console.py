@@ -79,8 +79,13 @@ def guarded(action: Callable[[], T]) -> T:
 
 def refuse(message: str) -> NoReturn:
     """Say why it was not begun, and end."""
+    fail(message, REFUSED)
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """Say what went wrong, and end."""
     print(f"heori: {message}", file=sys.stderr)
-    raise typer.Exit(REFUSED)
+    raise typer.Exit(code)
 
 
 def print_record(record: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import JsonOption, guarded
+from heori.cli import runs
+from heori.cli.console import FAILED, JsonOption, refuse
 from heori.lab.locks import LockOptions, run_locks
-from heori.lab.models import ModelOptions, run_models
+from heori.lab.locks import show as show_locks
+from heori.lab.models import ModelOptions, OtherPython, run_models
+from heori.lab.report import show as show_models
 
 app = typer.Typer()
 
@@ -63,7 +66,11 @@ def models(
     if out is None and not as_json:
         out = Path("heori-lab")
     options = ModelOptions(python, seed, quick, out, json.loads(sizes), as_json)
-    raise typer.Exit(guarded(lambda: run_models(options)))
+    try:
+        found = runs.run(lambda interrupt: run_models(options, interrupt))
+    except OtherPython as error:
+        refuse(str(error))
+    show_models(found, seed=seed, out=out, as_json=as_json)
 
 
 @app.command()
@@ -87,4 +94,8 @@ def locks(
     so that deadlocks are found and resolved. At last 50 jobs share three printers by a semaphore.
     The code is in heori/examples/accounts.py. The exit code is 1 if a lock did not hold.
     """
-    raise typer.Exit(guarded(lambda: run_locks(LockOptions(transfers, consumers, seed, as_json))))
+    options = LockOptions(transfers, consumers, seed, as_json)
+    findings = runs.run(lambda interrupt: run_locks(options, interrupt))
+    show_locks(findings, as_json=as_json)
+    if not findings.well:
+        raise typer.Exit(FAILED)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from heori.cli.console import FAILED, JsonOption, read_duration, read_settings, refuse
-from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Plan, Profile, Sender, parse_mix
+from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Load, LoadPlan, Profile, parse_mix
 from heori.demo.processes import Child, ChildFailed, Interrupted, signals
 from heori.examples import fileserver
 from heori_consumer.supervisor.endpoint import PortTaken
@@ -63,7 +63,7 @@ def load(
     if not host or (port and not (port.isascii() and port.isdecimal() and int(port) < 65536)):
         refuse(f"--serve {serve}: a host is needed, and perhaps a port: producer:8000")
     try:
-        plan = Plan(profile, rate, parse_mix(mix), limit)
+        plan = LoadPlan(profile, rate, parse_mix(mix), limit)
     except ValueError as error:
         refuse(str(error))
     with signals() as interrupt, contextlib.ExitStack() as stack:
@@ -75,9 +75,8 @@ def load(
                 stack.enter_context(server)
                 files_url = f"http://{host}:{server.first_report(interrupt)}"
                 check = server.check_alive
-            sender = Sender(settings, plan, files_url, check, interrupt, as_json=as_json)
-            stack.enter_context(contextlib.closing(sender))
-            sender.run()
+            load = Load(settings, plan, files_url, check, interrupt, as_json=as_json)
+            stack.enter_context(contextlib.closing(load)).run()
         except PortTaken as error:
             refuse(str(error))
         except ChildFailed as error:

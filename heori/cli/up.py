@@ -3,10 +3,15 @@
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from heori.cli.console import JsonOption, guarded, read_duration, refuse
+from heori.cli import runs
+from heori.cli.console import FAILED, JsonOption, read_duration, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
-from heori.demo.up import UpOptions, run
+from heori.demo.display import make_display, report
+from heori.demo.processes import BY_SIGNAL, Interrupt
+from heori.demo.tally import RunResult
+from heori.demo.up import plan_run, run_up
 
 
 def up(
@@ -27,18 +32,28 @@ def up(
 ) -> None:
     """See it work: an embedded Valkey, a producer and a consumer, on real work.
 
-    Puts every file of Python's standard library through three tasks: counting tokens (holds
-    the GIL), digesting (releases it) and fetching over HTTP (waits). Ctrl-C drains.
+    Every file of Python's standard library goes through three tasks: counting its tokens (holds
+    the GIL), digesting it (releases the GIL) and fetching it over HTTP (waits). Ctrl-C drains.
+
+    The exit code is 0 when every job was done, and only once; 1 when some failed, were lost or
+    ran twice, or when a process died; and 128 with the number of the signal that stopped it early.
     """
     limit = None if seconds is None else read_duration("--for", seconds)
     if limit == 0:
         refuse(f"--for {seconds}: a time such as 20s, 5m or 1h is needed")
-    options = UpOptions(
-        seconds=limit,
-        forever=forever,
-        model=model,
-        processes=processes,
-        slots=slots,
-        json=as_json,
-    )
-    raise typer.Exit(guarded(lambda: run(options)))
+    if forever and seconds is not None:
+        refuse("--for and --forever exclude each other")
+    try:
+        plan = plan_run(model, processes, slots, limit, forever=forever)
+    except ValueError as error:
+        refuse(str(error))
+    console = Console()
+
+    def run(interrupt: Interrupt) -> RunResult:
+        with make_display(console, plan, json=as_json) as display:
+            return run_up(plan, display, interrupt)
+
+    result = runs.run(run)
+    report(console, plan, result, json=as_json)
+    if not result.well:
+        raise typer.Exit(BY_SIGNAL + result.signal if result.interrupted else FAILED)

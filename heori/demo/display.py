@@ -14,7 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from heori.demo.tally import Count, Metrics, Outcome
+from heori import formats
+from heori.demo.tally import ConsumerCounts, Count, RunResult
 from heori.examples.tasks import ALL, UNITS
 from heori_common.settings import Model
 
@@ -26,7 +27,7 @@ WIDTH = 100  # characters at most: wider bars tell no more
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class UpPlan:
     """What a run is to do, and with what."""
 
     model: Model
@@ -49,7 +50,7 @@ class Moment:
     seconds: float  # since it began
     sent: Mapping[str, int]  # by task, like the next two
     running: Mapping[str, int]
-    metrics: Metrics
+    metrics: ConsumerCounts
 
     def waiting(self, task: str) -> int:
         """Jobs that no consumer has claimed.
@@ -62,7 +63,7 @@ class Moment:
         return max(0, self.sent[task] - done - self.running.get(task, 0))
 
 
-class View:
+class Display:
     """Shows nothing, which is what scripts want; the others show it."""
 
     def say(self, what: str) -> None:
@@ -83,7 +84,7 @@ class View:
         """Leave the terminal as it was."""
 
 
-class LineView(View):
+class LineDisplay(Display):
     """A line every few seconds, for logs and pipes."""
 
     def __init__(self) -> None:
@@ -108,10 +109,10 @@ class LineView(View):
         )
 
 
-class LiveView(View):
+class LiveDisplay(Display):
     """A table that is drawn anew at each moment."""
 
-    def __init__(self, console: Console, plan: Plan) -> None:
+    def __init__(self, console: Console, plan: UpPlan) -> None:
         self._plan = plan
         self._moments: deque[Moment] = deque(maxlen=WINDOW)
         self._doing = ""
@@ -161,12 +162,12 @@ class LiveView(View):
             table.add_row(
                 task,
                 ProgressBar(total=max(1, goal), completed=done + failed),
-                f"{now.sent[task]:,}",
-                f"{now.waiting(task):,}",
-                f"{now.running.get(task, 0):,}",
-                Text(f"{done:,}", style="green"),
-                Text(f"{failed:,}", style="bold red" if failed else ""),
-                f"{recent / seconds:,.0f}" if seconds else "",
+                formats.count(now.sent[task]),
+                formats.count(now.waiting(task)),
+                formats.count(now.running.get(task, 0)),
+                Text(formats.count(done), style="green"),
+                Text(formats.count(failed), style="bold red" if failed else ""),
+                formats.count(recent / seconds) if seconds else "",
             )
         return table
 
@@ -185,86 +186,82 @@ class LiveView(View):
         names = list(now.metrics.memory)
         for worker in names[:MOST_WORKERS]:
             busy = cpu.get(worker, 0.0)
-            memory = _megabytes(now.metrics.memory[worker])
+            memory = formats.size(now.metrics.memory[worker])
             table.add_row(worker, ProgressBar(total=100, completed=busy), f"{busy:.0f} %", memory)
         if rest := names[MOST_WORKERS:]:
             busy = sum(cpu.get(worker, 0.0) for worker in rest)
-            memory = _megabytes(sum(now.metrics.memory[worker] for worker in rest))
+            memory = formats.size(sum(now.metrics.memory[worker] for worker in rest))
             bar = ProgressBar(total=100 * len(rest), completed=busy)
             table.add_row(f"{len(rest)} more", bar, f"{busy:.0f} %", memory)
         return table
 
 
-def make_view(console: Console, plan: Plan, *, json: bool) -> View:
-    """The view that fits where the output goes."""
+def make_display(console: Console, plan: UpPlan, *, json: bool) -> Display:
+    """The display that fits where the output goes."""
     if json:
-        return View()
+        return Display()
     if console.is_terminal and not console.is_dumb_terminal:
-        return LiveView(console, plan)
-    return LineView()
+        return LiveDisplay(console, plan)
+    return LineDisplay()
 
 
-def report(console: Console, plan: Plan, outcome: Outcome, *, json: bool) -> None:
+def report(console: Console, plan: UpPlan, result: RunResult, *, json: bool) -> None:
     """Print what came of a run: as one JSON object, or as a table and what to know about it."""
     if json:
-        print(dumps(_as_json(plan, outcome)))
+        print(dumps(_as_json(plan, result)))
         return
-    total = outcome.total
-    rate = total.done / outcome.seconds if outcome.seconds else 0.0
-    done = f"{total.done:,} jobs done in {outcome.seconds:.1f} s: {rate:,.0f} a second"
+    total = result.total
+    rate = total.done / result.seconds if result.seconds else 0.0
+    done = f"{total.done:,} jobs done in {result.seconds:.1f} s: {rate:,.0f} a second"
     console.print(Text(str(plan), style="bold"), Text(done), sep="\n")
-    console.print(_summary(outcome))
-    console.print(*map(Text, _notes(outcome)), sep="\n")
+    console.print(_summary(result))
+    console.print(*map(Text, _notes(result)), sep="\n")
 
 
-def _summary(outcome: Outcome) -> Table:
-    shown = [name for name in COUNTED if name != "unfinished" or outcome.interrupted]
+def _summary(result: RunResult) -> Table:
+    shown = [name for name in COUNTED if name != "unfinished" or result.interrupted]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
     table.add_column("task", "all", no_wrap=True)
     for name in shown:
         heading = "left" if name == "unfinished" else name  # a long word for 80 columns
-        footer = f"{getattr(outcome.total, name):,}"
+        footer = formats.count(getattr(result.total, name))
         table.add_column(heading, footer, justify="right", no_wrap=True)
     table.add_column("result", justify="right", no_wrap=True)
-    for task, count in outcome.counts.items():
+    for task, count in result.counts.items():
         unit = "MB" if UNITS[task] == "bytes" else f"M {UNITS[task]}"
         amount = f"{count.amount / 1e6:,.1f} {unit}"
-        table.add_row(task, *(f"{getattr(count, name):,}" for name in shown), amount)
+        table.add_row(task, *(formats.count(getattr(count, name)) for name in shown), amount)
     return table
 
 
-def _notes(outcome: Outcome) -> Iterator[str]:
-    total = outcome.total
+def _notes(result: RunResult) -> Iterator[str]:
+    total = result.total
     yield (
         "Counted in Redis, job by job; the consumer's own metrics say the same."
-        if outcome.agrees
+        if result.agrees
         else "Counted in Redis, job by job; the consumer's own metrics say otherwise."
     )
-    if outcome.interrupted:
+    if result.interrupted:
         yield f"It was stopped with {total.unfinished:,} jobs not done yet."
-    if outcome.failure:
-        yield f"A job that failed: {outcome.failure}"
+    if result.failure:
+        yield f"A job that failed: {result.failure}"
 
 
-def _as_json(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+def _as_json(plan: UpPlan, result: RunResult) -> dict[str, Any]:
     def counted(count: Count) -> dict[str, int]:
         return {name: getattr(count, name) for name in COUNTED}
 
     return {
-        **counted(outcome.total),
-        "agrees": outcome.agrees,
-        "interrupted": outcome.interrupted,
-        "seconds": round(outcome.seconds, 2),
+        **counted(result.total),
+        "agrees": result.agrees,
+        "interrupted": result.interrupted,
+        "seconds": round(result.seconds, 2),
         "model": plan.model,
         "processes": plan.processes,
         "slots": plan.slots,
         "files": plan.files,
         "tasks": {
             task: {**counted(count), UNITS[task]: count.amount}
-            for task, count in outcome.counts.items()
+            for task, count in result.counts.items()
         },
     }
-
-
-def _megabytes(number: float) -> str:
-    return f"{number / 1e6:,.1f} MB"

@@ -10,7 +10,6 @@ import json
 import math
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,31 +17,24 @@ from typing import Any, Literal
 from prometheus_client import CollectorRegistry
 from redis.exceptions import ResponseError
 
+from heori import formats
 from heori.demo.processes import Interrupt
-from heori.examples import corpus
-from heori.examples import tasks as examples
-from heori_common import tasks
+from heori.demo.sender import Sender
+from heori.examples.tasks import QUEUE
 from heori_common.protocol.commands import Commands
-from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys
-from heori_common.protocol.payload import Call
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
-from heori_consumer.supervisor.queue_order import QueueOrder
 
 Profile = Literal["steady", "burst", "ramp"]
 
-NAMES: dict[str, Callable[..., Any]] = {
-    "tokens": examples.count_tokens,
-    "fetch": examples.fetch,
-    "digest": examples.digest,
-}
+# What --mix calls the example tasks.
+NAMES = {"tokens": "count_tokens", "fetch": "fetch", "digest": "digest"}
 FASTEST = 100_000  # jobs a second; far more than a Redis takes
 MOST = 500  # jobs in one call: Redis does nothing else meanwhile
 LOCAL = ("127.0.0.1", "localhost")
-FETCH = tasks.find(examples.fetch).name
 
 # All in seconds.
 PERIOD, BURST = 10.0, 2.0  # of a burst: how often, and how long
@@ -54,12 +46,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # between two tries while Redis takes no
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """How many jobs of which tasks are to be sent, and when."""
 
     profile: Profile
     rate: float  # jobs a second, on average; of a ramp, at its end
-    mix: Mapping[str, int]  # weights by name
+    mix: Mapping[str, int]  # weights, by the names in `ALL`
     seconds: float | None  # how long; None: until it is told to stop
 
     def due(self, at: float) -> int:
@@ -79,7 +71,7 @@ class Plan:
 
 
 def parse_mix(text: str) -> dict[str, int]:
-    """Read weights, such as ``tokens=1,fetch=3``.
+    """Read weights, such as ``tokens=1,fetch=3``; returned by the names of the tasks.
 
     Raises:
         ValueError: a name or a weight does not fit.
@@ -87,17 +79,17 @@ def parse_mix(text: str) -> dict[str, int]:
     mix: dict[str, int] = {}
     for part in text.split(","):
         name, equals, weight = (word.strip() for word in part.partition("="))
-        if name not in NAMES or name in mix:
+        if name not in NAMES or NAMES[name] in mix:
             raise ValueError(f"--mix {text}: each of {', '.join(NAMES)} may be in it once")
         if equals and not (weight.isascii() and weight.isdecimal() and int(weight) <= 1000):
             raise ValueError(f"--mix {text}: weights are whole numbers from 0 to 1000")
-        mix[name] = int(weight) if equals else 1
+        mix[NAMES[name]] = int(weight) if equals else 1
     if not any(mix.values()):
         raise ValueError(f"--mix {text}: nothing would be sent")
     return mix
 
 
-class Sender:
+class Load:
     """Sends what a plan says, whatever Redis does meanwhile.
 
     Args:
@@ -108,7 +100,7 @@ class Sender:
     def __init__(
         self,
         settings: Settings,
-        plan: Plan,
+        plan: LoadPlan,
         files_url: str,
         check: Callable[[], None],
         interrupt: Interrupt,
@@ -121,15 +113,11 @@ class Sender:
         self._interrupt = interrupt
         self._json = as_json
         self._commands = Commands(Keys(settings.key_prefix))
-        self._tasks = [tasks.find(NAMES[name]) for name in plan.mix]
-        self._order = QueueOrder(len(self._tasks), tuple(plan.mix.values()))
-        self._files = corpus.files()
-        self._made = [0] * len(self._tasks)  # jobs, by task; each goes on with the next file
-        self._sent = [0] * len(self._tasks)
         self._began = time.monotonic()
         self._away_since: float | None = None
         # A command that has failed is sent again here, where a signal ends the waiting.
         self._redis = RedisClient(settings.redis_url, patience=0)
+        self._sender = Sender(self._redis, self._commands, plan.mix, files_url)
         self._endpoint = MetricsEndpoint(
             settings.metrics_host, settings.metrics_port, CollectorRegistry(), self._health
         )
@@ -140,8 +128,7 @@ class Sender:
         next_tell = TELL_EVERY
         while not self._interrupt.number:
             seconds = time.monotonic() - self._began
-            made = sum(self._made)
-            missing = self._plan.due(seconds) - made
+            missing = self._plan.due(seconds) - self._sender.made
             if missing:
                 self._send(min(missing, MOST))
             elif self._plan.seconds is not None and seconds >= self._plan.seconds:
@@ -159,7 +146,7 @@ class Sender:
 
     def _serve_on(self) -> None:
         """Be there until all that was sent is done, as its files may not have been fetched yet."""
-        counts = self._commands.counts(examples.QUEUE)[:3]  # waiting, scheduled, running
+        counts = self._commands.counts(QUEUE)[:3]  # waiting, scheduled, running
         while not self._interrupt.number:
             with contextlib.suppress(RedisUnavailable, ResponseError):
                 left: list[int] = self._redis.execute_many(counts)
@@ -173,34 +160,20 @@ class Sender:
         self._redis.close()
 
     def _send(self, count: int) -> None:
-        """Send so many jobs, divided by the mix; return when Redis has them, or on a signal."""
-        for number, share in enumerate(self._order.shares(count)):
-            if not share or self._interrupt.number:
-                continue
-            jobs = [self._job(number) for _ in range(share)]
-            command = self._commands.enqueue(examples.QUEUE, jobs)
-            pause = FIRST_PAUSE
-            while True:
-                try:
-                    self._redis.execute(command)
-                    break
-                except (RedisUnavailable, ResponseError) as error:
-                    self._away(error)
-                    self._redis.close()  # the next connection may lead to another primary
-                if self._interrupt.number:
-                    return
-                time.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
-            self._sent[number] += share
-            self._back()
-
-    def _job(self, number: int) -> NewJob:
-        task = self._tasks[number]
-        path = self._files[self._made[number] % len(self._files)]
-        self._made[number] += 1
-        args = (self._files_url, path) if task.name == FETCH else (path,)
-        delays = task.retry.delays() if task.retry else ()
-        return NewJob.create(str(uuid.uuid4()), Call(task.name, args, {}), task.timeout, delays)
+        """Send so many jobs; return when Redis has them, or on a signal."""
+        self._sender.make(count)
+        pause = FIRST_PAUSE
+        while not self._interrupt.number:
+            try:
+                self._sender.flush()
+            except (RedisUnavailable, ResponseError) as error:
+                self._away(error)
+                self._redis.close()  # the next connection may lead to another primary
+            else:
+                self._back()
+                return
+            time.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
 
     def _away(self, error: Exception) -> None:
         if self._away_since is None:
@@ -210,23 +183,28 @@ class Sender:
     def _back(self) -> None:
         if self._away_since is not None:
             seconds = time.monotonic() - self._away_since
-            print(f"heori: Redis is back after {seconds:.1f} s", file=sys.stderr, flush=True)
+            print(
+                f"heori: Redis is back after {formats.duration(seconds)}",
+                file=sys.stderr,
+                flush=True,
+            )
             self._away_since = None
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
         away = self._away_since is not None
-        return not away, {"redis": "away" if away else "up", "sent": sum(self._sent)}
+        return not away, {
+            "redis": "away" if away else "up",
+            "sent": sum(self._sender.sent.values()),
+        }
 
     def _tell(self, seconds: float) -> None:
-        sent = {
-            task.name.rpartition(".")[2]: count
-            for task, count in zip(self._tasks, self._sent, strict=True)
-        }
+        sent = self._sender.sent
         waiting: int | None = None
-        [length, *_] = self._commands.counts(examples.QUEUE)
+        [length, *_] = self._commands.counts(QUEUE)
         with contextlib.suppress(RedisUnavailable, ResponseError):  # then it is not known
             waiting = self._redis.execute(length)
-        total, unanswered = sum(self._sent), sum(self._made) - sum(self._sent)
+        total = sum(sent.values())
+        unanswered = self._sender.made - total
         if self._json:
             record = {
                 "seconds": round(seconds, 1),
@@ -236,8 +214,8 @@ class Sender:
             }
             print(json.dumps(record), flush=True)
             return
-        each = ", ".join(f"{name} {count:,}" for name, count in sent.items())
-        rest = f", {waiting:,} wait" if waiting is not None else ""
-        open_ = f", {unanswered:,} not answered for" if unanswered else ""
-        rate = total / seconds
-        print(f"{seconds:6.0f} s  {total:,} sent ({each}), {rate:,.1f}/s{rest}{open_}", flush=True)
+        each = ", ".join(f"{name} {formats.count(count)}" for name, count in sent.items())
+        rest = f", {formats.count(waiting)} wait" if waiting is not None else ""
+        open_ = f", {formats.count(unanswered)} not answered for" if unanswered else ""
+        text = f"{formats.count(total)} sent ({each}), {total / seconds:,.1f}/s{rest}{open_}"
+        print(f"{seconds:6.0f} s  {text}", flush=True)

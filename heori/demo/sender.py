@@ -1,80 +1,74 @@
-"""The producer of `heori up`: sends the jobs and tells how many, in a process of its own.
+"""Sends jobs of the example tasks; `heori up` and `heori load` decide when, and how many."""
 
-``python -m heori.feed OPTIONS``, with `FeedOptions` as JSON, prints one JSON object a line: how
-many jobs of each task it has sent so far. It ends when its standard input does, or when it has
-sent each file once and that was all it was asked for.
-"""
+import uuid
+from collections import deque
+from collections.abc import Mapping
 
-import json
-import select
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-
-from heori import Producer
-from heori.examples import corpus, tasks
+from heori.examples import corpus
+from heori.examples.tasks import ALL, QUEUE
+from heori_common import tasks
 from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import NewJob
+from heori_common.protocol.payload import Call
 from heori_common.redis.client import RedisClient
-
-# Files per round. So few that the three tasks alternate: slots that wait for the file server
-# leave the cores to slots that compute.
-CHUNK = 5
-# Nothing more is sent while so many jobs wait: enough that no consumer runs dry, and so few
-# that they are soon done when the run is to end.
-MOST_WAITING = 300
-PAUSE = 0.02  # seconds between two looks at a queue that is full
+from heori_consumer.supervisor.queue_order import QueueOrder
 
 
-@dataclass(frozen=True, slots=True)
-class FeedOptions:
-    """What to send, and where."""
+class Sender:
+    """Gives each job of a task the next file of the standard library.
 
-    redis_url: str
-    files_url: str  # of the file server
-    once: bool  # or over and over again
+    Args:
+        mix: how many jobs of each task there are in proportion, by the names in `ALL`.
+        files_url: of the file server, for the jobs that fetch.
 
-
-def feed(options: FeedOptions) -> None:
-    """Send jobs until there are no more files, or standard input ends.
-
-    Raises:
-        RedisUnavailable: Redis cannot be reached.
+    Attributes:
+        sent: how many jobs of each task Redis has, by name.
     """
-    [waiting, *_] = Commands().counts(tasks.QUEUE)
-    sent = dict.fromkeys(tasks.ALL, 0)
-    with Producer(options.redis_url) as producer, RedisClient(options.redis_url) as client:
-        _report(sent)
-        for files in _chunks(once=options.once):
-            while client.execute(waiting) >= MOST_WAITING:
-                if _told_to_stop(within=PAUSE):
-                    return
-            if _told_to_stop(within=0):
-                return
-            for name, function in tasks.ALL.items():
-                with_url = function is tasks.fetch
-                calls = [(options.files_url, path) if with_url else (path,) for path in files]
-                sent[name] += len(producer.submit_many(function, calls))
-            _report(sent)
 
+    def __init__(
+        self, client: RedisClient, commands: Commands, mix: Mapping[str, int], files_url: str
+    ) -> None:
+        self.sent = dict.fromkeys(mix, 0)
+        self._redis = client
+        self._commands = commands
+        self._files_url = files_url
+        self._files = corpus.files()
+        self._tasks = {name: tasks.find(ALL[name]) for name in mix}
+        self._order = QueueOrder(len(mix), tuple(mix.values()))
+        self._made = dict.fromkeys(mix, 0)
+        self._unsent: deque[tuple[str, list[NewJob]]] = deque()
 
-def _chunks(*, once: bool) -> Iterator[list[str]]:
-    files = corpus.files()
-    while True:
-        for first in range(0, len(files), CHUNK):
-            yield files[first : first + CHUNK]
-        if once:
-            return
+    @property
+    def made(self) -> int:
+        """How many jobs were made, of all tasks."""
+        return sum(self._made.values())
 
+    def make(self, count: int) -> None:
+        """Make so many jobs, divided by the mix."""
+        for name, share in zip(self._made, self._order.shares(count), strict=True):
+            if share:
+                self._unsent.append((name, [self._job(name) for _ in range(share)]))
 
-def _told_to_stop(within: float) -> bool:
-    """Whether standard input ends in so many seconds; nothing is ever written to it."""
-    readable, _, _ = select.select([sys.stdin], [], [], within)
-    return bool(readable)
+    def flush(self) -> None:
+        """Send what was made.
 
+        What was not sent when it raises is sent by the next call. Its jobs keep their ids, and
+        Redis takes each id once: none is sent twice, though a reply was lost.
 
-def _report(sent: dict[str, int]) -> None:
-    print(json.dumps(sent), flush=True)
+        Raises:
+            RedisUnavailable: Redis cannot be reached.
+            redis.exceptions.ResponseError: Redis refuses.
+        """
+        while self._unsent:
+            name, jobs = self._unsent[0]
+            self._redis.execute(self._commands.enqueue(QUEUE, jobs))
+            self.sent[name] += len(jobs)
+            self._unsent.popleft()
 
-
-if __name__ == "__main__":
-    feed(FeedOptions(**json.loads(sys.argv[1])))
+    def _job(self, name: str) -> NewJob:
+        task = self._tasks[name]
+        path = self._files[self._made[name] % len(self._files)]
+        self._made[name] += 1
+        args = (self._files_url, path) if name == "fetch" else (path,)
+        delays = task.retry.delays() if task.retry else ()
+        return NewJob.create(str(uuid.uuid4()), Call(task.name, args, {}), task.timeout, delays)

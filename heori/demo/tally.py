@@ -9,11 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.request import ProxyHandler, build_opener
-
-from prometheus_client.parser import text_string_to_metric_families
+from typing import Self
 
 from heori.examples.tasks import ALL, QUEUE, UNITS
+from heori.inspect.scraper import Samples
+from heori_common import metrics, tasks
 from heori_common.protocol.commands import RESULT_TTL, Command, Commands, Word
 from heori_common.protocol.job import Job
 from heori_common.protocol.payload import decode_call, decode_failure, decode_result
@@ -22,10 +22,6 @@ from heori_common.redis.client import RedisClient
 PAGE = 500  # jobs in one round trip
 MAX_PAYLOAD = 100_000  # bytes; our own calls are far smaller
 KEEP = 20  # seconds that a finished job stays, for whoever wants to look at one
-SCRAPE_TIMEOUT = 10.0  # seconds
-
-# Not through a proxy, should one be set: the consumer is on this machine.
-_opener = build_opener(ProxyHandler({}))
 
 
 @dataclass(slots=True)
@@ -56,14 +52,19 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """What came of a run."""
 
     counts: Mapping[str, Count]  # by task
     seconds: float  # from when all processes were there to the last job done
     agrees: bool  # whether the consumer's metrics say the same as Redis
-    interrupted: bool
+    signal: int  # the number of the one that stopped it; 0 if none did
     failure: str  # why one of the failed jobs failed
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal stopped it, perhaps with jobs left."""
+        return self.signal != 0
 
     @property
     def total(self) -> Count:
@@ -78,38 +79,38 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
-    """What a consumer's /metrics say: jobs by task, the rest by worker."""
+class ConsumerCounts:
+    """What a consumer's /metrics say: jobs by the names in `ALL`, the rest by worker."""
 
     done: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    cpu: dict[str, float] = field(default_factory=dict)  # seconds, by place
-    memory: dict[str, float] = field(default_factory=dict)  # bytes
+    cpu: dict[str, float] = field(default_factory=dict)  # seconds, of a worker's place
+    memory: dict[str, float] = field(default_factory=dict)  # bytes, resident
+
+    @classmethod
+    def read(cls, samples: Samples) -> Self:
+        """Read them from its metrics."""
+        names = {name: tasks.find(function).name for name, function in ALL.items()}
+        jobs = {
+            name: (
+                int(samples.get(metrics.JOBS, task=task)),
+                int(samples.get(metrics.JOBS, task=task, outcome="succeeded")),
+            )
+            for name, task in names.items()
+        }
+        workers = samples.values(metrics.WORKER_MEMORY, "worker")
+        return cls(
+            Counter({name: done for name, (_, done) in jobs.items()}),
+            Counter({name: ended - done for name, (ended, done) in jobs.items()}),
+            {worker: samples.get(metrics.WORKER_CPU, worker=worker) for worker in workers},
+            {
+                worker: samples.get(metrics.WORKER_MEMORY, worker=worker, kind="rss")
+                for worker in workers
+            },
+        )
 
 
-def scrape(url: str) -> Metrics:
-    """Read a consumer's metrics.
-
-    Raises:
-        OSError, HTTPException: they do not answer, or not all.
-    """
-    with _opener.open(f"{url}/metrics", timeout=SCRAPE_TIMEOUT) as answer:
-        text = answer.read().decode()
-    metrics = Metrics()
-    for family in text_string_to_metric_families(text):
-        for name, labels, value, *_ in family.samples:
-            match name:
-                case "heori_jobs_total":
-                    of = metrics.done if labels["outcome"] == "succeeded" else metrics.failed
-                    of[labels["task"].rpartition(".")[2]] += int(value)
-                case "heori_worker_cpu_seconds_total":
-                    metrics.cpu[labels["worker"]] = value
-                case "heori_worker_memory_bytes" if labels["kind"] == "rss":
-                    metrics.memory[labels["worker"]] = value
-    return metrics
-
-
-class Audit:
+class Tally:
     """Reads every job, and each once.
 
     Attributes:
@@ -162,7 +163,7 @@ class Audit:
         for name, count in self.counts.items():
             count.sent = sent[name]
 
-    def agrees(self, metrics: Metrics, *, interrupted: bool) -> bool:
+    def agrees(self, told: ConsumerCounts, *, interrupted: bool) -> bool:
         """Whether the consumer has counted the same.
 
         One that was interrupted has done some more jobs after its metrics were last read.
@@ -171,8 +172,8 @@ class Audit:
             here >= there if interrupted else here == there
             for name, count in self.counts.items()
             for here, there in (
-                (count.done, metrics.done[name]),
-                (count.failed, metrics.failed[name]),
+                (count.done, told.done[name]),
+                (count.failed, told.failed[name]),
             )
         )
 

@@ -16,16 +16,16 @@ from heori.examples import corpus
 LATENCY = 0.01  # seconds before each answer: this stands for a server far away
 
 
-class _Server(ThreadingHTTPServer):
+class _FileServer(ThreadingHTTPServer):
     latency = LATENCY
     daemon_threads = True
     request_queue_size = 1024  # as many may ask at once as a consumer has slots
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _FileHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the file, after a while."""
-        assert isinstance(self.server, _Server)
+        assert isinstance(self.server, _FileServer)
         time.sleep(self.server.latency)
         try:
             body = corpus.resolve(unquote(self.path).lstrip("/")).read_bytes()
@@ -48,7 +48,7 @@ def main() -> None:
     """Serve until standard input ends."""
     arguments = dict(enumerate(sys.argv[1:]))
     address = (arguments.get(0, "127.0.0.1"), int(arguments.get(1, "0")))
-    with _Server(address, _Handler) as server:
+    with _FileServer(address, _FileHandler) as server:
         server.latency = float(arguments.get(2, LATENCY))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.server_port, flush=True)

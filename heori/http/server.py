@@ -19,10 +19,10 @@ def run(settings: Settings, listening: socket.socket) -> None:
     # uvicorn raises the signal that it has ended by once more, for whoever was there before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    _Server(config, service).run(sockets=[listening])
+    _ServiceServer(config, service).run(sockets=[listening])
 
 
-class _Server(uvicorn.Server):
+class _ServiceServer(uvicorn.Server):
     """Lets those go who wait for results when it is to end."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:

@@ -17,21 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from heori import Handle, JobFailed, Producer
-from heori.cli.console import FAILED
 from heori.demo.processes import (
-    BY_SIGNAL,
-    ChildFailed,
     ConsumerChild,
     Interrupt,
     Interrupted,
-    signals,
 )
 from heori.examples import accounts
 from heori.examples.accounts import ACCOUNTS, OPENING, PRINTERS
-from heori_common.embedded import EmbeddedValkey, EmbeddedValkeyError
-from heori_common.protocol.commands import Commands, QueueCounts
+from heori.inspect.queues import read_queue
+from heori_common.embedded import EmbeddedValkey
+from heori_common.protocol.commands import Commands
 from heori_common.redis.client import RedisClient
-from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 
 SLOTS = 4  # threads of each consumer
@@ -53,7 +49,7 @@ class LockOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class LockRun:
     """One run: the jobs, and how to read from Redis what came of them."""
 
     name: str
@@ -90,32 +86,33 @@ class Verdict:
     figures: dict[str, Any]
 
 
-def run_locks(options: LockOptions) -> int:
-    """Do the four runs and tell about them; returns the exit code.
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What came of all runs."""
 
-    0: every lock held. 1: one did not, a job failed, or a process died. 128 and a signal's number:
-    that signal stopped it.
+    options: LockOptions
+    runs: Sequence[tuple[LockRun, Done, Verdict]]
+    deadlock: str | None  # the first that was found, as DeadlockDetected told it
+
+    @property
+    def well(self) -> bool:
+        """Whether every lock held what it promises, and no job failed."""
+        return all(verdict.well for _, _, verdict in self.runs)
+
+
+def run_locks(options: LockOptions, interrupt: Interrupt) -> Findings:
+    """Do the four runs.
+
+    Raises:
+        ChildFailed, EmbeddedValkeyError, RedisUnavailable: a process died.
+        Interrupted: a signal came.
     """
-    with signals() as interrupt:
-        try:
-            with ExitStack() as stack:
-                laboratory = Laboratory(options, interrupt, stack)
-                runs = laboratory.run()
-                deadlock = laboratory.deadlock()
-        except Interrupted:
-            print("heori: stopped before it came to its end", file=sys.stderr)
-            return BY_SIGNAL + interrupt.number
-        except (ChildFailed, EmbeddedValkeyError) as error:
-            print(f"heori: {error}", file=sys.stderr)
-            return FAILED
-        except RedisUnavailable as error:
-            print(f"heori: the embedded Valkey has ended: {error}", file=sys.stderr)
-            return FAILED
-    _report(options, runs, deadlock)
-    return 0 if all(verdict.well for _, _, verdict in runs) else FAILED
+    with ExitStack() as stack:
+        experiment = LockExperiment(options, interrupt, stack)
+        return Findings(options, experiment.run(), experiment.deadlock())
 
 
-class Laboratory:
+class LockExperiment:
     """A Valkey and consumers, started for this; the stack ends them."""
 
     def __init__(self, options: LockOptions, interrupt: Interrupt, stack: ExitStack) -> None:
@@ -158,7 +155,7 @@ class Laboratory:
         defaults = Settings.model_construct(redis_url=valkey.url)
         self._producer = stack.enter_context(Producer(settings=defaults))
 
-    def run(self) -> list[tuple[Work, Done, Verdict]]:
+    def run(self) -> list[tuple[LockRun, Done, Verdict]]:
         """Do one after the other.
 
         Raises:
@@ -178,20 +175,22 @@ class Laboratory:
         said = self._redis.lindex(accounts.DEADLOCKS, 0)
         return said.decode() if said is not None else None
 
-    def _plan(self, transfers: list[Transfer]) -> list[Work]:
+    def _plan(self, transfers: list[Transfer]) -> list[LockRun]:
         return [
-            Work(
+            LockRun(
                 "no lock", accounts.transfer_unlocked, "unlocked", transfers, self._judge_unlocked
             ),
-            Work("a mutex per account", accounts.transfer, "locked", transfers, self._judge_locked),
-            Work(
+            LockRun(
+                "a mutex per account", accounts.transfer, "locked", transfers, self._judge_locked
+            ),
+            LockRun(
                 "mutexes in any order",
                 accounts.transfer_crosswise,
                 "crosswise",
                 transfers,
                 self._judge_crosswise,
             ),
-            Work(
+            LockRun(
                 f"a semaphore of {PRINTERS}",
                 accounts.print_page,
                 "printers",
@@ -200,13 +199,13 @@ class Laboratory:
             ),
         ]
 
-    def _do(self, work: Work) -> Done:
+    def _do(self, work: LockRun) -> Done:
         bar = self._progress.add_task(work.name, total=len(work.calls))
-        counts = Commands().counts(work.queue)
+        commands = Commands()
         began = time.monotonic()
         handles = self._producer.submit_many(work.task, work.calls)
         while True:
-            found = QueueCounts(*self._client.execute_many(counts))
+            found = read_queue(self._client, commands, work.queue)
             ended = found.finished + found.failed
             self._progress.update(bar, completed=ended)
             if ended >= len(handles):
@@ -220,7 +219,7 @@ class Laboratory:
             time.sleep(TICK)
 
     def _judge_unlocked(self, done: Done) -> Verdict:
-        right, figures = self._audit()
+        right, figures = self._balances()
         off = figures["total"] - figures["expected"]
         if right:
             because = (
@@ -236,14 +235,14 @@ class Laboratory:
         return Verdict(_money(figures), because, done.failed == 0, figures)
 
     def _judge_locked(self, done: Done) -> Verdict:
-        right, figures = self._audit()
+        right, figures = self._balances()
         because = (
             "Each job holds both accounts, acquired at once, from its first read to its last write."
         )
         return Verdict(_money(figures), because, right and done.failed == 0, figures)
 
     def _judge_crosswise(self, done: Done) -> Verdict:
-        right, figures = self._audit()
+        right, figures = self._balances()
         figures["deadlocks"] = found = self._redis.llen(accounts.DEADLOCKS)
         because = (
             f"{found:,} deadlocks were found: each time one job was told, let go, and was retried."
@@ -263,7 +262,7 @@ class Laboratory:
             {"pages": len(seen), "highest": highest},
         )
 
-    def _audit(self) -> tuple[bool, dict[str, Any]]:
+    def _balances(self) -> tuple[bool, dict[str, Any]]:
         """Read the balances; returns whether all are right, and what they are."""
         balances = [int(self._redis.get(f"balance:{account}")) for account in range(ACCOUNTS)]
         wrong = sum(is_ != right for is_, right in zip(balances, self._right, strict=True))
@@ -314,14 +313,14 @@ def _amount(cents: int) -> str:
     return f"{cents / 100:,.2f}"
 
 
-def _report(
-    options: LockOptions, runs: Sequence[tuple[Work, Done, Verdict]], deadlock: str | None
-) -> None:
-    if options.json:
+def show(findings: Findings, *, as_json: bool) -> None:
+    """Tell what came of the runs: as one JSON object, or as a table and what to know about it."""
+    options, runs = findings.options, findings.runs
+    if as_json:
         told = [
             {
-                "name": work.name,
-                "task": work.task.__name__,
+                "name": run.name,
+                "task": run.task.__name__,
                 "jobs": done.jobs,
                 "failed": done.failed,
                 "seconds": round(done.seconds, 3),
@@ -330,16 +329,16 @@ def _report(
                 "result": verdict.result,
                 "because": verdict.because,
             }
-            for work, done, verdict in runs
+            for run, done, verdict in runs
         ]
-        print(json.dumps({"seed": options.seed, "runs": told, "deadlock": deadlock}))
+        print(json.dumps({"seed": options.seed, "runs": told, "deadlock": findings.deadlock}))
         return
     console = Console(highlight=False)
     console.print(_table(options, runs))
-    console.print(*map(Text, _notes(runs, deadlock)), sep="\n", soft_wrap=True)
+    console.print(*map(Text, _notes(runs, findings.deadlock)), sep="\n", soft_wrap=True)
 
 
-def _table(options: LockOptions, runs: Sequence[tuple[Work, Done, Verdict]]) -> Table:
+def _table(options: LockOptions, runs: Sequence[tuple[LockRun, Done, Verdict]]) -> Table:
     heading = f"{options.consumers} × {SLOTS} threads, {ACCOUNTS} accounts, seed {options.seed}"
     table = Table(title=heading, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("run", no_wrap=True)
@@ -353,7 +352,7 @@ def _table(options: LockOptions, runs: Sequence[tuple[Work, Done, Verdict]]) -> 
     return table
 
 
-def _notes(runs: Sequence[tuple[Work, Done, Verdict]], deadlock: str | None) -> Iterator[str]:
+def _notes(runs: Sequence[tuple[LockRun, Done, Verdict]], deadlock: str | None) -> Iterator[str]:
     yield "The totals are read back from Redis. The code: heori/examples/accounts.py"
     if deadlock is not None:
         yield "The first deadlock, as DeadlockDetected told it:"

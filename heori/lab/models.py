@@ -8,15 +8,11 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
 
-from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,25 +22,22 @@ import heori_common
 import heori_consumer
 import heori_producer
 from heori import Producer
-from heori.cli.console import FAILED, REFUSED
 from heori.demo.processes import (
-    BY_SIGNAL,
     Child,
     ChildFailed,
     ConsumerChild,
     Interrupt,
     Interrupted,
-    signals,
 )
 from heori.examples import fileserver, workloads
 from heori.examples.workloads import Workload
+from heori.inspect.scraper import NoMetrics, Samples, scrape
 from heori.lab import report
 from heori.lab.figures import Figures, Interpreter, Setup
 from heori_common import metrics as m
-from heori_common.embedded import EmbeddedValkey, EmbeddedValkeyError
+from heori_common.embedded import EmbeddedValkey
 from heori_common.machine import Steal, usable_cores
 from heori_common.protocol.keys import Keys
-from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 
 # All in seconds.
@@ -59,9 +52,7 @@ START = 3.0  # for a consumer to start and to end, about
 TURNS = 3  # of each setup at each workload, so that what disturbs the machine disturbs all of them
 TICK = 0.02
 END = 30.0  # for jobs that run to end
-
-# Not through a proxy, should one be set: the consumers are on this machine.
-_opener = build_opener(ProxyHandler({}))
+SCRAPE_TIMEOUT = 10.0  # for a consumer to answer with its metrics, while all cores are busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,37 +71,23 @@ class OtherPython(RuntimeError):
     """The other interpreter cannot do this; the message says why and what to do."""
 
 
-def run_models(options: ModelOptions) -> int:
-    """Measure and tell; returns the exit code.
+def run_models(options: ModelOptions, interrupt: Interrupt) -> list[Interpreter]:
+    """Measure this interpreter, and the other one if there is one.
 
-    0: done. 1: a process died, or a job failed. 2: the other interpreter lacks what it needs.
-    128 and a signal's number: that signal stopped it.
+    Raises:
+        OtherPython: the other interpreter lacks what it needs.
+        ChildFailed, EmbeddedValkeyError, RedisUnavailable: a process died, or a job failed.
+        Interrupted: a signal came.
     """
-    found = []
-    with signals() as interrupt:
-        try:
-            if options.python is not None:
-                check_other(options.python)
-            with ExitStack() as stack:
-                laboratory = Laboratory(options, interrupt, stack)
-                found.append(laboratory.run())
-            if options.python is not None:
-                same = replace(options, sizes=laboratory.sizes)
-                found.append(_measure_other(options.python, same, interrupt))
-        except Interrupted:
-            print("heori: stopped before it came to its end", file=sys.stderr)
-            return BY_SIGNAL + interrupt.number
-        except OtherPython as error:
-            print(f"heori: {error}", file=sys.stderr)
-            return REFUSED
-        except (ChildFailed, EmbeddedValkeyError) as error:
-            print(f"heori: {error}", file=sys.stderr)
-            return FAILED
-        except RedisUnavailable as error:
-            print(f"heori: the embedded Valkey has ended: {error}", file=sys.stderr)
-            return FAILED
-    report.show(found, seed=options.seed, out=options.out, as_json=options.json)
-    return 0
+    if options.python is None:
+        with ExitStack() as stack:
+            return [ModelExperiment(options, interrupt, stack).run()]
+    check_other(options.python)
+    with ExitStack() as stack:
+        experiment = ModelExperiment(options, interrupt, stack)
+        found = experiment.run()
+    same = replace(options, sizes=experiment.sizes)
+    return [found, _measure_other(options.python, same, interrupt)]
 
 
 def setups(cores: int, *, quick: bool) -> list[Setup]:
@@ -128,7 +105,7 @@ def setups(cores: int, *, quick: bool) -> list[Setup]:
     return sorted([*many, *more], key=lambda setup: (order.index(setup.model), setup.slots))
 
 
-class Laboratory:
+class ModelExperiment:
     """A Valkey and a file server, started for this; the stack ends them.
 
     Attributes:
@@ -280,23 +257,11 @@ class Laboratory:
             time.sleep(min(TICK, left))
 
 
-Values = defaultdict[tuple[str, str], float]  # by a metric and its state or kind; workers summed
-
-
-def _scrape(url: str) -> Values:
-    """Read a consumer's metrics, of all its workers together."""
+def _scrape(url: str) -> Samples:
     try:
-        with _opener.open(f"{url}/metrics", timeout=10.0) as answer:
-            text = answer.read().decode()
-    except (OSError, HTTPException) as error:
+        return scrape(url, timeout=SCRAPE_TIMEOUT)
+    except NoMetrics as error:
         raise ChildFailed(f"the consumer's metrics do not answer: {error}") from error
-    values: Values = defaultdict(float)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if "worker" in sample.labels:
-                label = sample.labels.get("state") or sample.labels.get("kind") or ""
-                values[sample.name, label] += sample.value
-    return values
 
 
 @dataclass(slots=True)
@@ -313,8 +278,8 @@ class Trial:
     work: Workload
     consumer: ConsumerChild
     url: str
-    before: Values | None = None
-    after: Values | None = None
+    before: Samples | None = None
+    after: Samples | None = None
     jobs: int = 0
     busy: float = 0.0
     done: int = 0
@@ -326,19 +291,19 @@ class Trial:
         assert before is not None
         assert after is not None
 
-        def spent(name: str, label: str = "") -> float:
-            return after[name, label] - before[name, label]
+        def spent(metric: m.Metric, **labels: str) -> float:
+            return after.get(metric, **labels) - before.get(metric, **labels)
 
         states = {
-            state: spent(m.THREAD_STATE.name, state)
+            state: spent(m.THREAD_STATE, state=state)
             for state in ("running", "gil_wait", "io_wait", "wait")
         }
         busy = sum(states.values())
         wait = states["gil_wait"] / busy if busy else 0.0
-        cpu = spent(m.WORKER_CPU.name)
+        cpu = spent(m.WORKER_CPU)
         used = cpu / self.busy
         kinds = ("voluntary", "involuntary")
-        switches = sum(spent(m.CONTEXT_SWITCHES.name, kind) for kind in kinds)
+        switches = sum(spent(m.CONTEXT_SWITCHES, kind=kind) for kind in kinds)
         return Figures(
             self.work.name,
             self.work.about,
@@ -350,9 +315,9 @@ class Trial:
             min(wait, max(0.0, 1.0 - used / cores)),
             used,
             cpu / self.jobs,
-            after[m.WORKER_MEMORY.name, "pss"] / (self.setup.processes * self.setup.slots),
+            after.get(m.WORKER_MEMORY, kind="pss") / (self.setup.processes * self.setup.slots),
             switches / self.jobs,
-            bool(after[m.GIL_ENABLED.name, ""]),
+            bool(after.get(m.GIL_ENABLED)),
         )
 
 

@@ -14,8 +14,8 @@ import pytest
 import redis as redis_py
 from redis import Redis
 
-from heori.demo.load import Plan, Profile, parse_mix
-from heori.demo.tally import Audit, Count
+from heori.demo.load import LoadPlan, Profile, parse_mix
+from heori.demo.tally import Count, Tally
 from heori.examples import tasks
 from heori_common.embedded import EmbeddedValkey
 from heori_common.redis.client import RedisClient
@@ -69,13 +69,13 @@ def told(process: "subprocess.Popen[str]") -> tuple[dict[str, Any], str]:
 def test_a_plan_says_how_many_are_due(
     profile: Profile, seconds: float | None, due: dict[float, int]
 ) -> None:
-    plan = Plan(profile, 100.0, {"tokens": 1}, seconds)
+    plan = LoadPlan(profile, 100.0, {"count_tokens": 1}, seconds)
     assert {at: plan.due(at) for at in due} == due
 
 
 @pytest.mark.parametrize("profile", get_args(Profile))
 def test_what_is_due_never_shrinks_and_nothing_is_lost_by_rounding(profile: Profile) -> None:
-    plan = Plan(profile, 7.3, {"tokens": 1}, None)
+    plan = LoadPlan(profile, 7.3, {"count_tokens": 1}, None)
     due = [plan.due(tick / 50) for tick in range(50 * 300)]
     assert all(0 <= after - before <= 2 for before, after in pairwise(due))
     assert due[-1] == pytest.approx(7.3 * (270 if profile == "ramp" else 300), abs=1)
@@ -108,9 +108,9 @@ def test_it_sends_just_what_was_asked_for_and_consumers_can_do_it(
     assert 2 <= said["seconds"] < 10
     consumer.stop()
     with RedisClient(redis_url) as redis_client:
-        audit = Audit(redis_client)
-        audit.finish(said["sent"])
-    done = {name: count.done for name, count in audit.counts.items()}
+        tally = Tally(redis_client)
+        tally.finish(said["sent"])
+    done = {name: count.done for name, count in tally.counts.items()}
     assert done == said["sent"]
 
 
@@ -126,10 +126,10 @@ def test_its_files_can_be_fetched_while_it_runs(
     until(lambda: not any(is_alive(each) for each in server), timeout=5)
     consumer.stop()
     with RedisClient(redis_url) as redis_client:
-        audit = Audit(redis_client)
-        audit.finish({"count_tokens": 0, "digest": 0, **said["sent"]})
-    assert audit.counts["fetch"].done >= 20
-    assert audit.counts["digest"] == Count()
+        tally = Tally(redis_client)
+        tally.finish({"count_tokens": 0, "digest": 0, **said["sent"]})
+    assert tally.counts["fetch"].done >= 20
+    assert tally.counts["digest"] == Count()
 
 
 def test_no_job_is_lost_or_sent_twice_while_redis_is_away(load: Load) -> None:

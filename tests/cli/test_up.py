@@ -16,8 +16,9 @@ import pytest
 from redis import Redis
 
 from heori import JobFailed, Producer
-from heori.demo.tally import Audit, Count, scrape
+from heori.demo.tally import ConsumerCounts, Count, Tally
 from heori.examples import corpus, tasks
+from heori.inspect.scraper import scrape
 from heori_common.redis.client import RedisClient
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
@@ -117,7 +118,13 @@ def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -
     process = up("--for", "30s")
     family = running(process)
     commands = [" ".join(each.cmdline()) for each in family]
-    for part in ("valkey-server", "fileserver", "heori.demo.sender", "heori consume", "forkserver"):
+    for part in (
+        "valkey-server",
+        "fileserver",
+        "heori.demo.producer",
+        "heori consume",
+        "forkserver",
+    ):
         assert any(part in command for command in commands), commands
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -175,7 +182,7 @@ def test_options_that_do_not_fit_are_refused(
     assert message in err
 
 
-def test_the_audit_counts_each_job_once_and_misses_the_lost_ones(
+def test_the_tally_counts_each_job_once_and_misses_the_lost_ones(
     consume: Callable[..., Consumer], producer: Producer, redis_url: str, redis: Redis
 ) -> None:
     consumer = consume(queue=tasks.QUEUE, HEORI_TASKS=tasks.__name__).ready()
@@ -183,9 +190,9 @@ def test_the_audit_counts_each_job_once_and_misses_the_lost_ones(
     for handle in producer.submit_many(tasks.digest, paths[:10]):
         handle.result(60)
     with RedisClient(redis_url) as client:
-        audit = Audit(client)
-        audit.count_and_forget(older=-1)
-        assert audit.counts["digest"].done == 10
+        tally = Tally(client)
+        tally.count_and_forget(older=-1)
+        assert tally.counts["digest"].done == 10
         assert not redis.exists("rq:finished:stdlib")
         assert not redis.keys("rq:job:*") + redis.keys("rq:results:*")
 
@@ -193,25 +200,25 @@ def test_the_audit_counts_each_job_once_and_misses_the_lost_ones(
         tokens = sum(handle.result(60).tokens for handle in counted)
         with pytest.raises(JobFailed):
             producer.submit(tasks.digest, "../x.py").result(60)
-        metrics = scrape(consumer.url)
+        metrics = ConsumerCounts.read(scrape(consumer.url, timeout=10))
         consumer.stop()
         producer.submit_many(tasks.digest, paths[:3])
         redis.delete(f"rq:job:{counted[0].id}")
         redis.hset(f"rq:job:{counted[1].id}", "heori_deliveries", 3)
-        audit.finish({"count_tokens": 20, "digest": 14, "fetch": 0})
+        tally.finish({"count_tokens": 20, "digest": 14, "fetch": 0})
     lost = corpus.files()[0]
     tokens -= tasks.count_tokens(lost).tokens
     size = sum(corpus.resolve(path).stat().st_size for path in paths[:10])
-    assert audit.counts == {
+    assert tally.counts == {
         "count_tokens": Count(sent=20, done=19, repeated=2, amount=tokens),
         "digest": Count(sent=14, done=10, failed=1, unfinished=3, amount=size),
         "fetch": Count(),
     }
-    assert [audit.counts[name].lost for name in tasks.ALL] == [1, 0, 0]
-    assert "leads out of the standard library" in audit.failure
-    assert not audit.agrees(metrics, interrupted=False)
-    audit.counts["count_tokens"].done += 1
-    assert audit.agrees(metrics, interrupted=False)
+    assert [tally.counts[name].lost for name in tasks.ALL] == [1, 0, 0]
+    assert "leads out of the standard library" in tally.failure
+    assert not tally.agrees(metrics, interrupted=False)
+    tally.counts["count_tokens"].done += 1
+    assert tally.agrees(metrics, interrupted=False)
 
 
 def test_no_job_reads_outside_the_standard_library() -> None:

@@ -1,7 +1,7 @@
 """Runs in a container: waits until no job waits or runs, and tells what came of them all.
 
 Its arguments: how many jobs of each task were sent, as JSON, and how many seconds to wait. What
-it has counted it deletes, so that the next audit counts its own.
+it has counted it deletes, so that the next tally counts its own.
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import asdict
 
-from heori.demo.tally import Audit, Count
+from heori.demo.tally import Count, Tally
 from heori.examples.tasks import ALL, QUEUE
 from heori_common.protocol.commands import Commands
 from heori_common.redis.client import RedisClient
@@ -25,11 +25,11 @@ def main(sent: dict[str, int], patience: float) -> None:
         while any(left) and time.monotonic() < deadline:
             left = client.execute_many(busy)
             time.sleep(0.1)
-        audit = Audit(client)
-        audit.finish({**dict.fromkeys(ALL, 0), **sent})
-        total = sum(audit.counts.values(), Count())
-        print(json.dumps({**asdict(total), "lost": total.lost, "failure": audit.failure}))
-        Audit(client).count_and_forget(older=-1)
+        tally = Tally(client)
+        tally.finish({**dict.fromkeys(ALL, 0), **sent})
+        total = sum(tally.counts.values(), Count())
+        print(json.dumps({**asdict(total), "lost": total.lost, "failure": tally.failure}))
+        Tally(client).count_and_forget(older=-1)
 
 
 main(json.loads(sys.argv[1]), float(sys.argv[2]))
