@@ -8,6 +8,7 @@ script.
 import contextlib
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import redis as redis_py
 from heori import Producer, Settings
 from heori_common.embedded import EmbeddedValkey
 from heori_common.tasks import Task
-from tests.rigs.pages import PAGES, blocks, program
+from tests.rigs.pages import DOCS, PAGES, blocks, program
 from tests.rigs.shell import shell_heori
 from tests.rigs.waiting import until
 
@@ -134,10 +135,11 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
         shell_heori(tmp_path_factory.mktemp("bin")) as programs,
     ):
         port = int(server.url.split(":")[2].split("/")[0])
+        url = server.url.replace("redis://", f"redis://{limited_user(server.url)}@")
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HEORI_REDIS_URL": server.url,
+            "HEORI_REDIS_URL": url,
             "HEORI_TASKS": ",".join(tasks),
             "HEORI_ALLOW": "math.",
             "HEORI_MIDDLEWARE": "myapp.middleware.Tracing",
@@ -147,11 +149,22 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
         consumer = Staying(f"heori consume {' '.join(f'-q {name}' for name in QUEUES)}", made)
         try:
             consumer.wait()
-            made.dead = a_dead_letter(server.url)
+            made.dead = a_dead_letter(url)
             yield made
         finally:
             consumer.terminate()
             assert consumer.join() == 0, consumer.said
+
+
+def limited_user(url: str) -> str:
+    """Make the user that a page recommends; its name and password."""
+    [rights] = re.findall(
+        r"^redis-cli (ACL SETUSER .*)$", (DOCS / "deploying.md").read_text(), re.MULTILINE
+    )
+    name, password = re.findall(r"SETUSER (\w+) on '>(\w+)'", rights)[0]
+    with redis_py.Redis.from_url(url) as client:
+        client.execute_command(*shlex.split(rights), "~balance:*")  # what a fence guards
+    return f"{name}:{password}"
 
 
 def a_dead_letter(url: str) -> str:

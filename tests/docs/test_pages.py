@@ -103,9 +103,16 @@ def simple_commands(code: str) -> Iterator[list[str]]:
     """The commands of a script, without what joins them."""
     code = code.replace("\\\n", " ").replace('"$(', "$(").replace(')"', ")")
     for line in code.splitlines():
-        for command in re.split(r"&&|\|\|?|;|\$\(|\)", line.partition(" #")[0]):
-            if words := shlex.split(command):
-                yield words
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="();|&")
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for token in (*lexer, ";"):
+            if set(token) <= set("();|&"):
+                if words:
+                    yield words
+                words = []
+            else:
+                words.append(token)
 
 
 def profiles() -> set[str]:
@@ -155,5 +162,5 @@ CHECKS = {
     "docker": check_docker,
     "kubectl": check_files,
     "heori": check_heori,
-    **dict.fromkeys(("pip", "openssl", "curl", "cat"), check_nothing),
+    **dict.fromkeys(("pip", "openssl", "curl", "cat", "redis-cli"), check_nothing),
 }
