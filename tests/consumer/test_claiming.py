@@ -23,16 +23,12 @@ from rq.suspension import resume, suspend
 
 from heori import Producer
 from heori_common.embedded import EmbeddedValkey
-from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Claim
-from heori_common.redis.client import AsyncRedisClient
-from heori_consumer.supervisor.cancellation import Cancellations
-from heori_consumer.supervisor.leases import Leases
+from heori_consumer.supervisor.cancellation import Cancellation
 from heori_consumer.supervisor.listener import RemoteCommand, parse_command
 from heori_consumer.supervisor.queue_order import Order, QueueOrder, parse_queues
-from heori_consumer.supervisor.redis_retry import RedisRetry
 from tests.rigs.consumers import Consumer
-from tests.rigs.listening import ended, listening
+from tests.rigs.listening import context_of, ended, listening
 from tests.rigs.stock_rq import enqueue
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
@@ -308,13 +304,11 @@ def test_a_consumer_takes_three_connections_whatever_it_runs(
 
 def test_of_the_jobs_held_those_that_were_cancelled_are_dropped(redis: Any, redis_url: str) -> None:
     async def main() -> None:
-        redis_client, commands, retry = AsyncRedisClient(redis_url), Commands(), RedisRetry()
-        leases = Leases(redis_client, commands, retry, 30)
+        context = context_of(redis_url, "a", "b")
+        redis_client, commands, leases = context.redis, context.commands, context.leases
         dropped: asyncio.Queue[set[str]] = asyncio.Queue()
-        cancellations = Cancellations(
-            redis_client, commands, leases, retry, lambda ids: dropped.put_nowait(set(ids))
-        )
-        role = asyncio.create_task(cancellations.run())
+        cancellation = Cancellation(context, lambda ids: dropped.put_nowait(set(ids)))
+        role = asyncio.create_task(cancellation.run())
 
         async def claim() -> list[Claim]:
             command = commands.claim(
@@ -328,16 +322,16 @@ def test_of_the_jobs_held_those_that_were_cancelled_are_dropped(redis: Any, redi
         one.cancel()
         two.delete()
         other.cancel()
-        cancellations.told("a")
+        cancellation.told("a")
         assert await asyncio.wait_for(dropped.get(), 5) == {one.id, two.id}
-        cancellations.told("b")
+        cancellation.told("b")
         assert await asyncio.wait_for(dropped.get(), 5) == {other.id}
 
         [late] = enqueue(redis, "add", [1], queue="b")
         async with leases.claiming:
             claims = await claim()
             late.cancel()
-            cancellations.told("b")  # before the consumer knows what it has claimed
+            cancellation.told("b")  # before the consumer knows what it has claimed
             leases.drop(leases.held())
             leases.add(claims)
         assert await asyncio.wait_for(dropped.get(), 5) == {late.id}

@@ -22,8 +22,9 @@ from heori import Handle, Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.redis.client import AsyncRedisClient
-from heori_consumer.supervisor.scheduler import BATCH, Scheduler
+from heori_consumer.supervisor.scheduler import CALL_JOBS, Scheduler
 from tests.rigs.consumers import Consumer
+from tests.rigs.listening import context_of
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
@@ -55,8 +56,10 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
 
     async def move() -> tuple[list[str], int]:
         client = AsyncRedisClient(redis_url)
-        scheduler = Scheduler(client, commands, ["default"], ME, unwatched)
-        rival = Scheduler(client, commands, ["default"], OTHER, unwatched)
+        scheduler, rival = (
+            Scheduler(context_of(redis_url, "default", name=name), unwatched)
+            for name in (ME, OTHER)
+        )
         roles = [asyncio.create_task(each.run()) for each in (scheduler, rival)]
         claimed: list[str] = []
         between = 0
@@ -76,7 +79,7 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
         return claimed, between
 
     claimed, between = asyncio.run(move())
-    assert between >= number / BATCH / 2, "claims have their turn between the batches"
+    assert between >= number / CALL_JOBS / 2, "claims have their turn between the batches"
     left = [job_id.decode() for job_id in redis.lrange("rq:queue:default", 0, -1)]
     assert claimed + left == [f"j{n}" for n in range(1, number + 1)]
     assert not redis.exists(SCHEDULED)

@@ -1,4 +1,4 @@
-"""A consumer's listener on a real server, and what it hears."""
+"""Roles of a consumer on a real server, without the consumer: its listener, and what it hears."""
 
 import asyncio
 import time
@@ -7,9 +7,18 @@ from contextlib import asynccontextmanager
 
 from heori_common.protocol.commands import Commands
 from heori_common.redis.client import AsyncRedisClient
+from heori_common.settings import Settings
+from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.listener import Listener, RemoteCommand
+from heori_consumer.supervisor.options import ConsumerOptions
 
 ME = "consumer-1"
+
+
+def context_of(redis_url: str, *queues: str, name: str = ME) -> Context:
+    """What the roles of a consumer of that name share."""
+    settings = Settings(redis_url=redis_url)
+    return Context(settings, ConsumerOptions.create(queues, "threads"), name)
 
 
 class Heard:
@@ -54,7 +63,7 @@ async def ended(role: "asyncio.Task[None]") -> None:
 async def listening(url: str, *queues: str) -> AsyncIterator[Heard]:
     redis_client = AsyncRedisClient(url)
     heard = Heard(redis_client, *queues)
-    role = asyncio.create_task(heard.listener.listen())
+    role = asyncio.create_task(heard.listener.run())
     try:
         await heard.connected(*queues)
         yield heard

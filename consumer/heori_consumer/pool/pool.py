@@ -1,7 +1,7 @@
 """What each worker holds: jobs are dispatched, ended, given back, stopped, killed when late.
 
-It says what came of each claim exactly once, through `on_ended` or `on_given_back`. Which
-workers there are is `roster`'s business.
+It says what came of each claim exactly once, to its `Settlement`. Which workers there are is the
+roster's business.
 
 A job that a worker has died with before is a suspect: it gets a process of its own, with one
 slot, so that it takes no neighbours with it should it kill that one, too.
@@ -9,8 +9,8 @@ slot, so that it takes no neighbours with it should it kill that one, too.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Protocol
 
 from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.commands import Ended, GivenBack
@@ -40,7 +40,7 @@ from heori_consumer.between.outcome import (
 from heori_consumer.between.slot_table import SlotState
 from heori_consumer.gil.states import GilFutex, Tally
 from heori_consumer.pool.handle import Death, WorkerHandle
-from heori_consumer.pool.roster import Roster, RosterOptions
+from heori_consumer.pool.roster import PoolOptions, Roster
 
 # A worker may have waiting what its slots will begin within this time, in seconds. Enough to
 # bridge a round trip to Redis many times over, and too little for anyone to miss the jobs.
@@ -60,6 +60,19 @@ RECALL_WAIT = 0.5
 UNKNOWN = "(unknown)"
 
 
+class Settlement(Protocol):
+    """Where the pool says what came of its claims, each exactly once; the acknowledger."""
+
+    def ended(self, entries: list[Ended]) -> None:
+        """Executions that came to an end."""
+
+    def given_back(self, entries: list[GivenBack]) -> None:
+        """Claims that will not be finished here."""
+
+    def progress(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
+        """How far jobs are that still run."""
+
+
 class Pool:
     """All jobs of one consumer between being claimed and being settled.
 
@@ -70,18 +83,13 @@ class Pool:
 
     def __init__(
         self,
-        options: RosterOptions,
-        batch: int,
-        on_ended: Callable[[list[Ended]], None],
-        on_given_back: Callable[[list[GivenBack]], None],
-        on_progress: Callable[[list[tuple[Claim, float, str]]], None],
+        options: PoolOptions,
+        settlement: Settlement,
     ) -> None:
         self.roster = Roster(options, self._received, self._died)
         self.changed = asyncio.Event()
-        self._batch = batch
-        self._on_ended = on_ended
-        self._on_given_back = on_given_back
-        self._on_progress = on_progress
+        self._batch = options.batch
+        self._settlement = settlement
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._base: Totals = {}  # of the workers that are gone
         self._base_locks = Statistics()  # likewise
@@ -97,7 +105,12 @@ class Pool:
             TasksBroken: the task modules cannot be imported.
         """
         await self.roster.start()
-        self.roster.keep(self._watch())
+
+    async def run(self) -> None:
+        """Look after the workers, for ever; raises what nothing in here should."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch())
+            await self.roster.failure
 
     async def stop(self) -> None:
         """End all workers, and give back what they still hold, uncounted."""
@@ -161,7 +174,7 @@ class Pool:
         for claim in self._suspects:
             if claim.job_id == job_id:
                 self._suspects.remove(claim)
-                self._on_ended([_stopped(claim)])
+                self._settlement.ended([_stopped(claim)])
                 return True
         for worker, number in self._holders([job_id]):
             worker.recall()  # first, so that it is either back or taken when the other arrives
@@ -240,7 +253,7 @@ class Pool:
             self._returned(worker, rest[0])
         elif kind == PROGRESS:
             told = [(worker.claims.get(number), *of) for number, of in rest[0].items()]
-            self._on_progress([(claim, *of) for claim, *of in told if claim is not None])
+            self._settlement.progress([(claim, *of) for claim, *of in told if claim is not None])
         elif kind == TASK:
             worker.tasks[rest[0]] = rest[1]
         elif kind == READY:
@@ -275,7 +288,7 @@ class Pool:
             ended.append(
                 Ended(claim, outcome.status, outcome.body, outcome.run_time, outcome.retry)
             )
-        self._on_ended(ended)
+        self._settlement.ended(ended)
         most = self.roster.options.max_jobs
         if most is not None and worker.finished >= most:
             self.roster.retire(worker, "max-jobs")
@@ -288,7 +301,7 @@ class Pool:
             asked = worker.ending.pop(number, None)
             (back if asked is None else stopped).append(claim)
         if stopped:
-            self._on_ended([_stopped(claim) for claim in stopped])
+            self._settlement.ended([_stopped(claim) for claim in stopped])
         self._recalled.discard(worker)
         self._give_back_uncounted(back)
 
@@ -346,7 +359,7 @@ class Pool:
             ended = Ended(claim, FAILED, encode_failure(text), run_time, None)
         task = worker.tasks.get(state.task, UNKNOWN)
         count(self._base, [Outcome(0, ended.status, None, task, run_time, 0.0, 0.0, None, False)])
-        self._on_ended([ended])
+        self._settlement.ended([ended])
 
     def _give_back_uncounted(self, claims: Sequence[Claim]) -> None:
         self._give_back([GivenBack(claim, counted=False) for claim in claims])
@@ -356,7 +369,7 @@ class Pool:
         self._back += entries
         if self._back and not self._recalled:
             back, self._back = self._back, []
-            self._on_given_back(sorted(back, key=_order))
+            self._settlement.given_back(sorted(back, key=_order))
             self.changed.set()
 
     async def _watch(self) -> None:

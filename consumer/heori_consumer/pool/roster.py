@@ -32,11 +32,12 @@ class TasksBroken(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class RosterOptions:
+class PoolOptions:
     """P × S, and when to replace a worker that is well."""
 
     processes: int
     worker: WorkerOptions
+    batch: int = 64  # jobs per claim at most
     inline: bool = False  # in the supervisor's own process
     max_jobs: int | None = None
     max_rss: int | None = None  # bytes
@@ -55,7 +56,7 @@ class Roster:
 
     def __init__(
         self,
-        options: RosterOptions,
+        options: PoolOptions,
         on_frame: Callable[[WorkerHandle, list[Any]], None],
         on_death: Callable[[WorkerHandle, Death | None], None],
     ) -> None:

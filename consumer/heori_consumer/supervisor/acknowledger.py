@@ -9,43 +9,31 @@ import structlog
 from redis.exceptions import ResponseError
 
 from heori_common.metrics import BATCH_JOBS, Histogram
-from heori_common.protocol.commands import Commands, Ended, GivenBack
+from heori_common.protocol.commands import Ended, GivenBack
 from heori_common.protocol.job import Claim
-from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.errors import RedisUnavailable
+from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.dependents import enqueue_dependents
-from heori_consumer.supervisor.leases import Leases
-from heori_consumer.supervisor.redis_retry import RedisRetry
 
 log = structlog.get_logger()
 
-# Entries per call at most: Redis does nothing else meanwhile, about 10 µs each.
-BATCH = 128
+CALL_ENTRIES = 128  # per call at most: Redis does nothing else meanwhile, about 10 µs each
 # While other jobs are held, calls begin this far apart, in seconds: each costs as much as ten of
 # its entries, and CPU that the jobs could have.
-PACE = 0.005
+CALL_GAP_S = 0.005
 
 
 class Acknowledger:
     """Batches by itself: what ends while one call is under way goes into the next."""
 
-    def __init__(
-        self,
-        client: AsyncRedisClient,
-        commands: Commands,
-        leases: Leases,
-        retry: RedisRetry,
-        redis_url: str,
-        consumer: str,
-        max_deliveries: int,
-    ) -> None:
-        self._redis = client
-        self._commands = commands
-        self._leases = leases
-        self._retry = retry
-        self._redis_url = redis_url
-        self._consumer = consumer
-        self._max_deliveries = max_deliveries
+    def __init__(self, context: Context) -> None:
+        self._redis = context.redis
+        self._commands = context.commands
+        self._leases = context.leases
+        self._retry = context.retry
+        self._redis_url = context.settings.redis_url
+        self._consumer = context.name
+        self._max_deliveries = context.settings.max_deliveries
         self._ended: list[Ended] = []
         self._given_back: list[GivenBack] = []
         self._progress: dict[str, tuple[Claim, float, str]] = {}  # the latest, by execution
@@ -99,11 +87,11 @@ class Acknowledger:
         self._work.set()
 
     async def _acknowledge(self) -> None:
-        pause = self._called + PACE - time.monotonic()
-        if pause > 0 and len(self._ended) < min(BATCH, len(self._leases)):
+        pause = self._called + CALL_GAP_S - time.monotonic()
+        if pause > 0 and len(self._ended) < min(CALL_ENTRIES, len(self._leases)):
             await asyncio.sleep(pause)
         self._called = time.monotonic()
-        batch = self._ended[:BATCH]
+        batch = self._ended[:CALL_ENTRIES]
         self._leases.settling(entry.claim for entry in batch)
         try:
             await self._ack(batch)
@@ -143,7 +131,7 @@ class Acknowledger:
 
     async def _release(self) -> None:
         # From the end, as each job goes to the front of its queue.
-        first = max(0, len(self._given_back) - BATCH)
+        first = max(0, len(self._given_back) - CALL_ENTRIES)
         batch = self._given_back[first:]
         self._leases.settling(entry.claim for entry in batch)
         command = self._commands.give_back(

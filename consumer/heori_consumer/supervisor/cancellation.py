@@ -6,36 +6,23 @@ from collections.abc import Callable, Collection, Sequence
 import structlog
 from redis.exceptions import ResponseError
 
-from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Claim
-from heori_common.redis.client import AsyncRedisClient
-from heori_consumer.supervisor.leases import Leases
-from heori_consumer.supervisor.redis_retry import RedisRetry
+from heori_consumer.supervisor.context import Context
 
 log = structlog.get_logger()
 
-BATCH = 500  # jobs to ask about per call at most
+CALL_JOBS = 500  # to ask about in one call at most
 
 
-class Cancellations:
+class Cancellation:
     """Finds out which of the jobs held here were cancelled, whenever some job was.
 
     Args:
         drop: called with the ids of those; some of them may run already.
     """
 
-    def __init__(
-        self,
-        client: AsyncRedisClient,
-        commands: Commands,
-        leases: Leases,
-        retry: RedisRetry,
-        drop: Callable[[Collection[str]], None],
-    ) -> None:
-        self._redis = client
-        self._commands = commands
-        self._leases = leases
-        self._retry = retry
+    def __init__(self, context: Context, drop: Callable[[Collection[str]], None]) -> None:
+        self._context = context
         self._drop = drop
         self._queues: set[str] = set()
         self._work = asyncio.Event()
@@ -52,15 +39,18 @@ class Cancellations:
             self._work.clear()
             queues, self._queues = self._queues, set()
             # A claim that is under way may bring one that was cancelled since.
-            async with self._leases.claiming:
-                held = [claim for claim in self._leases.held() if claim.queue in queues]
-            for first in range(0, len(held), BATCH):
-                await self._look(held[first : first + BATCH])
+            async with self._context.leases.claiming:
+                held = [claim for claim in self._context.leases.held() if claim.queue in queues]
+            for first in range(0, len(held), CALL_JOBS):
+                await self._look(held[first : first + CALL_JOBS])
 
     async def _look(self, held: Sequence[Claim]) -> None:
-        command = self._commands.find_canceled([claim.job_id for claim in held])
+        context = self._context
+        command = context.commands.find_canceled([claim.job_id for claim in held])
         try:
-            numbers = await self._retry.persist(lambda: self._redis.execute(command))
+            numbers = await self._context.retry.persist(
+                lambda: self._context.redis.execute(command)
+            )
         except ResponseError as error:
             log.error("cannot see which jobs were cancelled", reason=str(error))
             return

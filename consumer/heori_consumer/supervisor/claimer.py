@@ -9,23 +9,19 @@ import structlog
 from redis.exceptions import ResponseError
 
 from heori_common.metrics import BATCH_JOBS, Histogram
-from heori_common.protocol.commands import Claimed, Commands
+from heori_common.protocol.commands import Claimed
 from heori_common.protocol.job import Claim
 from heori_common.protocol.keys import whole_queue
-from heori_common.redis.client import AsyncRedisClient
-from heori_common.settings import Settings
 from heori_consumer.pool.pool import Pool
-from heori_consumer.supervisor.broken_keys import BrokenKeys
-from heori_consumer.supervisor.leases import Leases
+from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.listener import Listener
 from heori_consumer.supervisor.queue_order import QueueOrder
-from heori_consumer.supervisor.redis_retry import RedisRetry
 
 log = structlog.get_logger()
 
-# However quiet it is, look into the queues this often, in seconds: were a wake-up ever lost,
+# However quiet it is, look into the queues this often: were a wake-up ever lost,
 # jobs would be late and not forgotten.
-LOOK = 1.0
+LOOK_EVERY_S = 1.0
 
 
 class Claimer:
@@ -37,37 +33,16 @@ class Claimer:
         deliveries: jobs claimed, by queue.
     """
 
-    def __init__(
-        self,
-        client: AsyncRedisClient,
-        commands: Commands,
-        queues: Sequence[str],
-        settings: Settings,
-        consumer: str,
-        *,
-        leases: Leases,
-        retry: RedisRetry,
-        pool: Pool,
-        order: QueueOrder,
-        listener: Listener,
-        broken: BrokenKeys,
-    ) -> None:
-        self._redis = client
-        self._commands = commands
-        self._queues = queues
-        self._settings = settings
-        self._consumer = consumer
-        self._leases = leases
-        self._retry = retry
+    def __init__(self, context: Context, pool: Pool, listener: Listener) -> None:
+        self._context = context
         self._pool = pool
-        self._order = order
         self._listener = listener
-        self._broken = broken
+        self._order = QueueOrder(len(context.queues), context.options.weights)
         self._about = (socket.gethostname(), os.getpid())
         self._stopping = False
         self.suspended = False
         self.batches = Histogram(BATCH_JOBS)
-        self.deliveries = dict.fromkeys(queues, 0)
+        self.deliveries = dict.fromkeys(context.queues, 0)
         self._doubtful: str | None = None  # the token of a claim whose reply did not come
         self._refusal: str | None = None  # why Redis did not take the last claim
 
@@ -78,7 +53,7 @@ class Claimer:
         self._listener.ring()
 
     async def run(self) -> None:
-        """Claim until stopped."""
+        """Claim until stopped, then return; a claim that is under way is brought to its end."""
         while not self._stopping:
             wanted = self._pool.wanted()
             if not wanted:
@@ -86,17 +61,17 @@ class Claimer:
                 self._pool.changed.clear()
                 continue
             self._listener.arm()
-            async with self._leases.claiming:
+            async with self._context.leases.claiming:
                 claimed = await self._claim(wanted)
                 if claimed is not None:
-                    self._leases.add(claimed.claims)
+                    self._context.leases.add(claimed.claims)
                     self._pool.dispatch(claimed.claims)
                     self._count(claimed.claims)
             if claimed is None:
-                await self._listener.wait(LOOK, (), suspended=False)
+                await self._listener.wait(LOOK_EVERY_S, (), suspended=False)
             elif claimed.empty:
                 await self._listener.wait(
-                    LOOK, self._sound(claimed.broken), suspended=claimed.suspended
+                    LOOK_EVERY_S, self._sound(claimed.broken), suspended=claimed.suspended
                 )
 
     def _count(self, claims: Sequence[Claim]) -> None:
@@ -114,10 +89,10 @@ class Claimer:
 
     def _sound(self, broken: frozenset[str]) -> list[str]:
         """The queues whose jobs can be claimed: what is in the others must not ring."""
-        keys = self._commands.keys
+        keys = self._context.commands.keys
         return [
             name
-            for name in self._queues
+            for name in self._context.queues
             if broken.isdisjoint((keys.queue(name), keys.wip(name), keys.turns(name)))
         ]
 
@@ -129,33 +104,33 @@ class Claimer:
             if self._doubtful is not None:
                 # Redis may have made a claim and not been able to say so. Its jobs would have
                 # to wait for their leases to run out.
-                await self._redis.execute(
-                    self._commands.undo_claim(
-                        self._queues,
+                await self._context.redis.execute(
+                    self._context.commands.undo_claim(
+                        self._context.queues,
                         token=self._doubtful,
-                        consumer=self._consumer,
-                        max_deliveries=self._settings.max_deliveries,
+                        consumer=self._context.name,
+                        max_deliveries=self._context.settings.max_deliveries,
                     )
                 )
             token = self._doubtful = uuid.uuid4().hex[:16]
-            claimed = await self._redis.execute(
-                self._commands.claim(
-                    self._queues,
+            claimed = await self._context.redis.execute(
+                self._context.commands.claim(
+                    self._context.queues,
                     wanted,
-                    lease=self._settings.lease,
-                    consumer=self._consumer,
+                    lease=self._context.settings.lease,
+                    consumer=self._context.name,
                     token=token,
-                    max_payload=self._settings.max_payload,
+                    max_payload=self._context.settings.max_payload,
                     shares=shares,
                     about=self._about,
-                    deadlock=self._settings.deadlock,
+                    deadlock=self._context.settings.deadlock,
                 )
             )
             self._doubtful = None
             return claimed
 
         try:
-            claimed = await self._retry.persist(attempt)
+            claimed = await self._context.retry.persist(attempt)
         except ResponseError as error:
             if str(error) != self._refusal:  # once, and not each time
                 self._refusal = str(error)
@@ -171,5 +146,5 @@ class Claimer:
             else:
                 log.info("resumed")
         if not claimed.suspended:
-            self._broken.see("claimer", claimed.broken)
+            self._context.broken_keys.see("claimer", claimed.broken)
         return claimed

@@ -72,7 +72,7 @@ class Listener:
         self._connection: AsyncConnection | None = None
         self._told: set[str] = set()
 
-    async def listen(self) -> None:
+    async def run(self) -> None:
         """Keep the connection and listen on it, for ever."""
         while True:
             connection = self._redis.connection(self._pushed)

@@ -4,8 +4,7 @@ What each metric is stands in the catalogue, `heori_common.metrics`; its values 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -20,18 +19,11 @@ from prometheus_client.registry import Collector
 from heori_common import metrics as m
 from heori_common.locks.commands import LockCount
 from heori_common.locks.statistics import MOST_FAMILIES, OTHER, family_name, total
-from heori_common.redis.client import AsyncRedisClient
+from heori_common.machine import usable_cores
 from heori_consumer.between.outcome import FAILED, FINISHED, RETRY, STATUSES, STOPPED
-from heori_consumer.gil.sampler import Sampler
 from heori_consumer.gil.usage import memory
-from heori_consumer.pool.pool import Pool
-from heori_consumer.supervisor.acknowledger import Acknowledger
-from heori_consumer.supervisor.claimer import Claimer
-from heori_consumer.supervisor.leases import Leases
-from heori_consumer.supervisor.queue_sampler import QueueSampler
-from heori_consumer.supervisor.reaper import Reaper
-from heori_consumer.supervisor.redis_retry import RedisRetry
-from heori_consumer.supervisor.scheduler import Scheduler
+from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.roles import Roles
 
 # What a job's end is called in the label, by its status.
 OUTCOMES = {FINISHED: "succeeded", FAILED: "failed", STOPPED: "stopped", RETRY: "retried"}
@@ -45,24 +37,13 @@ class MetricSample(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class ConsumerMetrics(Collector):
     """The collector that a consumer registers."""
 
-    model: str
-    cores: float
-    client: AsyncRedisClient
-    pool: Pool
-    claimer: Claimer
-    leases: Leases
-    reaper: Reaper
-    scheduler: Scheduler
-    acknowledger: Acknowledger
-    queue_sampler: QueueSampler
-    sampler: Sampler
-    retry: RedisRetry
-    draining: Callable[[], bool]
-    _families: set[tuple[str, str]] = field(default_factory=set, init=False, compare=False)
+    def __init__(self, context: Context, roles: Roles) -> None:
+        self._context = context
+        self._roles = roles
+        self._families: set[tuple[str, str]] = set()  # of locks, that were told before
 
     def collect(self) -> Iterator[Family]:
         """All metrics, now."""
@@ -88,26 +69,26 @@ class ConsumerMetrics(Collector):
         yield from families.values()
 
     def _jobs(self) -> Iterator[MetricSample]:
-        for task, totals in sorted(self.pool.totals().items()):
+        for task, totals in sorted(self._roles.pool.totals().items()):
             for status, ended in zip(STATUSES, totals.ended, strict=True):
                 yield MetricSample(m.JOBS, ended, (task, OUTCOMES[status]))
             yield MetricSample(m.BESIDE_LOOP, totals.beside_loop, (task,))
             yield MetricSample(m.JOB_RUN, totals.run_time, (task,))
             yield MetricSample(m.JOB_CPU, totals.cpu_time, (task,))
             yield MetricSample(m.JOB_QUEUE, totals.queue_time, (task,))
-        redelivered = self.acknowledger.redelivered + self.reaper.redelivered
+        redelivered = self._roles.acknowledger.redelivered + self._roles.reaper.redelivered
         yield MetricSample(m.REDELIVERED, redelivered)
-        yield MetricSample(m.DEAD, self.acknowledger.dead + self.reaper.dead)
-        yield MetricSample(m.REFUSED, self.acknowledger.refused)
-        yield MetricSample(m.LEASES_LOST, self.leases.lost)
-        yield MetricSample(m.LEASES_LATE, self.leases.late)
-        yield MetricSample(m.MOVED, self.scheduler.moved)
-        yield MetricSample(m.SCHEDULER_LAG, self.scheduler.lag)
+        yield MetricSample(m.DEAD, self._roles.acknowledger.dead + self._roles.reaper.dead)
+        yield MetricSample(m.REFUSED, self._roles.acknowledger.refused)
+        yield MetricSample(m.LEASES_LOST, self._roles.lease_keeper.lost)
+        yield MetricSample(m.LEASES_LATE, self._roles.lease_keeper.late)
+        yield MetricSample(m.MOVED, self._roles.scheduler.moved)
+        yield MetricSample(m.SCHEDULER_LAG, self._roles.scheduler.lag)
 
     def _queues(self) -> Iterator[MetricSample]:
-        for queue, delivered in self.claimer.deliveries.items():
+        for queue, delivered in self._roles.claimer.deliveries.items():
             yield MetricSample(m.DELIVERIES, delivered, (queue,))
-        for queue, count in self.queue_sampler.counted().items():
+        for queue, count in self._roles.queue_sampler.counted().items():
             yield MetricSample(m.QUEUE_DEPTH, count.waiting, (queue,))
             yield MetricSample(m.QUEUE_OLDEST, count.oldest, (queue,))
             for registry, size in count.registries.items():
@@ -119,26 +100,26 @@ class ConsumerMetrics(Collector):
             yield MetricSample(m.JOBS_DROPPED, count.bound.dropped, (queue,))
 
     def _consumer(self) -> Iterator[MetricSample]:
-        workers = list(self.pool.roster.workers.copy().values())
-        yield MetricSample(m.CONSUMER_INFO, 1, (self.model,))
-        yield MetricSample(m.USABLE_CORES, self.cores)
+        workers = list(self._roles.pool.roster.workers.copy().values())
+        yield MetricSample(m.CONSUMER_INFO, 1, (self._context.options.model,))
+        yield MetricSample(m.USABLE_CORES, usable_cores())
         yield MetricSample(m.SLOTS, sum(worker.table.slots for worker in workers))
-        yield MetricSample(m.SLOTS_RUNNING, self.pool.running())
-        yield MetricSample(m.JOBS_HELD, len(self.leases))
-        yield MetricSample(m.JOBS_PREFETCHED, self.pool.prefetched())
-        yield MetricSample(m.REDIS_UP, not self.retry.away)
-        yield MetricSample(m.DRAINING, self.draining())
-        yield MetricSample(m.SUSPENDED, self.claimer.suspended)
-        for command, took in sorted(self.client.calls.copy().items()):
+        yield MetricSample(m.SLOTS_RUNNING, self._roles.pool.running())
+        yield MetricSample(m.JOBS_HELD, len(self._context.leases))
+        yield MetricSample(m.JOBS_PREFETCHED, self._roles.pool.prefetched())
+        yield MetricSample(m.REDIS_UP, not self._context.retry.away)
+        yield MetricSample(m.DRAINING, self._context.stop.drain.is_set())
+        yield MetricSample(m.SUSPENDED, self._roles.claimer.suspended)
+        for command, took in sorted(self._context.redis.calls.copy().items()):
             yield MetricSample(m.REDIS_CALL, took, (command,))
-        yield MetricSample(m.BATCH, self.claimer.batches, ("claim",))
-        yield MetricSample(m.BATCH, self.acknowledger.batches, ("ack",))
-        yield MetricSample(m.SAMPLER_CPU, self.sampler.cpu)
+        yield MetricSample(m.BATCH, self._roles.claimer.batches, ("claim",))
+        yield MetricSample(m.BATCH, self._roles.acknowledger.batches, ("ack",))
+        yield MetricSample(m.SAMPLER_CPU, self._roles.gil_sampler.cpu)
 
     def _workers(self) -> Iterator[MetricSample]:
-        for reason, count in sorted(self.pool.roster.restarts.copy().items()):
+        for reason, count in sorted(self._roles.pool.roster.restarts.copy().items()):
             yield MetricSample(m.RESTARTS, count, (reason,))
-        for name, use in sorted(self.sampler.report.uses.items()):
+        for name, use in sorted(self._roles.gil_sampler.report.uses.items()):
             yield MetricSample(m.WORKER_CPU, use.cpu, (name,))
             yield MetricSample(m.CONTEXT_SWITCHES, use.voluntary, (name, "voluntary"))
             yield MetricSample(m.CONTEXT_SWITCHES, use.involuntary, (name, "involuntary"))
@@ -146,14 +127,14 @@ class ConsumerMetrics(Collector):
             if use.loop_busy:
                 yield MetricSample(m.LOOP_BUSY, use.loop_busy, (name,))
         # One worker for each place: the next one waits for it to be free, beside this one.
-        for worker in self.pool.roster.workers.copy().values():
+        for worker in self._roles.pool.roster.workers.copy().values():
             if worker.handle and (has := memory(worker.handle)):
                 yield MetricSample(m.WORKER_MEMORY, has.rss, (worker.name, "rss"))
                 if has.pss is not None:
                     yield MetricSample(m.WORKER_MEMORY, has.pss, (worker.name, "pss"))
 
     def _threads(self) -> Iterator[MetricSample]:
-        report = self.sampler.report
+        report = self._roles.gil_sampler.report
         for name, use in sorted(report.uses.items()):
             for state, seconds in sorted(use.states.items()):
                 yield MetricSample(m.THREAD_STATE, seconds, (name, state))
@@ -172,7 +153,7 @@ class ConsumerMetrics(Collector):
             yield MetricSample(m.TASK_SPEEDUP, speedup, (task,))
 
     def _locks(self) -> Iterator[MetricSample]:
-        seen = total([self.pool.locks(), self.leases.locks.statistics])
+        seen = total([self._roles.pool.locks(), self._context.leases.locks.statistics])
         for labels, family in sorted(seen.families.items()):
             yield MetricSample(m.LOCK_WAIT, family.wait, labels)
             yield MetricSample(m.LOCK_HOLD, family.hold, labels)
@@ -180,11 +161,11 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.LOCKS_EXPIRED, seen.expired)
         yield MetricSample(m.LOCK_DEADLOCKS, seen.deadlocks)
         yield MetricSample(m.FENCE_REJECTIONS, seen.fenced_out)
-        if counts := self.queue_sampler.locks():
+        if counts := self._roles.queue_sampler.locks():
             yield MetricSample(m.LOCKS_FORCED, counts.forced)
-            yield from self._census(counts.locks)
+            yield from self._lock_counts(counts.locks)
 
-    def _census(self, counts: Sequence[LockCount]) -> Iterator[MetricSample]:
+    def _lock_counts(self, counts: Sequence[LockCount]) -> Iterator[MetricSample]:
         """By families, as the waits and holds: those that are most in use, and the others as one.
 
         A family whose locks are all free now is told with 0: were it left out, Grafana would draw

@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 import structlog
 from redis.exceptions import ResponseError
 
 from heori_common.locks.commands import LockCommands, LockCounts
-from heori_common.protocol.commands import Commands, QueueCensus
-from heori_common.redis.client import AsyncRedisClient
+from heori_common.protocol.commands import QueueCensus
 from heori_common.redis.errors import RedisUnavailable
+from heori_consumer.supervisor.context import Context
 
 log = structlog.get_logger()
 
@@ -23,14 +22,12 @@ LEASE = 3  # intervals for which an elected consumer stays so without being hear
 class QueueSampler:
     """Counts the jobs of those queues, and the locks, for which this consumer is elected."""
 
-    def __init__(
-        self, client: AsyncRedisClient, commands: Commands, queues: Sequence[str], consumer: str
-    ) -> None:
-        self._redis = client
-        self._commands = commands
-        self._queues = queues
-        self._consumer = consumer
-        self._lock_commands = LockCommands(commands.keys)
+    def __init__(self, context: Context) -> None:
+        self._redis = context.redis
+        self._commands = context.commands
+        self._queues = context.queues
+        self._consumer = context.name
+        self._lock_commands = LockCommands(self._commands.keys)
         self._counted: dict[str, QueueCensus] = {}
         self._locks: LockCounts | None = None
         self._until = 0.0  # when another may have been elected, as time.monotonic() tells it

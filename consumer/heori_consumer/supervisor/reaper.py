@@ -1,21 +1,17 @@
 """The leases that no consumer extends any more: their jobs are delivered again."""
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
 from redis.exceptions import ResponseError
 
-from heori_common.protocol.commands import Commands
 from heori_common.protocol.payload import encode_failure
-from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.errors import RedisUnavailable
-from heori_consumer.supervisor.broken_keys import BrokenKeys
+from heori_consumer.supervisor.context import Context
 
 log = structlog.get_logger()
 
-# How often some consumer looks for expired leases, in seconds.
-REAP_INTERVAL = 1.0
+REAP_EVERY_S = 1.0  # some consumer looks for expired leases this often
 
 EVIDENCE = encode_failure(
     "delivered too often without an end; the last consumer vanished with this job and did not "
@@ -26,28 +22,20 @@ EVIDENCE = encode_failure(
 class Reaper:
     """Gives back the jobs of consumers that vanished. One of all consumers works at a time."""
 
-    def __init__(
-        self,
-        client: AsyncRedisClient,
-        commands: Commands,
-        queues: Sequence[str],
-        consumer: str,
-        max_deliveries: int,
-        broken: BrokenKeys,
-    ) -> None:
-        self._redis = client
-        self._broken = broken
-        self._command = commands.reclaim(
-            queues,
-            interval=REAP_INTERVAL,
-            consumer=consumer,
-            max_deliveries=max_deliveries,
+    def __init__(self, context: Context) -> None:
+        self._redis = context.redis
+        self._broken_keys = context.broken_keys
+        self._command = context.commands.reclaim(
+            context.queues,
+            interval=REAP_EVERY_S,
+            consumer=context.name,
+            max_deliveries=context.settings.max_deliveries,
             evidence=EVIDENCE,
         )
         self.redelivered = 0
         self.dead = 0
 
-    async def reap(self) -> None:
+    async def run(self) -> None:
         """Look for expired leases, for ever."""
         while True:
             try:
@@ -58,7 +46,7 @@ class Reaper:
                 reclaimed = None
                 log.error("Redis refuses to reclaim", reason=str(error))
             if reclaimed is not None:
-                self._broken.see("reaper", reclaimed.broken)
+                self._broken_keys.see("reaper", reclaimed.broken)
                 self.redelivered += reclaimed.queued
                 self.dead += reclaimed.dead
                 if reclaimed.queued or reclaimed.dead:
@@ -67,4 +55,4 @@ class Reaper:
                         redelivered=reclaimed.queued,
                         dead=reclaimed.dead,
                     )
-            await asyncio.sleep(REAP_INTERVAL)
+            await asyncio.sleep(REAP_EVERY_S)

@@ -13,14 +13,12 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from heori_common.protocol.commands import Command, Commands, Word
-from heori_common.redis.client import AsyncRedisClient
+from heori_common.protocol.commands import Command, Word
 from heori_common.redis.errors import RedisUnavailable
-from heori_consumer.supervisor.broken_keys import BrokenKeys
+from heori_consumer.supervisor.context import Context
 
-HEARTBEAT = 5.0  # seconds
-# Without a heartbeat for so long, in seconds, the record goes; rq's own is 480.
-TTL = 60
+HEARTBEAT_EVERY_S = 5.0
+RECORD_TTL_S = 60  # without a heartbeat for so long, the record goes; rq's own is 480
 
 # rq reads this as the version of the worker's rq, and shows it.
 RQ_VERSION = "3.0.0"
@@ -35,19 +33,18 @@ def consumer_name() -> str:
 class Registration:
     """Announces, keeps alive and retires the record."""
 
-    def __init__(
-        self,
-        client: AsyncRedisClient,
-        commands: Commands,
-        queues: Sequence[str],
-        name: str,
-        broken: BrokenKeys,
-    ) -> None:
-        self._redis = client
-        self._broken = broken
-        self._commands = commands
-        self._queues = queues
-        self._name = name
+    def __init__(self, context: Context, state: Callable[[], str]) -> None:
+        """Prepare.
+
+        Args:
+            state: returns what the consumer does now, in rq's words.
+        """
+        self._redis = context.redis
+        self._broken_keys = context.broken_keys
+        self._commands = context.commands
+        self._queues = context.queues
+        self._name = context.name
+        self._state = state
 
     async def announce(self, metrics: str) -> None:
         """Write the record.
@@ -79,14 +76,14 @@ class Registration:
                 f"Redis at {self._redis.address} does not let a consumer register: {error}"
             ) from error
 
-    async def beat(self, state: Callable[[], str]) -> None:
+    async def run(self) -> None:
         """Tell every few seconds that it lives and what its state is, for ever."""
         while True:
             # Announced anew each time: a server that was restarted empty has forgotten it.
             with contextlib.suppress(RedisUnavailable, ResponseError):
-                doing = state()
+                doing = self._state()
                 await self._tell({"state": doing}, _now(), doing)
-            await asyncio.sleep(HEARTBEAT)
+            await asyncio.sleep(HEARTBEAT_EVERY_S)
 
     async def retire(self) -> None:
         """Take the record out; RQ's tools stop showing it."""
@@ -97,7 +94,7 @@ class Registration:
         await self._execute(
             [
                 *self._commands.announce(self._name, self._queues, record),
-                *self._commands.heartbeat(self._name, now, state, TTL),
+                *self._commands.heartbeat(self._name, now, state, RECORD_TTL_S),
             ]
         )
 
@@ -111,7 +108,7 @@ class Registration:
                 if not str(error).startswith("WRONGTYPE"):
                     raise
                 broken.add(str(command.words[1]))
-        self._broken.see("registration", frozenset(broken))
+        self._broken_keys.see("registration", frozenset(broken))
 
 
 def _now() -> str:

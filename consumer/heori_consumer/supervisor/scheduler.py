@@ -2,59 +2,53 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import structlog
 from redis.exceptions import ResponseError
 
-from heori_common.protocol.commands import Commands
-from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.errors import RedisUnavailable
+from heori_consumer.supervisor.context import Context
 
 log = structlog.get_logger()
 
 # How long an elected consumer stays so without being heard of, in seconds.
-LOCK_TTL = 3.0
+ELECTED_FOR_S = 3.0
 # Whoever is elected knows when the next job is due, and is told when another is scheduled. Where
 # it cannot be told, it looks this often, in seconds.
-TICK = 0.05
+LOOK_EVERY_S = 0.05
 # How often it looks for no reason, and all others whether somebody is elected, in seconds.
-STANDBY = 1.0
+STANDBY_S = 1.0
 # The shortest pauses, in seconds: when many jobs are due, claims come between two batches; and
 # when many are scheduled, not each of them is a reason to look.
-BREATH = 0.001
-PATIENCE = 0.01
+SHORTEST_PAUSE_S = 0.001
+GATHER_S = 0.01
 # Jobs per call at most: at 8 µs a job (measured, at best) a call keeps Redis for some four
 # milliseconds, as a claim does; much smaller ones fall behind what consumers can run.
-BATCH = 500
+CALL_JOBS = 500
 
 
 class Scheduler:
     """Moves due jobs, for those queues for which this consumer is elected.
 
     Args:
-        watch: arranges for one call of `wake` when a job is scheduled; returns whether it could.
+        watch: has `Context.scheduled` set once when a job is scheduled; returns whether it could.
 
     Attributes:
         moved: how many jobs it has put on their queues.
         lag: seconds by which the latest batch was late.
     """
 
-    def __init__(
-        self,
-        client: AsyncRedisClient,
-        commands: Commands,
-        queues: Sequence[str],
-        consumer: str,
-        watch: Callable[[], Awaitable[bool]],
-    ) -> None:
-        self._redis = client
-        self._look = commands.enqueue_due(queues, consumer=consumer, lock_ttl=LOCK_TTL, batch=BATCH)
-        self._resign = commands.resign(queues, consumer=consumer)
-        self._broken: list[str] = []
+    def __init__(self, context: Context, watch: Callable[[], Awaitable[bool]]) -> None:
+        self._redis = context.redis
+        self._due = context.commands.enqueue_due(
+            context.queues, consumer=context.name, lock_ttl=ELECTED_FOR_S, batch=CALL_JOBS
+        )
+        self._resign = context.commands.resign(context.queues, consumer=context.name)
+        self._scheduled = context.scheduled
+        self._broken: list[str] = []  # keys, as last told
         self._watch = watch
         self._watched = False
-        self._woken = asyncio.Event()
         self._elected = False
         self.moved = 0
         self.lag = 0.0
@@ -62,20 +56,16 @@ class Scheduler:
     async def run(self) -> None:
         """Look for due jobs, for ever."""
         while True:
-            self._woken.clear()
+            self._scheduled.clear()
             self._watched = self._elected and await self._watch()
             pause = await self._move()
-            if pause <= PATIENCE:
+            if pause <= GATHER_S:
                 await asyncio.sleep(pause)
                 continue
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(GATHER_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause - PATIENCE):
-                    await self._woken.wait()
-
-    def wake(self) -> None:
-        """Have it look soon: a job was scheduled."""
-        self._woken.set()
+                async with asyncio.timeout(pause - GATHER_S):
+                    await self._scheduled.wait()
 
     async def resign(self) -> None:
         """Let another consumer be elected at once."""
@@ -85,12 +75,12 @@ class Scheduler:
     async def _move(self) -> float:
         """Move what is due; returns for how many seconds there is nothing to do."""
         try:
-            moved = await self._redis.execute(self._look)
+            moved = await self._redis.execute(self._due)
         except RedisUnavailable:
-            return STANDBY
+            return STANDBY_S
         except ResponseError as error:  # it is out of memory, say, or a replica now
             log.error("Redis refuses to move scheduled jobs", reason=str(error))
-            return STANDBY
+            return STANDBY_S
         if moved.jobs:
             self.moved += moved.jobs
             self.lag = moved.late
@@ -99,5 +89,11 @@ class Scheduler:
         self._broken = moved.broken
         newly = bool(moved.held) and not self._elected
         self._elected = bool(moved.held)
-        longest = STANDBY if self._watched or not self._elected else BREATH if newly else TICK
-        return longest if moved.pause is None else min(longest, max(BREATH, moved.pause))
+        longest = (
+            STANDBY_S
+            if self._watched or not self._elected
+            else SHORTEST_PAUSE_S
+            if newly
+            else LOOK_EVERY_S
+        )
+        return longest if moved.pause is None else min(longest, max(SHORTEST_PAUSE_S, moved.pause))

@@ -1,0 +1,72 @@
+"""What all roles of one consumer share."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.keys import Keys
+from heori_common.redis.client import AsyncRedisClient
+from heori_common.settings import Settings
+from heori_consumer.supervisor.broken_keys import BrokenKeys
+from heori_consumer.supervisor.leases import Leases
+from heori_consumer.supervisor.options import ConsumerOptions
+from heori_consumer.supervisor.redis_retry import RedisRetry
+
+
+class Role(Protocol):
+    """One duty of a consumer."""
+
+    async def run(self) -> None:
+        """Do it, until cancelled."""
+
+
+class StopRequest:
+    """Whether the consumer is to stop, and how soon.
+
+    Attributes:
+        drain: set when it is to drain.
+        at_once: set when it is to stop without waiting for what runs.
+    """
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.at_once = asyncio.Event()
+
+    def ask(self) -> None:
+        """Ask it to drain; if that was asked before, to stop at once."""
+        if self.drain.is_set():
+            self.at_once.set()
+        self.drain.set()
+
+
+@dataclass(slots=True)
+class Context:
+    """What all roles of one consumer share.
+
+    Attributes:
+        name: under which this consumer is known in Redis.
+        leases: all claims that it holds.
+        scheduled: set by the listener when a job was scheduled.
+    """
+
+    settings: Settings
+    options: ConsumerOptions
+    name: str
+    stop: StopRequest = field(default_factory=StopRequest)
+    retry: RedisRetry = field(default_factory=RedisRetry)
+    broken_keys: BrokenKeys = field(default_factory=BrokenKeys)
+    scheduled: asyncio.Event = field(default_factory=asyncio.Event)
+    redis: AsyncRedisClient = field(init=False)
+    commands: Commands = field(init=False)
+    leases: Leases = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.redis = AsyncRedisClient(self.settings.redis_url)
+        self.commands = Commands(Keys(self.settings.key_prefix))
+        self.leases = Leases(self.commands.keys)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that this consumer serves."""
+        return self.options.queues

@@ -1,0 +1,68 @@
+"""Extends the leases of this consumer, and tells the pool which of them are lost."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from redis.exceptions import ResponseError
+
+from heori_common.protocol.commands import Extended
+from heori_common.protocol.job import Claim
+from heori_common.redis.errors import RedisUnavailable
+from heori_consumer.pool.pool import Pool
+from heori_consumer.supervisor.context import Context
+
+log = structlog.get_logger()
+
+CALL_LEASES = 500  # per call at most: a call of a thousand takes Redis a few milliseconds
+
+
+class LeaseKeeper:
+    """Extends all leases every third of their time.
+
+    Attributes:
+        lost: how many leases were lost while their jobs ran.
+        late: how many renewals have failed and were tried again.
+    """
+
+    def __init__(self, context: Context, pool: Pool) -> None:
+        self._context = context
+        self._lease_s = context.settings.lease
+        self._pool = pool
+        self.lost = 0
+        self.late = 0
+
+    async def run(self) -> None:
+        """Extend, for ever."""
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            held = self._context.leases.held()
+            for first in range(0, len(held), CALL_LEASES):
+                await self._extend(held[first : first + CALL_LEASES])
+
+    async def _extend(self, claims: Sequence[Claim]) -> None:
+        command = self._context.commands.extend_leases(claims, lease=self._lease_s)
+
+        async def attempt() -> Extended:
+            try:
+                return await self._context.redis.execute(command)
+            except RedisUnavailable:
+                self.late += len(claims)
+                raise
+
+        try:
+            # Not a third later: a failover takes about as long as a lease has left by then.
+            lost, unlocked = await self._context.retry.persist(attempt)
+        except ResponseError as error:
+            self.late += len(claims)  # there is another third, and then the server decides
+            log.error("leases not extended", leases=len(claims), reason=str(error))
+            return
+        if gone := self._context.leases.lose(claims[number] for number in lost):
+            self.lost += len(gone)
+            for claim in gone:
+                log.warning("lease lost; the job may run elsewhere", job=claim.job_id)
+            self._pool.leases_lost(gone)
+        if bare := self._context.leases.lose_locks(claims[number] for number in unlocked):
+            for claim in bare:
+                log.warning("a job has lost its locks, and is stopped", job=claim.job_id)
+            self._pool.leases_lost(bare)

@@ -1,0 +1,40 @@
+"""What a person may ask of this consumer with ``rq.command``."""
+
+import structlog
+
+from heori_consumer.pool.pool import Pool
+from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.listener import RemoteCommand
+
+log = structlog.get_logger()
+
+
+class RemoteControl:
+    """Obeys rq's commands."""
+
+    def __init__(self, context: Context, pool: Pool) -> None:
+        self._context = context
+        self._pool = pool
+
+    def obey(self, command: RemoteCommand) -> None:
+        """Do what is asked; a command that cannot be obeyed is told in the log."""
+        match command.name:
+            case "shutdown":
+                log.info("rq asks for a shutdown")
+                self._context.stop.ask()
+            case "stop-job" | "stop-execution":
+                if not (self._is_here(command) and self._pool.stop_job(command.job_id)):
+                    log.warning("asked to stop a job that does not run here", job=command.job_id)
+            case "kill-horse":
+                log.warning(
+                    "kill-horse is not supported, as a worker here runs many jobs; "
+                    "use stop-job (rq.command.send_stop_job_command)"
+                )
+            case _:
+                log.warning("a command that is not known", command=command.name[:100])
+
+    def _is_here(self, command: RemoteCommand) -> bool:
+        return command.name == "stop-job" or any(
+            claim.job_id == command.job_id and claim.execution == command.execution_id
+            for claim in self._context.leases.held()
+        )

@@ -1,0 +1,113 @@
+"""Every role of a consumer, each a file beside this one, and which of them knows which."""
+
+from dataclasses import dataclass
+
+from heori_common.machine import usable_cores
+from heori_common.settings import Settings
+from heori_consumer.between.options import Kind, Policy, WorkerOptions
+from heori_consumer.gil.sampler import Sampler
+from heori_consumer.pool.pool import Pool
+from heori_consumer.pool.roster import PoolOptions
+from heori_consumer.supervisor.acknowledger import Acknowledger
+from heori_consumer.supervisor.cancellation import Cancellation
+from heori_consumer.supervisor.claimer import Claimer
+from heori_consumer.supervisor.context import Context, Role
+from heori_consumer.supervisor.failover import Failover
+from heori_consumer.supervisor.health import Health
+from heori_consumer.supervisor.lease_keeper import LeaseKeeper
+from heori_consumer.supervisor.listener import Listener
+from heori_consumer.supervisor.options import ConsumerOptions
+from heori_consumer.supervisor.queue_sampler import QueueSampler
+from heori_consumer.supervisor.reaper import Reaper
+from heori_consumer.supervisor.registration import Registration
+from heori_consumer.supervisor.remote_control import RemoteControl
+from heori_consumer.supervisor.scheduler import Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The roles of one consumer. All but its health have one verb, `run`."""
+
+    acknowledger: Acknowledger
+    pool: Pool
+    listener: Listener
+    claimer: Claimer
+    lease_keeper: LeaseKeeper
+    reaper: Reaper
+    cancellation: Cancellation
+    scheduler: Scheduler
+    failover: Failover
+    queue_sampler: QueueSampler
+    gil_sampler: Sampler
+    registration: Registration
+    health: Health
+
+    @classmethod
+    def create(cls, context: Context) -> "Roles":
+        """Make them, each after those that it calls."""
+        acknowledger = Acknowledger(context)
+        pool = Pool(_pool_options(context.settings, context.options), acknowledger)
+        cancellation = Cancellation(context, pool.cancel)
+        listener = Listener(
+            context.redis,
+            context.commands.keys,
+            context.queues,
+            context.name,
+            on_canceled=cancellation.told,
+            on_scheduled=context.scheduled.set,
+            on_command=RemoteControl(context, pool).obey,
+        )
+        claimer = Claimer(context, pool, listener)
+        health = Health(context, pool, claimer)
+        return cls(
+            acknowledger,
+            pool,
+            listener,
+            claimer,
+            LeaseKeeper(context, pool),
+            Reaper(context),
+            cancellation,
+            Scheduler(context, listener.watch_scheduled),
+            Failover(context),
+            QueueSampler(context),
+            Sampler(pool.roster.everyone, usable_cores(), context.settings.gil_source),
+            Registration(context, health.state),
+            health,
+        )
+
+    def all(self) -> tuple[Role, ...]:
+        """Those that run side by side, once the workers are ready."""
+        return (
+            self.acknowledger,
+            self.pool,
+            self.listener,
+            self.claimer,
+            self.lease_keeper,
+            self.reaper,
+            self.cancellation,
+            self.scheduler,
+            self.failover,
+            self.queue_sampler,
+            self.gil_sampler,
+            self.registration,
+        )
+
+
+def _pool_options(settings: Settings, options: ConsumerOptions) -> PoolOptions:
+    policy = Policy(
+        settings.tasks,
+        settings.allow,
+        settings.accept,
+        settings.max_payload,
+        settings.middleware,
+        settings.redis_url,
+    )
+    kind: Kind = "coroutines" if options.model == "asyncio" else "threads"
+    return PoolOptions(
+        options.processes,
+        WorkerOptions(kind, options.slots, policy, options.json_logs),
+        batch=options.batch,
+        inline=options.model == "inline",
+        max_jobs=options.max_jobs,
+        max_rss=options.max_rss,
+    )
