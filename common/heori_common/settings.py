@@ -1,7 +1,7 @@
 """Every setting, and the only place that reads the environment."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -10,6 +10,7 @@ from pydantic import (
     SecretStr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -171,6 +172,14 @@ class Settings(BaseSettings):
     deadlock: Deadlock = Field(
         default="raise", description="What becomes of a wait for a lock that would never end."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_before_variable(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Given both, the name wins; pydantic-settings has seen to that only since 2.13."""
+        if "key_prefix" in values:
+            values.pop("RQ_KEY_PREFIX", None)
+        return values
 
     @field_validator("redis_url")
     @classmethod
