@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import redis as redis_py
 from rq import Queue
-from rq.cron import get_cron_job_ids
 from rq.job import Job as RqJob
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
@@ -25,6 +24,7 @@ from heori_common.redis.client import AsyncRedisClient
 from heori_consumer.supervisor.scheduler import CALL_JOBS, Scheduler
 from tests.rigs.consumers import Consumer
 from tests.rigs.listening import context_of
+from tests.rigs.stock_rq import reads_all
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
@@ -271,9 +271,12 @@ def test_a_stock_scheduler_and_ours_together_move_each_job_once(
     assert redis.hlen("runs") == 450
 
 
+@reads_all
 def test_what_rq_cron_enqueues_runs_again_and_again(
     consume: Callable[..., Consumer], redis_url: str, redis: Any, background: Callable[..., Any]
 ) -> None:
+    from rq.cron import get_cron_job_ids
+
     """It pickles its calls and cannot be told otherwise."""
     consume(HEORI_ACCEPT="json,pickle").ready()
     cron = background("-m", "rq.cli", "cron", "tests.tasks.cron_jobs", "--url", redis_url)

@@ -17,6 +17,7 @@ from heori_common.protocol.commands import (
 )
 from heori_common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, ids, member
+from tests.rigs.stock_rq import running
 
 
 def test_jobs_are_claimed_oldest_first_and_in_the_order_of_the_queues(bench: Bench) -> None:
@@ -64,7 +65,7 @@ def test_a_claim_leases_the_job_and_tells_where_rq_looks(bench: Bench) -> None:
     assert bench.field("a", "heori_deliveries") == "1"
     assert bench.field("a", "heori_execution") == a.execution
     registry = StartedJobRegistry("default", connection=bench.redis)
-    assert registry.get_job_ids() == ["a", "b"]
+    assert running(registry) == [("a", a.execution), ("b", b.execution)]
 
 
 def test_a_job_that_runs_again_does_not_expire_with_its_last_run(bench: Bench) -> None:

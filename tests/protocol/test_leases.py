@@ -11,6 +11,7 @@ from heori_common.protocol.commands import (
 )
 from heori_common.protocol.commands.delivery import STRIKE, UNREADABLE
 from tests.rigs.script_bench import Bench, done, ids, member
+from tests.rigs.stock_rq import running
 
 
 def test_extending_names_the_lost_leases_and_extends_the_others(bench: Bench) -> None:
@@ -202,7 +203,7 @@ def test_rq_fails_no_job_under_one_of_our_leases_not_even_when_it_has_just_expir
     registry = StartedJobRegistry("default", connection=bench.redis, serializer=JSONSerializer)
     registry.cleanup()
     assert registry.count == 1
-    assert registry.get_job_and_execution_ids() == [("a", claim.execution)]
+    assert running(registry) == [("a", claim.execution)]
     assert bench.field("a", "status") == "started"
     assert FailedJobRegistry("default", connection=bench.redis).count == 0
     assert bench.reclaim() == ((1, 0) if ago > 0 else (0, 0))

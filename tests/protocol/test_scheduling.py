@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from rq.job import Job as RqJob
 from rq.job import JobStatus
-from rq.scripts import acquire_or_refresh_lock, release_lock
 from rq.serializers import JSONSerializer
 
 from heori_common.protocol.commands import Commands, Moved
 from heori_common.redis.client import RedisClient
 from tests.rigs.script_bench import ME, Bench
+from tests.rigs.stock_rq import reads_all
 from tests.rigs.waiting import until
 
 OTHER = "consumer-2"
@@ -264,7 +264,10 @@ def test_a_consumer_may_be_elected_for_some_of_its_queues(desk: Desk) -> None:
     assert (desk.queue("x"), desk.queue("y")) == (["a"], ["b"])
 
 
+@reads_all
 def test_stock_rq_and_we_respect_each_others_lock(desk: Desk) -> None:
+    from rq.scripts import acquire_or_refresh_lock, release_lock
+
     desk.send_due("a")
     assert acquire_or_refresh_lock(desk.redis, LOCK, "stock", 61) == "acquired"
     assert (desk.move().held, desk.queue()) == (0, [])

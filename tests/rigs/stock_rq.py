@@ -3,11 +3,19 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
+import pytest
 from rq import Queue
 from rq.job import Job as RqJob
+from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
+
+VERSION = tuple(map(int, version("rq").split(".")[:2]))
+# Since when rq reads all that a test asks it for; older ones store the same.
+READS_ALL = (2, 12)
+reads_all = pytest.mark.skipif(VERSION < READS_ALL, reason="this rq cannot be asked for it")
 
 
 def rq(redis_url: str, *words: str) -> str:
@@ -30,3 +38,11 @@ def enqueue(redis: Any, task: str, *calls: Sequence[Any], queue: str = "default"
         stock.prepare_data(f"tests.tasks.sample_tasks.{task}", args=tuple(args)) for args in calls
     ]
     return list(stock.enqueue_many(data))
+
+
+def running(registry: StartedJobRegistry) -> list[tuple[str, str]]:
+    """The jobs in the registry of those that run, each with its execution."""
+    if VERSION >= READS_ALL:
+        return registry.get_job_and_execution_ids()
+    pairs = (stored.partition(":") for stored in registry.get_job_ids())
+    return [(job, execution) for job, _, execution in pairs]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rq import Queue, Repeat, Retry
+from rq import Queue, Retry
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, FinishedJobRegistry
 from rq.results import Result
@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 
 from heori import JobFailed, Producer
 from tests.rigs.consumers import Consumer
-from tests.rigs.stock_rq import rq
+from tests.rigs.stock_rq import reads_all, rq
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
@@ -133,9 +133,12 @@ def test_only_registered_or_allowed_functions_are_imported(
     assert end_of(allowed).return_value == 42
 
 
+@reads_all
 def test_what_is_not_supported_yet_fails_by_name(
     stock: Queue, consume: Callable[..., Consumer]
 ) -> None:
+    from rq import Repeat
+
     job = stock.enqueue("tests.tasks.sample_tasks.add", 1, repeat=Repeat(times=2))
     neighbour = stock.enqueue("tests.tasks.sample_tasks.add", 1)
     consume().ready()
