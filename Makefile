@@ -26,7 +26,7 @@ run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a 
 WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 3)
 
 .PHONY: test
-test: .venv/installed-dev tests/grafana/schema/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
+test: .venv/installed-dev tests/grafana/schema/node_modules tests/packaging/pyright/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
 	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 .PHONY: test-compose
@@ -88,7 +88,7 @@ lock: .venv/installed-dev ## renew the lock files
 
 .PHONY: clean
 clean: ## remove .venv, .venv-bench, node_modules and caches
-	rm -rf .venv .venv-bench site tests/grafana/schema/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
+	rm -rf .venv .venv-bench site tests/grafana/schema/node_modules tests/packaging/pyright/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	find benchmarks common consumer grafana heori producer tests -name __pycache__ -prune -exec rm -r {} +
 
 .venv/python .venv-bench/python:
@@ -110,6 +110,10 @@ clean: ## remove .venv, .venv-bench, node_modules and caches
 # Grafana's own types, to check the dashboards against; without them, that one test is skipped.
 tests/grafana/schema/node_modules: tests/grafana/schema/package-lock.json
 	@npm ci --silent --prefix $(@D) && touch $@ || echo "npm is not there or could not install: the types of the dashboards will not be checked"
+
+# A second type checker, for an application against the wheel; without it, that test is skipped.
+tests/packaging/pyright/node_modules: tests/packaging/pyright/package-lock.json
+	@npm ci --silent --prefix $(@D) && touch $@ || echo "npm is not there or could not install: pyright will check nothing"
 
 # The peers have a .venv of their own: they are nothing that Heori or its tests should see.
 .venv-bench/installed: .venv-bench/python requirements.lock requirements-bench.lock pyproject.toml

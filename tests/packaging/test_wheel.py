@@ -92,7 +92,7 @@ def test_an_application_with_packages_of_the_same_names_works(
     options: dict[str, Any] = {"cwd": application, "env": environment}
 
     def run(*words: str) -> str:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             words, **options, capture_output=True, text=True, timeout=90, check=False
         )
         assert done.returncode == 0, done.stderr

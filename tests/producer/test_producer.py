@@ -384,7 +384,7 @@ def write_result(
         (RqResult.Type.FAILED, "Traceback …\nValueError: 힐", "Traceback …\nValueError: 힐"),
         (RqResult.Type.FAILED, None, "it left no traceback"),
         (RqResult.Type.STOPPED, None, "it was stopped"),
-        pytest.param(4, None, "it has used up its retries", marks=reads_all),
+        pytest.param(5, None, "it has used up its retries", marks=reads_all),
     ],
 )
 def test_every_way_in_which_rq_says_that_a_job_failed_raises(

@@ -44,8 +44,8 @@ def test_rq_reads_the_results_of_our_jobs(bench: Bench, serializer: Any, value: 
         assert result.execution_started_at.timestamp() == pytest.approx(claim.claimed_at, abs=1e-5)
         assert result.execution_ended_at is not None
         assert result.execution_ended_at >= result.execution_started_at
-    assert job.ended_at is not None
-    assert abs((job.ended_at - result.execution_ended_at).total_seconds()) < 1e-4
+        assert job.ended_at is not None
+        assert abs((job.ended_at - result.execution_ended_at).total_seconds()) < 1e-4
     assert FinishedJobRegistry("mail", connection=bench.redis).get_job_ids() == [job_id]
     assert FailedJobRegistry("mail", connection=bench.redis).get_job_ids() == []
     assert StartedJobRegistry("mail", connection=bench.redis).count == 0
