@@ -40,15 +40,17 @@ def settings() -> str:
             "variable."
         ),
         "",
-        "Lists are written with commas. Times are seconds.",
+        "Lists are written with commas.",
         "",
-        "| variable | type | default | meaning |",
-        "|---|---|---|---|",
+        "| variable | type | default | unit | meaning |",
+        "|---|---|---|---|---|",
     ]
     for name, field in sorted(Settings.model_fields.items(), key=lambda item: variable(*item)):
+        about = cell(field.description or "")
+        first = about.split()[0].lower()
+        unit = first if first in ("seconds", "bytes", "jobs", "deliveries") else ""
         lines.append(
-            f"| `{variable(name, field)}` | {kind(name)} | {default(field)} "
-            f"| {cell(field.description or '')} |"
+            f"| `{variable(name, field)}` | {kind(name)} | {default(field)} | {unit} | {about} |"
         )
     return "\n".join([*lines, ""])
 

@@ -82,45 +82,60 @@ class Settings(BaseSettings):
 
     redis_password_file: Path | None = Field(
         default=None,
-        description="A file with the password of the server and its sentinels, as a container "
-        "gets it; for what the URL leaves out.",
+        description="A file with the password of the server and its sentinels, for what the URL "
+        "leaves out.",
     )
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
         validate_default=True,
-        description="The Redis or Valkey server, or the sentinels that know it.",
+        description="The server, Redis 7 or newer or Valkey; or the sentinels that know it, as "
+        "redis+sentinel://host1:26379,host2:26379/NAME.",
         repr=False,
     )
     key_prefix: str = Field(
         default="rq",
         validation_alias="RQ_KEY_PREFIX",
         pattern=r"^[A-Za-z0-9_.:{}-]+$",
-        description="What all keys begin with; RQ reads the same variable.",
+        description="The beginning of all keys in Redis. RQ reads the same variable.",
     )
-    tasks: Names = Field(default=(), description="Modules to import that register tasks.")
+    tasks: Names = Field(
+        default=(), description="Modules to import. Their functions with @task may run."
+    )
     allow: Annotated[Names, AfterValidator(_end_at_dot)] = Field(
-        default=(), description="Prefixes under which unregistered functions may be imported."
+        default=(),
+        description="Prefixes of other functions that may run: myapp. lets in all that is below "
+        "myapp.",
     )
     accept: Annotated[tuple[Serializer, ...], NoDecode, BeforeValidator(_split)] = Field(
-        default=("json",), description="Serializers whose payloads are decoded: json, pickle."
+        default=("json",),
+        description="Serializers whose payloads are read. rq pickles by default; unpickling runs "
+        "any code that the sender likes.",
     )
     middleware: Names = Field(
-        default=(), description="Classes of middleware to run around each job."
+        default=(), description="Classes of middleware that run around each job."
     )
     lease: float = Field(
         default=30.0,
         ge=1.0,
         allow_inf_nan=False,
-        description="Seconds until the jobs of a lost machine are reclaimed.",
+        description="Seconds until the jobs of a consumer that has died are reclaimed.",
     )
     max_deliveries: int = Field(
-        default=3, ge=1, description="After how many deliveries a job becomes a dead letter."
+        default=3,
+        ge=1,
+        description="Deliveries after which a job that has come to no end becomes a dead letter.",
     )
     max_payload: int = Field(
-        default=1_000_000, ge=1, description="Largest payload or result, in bytes, inflated."
+        default=1_000_000,
+        ge=1,
+        description="Bytes of a payload, inflated, or of a result, at most.",
     )
     metrics_port: int = Field(
-        default=0, ge=0, le=65535, description="Port of /metrics and /healthz; 0: any free one."
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port of /metrics and /healthz. 0 takes any free one, which is told at the "
+        "start.",
     )
     metrics_host: str = Field(
         default="127.0.0.1", description="Address that /metrics and /healthz listen on."
@@ -129,16 +144,20 @@ class Settings(BaseSettings):
         dict[str, Annotated[int, Field(ge=1, le=MOST_WAITING)]], NoDecode, BeforeValidator(_limits)
     ] = Field(
         default_factory=dict,
-        description="How many jobs may wait in a queue; written to Redis by each producer once.",
+        description="Jobs that may wait in each queue, such as orders=10000. Each producer writes "
+        "them to Redis once.",
     )
     when_full: Literal["block", "reject", "drop_oldest"] = Field(
-        default="block", description="What a producer does at a queue's limit."
+        default="block",
+        description="The reaction of a producer to a full queue: it waits for room, raises "
+        "QueueFull, or drops the job that has waited longest.",
     )
     full_timeout: float | None = Field(
         default=None,
         ge=0.0,
         allow_inf_nan=False,
-        description="Seconds to wait for room at most; without one, as long as it takes.",
+        description="Seconds to wait for room at most. Without it, a producer waits as long as it "
+        "takes.",
     )
     key_ttl: int = Field(
         default=24 * 3600, ge=1, description="Seconds for which an idempotency key holds."
@@ -149,18 +168,23 @@ class Settings(BaseSettings):
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(),
         validate_default=True,
-        description="What callers of `heori serve` name, any of them.",
+        description="Tokens that callers of `heori serve` may name, each of 16 characters at "
+        "least. Without any, it listens to this machine only.",
     )
-    api_host: str = Field(default="127.0.0.1", description="Address that `heori serve` listens on.")
+    api_host: str = Field(
+        default="127.0.0.1",
+        description="Address that `heori serve` listens on. Beyond this machine it needs tokens.",
+    )
     api_port: int = Field(
-        default=8080, ge=0, le=65535, description="Port of `heori serve`; 0: any free one."
+        default=8080, ge=0, le=65535, description="Port of `heori serve`. 0 takes any free one."
     )
     api_max_body: int = Field(
-        default=10_000_000, ge=1, description="Largest body of a request, in bytes."
+        default=10_000_000, ge=1, description="Bytes of a request to `heori serve`, at most."
     )
     gil_source: Literal["external", "internal", "estimate"] = Field(
         default="external",
-        description="How threads' states are found at best; the next where that does not work.",
+        description="How the states of threads are found. Where that does not work, the next of "
+        "these is used.",
     )
     grace: float = Field(
         default=25.0,
@@ -170,7 +194,9 @@ class Settings(BaseSettings):
     )
 
     deadlock: Deadlock = Field(
-        default="raise", description="What becomes of a wait for a lock that would never end."
+        default="raise",
+        description="A wait for a lock that would never end raises DeadlockDetected (raise), is "
+        "logged (warn), or is not looked for (off).",
     )
 
     @model_validator(mode="before")

@@ -17,7 +17,12 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 GENERATED = ("settings.md", "commands.md", "metrics.md")  # by docs/generate.py, without examples
 PAGES = [README, *sorted(page for page in DOCS.glob("*.md") if page.name not in GENERATED)]
-ALL_PAGES = [README, ROOT / "benchmarks/README.md", *sorted(DOCS.glob("*.md"))]
+ALL_PAGES = [
+    README,
+    ROOT / "benchmarks/README.md",
+    ROOT / "examples/README.md",
+    *sorted(DOCS.glob("*.md")),
+]
 
 _FENCE = re.compile(
     r"^(?:<!-- example: (?P<mark>[^\n]*) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$",
