@@ -29,7 +29,12 @@ PACKAGES = ["common", "consumer", "heori", "producer", "tests"]
 LIBRARIES = ["hypothesis.stateful", "prometheus_client", "pydantic_settings", "psutil", "redis",
              "rich.table", "rq", "structlog", "typer"]  # fmt: skip
 # Those that call the scripts themselves; then those with real processes, the quickest first.
-QUICK = ["tests/locks/test_lock_parking.py", "tests/locks/test_lock_scripts.py"]
+QUICK = [
+    "tests/locks/test_lock_parking.py",
+    "tests/locks/test_lock_scripts.py",
+    "tests/locks/test_lock_deadlocks.py",
+    "tests/locks/test_lock_machine.py",
+]
 SLOW = [
     "tests/locks/test_locks.py",
     "tests/cli/test_locks_cli.py",

@@ -2,15 +2,11 @@
 
 import json
 import random
-import socket
-import subprocess
-import sys
 import threading
-import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta, timezone
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +15,11 @@ import redis as redis_py
 from rq import Queue
 from rq import Retry as RqRetry
 from rq.job import Job as RqJob
-from rq.job import JobStatus
 from rq.registry import ScheduledJobRegistry
-from rq.results import Result as RqResult
-from rq.serializers import DefaultSerializer, JSONSerializer
+from rq.serializers import JSONSerializer
 
 from heori import (
-    Handle,
     InvalidArguments,
-    JobFailed,
-    JobNotFound,
     PayloadTooLarge,
     Producer,
     QueueFull,
@@ -36,25 +27,16 @@ from heori import (
 )
 from heori_common import tasks
 from heori_common.protocol.commands import Commands
-from heori_common.protocol.job import Job
 from heori_common.protocol.payload import BadPayload, Call, decode_call
-from heori_common.redis.client import LONGEST_WAIT, RedisClient
+from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
-from heori_common.tasks import InvalidResult
 from heori_producer.client import CHUNK_BYTES, CHUNK_JOBS, _chunks
-from heori_producer.results import Results
-from heori_producer.watcher import Watcher
-from tests.rigs.stock_rq import reads_all
-from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 from tests.tasks.protocol_tasks import (
-    Address,
-    Point,
     pause,
     plain,
     send_mail,
-    take_address,
     take_point,
     total,
     unlock,
@@ -322,216 +304,12 @@ def test_retries_and_delays_are_written_field_by_field_as_rq_writes_them(
         assert (job.retries_left, job.retry_intervals) == (theirs.max, theirs.intervals)
 
 
-@pytest.fixture
-def nowhere() -> Iterator[int]:
-    """A port where nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
-
-
 def test_a_server_that_is_away_is_named(nowhere: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEORI_REDIS_URL", f"redis://:secret@127.0.0.1:{nowhere}/0")
     away = pytest.raises(RedisUnavailable, match=f"at 127.0.0.1:{nowhere} is")
     with Producer() as producer, away as caught:
         producer.submit(sample_tasks.add, 1)
     assert "secret" not in str(caught.value)
-
-
-# Waiting
-
-
-def test_a_result_that_does_not_come_in_time_is_a_timeout_and_the_job_goes_on(
-    producer: Producer, redis: redis_py.Redis
-) -> None:
-    handle = producer.submit(sample_tasks.add, 1)
-    for timeout in (0.0, 0.2):
-        began = time.monotonic()
-        with pytest.raises(TimeoutError, match=f"not ended after {timeout} s; it is queued"):
-            handle.result(timeout)
-        assert timeout <= time.monotonic() - began < timeout + 1.0
-    assert queued(redis) == [handle.id]
-
-
-def test_a_job_that_is_gone_is_not_waited_for(producer: Producer, redis: redis_py.Redis) -> None:
-    handle = producer.submit(sample_tasks.add, 1)
-    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).delete()
-    for ask in (handle.status, handle.result, lambda: handle.result(timeout=30)):
-        with pytest.raises(JobNotFound, match=handle.id):
-            ask()
-
-
-def test_a_cancelled_job_is_not_waited_for(producer: Producer, redis: redis_py.Redis) -> None:
-    handle = producer.submit(sample_tasks.add, 1)
-    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).cancel()
-    with pytest.raises(JobFailed, match="canceled"):
-        handle.result(timeout=30)
-
-
-def write_result(
-    redis: redis_py.Redis, handle: Handle[Any], kind: RqResult.Type, **more: Any
-) -> None:
-    """A result as rq writes it, with the status that goes with it."""
-    job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
-    status = {RqResult.Type.SUCCESSFUL: JobStatus.FINISHED, RqResult.Type.RETRIED: JobStatus.QUEUED}
-    job.set_status(status.get(kind, JobStatus.FAILED))
-    RqResult.create(job, kind, 60, **more)
-
-
-@pytest.mark.parametrize(
-    ("kind", "exc_string", "reason"),
-    [
-        (RqResult.Type.FAILED, "Traceback …\nValueError: 힐", "Traceback …\nValueError: 힐"),
-        (RqResult.Type.FAILED, None, "it left no traceback"),
-        (RqResult.Type.STOPPED, None, "it was stopped"),
-        pytest.param(5, None, "it has used up its retries", marks=reads_all),
-    ],
-)
-def test_every_way_in_which_rq_says_that_a_job_failed_raises(
-    producer: Producer, redis: redis_py.Redis, kind: Any, exc_string: str | None, reason: str
-) -> None:
-    handle = producer.submit(sample_tasks.add, 1)
-    write_result(redis, handle, RqResult.Type(kind), exc_string=exc_string)
-    with pytest.raises(JobFailed) as caught:
-        handle.result(timeout=5)
-    assert (caught.value.job_id, caught.value.traceback) == (handle.id, reason)
-    assert str(caught.value) == f"job {handle.id} failed:\n{reason}"
-
-
-def test_a_result_wakes_whoever_waits_for_it(producer: Producer, redis: redis_py.Redis) -> None:
-    handle = producer.submit(sample_tasks.add, 1)
-    results: list[int] = []
-    waiting = threading.Thread(
-        target=lambda: results.append(handle.result(timeout=30)), daemon=True
-    )
-    waiting.start()
-    wait_until_blocked(redis)
-    began = time.monotonic()
-    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
-    waiting.join()
-    assert results == [3]
-    assert time.monotonic() - began < LONGEST_WAIT / 2, "it was woken and did not look by itself"
-
-
-def test_a_job_that_rq_tries_again_is_waited_for_without_polling(
-    producer: Producer, redis: redis_py.Redis
-) -> None:
-    handle = producer.submit(sample_tasks.add, 1)
-    write_result(redis, handle, RqResult.Type.RETRIED)
-    results: list[int] = []
-    waiting = threading.Thread(
-        target=lambda: results.append(handle.result(timeout=30)), daemon=True
-    )
-    waiting.start()
-    wait_until_blocked(redis)
-    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
-    waiting.join()
-    assert results == [3]
-
-
-def test_a_failed_job_that_is_queued_again_is_waited_for(
-    producer: Producer, redis: redis_py.Redis
-) -> None:
-    handle = producer.submit(sample_tasks.add, 1)
-    write_result(redis, handle, RqResult.Type.FAILED, exc_string="ValueError: the first time")
-    RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).set_status(JobStatus.QUEUED)
-    with pytest.raises(TimeoutError):
-        handle.result(timeout=0)
-    results: list[int] = []
-    waiting = threading.Thread(
-        target=lambda: results.append(handle.result(timeout=30)), daemon=True
-    )
-    waiting.start()
-    wait_until_blocked(redis)
-    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
-    waiting.join()
-    assert results == [3]
-
-
-def wait_until_blocked(redis: redis_py.Redis) -> None:
-    client: Any = redis
-    until(lambda: client.info("clients")["blocked_clients"] == 1, timeout=5)
-
-
-def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
-    producer: Producer, redis: redis_py.Redis
-) -> None:
-    wrong, pickled = producer.submit_many(sample_tasks.add, [1, 2])
-    write_result(redis, wrong, RqResult.Type.SUCCESSFUL, return_value="many")
-    with pytest.raises(InvalidResult, match="stored result"):
-        wrong.result(timeout=5)
-    job = RqJob.fetch(pickled.id, connection=redis, serializer=JSONSerializer)
-    job.serializer = DefaultSerializer
-    RqResult.create(job, RqResult.Type.SUCCESSFUL, 60, return_value=3)
-    with pytest.raises(BadPayload, match="its serializer"):
-        pickled.result(timeout=5)
-
-
-def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
-    url = f"redis://127.0.0.1:{nowhere}"
-    with RedisClient(url, patience=0) as redis_client:
-        results = Results(Watcher(url), Commands())
-        task = tasks.find(sample_tasks.add)
-        handle = Handle("a", "default", task, redis_client, Commands(), results)
-        for ask in (handle.status, handle.result):
-            with pytest.raises(RedisUnavailable):
-                ask()
-
-
-# With stock rq as the consumer
-
-STOCK_WORKER = """
-import sys, redis
-from rq import Queue, SimpleWorker
-from rq.serializers import JSONSerializer
-connection = redis.Redis.from_url(sys.argv[1])
-queues = [Queue(n, connection=connection, serializer=JSONSerializer) for n in ("default", "mail")]
-worker = SimpleWorker(queues, connection=connection, serializer=JSONSerializer)
-sys.exit(not worker.work(burst=True, logging_level="ERROR"))
-"""
-
-
-def test_a_stock_worker_runs_our_jobs_and_we_read_its_results(
-    producer: Producer, redis_url: str, redis: redis_py.Redis
-) -> None:
-    added = producer.submit(sample_tasks.add, 40)
-    failing = producer.submit(sample_tasks.fail, "힐 went wrong")
-    point = producer.submit(take_point, Point(1, "힐"))
-    address = producer.submit(take_address, Address(postCode="12", since=date(2020, 2, 29)))
-    nothing = producer.submit(send_mail, "a@example.org")
-    unserialisable = producer.submit(sample_tasks.unserialisable)
-    ran = subprocess.run(
-        [sys.executable, "-c", STOCK_WORKER, redis_url],
-        cwd=ROOT, capture_output=True, text=True, timeout=50, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-
-    assert added.result(timeout=5) == 42
-    assert added.status() == "finished"
-    assert point.result(timeout=5) == Point(1, "힐")
-    assert address.result(timeout=5) == Address(postCode="12", since=date(2020, 2, 29))
-    assert nothing.result(timeout=5) is None
-    with pytest.raises(JobFailed) as caught:
-        failing.result(timeout=5)
-    assert "raise ValueError(text)\nValueError: 힐 went wrong" in caught.value.traceback
-    assert failing.status() == "failed"
-    assert unserialisable.result(timeout=5) == "Unserializable return value"
-
-
-def test_a_job_that_stock_rq_sent_is_read(redis_url: str, redis: redis_py.Redis) -> None:
-    queue = Queue("mail", connection=redis, serializer=JSONSerializer)
-    theirs = queue.enqueue(sample_tasks.add, 1, b=2, job_timeout=9)
-    with RedisClient(redis_url) as redis_client:
-        job = redis_client.execute(Commands().job(theirs.id))
-        assert redis_client.execute(Commands().status(theirs.id)) == "queued"
-        assert redis_client.execute(Commands().status("nobody")) is None
-    assert isinstance(job, Job)
-    assert (job.id, job.queue, job.status, job.timeout) == (theirs.id, "mail", "queued", 9)
-    assert job.description == theirs.description == "tests.tasks.sample_tasks.add(1, b=2)"
-    assert job.enqueued_at == theirs.enqueued_at
-    assert decode_call(job.data, ["json"], 1000) == Call(
-        "tests.tasks.sample_tasks.add", [1], {"b": 2}
-    )
 
 
 # Once, and first

@@ -1,0 +1,16 @@
+"""What the scripts of the locks are called on."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis as redis_py
+
+from tests.rigs.lock_table import Table, table_on
+
+
+@pytest.fixture
+def table(redis: redis_py.Redis) -> Iterator[Table]:
+    with table_on(redis, Table) as made:
+        made.connect(0)
+        made.connect(1)
+        yield made

@@ -1,0 +1,154 @@
+"""Tenants of a queue take turns: the scripts that claim, whoever sends much."""
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from heori_common.protocol.job import Claim
+from tests.rigs.script_bench import Bench, done, ids
+from tests.rigs.tenants import TURN, flood
+
+
+def one_by_one(bench: Bench, number: int) -> list[str]:
+    """Whose jobs so many claims of one job bring."""
+    return [tenant_of(bench.claim(count=1)[0]) for _ in range(number)]
+
+
+def tenant_of(claim: Claim) -> str:
+    return claim.queue.partition("@")[2]
+
+
+def turns(redis: Any) -> dict[str, float]:
+    return {
+        name.decode(): score
+        for name, score in redis.zrange("rq:queue:default@", 0, -1, withscores=True)
+    }
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_ten_jobs_go_before_a_flood_of_another_tenant(bench: Bench, size: int) -> None:
+    flood(bench, "a", 1000)
+    for _ in range(TURN // size + 2):
+        bench.claim(count=size)
+    few = flood(bench, "b", 10)
+    order: list[str] = []
+    while len(order) < 10:
+        order += ids(bench.claim(count=size))
+    assert order[:10] == few
+    assert len(bench.claim(count=size)) == size, "and the flood goes on"
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_tenants_that_send_much_have_equal_shares(bench: Bench, size: int) -> None:
+    for tenant in "abc":
+        flood(bench, tenant, 200)
+    had: Counter[str] = Counter()
+    while had.total() < 500:
+        had.update(map(tenant_of, bench.claim(count=size)))
+        assert max(had.values()) - min(had[tenant] for tenant in "abc") <= 2 * TURN
+    rest = [tenant_of(claim) for claim in bench.claim(count=600 - had.total())]
+    assert had + Counter(rest) == {"a": 200, "b": 200, "c": 200}
+    assert turns(bench.redis).keys() <= {"a", "b", "c"}
+    assert bench.look().empty
+    assert turns(bench.redis) == {}
+
+
+def test_jobs_of_no_tenant_are_one_more(bench: Bench) -> None:
+    flood(bench, "", 100)  # as any producer of rq's would
+    flood(bench, "a", 100)
+    assert one_by_one(bench, TURN) == ["a"] * TURN
+    had = Counter(one_by_one(bench, 100))
+    assert abs(had["a"] - had[""]) <= TURN
+    later = flood(bench, "", 10, first=100)
+    left = ids(bench.claim(count=200))
+    assert [job for job in left if job.startswith("none")][-10:] == later
+    assert bench.look().empty
+
+
+def test_a_new_tenant_goes_before_what_waits_for_no_tenant(bench: Bench) -> None:
+    flood(bench, "", 1000)
+    bench.claim(count=64)
+    few = flood(bench, "b", 10)
+    assert ids(bench.claim(count=10)) == few
+
+
+def test_coming_and_going_gains_nothing(bench: Bench) -> None:
+    flood(bench, "a", 1000)
+    bench.claim(count=64)
+    had: Counter[str] = Counter()
+    sent = 0
+    for _ in range(60):  # b never has more than a few jobs, and always some
+        flood(bench, "b", 4, first=sent)
+        sent += 4
+        had.update(one_by_one(bench, 5))
+    assert abs(had["a"] - had["b"]) <= 2 * TURN
+
+
+def test_one_newcomer_does_not_wait_for_the_first_turn_of_another(bench: Bench) -> None:
+    for tenant in "abcdefgh":
+        flood(bench, tenant, 100)
+    assert Counter(one_by_one(bench, 8)) == dict.fromkeys("abcdefgh", 1)
+
+
+def test_queues_before_and_after_keep_their_places(bench: Bench) -> None:
+    flood(bench, "a", 30)
+    flood(bench, "b", 30)
+    bench.send(*(f"high{n}" for n in range(3)), queue="high")
+    bench.send(*(f"low{n}" for n in range(3)), queue="low")
+    strict = bench.claim("high", "default", "low", count=65)
+    assert [claim.queue for claim in strict[:3]] == ["high"] * 3
+    assert [claim.queue for claim in strict[-2:]] == ["low"] * 2
+    flood(bench, "a", 100, first=100)
+    bench.send(*(f"more{n}" for n in range(100)), queue="low")
+    shared = bench.claim("default", "low", count=20, shares=[15, 5])
+    assert Counter(claim.queue for claim in shared) == {"default@a": 15, "low": 5}
+
+
+def test_a_thousand_tenants_cost_a_claim_no_more_than_ten(bench: Bench) -> None:
+    def commands_per_claim(tenants: int) -> float:
+        bench.redis.flushdb()
+        for number in range(tenants):
+            flood(bench, f"{number:04}x", 3)
+        bench.claim(count=1)
+        bench.redis.config_resetstat()
+        for _ in range(20):
+            assert len(bench.claim(count=1)) == 1
+        stats = bench.redis.info("commandstats")
+        return float(sum(each["calls"] for each in stats.values()) / 20)
+
+    assert commands_per_claim(1000) <= commands_per_claim(10) + 1
+
+
+def test_nothing_is_lost_whoever_comes_and_goes(bench: Bench) -> None:
+    dice = random.Random(7)
+    sent: set[str] = set()
+    ended: list[str] = []
+    held: list[Claim] = []
+    for _ in range(600):
+        tenant = dice.choice(["", "a", "b", "c", "d", "a@b.org"])
+        deed = dice.random()
+        if deed < 0.4:
+            sent |= set(flood(bench, tenant, dice.randint(1, 9), first=len(sent)))
+        elif deed < 0.7:
+            held += bench.look(count=dice.randint(1, 20)).claims
+        elif held:
+            dice.shuffle(held)
+            many = dice.randint(1, 9)
+            part, held = held[:many], held[many:]
+            if deed < 0.8:
+                bench.release(*part, counted=False)
+            elif deed < 0.9:
+                bench.ack(*map(done, part))
+                ended += ids(part)
+            else:
+                for claim in part:
+                    bench.end_lease(claim)
+                bench.reclaim(max_deliveries=1000)
+    bench.release(*held, counted=False)
+    while not (claimed := bench.look(count=64)).empty:
+        bench.ack(*map(done, claimed.claims))
+        ended += ids(claimed.claims)
+    assert sorted(ended) == sorted(sent)
+    assert turns(bench.redis) == {}
