@@ -1,4 +1,5 @@
-"""Writes the pages that are made from the code: settings, commands, metrics and the table of keys.
+"""Writes the pages that are made from the code: settings, commands, metrics, the names to
+import, and the table of keys.
 
 python docs/generate.py            writes them
 python docs/generate.py --check    tells which are old, and exits with 1 if any is
@@ -14,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic.fields import FieldInfo
 from typer.core import TyperArgument
 
+import heori
 from heori.cli.app import COMMANDS, load
 from heori_common.metrics import CATALOGUE
 from heori_common.protocol.keys import Keys
@@ -24,8 +26,10 @@ NOTE = "<!-- Written by docs/generate.py: change the code, and run it again. -->
 
 
 def cell(text: str) -> str:
-    """Text as it may stand in a table."""
-    return " ".join(text.split()).replace("``", "`").replace("|", "\\|").replace("<", "&lt;")
+    """Text as it may stand in a table; what stands between backticks is shown as it is."""
+    parts = " ".join(text.split()).replace("``", "`").replace("|", "\\|").split("`")
+    parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def settings() -> str:
@@ -188,6 +192,34 @@ def keys() -> str:
     return "\n".join(lines)
 
 
+def names() -> str:
+    """The page of what programs import: the first paragraph of each docstring."""
+    rows: dict[str, list[str]] = {"Names": [], "Errors": []}
+    for name in heori.__all__:
+        found = getattr(heori, name)
+        is_error = isinstance(found, type) and issubclass(found, BaseException)
+        about = cell((inspect.getdoc(found) or "").split("\n\n")[0])
+        rows["Errors" if is_error else "Names"].append(f"| `{name}` | {about} |")
+    lines = [
+        "# Python",
+        NOTE,
+        (
+            "Programs import these from `heori`. `help(heori.Producer)` tells more: the arguments "
+            "with their units, and the errors."
+        ),
+        "",
+    ]
+    for heading, table in rows.items():
+        lines += [f"## {heading}", ""]
+        if heading == "Errors":
+            lines += [
+                "`HeoriError` is the base of all but `JobStopped`, which a task should not catch.",
+                "",
+            ]
+        lines += ["| name | what it is |", "|---|---|", *table, ""]
+    return "\n".join(lines)
+
+
 TYPES = ("set", "list", "zset", "hash", "string", "stream", "channel")
 BEGIN, END = "<!-- keys: written by docs/generate.py -->", "<!-- keys end -->"
 
@@ -201,6 +233,7 @@ def pages() -> dict[Path, str]:
         DOCS / "settings.md": settings(),
         DOCS / "commands.md": commands(),
         DOCS / "metrics.md": metrics(),
+        DOCS / "python.md": names(),
         protocol: f"{before}{BEGIN}\n\n{keys()}\n\n{END}{after}",
     }
 

@@ -15,7 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-GENERATED = ("settings.md", "commands.md", "metrics.md")  # by docs/generate.py, without examples
+GENERATED = (
+    "settings.md",
+    "commands.md",
+    "metrics.md",
+    "python.md",
+)  # by docs/generate.py, without examples
 PAGES = [README, *sorted(page for page in DOCS.glob("*.md") if page.name not in GENERATED)]
 ALL_PAGES = [
     README,
