@@ -23,10 +23,9 @@ COMMANDS = {
     "locks": "Show who holds locks and who waits for them; take one from its holder.",
     "doctor": "Check a Redis that holds jobs, Heori's or any RQ's, and say how to mend what is "
     "wrong.",
-    "serve": "Send jobs and get their results over HTTP: the tasks of HEORI_TASKS, with their "
-    "schemas.",
+    "serve": "Let other programs send jobs and get their results over HTTP.",
     "load": "Send jobs of the example tasks at a given pace, and tell how many every 5 seconds.",
-    "lab": "Experiments that show what there is to know, on a Redis of their own.",
+    "lab": "Experiments on this machine, with a Redis of their own: models and locks.",
 }
 
 

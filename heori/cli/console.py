@@ -1,4 +1,4 @@
-"""How commands talk to people and to scripts: settings, times, refusals, exit codes."""
+"""What all commands share: settings, options that are times or sizes, messages, exit codes."""
 
 import json
 import sys
@@ -15,13 +15,16 @@ from heori_common.settings import Settings
 
 T = TypeVar("T")
 
-FAILED, REFUSED = 1, 2  # exit codes: it went wrong; it was not begun, because of what was asked
+FAILED, REFUSED = (
+    1,
+    2,
+)  # exit codes: it went wrong; nothing was done, because the request or a setting is not valid
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def read_settings() -> Settings:
-    """The settings from the environment; refuses with one message that names what is wrong."""
+    """The settings from the environment; ends with one message that names all that are wrong."""
     try:
         return Settings()
     except ValidationError as error:
@@ -68,7 +71,7 @@ def read_size(option: str, text: str) -> int:
 
 
 def guarded(action: Callable[[], T]) -> T:
-    """Run; say in one line that Redis is away, instead of a traceback."""
+    """Do it; when Redis is away, end with a message instead of a traceback."""
     try:
         return action()
     except RedisUnavailable as error:
@@ -78,23 +81,23 @@ def guarded(action: Callable[[], T]) -> T:
 
 
 def refuse(message: str) -> NoReturn:
-    """Say why it was not begun, and end."""
+    """End with a message that says why nothing was done."""
     fail(message, REFUSED)
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
-    """Say what went wrong, and end."""
+    """End with a message that says what went wrong."""
     print(f"heori: {message}", file=sys.stderr)
     raise typer.Exit(code)
 
 
 def print_record(record: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Print the same for a script or for a person."""
+    """Print a result: as JSON for a script, or as text for a person."""
     print(json.dumps(record) if as_json else text)
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Text from Redis for a terminal, which must not obey it.
+    """Text from Redis with its control characters escaped, so that no terminal obeys them.
 
     Args:
         lines: whether it may have several lines.

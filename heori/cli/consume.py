@@ -1,4 +1,4 @@
-"""`heori consume`: a consumer."""
+"""`heori consume`: run a consumer."""
 
 import asyncio
 import sys
@@ -42,27 +42,37 @@ def consume(
     processes: ProcessesOption = None,
     slots: SlotsOption = None,
     batch: Annotated[
-        int, typer.Option(min=1, max=1000, help="Jobs to claim in one call at most.")
+        int, typer.Option(min=1, max=1000, help="How many jobs to claim in one call, at most.")
     ] = 64,
     max_jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Recycle a worker process after about so many jobs."),
+        typer.Option(min=1, help="Recycle a worker process after about this many jobs."),
     ] = None,
     max_rss: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Recycle it above so much memory, such as 500M or 2G."),
+        typer.Option(
+            metavar="SIZE",
+            help="Recycle a worker process that uses more memory, such as 500M or 2G.",
+        ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait for Redis to be there at the start.")
+        bool,
+        typer.Option(
+            "--wait/--no-wait", help="Wait for Redis if it cannot be reached at the start."
+        ),
     ] = True,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Log as JSON on a terminal, too; elsewhere it always is.")
+        bool,
+        typer.Option(
+            "--json", help="Log as JSON on a terminal too; elsewhere the log is always JSON."
+        ),
     ] = False,
 ) -> None:
     """Run a consumer: a supervisor and its worker processes, until SIGTERM or Ctrl-C.
 
-    HEORI_TASKS names the modules whose tasks it runs, HEORI_ALLOW prefixes of other functions.
-    The first signal drains: running jobs finish, all others go back. The second stops at once.
+    HEORI_TASKS names the modules whose tasks it runs, HEORI_ALLOW the prefixes of other functions
+    that it may run. The first signal drains: running jobs finish, all others go back to their
+    queues. A second signal stops it at once.
     """
     settings = read_settings()
     try:

@@ -27,9 +27,9 @@ from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
 from heori_common.protocol.payload import BadPayload
 from heori_common.redis.client import RedisClient
 
-ROWS = 50  # letters to read at once when everything about them is read
+LETTERS_AT_ONCE = 50  # that are read in full in one round trip
 
-# Why a letter was left where it is, by the fate that the scripts tell.
+# Why a letter stays where it is, by the fate that the scripts return.
 REASONS = {
     "absent": "not among the dead letters",
     "gone": "the job is gone and only its id is left, until it expires or is purged",
@@ -68,22 +68,24 @@ QueueOption = Annotated[
     typer.Option(
         "--queue",
         "-q",
-        help="Only of this queue, or orders@acme for a tenant of orders; several may be named. "
-        "Else of all.",
+        help="Only this queue, or orders@acme for a tenant of orders; may be given several times. "
+        "By default all queues.",
     ),
 ]
 TaskOption = Annotated[
     str | None,
-    typer.Option("--task", metavar="TASK", help="Only of this task, written module.function."),
+    typer.Option("--task", metavar="TASK", help="Only this task, written module.function."),
 ]
 OlderOption = Annotated[
     str | None,
     typer.Option(
-        "--older", metavar="TIME", help="Only what failed so long ago, such as 7d or 12h."
+        "--older",
+        metavar="TIME",
+        help="Only jobs that failed at least this long ago, such as 7d or 12h.",
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Change nothing; only tell what would be done.")
+    bool, typer.Option("--dry-run", help="Change nothing; only say what would be done.")
 ]
 
 
@@ -93,10 +95,10 @@ def list_letters(
     queue: QueueOption = None,
     task: TaskOption = None,
     older: OlderOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many to show at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show, at most.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List dead letters: what failed last comes first, each with its reason in a line.
+    """List dead letters, the latest first, each with its reason in one line.
 
     With --json it prints one object a line.
     """
@@ -121,8 +123,10 @@ def list_letters(
 
         letters.sweep(visit)
         console = Console(highlight=False)
-        for first in range(0, len(newest), ROWS):
-            for _, letter in letters.read([entry for _, entry in newest[first : first + ROWS]]):
+        for first in range(0, len(newest), LETTERS_AT_ONCE):
+            for _, letter in letters.read(
+                [entry for _, entry in newest[first : first + LETTERS_AT_ONCE]]
+            ):
                 if as_json:
                     print(json.dumps(_summary(letter, letters)))
                 else:
@@ -145,7 +149,7 @@ def show(
     queue: QueueOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show everything of one dead letter: its call, times, traceback, and how its worker died."""
+    """Show one dead letter: its call, times, traceback, and how its worker died."""
 
     def work(letters: DeadLetters) -> None:
         entry = next((found[0] for found in letters.find([job])), None)
@@ -168,17 +172,19 @@ def replay(
     *,
     task: Annotated[
         str | None,
-        typer.Option("--task", metavar="TASK", help="All of this task, written module.function."),
+        typer.Option(
+            "--task", metavar="TASK", help="All dead letters of this task, written module.function."
+        ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
     queue: QueueOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put dead letters back at the end of their queues, to run as if for the first time.
 
-    Say which: ids, --task or --all. Several people may replay the same at once, each letter is
-    moved and counted once. Exit code 1 tells that some stayed where they are.
+    Give their ids, --task or --all. Several people may do this at the same time: each letter is
+    moved and counted once. The exit code is 1 when some were not replayed.
     """
     if [bool(jobs), task is not None, everything].count(True) != 1:
         refuse("say which dead letters to replay: either their ids, or --task TASK, or --all")
@@ -200,7 +206,7 @@ def replay(
 def purge(
     *,
     older: OlderOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="All, however young.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All, however recent.")] = False,
     queue: QueueOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRunOption = False,
@@ -208,8 +214,8 @@ def purge(
 ) -> None:
     """Delete dead letters for good: the jobs, their results, and what else RQ keeps of them.
 
-    On a terminal it tells how many and asks. Those of which nothing tells when they failed are
-    deleted by --all only.
+    On a terminal it says how many there are and asks first. A dead letter without a time of
+    failure is deleted by --all only.
     """
     if everything == (older is not None):
         refuse("say which dead letters to delete: either --older TIME, such as 7d, or --all")
@@ -229,7 +235,7 @@ def purge(
 
 
 def _open(queues: list[str] | None, work: Callable[[DeadLetters], None]) -> None:
-    """Do some work on the letters of these queues; then say what went wrong, if anything did."""
+    """Work on the letters of these queues; print the problems, which make the exit code 1."""
     settings = read_settings()
 
     def run() -> None:
@@ -256,7 +262,7 @@ def _act(
     fates: Counter[str] = Counter()
     try:
         letters.each(choice, action, fates, dry_run=dry_run)
-    finally:  # an interrupted one, too, tells how far it came
+    finally:  # when it is interrupted, it prints how far it got
         _tell(letters, done, fates, {}, dry_run=dry_run, as_json=as_json)
 
 
@@ -269,7 +275,7 @@ def _tell(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Tell how many were replayed or purged, and note why others were not.
+    """Print how many were replayed or purged, and note why others were not.
 
     Args:
         done: the fate of those that were.
@@ -286,14 +292,14 @@ def _tell(
             f"{job_id}: {REASONS[fate]}" for job_id, fate in by_id.items() if fate != done
         ]
         return
-    left.pop("absent", None)  # somebody else was there first
+    left.pop("absent", None)  # another command was faster
     letters.problems += [
         f"{formats.count(count)} not {done}: {REASONS[fate]}" for fate, count in left.items()
     ]
 
 
 def _summary(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
-    """What the list tells of a letter, as JSON."""
+    """A letter as the list shows it, as JSON."""
     task, problem = None, None
     try:
         task = letters.call(letter).function
@@ -332,7 +338,7 @@ def _lines(letter: DeadLetter, letters: DeadLetters) -> Text:
 
 
 def _details(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
-    """Everything there is to tell of a letter."""
+    """Everything that is known of a letter."""
     shown = _summary(letter, letters)
     del shown["reason"]
     try:

@@ -1,4 +1,4 @@
-"""`heori doctor`: says what is wrong with a Redis, what it means, and what mends it."""
+"""`heori doctor`: what is wrong with a Redis, what that means, and the command that mends it."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
 from heori_common.redis.client import connect, reporting_outages
 
-LOOKS: dict[Level, str] = {
+MARKS: dict[Level, str] = {
     "problem": "[bold red]✗[/]",
     "warning": "[yellow]![/]",
     "unknown": "[dim]?[/]",
@@ -25,12 +25,12 @@ LOOKS: dict[Level, str] = {
 
 def doctor(
     *,
-    strict: Annotated[bool, typer.Option(help="Exit with 1 for warnings, too.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit with 1 for warnings too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check a Redis that holds jobs, Heori's or any RQ's, and say how to mend what is wrong.
 
-    It reads every job's key and changes nothing. It looks at HEORI_REDIS_URL, and under
+    It reads the key of every job and changes nothing. It looks at HEORI_REDIS_URL, and under
     RQ_KEY_PREFIX if that is set. The exit code is 1 when there is a problem.
     """
     settings = read_settings()
@@ -68,7 +68,7 @@ def _show(findings: list[Finding], where: str) -> None:
     console = Console(highlight=False)
     console.print(f"Redis at {where}\n")
     for finding in findings:
-        console.print(LOOKS[finding.level], f"{finding.check:12}", end=" ")
+        console.print(MARKS[finding.level], f"{finding.check:12}", end=" ")
         console.print(printable(finding.says), markup=False)
         for text, style in ((finding.means, ""), (finding.mend, "cyan")):
             if text:

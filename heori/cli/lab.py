@@ -1,4 +1,4 @@
-"""`heori lab`: small experiments that show what there is to know, on real processes."""
+"""`heori lab`: experiments on this machine, with real processes."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,10 @@ app = typer.Typer()
 
 @app.callback(invoke_without_command=True)
 def lab(context: typer.Context) -> None:
-    """Experiments that show what there is to know, on a Redis of their own.
+    """Experiments on this machine, with a Redis of their own: models and locks.
+
+    `models` measures which execution model suits which work. `locks` shows what goes wrong
+    without locks, and how they help.
 
     Without a command: `models`, with its defaults.
     """
@@ -34,11 +37,14 @@ def models(
         typer.Option(
             "--python",
             metavar="PATH",
-            help="Do the same on another interpreter, a free-threaded one, say, and compare.",
+            help="Measure another interpreter as well, such as a free-threaded one, and compare.",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Of the jobs' data and of the order in which all is measured.")
+        int,
+        typer.Option(
+            help="Seed of the jobs' data, and of the order in which everything is measured."
+        ),
     ] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer setups, less work and less time: rough figures.")
@@ -47,12 +53,15 @@ def models(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where models.png and models.html go; ./heori-lab if not said, none with --json.",
+            help="Folder of models.png and models.html; by default ./heori-lab, none with --json.",
         ),
     ] = None,
     sizes: Annotated[
         str,
-        typer.Option(hidden=True, help="How large the jobs are, as JSON: as another Python's."),
+        typer.Option(
+            hidden=True,
+            help="The sizes of the jobs as JSON, to do the same work as another interpreter.",
+        ),
     ] = "{}",
     as_json: JsonOption = False,
 ) -> None:
@@ -60,8 +69,8 @@ def models(
 
     Pure Python, hashing, HTTP, HTTP and then Python, and NumPy's sorting where it is installed,
     each on threads, processes, a hybrid and an event loop, with a real consumer: throughput,
-    what the GIL costs, CPU time, memory and context switches, and one sentence for each that says
-    what to take. Takes four minutes, in which nothing else should run.
+    what the GIL costs, CPU time, memory and context switches, and a sentence for
+    each workload that says which to take. Takes four minutes, in which nothing else should run.
     """
     if out is None and not as_json:
         out = Path("heori-lab")
@@ -83,15 +92,16 @@ def locks(
         int, typer.Option(min=1, max=16, help="Consumers, each of them with four threads.")
     ] = 3,
     seed: Annotated[
-        int, typer.Option(help="Of the transfers: the same number gives the same ones.")
+        int, typer.Option(help="Seed of the transfers: the same seed gives the same transfers.")
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """What goes wrong without locks, and how they help: four runs, with their totals.
 
     Several consumers move money between a few accounts: without a lock, so that money appears or
-    vanishes; with a mutex per account; with two mutexes one after the other, in whatever order,
-    so that deadlocks are found and resolved. At last 50 jobs share three printers by a semaphore.
+    vanishes; with a mutex for each account; with two mutexes taken one after the other, in any
+    order, so that deadlocks happen, are detected and are resolved. In the fourth run 50 jobs share
+    three printers, guarded by a semaphore.
     The code is in heori/examples/accounts.py. The exit code is 1 if a lock did not hold.
     """
     options = LockOptions(transfers, consumers, seed, as_json)

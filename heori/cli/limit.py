@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from heori import formats
 from heori.cli.console import JsonOption, guarded, printable, read_settings, refuse
 from heori_common.names import check_queue
 from heori_common.protocol.commands import MOST_WAITING, Commands
@@ -13,10 +14,15 @@ from heori_common.redis.client import RedisClient
 
 
 def limit(
-    queue: Annotated[str | None, typer.Argument(help="Without it, all queues are shown.")] = None,
+    queue: Annotated[
+        str | None, typer.Argument(help="The queue; without it, all queues are shown.")
+    ] = None,
     jobs: Annotated[
         str | None,
-        typer.Argument(metavar="[JOBS|none]", help="How many jobs may wait in it from now on."),
+        typer.Argument(
+            metavar="[JOBS|none]",
+            help="How many jobs may wait in it from now on; none removes the limit.",
+        ),
     ] = None,
     *,
     as_json: JsonOption = False,
@@ -24,8 +30,8 @@ def limit(
     """Show how many jobs may wait in a queue, or change it. Each tenant may have as many.
 
     At the limit producers wait, are refused or drop the oldest job, as HEORI_WHEN_FULL says. A
-    change holds at once, for all producers; those that start later with HEORI_QUEUE_LIMITS set
-    write theirs again.
+    change applies to all producers at once. A producer that starts later and has HEORI_QUEUE_LIMITS
+    set writes its own limits again.
     """
     settings = read_settings()
     commands = Commands(Keys(settings.key_prefix))
@@ -51,7 +57,9 @@ def limit(
             print(json.dumps({name: of._asdict() for name, of in bounds.items()}))
             return
         for name, of in bounds.items():
-            allowed = "no limit" if of.limit is None else f"{of.limit} jobs may wait"
+            allowed = (
+                "no limit" if of.limit is None else f"{formats.counted(of.limit, 'job')} may wait"
+            )
             print(f"{printable(name)}: {allowed}")
 
     guarded(show)

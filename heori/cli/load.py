@@ -1,4 +1,4 @@
-"""`heori load`: the example tasks' jobs, at a given pace."""
+"""`heori load`: jobs of the example tasks, at a given pace."""
 
 import contextlib
 import sys
@@ -18,8 +18,8 @@ def load(
     profile: Annotated[
         Profile,
         typer.Option(
-            help=f"steady: at the rate. burst: nothing but for the first {BURST:.0f} of every "
-            f"{PERIOD:.0f} seconds, so that the average is the rate. ramp: from nothing up to the "
+            help=f"steady: at the rate. burst: only in the first {BURST:.0f} of every "
+            f"{PERIOD:.0f} seconds, so that the average is the rate. ramp: from zero up to the "
             f"rate, over --for or {RAMP:.0f} seconds.",
         ),
     ] = "steady",
@@ -28,21 +28,23 @@ def load(
         str,
         typer.Option(
             metavar="TASK=WEIGHT,…",
-            help="Which tasks, and how many of each. tokens: counts words in plain Python, holds "
-            "the GIL. digest: hashes, releases it. fetch: waits for an HTTP server.",
+            help="Which tasks, and how many jobs of each in proportion. tokens counts words in "
+            "plain Python and holds the GIL. digest hashes and releases it. fetch waits for HTTP.",
         ),
     ] = "tokens=1,fetch=3,digest=1",
     seconds: Annotated[
         str | None,
         typer.Option(
-            "--for", metavar="TIME", help="For so long, such as 60s; else until it is stopped."
+            "--for",
+            metavar="TIME",
+            help="Stop after this time, such as 60s; by default it goes on until a signal.",
         ),
     ] = None,
     serve: Annotated[
         str,
         typer.Option(
             metavar="HOST[:PORT]",
-            help="Where consumers reach this command, which serves the files that fetch asks for.",
+            help="The address at which consumers reach this command: it serves the files to fetch.",
         ),
     ] = LOCAL[0],
     as_json: JsonOption = False,
@@ -50,8 +52,9 @@ def load(
     """Send jobs of the example tasks at a given pace, and tell how many every 5 seconds.
 
     Consumers need `--queue stdlib` and HEORI_TASKS=heori.examples.tasks. While Redis is away it
-    waits, and then sends what became due meanwhile. SIGTERM or Ctrl-C ends it; with --for and
-    fetch among the tasks, it ends when all jobs are done. What it tells last is the total.
+    waits, and afterwards it sends all jobs that became due meanwhile. SIGTERM or Ctrl-C ends it.
+    With --for, and fetch among the tasks, it ends when all jobs are done. Its last line is the
+    total.
     """
     settings = read_settings()
     limit = None if seconds is None else read_duration("--for", seconds)

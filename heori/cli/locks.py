@@ -36,7 +36,9 @@ app = typer.Typer(
 
 KindOption = Annotated[
     Kind | None,
-    typer.Option("--kind", help="Which is meant, where both have that name."),
+    typer.Option(
+        "--kind", help="Whether the mutex or the semaphore is meant, if both have this name."
+    ),
 ]
 
 
@@ -45,14 +47,15 @@ def show(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="Of a lock; without it, all that are held or waited for."
+            metavar="[NAME]",
+            help="The name of a lock; without it, all that are held or waited for.",
         ),
     ] = None,
     *,
     kind: KindOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who holds a lock and who waits for it, in order; or all locks, one a line."""
+    """Show who holds a lock and who waits for it, in order; or all locks, one line each."""
 
     def work(locks: Locks) -> None:
         found = locks.all() if name is None else locks.named(name, kind)
@@ -75,42 +78,43 @@ def show(
         else:
             print(f"nobody holds a lock or waits for one at {locks.address}")
         if locks.forced:
-            print(f"taken from their holders by force, since ever: {locks.forced:,}")
+            print(f"taken from their holders by force so far: {locks.forced:,}")
 
     if kind is not None and name is None:
-        refuse("--kind tells which lock of a NAME is meant; give the name, too")
+        refuse("--kind says which lock of a NAME is meant; give the name too")
     _open(work)
 
 
 @app.command()
 def release(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the lock.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the lock.")],
     *,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Do it; without this it only tells what it would mean."),
+        typer.Option("--force", help="Do it; without this it only says what would happen."),
     ] = False,
     request: Annotated[
         list[str] | None,
         typer.Option(
             "--request",
             metavar="ID",
-            help="Of a holder, as `heori locks NAME` shows it; several may be named.",
+            help="The request of a holder, as `heori locks NAME` shows it; may be repeated.",
         ),
     ] = None,
     everyone: Annotated[
-        bool, typer.Option("--all", help="From all holders of a semaphore.")
+        bool, typer.Option("--all", help="Take it from all holders of a semaphore.")
     ] = False,
     kind: KindOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take a lock from a holder that does not give it back, and hand it to the next in line.
 
-    A lock whose holder has died goes to the next by itself when its lease runs out, so this is
-    for one that lives and hangs. It is not stopped by this: it is told when it next renews its
-    lease, within a third of it. Until it takes notice, two go on as if they held the lock.
-    A write that is guarded by the fence is refused to it once the next holder has written; any
-    other write is not. It is counted. The exit code is 1 when the lock was given back meanwhile.
+    When a holder has died, its lease runs out and the next in line gets the lock by itself. So this
+    is for a holder that is alive and hangs. It does not stop the holder: the holder learns of it
+    when it next renews its lease, within a third of the lease. Until then two go on as if they held
+    the lock. Writes of the old holder that are guarded by the fence are refused once the next
+    holder has written; its other writes are not. Forced releases are counted. The exit code is 1
+    when the lock had been given back meanwhile.
     """
 
     def work(locks: Locks) -> None:
@@ -119,9 +123,9 @@ def release(
         for holder in holders:
             print(f"{_name(lock)} is held by {_who(holder)}, {_held(lock, holder)}", file=told)
         print(
-            "The holder is not stopped. It is told within a third of its lease; until then it "
-            "goes on beside the next one.\nOnly writes guarded by the fence are refused to it, "
-            "and only once the next holder has written.",
+            "The holder is not stopped. It learns of this within a third of its lease; until then "
+            "it goes on beside the next one.\nOnly its writes that are guarded by the fence are "
+            "refused, and only once the next holder has written.",
             file=told,
         )
         if not force:
@@ -132,13 +136,15 @@ def release(
         else:
             print(f"released by force: {len(taken)} of {len(holders)}")
         if len(taken) < len(holders):
-            locks.problems.append(f"{lock}: who is not counted had given it back meanwhile")
+            locks.problems.append(
+                f"{lock}: holders that are not counted had given it back meanwhile"
+            )
 
     _open(work)
 
 
 def _open(work: Callable[[Locks], None]) -> None:
-    """Do it on the server; exit with 1, and tell what was wrong, if anything was."""
+    """Work on the locks of the server, then print the problems; with any, the exit code is 1."""
     settings = read_settings()
 
     def run() -> None:
@@ -190,7 +196,7 @@ def _overview(locks: list[LockState], address: str) -> Table:
     table.add_column("waiting", justify="right", no_wrap=True)
     table.add_column("longest", justify="right", no_wrap=True)
     for lock in locks:
-        # Whoever has held it longest is whom the others may be waiting for in vain.
+        # The one that has held it longest is the one to look at when others wait in vain.
         holder = min(lock.holders, key=lambda party: party.since, default=None)
         others = f", and {len(lock.holders) - 1} more" if len(lock.holders) > 1 else ""
         table.add_row(

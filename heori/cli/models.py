@@ -22,12 +22,15 @@ ProcessesOption = Annotated[
         "--processes",
         "-p",
         min=1,
-        help="Worker processes (P); as many as there are usable cores if not said.",
+        help="Worker processes (P); by default as many as there are usable cores.",
     ),
 ]
 SlotsOption = Annotated[
     int | None,
     typer.Option(
-        "--slots", "-s", min=1, help="Jobs at once in each process (S): 8 threads, 100 coroutines."
+        "--slots",
+        "-s",
+        min=1,
+        help="Jobs at once in each process (S); by default 8 threads or 100 coroutines.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Runs what starts processes: what goes wrong with them is told in a line, and is the exit code."""
+"""Runs what starts processes of its own: each failure is one message and an exit code."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +12,11 @@ T = TypeVar("T")
 
 
 def run(action: Callable[[Interrupt], T]) -> T:
-    """Do it, while signals are noted for it; see the caller's help for the exit codes."""
+    """Do it while signals are noted, and end with an exit code when it fails.
+
+    1: a process has died, or the embedded Valkey cannot be started. 128 and the number of a
+    signal: that signal stopped it.
+    """
     with signals() as interrupt:
         try:
             return action(interrupt)

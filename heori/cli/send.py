@@ -26,8 +26,8 @@ Format = Literal["jsonl", "csv"]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be done with --from.
+class ImportRequest:
+    """What was asked for with --from.
 
     Attributes:
         options: of `Producer.send`.
@@ -49,34 +49,38 @@ def send(
         typer.Option(
             "--args",
             metavar="JSON",
-            help='Keywords as an object, or positions as an array: [1, "a"].',
+            help='The arguments: an object, by name, or an array, in order, such as [1, "a"].',
         ),
     ] = "{}",
     delay: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Let it run after so long, such as 500ms, 5s or 10min."),
+        typer.Option(metavar="TIME", help="Run it after this time, such as 500ms, 5s or 10min."),
     ] = None,
     at: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Let it run at that time, such as 2030-01-31T10:00:00+00:00."
+            metavar="TIME", help="Run it at this time, such as 2030-01-31T10:00:00+00:00."
         ),
     ] = None,
     queue: Annotated[
-        str | None, typer.Option("--queue", "-q", help="Where to send it, not the task's own.")
+        str | None,
+        typer.Option("--queue", "-q", help="Where to send it, instead of the task's own queue."),
     ] = None,
     tenant: Annotated[
         str | None,
         typer.Option(
-            help="For whom it is: tenants of a queue take turns, however much each sends."
+            help="Whom the job is for. The tenants of a queue take turns, however many jobs each "
+            "has sent."
         ),
     ] = None,
     at_front: Annotated[
-        bool, typer.Option("--at-front", help="Put it before the jobs that wait already.")
+        bool, typer.Option("--at-front", help="Put it in front of the jobs that already wait.")
     ] = False,
     key: Annotated[
         str | None,
-        typer.Option(help="An idempotency key: sent again with it, it is the same job."),
+        typer.Option(
+            help="An idempotency key: sending again with it sends nothing, and gives the same job."
+        ),
     ] = None,
     source: Annotated[
         str | None,
@@ -89,24 +93,30 @@ def send(
     ] = None,
     kind: Annotated[
         Format | None,
-        typer.Option("--format", help="Of --from, if its name does not tell."),
+        typer.Option("--format", help="The format of the file, if its name does not say it."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="With --from: only tell which lines are bad.")
+        bool,
+        typer.Option(
+            "--check", help="With --from: report the lines that are not valid, and send nothing."
+        ),
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="With --from: from the beginning, sent or not.")
+        bool,
+        typer.Option(
+            "--again", help="With --from: start at the first line, even if it was sent before."
+        ),
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds to wait at most, with --wait.")
+        float | None, typer.Option(min=0, help="With --wait: how many seconds to wait, at most.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers, to run now or later.
 
-    With --from, all lines are checked before the first job is sent. When it is interrupted, the
-    same command goes on where it stopped, and sends no job twice.
+    With --from it sends one for each line of a file. All lines are checked before the first job is
+    sent. After an interruption the same command goes on where it stopped, and sends no job twice.
     """
     from heori import JobFailed, Producer, QueueFull  # noqa: PLC0415
 
@@ -124,7 +134,7 @@ def send(
         alone = {"--args": args != "{}", "--key": key is not None, "--wait": wait}
         _refuse(alone, "is for one job, and --from sends many")
         options = {**_when(after, when), "at_front": at_front, "tenant": tenant}
-        wanted = Wanted(source, kind, queue, options, check=check, again=again)
+        wanted = ImportRequest(source, kind, queue, options, check=check, again=again)
         _send_from(task, settings, wanted, as_json=as_json)
         return
     _refuse({"--check": check, "--again": again, "--format": kind is not None}, "goes with --from")
@@ -203,7 +213,7 @@ def _when(delay: float | None, at: datetime | None) -> dict[str, Any]:
 
 
 def _send_from(
-    task: tasks.Task[..., Any], settings: Settings, wanted: Wanted, *, as_json: bool
+    task: tasks.Task[..., Any], settings: Settings, wanted: ImportRequest, *, as_json: bool
 ) -> None:
     from heori.cli.send_from import send_from, told  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""`heori send TASK --from FILE`: a job for each line, and for each of them only one.
+"""`heori send TASK --from FILE`: one job for each line, and never two.
 
-How far it is stands in Redis, and moves in the same step as the jobs go in. So an import that
-was interrupted, however it was, goes on where it stopped when it is started again.
+The position in the file is kept in Redis, and moves in the same step in which the jobs are sent.
+So an import that was interrupted in any way goes on where it stopped when it is started again.
 """
 
 import csv
@@ -23,7 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from heori import Producer, QueueFull
 from heori.cli.console import guarded, printable, refuse
-from heori.cli.send import Format, Wanted
+from heori.cli.send import Format, ImportRequest
+from heori.formats import count
 from heori_common.protocol.commands import Commands, Cursor
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys, tenant_queue
@@ -32,13 +33,13 @@ from heori_common.settings import Settings
 from heori_common.tasks import Task
 
 CHUNK = 1000  # jobs encoded before they are sent
-# For how long after its latest step an import can be taken up, and is not begun anew, seconds.
-KEPT = 7 * 24 * 3600
-SHOWN = 20  # bad lines
+# Seconds after the latest step of an import for which its position is kept.
+POSITION_TTL = 7 * 24 * 3600
+SHOWN_LINES = 20  # of the bad ones
 
 
 @dataclass
-class Bad:
+class BadLine:
     """A line that makes no job."""
 
     line: int
@@ -46,13 +47,13 @@ class Bad:
 
 
 @dataclass
-class Report:
+class ImportReport:
     """What became of an import."""
 
     lines: int = 0  # that make jobs
     sent: int = 0  # of these, by this run
     before: int = 0  # of these, by earlier runs
-    bad: list[Bad] = field(default_factory=list)  # the first of them
+    bad: list[BadLine] = field(default_factory=list)  # the first of them
     bad_lines: int = 0
     error: str | None = None
 
@@ -80,16 +81,16 @@ class Import:
         self._kind = kind
         self._queue = queue
         self._options = options
-        self.report = Report()
+        self.report = ImportReport()
 
     def check(self) -> str:
-        """Read everything, and note what makes no job; returns what this import is known by."""
+        """Read everything, and note the lines that make no job; returns the import's digest."""
         for made in self._jobs():
             if isinstance(made, NewJob):
                 self.report.lines += 1
                 continue
             self.report.bad_lines += 1
-            if len(self.report.bad) < SHOWN:
+            if len(self.report.bad) < SHOWN_LINES:
                 self.report.bad.append(made)
         self._file.seek(0)
         digest = hashlib.sha256()
@@ -104,14 +105,14 @@ class Import:
         """Send what was not sent before.
 
         Raises:
-            QueueFull, RedisUnavailable: as `Producer.send`; it can be taken up later.
+            QueueFull, RedisUnavailable: as `Producer.send`; a later run goes on from there.
         """
         report = self.report
         report.before = begin
         bar = progress.add_task(self._task.name, total=report.lines, completed=begin)
         jobs = islice((job for job in self._jobs() if isinstance(job, NewJob)), begin, None)
         while chunk := list(islice(jobs, CHUNK)):
-            cursor = Cursor(key, begin + report.sent, KEPT)
+            cursor = Cursor(key, begin + report.sent, POSITION_TTL)
             try:
                 self._producer.send(self._task, chunk, self._queue, cursor=cursor, **self._options)
             except QueueFull as error:
@@ -120,27 +121,27 @@ class Import:
             report.sent += len(chunk)
             progress.update(bar, completed=begin + report.sent)
 
-    def _jobs(self) -> Iterator[NewJob | Bad]:
+    def _jobs(self) -> Iterator[NewJob | BadLine]:
         self._file.seek(0)
         calls = _csv(self._file) if self._kind == "csv" else _json_lines(self._file)
         for line, call in calls:
             if isinstance(call, ValueError):
-                yield Bad(line, str(call))
+                yield BadLine(line, str(call))
                 continue
             args = tuple(call) if isinstance(call, list) else ()
             kwargs = call if isinstance(call, dict) else {}
             try:
                 yield self._producer.encode(self._task, args, kwargs)
             except (TypeError, ValueError) as error:
-                yield Bad(line, str(error))
+                yield BadLine(line, str(error))
 
 
 def send_from(
     task: Task[..., Any],
     settings: Settings,
-    wanted: Wanted,
-) -> Report:
-    """Check all lines, and then send them, unless it is only to be checked or one is bad."""
+    wanted: ImportRequest,
+) -> ImportReport:
+    """Check all lines, then send them, unless they are only to be checked or one is bad."""
     with Producer(settings=settings) as producer, _open(wanted.source) as file:
         kind = wanted.kind or _kind(wanted.source)
         given = Import(producer, task, file, kind, wanted.queue, wanted.options)
@@ -166,11 +167,11 @@ def send_from(
 
 
 def _open(path: str) -> IO[bytes]:
-    """A file that can be read twice; what comes by a pipe is kept until it is done."""
+    """A file that can be read twice; standard input is copied to a temporary one."""
     try:
         if path != "-":
             return Path(path).open("rb")
-        spool = tempfile.TemporaryFile()  # noqa: SIM115 - likewise
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         shutil.copyfileobj(sys.stdin.buffer, spool)
     except OSError as error:
         refuse(f"--from {path}: {error.strerror}")
@@ -227,22 +228,23 @@ def _progress() -> Progress:
     )
 
 
-def told(report: Report, *, check: bool) -> Iterable[str]:
-    """A report for people."""
+def told(report: ImportReport, *, check: bool) -> Iterable[str]:
+    """A report for people, line by line."""
     for bad in report.bad:
         yield f"line {bad.line}: {printable(bad.problem)}"
     if report.bad_lines > len(report.bad):
-        yield f"… and {report.bad_lines - len(report.bad):,} more"
+        yield f"… and {count(report.bad_lines - len(report.bad))} more"
     if report.bad_lines:
-        yield f"{report.bad_lines:,} bad lines, {report.lines:,} good ones; nothing was sent"
+        good = count(report.lines)
+        yield f"{count(report.bad_lines)} bad lines, {good} good ones; nothing was sent"
     elif check:
-        yield f"{report.lines:,} jobs could be sent; none was"
+        yield f"{count(report.lines)} jobs could be sent; none was"
     elif not report.lines:
-        yield "it has no line; nothing was sent"
+        yield "the file has no lines; nothing was sent"
     elif report.before == report.lines:
-        yield f"all {report.lines:,} jobs were sent before; --again sends them once more"
+        yield f"all {count(report.lines)} jobs were sent before; --again sends them once more"
     else:
-        before = f", after {report.before:,} that were sent before" if report.before else ""
-        yield f"{report.sent:,} jobs sent{before}"
+        before = f", after {count(report.before)} that were sent before" if report.before else ""
+        yield f"{count(report.sent)} jobs sent{before}"
     if report.error:
         yield f"{report.error}\nThe same command goes on from here."

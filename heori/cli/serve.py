@@ -1,4 +1,4 @@
-"""`heori serve`: tasks over HTTP, for whatever speaks it."""
+"""`heori serve`: tasks over HTTP."""
 
 import ipaddress
 import socket
@@ -14,17 +14,21 @@ from heori_common import tasks
 def serve(
     *,
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on; by default HEORI_API_HOST.")
+        str | None, typer.Option(help="The address to listen on; by default HEORI_API_HOST.")
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="By default HEORI_API_PORT; 0 for any free one."),
+        typer.Option(
+            min=0, max=65535, help="The port; by default HEORI_API_PORT. 0 is any free port."
+        ),
     ] = None,
 ) -> None:
-    """Send jobs and get their results over HTTP: the tasks of HEORI_TASKS, with their schemas.
+    """Let other programs send jobs and get their results over HTTP.
 
-    /docs shows what there is. Callers name one of HEORI_API_TOKENS; without any, only this
-    machine is listened to. A queue at its limit answers 429, unless HEORI_WHEN_FULL is drop_oldest.
+    There is a route for each task of HEORI_TASKS; /docs lists them with the schemas of their
+    arguments. A request needs one of HEORI_API_TOKENS. Without tokens, only requests from this
+    machine are answered. When a queue is at its limit the answer is 429, unless HEORI_WHEN_FULL
+    is drop_oldest.
     """
     try:
         from heori.http import schema, server  # noqa: PLC0415

@@ -20,7 +20,10 @@ from heori_common.redis.client import RedisClient
 
 
 def status(
-    job: Annotated[str | None, typer.Argument(help="A job's id; without it, all queues.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Argument(help="The id of a job; without it, all queues and consumers are shown."),
+    ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,7 +52,9 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
     shown = ["scheduled", "running", "finished", "failed"]
     if any(of.blocked for of in queues.values()):
         shown.append("blocked")
-    table = Table("queue", "waiting", *shown, title=f"Queues at {client.address}")
+    table = Table("queue", title=f"Queues at {client.address}")
+    for heading in ("waiting", *shown):
+        table.add_column(heading, justify="right")
     for name, of in queues.items():
         limit = "" if of.limit is None else f" of {formats.count(of.limit)}"
         numbers = [formats.count(getattr(of, field)) for field in shown]

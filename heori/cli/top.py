@@ -20,9 +20,9 @@ from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 
-BAR = 12  # characters
-MOST = 12  # rows of one table; what follows is summed up
-# What a thread with a job does, in the order and colour in which a bar shows it.
+BAR_WIDTH = 12  # characters
+MOST_ROWS = 12  # of one table; the others are counted in its last line
+# What a busy thread does, in the order and colour in which a bar shows it.
 STATES = {
     "running": "green",
     "gil_wait": "red",
@@ -33,16 +33,19 @@ STATES = {
 
 def top(
     *,
-    every: Annotated[str, typer.Option(help="Time between two looks, such as 500ms or 2s.")] = "1s",
-    once: Annotated[bool, typer.Option("--once", help="Look twice, print once, and end.")] = False,
+    every: Annotated[
+        str, typer.Option(help="The time between two readings, such as 500ms or 2s.")
+    ] = "1s",
+    once: Annotated[bool, typer.Option("--once", help="Read twice, print once, and end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Watch queues, consumers, workers, tasks and locks; Ctrl-C ends it.
 
-    It reads Redis and the /metrics of every consumer that it can reach. A worker's bar shows what
-    its threads that had a job did: running (green), waiting for the GIL (red), for anything else
-    (blue). GIL loss is the share of the possible throughput that waiting for the GIL costs, and a
-    task's speed-up how many times as many of its jobs processes would do than these threads.
+    It reads Redis, and the /metrics of every consumer that it can reach. A worker's bar shows how
+    its busy threads spent their time: running (green), waiting for the GIL (red), or waiting for
+    anything else (blue). GIL loss is the share of the possible throughput that waiting for the GIL
+    costs. A task's speed-up is an estimate: how many times as many of its jobs would be done by
+    processes in place of these threads.
     """
     settings = read_settings()
     pause = read_duration("--every", every)
@@ -67,7 +70,7 @@ def top(
 
 
 def _live(client: RedisClient, commands: Commands, pause: float) -> None:
-    with Live(Text("looking …"), auto_refresh=False, screen=True) as live:
+    with Live(Text("reading …"), auto_refresh=False, screen=True) as live:
         before = take_reading(client, commands)
         while True:
             time.sleep(pause)
@@ -161,25 +164,25 @@ def _table(
     table = Table(box=None, pad_edge=False, header_style="dim")
     for number, heading in enumerate(headings):
         right = number > 0 and heading not in ("", "model", "state", "kind")
-        # Where there is no room for all, names are cut, and not figures.
+        # On a narrow terminal names are cut off, and never figures.
         table.add_column(
             heading,
             justify="right" if right else "left",
             no_wrap=number > 0,
             min_width=max(7, len(heading)) if number else 4,
         )
-    for row in rows[:MOST]:
+    for row in rows[:MOST_ROWS]:
         name, *figures = show(row)
         table.add_row(Text(str(name), no_wrap=True, overflow="ellipsis"), *figures)
-    if len(rows) > MOST:
-        table.add_row(Text(f"and {len(rows) - MOST} more", style="dim"))
+    if len(rows) > MOST_ROWS:
+        table.add_row(Text(f"and {len(rows) - MOST_ROWS} more", style="dim"))
     return table
 
 
 def _worker(row: WorkerRow) -> Sequence[RenderableType]:
     bar, drawn, end = Text(), 0, 0.0
     for state, colour in STATES.items():
-        end += row.states.get(state, 0.0) * BAR
+        end += row.states.get(state, 0.0) * BAR_WIDTH
         bar.append("█" * (round(end) - drawn), style=colour)
         drawn = max(drawn, round(end))
     other = row.states.get("io_wait", 0.0) + row.states.get("wait", 0.0)

@@ -21,7 +21,7 @@ def up(
         typer.Option(
             "--for",
             metavar="TIME",
-            help="Go on for so long, such as 20s or 5m, rather than one round.",
+            help="Go on for this time, such as 20s or 5m, instead of one round.",
         ),
     ] = None,
     forever: Annotated[bool, typer.Option("--forever", help="Go on until Ctrl-C.")] = False,

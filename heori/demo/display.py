@@ -23,7 +23,7 @@ LINE_EVERY = 2.0  # seconds between two lines
 WINDOW = 8  # moments that a rate is taken over
 MOST_WORKERS = 8  # rows of workers; the rest share one
 COUNTED = ("sent", "done", "failed", "unfinished", "lost", "repeated")  # of a Count, as shown
-WIDTH = 100  # characters at most: wider bars tell no more
+WIDTH = 100  # characters at most; wider bars show no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +55,22 @@ class Moment:
     def waiting(self, task: str) -> int:
         """Jobs that no consumer has claimed.
 
-        Nobody counts these by task, so they are what remains of those sent. The parts are read
-        one after the other, while jobs go on: what remains may be off by a few, and is never
-        let below zero.
+        No metric counts these by task, so they are computed: those sent, less those that run or
+        have ended. The parts are read one after the other while jobs go on, so the difference may
+        be off by a few; it is never less than zero.
         """
         done = self.metrics.done[task] + self.metrics.failed[task]
         return max(0, self.sent[task] - done - self.running.get(task, 0))
 
 
 class Display:
-    """Shows nothing, which is what scripts want; the others show it."""
+    """Shows nothing, for scripts; its subclasses show how a run goes."""
 
     def say(self, what: str) -> None:
-        """Tell what is being done now."""
+        """Show what is being done now."""
 
     def show(self, moment: Moment) -> None:
-        """Tell how far it is."""
+        """Show how far the run is."""
 
     def __enter__(self) -> Self:
         return self

@@ -52,7 +52,7 @@ class LoadPlan:
     profile: Profile
     rate: float  # jobs a second, on average; of a ramp, at its end
     mix: Mapping[str, int]  # weights, by the names in `ALL`
-    seconds: float | None  # how long; None: until it is told to stop
+    seconds: float | None  # how long; None until a signal
 
     def due(self, at: float) -> int:
         """How many jobs are to be sent in the first `at` seconds."""
@@ -90,7 +90,7 @@ def parse_mix(text: str) -> dict[str, int]:
 
 
 class Load:
-    """Sends what a plan says, whatever Redis does meanwhile.
+    """Sends the jobs that are due by a plan, also after Redis was away.
 
     Args:
         files_url: of the file server, if any job needs it.
@@ -145,7 +145,7 @@ class Load:
         self._tell(seconds)
 
     def _serve_on(self) -> None:
-        """Be there until all that was sent is done, as its files may not have been fetched yet."""
+        """Go on serving files until all jobs are done, as some have not fetched theirs yet."""
         counts = self._commands.counts(QUEUE)[:3]  # waiting, scheduled, running
         while not self._interrupt.number:
             with contextlib.suppress(RedisUnavailable, ResponseError):

@@ -43,11 +43,11 @@ class Interrupt:
 class Child:
     """A process of the run; leaving its ``with`` block ends it, one way or the other.
 
-    It tells what it has to tell as JSON, one line at a time; any other line is kept, in case it
-    fails. It ends when its standard input does.
+    It reports in JSON, one line at a time; other lines are kept for the message if it fails. It
+    ends when its standard input does.
 
     Attributes:
-        report: the last thing it has told; None if nothing yet.
+        report: its last report; None before the first.
     """
 
     def __init__(self, name: str, module: str, *arguments: str, **environment: str) -> None:
@@ -74,7 +74,7 @@ class Child:
         return record is not None
 
     def first_report(self, interrupt: Interrupt) -> Any:
-        """Wait for it to tell something.
+        """Wait for its first report.
 
         Raises:
             ChildFailed: it ends, or takes longer than START.

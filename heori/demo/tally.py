@@ -21,7 +21,7 @@ from heori_common.redis.client import RedisClient
 
 PAGE = 500  # jobs in one round trip
 MAX_PAYLOAD = 100_000  # bytes; our own calls are far smaller
-KEEP = 20  # seconds that a finished job stays, for whoever wants to look at one
+KEEP_SECONDS = 20  # seconds that a finished job stays, so that one can look at it
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class ConsumerCounts:
         )
 
 
-class Tally:
+class JobTally:
     """Reads every job, and each once.
 
     Attributes:
@@ -129,7 +129,7 @@ class Tally:
         jobs = self._jobs(self._leased())
         return Counter(_task(job) for job in jobs if job is not None)
 
-    def count_and_forget(self, older: int = KEEP) -> None:
+    def count_and_forget(self, older: int = KEEP_SECONDS) -> None:
         """Count the jobs that finished more than so many seconds ago, and delete them.
 
         To be called every second or so in a long run: results expire after RESULT_TTL, and at

@@ -20,7 +20,7 @@ from heori.demo.processes import (
     Interrupt,
 )
 from heori.demo.producer import ProducerOptions
-from heori.demo.tally import ConsumerCounts, RunResult, Tally
+from heori.demo.tally import ConsumerCounts, JobTally, RunResult
 from heori.examples import corpus
 from heori.examples.tasks import QUEUE
 from heori.inspect.queues import read_queue
@@ -92,7 +92,7 @@ class Run:
         self._producer.first_report(interrupt)
         self._metrics_url: str = self._consumer.first_report(interrupt)["metrics"]
         self._redis = stack.enter_context(RedisClient(valkey.url))
-        self._tally = Tally(self._redis)
+        self._tally = JobTally(self._redis)
 
     def watch(self) -> float:
         """Show how it goes until all is done or a signal comes; returns how long it took.

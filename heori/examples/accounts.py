@@ -18,7 +18,7 @@ OPENING = 100_000  # cents in each account at the beginning
 PRINTERS = 3
 PAGE_TIME = 0.02  # seconds that printing takes
 
-DEADLOCKS = "deadlocks"  # list: what DeadlockDetected has said
+DEADLOCKS = "deadlocks"  # list: the messages of DeadlockDetected
 PRINTING = "printing"  # string: how many jobs print now
 SEEN = "printing:seen"  # list: what that was, each time that a job began
 
@@ -39,7 +39,7 @@ def move(source: int, target: int, cents: int) -> None:
 
 @task(queue="unlocked", timeout=60)
 def transfer_unlocked(source: int, target: int, cents: int) -> None:
-    """Wrong: whoever reads a balance before another has written it undoes what the other did."""
+    """Wrong: a job that reads a balance before another has written it undoes what the other did."""
     move(source, target, cents)
 
 
@@ -59,8 +59,8 @@ def transfer(source: int, target: int, cents: int) -> None:
 def transfer_crosswise(source: int, target: int, cents: int) -> None:
     """Asking for trouble: two that go in opposite directions may each hold what the other needs.
 
-    One of them is told so instead of waiting for ever. It lets go of what it holds, so that the
-    other goes on, and is tried again a little later.
+    One of them gets an error instead of waiting for ever. It releases what it holds, so that the
+    other goes on, and is retried a little later.
     """
     try:
         with Mutex(f"account:{source}"), Mutex(f"account:{target}"):

@@ -1,8 +1,8 @@
 """The service: one route per task, and those of jobs and queues.
 
-request ──▶ Requests ──▶ Guard ──▶ route ──▶ Producer ──▶ Redis
-           (counted)   (let in)    │
-                                   └ GET …?wait=: results come over one connection for all
+request ──▶ RequestMetrics ──▶ Authentication ──▶ route ──▶ Producer ──▶ Redis
+              (counted)          (let in)          │
+                                                   └ GET …?wait=: one connection for all results
 """
 
 import asyncio
@@ -35,9 +35,9 @@ from starlette.requests import ClientDisconnect
 from heori import Handle, PayloadTooLarge, Producer, QueueFull
 from heori.http import responses as answers
 from heori.http import schema
-from heori.http.auth import Guard
-from heori.http.metrics import Requests
-from heori.http.responses import misfit, misfits, responses
+from heori.http.auth import Authentication
+from heori.http.metrics import RequestMetrics
+from heori.http.responses import invalid, invalid_arguments, responses
 from heori.inspect import job as job_record
 from heori.inspect.queues import read_queues
 from heori_common.names import check_queue, check_tenant
@@ -56,35 +56,39 @@ ENDED = ("finished", "failed", "stopped", "canceled")
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$", description="As it was answered.")]
 QueueName = Annotated[
     Annotated[str, AfterValidator(check_queue)] | None,
-    Query(pattern=r"^[^\s:,@]+$", max_length=200, description="In place of the task's own queue."),
+    Query(pattern=r"^[^\s:,@]+$", max_length=200, description="Instead of the task's own queue."),
 ]
 Tenant = Annotated[
     Annotated[str, AfterValidator(check_tenant)] | None,
     Query(
         pattern=r"^[^\s:,]+$",
         max_length=200,
-        description="For whom it is: tenants of a queue take turns, however much each sends.",
+        description="Whom the job is for. The tenants of a queue take turns, however many jobs "
+        "each has sent.",
     ),
 ]
 Delay = Annotated[str | None, Query(description="How long to wait first: 20s, 5min, or seconds.")]
 At = Annotated[AwareDatetime | None, Query(description="When it may run.")]
-AtFront = Annotated[bool, Query(description="Put it before the jobs that wait already.")]
+AtFront = Annotated[bool, Query(description="Put it in front of the jobs that already wait.")]
 Key = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
         max_length=200,
-        description="Sent again with it, for a day, it is the same job.",
+        description="For a day, sending again with the same key gives the same job, and no other.",
     ),
 ]
 Wait = Annotated[
-    float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end at most.")
+    float,
+    Query(
+        ge=0, le=LONGEST_WAIT, description="How many seconds to wait for the job's end, at most."
+    ),
 ]
 
 
 class Service:
-    """Holds what requests need.
+    """The application, and what its requests share: a producer and a connection to Redis.
 
     Args:
         settings: the tasks are those registered by now.
@@ -94,7 +98,7 @@ class Service:
     """
 
     def __init__(self, settings: Settings) -> None:
-        # Callers are not kept waiting for room: they are told when to try again.
+        # No request waits for room in a queue: the answer says when to try again.
         full: WhenFull = "drop_oldest" if settings.when_full == "drop_oldest" else "reject"
         self._settings = settings
         self._producer = Producer(settings=settings, when_full=full)
@@ -104,7 +108,7 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def end(self) -> None:
-        """Let those go who wait for results; may be called from a signal's handler."""
+        """Answer the requests that wait for results now; a signal handler may call this."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._ending.set)
 
@@ -122,7 +126,7 @@ class Service:
                 QueueFull: _failed,
                 RedisUnavailable: _failed,
                 RedisError: _failed,
-                RequestValidationError: _misfit,
+                RequestValidationError: _invalid,
                 ClientDisconnect: _gone,
             },
         )
@@ -143,8 +147,8 @@ class Service:
             return description
 
         app.openapi = openapi  # type: ignore[method-assign]
-        app.add_middleware(Guard, tokens=tokens)
-        app.add_middleware(Requests, registry=registry)
+        app.add_middleware(Authentication, tokens=tokens)
+        app.add_middleware(RequestMetrics, registry=registry)
         return app
 
     @contextlib.asynccontextmanager
@@ -190,10 +194,10 @@ class Service:
             at: At = None,
         ) -> Response:
             if "idempotency-key" in request.headers:
-                raise misfit(("header", "Idempotency-Key"), "a batch has none: send one by one")
+                raise invalid(("header", "Idempotency-Key"), "a batch has none: send one by one")
             calls = await self._json(request)
             if not isinstance(calls, list) or not 1 <= len(calls) <= schema.MOST:
-                raise misfit(("body",), f"an array of 1 to {schema.MOST} calls is needed")
+                raise invalid(("body",), f"an array of 1 to {schema.MOST} calls is needed")
             options = _options(delay, at)
 
             def encode_and_send() -> list[Handle[Any]]:
@@ -213,7 +217,7 @@ class Service:
             send,
             methods=["POST"],
             status_code=202,
-            response_model=answers.Sent,
+            response_model=answers.SentJob,
             responses=described,
             operation_id=task.name,
             summary=f"Send a job of {task.name}",
@@ -226,7 +230,7 @@ class Service:
             send_many,
             methods=["POST"],
             status_code=202,
-            response_model=answers.SentMany,
+            response_model=answers.SentJobs,
             responses=described,
             operation_id=f"{task.name}-batch",
             summary=f"Send many jobs of {task.name}",
@@ -258,7 +262,7 @@ class Service:
         try:
             return from_json(bytes(body), allow_inf_nan=False)
         except ValueError as error:
-            raise misfit(("body",), f"no JSON: {error}", "json_invalid") from error
+            raise invalid(("body",), f"no JSON: {error}", "json_invalid") from error
 
     def _encode(
         self, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any], loc: answers.Place
@@ -268,14 +272,14 @@ class Service:
         except PayloadTooLarge as error:
             raise HTTPException(413, str(error)) from error
         except (TypeError, ValueError) as error:
-            raise misfits(error, loc) from error
+            raise invalid_arguments(error, loc) from error
 
     # Jobs and queues
 
     def _add_jobs(self, router: APIRouter) -> None:
         @router.get(
             "/jobs/{job_id}",
-            response_model=answers.Described,
+            response_model=answers.JobRecord,
             response_model_exclude_unset=True,
             responses=responses(404, 409, 422, 503),
             tags=["jobs"],
@@ -291,7 +295,7 @@ class Service:
 
         @router.delete(
             "/jobs/{job_id}",
-            response_model=answers.Canceled,
+            response_model=answers.CanceledJob,
             responses=responses(404, 409, 422, 503),
             tags=["jobs"],
             operation_id="cancel",
@@ -306,7 +310,7 @@ class Service:
 
         @router.get(
             "/queues",
-            response_model=list[answers.Queue],
+            response_model=list[answers.QueueRecord],
             responses=responses(503),
             tags=["queues"],
             operation_id="queues",
@@ -368,14 +372,14 @@ def _arguments(given: Any, loc: answers.Place) -> tuple[list[Any], dict[str, Any
         return [], given
     if isinstance(given, list):
         return given, {}
-    raise misfit(loc, "an object of arguments by name is needed, or an array of them in order")
+    raise invalid(loc, "an object of arguments by name is needed, or an array of them in order")
 
 
 def _options(delay: str | None, at: Any) -> dict[str, Any]:
     try:
         return when(delay, at)
     except (ValueError, OverflowError) as error:
-        raise misfit(("query", "at" if delay is None else "delay"), str(error)) from error
+        raise invalid(("query", "at" if delay is None else "delay"), str(error)) from error
 
 
 def _answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -389,11 +393,11 @@ async def _failed(_: Request, error: Exception) -> Response:
     return JSONResponse(body, status, headers)
 
 
-async def _misfit(_: Request, error: Exception) -> Response:
+async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     detail = [{key: each[key] for key in ("loc", "msg", "type")} for each in error.errors()]
     return JSONResponse({"detail": detail}, 422)
 
 
 async def _gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
+    return Response(status_code=400)  # the caller has gone

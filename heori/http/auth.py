@@ -1,4 +1,4 @@
-"""Who may call the service: whoever names a token; without tokens, whoever is on this machine."""
+"""Which requests are let in: those with a token or, without tokens, those from this machine."""
 
 import hmac
 import ipaddress
@@ -11,12 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 OPEN = ("/healthz", "/readyz", "/metrics")  # for machines that look after the service
 
 
-class Guard:
-    """Lets through who may call, and answers all others.
+class Authentication:
+    """Lets requests in, or answers them with an error.
 
     Args:
-        tokens: any of them will do. Without, only requests that name this machine as it names
-            itself: a page of another site, opened here, may know the port, and not that.
+        tokens: a request needs one of them. Without tokens, a request must name this host as
+            localhost or by a loopback address. That also keeps out the pages of other sites
+            that a browser on this machine has open: their requests name another host.
     """
 
     def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
@@ -38,7 +39,7 @@ class Guard:
             return JSONResponse({"detail": problem}, 403)
         kind, _, given = headers.get("authorization", "").partition(" ")
         named = given.strip().encode("latin-1", "replace")
-        # All are compared, and each in the same time, so that the time tells nothing.
+        # All are compared, in constant time, so that the duration gives nothing away.
         matches = [hmac.compare_digest(named, token) for token in self._tokens]
         if kind.lower() == "bearer" and any(matches):
             return None

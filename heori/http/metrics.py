@@ -11,8 +11,8 @@ from heori_common.metrics import API_REQUESTS, API_SECONDS
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Requests:
-    """Counts what passes."""
+class RequestMetrics:
+    """Counts the requests that pass through it, and how long each took."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
@@ -42,6 +42,6 @@ class Requests:
             await self._app(scope, receive, sending)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if route != "other" else "other"  # anybody may invent some
+            method = scope["method"] if route != "other" else "other"  # a caller may invent any
             self._requests.labels(route, method, status).inc()
             self._seconds.labels(route).observe(time.perf_counter() - began)

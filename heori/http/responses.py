@@ -1,4 +1,4 @@
-"""What the service answers: models for its description, and the answers to what goes wrong."""
+"""The bodies of answers, as the service's description shows them, and the answers to errors."""
 
 import math
 from datetime import datetime
@@ -14,21 +14,21 @@ from heori_common.redis.errors import RedisUnavailable
 Place = tuple[str | int, ...]  # of something in a request: ("body", "to")
 
 
-class Sent(BaseModel):
+class SentJob(BaseModel):
     """A job that was sent, or had been before with the same Idempotency-Key."""
 
     id: str
     queue: str
 
 
-class SentMany(BaseModel):
+class SentJobs(BaseModel):
     """The jobs of a batch, in its order."""
 
     ids: list[str]
     queue: str
 
 
-class Described(BaseModel):
+class JobRecord(BaseModel):
     """A job. Its status is in RQ's words: queued, scheduled, started, finished, failed, …"""
 
     id: str
@@ -43,20 +43,20 @@ class Described(BaseModel):
     due_at: datetime | None = None
     consumer: str
     deliveries: int
-    progress: float | None = Field(None, description="From 0 to 1, if the task tells.")
+    progress: float | None = Field(None, description="From 0 to 1, if the task reports it.")
     progress_text: str | None = None
     result: Any = None
     error: str | None = Field(None, description="Why it failed: a traceback.")
 
 
-class Canceled(BaseModel):
+class CanceledJob(BaseModel):
     """A job that will not run."""
 
     id: str
     status: str
 
 
-class Queue(BaseModel):
+class QueueRecord(BaseModel):
     """How many jobs of a queue are where, and how many producers wait for room."""
 
     queue: str
@@ -75,28 +75,28 @@ class Problem(BaseModel):
     detail: str
 
 
-class Overfull(Problem):
+class QueueFullProblem(Problem):
     """The queue is at its limit."""
 
     sent: list[str] = Field(description="Ids of the jobs that were let in before.")
 
 
-class Misfit(BaseModel):
-    """One thing that does not fit."""
+class InvalidField(BaseModel):
+    """One thing in a request that is not valid."""
 
     loc: list[str | int]
     msg: str
     type: str
 
 
-class Misfits(BaseModel):
-    """What in a request does not fit."""
+class InvalidFields(BaseModel):
+    """Everything in a request that is not valid."""
 
-    detail: list[Misfit]
+    detail: list[InvalidField]
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The descriptions of what may go wrong anywhere, and of some more."""
+    """The descriptions of the errors that any route may answer with, and of these."""
     everywhere = {401: "No token, or not one of them.", 403: "Not from this machine."}
     known = {
         404: "There is no such job.",
@@ -111,22 +111,22 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         if status in (*statuses, *everywhere)
     }
     if 422 in statuses:
-        described[422] = {"model": Misfits, "description": "Something does not fit."}
+        described[422] = {"model": InvalidFields, "description": "Something in it is not valid."}
     if 429 in statuses:
-        described[429] = {"model": Overfull, "description": "The queue is full; try again."}
+        described[429] = {"model": QueueFullProblem, "description": "The queue is full; try again."}
     return described
 
 
-def misfit(loc: Place, message: str, kind: str = "value_error") -> HTTPException:
-    """The answer to what does not fit."""
+def invalid(loc: Place, message: str, kind: str = "value_error") -> HTTPException:
+    """The answer to a request of which one thing is not valid."""
     return HTTPException(422, [{"loc": list(loc), "msg": message, "type": kind}])
 
 
-def misfits(error: Exception, loc: Place) -> HTTPException:
-    """The answer to arguments that do not fit their task."""
+def invalid_arguments(error: Exception, loc: Place) -> HTTPException:
+    """The answer to arguments that are not valid for their task."""
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
-        return misfit(loc, str(error))
+        return invalid(loc, str(error))
     problems = cause.errors(include_url=False, include_context=False, include_input=False)
     return HTTPException(
         422,
@@ -145,7 +145,7 @@ def failure(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             sent = [handle.id for handle in error.sent]
             return 429, {"detail": str(error), "sent": sent}, {"Retry-After": after}
         case RedisUnavailable():
-            # Its message names the address, which is no business of callers.
+            # Its message names the address, which callers need not know.
             return 503, {"detail": "Redis is away; try again"}, {"Retry-After": "1"}
         case RedisError():
             return 503, {"detail": f"Redis refuses: {error}"}, {"Retry-After": "1"}

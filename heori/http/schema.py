@@ -1,4 +1,4 @@
-"""What the service's description says of tasks: the JSON schemas of their arguments."""
+"""The JSON schemas of tasks' arguments, for the service's description."""
 
 from collections.abc import Collection, Iterable
 from typing import Any, Literal

@@ -16,14 +16,14 @@ def run(settings: Settings, listening: socket.socket) -> None:
     config = uvicorn.Config(
         service.app(), log_level="warning", access_log=False, server_header=False
     )
-    # uvicorn raises the signal that it has ended by once more, for whoever was there before.
+    # uvicorn raises the signal that ended it once more, for the handler that was there before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     _ServiceServer(config, service).run(sockets=[listening])
 
 
 class _ServiceServer(uvicorn.Server):
-    """Lets those go who wait for results when it is to end."""
+    """Answers the requests that wait for results when it is to end."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)

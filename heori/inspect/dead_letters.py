@@ -1,6 +1,6 @@
 """Dead letters of any number: read, replayed and purged by pages.
 
-Each page is changed in one step on the server, so whoever interrupts leaves all consistent.
+Each page is changed in one step on the server, so an interruption leaves everything consistent.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of the dead letters; all if nothing is said."""
+    """Which of the dead letters are meant; by default all."""
 
     task: str | None = None
     failed_before: float | None = None  # epoch seconds
@@ -54,13 +54,13 @@ class Choice:
 
 
 class Action(Protocol):
-    """Does something with letters of one queue and tells the fate of each."""
+    """Does something with letters of one queue; returns the fate of each."""
 
     def __call__(self, queue: str, ids: Sequence[str], *, dry_run: bool) -> list[str]: ...
 
 
 class DeadLetters:
-    """The dead letters of some queues. A queue whose keys are broken is told of and left out.
+    """The dead letters of some queues. A queue whose keys are broken is left out, and is a problem.
 
     Attributes:
         address: of the server.
@@ -97,7 +97,7 @@ class DeadLetters:
         """What a letter was to call, as far as the settings let it be decoded.
 
         Raises:
-            BadPayload: nobody can tell, or must not.
+            BadPayload: it cannot be decoded, or must not be.
         """
         return letter.call(self._settings.accept, self._settings.max_payload)
 
@@ -120,7 +120,7 @@ class DeadLetters:
         """Read letters, in the order of the entries.
 
         Args:
-            fields: what to read of their jobs; everything if nothing is said.
+            fields: the fields of their jobs to read; by default all.
         """
         while entries:
             records = self._redis.execute(
@@ -151,7 +151,7 @@ class DeadLetters:
                 missing = [job_id for job_id in missing if job_id not in there]
 
     def sweep(self, visit: Callable[[list[Entry]], int]) -> None:
-        """Go through all of them by pages, what failed first comes first.
+        """Go through all of them by pages, the earliest failure first.
 
         Args:
             visit: called with each page; returns how many of it have left their registry.
@@ -166,7 +166,7 @@ class DeadLetters:
         ) as progress:
             bar = progress.add_task("dead letters", total=total)
             for queue, count in self._counts.items():
-                # No more than there were: what is replayed may fail again and come back.
+                # No more than there were: a replayed job may fail again and come back.
                 first, left = 0, count
                 with self._apart(queue):
                     while left > 0 and (page := self._page(queue, first, min(PAGE, left))):
@@ -222,7 +222,7 @@ class DeadLetters:
 
     @contextmanager
     def _apart(self, queue: str) -> Iterator[None]:
-        """What Redis refuses for one queue keeps nobody from the others."""
+        """When Redis refuses something for one queue, the others are worked on all the same."""
         try:
             yield
         except ResponseError as error:

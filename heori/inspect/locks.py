@@ -24,7 +24,7 @@ class LockState:
     Attributes:
         key: in Redis.
         now: the server's time, in epoch seconds.
-        limit: of permits; None: nobody has said, as nobody holds it or waits for it.
+        limit: of permits; None when it is not known, as nobody holds it or waits for it.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class LockState:
 
     @property
     def in_use(self) -> bool:
-        """Whether anybody has to do with it."""
+        """Whether anybody holds it or waits for it."""
         return bool(self.holders or self.waiters)
 
     def record(self) -> dict[str, Any]:
@@ -99,12 +99,12 @@ class Locks:
         return [lock for lock in found if lock.in_use]
 
     def force(self, lock: LockState, holder: Party) -> bool:
-        """Take it from a holder; returns whether he still had it."""
+        """Take it from a holder; returns whether the holder still had it."""
         return self._redis.execute(self._commands.force_release(lock.key, holder.request))
 
     @property
     def forced(self) -> int:
-        """How many were taken so, since ever."""
+        """How many locks were ever taken this way."""
         return self._redis.execute(self._commands.count_forced())
 
     def _read(self, keys: list[str]) -> Iterator[LockState]:

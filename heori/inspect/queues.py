@@ -28,7 +28,7 @@ def read_queues(client: RedisClient, commands: Commands) -> dict[str, QueueCount
 
 
 def read_oldest(client: RedisClient, commands: Commands, queue: str, now: float) -> float | None:
-    """Seconds for which the next job of a queue has waited; None when none waits, or none can tell.
+    """Seconds for which the next job of a queue has waited; None if none waits or it is not known.
 
     Args:
         now: the server's time, in epoch seconds.

@@ -37,7 +37,7 @@ class Samples:
                 self._values[name][frozenset(labels.items())] = value
 
     def get(self, metric: Metric, **labels: str) -> float:
-        """Its sum over what is not said; 0 for what is not there."""
+        """Its value, summed over the labels that are not given; 0 when it is not there."""
         wanted = labels.items()
         return sum(value for key, value in self._values[metric.name].items() if wanted <= set(key))
 
@@ -74,7 +74,7 @@ def scrape(url: str, timeout: float) -> Samples:
     Raises:
         NoMetrics: it does not answer, or not with metrics.
     """
-    if not url.startswith("http://"):  # a stock worker; or anything that somebody wrote there
+    if not url.startswith("http://"):  # a stock worker; or anything else that was written there
         raise NoMetrics(f"{url!r} is no address of a consumer's metrics")
     try:
         with _opener.open(f"{url}/metrics", timeout=timeout) as answer:

@@ -1,1 +1,5 @@
-"""Experiments on real processes: which execution model to choose, and what locks are for."""
+"""Experiments on real processes: which execution model to choose, and what locks are for.
+
+`models` measures; `figures` draws conclusions, and `report` and `chart` show them. `locks` is an
+experiment of its own.
+"""

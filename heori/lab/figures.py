@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-# Who is within a tenth of the fastest is as fast: the figures are no better than that.
+from heori import formats
+
+# A setup within a tenth of the fastest counts as fast: the figures are no better than that.
 AS_FAST = 0.9
-# What makes a difference worth a sentence.
-FASTER = 1.3
-MUCH = 0.15
-# Of a core: who computes for longer does not wait most of the time.
-MOSTLY = 0.6
+FASTER = 1.3  # times the rate: worth a sentence
+MUCH_WAIT = 0.15  # share of threads' time in which they waited for the GIL: likewise
+MOSTLY_BUSY = 0.6  # of a core: a process that uses more does not wait most of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def advice(figures: Sequence[Figures]) -> str:
     if taken.speedup < FASTER:
         return f"{said}: nothing is faster here, and nothing takes less memory."
     if taken.setup.model == "asyncio":
-        if taken.cores > MOSTLY * taken.setup.processes:
+        if taken.cores > MOSTLY_BUSY * taken.setup.processes:
             return f"{said}: nothing is faster here, and nothing takes less memory."
         return f"{said}: it waits most of the time, and a coroutine is the cheapest thing that can."
     if taken.setup.model == "threads":
@@ -115,9 +115,9 @@ def advice(figures: Sequence[Figures]) -> str:
     if threads.rate >= taken.rate * AS_FAST:
         return (
             f"{said}: {threads.setup.name} do {threads.speedup:.1f} times, and take more memory, "
-            f"{_mb(threads.total_memory)} in all."
+            f"{formats.size(threads.total_memory)} in all."
         )
-    if threads.gil_wait > MUCH:
+    if threads.gil_wait > MUCH_WAIT:
         return (
             f"{said}: {threads.setup.name} do {threads.speedup:.1f} times, as their threads wait "
             f"for the GIL {threads.gil_wait:.0%} of the time, and each process has its own."
@@ -128,22 +128,18 @@ def advice(figures: Sequence[Figures]) -> str:
 def _why_threads(taken: Figures) -> str:
     if not taken.gil:
         return f"this Python has no GIL to wait for, and they use {taken.cores:.1f} cores"
-    if taken.gil_wait > MUCH:
+    if taken.gil_wait > MUCH_WAIT:
         return (
             f"no other is faster, although they wait for the GIL {taken.gil_wait:.0%} of the time"
         )
     if taken.cores > FASTER:
         return (
             f"this work lets go of the GIL, so that they use {taken.cores:.1f} cores at "
-            f"{_mb(taken.memory)} a slot"
+            f"{formats.size(taken.memory)} a slot"
         )
-    return f"it waits, and not for the GIL; a slot takes {_mb(taken.memory)}"
+    return f"it waits, and not for the GIL; a slot takes {formats.size(taken.memory)}"
 
 
 def _best_threads(figures: Sequence[Figures]) -> Figures:
     threads = [each for each in figures if each.setup.model == "threads" and each.setup.slots > 1]
     return max(threads, key=lambda each: (each.rate, each.setup.slots))
-
-
-def _mb(size: float) -> str:
-    return f"{size / 1e6:.1f} MB"

@@ -223,12 +223,12 @@ class LockExperiment:
         off = figures["total"] - figures["expected"]
         if right:
             because = (
-                "By luck nobody wrote between another's read and write; "
+                "By luck no job wrote between another's read and write; "
                 "try it with more --transfers."
             )
         else:
             because = (
-                "Two read the same balance, and who writes later undoes what the other has done."
+                "Two jobs read the same balance; the last one to write undoes what the other did."
             )
             if off == 0:
                 because += " That the sum is right is luck."
@@ -245,7 +245,7 @@ class LockExperiment:
         right, figures = self._balances()
         figures["deadlocks"] = found = self._redis.llen(accounts.DEADLOCKS)
         because = (
-            f"{found:,} deadlocks were found: each time one job was told, let go, and was retried."
+            f"{found:,} deadlocks were found: each time one job gave up its lock and was retried."
             if found
             else "By luck no two jobs met in opposite directions; try it with more --transfers."
         )
@@ -314,7 +314,7 @@ def _amount(cents: int) -> str:
 
 
 def show(findings: Findings, *, as_json: bool) -> None:
-    """Tell what came of the runs: as one JSON object, or as a table and what to know about it."""
+    """Print the results: as one JSON object, or as a table with explanations."""
     options, runs = findings.options, findings.runs
     if as_json:
         told = [
@@ -355,7 +355,7 @@ def _table(options: LockOptions, runs: Sequence[tuple[LockRun, Done, Verdict]]) 
 def _notes(runs: Sequence[tuple[LockRun, Done, Verdict]], deadlock: str | None) -> Iterator[str]:
     yield "The totals are read back from Redis. The code: heori/examples/accounts.py"
     if deadlock is not None:
-        yield "The first deadlock, as DeadlockDetected told it:"
+        yield "The first deadlock, as DeadlockDetected described it:"
         yield "  " + deadlock.replace(": ", ":\n    ", 1).replace("; ", ";\n    ")
     for work, done, verdict in runs:
         if done.failed:

@@ -46,7 +46,7 @@ WAIT = 0.03  # of the file server, per answer
 SPAN = 1.0  # that a setup is measured in a turn
 QUICK_SPAN = 0.7
 WARM = 0.4  # before that, until all slots are at work
-RENEWED = 1.3  # until all counters of what is over have been renewed: once a second
+RENEWED = 1.3  # until the counters, which are renewed once a second, have all that is over
 BETWEEN = 0.2  # two turns
 START = 3.0  # for a consumer to start and to end, about
 TURNS = 3  # of each setup at each workload, so that what disturbs the machine disturbs all of them
@@ -334,7 +334,7 @@ def check_other(python: Path) -> None:
     """
     try:
         tried = subprocess.run(
-            [python, "-c", "import heori.cli, heori.lab.models"],
+            [python, "-c", "import heori.cli.app, heori.lab.models"],
             capture_output=True,
             text=True,
             check=False,

@@ -28,7 +28,7 @@ COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
 
 
 def show(found: Sequence[Interpreter], *, seed: int, out: Path | None, as_json: bool) -> None:
-    """Tell what was measured, and write the chart where it is asked for."""
+    """Print what was measured, and write the chart if a folder is given."""
     charts = []
     missing = ""
     if out is not None:

@@ -15,7 +15,7 @@ import redis as redis_py
 from redis import Redis
 
 from heori.demo.load import LoadPlan, Profile, parse_mix
-from heori.demo.tally import Count, Tally
+from heori.demo.tally import Count, JobTally
 from heori.examples import tasks
 from heori_common.embedded import EmbeddedValkey
 from heori_common.redis.client import RedisClient
@@ -108,7 +108,7 @@ def test_it_sends_just_what_was_asked_for_and_consumers_can_do_it(
     assert 2 <= said["seconds"] < 10
     consumer.stop()
     with RedisClient(redis_url) as redis_client:
-        tally = Tally(redis_client)
+        tally = JobTally(redis_client)
         tally.finish(said["sent"])
     done = {name: count.done for name, count in tally.counts.items()}
     assert done == said["sent"]
@@ -126,7 +126,7 @@ def test_its_files_can_be_fetched_while_it_runs(
     until(lambda: not any(is_alive(each) for each in server), timeout=5)
     consumer.stop()
     with RedisClient(redis_url) as redis_client:
-        tally = Tally(redis_client)
+        tally = JobTally(redis_client)
         tally.finish({"count_tokens": 0, "digest": 0, **said["sent"]})
     assert tally.counts["fetch"].done >= 20
     assert tally.counts["digest"] == Count()

@@ -16,7 +16,7 @@ import pytest
 from redis import Redis
 
 from heori import JobFailed, Producer
-from heori.demo.tally import ConsumerCounts, Count, Tally
+from heori.demo.tally import ConsumerCounts, Count, JobTally
 from heori.examples import corpus, tasks
 from heori.inspect.scraper import scrape
 from heori_common.redis.client import RedisClient
@@ -190,7 +190,7 @@ def test_the_tally_counts_each_job_once_and_misses_the_lost_ones(
     for handle in producer.submit_many(tasks.digest, paths[:10]):
         handle.result(60)
     with RedisClient(redis_url) as client:
-        tally = Tally(client)
+        tally = JobTally(client)
         tally.count_and_forget(older=-1)
         assert tally.counts["digest"].done == 10
         assert not redis.exists("rq:finished:stdlib")

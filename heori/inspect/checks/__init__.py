@@ -1,7 +1,7 @@
-"""What is wrong with a Redis that holds jobs, Heori's or any RQ's: it looks, and changes nothing.
+"""What is wrong with a Redis that holds jobs, Heori's or any RQ's: it reads, and changes nothing.
 
-Each check yields findings: what is so, what it means for the jobs, and the command that mends it.
-What this server's user may not see is said, and not guessed.
+Each check yields findings: a fact, what it means for the jobs, and the command that mends it. When
+the server's user may not read something, the finding says so and nothing is guessed.
 """
 
 from collections.abc import Iterator

@@ -18,9 +18,9 @@ Progress = Callable[[str, int], None]
 
 # A consumer that lives shows it more often than this, seconds: rq.defaults.DEFAULT_WORKER_TTL,
 # and what rq adds to it.
-SILENT = 480.0
-# Seconds that a lease may be over before somebody should have given the job back.
-OVERDUE = 60.0
+SILENT_SECONDS = 480.0
+# Seconds after the end of a lease by which a consumer should have given the job back.
+OVERDUE_SECONDS = 60.0
 PAGE = 500  # keys in one round trip
 EXAMPLES = 3  # names in one finding
 
@@ -61,7 +61,7 @@ class JobChecks:
                 "suspended",
                 "warning",
                 "`rq suspend` is in force",
-                "nobody claims jobs",
+                "no consumer claims jobs",
                 "rq resume",
             )
 
@@ -101,7 +101,7 @@ class JobChecks:
         words = (b"LRANGE", key) if kind == b"list" else (b"ZRANGE", key)
         first = 0
         while ids := self._client.execute_command(*words, first, first + 10 * PAGE - 1):
-            # The registry of what is being run has an execution after each id.
+            # In the registry of running jobs, each id is followed by an execution's.
             self._listed.update(member.partition(b":")[0] for member in ids)
             first += 10 * PAGE
             self._progress("ids in queues and registries", len(self._listed))
@@ -119,7 +119,7 @@ class JobChecks:
             yield Finding(
                 "consumers",
                 "warning",
-                f"registered, and silent for {SILENT:.0f} s: {len(silent)} of {len(names)} "
+                f"registered, and silent for {SILENT_SECONDS:.0f} s: {len(silent)} of {len(names)} "
                 f"({_some(dead)})",
                 "they are dead and still listed; their jobs come back when leases end",
                 f"redis-cli SREM {keys.workers()} {sets}",
@@ -135,7 +135,7 @@ class JobChecks:
                 yield Finding(
                     "consumers",
                     "problem",
-                    f"waiting in {queue}, where nobody listens: {waiting:,}",
+                    f"waiting in {queue}, which no consumer serves: {waiting:,}",
                     "they wait until a consumer comes",
                     f"heori consume --queue {shlex.quote(whole_queue(queue))}",
                 )
@@ -172,15 +172,15 @@ class JobChecks:
             overdue = [
                 member.decode(errors="replace")
                 for member, score in entries
-                if self._now - _lease_end(member, score) > OVERDUE
+                if self._now - _lease_end(member, score) > OVERDUE_SECONDS
             ]
             if overdue:
                 yield Finding(
                     "leases",
                     "problem",
-                    f"leases in {queue} that have been over for {OVERDUE:.0f} s: {len(overdue):,} "
-                    f"({_some(overdue)})",
-                    "whoever ran these jobs is dead, and no consumer of the queue gives them back",
+                    f"leases in {queue} that have been over for {OVERDUE_SECONDS:.0f} s: "
+                    f"{len(overdue):,} ({_some(overdue)})",
+                    "the consumer that ran these jobs is dead, and no other gives them back",
                     f"heori consume --queue {shlex.quote(whole_queue(queue))}",
                 )
 
@@ -205,7 +205,7 @@ class JobChecks:
             ids = [key.removeprefix(stem) for key in page]
             nowhere += [job_id for job_id in ids if job_id not in self._listed]
             seen += len(ids)
-        # Jobs move while one looks; what is nowhere the second time as well, is lost.
+        # Jobs move meanwhile. One that is nowhere the second time either is lost.
         states = dict(self._lost(nowhere))
         by_status = Counter(status for status, _ in states.values())
         if not states:
@@ -293,7 +293,7 @@ class JobChecks:
             beat = parse_time("last_heartbeat", heartbeat)
         except MalformedJob:
             return False
-        return beat is not None and self._now - beat.timestamp() < SILENT
+        return beat is not None and self._now - beat.timestamp() < SILENT_SECONDS
 
     def _scan(self, pattern: str, kind: str, what: str) -> Iterator[list[bytes]]:
         """All keys of that pattern and type, by pages."""

@@ -7,11 +7,14 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
+from heori import formats
 from heori.inspect.checks.finding import Finding
 
 OLDEST = (6, 2)  # the first server that has all commands that Heori and RQ use
-NODE = 256  # stream-node-max-bytes: a result stream takes 512 bytes with it, and 4,352 by default
-CLOCK = 1.0  # seconds that two clocks may differ before a person should know
+NODE_BYTES = (
+    256  # stream-node-max-bytes: a result stream takes 512 bytes with it, and 4,352 by default
+)
+CLOCK_SECONDS = 1.0  # by which two clocks may differ without a warning
 FULL = 0.9  # of maxmemory
 
 
@@ -108,25 +111,24 @@ class ServerChecks:
             yield Finding(
                 "memory",
                 "problem",
-                f"{state['used_memory'] / most:.0%} of maxmemory is used",
+                f"{formats.share(state['used_memory'] / most)} of maxmemory is used",
                 "a full server refuses jobs (noeviction) or deletes some (any other policy)",
                 f"redis-cli CONFIG SET maxmemory {2 * most}",
             )
         elif policy == "noeviction":
-            limit = f" of {most / 1e6:,.0f}" if most else ""
-            yield Finding(
-                "memory", "fine", f"{state['used_memory'] / 1e6:,.0f}{limit} MB, noeviction"
-            )
+            used, limit = formats.size(state["used_memory"]), formats.size(most)
+            amount = f"{used} of {limit}" if most else used
+            yield Finding("memory", "fine", f"{amount}, noeviction")
 
     def _streams(self) -> Iterator[Finding]:
         size = int(self._setting("stream-node-max-bytes"))
-        if size == 0 or size > NODE:
+        if size == 0 or size > NODE_BYTES:
             yield Finding(
                 "streams",
                 "warning",
                 f"stream-node-max-bytes {size}",
                 "the result of each finished job takes some 4 kB, and would take 0.5 kB",
-                f"redis-cli CONFIG SET stream-node-max-bytes {NODE}",
+                f"redis-cli CONFIG SET stream-node-max-bytes {NODE_BYTES}",
             )
         else:
             yield Finding("streams", "fine", f"stream-node-max-bytes {size}")
@@ -135,7 +137,7 @@ class ServerChecks:
         before = time.time()
         seconds, micros = self._client.time()
         apart = seconds + micros / 1e6 - (before + time.time()) / 2
-        if abs(apart) > CLOCK:
+        if abs(apart) > CLOCK_SECONDS:
             yield Finding(
                 "clock",
                 "warning",

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import asdict
 
-from heori.demo.tally import Count, Tally
+from heori.demo.tally import Count, JobTally
 from heori.examples.tasks import ALL, QUEUE
 from heori_common.protocol.commands import Commands
 from heori_common.redis.client import RedisClient
@@ -25,11 +25,11 @@ def main(sent: dict[str, int], patience: float) -> None:
         while any(left) and time.monotonic() < deadline:
             left = client.execute_many(busy)
             time.sleep(0.1)
-        tally = Tally(client)
+        tally = JobTally(client)
         tally.finish({**dict.fromkeys(ALL, 0), **sent})
         total = sum(tally.counts.values(), Count())
         print(json.dumps({**asdict(total), "lost": total.lost, "failure": tally.failure}))
-        Tally(client).count_and_forget(older=-1)
+        JobTally(client).count_and_forget(older=-1)
 
 
 main(json.loads(sys.argv[1]), float(sys.argv[2]))
