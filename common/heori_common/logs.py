@@ -1,21 +1,196 @@
-"""How logs look: for people on a terminal, as JSON for everything else; on standard error."""
+"""One log, on standard error: for people on a terminal, as JSON for everything else.
 
+    Heori's modules ─▶ loggers below "heori" ──────────────┐
+    tasks ─▶ structlog, as long as they do not set it up ──┼─▶ one handler ─▶ one write a line
+    tasks, libraries ─▶ logging, what nothing else shows ──┘
+
+So it is in Heori's own programs, which call `configure`. In an application Heori sets nothing up:
+its loggers are standard ones, as any library's, and the application decides what becomes of them.
+"""
+
+import functools
 import logging
+import os
 import sys
+import threading
+from types import TracebackType
+from typing import Any
 
 import structlog
+from structlog.stdlib import BoundLogger, ProcessorFormatter
+from structlog.typing import EventDict, Processor
+
+from heori_common.loggers import are_apart, move_apart, standard_logger
+
+# In the environment, for the forkserver, which imports the tasks before it can be told anything.
+FORM = "HEORI_LOG_FORM"
 
 
-def configure(*, as_json: bool) -> None:
-    """Set up structlog for this process."""
+def get_logger(module: str) -> BoundLogger:
+    """The logger of a module, for events with fields: ``log.warning("lease lost", job=job_id)``.
+
+    It is set up here alone. A task that calls `structlog.configure` changes nothing of it.
+    """
+    logger: BoundLogger = structlog.wrap_logger(
+        standard_logger(module),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.StackInfoRenderer(),
+            _hand_over,
+        ],
+        wrapper_class=BoundLogger,
+        context_class=dict,
+        cache_logger_on_first_use=False,
+    )
+    return logger
+
+
+def _hand_over(logger: Any, method: str, fields: EventDict) -> Any:
+    if are_apart():
+        return ProcessorFormatter.wrap_for_formatter(logger, method, fields)
+    exc_info = fields.pop("exc_info", None)
+    words = [str(fields.pop("event")), *(f"{name}={value!r}" for name, value in fields.items())]
+    return (" ".join(words),), {"exc_info": exc_info}
+
+
+def configure(*, as_json: bool, level: str) -> None:
+    """Set this process up as a program of Heori's, before it imports any task; once.
+
+    What tasks set up afterwards, in structlog or in logging, is theirs.
+
+    Args:
+        as_json: whether every line is JSON, or for people to read.
+        level: of the least that is shown.
+    """
+    if are_apart():  # the forkserver has done it for its workers, before it imported the tasks
+        return
+    os.environ[FORM] = f"{'json' if as_json else 'text'} {level}"
+    number = logging.getLevelNamesMapping()[level.upper()]
+    handler = _Handler(_formatter(as_json=as_json))
+    heori = move_apart(handler, number)
+    _serve_logging(handler, number)
+    _serve_structlog(heori, number)
+    if as_json:
+        _catch_uncaught()
+
+
+def configure_as_parent() -> None:
+    """Set this process up as the one that has started it; if that is a program of Heori's."""
+    if form := os.environ.get(FORM):
+        kind, level = form.split()
+        configure(as_json=kind == "json", level=level)
+
+
+def _formatter(*, as_json: bool) -> ProcessorFormatter:
+    ending: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    )
+    return ProcessorFormatter(
+        foreign_pre_chain=[structlog.contextvars.merge_contextvars, structlog.stdlib.ExtraAdder()],
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=as_json),
+            ProcessorFormatter.remove_processors_meta,
+            *ending,
+        ],
+    )
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes each line at once, as the processes of a consumer share the pipe."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(formatter)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say in the log, and in its form, that a line could not be made."""
+        if isinstance(sys.exc_info()[1], OSError):
+            return  # nobody reads standard error any more
+        message = "a line of this logger cannot be written"
+        about = (record.pathname, record.lineno, message, (), sys.exc_info())
+        self.stream.write(self.format(logging.LogRecord(record.name, logging.ERROR, *about)) + "\n")
+
+
+class _LastResort(logging.Handler):
+    """Shows what no other handler does, as logging's own handler of that name.
+
+    So a task that has handlers of its own does not see its lines twice.
+    """
+
+    def __init__(self, handler: logging.Handler) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None:
+            for other in logger.handlers:
+                if other is not self and not isinstance(other, logging.NullHandler):
+                    return
+            logger = logger.parent if logger.propagate else None
+        self._handler.handle(record)
+
+
+def _serve_logging(handler: logging.Handler, level: int) -> None:
+    last_resort = _LastResort(handler)
+    logging.root.addHandler(last_resort)
+    logging.root.setLevel(level)
+    logging.captureWarnings(True)
+    basic_config = logging.basicConfig
+
+    @functools.wraps(basic_config)
+    def configure_root(**options: Any) -> None:
+        # It does nothing where the root logger has a handler, and this one is no task's.
+        logging.root.removeHandler(last_resort)
+        basic_config(**options)
+
+    logging.basicConfig = configure_root
+
+
+def _serve_structlog(heori: logging.Manager, level: int) -> None:
+    name_of = structlog.stdlib.LoggerFactory(ignore_frame_names=[__name__])
+
+    def logger_of(*names: Any) -> logging.Logger:
+        return heori.getLogger(name_of(*names).name)
+
     structlog.configure(
         processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=as_json),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.StackInfoRenderer(),
+            ProcessorFormatter.wrap_for_formatter,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        # One write per line, unbuffered too: the processes of a consumer share the pipe.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=logger_of,
+        cache_logger_on_first_use=False,  # a task may still set it up
     )
+
+
+def _catch_uncaught() -> None:
+    """Have what nobody catches logged: by itself, Python writes it as text."""
+    log = get_logger(__name__)
+
+    def in_program(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if issubclass(kind, Exception):
+            log.critical("the program has failed", exc_info=(kind, error, traceback))
+        else:  # Ctrl-C
+            sys.__excepthook__(kind, error, traceback)
+
+    def in_thread(failed: threading.ExceptHookArgs) -> None:
+        if not issubclass(failed.exc_type, SystemExit):
+            name = failed.thread.name if failed.thread else None
+            exc_info = (failed.exc_type, failed.exc_value, failed.exc_traceback)
+            log.error("a thread has failed", thread=name, exc_info=exc_info)
+
+    def in_passing(ignored: "sys.UnraisableHookArgs") -> None:
+        exc_info = (ignored.exc_type, ignored.exc_value, ignored.exc_traceback)
+        what = ignored.err_msg or "an exception is ignored"
+        log.error(what, object=repr(ignored.object), exc_info=exc_info)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = in_program, in_thread, in_passing

@@ -22,6 +22,7 @@ from heori_common.redis.address import Address, with_password
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
 MIN_TOKEN_CHARS = 16
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Deadlock = Literal["raise", "warn", "off"]
 
 
@@ -30,6 +31,10 @@ def _split(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _end_at_dot(prefixes: tuple[str, ...]) -> tuple[str, ...]:
@@ -129,6 +134,10 @@ class Settings(BaseSettings):
         default=1_000_000,
         ge=1,
         description="Bytes of a payload, inflated, or of a result, at most.",
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+        default="info",
+        description="The least that is logged: debug, info, warning, error or critical.",
     )
     metrics_port: int = Field(
         default=0,

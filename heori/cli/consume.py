@@ -96,7 +96,7 @@ def consume(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
-    logs.configure(as_json=options.json_logs)
+    logs.configure(as_json=options.json_logs, level=settings.log_level)
 
     async def main() -> None:
         await Supervisor(settings, options).run()

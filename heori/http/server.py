@@ -14,7 +14,11 @@ def run(settings: Settings, listening: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM, and then what has begun."""
     service = Service(settings)
     config = uvicorn.Config(
-        service.app(), log_level="warning", access_log=False, server_header=False
+        service.app(),
+        log_config=None,  # its lines go where all go
+        log_level="warning",
+        access_log=False,
+        server_header=False,
     )
     # uvicorn raises the signal that ended it once more, for the handler that was there before.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,18 +1,32 @@
-"""What a consumer's processes say on the one standard error that they share."""
+"""The one log of a consumer: of its supervisor, its workers, its tasks and what they import."""
 
 import json
+import os
+import pty
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from heori import JobFailed, Producer
+from tests.rigs.consumers import MODELS, Consumer
+from tests.tasks import log_tasks
+
+Consume = Callable[..., Consumer]
+
+THREE_MODELS = ["threads", "asyncio", "inline"]
+
 SPEAK = """
-import structlog
+import logging, structlog
 from heori_common import logs
-logs.configure(as_json={as_json})
+logs.configure(as_json={as_json}, level="info")
+say = [logs.get_logger("heori_x").warning, structlog.get_logger().warning]
+say.append(lambda event, **fields: logging.warning(event, extra=fields))
 for number in range(3):
-    structlog.get_logger().warning("said", number=number, long="x" * 1000)
+    say[number]("said", number=number, long="x" * 1000)
 """
 
 
@@ -33,3 +47,224 @@ def test_a_line_is_written_at_once_so_that_no_other_process_gets_in_between(as_j
                 assert json.loads(line)["number"] == number
         with pytest.raises(BlockingIOError):
             ours.recv(1)
+
+
+def start(
+    consume: Consume, model: str = "threads", setup: str = "", **environment: str
+) -> Consumer:
+    return consume(
+        *MODELS[model],
+        HEORI_TASKS="tests.tasks.log_tasks",
+        LOG_SETUP=setup,
+        PYTHONWARNINGS="always::UserWarning",
+        **environment,
+    )
+
+
+def is_json(line: dict[str, Any]) -> bool:
+    """Else the rig has made an event of the whole line."""
+    return "timestamp" in line
+
+
+def told(consumer: Consumer, event: str) -> list[dict[str, Any]]:
+    return [line for line in consumer.log if event in line["event"]]
+
+
+def say_all(producer: Producer, model: str, text: str) -> None:
+    producer.submit(log_tasks.say_later if model == "asyncio" else log_tasks.say, text).result(60)
+
+
+@pytest.mark.parametrize("model", THREE_MODELS)
+def test_every_line_is_json(
+    model: str, consume: Consume, producer: Producer, redis_url: str
+) -> None:
+    consumer = start(consume, model).ready()
+    say_all(producer, model, "parrot")
+    jobs = [
+        producer.submit(log_tasks.warn),
+        producer.submit(log_tasks.misspell),
+        producer.submit(log_tasks.fail_aside),
+        producer.submit(log_tasks.forget),
+        producer.submit(log_tasks.lose_lock, redis_url),
+    ]
+    failed = producer.submit(log_tasks.fail)
+    for job in jobs:
+        job.result(60)
+    with pytest.raises(JobFailed):
+        failed.result(60)
+    assert consumer.stop() == 0
+    assert [line for line in consumer.log if not is_json(line)] == []
+
+    def the_one(event: str) -> dict[str, Any]:
+        [line] = told(consumer, event)
+        return line
+
+    assert the_one("root parrot").items() >= {"level": "info", "logger": "root", "order": 7}.items()
+    assert the_one("shop parrot")["logger"] == "shop"
+    assert the_one("quiet parrot")["level"] == "warning"
+    struct = {"event": "struct", "text": "parrot", "level": "info", "logger": log_tasks.__name__}
+    assert the_one("struct").items() >= struct.items()
+    assert the_one("careful")["logger"] == "py.warnings"
+    assert "%d format" in the_one("cannot be written")["exception"]
+    aside = the_one("a thread has failed")
+    assert aside["thread"] == "aside"
+    assert "KeyError: 'aside'" in aside["exception"]
+    forgotten = the_one("Task exception was never retrieved")
+    assert forgotten["logger"] == "asyncio"
+    assert "LookupError: forgotten" in forgotten["exception"]
+    assert the_one("mutex till was lost")["logger"] == "heori.locks.renewer"
+    assert the_one("job failed")["error"] == "ValueError: on purpose"
+    assert the_one("imported")["level"] == "info"
+
+
+def test_the_level_says_what_the_least_is_that_is_shown(
+    consume: Consume, producer: Producer
+) -> None:
+    consumer = start(consume, HEORI_LOG_LEVEL="Warning")
+    say_all(producer, "threads", "parrot")
+    with pytest.raises(JobFailed):
+        producer.submit(log_tasks.fail).result(60)
+    consumer.stop()
+    assert {line["event"] for line in consumer.log} == {"quiet parrot", "job failed"}
+
+
+def test_debug_is_shown_when_it_is_asked_for(consume: Consume, producer: Producer) -> None:
+    consumer = start(consume, HEORI_LOG_LEVEL="debug").ready()
+    say_all(producer, "threads", "parrot")
+    consumer.stop()
+    assert sorted(line["level"] for line in told(consumer, "root parrot")) == ["debug", "info"]
+
+
+# What is then said in the form that the task has chosen, and what in that of the consumer.
+ALL_THEIRS = ["DEBUG root parrot", "INFO root parrot", "INFO shop parrot", "WARNING quiet parrot"]
+EXPECTED = {
+    "basic": (ALL_THEIRS, ["struct"]),
+    "dict": (ALL_THEIRS, []),
+    "handler": (["INFO shop parrot"], ["quiet parrot", "root parrot", "struct"]),
+    "silence": ([], ["struct"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "setup", "when"),
+    [
+        *((model, setup, "imported") for model in THREE_MODELS for setup in list(EXPECTED)[:3]),
+        *(("threads", setup, "running") for setup in ("basic", "dict", "silence")),
+    ],
+)
+def test_what_a_task_sets_up_is_its_own_and_heoris_lines_stay_as_they_are(
+    model: str, setup: str, when: str, consume: Consume, producer: Producer
+) -> None:
+    consumer = start(consume, model, setup if when == "imported" else "").ready()
+    if when == "imported":
+        say_all(producer, model, "parrot")
+    else:
+        producer.submit(log_tasks.set_up, setup, "parrot").result(60)
+    with pytest.raises(JobFailed):
+        producer.submit(log_tasks.fail).result(60)
+    assert consumer.stop() == 0
+
+    [failed] = told(consumer, "job failed")
+    assert failed.keys() == {"event", "level", "logger", "timestamp", "job", "task", "error"}
+    assert failed["logger"] == "heori.worker.middleware"
+    assert all(is_json(line) for line in told(consumer, "stopped"))
+
+    theirs, ours = EXPECTED[setup]
+    said = [line for line in consumer.log if "parrot" in str(line)]
+    assert sorted(line["event"] for line in said if is_json(line)) == ours
+    lines = [line["event"] for line in said if not is_json(line)]
+    assert sorted(line for line in lines if "struct" not in line) == [
+        f"MINE {line}" for line in theirs
+    ]
+    assert [line for line in lines if "struct" in line] == (
+        ["event='struct' text='parrot'"] if setup == "dict" else []
+    )
+
+
+def on_terminal(*words: str, redis_url: str) -> str:
+    """What a consumer writes on a terminal."""
+    ours, theirs = pty.openpty()
+    environment = {
+        **os.environ,
+        "HEORI_REDIS_URL": redis_url,
+        "HEORI_TASKS": "tests.tasks.log_tasks",
+        "LOG_SETUP": "",
+        "HEORI_METRICS_PORT": "0",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "heori", "consume", "--slots", "1", "-p", "1", *words],
+        stderr=theirs,
+        env=environment,
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while b"consuming" not in said:
+            said += os.read(ours, 1 << 16)
+        process.terminate()
+        with pytest.raises(OSError, match="Input/output"):  # how a terminal ends
+            while True:
+                said += os.read(ours, 1 << 16)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        os.close(ours)
+    return said.decode()
+
+
+def test_people_read_text_on_a_terminal(redis_url: str) -> None:
+    lines = on_terminal(redis_url=redis_url).splitlines()
+    for event in ("imported", "consuming", "stopped"):
+        [line] = [line for line in lines if event in line]
+        assert not line.startswith("{")
+        assert "info" in line
+
+
+def test_with_json_every_line_is_on_a_terminal_too(redis_url: str) -> None:
+    events = [
+        json.loads(line)["event"]
+        for line in on_terminal("--json", redis_url=redis_url).splitlines()
+    ]
+    assert {"imported", "consuming", "stopped"} <= set(events)
+
+
+APPLICATION = """
+import logging, sys, threading
+import redis
+hook, root = threading.excepthook, list(logging.root.handlers)
+from heori import Mutex, Producer
+Producer({url!r})
+{setup}
+lock = Mutex("till", {url!r}, lease=1.0)
+lock.acquire()
+client = redis.Redis.from_url({url!r})
+client.delete(*client.keys(lock.key + "*"))
+assert lock.lost.wait(30)
+assert threading.excepthook is hook
+assert "structlog" not in sys.modules
+print(len(logging.root.handlers), logging.root.level)
+"""
+
+
+@pytest.mark.parametrize(
+    ("setup", "handlers", "line"),
+    [
+        ("", "0 30", "mutex till was lost (fence"),
+        (
+            "logging.basicConfig(format='MINE %(name)s %(filename)s %(message)s')",
+            "1 30",
+            "MINE heori.locks.renewer renewer.py mutex till was lost (fence",
+        ),
+        ("logging.getLogger('heori').setLevel('ERROR')", "0 30", ""),
+    ],
+)
+def test_in_an_application_heoris_loggers_are_any_librarys(
+    setup: str, handlers: str, line: str, redis_url: str
+) -> None:
+    program = APPLICATION.format(url=redis_url, setup=setup)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout.strip() == handlers
+    assert ran.stderr.startswith(line)
+    assert bool(ran.stderr) == bool(line)

@@ -1,7 +1,6 @@
 """A job that waits for another job: known to those who search for deadlocks."""
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 
 from heori_common.current_job import running_job
@@ -9,11 +8,12 @@ from heori_common.locks.commands import LockCommands, job_owner
 from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.owner import current_owner
 from heori_common.locks.status import steps
+from heori_common.loggers import standard_logger
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import LONGEST_WAIT, RedisClient
 from heori_common.settings import Settings
 
-log = logging.getLogger(__name__)
+log = standard_logger(__name__)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 import math
 import threading
 import time
@@ -18,10 +17,11 @@ from heori_common.locks.request import AcquireRequest, ask
 from heori_common.locks.session import Redis, Session, session_of, url_of
 from heori_common.locks.status import Party, Status, status
 from heori_common.locks.templates import MAX_NAME_CHARS
+from heori_common.loggers import standard_logger
 from heori_common.public import public
 from heori_common.redis.errors import RedisUnavailable
 
-log = logging.getLogger(__name__)
+log = standard_logger(__name__)
 
 OnLost = Callable[["Lock"], object]
 

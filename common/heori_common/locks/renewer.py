@@ -7,7 +7,6 @@ a lease is counted from when its renewal was *sent*, so it ends here before it e
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +17,10 @@ from heori_common.locks.commands import MOST_RENEWED, LockCommands
 from heori_common.locks.hold import Hold
 from heori_common.locks.push import Line, Reply
 from heori_common.locks.statistics import Statistics
+from heori_common.loggers import standard_logger
 from heori_common.redis.errors import RedisUnavailable
 
-log = logging.getLogger(__name__)
+log = standard_logger(__name__)
 
 RENEW_RETRY_S = 0.5  # until a renewal that failed is tried again, at most
 ABANDON_AGAIN_S = 1.0  # after which what was given up is given up again, see `Renewer.abandon`

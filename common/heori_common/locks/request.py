@@ -5,7 +5,6 @@ What to ask and when is one generator; a thread and a coroutine only differ in h
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -19,11 +18,12 @@ from heori_common.locks.owner import Owner, new_id
 from heori_common.locks.push import Reply
 from heori_common.locks.session import Session
 from heori_common.locks.status import US_PER_S, steps
+from heori_common.loggers import standard_logger
 from heori_common.protocol.commands import GRANT, Command
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log = standard_logger(__name__)
 
 # A message may be lost. So a waiter looks by itself: the first in the queue when the lease of the
 # holder ends, if it ends at all; and each now and then, those behind less often.

@@ -28,3 +28,4 @@ class WorkerOptions:
     slots: int
     policy: Policy
     json_logs: bool
+    log_level: str

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-import structlog
-
+from heori_common import logs
 from heori_consumer.between.entry import PRELOADED
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.pool.handle import Death, InlineHandle, ProcessHandle, WorkerHandle
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 # Before a worker that did not even get ready is started anew, in seconds.
 RESTART_PAUSE = 0.5

@@ -5,9 +5,9 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-import structlog
 from redis.exceptions import ResponseError
 
+from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
 from heori_common.protocol.commands import Ended, GivenBack
 from heori_common.protocol.job import Claim
@@ -15,7 +15,7 @@ from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.dependents import enqueue_dependents
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 CALL_ENTRIES = 128  # per call at most: Redis does nothing else meanwhile, about 10 µs each
 # While other jobs are held, calls begin this far apart, in seconds: each costs as much as ten of

@@ -1,8 +1,8 @@
 """Keys of the wrong type: whoever made them, one line says so, and one that they are mended."""
 
-import structlog
+from heori_common import logs
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 
 class BrokenKeys:

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
-import structlog
 from redis.exceptions import ResponseError
 
+from heori_common import logs
 from heori_common.protocol.job import Claim
 from heori_consumer.supervisor.context import Context
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 CALL_JOBS = 500  # to ask about in one call at most
 

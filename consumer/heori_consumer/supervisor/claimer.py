@@ -5,9 +5,9 @@ import socket
 import uuid
 from collections.abc import Sequence
 
-import structlog
 from redis.exceptions import ResponseError
 
+from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
 from heori_common.protocol.commands import Claimed
 from heori_common.protocol.job import Claim
@@ -17,7 +17,7 @@ from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.listener import Listener
 from heori_consumer.supervisor.queue_order import QueueOrder
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 # However quiet it is, look into the queues this often: were a wake-up ever lost,
 # jobs would be late and not forgotten.

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-import structlog
-
+from heori_common import logs
 from heori_common.errors import summary
 from heori_common.protocol.job import Claim
 from heori_common.redis.address import Address
 from heori_common.redis.client import connect, reporting_outages
 from heori_common.redis.errors import RedisUnavailable
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 
 def enqueue_dependents(url: str, claims: Sequence[Claim]) -> None:

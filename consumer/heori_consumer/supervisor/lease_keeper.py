@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 
-import structlog
 from redis.exceptions import ResponseError
 
+from heori_common import logs
 from heori_common.protocol.commands import Extended
 from heori_common.protocol.job import Claim
 from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 CALL_LEASES = 500  # per call at most: a call of a thousand takes Redis a few milliseconds
 

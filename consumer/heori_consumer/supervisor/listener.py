@@ -15,14 +15,14 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import structlog
 from redis.exceptions import RedisError, ResponseError
 
+from heori_common import logs
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import AsyncRedisClient
 from heori_common.redis.wire import AsyncConnection, OnReply, Word
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 RETRY = 0.5  # seconds, before connecting again
 # A connection on which nothing has come for so long is asked whether it is still there, seconds.

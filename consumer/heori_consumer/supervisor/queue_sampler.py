@@ -3,15 +3,15 @@
 import asyncio
 import time
 
-import structlog
 from redis.exceptions import ResponseError
 
+from heori_common import logs
 from heori_common.locks.commands import LockCommands, LockCounts
 from heori_common.protocol.commands import QueueCensus
 from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 INTERVAL = 1.0  # seconds between two counts
 # So many tenants make it a second longer each: to count them takes Redis about 12 ms.

@@ -2,14 +2,14 @@
 
 import asyncio
 
-import structlog
 from redis.exceptions import ResponseError
 
+from heori_common import logs
 from heori_common.protocol.payload import encode_failure
 from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 REAP_EVERY_S = 1.0  # some consumer looks for expired leases this often
 

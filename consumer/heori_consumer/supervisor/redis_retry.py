@@ -6,11 +6,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import structlog
-
+from heori_common import logs
 from heori_common.redis.errors import RedisUnavailable
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 T = TypeVar("T")
 
 FIRST_PAUSE = 0.05  # seconds

@@ -1,12 +1,11 @@
 """What a person may ask of this consumer with ``rq.command``."""
 
-import structlog
-
+from heori_common import logs
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.listener import RemoteCommand
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 
 class RemoteControl:

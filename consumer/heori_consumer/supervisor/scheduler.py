@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-import structlog
 from redis.exceptions import ResponseError
 
+from heori_common import logs
 from heori_common.redis.errors import RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 # How long an elected consumer stays so without being heard of, in seconds.
 ELECTED_FOR_S = 3.0

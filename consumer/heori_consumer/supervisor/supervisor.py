@@ -6,9 +6,9 @@ import signal
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
-import structlog
 from prometheus_client import CollectorRegistry
 
+from heori_common import logs
 from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
@@ -17,7 +17,7 @@ from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.registration import consumer_name
 from heori_consumer.supervisor.roles import Roles
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 LAST_CLAIM_S = 1.0  # for a claim that is under way when a drain begins
 CANCEL_AGAIN_S = 0.1  # until a role that has not ended is cancelled once more

@@ -14,9 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
-import structlog
-
-from heori_common import tasks
+from heori_common import logs, tasks
 from heori_common.current_job import CurrentJob, JobStopped, JobTimeout, set_current_job
 from heori_common.errors import summary
 from heori_common.protocol.job import Assignment, LockName, MalformedJob, Retries, next_delay
@@ -34,7 +32,7 @@ from heori_consumer.worker import interrupt
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.middleware import Chain
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 # The label of jobs whose task is not known: a payload may name anything, and a label that
 # follows it would never stop growing.

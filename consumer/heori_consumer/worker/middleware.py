@@ -17,13 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
-
+from heori_common import logs
 from heori_common.current_job import CurrentJob
 from heori_common.errors import summary
 from heori_common.public import public
 
-log = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 
 @public

@@ -12,12 +12,14 @@ current_directory_last()  # multiprocessing starts the forkserver with `python -
 import contextlib
 import gc
 
-from heori_common import tasks
+from heori_common import logs, tasks
 from heori_common.settings import Settings
 from heori_consumer.gil.inside import find_gil
 from heori_consumer.worker import process  # noqa: F401 - what each worker runs
 
 with contextlib.suppress(BaseException):  # a module that calls sys.exit() included
+    # Before the tasks, which may say something, or set up a log of their own.
+    logs.configure_as_parent()
     tasks.load(Settings().tasks)
 
 find_gil()  # here, and no worker has to

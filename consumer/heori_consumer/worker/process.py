@@ -66,7 +66,7 @@ def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
     with ends.output:
         os.dup2(ends.output.fileno(), 2)
     faulthandler.enable(2, all_threads=False)  # where it crashed is the best evidence
-    logs.configure(as_json=options.json_logs)
+    logs.configure(as_json=options.json_logs, level=options.log_level)
     # A copy of this process that a task forks must not speak for it.
     os.register_at_fork(after_in_child=ends.link.close)
     if serve(ends.link, options, table):

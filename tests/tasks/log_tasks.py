@@ -1,0 +1,139 @@
+"""Tasks that say something in every way there is. LOG_SETUP: what the module sets up itself."""
+
+import asyncio
+import gc
+import logging
+import logging.config
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+
+import redis
+import structlog
+
+from heori import LockLost, Mutex, task
+
+MINE = "MINE %(levelname)s %(message)s"
+
+
+def _basic() -> None:
+    logging.basicConfig(format=MINE, level=logging.DEBUG)
+
+
+def _dict() -> None:
+    """As many frameworks do it: all loggers that there are already are switched off."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "formatters": {"mine": {"format": MINE}},
+            "handlers": {"mine": {"class": "logging.StreamHandler", "formatter": "mine"}},
+            "root": {"handlers": ["mine"], "level": "DEBUG"},
+        }
+    )
+    structlog.configure(
+        processors=[structlog.processors.KeyValueRenderer(key_order=["event"])],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _handler() -> None:
+    """For a logger of its own; what it is told goes on to the root logger, too."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(MINE))
+    logging.getLogger("shop").addHandler(handler)
+
+
+def _silence() -> None:
+    logging.disable()
+
+
+SETUPS: dict[str, Callable[[], None]] = {
+    "basic": _basic,
+    "dict": _dict,
+    "handler": _handler,
+    "silence": _silence,
+}
+if (name := os.environ.get("LOG_SETUP")) is not None:  # in a consumer
+    if name:
+        SETUPS[name]()
+    logging.info("imported")  # noqa: LOG015 - as tasks do
+
+
+@task
+def say(text: str) -> None:
+    """At each level, with a logger of the module's, and with structlog."""
+    logging.debug("root %s", text)  # noqa: LOG015
+    logging.info("root %s", text, extra={"order": 7})  # noqa: LOG015
+    logging.getLogger("shop").info("shop %s", text)
+    logging.getLogger("quiet").addHandler(logging.NullHandler())  # as libraries do
+    logging.getLogger("quiet").warning("quiet %s", text)
+    structlog.get_logger().info("struct", text=text)
+
+
+@task
+async def say_later(text: str) -> None:
+    """The same, in a coroutine."""
+    say(text)
+
+
+@task
+def set_up(name: str, text: str) -> None:
+    """Set up while it runs, as a module does that is imported late."""
+    SETUPS[name]()
+    say(text)
+
+
+@task
+def warn() -> None:
+    """A warning of Python's."""
+    warnings.warn("careful", stacklevel=1)
+
+
+@task
+def misspell() -> None:
+    """A line that cannot be made."""
+    logging.info("%d", "no number")  # noqa: LOG015
+
+
+@task
+def fail_aside() -> None:
+    """A thread of its own that fails."""
+    aside = threading.Thread(target=lambda: dict[str, int]()["aside"], name="aside")
+    aside.start()
+    aside.join()
+
+
+@task
+async def forget() -> None:
+    """A coroutine that fails, and that nobody awaits."""
+
+    async def fail() -> None:
+        raise LookupError("forgotten")
+
+    forgotten = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    del forgotten
+    gc.collect()
+
+
+@task
+def lose_lock(url: str) -> None:
+    """Have a lock taken away."""
+    lock = Mutex("till", url, lease=1.0)
+    lock.acquire()
+    with redis.Redis.from_url(url) as client:
+        client.delete(*client.keys(lock.key + "*"))
+    assert lock.lost.wait(30)
+    try:
+        lock.release()
+    except LockLost:
+        return
+    raise AssertionError("it was not lost")
+
+
+@task
+def fail() -> None:
+    """So that the worker has something to say."""
+    raise ValueError("on purpose")
