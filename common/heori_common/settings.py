@@ -108,8 +108,7 @@ class Settings(BaseSettings):
     )
     allow: Annotated[Names, AfterValidator(_end_at_dot)] = Field(
         default=(),
-        description="Prefixes of other functions that may run: myapp. lets in all that is below "
-        "myapp.",
+        description="Prefixes of other functions that may run: `myapp.` lets in all below `myapp`.",
     )
     accept: Annotated[tuple[Serializer, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=("json",),
