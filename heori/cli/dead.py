@@ -4,11 +4,13 @@ import heapq
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +24,7 @@ from heori.cli.console import (
     read_settings,
     refuse,
 )
-from heori.inspect.dead_letters import Action, Choice, DeadLetters, Entry
+from heori.inspect.dead_letters import PAGE, Action, Choice, DeadLetters, Entry
 from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
 from heori_common.protocol.payload import BadPayload
 from heori_common.redis.client import RedisClient
@@ -240,7 +242,7 @@ def _open(queues: list[str] | None, work: Callable[[DeadLetters], None]) -> None
 
     def run() -> None:
         with RedisClient(settings.redis_url) as client:
-            letters = DeadLetters(client, settings, queues)
+            letters = DeadLetters(client, settings, queues, _progress)
             try:
                 work(letters)
             finally:
@@ -250,6 +252,20 @@ def _open(queues: list[str] | None, work: Callable[[DeadLetters], None]) -> None
             raise typer.Exit(FAILED)
 
     guarded(run)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar, on a terminal and for more than a page of letters."""
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty() or total <= PAGE,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("dead letters", total=total)
+        yield lambda seen: progress.advance(bar, seen)
 
 
 def _age(older: str | None) -> float | None:

@@ -78,7 +78,7 @@ def show(
         else:
             print(f"nobody holds a lock or waits for one at {locks.address}")
         if locks.forced:
-            print(f"taken from their holders by force so far: {locks.forced:,}")
+            print(f"taken from their holders by force so far: {formats.count(locks.forced)}")
 
     if kind is not None and name is None:
         refuse("--kind says which lock of a NAME is meant; give the name too")
@@ -204,7 +204,7 @@ def _overview(locks: list[LockState], address: str) -> Table:
             _permits(lock),
             Text(_who(holder) + others if holder else "nobody"),
             formats.duration(lock.now - holder.since) if holder else "",
-            f"{len(lock.waiters):,}",
+            formats.count(len(lock.waiters)),
             formats.duration(max((lock.now - each.since for each in lock.waiters), default=0.0))
             if lock.waiters
             else "",
@@ -213,7 +213,7 @@ def _overview(locks: list[LockState], address: str) -> Table:
 
 
 def _show_one(console: Console, lock: LockState) -> None:
-    told = f"{_name(lock)}: {_permits(lock)} in use, {len(lock.waiters):,} waiting"
+    told = f"{_name(lock)}: {_permits(lock)} in use, {formats.count(len(lock.waiters))} waiting"
     console.print(Text(told, style="bold"), soft_wrap=True)
     for holder in lock.holders:
         console.print(Text(f"  held by {_who(holder)}"), soft_wrap=True)

@@ -2,12 +2,13 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
+from heori import JobFailed, Producer, QueueFull
 from heori.cli.console import (
     FAILED,
     REFUSED,
@@ -19,26 +20,10 @@ from heori.cli.console import (
     read_settings,
     refuse,
 )
+from heori.cli.send_from import Format, ImportRequest, send_from, told
 from heori_common import names, tasks
 from heori_common.settings import Settings
-
-Format = Literal["jsonl", "csv"]
-
-
-@dataclass(frozen=True)
-class ImportRequest:
-    """What was asked for with --from.
-
-    Attributes:
-        options: of `Producer.send`.
-    """
-
-    source: str
-    kind: Format | None
-    queue: str | None
-    options: dict[str, Any]
-    check: bool
-    again: bool
+from heori_producer.client import when
 
 
 def send(
@@ -118,8 +103,6 @@ def send(
     With --from it sends one for each line of a file. All lines are checked before the first job is
     sent. After an interruption the same command goes on where it stopped, and sends no job twice.
     """
-    from heori import JobFailed, Producer, QueueFull  # noqa: PLC0415
-
     settings = read_settings()
     positional, keywords = _arguments(args)
     after = None if delay is None else read_duration("--delay", delay)
@@ -204,8 +187,6 @@ def _refuse(given: dict[str, bool], reason: str) -> None:
 
 
 def _when(delay: float | None, at: datetime | None) -> dict[str, Any]:
-    from heori_producer.client import when  # noqa: PLC0415
-
     try:
         return when(delay, at)
     except ValueError as error:
@@ -215,8 +196,6 @@ def _when(delay: float | None, at: datetime | None) -> dict[str, Any]:
 def _send_from(
     task: tasks.Task[..., Any], settings: Settings, wanted: ImportRequest, *, as_json: bool
 ) -> None:
-    from heori.cli.send_from import send_from, told  # noqa: PLC0415
-
     try:
         report = send_from(task, settings, wanted)
     except ValueError as error:  # the name of the queue

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from pydantic_core import from_json
 from rich.console import Console
@@ -23,7 +23,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from heori import Producer, QueueFull
 from heori.cli.console import guarded, printable, refuse
-from heori.cli.send import Format, ImportRequest
 from heori.formats import count
 from heori_common.protocol.commands import Commands, Cursor
 from heori_common.protocol.job import NewJob
@@ -36,6 +35,25 @@ CHUNK = 1000  # jobs encoded before they are sent
 # Seconds after the latest step of an import for which its position is kept.
 POSITION_TTL = 7 * 24 * 3600
 SHOWN_LINES = 20  # of the bad ones
+
+
+Format = Literal["jsonl", "csv"]
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """What was asked for with --from.
+
+    Attributes:
+        options: of `Producer.send`.
+    """
+
+    source: str
+    kind: Format | None
+    queue: str | None
+    options: dict[str, Any]
+    check: bool
+    again: bool
 
 
 @dataclass

@@ -80,13 +80,13 @@ def _live(client: RedisClient, commands: Commands, pause: float) -> None:
 
 
 def _draw(overview: Overview, address: str) -> RenderableType:
-    rate = sum(row.jobs_per_second for row in overview.consumers)
-    waiting = sum(row.waiting for row in overview.queues)
-    running = sum(row.running for row in overview.consumers)
-    slots = sum(row.slots for row in overview.consumers)
+    rate = formats.count(sum(row.jobs_per_second for row in overview.consumers))
+    waiting = formats.count(sum(row.waiting for row in overview.queues))
+    running = formats.count(sum(row.running for row in overview.consumers))
+    slots = formats.count(sum(row.slots for row in overview.consumers))
     heading = Text(
-        f"{address} · {rate:,.0f} jobs/s · {waiting:,} waiting · {running:,} of {slots:,} slots "
-        f"run · {time.strftime('%H:%M:%S')}",
+        f"{address} · {rate} jobs/s · {waiting} waiting · {running} of {slots} slots run · "
+        f"{time.strftime('%H:%M:%S')}",
         style="bold",
     )
     parts: list[RenderableType] = [heading]

@@ -40,7 +40,7 @@ class UpPlan:
     def __str__(self) -> str:
         processes = "1 process" if self.processes == 1 else f"{self.processes} processes"
         slots = "1 slot" if self.slots == 1 else f"{self.slots} slots"
-        return f"{self.model}: {processes} × {slots} · {self.files:,} files"
+        return f"{self.model}: {processes} × {slots} · {formats.count(self.files)} files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,15 @@ class LineDisplay(Display):
         waiting = sum(moment.waiting(task) for task in ALL)
         rate = (done - self._last[1]) / (moment.seconds - self._last[0])
         self._next, self._last = moment.seconds + LINE_EVERY, (moment.seconds, done)
-        print(
-            f"{moment.seconds:6.1f} s: sent {sum(moment.sent.values()):,}, waiting {waiting:,}, "
-            f"running {sum(moment.running.values()):,}, done {done:,}, failed {failed:,}; "
-            f"{rate:,.0f} jobs/s",
-            flush=True,
-        )
+        numbers = {
+            "sent": sum(moment.sent.values()),
+            "waiting": waiting,
+            "running": sum(moment.running.values()),
+            "done": done,
+            "failed": failed,
+        }
+        text = ", ".join(f"{name} {formats.count(number)}" for name, number in numbers.items())
+        print(f"{moment.seconds:6.1f} s: {text}; {formats.count(rate)} jobs/s", flush=True)
 
 
 class LiveDisplay(Display):
@@ -143,8 +146,8 @@ class LiveDisplay(Display):
         parts: list[RenderableType] = []
         if self._moments:
             now, before = self._moments[-1], self._moments[0]
-            limit = "" if self._plan.limit is None else f" of {self._plan.limit:,.0f}"
-            heading = Text(f"{self._plan} · {now.seconds:,.0f}{limit} s", style="bold")
+            limit = "" if self._plan.limit is None else f" of {formats.count(self._plan.limit)}"
+            heading = Text(f"{self._plan} · {formats.count(now.seconds)}{limit} s", style="bold")
             parts = [heading, "", self._tasks(now, before), "", self._workers(now, before), ""]
         self._live.update(Group(*parts, Text(self._doing, style="dim")), refresh=True)
 
@@ -212,7 +215,8 @@ def report(console: Console, plan: UpPlan, result: RunResult, *, json: bool) -> 
         return
     total = result.total
     rate = total.done / result.seconds if result.seconds else 0.0
-    done = f"{total.done:,} jobs done in {result.seconds:.1f} s: {rate:,.0f} a second"
+    done = f"{formats.counted(total.done, 'job')} done in {formats.duration(result.seconds)}"
+    done = f"{done}: {formats.count(rate)} a second"
     console.print(Text(str(plan), style="bold"), Text(done), sep="\n")
     console.print(_summary(result))
     console.print(*map(Text, _notes(result)), sep="\n")
@@ -242,7 +246,7 @@ def _notes(result: RunResult) -> Iterator[str]:
         else "Counted in Redis, job by job; the consumer's own metrics say otherwise."
     )
     if result.interrupted:
-        yield f"It was stopped with {total.unfinished:,} jobs not done yet."
+        yield f"It was stopped with {formats.count(total.unfinished)} jobs not done yet."
     if result.failure:
         yield f"A job that failed: {result.failure}"
 

@@ -3,16 +3,13 @@
 Each page is changed in one step on the server, so an interruption leaves everything consistent.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from redis.exceptions import ResponseError
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.dead_letter import (
@@ -59,6 +56,11 @@ class Action(Protocol):
     def __call__(self, queue: str, ids: Sequence[str], *, dry_run: bool) -> list[str]: ...
 
 
+# Entered for each sweep with how many letters there are; what it gives is called with how many
+# more were seen.
+Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
 class DeadLetters:
     """The dead letters of some queues. A queue whose keys are broken is left out, and is a problem.
 
@@ -68,17 +70,23 @@ class DeadLetters:
     """
 
     def __init__(
-        self, client: RedisClient, settings: Settings, queues: Sequence[str] | None
+        self,
+        client: RedisClient,
+        settings: Settings,
+        queues: Sequence[str] | None,
+        progress: Progress,
     ) -> None:
         """See how many there are.
 
         Args:
             queues: their names; None for all that ever had a job.
+            progress: shows how far a sweep is.
         """
         self.address = client.address
         self.problems: list[str] = []
         self._redis = client
         self._settings = settings
+        self._progress = progress
         self._commands = Commands(Keys(settings.key_prefix))
         self._now = client.execute(self._commands.time())
         self._counts: dict[str, int] = {}
@@ -156,15 +164,7 @@ class DeadLetters:
         Args:
             visit: called with each page; returns how many of it have left their registry.
         """
-        total = sum(self._counts.values())
-        with Progress(
-            *Progress.get_default_columns(),
-            MofNCompleteColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty() or total <= PAGE,
-            transient=True,
-        ) as progress:
-            bar = progress.add_task("dead letters", total=total)
+        with self._progress(sum(self._counts.values())) as advance:
             for queue, count in self._counts.items():
                 # No more than there were: a replayed job may fail again and come back.
                 first, left = 0, count
@@ -172,7 +172,7 @@ class DeadLetters:
                     while left > 0 and (page := self._page(queue, first, min(PAGE, left))):
                         first += len(page) - visit(page)
                         left -= len(page)
-                        progress.advance(bar, len(page))
+                        advance(len(page))
 
     # Changing
 

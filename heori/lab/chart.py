@@ -7,8 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from heori.lab.figures import Figures, Interpreter, advice
-from heori.lab.report import COLUMNS, by_workload
+from heori.lab.figures import COLUMNS, Figures, Interpreter, advice, by_workload
 
 # Colour-blind safe (Okabe and Ito), by execution model; a second interpreter is hatched.
 COLOURS = {

@@ -1,7 +1,8 @@
 """What was measured of execution models at some kinds of work, and what there is to learn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any, Self
 
 from heori import formats
@@ -88,6 +89,24 @@ class Interpreter:
     cores: float
     stolen: float
     figures: list[Figures]
+
+
+# What is shown of each setup: the headings, and how the figures are written.
+COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
+    ("jobs/s", lambda each: formats.count(each.rate)),
+    ("× one\nthread", lambda each: formats.times(each.speedup)),
+    ("GIL\nwait", lambda each: formats.share(each.gil_wait)),
+    ("lost to\nthe GIL", lambda each: formats.share(each.gil_loss)),
+    ("cores\nused", lambda each: formats.cores(each.cores)),
+    ("CPU ms\n/job", lambda each: f"{each.cpu * 1e3:.1f}"),
+    ("MB\n/slot", lambda each: f"{each.memory / 1e6:.1f}"),
+    ("switches\n/job", lambda each: f"{each.switches:.1f}"),
+)
+
+
+def by_workload(figures: Iterable[Figures]) -> list[tuple[str, list[Figures]]]:
+    """The figures of each workload, by what it is about."""
+    return [(about, list(group)) for about, group in groupby(figures, lambda each: each.about)]
 
 
 def choice(figures: Sequence[Figures]) -> Figures:

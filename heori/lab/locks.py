@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from heori import Handle, JobFailed, Producer
+from heori import Handle, JobFailed, Producer, formats
 from heori.demo.processes import (
     ConsumerChild,
     Interrupt,
@@ -245,7 +245,8 @@ class LockExperiment:
         right, figures = self._balances()
         figures["deadlocks"] = found = self._redis.llen(accounts.DEADLOCKS)
         because = (
-            f"{found:,} deadlocks were found: each time one job gave up its lock and was retried."
+            f"Deadlocks found: {formats.count(found)}. Each time one job gave up its lock and was "
+            "retried."
             if found
             else "By luck no two jobs met in opposite directions; try it with more --transfers."
         )
@@ -348,7 +349,13 @@ def _table(options: LockOptions, runs: Sequence[tuple[LockRun, Done, Verdict]]) 
     for work, done, verdict in runs:
         style = "bold" if verdict.well else "bold red"
         told = Text.assemble((verdict.result, style), "\n", verdict.because)
-        table.add_row(work.name, f"{done.jobs:,}", f"{done.seconds:.1f} s", told, end_section=True)
+        table.add_row(
+            work.name,
+            formats.count(done.jobs),
+            formats.duration(done.seconds),
+            told,
+            end_section=True,
+        )
     return table
 
 
@@ -359,6 +366,7 @@ def _notes(runs: Sequence[tuple[LockRun, Done, Verdict]], deadlock: str | None) 
         yield "  " + deadlock.replace(": ", ":\n    ", 1).replace("; ", ";\n    ")
     for work, done, verdict in runs:
         if done.failed:
-            yield f"{work.name}: {done.failed:,} jobs failed; one of them: {done.failure}"
+            failed = formats.counted(done.failed, "job")
+            yield f"{work.name}: {failed} failed; one of them: {done.failure}"
         elif not verdict.well:
             yield f"{work.name}: this should not be; a lock did not hold what it promises."

@@ -1,8 +1,7 @@
 """What `heori lab models` shows: a table, a sentence for each workload, and a chart."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from heori.lab.figures import Figures, Interpreter, advice, choice
+from heori.lab.figures import COLUMNS, Figures, Interpreter, advice, by_workload, choice
 
 DISTURBED = 0.05  # of the cores, taken by others
-
-COLUMNS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
-    ("jobs/s", lambda each: f"{each.rate:,.0f}"),
-    ("× one\nthread", lambda each: f"{each.speedup:.1f}"),
-    ("GIL\nwait", lambda each: f"{each.gil_wait:.0%}"),
-    ("lost to\nthe GIL", lambda each: f"{each.gil_loss:.0%}"),
-    ("cores\nused", lambda each: f"{each.cores:.2f}"),
-    ("CPU ms\n/job", lambda each: f"{each.cpu * 1e3:.1f}"),
-    ("MB\n/slot", lambda each: f"{each.memory / 1e6:.1f}"),
-    ("switches\n/job", lambda each: f"{each.switches:.1f}"),
-)
 
 
 def show(found: Sequence[Interpreter], *, seed: int, out: Path | None, as_json: bool) -> None:
@@ -60,11 +48,6 @@ def interpreters(record: dict[str, Any]) -> list[Interpreter]:
         )
         for each in record["interpreters"]
     ]
-
-
-def by_workload(figures: Iterable[Figures]) -> list[tuple[str, list[Figures]]]:
-    """The figures of each workload, by what it is about."""
-    return [(about, list(group)) for about, group in groupby(figures, lambda each: each.about)]
 
 
 def _record(found: Sequence[Interpreter], seed: int, charts: Sequence[Path]) -> dict[str, Any]:

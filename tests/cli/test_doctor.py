@@ -115,7 +115,7 @@ ILLNESSES = [
     ("types", "problem", "rq:failed:q holds a string", wrong_type),
     ("consumers", "warning", "silent for 480 s: 2 of 2", dead_worker),
     ("consumers", "problem", "waiting in q, which no consumer serves: 1", waiting),
-    ("limits", "warning", "q is full: 1 of 1 jobs wait, and 1 producers", full),
+    ("limits", "warning", "q is full: 1 of 1 jobs wait, and 1 producer", full),
     ("leases", "problem", "over for 60 s: 1 (a:", overdue("heori0123", HOUR - 24 * HOUR)),
     ("leases", "problem", "over for 60 s: 1 (a:", overdue("0123", HOUR)),
     ("intermediate", "warning", "between q and a stock worker: 1", stranded),

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import redis
 
+from heori import formats
 from heori.inspect.checks.finding import Finding
-from heori_common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN, Bound
+from heori_common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN, Bound, Commands
 from heori_common.protocol.job import MalformedJob, parse_time
 from heori_common.protocol.keys import Keys, whole_queue
 
@@ -67,9 +68,8 @@ class JobChecks:
 
     def _types(self) -> Iterator[Finding]:
         keys = self._keys
-        self._queues = sorted(
-            keys.queue_name(key.decode()) for key in self._client.smembers(keys.queues())
-        )
+        queues = Commands(keys).queues()
+        self._queues = queues.parse(self._client.execute_command(*queues.words))
         wanted = [(keys.queue(queue), b"list") for queue in self._queues]
         wanted += [(key, b"zset") for queue in self._queues for key in self._registries(queue)]
         bounds = [(keys.bound(queue), b"hash") for queue in self._queues]
@@ -135,7 +135,7 @@ class JobChecks:
                 yield Finding(
                     "consumers",
                     "problem",
-                    f"waiting in {queue}, which no consumer serves: {waiting:,}",
+                    f"waiting in {queue}, which no consumer serves: {formats.count(waiting)}",
                     "they wait until a consumer comes",
                     f"heori consume --queue {shlex.quote(whole_queue(queue))}",
                 )
@@ -155,8 +155,8 @@ class JobChecks:
             yield Finding(
                 "limits",
                 "warning",
-                f"{queue} is full: {waiting:,} of {limit:,} jobs wait, and {blocked:,} producers "
-                "for room",
+                f"{queue} is full: {formats.count(waiting)} of {formats.count(limit)} jobs wait, "
+                f"and {formats.counted(blocked, 'producer')} for room",
                 "producers wait, are refused, or drop the oldest jobs, as HEORI_WHEN_FULL says",
                 f"heori limit {shlex.quote(whole)} {max(waiting, 2 * limit)}  # or more consumers",
             )
@@ -179,7 +179,7 @@ class JobChecks:
                     "leases",
                     "problem",
                     f"leases in {queue} that have been over for {OVERDUE_SECONDS:.0f} s: "
-                    f"{len(overdue):,} ({_some(overdue)})",
+                    f"{formats.count(len(overdue))} ({_some(overdue)})",
                     "the consumer that ran these jobs is dead, and no other gives them back",
                     f"heori consume --queue {shlex.quote(whole_queue(queue))}",
                 )
@@ -209,7 +209,7 @@ class JobChecks:
         states = dict(self._lost(nowhere))
         by_status = Counter(status for status, _ in states.values())
         if not states:
-            yield Finding("jobs", "fine", f"{seen:,} jobs, each in its place")
+            yield Finding("jobs", "fine", f"{formats.count(seen)} jobs, each in its place")
         for status, count in by_status.most_common():
             names = [name for name, (of, _) in states.items() if of == status]
             one, queue = names[0], states[names[0]][1]
@@ -217,7 +217,7 @@ class JobChecks:
             yield Finding(
                 "jobs",
                 "warning" if ended else "problem",
-                f"in no queue and no registry, status {status or 'none'}: {count:,} "
+                f"in no queue and no registry, status {status or 'none'}: {formats.count(count)} "
                 f"({_some(names)})",
                 "nothing will ever expire them" if ended else "nothing will ever run them",
                 f"redis-cli EXPIRE {shlex.quote(self._keys.job(one))} 86400  # for each"
@@ -266,8 +266,8 @@ class JobChecks:
             yield Finding(
                 "results",
                 "warning",
-                f"results that never expire, though their jobs do or have: {len(endless):,} "
-                f"({_some(endless)})",
+                "results that never expire, though their jobs do or have: "
+                f"{formats.count(len(endless))} ({_some(endless)})",
                 "rq 3.0.0 leaves one behind for each failed job; Redis fills up",
                 f"redis-cli --scan --pattern {pattern} | xargs -I% redis-cli EXPIRE % 31536000 NX",
             )
