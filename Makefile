@@ -27,7 +27,7 @@ WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 3)
 
 .PHONY: test
 test: .venv/installed-dev tests/grafana/schema/node_modules tests/packaging/pyright/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
-	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
+	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
 
 .PHONY: test-compose
 test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; HEORI_LONG=1 for longer

@@ -16,8 +16,9 @@ from heori_common.protocol.commands import Commands
 from heori_common.redis.client import AsyncRedisClient, RedisClient
 from heori_common.settings import Settings
 from tests.rigs.commands import Heori, run_heori
-from tests.rigs.consumers import MODELS, Consumer
+from tests.rigs.consumers import MODELS, Consumer, SharedConsumers, database_of
 from tests.rigs.script_bench import Bench, Execute
+from tests.rigs.side_by_side import group_of, parameters, place_of
 from tests.rigs.waiting import is_alive, until
 
 T = TypeVar("T")
@@ -32,61 +33,28 @@ def valkey() -> Iterator[EmbeddedValkey]:
         yield server
 
 
-# The files that take longest, as measured, the longest first: so that side by side with others no
-# worker is left alone with one of them in the end.
-LONG = (
-    "test_lock_jobs",
-    "test_models",
-    "test_models_ending",
-    "test_dead",
-    "test_hostile",
-    "test_crash",
-    "test_executor",
-    "test_schedule",
-    "test_claiming",
-    "test_send_from",
-    "test_up",
-    "test_gil",
-    "test_lab_models",
-    "test_cli",
-    "test_benchmarks",
-    "test_chaos",
-    "test_serve",
-    "test_tenants",
-    "test_rq",
-    "test_sentinel",
-    "test_bounds",
-    "test_load",
-    "test_workers",
-    "test_lock_faults",
-    "test_metrics",
-    "test_lab",
-    "test_lock_scripts",
-    "test_group",
-    "test_locks",
-    "test_scripts",
-    "test_top",
-    "test_live",
-    "test_manifests",
-)
-
-
 def pytest_configure() -> None:
     # What a script starts in its background ignores SIGINT, and so would all that tests start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+    for item in items:
+        if (group := group_of(item)) is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=place_of)
 
 
 @pytest.fixture
-def redis_url(valkey: EmbeddedValkey) -> str:
-    """Where that server is; it is empty."""
-    with redis_py.Redis.from_url(valkey.url) as client:
+def redis_url(valkey: EmbeddedValkey, request: pytest.FixtureRequest) -> str:
+    """Where that server is; it is empty. Tests that share a consumer have a database with it."""
+    model = parameters(request.node).get("shared")
+    url = valkey.url if model is None else database_of(valkey.url, model)
+    with redis_py.Redis.from_url(url) as client:
         client.flushdb()
-    return valkey.url
+    return url
 
 
 @pytest.fixture
@@ -159,6 +127,7 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
 
     yield start
     for consumer in started:
+        print("before its test ended, its exit code was", consumer.process.poll())
         if consumer.process.poll() is None:
             family = psutil.Process(consumer.process.pid).children(recursive=True)
             consumer.stop()
@@ -167,6 +136,25 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
         else:
             consumer.join()
         print(*consumer.log[-50:], sep="\n")  # is shown when the test has failed
+
+
+@pytest.fixture(scope="session")
+def shared_consumers(valkey: EmbeddedValkey) -> Iterator[SharedConsumers]:
+    made = SharedConsumers(valkey.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=MODELS)
+def shared(
+    request: pytest.FixtureRequest,
+    redis_url: str,
+    shared_consumers: SharedConsumers,
+) -> Iterator[Consumer]:
+    """A consumer of each execution model that other tests have used and will use."""
+    consumer = shared_consumers.take(request.param)
+    yield consumer
+    print(*consumer.log[-50:], sep="\n")  # is shown when the test has failed
 
 
 @pytest.fixture(params=MODELS)

@@ -133,10 +133,11 @@ AROUND = {
 
 
 @pytest.mark.parametrize("pattern", AROUND)
+@pytest.mark.parametrize("model", ["keys"])
 def test_a_key_of_the_wrong_type_is_told_and_loses_no_job(
-    pattern: str, sieges: Callable[[str], Siege]
+    model: str, pattern: str, sieges: Callable[[str], Siege]
 ) -> None:
-    siege = sieges("keys")
+    siege = sieges(model)
     redis, queue = siege.redis, siege.queue
     bad_id = siege.new_id()
     key = pattern.format(q=queue, id=bad_id, consumer=siege.name)

@@ -18,6 +18,11 @@ from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 
+@pytest.fixture
+def consumer(shared: Consumer) -> Consumer:
+    return shared
+
+
 def test_jobs_run_and_return_what_their_type_says(consumer: Consumer, producer: Producer) -> None:
     handles = producer.submit_many(sample_tasks.add, [(n, 1) for n in range(300)])
     assert [handle.result(60) for handle in handles] == list(range(1, 301))

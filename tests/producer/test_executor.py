@@ -20,7 +20,7 @@ from heori import JobCanceled, JobFailed, JobNotFound, Producer, RedisExecutor, 
 from heori_producer.errors import original
 from heori_producer.executor import JobFuture
 from heori_producer.watcher import QUIET
-from tests.rigs.consumers import Consumer
+from tests.rigs.consumers import Consumer, SharedConsumers
 from tests.rigs.waiting import until
 from tests.tasks import protocol_tasks, sample_tasks
 from tests.tasks.protocol_tasks import Point
@@ -33,10 +33,16 @@ def executor(redis_url: str) -> Iterator[RedisExecutor]:
     made.shutdown(wait=False, cancel_futures=True)
 
 
+@pytest.fixture(params=["threads"])
+def shared(
+    request: pytest.FixtureRequest, redis_url: str, shared_consumers: SharedConsumers
+) -> Consumer:
+    return shared_consumers.take(request.param)
+
+
 @pytest.fixture
-def consumer(consume: Callable[..., Consumer]) -> Consumer:
-    tasks = "tests.tasks.sample_tasks,tests.tasks.protocol_tasks"
-    return consume("--slots", "4", HEORI_TASKS=tasks, HEORI_ALLOW="math").ready()
+def consumer(shared: Consumer) -> Consumer:
+    return shared
 
 
 def rq_job(redis: Any, future: JobFuture[Any]) -> RqJob:

@@ -15,8 +15,12 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from heori import Producer
+from tests.rigs.waiting import is_alive, until
 from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
+
+# A metric's name and its labels.
+Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Consumer:
@@ -47,6 +51,7 @@ class Consumer:
             else Started(*words, **options)
         )
         self.log: list[dict[str, Any]] = []
+        self._before: dict[Sample, float] = {}
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -96,15 +101,31 @@ class Consumer:
         return sum(self.samples(name, **labels))
 
     def samples(self, name: str, **labels: str) -> list[float]:
-        """A metric's samples that have these labels."""
+        """A metric's samples that have these labels; of what only rises, the rise since `begin`."""
+        return [
+            value - self._before.get(sample, 0.0)
+            for sample, value in self._scrape().items()
+            if sample[0] == name and labels.items() <= dict(sample[1]).items()
+        ]
+
+    def begin(self) -> None:
+        """Forget what it has said and counted so far: another test begins."""
+        while not self._lines.empty():
+            self._lines.get()
+        self._before = {
+            sample: value
+            for sample, value in self._scrape().items()
+            if sample[0].endswith(("_total", "_count", "_sum", "_bucket"))
+        }
+
+    def _scrape(self) -> dict["Sample", float]:
         with urllib.request.urlopen(self.url + "/metrics", timeout=5) as answer:
             text = answer.read().decode()
-        return [
-            sample.value
+        return {
+            (sample.name, tuple(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        ]
+        }
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 60.0) -> int:
         """Send a signal and wait for its end; returns the exit code."""
@@ -131,6 +152,52 @@ MODELS = {
 
 # What crashes inline takes the consumer with it, which `tests/consumer/test_crash.py` is about.
 IN_PROCESSES = [model for model in MODELS if model != "inline"]
+
+
+class SharedConsumers:
+    """One consumer for each model, which tests use one after the other; each has its database."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._running: dict[str, Consumer] = {}
+
+    def take(self, model: str) -> Consumer:
+        """An idle one, which has said and counted nothing yet."""
+        consumer = self._running.get(model)
+        if consumer is None or not self._is_idle(consumer):
+            consumer = self._running[model] = Consumer(
+                ["--queue", "default", *MODELS[model]],
+                {
+                    "HEORI_REDIS_URL": database_of(self._url, model),
+                    "HEORI_TASKS": "tests.tasks.sample_tasks,tests.tasks.protocol_tasks",
+                    "HEORI_ALLOW": "math",
+                    "HEORI_METRICS_PORT": "0",
+                },
+            ).ready()
+        consumer.begin()
+        return consumer
+
+    def _is_idle(self, consumer: Consumer) -> bool:
+        try:
+            if consumer.process.poll() is None:
+                until(lambda: consumer.metric("heori_jobs_held") == 0, timeout=5)
+                return True
+        except AssertionError:  # the test before has left it with a job that does not end
+            consumer.process.kill()
+        consumer.join()
+        return False
+
+    def close(self) -> None:
+        """End them all, and see that nothing is left of them."""
+        for consumer in self._running.values():
+            family = psutil.Process(consumer.process.pid).children(recursive=True)
+            assert consumer.stop() == 0, consumer.log[-50:]
+            until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
+
+
+def database_of(url: str, model: str) -> str:
+    """Where the consumer of that model that tests share finds its jobs."""
+    return f"{url.rpartition('/')[0]}/{1 + [*MODELS].index(model)}"
 
 
 def run_short_jobs(producer: Producer) -> None:
