@@ -10,8 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from heori import DeadlockDetected, Mutex, Retry, Semaphore, acquire_all, task
-from heori_common.settings import Settings
+from heori import DeadlockDetected, Mutex, Retry, Semaphore, Settings, acquire_all, task
 
 ACCOUNTS = 6
 OPENING = 100_000  # cents in each account at the beginning
