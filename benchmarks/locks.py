@@ -126,7 +126,7 @@ class Arena:
     def queue(self, worker: "Worker", place: int) -> None:
         """Have one wait for the lock as the so many-th."""
         worker.tell(Order("acquire"))
-        self.until(lambda: self.client.zcard(LOCK + KEYS.waiters_suffix) == place)
+        self.until(lambda: self.client.zcard(KEYS.waiters(LOCK)) == place)
 
 
 class Worker:
@@ -254,9 +254,7 @@ def _dead_holder(times: int) -> Figures:
             holder.ask(Order("acquire", seconds=1.0))
             arena.queue(waiter, 1)
             holder.kill()
-            [(_, lease_end)] = arena.client.zrange(
-                LOCK + KEYS.holders_suffix, 0, 0, withscores=True
-            )
+            [(_, lease_end)] = arena.client.zrange(KEYS.holders(LOCK), 0, 0, withscores=True)
             taken.append(waiter.answer()["at"] - lease_end / 1e6)
             waiter.ask(Order("release"))
     return {"late": max(taken) * 1e3}
@@ -274,7 +272,7 @@ def _renewal() -> Figures:
         calls = stats["cmdstat_evalsha"]["calls"] - stats["cmdstat_zrangebyscore"]["calls"]
         pipeline = arena.client.pipeline(transaction=False)
         for number in range(MANY):
-            key = KEYS.lock("mutex", f"{NAME}{number}") + KEYS.holders_suffix
+            key = KEYS.holders(KEYS.lock("mutex", f"{NAME}{number}"))
             pipeline.zrange(key, 0, 0, withscores=True)
         ends = [lease_end / 1e6 for [(_, lease_end)] in pipeline.execute()]
     if min(ends) < held + lease:

@@ -18,7 +18,7 @@ from typer.core import TyperArgument
 import heori
 from heori.cli.app import COMMANDS, load
 from heori_common.metrics import CATALOGUE
-from heori_common.protocol.keys import Keys
+from heori_common.protocol.keys import Keys, catalogue
 from heori_common.settings import Settings
 
 DOCS = Path(__file__).parent
@@ -179,16 +179,9 @@ def keys() -> str:
     """The table of keys, from the catalogue and its docstrings."""
     made = Keys()
     lines = ["| key | what it is |", "|---|---|"]
-    for name, member in vars(Keys).items():
-        if not inspect.isfunction(member):
-            continue
-        about = inspect.getdoc(member) or ""
-        parameters = list(inspect.signature(member).parameters)[1:]
-        first = about.split()[0].rstrip(":,;") if about else ""
-        if first not in TYPES:
-            continue  # it is not a key, but takes one apart
-        key = getattr(made, name)(*(f"<{each}>" for each in parameters))
-        lines.append(f"| `{key}` | {cell(about)} |")
+    for entry in catalogue():
+        key = getattr(made, entry.name)(*(f"<{each}>" for each in entry.parameters))
+        lines.append(f"| `{key}` | {cell(entry.about)} |")
     return "\n".join(lines)
 
 
@@ -220,7 +213,6 @@ def names() -> str:
     return "\n".join(lines)
 
 
-TYPES = ("set", "list", "zset", "hash", "string", "stream", "channel")
 BEGIN, END = "<!-- keys: written by docs/generate.py -->", "<!-- keys end -->"
 
 

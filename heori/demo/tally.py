@@ -14,7 +14,7 @@ from typing import Self
 from heori.examples.tasks import ALL, QUEUE, UNITS
 from heori.inspect.scraper import Samples
 from heori_common import metrics, tasks
-from heori_common.protocol.commands import RESULT_TTL, Command, Commands, Word
+from heori_common.protocol.commands import RESULT_TTL_S, Command, Commands, Word
 from heori_common.protocol.job import Job
 from heori_common.protocol.payload import decode_call, decode_failure, decode_result
 from heori_common.redis.client import RedisClient
@@ -132,12 +132,12 @@ class JobTally:
     def count_and_forget(self, older: int = KEEP_SECONDS) -> None:
         """Count the jobs that finished more than so many seconds ago, and delete them.
 
-        To be called every second or so in a long run: results expire after RESULT_TTL, and at
+        To be called every second or so in a long run: results expire after RESULT_TTL_S, and at
         some 2 kB a job, those of eight minutes could fill a gigabyte.
         """
         key = self._commands.keys.finished(QUEUE)
-        # A finished job's score is the second in which it ended and RESULT_TTL.
-        until = int(time.time()) + RESULT_TTL - older
+        # A finished job's score is the second in which it ended and RESULT_TTL_S.
+        until = int(time.time()) + RESULT_TTL_S - older
         while ids := self._ids("ZRANGE", key, "-inf", until, "BYSCORE", "LIMIT", 0, PAGE):
             self._count(ids)
             jobs = map(self._commands.keys.job, ids)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from heori_common.errors import HeoriError
-from heori_common.protocol.commands import PLACE, Commands, Cursor, Enqueued, WhenFull
+from heori_common.protocol.commands import PLACE_LEASE_S, Commands, Cursor, Enqueued, WhenFull
 from heori_common.protocol.job import NewJob
 from heori_common.public import public
 from heori_common.redis.client import RedisClient
@@ -17,7 +17,7 @@ from heori_producer.watcher import Watcher
 
 # However quiet it is, look this often: it keeps the place in the line, and were a wake-up ever
 # lost, jobs would be late and not forgotten.
-LOOK_EVERY_S = PLACE / 3
+LOOK_EVERY_S = PLACE_LEASE_S / 3
 
 
 @public

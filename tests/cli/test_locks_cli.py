@@ -88,7 +88,7 @@ def acquire(redis_url: str) -> Iterator[Callable[..., str]]:
                     owner=request,
                     about=about,
                     wake="nobody",
-                    lease=60_000_000,
+                    lease_us=60_000_000,
                     ticket=None,
                     wait=False,
                     deadlock="raise",

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from heori_common.locks.commands import LockRequest
-from heori_common.protocol.commands import GRANT
+from heori_common.protocol.commands import HANDOVER_LEASE_US
 from tests.rigs.lock_table import COMMANDS, LEASE, SECOND, A, B, S, Table
 
 
@@ -50,6 +50,9 @@ class Request:
     lock: int
     ticket: int | None = None
     handed: int | None = None
+
+
+WAITS = [1, SECOND, HANDOVER_LEASE_US, LEASE - HANDOVER_LEASE_US, LEASE]  # microseconds
 
 
 class Machine(RuleBasedStateMachine):
@@ -103,7 +106,9 @@ class Machine(RuleBasedStateMachine):
             request = self.known[lock.order()[0]]
             del lock.waiters[request.id]
             if request.process in self.table.living:
-                request.handed = lock.holders[request.id] = self.table.now + min(LEASE, GRANT)
+                request.handed = lock.holders[request.id] = self.table.now + min(
+                    LEASE, HANDOVER_LEASE_US
+                )
 
     def would_close_a_cycle(self, request: Request) -> bool:
         """By brute force: is everyone that it would wait for, near and far, waiting, too?"""
@@ -234,7 +239,11 @@ class Machine(RuleBasedStateMachine):
         self.expire(lock)
         self.pass_on(lock)
 
-    @rule(microseconds=st.sampled_from([1, SECOND, GRANT, LEASE - GRANT, LEASE]))
+    @rule(
+        microseconds=st.sampled_from(
+            [1, SECOND, HANDOVER_LEASE_US, LEASE - HANDOVER_LEASE_US, LEASE]
+        )
+    )
     def wait(self, microseconds: int) -> None:
         self.table.advance(microseconds)
 

@@ -8,7 +8,7 @@ import pytest
 import redis as redis_py
 
 from heori_common.locks.commands import LockRequest
-from heori_common.protocol.commands import DEADLOCK, GRANT, Commands, Ended, GivenBack
+from heori_common.protocol.commands import DEADLOCK, HANDOVER_LEASE_US, Commands, Ended, GivenBack
 from heori_common.protocol.job import Claim, LockName, NewJob
 from heori_common.protocol.payload import Call
 from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table, table_on
@@ -258,7 +258,7 @@ def test_of_jobs_that_are_handed_a_lock_each_has_two_seconds_to_be_claimed(yard:
     (first,) = yard.take("first")
     yard.park("second", "third")
     yard.finish(first)
-    yard.advance(GRANT - 1)
+    yard.advance(HANDOVER_LEASE_US - 1)
     yard.reclaim()
     assert yard.holders(A) == ["job:second"]
     yard.advance(1)

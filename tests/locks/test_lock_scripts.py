@@ -9,7 +9,7 @@ import pytest
 import redis as redis_py
 
 from heori_common.locks.commands import read_grant
-from heori_common.protocol.commands import GRANT
+from heori_common.protocol.commands import HANDOVER_LEASE_US
 from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table
 
 # One at a time
@@ -50,7 +50,7 @@ def test_one_who_is_handed_a_lock_and_does_not_stir_has_it_for_two_seconds(table
     for request, process in (("stopped", 1), ("stopped too", 1), ("next", 0)):
         table.acquire(A, owner=request, request=request, process=process)
     table.release(A, "holder")
-    table.advance(GRANT - 1)
+    table.advance(HANDOVER_LEASE_US - 1)
     table.acquire(A, owner="next", request="next")
     assert table.holders(A) == ["stopped"]
     table.advance(1)
@@ -65,7 +65,7 @@ def test_nothing_is_left_of_a_process_that_does_not_stir_and_others_keep_their_p
     for request, process in (("stopped", 1), ("next", 0), ("stopped too", 1), ("last", 0)):
         table.acquire(A, owner=request, request=request, process=process)
     table.release(A, "holder")
-    table.advance(GRANT)
+    table.advance(HANDOVER_LEASE_US)
     assert table.execute(COMMANDS.sweep()) == 1
     assert (table.holders(A), table.waiters(A)) == (["next"], ["last"])
     assert set(table.redis.hkeys(A.key)) == {b"next", b"last"}
@@ -175,7 +175,7 @@ def test_a_sweep_comes_when_the_first_of_several_leases_is_over(table: Table) ->
     assert table.execute(COMMANDS.sweep()) == 1
     assert set(table.holders(S)) == {"long", "waits"}
     assert table.execute(COMMANDS.sweep()) == 0
-    table.advance(GRANT)
+    table.advance(HANDOVER_LEASE_US)
     assert table.execute(COMMANDS.sweep()) == 1
     assert table.holders(S) == ["long"]
 
@@ -251,7 +251,7 @@ def test_where_a_process_is_silent_waiters_without_a_record_are_no_obstacle(tabl
         table.acquire(A, owner=request, request=request)
     table.release(A, "holder")
     table.redis.hdel(A.key, "unknown")
-    table.advance(GRANT)
+    table.advance(HANDOVER_LEASE_US)
     assert table.acquire(A, owner="next", request="next").state == "held"
 
 

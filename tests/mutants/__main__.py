@@ -4,8 +4,8 @@
 
 Each mutant is put into a copy of the source tree and the tests are run there until one fails: first
 those that call the scripts themselves, and if none of them notices, those with real processes.
-Prints which one; exits with 1 when none does. FILE is a script, such as lock_release.lua; all that
-are the locks' if none is named.
+Prints which one; exits with 1 when none does. FILE is a Lua file, such as calls/lock_release.lua;
+all of the locks' if none is named.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.mutants.guards import HARMLESS, Mutant, mutants
+from tests.mutants.guards import HARMLESS, Mutant, file_of, mutants
 from tests.mutants.trial import ROOT, SCRIPTS, try_all
 
-LOCKS = ["lock_*.lua", "job_lock_*.lua", "let_go.lua", "park.lua"]
+LOCKS = ["calls/lock_*.lua", "parts/lock_*.lua", "parts/*job_locks.lua"]
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
     )
     parser.add_argument("--list", action="store_true", help="only show the mutants")
     options = parser.parse_args()
-    scripts = {path.name: path for pattern in LOCKS for path in (ROOT / SCRIPTS).glob(pattern)}
+    scripts = {file_of(path): path for pattern in LOCKS for path in (ROOT / SCRIPTS).glob(pattern)}
     unknown = sorted(set(options.files) - scripts.keys())
     if unknown:
         parser.error(f"no script of the locks: {', '.join(unknown)}; see {SCRIPTS}")

@@ -15,36 +15,48 @@ from pathlib import Path
 # What is no mistake, or none that a test could see, and why: (file, line of code, what was done).
 HARMLESS = {
     (
-        "let_go.lua",
+        "parts/job_locks.lua",
         "if not ok or type(listed) ~= 'table' then",
         "without not ok",
     ): "what is no JSON leaves the text of an error, which is no table either",
-    ("let_go.lua", "return #locks > 0 and locks or nil", "without nil"): "false is as good",
     (
-        "park.lua",
+        "parts/job_locks.lua",
+        "return #locks > 0 and locks or nil",
+        "without nil",
+    ): "false is as good",
+    (
+        "parts/take_job_locks.lua",
         "return is_next and 'free' or 'full'",
         "without 'free'",
     ): "whoever asks only wants to know whether it is 'mine' or 'full'",
     (
-        "park.lua",
-        "if states[n] == 'mine' and unhold(want[1], request) then",
+        "parts/take_job_locks.lua",
+        "if states[n] == 'mine' and remove_holder(want[1], request) then",
         "without states[n] == 'mine'",
-    ): "unhold tells whether the job had it; where the job waits, its record is written anew",
-    ("park.lua", "if since then", "always"): "it saves time: there is nothing to delete",
-    ("lock_pass.lua", "if #overdue == 0 then", "never"): "it saves time: there is nothing to do",
+    ): "remove_holder tells whether the job had it; the record of one that waits is written anew",
     (
-        "lock_acquire.lua",
+        "parts/take_job_locks.lua",
+        "if since_us then",
+        "always",
+    ): "it saves time: there is nothing to delete",
+    (
+        "parts/lock_handover.lua",
+        "if #overdue == 0 then",
+        "never",
+    ): "it saves time: there is nothing to do",
+    (
+        "calls/lock_acquire.lua",
         "return free and 'free' or 'full'",
         "without 'free'",
     ): "whoever asks only wants to know whether it is 'mine' or 'full'",
-    ("lock_pass.lua", "if any then", "always"): "it saves time: none of them is silent",
+    ("parts/lock_handover.lua", "if any then", "always"): "it saves time: none of them is silent",
     (
-        "lock_deadlock.lua",
+        "parts/lock_deadlock.lua",
         "return #owners >= limit_of(lock, limit) and owners or nil",
         "without nil",
     ): "false is as good",
     (
-        "lock_deadlock.lua",
+        "parts/lock_deadlock.lua",
         "return whom and { record[ABOUT], lock, whom }",
         "without whom",
     ): "it saves time: one who waits for nobody ends the search when its turn comes",
@@ -89,6 +101,11 @@ class Mutant:
         return HARMLESS.get(self.identity)
 
 
+def file_of(path: Path) -> str:
+    """A script's name: that of its folder and its own."""
+    return f"{path.parent.name}/{path.name}"
+
+
 def mutants(path: Path) -> Iterator[Mutant]:
     """All of a script."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -104,7 +121,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
         rest = f"--{comment}" if comment else ""
         for change, changed in _changes(code):
             source = "".join([*lines[:number], changed + rest, *lines[number + 1 :]])
-            yield Mutant(path.name, number + 1, code.strip(), change, source)
+            yield Mutant(file_of(path), number + 1, code.strip(), change, source)
 
 
 def _changes(code: str) -> Iterator[tuple[str, str]]:

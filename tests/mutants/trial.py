@@ -24,8 +24,10 @@ import pytest
 from tests.mutants.guards import Mutant
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = Path("common", "protocol", "lua")
-PACKAGES = ["common", "consumer", "heori", "producer", "tests"]
+SCRIPTS = Path("common", "heori_common", "protocol", "lua")
+FOLDERS = ["common", "consumer", "heori", "producer", "tests"]
+SOURCES = ["", "common", "consumer", "producer"]  # where packages are found, from the root
+PACKAGES = ["heori", "heori_common", "heori_consumer", "heori_producer", "tests"]
 LIBRARIES = ["hypothesis.stateful", "prometheus_client", "pydantic_settings", "psutil", "redis",
              "rich.table", "rq", "structlog", "typer"]  # fmt: skip
 # Those that call the scripts themselves; then those with real processes, the quickest first.
@@ -138,18 +140,21 @@ def _run_tests(copy: Path, arguments: list[str]) -> None:
     # What it imports of this project, and what its processes do, is the copy's.
     for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
         del sys.modules[name]
-    sys.path[:] = [str(copy), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
-    os.environ["PYTHONPATH"] = str(copy)
+    sources = [str(copy / source) for source in SOURCES]
+    original = [ROOT / source for source in SOURCES]
+    rest = [path for path in sys.path if Path(path or ".").resolve() not in original]
+    sys.path[:] = [*sources, *rest]
+    os.environ["PYTHONPATH"] = os.pathsep.join(sources)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os._exit(pytest.main(arguments))
 
 
 def _copy(to: Path) -> Path:
     """A tree of its own, in which a script can be changed."""
-    for package in PACKAGES:
+    for folder in FOLDERS:
         shutil.copytree(
-            ROOT / package,
-            to / package,
+            ROOT / folder,
+            to / folder,
             ignore=shutil.ignore_patterns("__pycache__", "node_modules"),
         )
     shutil.copy(ROOT / "pyproject.toml", to)

@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 
 from heori import JobFailed, Producer, QueueFull
 from heori_common import tasks
-from heori_common.protocol.commands import KEPT_DROPPED, PLACE, Bound, Commands
+from heori_common.protocol.commands import KEPT_DROPPED, PLACE_LEASE_S, Bound, Commands
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from heori_producer.backpressure import LOOK_EVERY_S
@@ -337,7 +337,7 @@ def test_a_producer_that_is_killed_while_it_waits_blocks_nobody(
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     redis.lpop("rq:queue:default")
-    behind.end(PLACE + LOOK_EVERY_S + 1)
+    behind.end(PLACE_LEASE_S + LOOK_EVERY_S + 1)
     assert queued(redis) == [2]
     assert redis.keys("rq:heori:line:*") == []
 
@@ -350,7 +350,7 @@ def test_when_all_who_waited_are_gone_no_trace_of_them_stays(
     until(lambda: line(redis))
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    until(lambda: not redis.keys("rq:heori:line:*"), timeout=PLACE + 1)
+    until(lambda: not redis.keys("rq:heori:line:*"), timeout=PLACE_LEASE_S + 1)
 
 
 def test_the_bound_holds_for_many_producers_and_a_real_consumer(

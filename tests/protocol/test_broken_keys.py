@@ -5,7 +5,7 @@ from rq.registry import FailedJobRegistry
 from rq.results import Result as RqResult
 
 from heori_common.protocol.commands import (
-    LEASE_MARGIN,
+    LEASE_MARGIN_S,
     Claimed,
     Reclaimed,
 )
@@ -70,7 +70,7 @@ def test_a_broken_key_of_one_queue_keeps_no_lease_of_another_from_being_extended
     bench.spoil("rq:wip:broken")
     bench.end_lease(claims[1], ago=-1)
     assert bench.execute(bench.commands.extend_leases(claims, lease=60)).lost == [0]
-    assert bench.wip("sound")[member(claims[1])] > bench.now() + LEASE_MARGIN + 50
+    assert bench.wip("sound")[member(claims[1])] > bench.now() + LEASE_MARGIN_S + 50
 
 
 def test_a_job_whose_key_was_overwritten_while_it_ran_fails_where_rq_looks(bench: Bench) -> None:

@@ -12,10 +12,10 @@ from rq.suspension import resume, suspend
 
 from heori_common.protocol.commands import (
     EXECUTION_MARK,
-    LEASE_MARGIN,
+    LEASE_MARGIN_S,
     Claimed,
 )
-from heori_common.protocol.job import CLAIM_FIELDS, UNSUPPORTED_FIELDS
+from heori_common.protocol.records import JobFields
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, ids, member
 from tests.rigs.stock_rq import running
 
@@ -45,11 +45,11 @@ def test_a_claim_leases_the_job_and_tells_where_rq_looks(bench: Bench) -> None:
         assert claim.execution.startswith(EXECUTION_MARK)
         assert (claim.deliveries, claim.problem) == (1, None)
         score = bench.wip()[member(claim)]
-        assert score == pytest.approx(a.claimed_at + 30 + LEASE_MARGIN, abs=1.001)
-        assert score >= a.claimed_at + 30 + LEASE_MARGIN
+        assert score == pytest.approx(a.claimed_at + 30 + LEASE_MARGIN_S, abs=1.001)
+        assert score >= a.claimed_at + 30 + LEASE_MARGIN_S
         assert score == int(score), "rq parses scores as whole seconds"
     unpacked = msgpack.unpackb(a.values, raw=True)
-    values = dict(zip(CLAIM_FIELDS + UNSUPPORTED_FIELDS, unpacked, strict=True))
+    values = JobFields._make(unpacked)._asdict()
     data = bench.redis.hget("rq:job:a", "data")
     assert {name: value for name, value in values.items() if value} == {
         "data": data, "status": b"queued", "timeout": b"180",

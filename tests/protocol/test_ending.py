@@ -12,8 +12,8 @@ from rq.results import Result as RqResult
 from rq.serializers import DefaultSerializer, JSONSerializer
 
 from heori_common.protocol.commands import (
-    FAILURE_TTL,
-    RESULT_TTL,
+    FAILURE_TTL_S,
+    RESULT_TTL_S,
     Ended,
 )
 from heori_common.protocol.job import Claim
@@ -72,15 +72,15 @@ def test_rq_reads_the_tracebacks_of_our_jobs_and_requeues_them(bench: Bench) -> 
 @pytest.mark.parametrize(
     ("written", "succeeded", "ttl"),
     [
-        (None, True, RESULT_TTL),
-        (None, False, FAILURE_TTL),
+        (None, True, RESULT_TTL_S),
+        (None, False, FAILURE_TTL_S),
         (b"60", True, 60),
         (b"60", False, 60),
         (b"-1", True, None),
         (b"-1", False, None),
         (b"0", True, 0),
         (b"0", False, 0),
-        *((garbage, True, RESULT_TTL) for garbage in (b"", b"abc", b"1.5", b"nan", b"9" * 30)),
+        *((garbage, True, RESULT_TTL_S) for garbage in (b"", b"abc", b"1.5", b"nan", b"9" * 30)),
     ],
 )
 def test_a_result_lives_as_long_as_its_job_asks(
@@ -107,7 +107,7 @@ def test_a_result_lives_as_long_as_its_job_asks(
         assert score == pytest.approx(bench.now() + ttl, abs=5)
         assert score == int(score)
     assert bench.field("b", "status") == "finished"
-    assert bench.redis.ttl("rq:results:b") == pytest.approx(RESULT_TTL, abs=5)
+    assert bench.redis.ttl("rq:results:b") == pytest.approx(RESULT_TTL_S, abs=5)
 
 
 @pytest.mark.parametrize("end", [done, failed])

@@ -6,10 +6,10 @@ from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 from heori_common.protocol.commands import (
-    FAILURE_TTL,
-    LEASE_MARGIN,
+    FAILURE_TTL_S,
+    LEASE_MARGIN_S,
 )
-from heori_common.protocol.commands.delivery import STRIKE, UNREADABLE
+from heori_common.protocol.commands.delivery import MOST_STRUCK, UNREADABLE
 from tests.rigs.script_bench import Bench, done, ids, member
 from tests.rigs.stock_rq import running
 
@@ -24,7 +24,7 @@ def test_extending_names_the_lost_leases_and_extends_the_others(bench: Bench) ->
     assert member(b) not in bench.wip("x")
     for claim in (a, c, d):
         score = bench.wip(claim.queue)[member(claim)]
-        assert score == pytest.approx(bench.now() + 100 + LEASE_MARGIN, abs=3)
+        assert score == pytest.approx(bench.now() + 100 + LEASE_MARGIN_S, abs=3)
     assert bench.execute(
         bench.commands.extend_leases([d._replace(execution="heoriX")], lease=9)
     ).lost == [0]
@@ -57,7 +57,7 @@ def test_a_delivery_that_had_not_begun_is_not_counted(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("way", ["release", "reclaim"])
-@pytest.mark.parametrize(("ttl", "left"), [(None, FAILURE_TTL), (b"60", 60)])
+@pytest.mark.parametrize(("ttl", "left"), [(None, FAILURE_TTL_S), (b"60", 60)])
 def test_the_last_delivery_becomes_a_dead_letter_with_readable_evidence(
     bench: Bench, way: str, ttl: bytes | None, left: int
 ) -> None:
@@ -103,7 +103,7 @@ def test_a_dead_letter_that_cannot_be_written_as_it_should_harms_no_other(
     for name in ("garbage_ttl", "wrong_result", "good"):
         assert bench.field(name, "status") == "failed"
         assert bench.redis.zscore("rq:failed:default", name) is not None
-    assert bench.redis.ttl("rq:results:garbage_ttl") == pytest.approx(FAILURE_TTL, abs=5)
+    assert bench.redis.ttl("rq:results:garbage_ttl") == pytest.approx(FAILURE_TTL_S, abs=5)
     assert not bench.redis.exists("rq:job:kept_nothing", "rq:results:kept_nothing")
     result = bench.rq_job("good").latest_result()
     assert result is not None
@@ -185,7 +185,7 @@ def test_jobs_whose_results_have_expired_are_struck_from_the_registries(
     bench.redis.zadd(f"rq:{registry}:x", {"a": 1.0, "b": now - 1, **kept})
     assert bench.reclaim("default", "x") == (0, 0)
     assert bench.redis.zrange(f"rq:{registry}:x", 0, -1) == [b"later", b"for-ever"]
-    bench.redis.zadd(f"rq:{registry}:x", {f"old{n}": n for n in range(STRIKE + 1)})
+    bench.redis.zadd(f"rq:{registry}:x", {f"old{n}": n for n in range(MOST_STRUCK + 1)})
     bench.reclaim("default", "x")
     assert bench.redis.zcount(f"rq:{registry}:x", "-inf", now) == 1, "not too many in one call"
     bench.redis.set(f"rq:{registry}:default", "no zset")
@@ -208,7 +208,7 @@ def test_rq_fails_no_job_under_one_of_our_leases_not_even_when_it_has_just_expir
     assert FailedJobRegistry("default", connection=bench.redis).count == 0
     assert bench.reclaim() == ((1, 0) if ago > 0 else (0, 0))
 
-    bench.end_lease(bench.claim()[0] if ago > 0 else claim, ago=LEASE_MARGIN + 5)
+    bench.end_lease(bench.claim()[0] if ago > 0 else claim, ago=LEASE_MARGIN_S + 5)
     registry.cleanup()
     assert bench.field("a", "status") == "failed", "after a day without any of us, it is rq's turn"
 

@@ -24,11 +24,8 @@ from rq.results import Result as RqResult
 from rq.serializers import DefaultSerializer, JSONSerializer
 from rq.utils import get_call_string
 
-from heori_common.protocol import commands
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import (
-    CLAIM_FIELDS,
-    UNSUPPORTED_FIELDS,
     Assignment,
     Job,
     MalformedJob,
@@ -45,9 +42,9 @@ from heori_common.protocol.payload import (
     encode_failure,
     encode_result,
 )
-from heori_common.protocol.scripts import script
+from heori_common.protocol.records import UNSUPPORTED_FIELDS, JobFields
 from heori_common.redis.client import RedisClient
-from tests.rigs.lua_files import CALLED, LUA, PARTS
+from tests.rigs.lua_files import CALLED, LUA
 
 ADD = "tests.tasks.sample_tasks.add"
 LIMIT = 1_000_000
@@ -348,7 +345,7 @@ def test_garbage_where_any_text_may_stand_is_shown_escaped() -> None:
     assert (job.description, job.status, job.queue) == ("\\xff!", "\\xfe", "q")
 
 
-CLAIMED = dict.fromkeys(CLAIM_FIELDS + UNSUPPORTED_FIELDS, None) | {
+CLAIMED = dict.fromkeys(JobFields._fields, None) | {
     "data": b"x",
     "enqueued_at": b"2026-01-02T03:04:05.500000Z",
     "timeout": b"33",
@@ -379,47 +376,6 @@ def test_a_feature_that_is_not_supported_is_named(feature: str) -> None:
 
 def test_there_are_scripts() -> None:
     assert set(CALLED) >= {"enqueue", "claim", "ack", "extend_leases", "give_back", "reclaim"}
-
-
-@pytest.mark.parametrize("name", CALLED)
-def test_a_script_declares_what_it_takes_and_gives(name: str) -> None:
-    text = (LUA / "calls" / f"{name}.lua").read_text()
-    assert text.startswith(f"-- {name}.lua: ")
-    for label in ("KEYS", "ARGS", "REPLY"):
-        assert re.search(rf"^-- {label} +\S", text, re.MULTILINE), label
-    called = script(name)
-    read = set(re.findall(r"\bargs\.(\w+)", called.source))
-    assert called.arguments == read, "ARGS lists just the arguments that are read"
-
-
-@pytest.mark.parametrize("name", CALLED)
-def test_each_part_stands_once_in_a_script_and_after_what_it_uses(name: str) -> None:
-    source = script(name).source
-    for part in PARTS:
-        assert source.count(f"-- {part}.lua: ") <= 1
-        at = source.find(f"-- {part}.lua: ")
-        uses = re.search(
-            r"^-- USES +(.*)", (LUA / "parts" / f"{part}.lua").read_text(), re.MULTILINE
-        )
-        for used in uses[1].split(", ") if uses and at >= 0 else ():
-            assert 0 <= source.find(f"-- {used}.lua: ") < at
-
-
-@pytest.mark.parametrize("name", CALLED)
-def test_a_caller_that_disagrees_with_the_header_is_told_about_what(name: str) -> None:
-    right = dict.fromkeys(script(name).arguments, 0)
-    assert script(name).pack(right)
-    with pytest.raises(TypeError, match=rf"{name}\.lua.*: lease_ende$"):
-        script(name).pack({**right, "lease_ende": 1})
-    missing = min(right)
-    del right[missing]
-    with pytest.raises(TypeError, match=rf"{name}\.lua.*: {missing}$"):
-        script(name).pack(right)
-
-
-def test_key_names_stand_in_the_catalogue_only() -> None:
-    for path in [*LUA.rglob("*.lua"), Path(commands.__file__)]:
-        assert not re.search(r"""['"]rq:""", path.read_text()), path
 
 
 EPOCHS = st.integers(min_value=0, max_value=253_402_300_799)  # to the end of 9999

@@ -7,7 +7,7 @@ import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from heori_common.protocol.commands import FAILURE_TTL
+from heori_common.protocol.commands import FAILURE_TTL_S
 from heori_common.protocol.payload import encode_failure
 
 FAIL = "tests.tasks.sample_tasks.fail"
@@ -26,7 +26,7 @@ redis.call('SADD', 'rq:queues', 'rq:queue:default')
 
 
 def fill(redis: Any, count: int, payload: bytes = CALL) -> None:
-    expires = datetime(2026, 1, 1, tzinfo=UTC).timestamp() + 10 * FAILURE_TTL
+    expires = datetime(2026, 1, 1, tzinfo=UTC).timestamp() + 10 * FAILURE_TTL_S
     for first in range(1, count + 1, 5000):  # a server that is busy for long is taken for dead
         last = min(count, first + 4999)
         redis.eval(FILL, 1, "rq:failed:default", first, last, payload, expires)
@@ -50,8 +50,8 @@ def letter(redis: Any, job_id: str, queue: str = "default", ago: float = 0.0, **
     raw = job_id.encode("utf-8", "surrogateescape")
     redis.sadd("rq:queues", f"rq:queue:{queue}")
     redis.hset(b"rq:job:" + raw, mapping=record)
-    redis.expire(b"rq:job:" + raw, FAILURE_TTL)
-    redis.zadd(f"rq:failed:{queue}", {raw: int(failed.timestamp()) + FAILURE_TTL})
+    redis.expire(b"rq:job:" + raw, FAILURE_TTL_S)
+    redis.zadd(f"rq:failed:{queue}", {raw: int(failed.timestamp()) + FAILURE_TTL_S})
     redis.xadd(
         b"rq:results:" + raw,
         {"type": "2", "exc_string": encode_failure("Traceback …\nValueError: no\n")},

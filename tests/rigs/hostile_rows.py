@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from heori_common.protocol.job import UNSUPPORTED_FIELDS
+from heori_common.protocol.records import UNSUPPORTED_FIELDS
 from tests.rigs.siege import ADD, HOSTILE, Siege
 from tests.tasks.hostile_tasks import CHANGES, ERRORS, RESULTS
 

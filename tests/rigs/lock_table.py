@@ -89,7 +89,7 @@ class Table:
                 owner=owner,
                 about=owner.encode(),
                 wake=channel(process),
-                lease=lease,
+                lease_us=lease,
                 ticket=ticket,
                 wait=wait,
                 deadlock=deadlock,

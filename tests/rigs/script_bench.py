@@ -9,7 +9,7 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
 from heori_common.protocol.commands import (
-    LEASE_MARGIN,
+    LEASE_MARGIN_S,
     Claimed,
     Command,
     Commands,
@@ -126,7 +126,7 @@ class Bench:
         """As if the lease had run out so many seconds ago."""
         key = f"rq:wip:{claim.queue}"
         assert self.redis.zscore(key, member(claim)) is not None
-        self.redis.zadd(key, {member(claim): self.now() + LEASE_MARGIN - ago})
+        self.redis.zadd(key, {member(claim): self.now() + LEASE_MARGIN_S - ago})
 
     def now(self) -> float:
         seconds, micros = self.redis.time()

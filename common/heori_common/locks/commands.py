@@ -4,18 +4,22 @@ Times are the server's, in whole microseconds: a double, which is all that Lua a
 sets have, holds those exactly.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgpack
 
-from heori_common.protocol.commands.builder import GRANT, MOST_HOPS, Command, Word, text
-from heori_common.protocol.keys import Keys
-from heori_common.protocol.scripts import script
-
-T = TypeVar("T")
+from heori_common.protocol.commands.builder import (
+    HANDOVER_LEASE_US,
+    MOST_HOPS,
+    Builders,
+    Command,
+    Word,
+    text,
+)
+from heori_common.protocol.records import LockRecord
 
 MOST_RENEWED = 100  # locks in one call
 MOST_SWEPT = 100
@@ -153,11 +157,8 @@ class Fenced(NamedTuple):
     reply: Any
 
 
-@dataclass(frozen=True, slots=True)
-class LockCommands:
+class LockCommands(Builders):
     """The builders, bound to one key prefix."""
-
-    keys: Keys = field(default_factory=Keys)
 
     def acquire(
         self,
@@ -167,7 +168,7 @@ class LockCommands:
         owner: str,
         about: bytes,
         wake: str,
-        lease: int,
+        lease_us: int,
         ticket: int | None,
         wait: bool,
         deadlock: str,
@@ -190,12 +191,12 @@ class LockCommands:
             about=about,
             wake=wake,
             limits=[lock.limit or False for lock in locks],
-            lease=lease,
+            lease_us=lease_us,
             ticket=ticket or False,
             wait=wait,
             deadlock=deadlock,
-            grant=GRANT,
-            hops=MOST_HOPS,
+            handover_lease_us=HANDOVER_LEASE_US,
+            most_hops=MOST_HOPS,
         )
 
     def release(self, locks: Sequence[str], request: str) -> Command[list[str]]:
@@ -205,13 +206,15 @@ class LockCommands:
             locks,
             lambda reply: [fate.decode() for fate in _unpack(reply)],
             id=request,
-            grant=GRANT,
+            handover_lease_us=HANDOVER_LEASE_US,
         )
 
     def force_release(self, lock: str, request: str) -> Command[bool]:
         """Take a lock from a holder, who has not asked for it; reads whether he had it."""
         keys = [lock, self.keys.forced()]
-        return self._call("lock_force_release", keys, bool, id=request, grant=GRANT)
+        return self._call(
+            "lock_force_release", keys, bool, id=request, handover_lease_us=HANDOVER_LEASE_US
+        )
 
     def count_forced(self) -> Command[int]:
         """Count the locks that were taken so, since ever."""
@@ -225,12 +228,11 @@ class LockCommands:
         """
         locks = list(dict.fromkeys(lock for lock, _, _ in requests))
         numbers = {lock: number for number, lock in enumerate(locks)}
-        return _command(
+        return self._call(
             "lock_renew",
-            [*_of_all(self.keys), *locks],
+            locks,
             _unpack,
-            requests=[[numbers[lock], request, lease] for lock, request, lease in requests],
-            holders=self.keys.holders_suffix,
+            requests=[[numbers[lock], request, lease_us] for lock, request, lease_us in requests],
         )
 
     def read(self, lock: str) -> Command[State]:
@@ -240,7 +242,11 @@ class LockCommands:
     def set_limit(self, lock: str, limit: int | None) -> Command[None]:
         """Change the permits of a semaphore; None: what each request declares."""
         return self._call(
-            "lock_set_limit", [lock], lambda _: None, limit=limit or False, grant=GRANT
+            "lock_set_limit",
+            [lock],
+            lambda _: None,
+            limit=limit or False,
+            handover_lease_us=HANDOVER_LEASE_US,
         )
 
     def note_wait(
@@ -260,18 +266,20 @@ class LockCommands:
             owner=owner,
             about=about,
             whom=whom,
-            ttl=round(ttl * 1000),
+            ttl_ms=round(ttl * 1000),
             deadlock=deadlock,
-            hops=MOST_HOPS,
+            most_hops=MOST_HOPS,
         )
 
     def end_wait(self, owner: str) -> Command[int]:
         """Note that it waits for no other any more."""
-        return Command(("DEL", f"{self.keys.lock_waits()}:{owner}"), int)
+        return Command(("DEL", self.keys.owner_wait(owner)), int)
 
     def sweep(self) -> Command[int]:
         """Look at locks whose holder is overdue; reads how many there were."""
-        return self._call("lock_sweep", [], int, most=MOST_SWEPT, grant=GRANT)
+        return self._call(
+            "lock_sweep", [], int, most=MOST_SWEPT, handover_lease_us=HANDOVER_LEASE_US
+        )
 
     def in_use(self) -> Command[list[str]]:
         """The keys of all locks that somebody holds or waits for."""
@@ -303,7 +311,7 @@ class LockCommands:
             [self.keys.lock_counter(), self.keys.forced()],
             parse,
             consumer=consumer,
-            lease=round(lease * 1000),
+            lease_ms=round(lease * 1000),
             most=MOST_COUNTED,
         )
 
@@ -318,7 +326,7 @@ class LockCommands:
             return Fenced(int(reply[1]), None)
 
         words = [str(word) if isinstance(word, float) else word for word in command]
-        return _command(
+        return self._call(
             "lock_fenced_command",
             [self.keys.fenced(resource)],
             parse,
@@ -327,37 +335,11 @@ class LockCommands:
             command=words,
         )
 
-    def _call(
-        self, name: str, locks: Sequence[str], parse: Callable[[Any], T], **arguments: Any
-    ) -> Command[T]:
-        return _command(
-            name,
-            [*_of_all(self.keys), *locks],
-            parse,
-            holders=self.keys.holders_suffix,
-            waiters=self.keys.waiters_suffix,
-            **arguments,
-        )
-
 
 def read_grant(payload: bytes) -> Grant:
     """Read what a waiter is told."""
     request, fence, lease_end = _unpack(payload)
     return Grant(request.decode(), fence, lease_end)
-
-
-def _command(
-    name: str, keys: Sequence[str], parse: Callable[[Any], T], **arguments: Any
-) -> Command[T]:
-    called = script(name)
-    rest: tuple[Word, ...] = (len(keys), *keys, called.pack(arguments))
-    return Command(("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest))
-
-
-@cache
-def _of_all(keys: Keys) -> tuple[str, str, str]:
-    """What concerns all locks."""
-    return keys.fence(), keys.locks(), keys.lock_waits()
 
 
 _unpack = partial(msgpack.unpackb, raw=True)
@@ -394,15 +376,15 @@ def _state(reply: bytes) -> State:
     )
 
 
-def _request(request: bytes, score: int, record: Sequence[Any], *, waits: bool) -> Request:
-    owner, _, limit, _, about, since, fence, *_ = record
+def _request(request: bytes, score: int, packed: Sequence[Any], *, waits: bool) -> Request:
+    record = LockRecord(*packed)
     return Request(
         request.decode(),
-        owner.decode(),
-        about,
-        since,
-        fence,
+        record.owner.decode(),
+        record.about,
+        record.since_us,
+        record.fence,
         0 if waits else score,
         score if waits else 0,
-        limit or None,
+        record.limit or None,
     )

@@ -19,7 +19,7 @@ from heori_common.locks.push import Reply
 from heori_common.locks.session import Session
 from heori_common.locks.status import US_PER_S, steps
 from heori_common.loggers import standard_logger
-from heori_common.protocol.commands import GRANT, Command
+from heori_common.protocol.commands import HANDOVER_LEASE_US, Command
 
 T = TypeVar("T")
 
@@ -202,7 +202,7 @@ class AcquireRequest:
                 lasts for longer than that after `sent`.
         """
         valid_until = sent + _seconds(lease)
-        if valid_until - time.monotonic() < min(self._lease, _seconds(GRANT)) / 2:
+        if valid_until - time.monotonic() < min(self._lease, _seconds(HANDOVER_LEASE_US)) / 2:
             return False
         self._held = fences, valid_until
         return True
@@ -214,7 +214,7 @@ class AcquireRequest:
             owner=self._owner.known_as,
             about=self._owner.about,
             wake=self._session.channel,
-            lease=round(self._lease * US_PER_S),
+            lease_us=round(self._lease * US_PER_S),
             ticket=self._ticket,
             wait=wait,
             deadlock=self._session.deadlock,

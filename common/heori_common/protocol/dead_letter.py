@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from heori_common.protocol.commands import FAILURE_TTL, Record
+from heori_common.protocol.commands import FAILURE_TTL_S, Record
 from heori_common.protocol.job import MalformedJob, parse_time
 from heori_common.protocol.payload import BadPayload, Call, decode_call, decode_failure
 
@@ -67,7 +67,7 @@ class DeadLetter:
         ttl = self.integer("failure_ttl")
         with suppress(OverflowError):
             if (expires := self.expires_at) and ttl != -1:
-                return expires - timedelta(seconds=FAILURE_TTL if ttl is None else ttl)
+                return expires - timedelta(seconds=FAILURE_TTL_S if ttl is None else ttl)
         return None
 
     @property

@@ -12,32 +12,9 @@ import msgpack
 from heori_common.duration import LONGEST_S, seconds
 from heori_common.errors import HeoriError
 from heori_common.protocol.payload import Call, encode_call
+from heori_common.protocol.records import UNSUPPORTED_FIELDS, JobFields
 from heori_common.public import public
 
-# What claim.lua reads, in this order; the script relies on the first eight.
-CLAIM_FIELDS = (
-    "data",
-    "status",
-    "heori_deliveries",
-    "heori_execution",
-    "timeout",
-    "result_ttl",
-    "failure_ttl",
-    "heori_locks",
-    "enqueued_at",
-    "retries_left",
-    "retry_intervals",
-)
-# RQ features that a job may carry and that are not run yet: such a job fails by name rather
-# than being half done.
-UNSUPPORTED_FIELDS = (
-    "repeats_left",
-    "rate_limit_key",
-    "success_callback_name",
-    "failure_callback_name",
-    "stopped_callback_name",
-    "webhooks",
-)
 DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
 
 
@@ -163,7 +140,7 @@ class Claim(NamedTuple):
     timeout: bytes | None  # as in the hash, like the next two
     result_ttl: bytes | None
     failure_ttl: bytes | None
-    values: bytes  # msgpack of CLAIM_FIELDS and UNSUPPORTED_FIELDS, for the worker
+    values: bytes  # JobFields as msgpack, for the worker
     # The keys of its locks and their fences, in the order in which it declares them.
     locks: Sequence[tuple[str, int]] = ()
     waited: float = 0.0  # seconds, for its locks
@@ -185,32 +162,17 @@ class Assignment(NamedTuple):
         Raises:
             MalformedJob: a field has no meaning, or asks for what is not supported.
         """
-        (
-            data,
-            _,
-            _,
-            _,
-            timeout,
-            _,
-            _,
-            locks,
-            enqueued_at,
-            retries_left,
-            retry_intervals,
-            *features,
-        ) = msgpack.unpackb(values, raw=True)
-        if any(features):
-            asked = [
-                name for name, value in zip(UNSUPPORTED_FIELDS, features, strict=True) if value
-            ]
+        fields = JobFields._make(msgpack.unpackb(values, raw=True))
+        asked = [name for name in UNSUPPORTED_FIELDS if getattr(fields, name)]
+        if asked:
             raise MalformedJob(f"it asks for {', '.join(asked)}, which Heori does not support yet")
-        enqueued = parse_time("enqueued_at", enqueued_at)
+        enqueued = parse_time("enqueued_at", fields.enqueued_at)
         return cls(
-            data or b"",
-            parse_timeout(timeout),
+            fields.data or b"",
+            parse_timeout(fields.timeout),
             max(0.0, claimed_at - enqueued.timestamp()) if enqueued else 0.0,
-            parse_retries(retries_left or None, retry_intervals or None),
-            parse_locks(locks) if locks else (),
+            parse_retries(fields.retries_left or None, fields.retry_intervals or None),
+            parse_locks(fields.heori_locks) if fields.heori_locks else (),
         )
 
 

@@ -2,9 +2,16 @@
 
 The first part is RQ 3.0.0's own (``rq/queue.py``, ``rq/job.py``, ``rq/registry.py``,
 ``rq/results.py``, ``rq/scheduler.py``, ``rq/worker``); ours stand under ``<prefix>:heori:``.
+
+The docstring of a method begins with the type that its key has in Redis. Scripts get the same
+names from here: `job_key(id)` in Lua is `Keys.job`, see `heori_common.protocol.prelude`.
 """
 
+import inspect
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 def tenant_queue(queue: str, tenant: str) -> str:
@@ -49,10 +56,9 @@ class Keys:
         """hash; with an empty id, the stem of all job keys"""
         return f"{self.prefix}:job:{job_id}"
 
-    @property
-    def dependents_suffix(self) -> str:
-        """what follows a job's key to name the set of the jobs that wait for it"""
-        return ":dependents"
+    def dependents(self, job_id: str) -> str:
+        """set of the jobs that wait for a job"""
+        return f"{self.job(job_id)}:dependents"
 
     def results(self, job_id: str) -> str:
         """stream of results; with an empty id, the stem of all result keys"""
@@ -132,22 +138,17 @@ class Keys:
         """zset id → when to look whether it still waits for a lock, in epoch seconds"""
         return f"{self.prefix}:heori:parked:{queue}"
 
-    @property
-    def lock_stem(self) -> str:
-        """what all locks' keys begin with"""
-        return f"{self.prefix}:heori:lock:"
-
     def bound(self, queue: str) -> str:
         """hash: the limit of a queue, and what was counted since it has one"""
         return f"{self.prefix}:heori:bound:{queue}"
 
-    def line(self, queue: str) -> str:
+    def waiting_producers(self, queue: str) -> str:
         """zset ticket → when it came: the producers that wait for room in a queue"""
         return f"{self.prefix}:heori:line:{queue}"
 
     def ticket(self, queue: str, ticket: str) -> str:
-        """string, expires: a place in that line, while somebody stands there"""
-        return f"{self.line(queue)}:{ticket}"
+        """string, expires: a place among those, while its producer looks after it"""
+        return f"{self.waiting_producers(queue)}:{ticket}"
 
     def dropped(self, queue: str) -> str:
         """list of the ids of jobs dropped latest from a full queue"""
@@ -172,30 +173,33 @@ class Keys:
 
     def lock(self, kind: str, name: str) -> str:
         """hash of a mutex or semaphore, see lock_record.lua; the braces keep all of it together"""
-        return f"{self.lock_stem}{{{kind}:{name}}}"
+        return f"{self.prefix}:heori:lock:{{{kind}:{name}}}"
 
     def lock_name(self, key: str) -> tuple[str, str]:
         """The inverse of `lock`: its kind and its name."""
-        kind, _, name = key.removeprefix(f"{self.lock_stem}{{")[:-1].partition(":")
+        stem, _, _ = self.lock("", "").partition(":}")
+        kind, _, name = key.removeprefix(stem)[:-1].partition(":")
         return kind, name
 
-    @property
-    def holders_suffix(self) -> str:
-        """what follows a lock's key to name the zset request → end of its lease (µs)"""
-        return ":holders"
+    def holders(self, lock: str) -> str:
+        """zset request → end of its lease (µs): who holds the lock of that key"""
+        return f"{lock}:holders"
 
-    @property
-    def waiters_suffix(self) -> str:
-        """what follows a lock's key to name the zset request → ticket"""
-        return ":waiters"
+    def waiters(self, lock: str) -> str:
+        """zset request → ticket: who waits for the lock of that key"""
+        return f"{lock}:waiters"
 
     def locks(self) -> str:
         """zset lock → when it should be looked at (µs): all that are in use"""
         return f"{self.prefix}:heori:locks"
 
     def lock_waits(self) -> str:
-        """hash owner → what it waits for; what follows it names strings: whom owners wait for"""
+        """hash owner → the lock and the request with which it waits"""
         return f"{self.prefix}:heori:waits"
+
+    def owner_wait(self, owner: str) -> str:
+        """string, expires: the other owner for whom an owner waits, as for the end of a job"""
+        return f"{self.lock_waits()}:{owner}"
 
     def fence(self) -> str:
         """string: the last fence that any lock gave; it stays for ever"""
@@ -216,3 +220,29 @@ class Keys:
     def granted(self, process: str) -> str:
         """channel: the locks that were handed to one process"""
         return f"{self.prefix}:heori:granted:{process}"
+
+
+class CatalogueEntry(NamedTuple):
+    """One key of the catalogue.
+
+    Attributes:
+        name: of its method of `Keys`.
+        parameters: of that method.
+        about: its type in Redis, and what it holds.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    about: str
+
+
+REDIS_TYPES = ("channel", "hash", "list", "set", "stream", "string", "zset")
+
+
+def catalogue() -> Iterator[CatalogueEntry]:
+    """All keys, in the order in which they stand here."""
+    for name, method in vars(Keys).items():
+        about = inspect.getdoc(method) or ""
+        # The others take a key apart.
+        if inspect.isfunction(method) and re.match(rf"({'|'.join(REDIS_TYPES)})\b", about):
+            yield CatalogueEntry(name, tuple(inspect.signature(method).parameters)[1:], about)

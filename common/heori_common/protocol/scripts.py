@@ -1,23 +1,37 @@
 """Loads the Lua scripts beside this file and holds callers to what their headers promise.
 
-``lua/calls`` has what is called, ``lua/parts`` what several of them share. A header is a run of
-comment lines. ``ARGS`` names the fields of the one argument, a msgpack map (Redis' own
-``cmsgpack`` reads it): one argument and one reply a call keep the cost of the client independent
-of the size of the batch. ``USES`` names the parts that the file itself uses; what those use in
-turn, the loader brings.
+``lua/calls`` has what is called; ``lua/parts`` what several of them share. Each begins with a
+header, a run of comment lines:
+
+- ``KEYS`` and ``REPLY`` of a call, for people;
+- ``ARGS``: the fields that the file reads of the one argument, a msgpack map (Redis' own
+  ``cmsgpack`` reads it). One argument and one reply a call keep the cost of the client independent
+  of the size of the batch;
+- ``USES``: the parts whose names the file itself reads. What those use in turn, the loader brings.
+
+The names of keys and the places of fields are Python's, see `expansion`. A name that then is still
+defined nowhere is an error here, and not when a call comes past it.
 """
 
 import hashlib
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import msgpack
 
-_LUA = files(__package__) / "lua"
+from heori_common.protocol.expansion import expand, expansions
+from heori_common.protocol.lua_names import LuaError, Names, names, tokens
+
+_LUA = Path(__file__).parent / "lua"
 _READ_ARGS = "local args = cmsgpack.unpack(ARGV[1])\n"
+_READ_PREFIX = "local PREFIX = args.prefix\n"
+# What is defined in every script: by the loader, by Redis and by Lua.
+_GIVEN = {"args", "KEYS", "redis", "cjson", "cmsgpack"}
+_LUA_S = {"ipairs", "math", "pairs", "pcall", "select", "string", "table", "tonumber", "type"}
+_GLOBALS = _GIVEN | _LUA_S | {"unpack"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +42,19 @@ class Script:
     source: str
     digest: str
     arguments: frozenset[str]
+    makes_keys: bool  # then its argument holds the prefix of all keys, too
 
-    def pack(self, arguments: dict[str, Any]) -> bytes:
+    def pack(self, arguments: dict[str, Any], prefix: str) -> bytes:
         """Encode the one argument of a call.
 
         Raises:
-            TypeError: the names are not just those that the script's header declares.
+            TypeError: the names are not just those that the script's headers declare.
         """
         if arguments.keys() != self.arguments:
             differing = sorted(arguments.keys() ^ self.arguments)
             raise TypeError(f"{self.name}.lua and its caller disagree on: {', '.join(differing)}")
+        if self.makes_keys:
+            arguments = {**arguments, "prefix": prefix}
         # cmsgpack knows the old format only, which has one type for text and bytes.
         packed: bytes = msgpack.packb(
             arguments, use_bin_type=False, unicode_errors="surrogateescape"
@@ -47,29 +64,90 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The script of that name, with all parts that it needs put before it.
+    """The script of that name, with all that it needs put before it.
 
     Raises:
-        FileNotFoundError: there is no such script, or no part that is used somewhere.
-        ValueError: some parts use each other in a circle.
+        LuaError: a header or a name in it is wrong; the message says where.
     """
-    called = (_LUA / "calls" / f"{name}.lua").read_text(encoding="utf-8")
-    parts: dict[str, str] = {}
-    _bring(called, parts, ())
-    source = _READ_ARGS + "".join(parts.values()) + called
-    digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-    return Script(name, source, digest, frozenset(_header(called, "ARGS")))
+    return load(_LUA, name)
 
 
-def _bring(text: str, parts: dict[str, str], users: tuple[str, ...]) -> None:
+def load(folder: Path, name: str) -> Script:
+    """Put a script together from the files in a folder's ``calls`` and ``parts``.
+
+    Raises:
+        LuaError: a header or a name in one of them is wrong; the message says where.
+    """
+    call = _File.read(folder, "calls", name)
+    parts: dict[str, _File] = {}
+    _bring(folder, call, parts, ())
+    together = [*parts.values(), call]
+    defined_in: dict[str, _File] = {}
+    for each in together:
+        each.check({name for used in each.uses for name in parts[used].names.defined})
+        for own in each.names.defined:
+            if own in defined_in:
+                raise LuaError(f"{defined_in[own].path} and {each.path} both define {own}")
+            defined_in[own] = each
+    body = "".join(each.expanded for each in together)
+    makes_keys = "(PREFIX .." in body
+    source = _READ_ARGS + (_READ_PREFIX if makes_keys else "") + body
+    return Script(
+        name,
+        source,
+        hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(),
+        frozenset(argument for each in together for argument in each.arguments),
+        makes_keys,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: str
+    text: str
+    expanded: str
+    names: Names
+    arguments: list[str]
+    uses: list[str]
+
+    @classmethod
+    @cache
+    def read(cls, folder: Path, kind: str, name: str) -> "_File":
+        path = f"{kind}/{name}.lua"
+        try:
+            text = (folder / kind / f"{name}.lua").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise LuaError(f"there is no {path}") from None
+        try:
+            words = list(tokens(text))
+            arguments, uses = _header(text, "ARGS"), _header(text, "USES")
+            return cls(path, text, expand(text, words), names(words), arguments, uses)
+        except LuaError as error:
+            raise LuaError(f"{path}: {error}") from None
+
+    def check(self, brought: set[str]) -> None:
+        """See that it reads nothing but what it declares."""
+        known = _GLOBALS | expansions().keys() | brought
+        for name, line in self.names.free.items():
+            if name not in known:
+                raise LuaError(f"{self.path}, line {line}: nothing that it uses defines {name}")
+        read = set(re.findall(r"\bargs\.(\w+)", self.text))
+        if read != set(self.arguments):
+            differing = ", ".join(sorted(read ^ set(self.arguments)))
+            raise LuaError(f"{self.path}: its ARGS and what it reads differ in {differing}")
+
+
+def _bring(folder: Path, user: _File, parts: dict[str, _File], users: tuple[str, ...]) -> None:
     """Add what a file uses to the parts, each after what it uses itself."""
-    for used in _header(text, "USES"):
-        if used in users:
-            raise ValueError(f"these use each other: {', '.join([*users, used])}")
-        if used not in parts:
-            part = (_LUA / "parts" / f"{used}.lua").read_text(encoding="utf-8")
-            _bring(part, parts, (*users, used))
-            parts[used] = part
+    for name in user.uses:
+        if name in users:
+            raise LuaError(
+                f"these parts use each other: {', '.join([*users[users.index(name) :], name])}"
+            )
+        if name not in parts:
+            part = _File.read(folder, "parts", name)
+            _bring(folder, part, parts, (*users, name))
+            parts[name] = part
 
 
 def _header(text: str, label: str) -> list[str]:
@@ -78,4 +156,4 @@ def _header(text: str, label: str) -> list[str]:
     if found is None:
         return []
     listed = found[1].replace("\n--", " ")
-    return [name.strip() for name in listed.split(",") if name.strip()]
+    return [name.strip() for name in listed.split(",") if name.strip() not in ("", "nothing")]

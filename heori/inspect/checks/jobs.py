@@ -10,7 +10,7 @@ import redis
 
 from heori import formats
 from heori.inspect.checks.finding import Finding
-from heori_common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN, Bound, Commands
+from heori_common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN_S, Bound, Commands
 from heori_common.protocol.job import MalformedJob, parse_time
 from heori_common.protocol.keys import Keys, whole_queue
 
@@ -73,7 +73,7 @@ class JobChecks:
         wanted = [(keys.queue(queue), b"list") for queue in self._queues]
         wanted += [(key, b"zset") for queue in self._queues for key in self._registries(queue)]
         bounds = [(keys.bound(queue), b"hash") for queue in self._queues]
-        bounds += [(keys.line(queue), b"zset") for queue in self._queues]
+        bounds += [(keys.waiting_producers(queue), b"zset") for queue in self._queues]
         kinds = self._many((("TYPE", key) for key, _ in wanted + bounds), "registries")
         broken = [
             (key, kind.decode())
@@ -150,7 +150,7 @@ class JobChecks:
             waiting = self._client.llen(self._keys.queue(queue))
             if limit is None or waiting < limit:
                 continue
-            line = self._keys.line(queue)
+            line = self._keys.waiting_producers(queue)
             blocked = self._client.zcard(line) if self._is(queue, "zset", line) else 0
             yield Finding(
                 "limits",
@@ -167,7 +167,7 @@ class JobChecks:
             if not self._is(queue, "zset", key):
                 continue
             entries = self._client.zrange(
-                key, 0, self._now + LEASE_MARGIN, byscore=True, withscores=True
+                key, 0, self._now + LEASE_MARGIN_S, byscore=True, withscores=True
             )
             overdue = [
                 member.decode(errors="replace")
@@ -322,7 +322,7 @@ def _lease_end(member: bytes, score: float) -> float:
     """When a lease is over: ours stand a day later than they are, for rq to leave them alone."""
     _, _, execution = member.partition(b":")
     ours = execution.startswith(EXECUTION_MARK.encode())
-    return score - LEASE_MARGIN if ours else score
+    return score - LEASE_MARGIN_S if ours else score
 
 
 def _pages(items: Iterable[T]) -> Iterator[tuple[T, ...]]:

@@ -1,12 +1,18 @@
 """One builder per command, by sender. No I/O here: `heori_common.redis` executes them."""
 
 from heori_common.protocol.commands.bounds import MOST_WAITING, Bound, BoundCommands
-from heori_common.protocol.commands.builder import FAILURE_TTL, GRANT, RESULT_TTL, Command, Word
+from heori_common.protocol.commands.builder import (
+    FAILURE_TTL_S,
+    HANDOVER_LEASE_US,
+    RESULT_TTL_S,
+    Command,
+    Word,
+)
 from heori_common.protocol.commands.dead_letters import DeadLetterCommands, Record
 from heori_common.protocol.commands.delivery import (
     DEADLOCK,
     EXECUTION_MARK,
-    LEASE_MARGIN,
+    LEASE_MARGIN_S,
     Claimed,
     DeliveryCommands,
     Ended,
@@ -23,7 +29,7 @@ from heori_common.protocol.commands.registry import (
 from heori_common.protocol.commands.scheduling import Moved, SchedulingCommands
 from heori_common.protocol.commands.sending import (
     KEPT_DROPPED,
-    PLACE,
+    PLACE_LEASE_S,
     Cursor,
     Enqueued,
     Progress,
@@ -35,14 +41,14 @@ from heori_common.protocol.commands.sending import (
 __all__ = [
     "DEADLOCK",
     "EXECUTION_MARK",
-    "FAILURE_TTL",
-    "GRANT",
+    "FAILURE_TTL_S",
+    "HANDOVER_LEASE_US",
     "KEPT_DROPPED",
-    "LEASE_MARGIN",
+    "LEASE_MARGIN_S",
     "MOST_WAITING",
-    "PLACE",
+    "PLACE_LEASE_S",
     "REGISTRIES",
-    "RESULT_TTL",
+    "RESULT_TTL_S",
     "Bound",
     "Claimed",
     "Command",

@@ -31,7 +31,7 @@ class BoundCommands(Builders):
     def leave(self, queue: str, ticket: str) -> list[Command[int]]:
         """Give up a place in the line of a queue; whoever comes next is woken."""
         return [
-            Command(("ZREM", self.keys.line(queue), ticket), int),
+            Command(("ZREM", self.keys.waiting_producers(queue), ticket), int),
             Command(("DEL", self.keys.ticket(queue, ticket)), int),
         ]
 

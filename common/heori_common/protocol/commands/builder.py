@@ -12,12 +12,12 @@ from heori_common.protocol.scripts import script
 T = TypeVar("T")
 Word = str | bytes | int | float
 
-RESULT_TTL = 500  # seconds; rq.defaults.DEFAULT_RESULT_TTL
-# The lease of one who was handed a lock, until he renews it, in microseconds. So long is the
-# lock idle when a waiter was stopped just before.
-GRANT = 2_000_000
-MOST_HOPS = 200  # that a search for a deadlock follows
-FAILURE_TTL = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
+RESULT_TTL_S = 500  # seconds; rq.defaults.DEFAULT_RESULT_TTL
+FAILURE_TTL_S = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
+# The lease of a waiter that was handed a lock, until it renews it. The lock is idle for so long
+# when the waiter was stopped just before.
+HANDOVER_LEASE_US = 2_000_000
+MOST_HOPS = 200  # from owner to owner, that a search for a deadlock follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,15 @@ class Builders:
     def __init__(self, keys: Keys | None = None) -> None:
         self.keys = keys or Keys()
 
-
-def call(name: str, keys: Sequence[str], parse: Callable[[Any], T], **arguments: Any) -> Command[T]:
-    """Build the call of a script."""
-    called = script(name)
-    rest: tuple[Word, ...] = (len(keys), *keys, called.pack(arguments))
-    return Command(("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest), name)
+    def _call(
+        self, name: str, keys: Sequence[str], parse: Callable[[Any], T], **arguments: Any
+    ) -> Command[T]:
+        """Build the call of a script."""
+        called = script(name)
+        rest: tuple[Word, ...] = (len(keys), *keys, called.pack(arguments, self.keys.prefix))
+        return Command(
+            ("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest), name
+        )
 
 
 def unpack(reply: bytes) -> Any:

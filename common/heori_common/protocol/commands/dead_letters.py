@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from heori_common.protocol.commands.builder import (
     Builders,
     Command,
-    call,
     fates,
     text,
     unpack,
@@ -76,7 +75,7 @@ class DeadLetterCommands(Builders):
                 for kind, values, result in unpack(reply)
             ]
 
-        return call(
+        return self._call(
             "read_jobs",
             [],
             parse,
@@ -84,8 +83,6 @@ class DeadLetterCommands(Builders):
             fields=fields,
             most_value=most_value,
             most_reply=MOST_REPLY,
-            job_stem=self.keys.job(""),
-            results_stem=self.keys.results(""),
         )
 
     def replay(
@@ -96,7 +93,7 @@ class DeadLetterCommands(Builders):
         Args:
             forget: the fields that tell of former deliveries.
         """
-        return call(
+        return self._call(
             "replay",
             [self.keys.queues(), self.keys.queue(queue), self.keys.failed(queue)],
             fates,
@@ -104,12 +101,11 @@ class DeadLetterCommands(Builders):
             queue=queue,
             forget=forget,
             dry_run=dry_run,
-            job_stem=self.keys.job(""),
         )
 
     def purge(self, queue: str, ids: Sequence[str], *, dry_run: bool) -> Command[list[str]]:
         """Delete dead letters and all that belongs to them; reads the fate of each."""
-        return call(
+        return self._call(
             "purge",
             [self.keys.failed(queue), self.keys.wip(queue)],
             fates,
@@ -118,17 +114,13 @@ class DeadLetterCommands(Builders):
                     job_id,
                     [
                         self.keys.results(job_id),
-                        self.keys.job(job_id) + self.keys.dependents_suffix,
+                        self.keys.dependents(job_id),
                         self.keys.dependencies(job_id),
                     ],
                 ]
                 for job_id in ids
             ],
             dry_run=dry_run,
-            job_stem=self.keys.job(""),
-            executions_stem=self.keys.executions(""),
-            execution_stem=self.keys.execution(""),
-            group_stem=self.keys.group(""),
         )
 
 

@@ -4,44 +4,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from heori_common.protocol.commands.builder import (
-    FAILURE_TTL,
-    GRANT,
+    FAILURE_TTL_S,
+    HANDOVER_LEASE_US,
     MOST_HOPS,
-    RESULT_TTL,
+    RESULT_TTL_S,
     Builders,
     Command,
-    call,
     text,
     unpack,
 )
-from heori_common.protocol.job import (
-    CLAIM_FIELDS,
-    UNSUPPORTED_FIELDS,
-    Claim,
-)
+from heori_common.protocol.job import Claim
 from heori_common.protocol.keys import tenant_queue, whole_queue
 from heori_common.protocol.payload import encode_failure
+from heori_common.protocol.records import ClaimReply
 
 # How far a score in wip lies behind the end of its lease, in seconds. rq fails whatever it
 # finds there with a score in the past, and any `rq info` may look at any moment. So its turn
 # comes only when no consumer of ours has been there for a day to deliver the job again.
-LEASE_MARGIN = 24 * 3600
+LEASE_MARGIN_S = 24 * 3600
 
 EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
 
-# Entries struck from a registry in one call at most: it takes Redis about 10 ms, and is more than
-# ends in the second between two calls.
-STRIKE = 30_000
-
+# Entries struck from a registry in one call: it takes Redis about 10 ms, and is more than ends in
+# the second between two calls.
+MOST_STRUCK = 30_000
 # Seconds until a job that waits for a lock is looked at, whether it still does. It is told when its
 # turn comes; this is for what nobody has foreseen.
-LOOK = 10
-# Jobs that a claim leaves to wait for locks, about; and of those and of overdue locks, how many are
-# looked at in one call.
-MOST_PARKED = 200
-MOST_LOOKED_AT = 100
+PARKED_LOOK_S = 10
+MOST_PARKED = 200  # jobs that a claim leaves to wait for locks, about
+MOST_LOOKED_AT = 100  # of those, and of overdue locks, in one call
 MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
-FORGET = 60.0  # seconds, for a tenant of whom nothing is left
+FORGET_TENANT_S = 60.0  # seconds until a tenant is forgotten of whom nothing is left
 
 # How the failure of a job begins whose wait for its locks would never end; see take_job_locks.lua.
 DEADLOCK = "its wait for a lock would never end (deadlock)"
@@ -142,62 +135,30 @@ class DeliveryCommands(Builders):
                 return Claimed([])
             now, popped, suspended, broken, claims = unpack(reply)
             return Claimed(
-                [
-                    Claim(
-                        text(job_id),
-                        tenant_queue(queues[queue], text(tenant)),
-                        execution.decode(),
-                        deliveries,
-                        now,
-                        problem.decode("utf-8", "backslashreplace") if problem else None,
-                        timeout or None,
-                        result_ttl or None,
-                        failure_ttl or None,
-                        values,
-                        [(key.decode(), fence) for key, fence in locks or ()],
-                        waited,
-                    )
-                    for (
-                        queue,
-                        job_id,
-                        execution,
-                        deliveries,
-                        problem,
-                        timeout,
-                        result_ttl,
-                        failure_ttl,
-                        values,
-                        locks,
-                        waited,
-                        tenant,
-                    ) in claims
-                ],
+                [_claim(ClaimReply._make(claimed), queues, now) for claimed in claims],
                 not popped,
                 suspended,
                 frozenset(keys[number] for number in broken),
             )
 
-        return call(
+        return self._call(
             "claim",
             keys,
             parse,
             count=count,
             shares=shares,
-            lease_end_offset=lease + LEASE_MARGIN,
-            margin=LEASE_MARGIN,
+            lease_s=lease,
+            margin_s=LEASE_MARGIN_S,
             consumer=consumer,
             token=EXECUTION_MARK + token,
             max_payload=max_payload,
             most_parked=MOST_PARKED,
-            fields=CLAIM_FIELDS + UNSUPPORTED_FIELDS,
-            job_stem=self.keys.job(""),
-            hops=MOST_HOPS,
-            deadlock=deadlock,
-            look=LOOK,
             host=about[0],
             pid=about[1],
-            **self._parking(),
-            **self._locking(),
+            deadlock=deadlock,
+            most_hops=MOST_HOPS,
+            look_again_s=PARKED_LOOK_S,
+            handover_lease_us=HANDOVER_LEASE_US,
         )
 
     def ack(
@@ -220,7 +181,7 @@ class DeliveryCommands(Builders):
                 self.keys.scheduled(whole_queue(queue)),
             )
         ]
-        return call(
+        return self._call(
             "ack",
             [*keys, self.keys.worker(consumer)],
             lambda reply: tuple(unpack(reply)),
@@ -245,17 +206,14 @@ class DeliveryCommands(Builders):
                 for entry in ended
             ],
             consumer=consumer,
-            job_stem=self.keys.job(""),
-            results_stem=self.keys.results(""),
-            dependents_suffix=self.keys.dependents_suffix,
-            result_ttl=RESULT_TTL,
-            failure_ttl=FAILURE_TTL,
-            **self._locking(),
+            result_ttl_s=RESULT_TTL_S,
+            failure_ttl_s=FAILURE_TTL_S,
+            handover_lease_us=HANDOVER_LEASE_US,
         )
 
     def note_progress(self, progress: Sequence[tuple[Claim, float, str]]) -> Command[int]:
         """Note how far jobs are; reads for how many of them the lease still stood."""
-        return call(
+        return self._call(
             "note_progress",
             [],
             int,
@@ -263,13 +221,12 @@ class DeliveryCommands(Builders):
                 [claim.job_id, claim.execution, repr(fraction), text]
                 for claim, fraction, text in progress
             ],
-            job_stem=self.keys.job(""),
         )
 
     def extend_leases(self, claims: Sequence[Claim], *, lease: float) -> Command[Extended]:
         """Extend leases, and the jobs' locks with them, in seconds from now."""
         queues = _queues(claims)
-        return call(
+        return self._call(
             "extend_leases",
             [self.keys.wip(queue) for queue in queues],
             lambda reply: Extended(*unpack(reply)),
@@ -282,9 +239,8 @@ class DeliveryCommands(Builders):
                 ]
                 for claim in claims
             ],
-            lease_end_offset=lease + LEASE_MARGIN,
-            margin=LEASE_MARGIN,
-            holders=self.keys.holders_suffix,
+            lease_s=lease,
+            margin_s=LEASE_MARGIN_S,
         )
 
     def give_back(
@@ -296,7 +252,7 @@ class DeliveryCommands(Builders):
         lease, because a key of its queue has the wrong type).
         """
         queues = _queues(entry.claim for entry in given_back)
-        return call(
+        return self._call(
             "give_back",
             self._delivery_keys(queues),
             lambda reply: [fate.decode() for fate in reversed(unpack(reply))],
@@ -311,7 +267,7 @@ class DeliveryCommands(Builders):
                 ]
                 for entry in reversed(given_back)
             ],
-            **self._settling(consumer, max_deliveries),
+            **self._giving_back(consumer, max_deliveries),
         )
 
     def reclaim(
@@ -322,7 +278,7 @@ class DeliveryCommands(Builders):
         consumer: str,
         max_deliveries: int,
         evidence: bytes,
-        forget: float = FORGET,
+        forget: float = FORGET_TENANT_S,
     ) -> Command[Reclaimed | None]:
         """Give back jobs whose lease has run out; None when it was not yet time to look again.
 
@@ -345,51 +301,41 @@ class DeliveryCommands(Builders):
             queued, dead, broken = unpack(reply)
             return Reclaimed(queued, dead, frozenset(text(key) for key in broken))
 
-        return call(
+        return self._call(
             "reclaim",
             keys,
             parse,
-            interval=round(interval * 1000),
-            margin=LEASE_MARGIN,
+            interval_ms=round(interval * 1000),
+            margin_s=LEASE_MARGIN_S,
             mark=EXECUTION_MARK,
             evidence=evidence,
-            strike=STRIKE,
-            look=LOOK,
-            most=MOST_LOOKED_AT,
+            most_struck=MOST_STRUCK,
+            look_again_s=PARKED_LOOK_S,
+            most_looked_at=MOST_LOOKED_AT,
             most_tenants=MOST_TENANTS,
-            job_registries=[
-                self.keys.scheduled(""),
-                self.keys.deferred(""),
-                self.keys.canceled(""),
-                self.keys.parked(""),
-            ],
-            dropped_stem=self.keys.dropped(""),
-            idle_stem=self.keys.idle(""),
-            forget=round(forget * 1000),
-            **self._parking(),
-            **self._settling(consumer, max_deliveries),
+            forget_ms=round(forget * 1000),
+            **self._giving_back(consumer, max_deliveries),
         )
 
     def undo_claim(
         self, queues: Sequence[str], *, token: str, consumer: str, max_deliveries: int
     ) -> Command[int]:
         """Give back what the claim of that token took, if it took anything; reads how many."""
-        return call(
+        return self._call(
             "undo_claim",
             [self.keys.queues(), *self._delivery_keys(queues)],
             int,
             token=EXECUTION_MARK + token,
-            **self._settling(consumer, max_deliveries),
+            **self._giving_back(consumer, max_deliveries),
         )
 
     def find_canceled(self, ids: Sequence[str]) -> Command[list[int]]:
         """Look which jobs were cancelled or deleted since; reads their numbers."""
-        return call(
+        return self._call(
             "find_canceled",
             [],
             unpack,
             ids=ids,
-            job_stem=self.keys.job(""),
         )
 
     def _delivery_keys(self, queues: Iterable[str]) -> list[str]:
@@ -399,34 +345,32 @@ class DeliveryCommands(Builders):
             for key in (self.keys.queue(queue), self.keys.wip(queue), self.keys.failed(queue))
         ]
 
-    def _settling(self, consumer: str, max_deliveries: int) -> dict[str, Any]:
+    def _giving_back(self, consumer: str, max_deliveries: int) -> dict[str, Any]:
+        """What scripts need to end deliveries without a result."""
         return {
             "consumer": consumer,
-            "job_stem": self.keys.job(""),
-            "results_stem": self.keys.results(""),
             "max_deliveries": max_deliveries,
-            "failure_ttl": FAILURE_TTL,
+            "failure_ttl_s": FAILURE_TTL_S,
             "unreadable": UNREADABLE,
-            **self._locking(),
+            "handover_lease_us": HANDOVER_LEASE_US,
         }
 
-    def _locking(self) -> dict[str, Any]:
-        """What scripts need to pass on the locks that jobs hold."""
-        return {
-            "lock_stem": self.keys.lock_stem,
-            "lock_keys": [self.keys.fence(), self.keys.locks(), self.keys.lock_waits()],
-            "holders": self.keys.holders_suffix,
-            "waiters": self.keys.waiters_suffix,
-            "grant": GRANT,
-        }
 
-    def _parking(self) -> dict[str, Any]:
-        """How keys begin that are about the jobs of a queue."""
-        return {
-            "queue_stem": self.keys.queue(""),
-            "deferred_stem": self.keys.deferred(""),
-            "parked_stem": self.keys.parked(""),
-        }
+def _claim(claimed: ClaimReply, queues: Sequence[str], now: float) -> Claim:
+    return Claim(
+        text(claimed.job_id),
+        tenant_queue(queues[claimed.queue_number], text(claimed.tenant)),
+        claimed.execution.decode(),
+        claimed.deliveries,
+        now,
+        claimed.problem.decode("utf-8", "backslashreplace") if claimed.problem else None,
+        claimed.timeout or None,
+        claimed.result_ttl or None,
+        claimed.failure_ttl or None,
+        claimed.packed_fields,
+        [(key.decode(), fence) for key, fence in claimed.locks or ()],
+        claimed.waited_s,
+    )
 
 
 def _queues(claims: Iterable[Claim]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from heori_common.protocol.commands.bounds import Bound
-from heori_common.protocol.commands.builder import Builders, Command, Word, call, text, unpack
+from heori_common.protocol.commands.builder import Builders, Command, Word, text, unpack
 from heori_common.protocol.job import MalformedJob, parse_time
 from heori_common.protocol.keys import whole_queue
 
@@ -90,7 +90,7 @@ class RegistryCommands(Builders):
                 ("HMGET", self.keys.bound(whole_queue(queue)), "limit"),
                 lambda reply: Bound.read(reply).limit,
             ),
-            Command(("ZCARD", self.keys.line(queue)), int),
+            Command(("ZCARD", self.keys.waiting_producers(queue)), int),
         ]
 
     def count_queues(
@@ -113,7 +113,7 @@ class RegistryCommands(Builders):
                 self.keys.finished(queue),
                 self.keys.failed(queue),
                 self.keys.canceled(queue),
-                self.keys.line(queue),
+                self.keys.waiting_producers(queue),
                 self.keys.bound(queue),
             )
         )
@@ -132,13 +132,12 @@ class RegistryCommands(Builders):
                 for number, waiting, enqueued, *sizes, blocked, bound, tenants in counted
             }
 
-        return call(
+        return self._call(
             "count_queues",
             [self.keys.queues(), *of_queues],
             parse,
             consumer=consumer,
-            lease=round(lease * 1000),
-            job_stem=self.keys.job(""),
+            lease_ms=round(lease * 1000),
             bound_fields=Bound._fields,
         )
 

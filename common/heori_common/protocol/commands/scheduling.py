@@ -6,7 +6,6 @@ from typing import NamedTuple
 from heori_common.protocol.commands.builder import (
     Builders,
     Command,
-    call,
     unpack,
 )
 
@@ -48,18 +47,17 @@ class SchedulingCommands(Builders):
                 self.keys.queue(queue),
             )
         ]
-        return call(
+        return self._call(
             "enqueue_due",
             [self.keys.queues(), *keys],
             parse,
             consumer=consumer,
-            lock_ttl=round(lock_ttl * 1000),
+            lock_ttl_ms=round(lock_ttl * 1000),
             batch=batch,
-            job_stem=self.keys.job(""),
         )
 
     def resign(self, queues: Sequence[str], *, consumer: str) -> Command[int]:
         """Let others be elected at once; reads how often this consumer was."""
         schedulers = [self.keys.scheduler_lock(queue) for queue in queues]
         counters = [self.keys.counter(queue) for queue in queues]
-        return call("resign", schedulers + counters, int, consumer=consumer)
+        return self._call("resign", schedulers + counters, int, consumer=consumer)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from heori_common.protocol.commands.builder import FAILURE_TTL, Builders, Command, call, unpack
+from heori_common.protocol.commands.builder import FAILURE_TTL_S, Builders, Command, unpack
 from heori_common.protocol.job import Job, MalformedJob, NewJob
 from heori_common.protocol.keys import Keys, whole_queue
 from heori_common.protocol.payload import encode_failure
@@ -14,15 +14,14 @@ from heori_common.public import public
 
 WhenFull = Literal["block", "reject", "drop_oldest"]
 
-# For how long a producer that waits for room keeps its place without looking, in seconds.
-PLACE = 3.0
-# So many dropped jobs of each queue are kept as dead letters: the latest.
-KEPT_DROPPED = 1000
+# A producer that waits for room and does not look for so long loses its place.
+PLACE_LEASE_S = 3.0
+KEPT_DROPPED = 1000  # of each queue's dropped jobs, the latest, as dead letters
 _DROPPED = encode_failure(
     "dropped to make room: its queue was at its limit when newer jobs were sent with "
     "when_full=drop_oldest, and it had waited longest\n"
 )
-_DROPS = {"failure_ttl": FAILURE_TTL, "kept": KEPT_DROPPED, "body": _DROPPED}
+_DROPS = {"failure_ttl_s": FAILURE_TTL_S, "kept": KEPT_DROPPED, "body": _DROPPED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class SendingCommands(Builders):
                 oldest lets all in.
             ticket: of the place in the line; by default the id of the first job.
         """
-        full: tuple[Any, ...] = ("block", ticket, round(PLACE * 1000))
+        full: tuple[Any, ...] = ("block", ticket, round(PLACE_LEASE_S * 1000))
         keys = _enqueue_keys(self.keys, queue)
         if when_full == "reject":
             full = ("reject",)
@@ -133,20 +132,18 @@ class SendingCommands(Builders):
                 float(rate),
             )
 
-        return call(
+        return self._call(
             "enqueue",
             keys,
             parse,
             jobs=[(job.id, job.fields()) for job in jobs],
             origin=queue,
-            delay=delay,
-            at=False if at is None else at,
+            delay_s=delay,
+            at_s=False if at is None else at,
             front=at_front,
             key=key or False,
             cursor=cursor or False,
             full=full,
-            job_stem=self.keys.job(""),
-            results_stem=self.keys.results(""),
             consumer="",  # none has had what is dropped
         )
 
@@ -167,7 +164,7 @@ class SendingCommands(Builders):
             self.keys.parked(queue),
             self.keys.canceled(queue),
         ]
-        return call("cancel", keys, unpack, ids=ids, job_stem=self.keys.job(""))
+        return self._call("cancel", keys, unpack, ids=ids)
 
     def job(self, job_id: str) -> Command[Job | None]:
         """Read a job; None when there is none of that id."""
@@ -244,7 +241,6 @@ def _enqueue_keys(keys: Keys, queue: str) -> tuple[str, ...]:
         keys.queue(queue),
         keys.scheduled(whole),
         keys.bound(whole),
-        keys.line(queue),
         keys.queue(whole),
         keys.bound(queue),
     )

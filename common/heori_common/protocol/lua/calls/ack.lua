@@ -1,18 +1,17 @@
 -- ack.lua: acknowledge a batch of ended executions; each entry refuses a lost lease.
 -- KEYS   for each queue: wip (zset), finished (zset), failed (zset), queue (list), scheduled
 --        (zset); last: the consumer's hash
--- ARGS   entries, consumer, job_stem, results_stem, dependents_suffix, result_ttl, failure_ttl,
---        lock_stem, lock_keys, holders, waiters, grant
+-- ARGS   entries, result_ttl_s, failure_ttl_s
 --        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped' or
---        'retry', started (epoch seconds), run time (seconds), ttl or false, body or false,
---        [delay (seconds), retries left] or false, [lock, …] or false], …]
+--        'retry', started_s, run_s, ttl_s or false, body or false,
+--        [delay_s, retries left] or false, [lock, …] or false], …]
 -- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
 --        [key that holds something else, …]]
--- USES   job_lock_keys, to_integer, job_locks, end_job, retry
+-- USES   to_integer, job_locks, end_job, retry
 
 local refused, with_dependents, broken = {}, {}, {}
 local count = { finished = 0, failed = 0 }
-local busy = 0
+local busy_s = 0
 local registered = {} -- registry to [score, id, …]: one ZADD for all
 
 -- Ends a lease; false when it was lost. Where the registry holds something else, the job's own
@@ -21,28 +20,29 @@ local function take(wip, id, execution)
   local removed = redis.pcall('ZREM', wip, id .. ':' .. execution)
   if type(removed) == 'table' then
     broken[wip] = true
-    return redis.pcall('HGET', args.job_stem .. id, 'heori_execution') == execution
+    return redis.pcall('HGET', job_key(id), 'heori_execution') == execution
   end
   return removed == 1
 end
 
 for n, entry in ipairs(args.entries) do
-  local q, id, execution, status, started, run, ttl, body, retry, locks = unpack(entry)
-  if not take(KEYS[5 * q + 1], id, execution) then
+  local q, id, execution, status, started_s, run_s, ttl_s, body, retry, locks = unpack(entry)
+  local wip, finished, failed, queue, scheduled = unpack(KEYS, 5 * q + 1, 5 * q + 5)
+  if not take(wip, id, execution) then
     refused[#refused + 1] = n - 1
   elseif retry then
-    local unable = retry_job(args, KEYS[5 * q + 4], KEYS[5 * q + 5], id, retry[1], retry[2])
+    local unable = retry_job(queue, scheduled, id, retry[1], retry[2])
     if unable then
       broken[unable] = true
     end
     count.failed = count.failed + 1
-    busy = busy + run
+    busy_s = busy_s + run_s
   else
-    local finished = status == 'finished'
-    local registry = finished and KEYS[5 * q + 2] or KEYS[5 * q + 3]
-    local score, unable = end_job(args, id, execution, status,
-      to_integer(ttl, finished and args.result_ttl or args.failure_ttl),
-      string.format('%.6f', started), finished and 'return_value' or 'exc_string', body)
+    local is_finished = status == 'finished'
+    local registry = is_finished and finished or failed
+    local score, unable = end_job(id, execution, status,
+      to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s),
+      string.format('%.6f', started_s), is_finished and 'return_value' or 'exc_string', body)
     if score then
       registered[registry] = registered[registry] or {}
       table.insert(registered[registry], score)
@@ -51,10 +51,10 @@ for n, entry in ipairs(args.entries) do
     if unable then
       broken[unable] = true
     end
-    local outcome = finished and 'finished' or 'failed' -- what is stopped, rq counts as failed
+    local outcome = is_finished and 'finished' or 'failed' -- what is stopped, rq counts as failed
     count[outcome] = count[outcome] + 1
-    busy = busy + run
-    if redis.call('EXISTS', args.job_stem .. id .. args.dependents_suffix) == 1 then
+    busy_s = busy_s + run_s
+    if redis.call('EXISTS', dependents_key(id)) == 1 then
       with_dependents[#with_dependents + 1] = n - 1
     end
   end
@@ -76,8 +76,8 @@ end
 if count.failed > 0 then
   redis.pcall('HINCRBY', me, 'failed_job_count', count.failed)
 end
-if busy > 0 then
-  redis.pcall('HINCRBYFLOAT', me, 'total_working_time', string.format('%.6f', busy))
+if busy_s > 0 then
+  redis.pcall('HINCRBYFLOAT', me, 'total_working_time', string.format('%.6f', busy_s))
 end
 local names = {}
 for name in pairs(broken) do

@@ -1,28 +1,29 @@
 -- cancel.lua: cancel the jobs that wait in a queue, are scheduled for it, or wait for a lock or
 -- another job, as rq's Job.cancel does; those that were claimed, or have ended, go on as they are.
 -- KEYS   queue (list), scheduled (zset), deferred (zset), parked (zset), canceled (zset)
--- ARGS   ids, job_stem
+-- ARGS   ids
 -- REPLY  msgpack [number of a cancelled id from 0, …]
 -- USES   now_s
 
-local canceled = {}
+local queue, scheduled, deferred, parked, canceled = unpack(KEYS)
+local found = {}
 for n, id in ipairs(args.ids) do
-  local job = args.job_stem .. id
+  local job = job_key(id)
   local status = redis.pcall('HGET', job, 'status')
   local removed
   if status == 'queued' then
-    removed = redis.call('LREM', KEYS[1], 1, id)
+    removed = redis.call('LREM', queue, 1, id)
   elseif status == 'scheduled' then
-    removed = redis.call('ZREM', KEYS[2], id)
+    removed = redis.call('ZREM', scheduled, id)
   elseif status == 'deferred' then
-    removed = redis.call('ZREM', KEYS[3], id)
-    redis.call('ZREM', KEYS[4], id) -- its place in the lock's queue is passed over
+    removed = redis.call('ZREM', deferred, id)
+    redis.call('ZREM', parked, id) -- its place in the lock's queue is passed over
   end
   -- A stock worker may have popped it and not said so yet: then it runs.
   if removed == 1 then
     redis.call('HSET', job, 'status', 'canceled')
-    redis.pcall('ZADD', KEYS[5], math.floor(now_s), id) -- pcall: it is cancelled all the same
-    canceled[#canceled + 1] = n - 1
+    redis.pcall('ZADD', canceled, math.floor(now_s), id) -- pcall: it is cancelled all the same
+    found[#found + 1] = n - 1
   end
 end
-return cmsgpack.pack(canceled)
+return cmsgpack.pack(found)

@@ -4,28 +4,18 @@
 -- problem named, so that the consumer fails it where RQ's tools show it.
 -- A queue with a key of the wrong type is passed over, and the key told.
 -- A job that declares locks is claimed when it has them all; else it waits for one of them, and
--- leaves its place in this claim to another. All else costs a job without locks nothing.
+-- leaves its place in this claim to another. A job without locks pays nothing for it.
 -- Where a queue has tenants, these and the jobs of no tenant take turns in the queue's place.
 -- KEYS   suspended (string), then for each queue: queue (list), wip (zset), turns (zset)
--- ARGS   count, shares, lease_end_offset, margin, consumer, token, max_payload, most_parked, fields,
---        job_stem, queue_stem, deferred_stem, parked_stem, lock_stem,
---        lock_keys, holders, waiters, grant, hops, deadlock, look, host, pid
+-- ARGS   count, shares, lease_s, margin_s, consumer, token, max_payload, most_parked
 --        shares: [how many to take from each queue at first, …]; what is left of count is then
 --        taken in the order of the queues
---        lease_end_offset: seconds from now to the score in wip (the lease and RQ's margin)
---        margin: seconds of that which are RQ's
---        fields: [name, …], what to read; the first eight are data, status, heori_deliveries,
---        heori_execution, timeout, result_ttl, failure_ttl, heori_locks
---        look: seconds until a job that waits for a lock is looked at
+--        lease_s: from now; margin_s: by which a score in wip lies after the lease's end
+--        token: how the names of all executions of this call begin
 --        most_parked: jobs that are left to wait for a lock in one call, about
---        lock_keys and so on: as in lock_acquire.lua
--- REPLY  nil when the queues were empty, else msgpack [now, whether there were ids, whether RQ's
---        workers are suspended, [number of a key of the wrong type from 0, …], [[queue number
---        from 0, id, execution, deliveries, problem or false, timeout or false, result_ttl or
---        false, failure_ttl or false, values, [[lock, fence], …] or false, seconds that it waited for
---        them, tenant or ''], …]]
---        values: msgpack [value or false, …] in the order of fields, for the worker
--- USES   job_lock_keys, now_s, rq_time, to_integer, has_type, tenants, job_locks, take_job_locks
+-- REPLY  nil when the queues were empty, else msgpack [now_s, whether there were ids, whether RQ's
+--        workers are suspended, [number of a key of the wrong type from 0, …], [ClaimReply, …]]
+-- USES   now_s, rq_time, to_integer, has_type, queue_names, tenants, job_locks, take_job_locks
 
 local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
   ready_to_enqueue = true, rate_limited = true, started = true }
@@ -39,7 +29,7 @@ local claims, claimed = {}, {}
 local popped, parked, broken, refusal = 0, 0, {}, false
 local done = {} -- the queues that have no more to give
 local in_turns = {} -- those of which tenants have something to give
-local lease_end = math.ceil(now_s + args.lease_end_offset)
+local score_s = math.ceil(now_s + args.lease_s + args.margin_s) -- of its lease in wip
 
 -- Returns its locks and their fences and for how long it waited for them, or false when it waits for
 -- one; or nil and what is the matter.
@@ -48,7 +38,7 @@ local function take_declared_locks(id, job, queue, field)
   if not wanted then
     return nil, 'its heori_locks ' .. string.sub(field, 1, 40) .. ' have no meaning'
   end
-  local ok, held, more = pcall(take_job_locks, id, job, queue, wanted, (lease_end - args.margin) * 1000000)
+  local ok, held, more = pcall(take_job_locks, id, job, queue, wanted, (score_s - args.margin_s) * 1000000)
   if not ok then
     return nil, 'a key of its locks does not hold what it should; see TYPE'
   end
@@ -57,13 +47,13 @@ end
 
 -- Returns the name of the new execution, or false for an id that is dropped or waits for a lock.
 local function claim(q, tenant, queue, wip, id)
-  local job = args.job_stem .. id
-  local values = redis.pcall('HMGET', job, unpack(args.fields))
+  local job = job_key(id)
+  local values = read_job_fields(job)
   local problem = false
   if values.err then
     problem, values = 'its key ' .. job .. ' does not hold a hash', {}
   end
-  local data, status = values[1], values[2] or ''
+  local data, status = values[DATA], values[STATUS] or ''
   local skip = ENDED[status] or false
   if not problem and not data then
     if redis.call('EXISTS', job) == 0 then
@@ -78,25 +68,26 @@ local function claim(q, tenant, queue, wip, id)
   end
   -- The same id twice in the list: the other one is running under a live lease.
   if skip or claimed[id] or
-    status == 'started' and values[4] and redis.call('ZSCORE', wip, id .. ':' .. values[4]) then
+    status == 'started' and values[HEORI_EXECUTION]
+    and redis.call('ZSCORE', wip, id .. ':' .. values[HEORI_EXECUTION]) then
     return false
   end
-  local locks, waited = false, 0
-  if values[8] and not problem then
-    local held, more = take_declared_locks(id, job, queue, values[8])
+  local locks, waited_s = false, 0
+  if values[HEORI_LOCKS] and not problem then
+    local held, more = take_declared_locks(id, job, queue, values[HEORI_LOCKS])
     if held == false then
       parked = parked + 1
       return false
     end
     if held then
-      locks, waited = held, more
+      locks, waited_s = held, more
     else
       problem = more or false
     end
   end
   claimed[id] = true
   local execution = args.token .. string.format('%04x', #claims)
-  local deliveries = to_integer(values[3], 0) + 1
+  local deliveries = to_integer(values[HEORI_DELIVERIES], 0) + 1
   if #values > 0 then
     redis.call('HSET', job, 'status', 'started', 'started_at', now_iso, 'last_heartbeat', now_iso,
       'worker_name', args.consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
@@ -104,9 +95,11 @@ local function claim(q, tenant, queue, wip, id)
     -- requeued or its id is used again, by the end of its last run, which no field tells.
     redis.call('PERSIST', job)
   end
-  local raw = problem and '' or cmsgpack.pack(values)
-  claims[#claims + 1] = { q - 1, id, execution, deliveries, problem,
-    values[5] or false, values[6] or false, values[7] or false, raw, locks, waited, tenant }
+  local queue_number, job_id = q - 1, id
+  local packed_fields = problem and '' or cmsgpack.pack(values)
+  claims[#claims + 1] = claim_reply(queue_number, job_id, execution, deliveries, problem,
+    values[TIMEOUT] or false, values[RESULT_TTL] or false, values[FAILURE_TTL] or false,
+    packed_fields, locks, waited_s, tenant)
   return execution
 end
 
@@ -122,7 +115,7 @@ local function take_from(q, tenant, queue, wip, most)
     popped = popped + 1
     local execution = claim(q, tenant, queue, wip, id)
     if execution then
-      leases[#leases + 1] = lease_end
+      leases[#leases + 1] = score_s
       leases[#leases + 1] = id .. ':' .. execution
     end
   end
@@ -140,20 +133,20 @@ end
 -- One tenant's turn, in tenants.lua's order.
 local function take_turn(turns, q, tenant, had, queue, wip, most)
   if tenant ~= '' then
-    queue, wip = queue .. '@' .. tenant, wip .. '@' .. tenant
+    queue, wip = of_tenant(queue, tenant), of_tenant(wip, tenant)
     if not (has_type('list', queue) and has_type('zset', wip)) then
-      redis.call('ZREM', turns, tenant) -- the reaper says so, and puts it back when it is mended
+      redis.call('ZREM', turns, tenant) -- the reaper tells, and puts it back when it is mended
       return
     end
   end
-  most = math.min(most, had < 0 and -had or TURN)
+  most = math.min(most, had < 0 and -had or MOST_IN_A_TURN)
   local count = take_from(q, tenant, queue, wip, most)
   if refusal then
     return
   elseif had >= 0 and count == 0 then
     redis.call('ZREM', turns, tenant)
   elseif had < 0 and (count < most or count == -had) then
-    redis.call('ZADD', turns, had_by_old(turns) + TURN + had + count, tenant)
+    redis.call('ZADD', turns, had_by_old(turns) + MOST_IN_A_TURN + had + count, tenant)
   else
     redis.call('ZADD', turns, had + count, tenant)
   end

@@ -1,14 +1,14 @@
--- count_queues.lua: how many jobs of some queues are where. For each queue only one consumer is told, who
--- holds its lease or takes it: were it told by all, sums over all consumers would count it often.
+-- count_queues.lua: how many jobs of some queues are where. For each queue only one consumer is told,
+-- that which holds its lease or takes it: sums over all consumers would count a queue several times if
+-- all of them told of it.
 -- The jobs of a queue's tenants are counted with its own.
 -- KEYS   queues (set), then for each queue: counter (string), queue (list), then zsets: wip,
 --        scheduled, deferred, finished, failed, canceled, line; bound (hash)
--- ARGS   consumer, lease, job_stem, bound_fields
---        lease: milliseconds
--- REPLY  msgpack [the server's time, [[number of a queue from 0, how many wait, when the first of
+-- ARGS   consumer, lease_ms, bound_fields
+-- REPLY  msgpack [now_s, [[number of a queue from 0, how many wait, when the first of
 --        them was enqueued or false, how many are in each zset …, the fields of the bound,
 --        how many tenants it has], …]]
--- USES   now_s, tenants
+-- USES   now_s, queue_names, all_tenants
 
 local SIZE = 10 -- keys of a queue
 local FIRST = 10 -- ids of jobs that may be gone, so that there is no telling how long they wait
@@ -18,7 +18,7 @@ local function is_elected(key)
   if holder and holder ~= args.consumer then
     return false -- an error, too: the key holds something else, and nobody counts
   end
-  redis.call('SET', key, args.consumer, 'PX', args.lease)
+  redis.call('SET', key, args.consumer, 'PX', args.lease_ms)
   return true
 end
 
@@ -30,7 +30,7 @@ end
 -- When the first was enqueued that waits there, or false.
 local function oldest(queue)
   for _, id in ipairs(redis.call('LRANGE', queue, 0, FIRST - 1)) do
-    local enqueued = redis.pcall('HGET', args.job_stem .. id, 'enqueued_at')
+    local enqueued = redis.pcall('HGET', job_key(id), 'enqueued_at')
     if type(enqueued) == 'string' then
       return enqueued
     end
@@ -39,8 +39,11 @@ local function oldest(queue)
 end
 
 -- Adds what a queue, or one of a queue's tenants, has to the counts.
-local function add(counts, key, suffix)
-  local queue = KEYS[key + 1] .. suffix
+local function add(counts, key, tenant)
+  local function mine(shared)
+    return tenant and of_tenant(shared, tenant) or shared
+  end
+  local queue = mine(KEYS[key + 1])
   local waiting = count('LLEN', queue)
   local first = waiting > 0 and oldest(queue)
   counts[2] = counts[2] + waiting
@@ -48,7 +51,7 @@ local function add(counts, key, suffix)
     counts[3] = first
   end
   for n = 2, SIZE - 2 do
-    counts[n + 2] = (counts[n + 2] or 0) + count('ZCARD', KEYS[key + n] .. suffix)
+    counts[n + 2] = (counts[n + 2] or 0) + count('ZCARD', mine(KEYS[key + n]))
   end
 end
 
@@ -58,14 +61,14 @@ for q = 0, (#KEYS - 1) / SIZE - 1 do
   local key = q * SIZE + 2
   if is_elected(KEYS[key]) then
     local counts = { q, 0, false }
-    add(counts, key, '')
-    local mine = tenants[KEYS[key + 1]] or {}
-    for _, tenant in ipairs(mine) do
-      add(counts, key, '@' .. tenant)
+    add(counts, key)
+    local names = tenants[KEYS[key + 1]] or {}
+    for _, tenant in ipairs(names) do
+      add(counts, key, tenant)
     end
     local bound = redis.pcall('HMGET', KEYS[key + SIZE - 1], unpack(args.bound_fields))
     counts[#counts + 1] = bound.err and {} or bound
-    counts[#counts + 1] = #mine
+    counts[#counts + 1] = #names
     counted[#counted + 1] = counts
   end
 end

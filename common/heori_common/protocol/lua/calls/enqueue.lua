@@ -4,35 +4,34 @@
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
 -- What a tenant sends is scheduled and counted with all jobs of the queue whose tenant it is; the
 -- limit of that queue holds for each of its tenants alone.
--- KEYS   queues (set), queue (list), scheduled (zset), bound (hash), line (zset), whole queue (list),
---        flow (hash); and to drop jobs: failed (zset), dropped (list)
---        whole queue: that of which this is a tenant's; else the same, as flow is the same as bound
--- ARGS   jobs, origin, delay, at, front, key, cursor, full, job_stem,
---        results_stem, consumer
+-- KEYS   queues (set), queue (list), scheduled (zset), bound (hash), whole queue (list), own bound (hash);
+--        and to drop jobs: failed (zset), dropped (list)
+--        whole queue: of whose tenants this queue is one's, or the same; own bound: that of this queue,
+--        by which it is known how fast it is emptied
+-- ARGS   jobs, origin, delay_s, at_s, front, key, cursor, full
 --        jobs: [[id, [field, value, …]], …], the fields that differ from job to job
 --        origin: the name of the queue
---        delay: seconds from now; at: epoch seconds in its place, or false
+--        delay_s: from now; at_s: since 1970 in its place, or false
 --        front: put them at the front of the queue
---        key: false, or [idempotency key (string), seconds] of the one job
---        cursor: false, or [key (string), number of the first job from 0, seconds]: the key says
+--        key: false, or [idempotency key (string), ttl_s] of the one job
+--        cursor: false, or [key (string), number of the first job from 0, ttl_s]: the key says
 --        how many jobs of a long row are in, and moves with them; those are not taken again
---        full: what to do at the limit: ['reject'], ['block', ticket, its lease (milliseconds)]
+--        full: what to do at the limit: ['reject'], ['block', ticket, its lease_ms]
 --        or ['drop_oldest', {what drop_oldest.lua wants}]
---        consumer: in whose name dropped jobs fail
 -- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
 --        that has the key already or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
 -- USES   now_s, rq_time, to_integer, tenants, drain_rate, drop_oldest, waiting_producers
 
-local FORGET = 60 -- seconds, then it is not known any more how fast a tenant's queue is emptied
+local FORGET_S = 60 -- then it is not known any more how fast a tenant's queue is emptied
 
-local queue, bound, line, of, flowing = KEYS[2], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local due = args.at or now_s + args.delay
-local later = due > now_s
+local queues, queue, scheduled, bound, whole_queue, own_bound, failed, dropped = unpack(KEYS)
+local due_s = args.at_s or now_s + args.delay_s
+local later = due_s > now_s
 -- A key that does not hold what it should is told of before anything is written.
 local depth = redis.call('LLEN', queue)
 if later then
-  redis.call('ZCARD', KEYS[3])
+  redis.call('ZCARD', scheduled)
 end
 if args.key then
   local same = redis.call('GET', args.key[1])
@@ -47,9 +46,9 @@ if args.cursor then
   skip = math.min(#args.jobs, math.max(0, position - args.cursor[2]))
 end
 
-local policy, detail, lease = unpack(args.full)
+local policy, detail, lease_ms = unpack(args.full)
 if policy == 'drop_oldest' then
-  redis.call('LLEN', KEYS[9])
+  redis.call('LLEN', dropped)
 end
 local waits = policy == 'block' and detail ~= '' -- it has come before, and has a place
 local ticket = waits and detail or args.jobs[1][1]
@@ -57,25 +56,25 @@ local limit, rate, before, room = 0, 0, false, #args.jobs
 if not later then
   limit = to_integer(redis.call('HGET', bound, 'limit'), 0)
   if limit > 0 then
-    rate = drain_rate(flowing, depth)
+    rate = drain_rate(own_bound, depth)
     if policy ~= 'drop_oldest' then
-      before = ticket_ahead(line, ticket)
+      before = ticket_ahead(args.origin, ticket)
       room = before and 0 or math.max(0, limit - depth)
     end
   end
 end
 
-redis.call('SADD', KEYS[1], of, queue)
+redis.call('SADD', queues, whole_queue, queue)
 local ids, scores, taken = {}, {}, 0
 for n, job in ipairs(args.jobs) do
   local id, fields = unpack(job)
-  local key = args.job_stem .. id
+  local key = job_key(id)
   if n > skip and redis.call('EXISTS', key) == 0 then
     if #ids == room then
       break
     end
     if later then
-      scores[#scores + 1] = string.format('%.6f', due)
+      scores[#scores + 1] = string.format('%.6f', due_s)
       scores[#scores + 1] = id
       if args.front then
         fields[#fields + 1] = 'enqueue_at_front'
@@ -97,7 +96,7 @@ end
 
 if #ids > 0 then
   if later then
-    redis.call('ZADD', KEYS[3], unpack(scores))
+    redis.call('ZADD', scheduled, unpack(scores))
   elseif args.front then
     local reversed = {}
     for n = #ids, 1, -1 do
@@ -122,15 +121,15 @@ if limit > 0 then
   if #ids > 0 then
     redis.pcall('HINCRBY', bound, 'sent', #ids) -- pcall: a spoilt counter refuses no job
   end
-  if flowing ~= bound then
+  if own_bound ~= bound then
     redis.pcall('HINCRBY', bound, 'seen_gone', #ids) -- it was not sent to that queue itself
-    redis.pcall('HINCRBY', flowing, 'sent', #ids)
-    redis.pcall('EXPIRE', flowing, FORGET)
+    redis.pcall('HINCRBY', own_bound, 'sent', #ids)
+    redis.pcall('EXPIRE', own_bound, FORGET_S)
   end
   if policy == 'drop_oldest' and over > 0 then
-    redis.pcall('HINCRBY', bound, 'dropped', drop_oldest(args, detail, queue, KEYS[8], KEYS[9], over))
+    redis.pcall('HINCRBY', bound, 'dropped', drop_oldest(detail, queue, failed, dropped, over))
   elseif policy == 'block' and (taken < #args.jobs or waits) then
-    if take_place(line, ticket, lease) then
+    if take_place(args.origin, ticket, lease_ms) then
       redis.pcall('HINCRBY', bound, 'blocked', 1)
     end
   elseif taken < #args.jobs then

@@ -1,25 +1,23 @@
 -- enqueue_due.lua: put the scheduled jobs that are due on their queues, as rq's scheduler does.
--- For each queue only whoever holds its lock does so. It is RQ's lock, so that a stock scheduler
+-- For each queue only the holder of its lock does so. It is RQ's lock, so that a stock scheduler
 -- and ours never both move a job; like RQ's, a call takes a lock that is free and renews its own.
 -- An id whose job is gone, or has gone on by another way, is dropped. A job that cannot run as it
 -- stands is moved like the others: the claim names what is wrong with it. The jobs of all tenants of
 -- a queue are scheduled with its own, and each is put where its origin says.
 -- KEYS   queues (set), then for each queue: lock (string), scheduled (zset), queue (list)
--- ARGS   consumer, lock_ttl, batch, job_stem
---        lock_ttl: milliseconds
+-- ARGS   consumer, lock_ttl_ms, batch
 --        batch: how many ids to take, at most
--- REPLY  msgpack [how many were moved, seconds by which the latest of them was late, number of
---        the queues whose lock this consumer holds, seconds until there may be something to do
---        or false, [key that does not hold what it should, …]]
--- USES   now_s, rq_time, to_integer, tenants
+-- REPLY  msgpack [how many were moved, late_s of the latest of them, number of the queues whose
+--        lock this consumer holds, pause_s until there may be something to do, or false, [key that does not hold what it should, …]]
+-- USES   now_s, rq_time, to_integer, read_fields, queue_names, tenants
 
 local ELSEWHERE = { queued = true, started = true, deferred = true, ready_to_enqueue = true,
   rate_limited = true, finished = true, failed = true, stopped = true, canceled = true }
 
-local moved, late, held, pause, broken = 0, 0, 0, false, {}
+local moved, late_s, held, pause_s, broken = 0, 0, 0, false, {}
 
-local function look_again(seconds)
-  pause = math.min(pause or seconds, seconds)
+local function look_again(after_s)
+  pause_s = math.min(pause_s or after_s, after_s)
 end
 
 local function is_broken(key, reply)
@@ -36,27 +34,27 @@ local function is_elected(lock)
     return false
   end
   if not holder then
-    redis.call('SET', lock, args.consumer, 'PX', args.lock_ttl)
+    redis.call('SET', lock, args.consumer, 'PX', args.lock_ttl_ms)
     return true
   end
-  local left = redis.call('PTTL', lock)
+  local left_ms = redis.call('PTTL', lock)
   if holder ~= args.consumer then
-    if left >= 0 then
-      look_again(left / 1000)
+    if left_ms >= 0 then
+      look_again(left_ms / 1000)
     end
     return false
   end
-  if left < args.lock_ttl / 2 then -- not each time: it is written to the replicas and the disk
-    redis.call('PEXPIRE', lock, args.lock_ttl)
+  if left_ms < args.lock_ttl_ms / 2 then -- not each time: it is written to the replicas and the disk
+    redis.call('PEXPIRE', lock, args.lock_ttl_ms)
   end
   return true
 end
 
 -- Where a job of a queue, or of one of its tenants, goes.
 local function place_of(queue, origin)
-  local name = string.match(queue, '[^:]*$') .. '@'
-  if origin and #origin > #name and string.sub(origin, 1, #name) == name then
-    local place = queue .. string.sub(origin, #name)
+  local stem = of_tenant(queue_name(queue), '')
+  if origin and #origin > #stem and string.sub(origin, 1, #stem) == stem then
+    local place = queue_key(origin)
     return is_broken(place, redis.pcall('LLEN', place)) and queue or place
   end
   return queue
@@ -75,28 +73,28 @@ local function put(queue, front, back)
 end
 
 local function move(ids, scheduled, queue)
-  local places = { [queue] = { {}, {} } }
+  local places = { [queue] = { front = {}, back = {} } }
   for _, id in ipairs(ids) do
-    local job = args.job_stem .. id
-    local found = redis.pcall('HMGET', job, 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry',
-      'ended_at', 'ttl', 'origin')
-    local status, first, first_on_retry, ended, ttl, origin = unpack(found, 1, 6)
-    if status == 'scheduled' then
+    local job = job_key(id)
+    local found = read_fields(job, 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at', 'ttl',
+      'origin')
+    if found.status == 'scheduled' then
       redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now_iso)
-      ttl = to_integer(ttl, 0) -- RQ counts it from here
-      if ttl > 0 then
-        redis.call('EXPIRE', job, ttl)
+      local ttl_s = to_integer(found.ttl, 0) -- RQ counts it from here
+      if ttl_s > 0 then
+        redis.call('EXPIRE', job, ttl_s)
       end
     end
-    if not ELSEWHERE[status or ''] and (status or redis.call('EXISTS', job) == 1) then
-      local retried = ended and ended ~= ''
-      local place = place_of(queue, origin)
-      places[place] = places[place] or { {}, {} }
-      table.insert(places[place][(first == '1' or retried and first_on_retry == '1') and 1 or 2], id)
+    if not ELSEWHERE[found.status or ''] and (found.status or redis.call('EXISTS', job) == 1) then
+      local retried = found.ended_at and found.ended_at ~= ''
+      local first = found.enqueue_at_front == '1' or retried and found.enqueue_at_front_on_retry == '1'
+      local place = place_of(queue, found.origin)
+      places[place] = places[place] or { front = {}, back = {} }
+      table.insert(places[place][first and 'front' or 'back'], id)
     end
   end
   for place, sides in pairs(places) do
-    put(place, sides[1], sides[2])
+    put(place, sides.front, sides.back)
   end
   redis.call('ZREM', scheduled, unpack(ids))
 end
@@ -109,9 +107,9 @@ for q = 1, queues do
     held = held + 1
     local earliest = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
     if not is_broken(scheduled, earliest) and earliest[2] then
-      local overdue = now_s - tonumber(earliest[2])
-      if overdue < 0 then
-        look_again(-overdue)
+      local overdue_s = now_s - tonumber(earliest[2])
+      if overdue_s < 0 then
+        look_again(-overdue_s)
       elseif not is_broken(queue, redis.pcall('LLEN', queue)) then
         -- No queue keeps another waiting: each may take its share of what room is left.
         local share = math.ceil(room / (queues - q + 1))
@@ -120,10 +118,10 @@ for q = 1, queues do
           move(ids, scheduled, queue)
         end
         room = room - #ids
-        late = math.max(late, overdue)
+        late_s = math.max(late_s, overdue_s)
         look_again(0)
       end
     end
   end
 end
-return cmsgpack.pack({ moved, late, held, pause, broken })
+return cmsgpack.pack({ moved, late_s, held, pause_s, broken })

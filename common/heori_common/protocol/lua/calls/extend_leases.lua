@@ -1,9 +1,9 @@
--- extend_leases.lua: extend the leases that are still held, and the jobs' locks with them; name those that
--- are lost.
+-- extend_leases.lua: extend the leases that are still held, and the jobs' locks with them; name those
+-- that are lost.
 -- KEYS   for each queue: wip (zset)
--- ARGS   leases, lease_end_offset, margin, holders
+-- ARGS   leases, lease_s, margin_s
 --        leases: [[queue number from 0, 'id:execution', id, [lock, …] or false], …]
---        margin: seconds of the offset which are RQ's
+--        lease_s: from now; margin_s: by which a score in wip lies after the lease's end
 -- REPLY  msgpack [[number of the lost lease from 0, …], [number of a lease whose job has lost a lock,
 --        …]]
 -- USES   now_s, has_type
@@ -13,17 +13,17 @@ for q, wip in ipairs(KEYS) do
   sound[q] = has_type('zset', wip) -- else whatever has overwritten it took the leases with it
 end
 local lost, unlocked = {}, {}
-local lease_end = math.ceil(now_s + args.lease_end_offset)
-local lock_end = string.format('%.0f', (lease_end - args.margin) * 1000000)
+local score_s = math.ceil(now_s + args.lease_s + args.margin_s)
+local lock_end_us = string.format('%.0f', (score_s - args.margin_s) * 1000000)
 
 -- Whether the job still has all its locks; somebody may have released one by force.
 local function extend_locks(id, locks)
   local all = true
   for _, lock in ipairs(locks) do
     -- pcall: a key that holds something else has taken the lock with it
-    local until_when = redis.pcall('ZSCORE', lock .. args.holders, 'job:' .. id)
-    if type(until_when) == 'string' then
-      redis.call('ZADD', lock .. args.holders, lock_end, 'job:' .. id)
+    local held_until = redis.pcall('ZSCORE', holders_key(lock), 'job:' .. id)
+    if type(held_until) == 'string' then
+      redis.call('ZADD', holders_key(lock), lock_end_us, 'job:' .. id)
     else
       all = false
     end
@@ -34,7 +34,7 @@ end
 for n, lease in ipairs(args.leases) do
   local q = lease[1] + 1
   if sound[q] and redis.call('ZSCORE', KEYS[q], lease[2]) then
-    redis.call('ZADD', KEYS[q], lease_end, lease[2])
+    redis.call('ZADD', KEYS[q], score_s, lease[2])
     if lease[4] and not extend_locks(lease[3], lease[4]) then
       unlocked[#unlocked + 1] = n - 1
     end

@@ -1,12 +1,12 @@
 -- find_canceled.lua: which of these claimed jobs were cancelled or deleted since.
--- KEYS   none: what is asked about is named by job_stem and the ids
--- ARGS   ids, job_stem
+-- KEYS   none declared: those of the jobs
+-- ARGS   ids
 -- REPLY  msgpack [number of such an id from 0, …]
 -- USES   has_type
 
 local canceled = {}
 for n, id in ipairs(args.ids) do
-  local job = args.job_stem .. id
+  local job = job_key(id)
   -- a claim has given each job a status; what holds no hash any more fails by itself
   local status = has_type('hash', job) and redis.call('HGET', job, 'status')
   if status == 'canceled' or redis.call('EXISTS', job) == 0 then

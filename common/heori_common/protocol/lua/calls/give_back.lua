@@ -1,19 +1,16 @@
 -- give_back.lua: give back jobs that this consumer has claimed and will not finish.
 -- KEYS   for each queue: queue (list), wip (zset), failed (zset)
--- ARGS   entries,
---        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable,
---        lock_stem, lock_keys, holders, waiters, grant
+-- ARGS   entries
 --        entries: [[queue number from 0, id, execution, counted, failure or false, evidence
 --        ([field, value, …])], …], the job that is to stand last in the queue first
---        unreadable: the failure of a job whose key holds no hash
 -- REPLY  msgpack ['queued', 'dead', 'gone', 'lost' (the lease was) or 'kept' (under its lease,
 --        as a key of its queue has the wrong type), …] in the order of entries
--- USES   job_lock_keys, end_lease
+-- USES   end_lease
 
 local fates = {}
 for n, entry in ipairs(args.entries) do
   local q, id, execution, counted, failure, evidence = unpack(entry)
   local queue, wip, failed = KEYS[3 * q + 1], KEYS[3 * q + 2], KEYS[3 * q + 3]
-  fates[n] = end_lease(args, queue, wip, failed, id, execution, counted, failure, evidence)
+  fates[n] = end_lease(queue, wip, failed, id, execution, counted, failure, evidence)
 end
 return cmsgpack.pack(fates)

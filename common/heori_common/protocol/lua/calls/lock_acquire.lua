@@ -2,81 +2,80 @@
 -- Sending the same request again changes nothing but its lease: so it is also how a waiter looks
 -- what has become of its request, and how one that was passed over comes back with its ticket.
 -- While it waits it holds none of the locks.
--- KEYS   fence (string), locks (zset), waits (hash), then each lock (hash)
--- ARGS   id, owner, about, wake, limits, lease, ticket, wait, deadlock,
---        grant, hops, holders, waiters
+-- KEYS   each lock (hash)
+-- ARGS   id, owner, about, wake, limits, lease_us, ticket, wait, deadlock
 --        about: who asks, for people; wake: channel on which a grant is told
 --        limits: [permits, or false for a mutex, …] for each lock
---        lease: microseconds; grant: the same, of one who is handed a lock until he renews it
 --        ticket: the one it had, or false
 --        wait: whether to; deadlock: 'raise', 'warn' or 'off'
---        holders, waiters: what follows a lock's key to name these zsets
--- REPLY  msgpack [now, 'held', end of the lease, [fence, …]], [now, 'busy'],
---        [now, 'deadlock', cycle] (it does not wait), or [now, 'waiting', ticket, how many are before
---        it, when the first lease ends, cycle or false]; cycle: [[owner, about, lock], …]
--- USES   lock_keys, now_us, lock_record, lock_handover, lock_deadlock
+-- REPLY  msgpack [now_us, 'held', lease_end_us, [fence, …]], [now_us, 'busy'],
+--        [now_us, 'deadlock', cycle] (it does not wait), or [now_us, 'waiting', ticket, how many are
+--        before it, first_end_us, cycle or false]
+--        first_end_us: when the first holder's lease ends; cycle: [[owner, about, lock], …]
+-- USES   now_us, lock_record, lock_handover, lock_deadlock
 
 -- Returns 'mine', 'free' (to be had before all who wait) or 'full'.
 local function state_of(lock, limit)
-  if redis.call('EXISTS', lock .. args.holders) == 0 then
+  if redis.call('EXISTS', holders_key(lock)) == 0 then
     return 'free'
   end
   expire_holders(lock)
-  if redis.call('ZSCORE', lock .. args.holders, args.id) then
+  if redis.call('ZSCORE', holders_key(lock), args.id) then
     return 'mine'
   end
-  local free = redis.call('EXISTS', lock .. args.waiters) == 0
-    and redis.call('ZCARD', lock .. args.holders) < limit_of(lock, limit)
+  local free = redis.call('EXISTS', waiters_key(lock)) == 0
+    and redis.call('ZCARD', holders_key(lock)) < limit_of(lock, limit)
   return free and 'free' or 'full'
 end
 
 local found, missing = {}, nil
-for n = 4, #KEYS do
-  found[n] = state_of(KEYS[n], args.limits[n - 3])
+for n, lock in ipairs(KEYS) do
+  found[n] = state_of(lock, args.limits[n])
   if found[n] == 'full' then
     missing = missing or n
   end
 end
 
 if not missing then
-  local fences, lease_end = {}, now_us + args.lease
-  for n = 4, #KEYS do
-    local lock = KEYS[n]
+  local fences, lease_end_us = {}, now_us + args.lease_us
+  for n, lock in ipairs(KEYS) do
     local record
     if found[n] == 'mine' then
       record = read_record(lock, args.id)
-      redis.call('ZADD', lock .. args.holders, to_digits(lease_end), args.id)
+      redis.call('ZADD', holders_key(lock), to_digits(lease_end_us), args.id)
     else
-      record = { args.owner, args.wake, args.limits[n - 3], args.lease, args.about, now_us, 0, false }
-      add_holder(lock, args.id, record, next_fence(), lease_end)
+      local limit = args.limits[n]
+      record = lock_record(args.owner, args.wake, limit, args.lease_us, args.about, 0, 0, false)
+      add_holder(lock, args.id, record, next_fence(), lease_end_us)
     end
     fences[#fences + 1] = record[FENCE]
   end
-  return cmsgpack.pack({ now_us, 'held', lease_end, fences })
+  return cmsgpack.pack({ now_us, 'held', lease_end_us, fences })
 end
 
-for n = 4, #KEYS do
-  if found[n] == 'mine' and remove_holder(KEYS[n], args.id) then
-    grant_to_waiters(KEYS[n])
+for n, lock in ipairs(KEYS) do
+  if found[n] == 'mine' and remove_holder(lock, args.id) then
+    grant_to_waiters(lock)
   end
 end
 if not args.wait then
   return cmsgpack.pack({ now_us, 'busy' })
 end
-local lock, limit = KEYS[missing], args.limits[missing - 3]
-local ticket, cycle = redis.call('ZSCORE', lock .. args.waiters, args.id), false
+local lock, limit = KEYS[missing], args.limits[missing]
+local ticket, cycle = redis.call('ZSCORE', waiters_key(lock), args.id), false
 if not ticket then
   cycle = args.deadlock ~= 'off' and deadlock(args.owner, args.about, lock, limit)
   if cycle and args.deadlock == 'raise' then
     return cmsgpack.pack({ now_us, 'deadlock', cycle })
   end
-  local last = redis.call('ZRANGE', lock .. args.waiters, -1, -1, 'WITHSCORES')[2] or 0
+  local last = redis.call('ZRANGE', waiters_key(lock), -1, -1, 'WITHSCORES')[2] or 0
   ticket = args.ticket or math.max(now_us, last + 1)
-  redis.call('ZADD', lock .. args.waiters, to_digits(ticket), args.id)
-  redis.call('HSET', lock, args.id,
-    cmsgpack.pack({ args.owner, args.wake, limit, args.lease, args.about, now_us, 0, false }))
-  redis.call('HSET', WAITS, args.owner, cmsgpack.pack({ lock, args.id }))
+  redis.call('ZADD', waiters_key(lock), to_digits(ticket), args.id)
+  local since_us = now_us
+  local record = lock_record(args.owner, args.wake, limit, args.lease_us, args.about, since_us, 0, false)
+  redis.call('HSET', lock, args.id, cmsgpack.pack(record))
+  redis.call('HSET', lock_waits_key(), args.owner, cmsgpack.pack({ lock, args.id }))
 end
-local first = redis.call('ZRANGE', lock .. args.holders, 0, 0, 'WITHSCORES')
+local first = redis.call('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
 return cmsgpack.pack({ now_us, 'waiting', tonumber(ticket),
-  redis.call('ZRANK', lock .. args.waiters, args.id), tonumber(first[2] or now_us), cycle })
+  redis.call('ZRANK', waiters_key(lock), args.id), tonumber(first[2] or now_us), cycle })

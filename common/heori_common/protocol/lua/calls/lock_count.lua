@@ -1,35 +1,35 @@
--- lock_count.lua: how many hold locks and wait for them. Only one consumer is told, who holds the
--- lease or takes it: were it told by all, sums over all consumers would count it often.
--- KEYS   fence (string), locks (zset), waits (hash), counter (string), forced (string)
--- ARGS   consumer, lease, most, holders, waiters
---        lease: milliseconds
+-- lock_count.lua: how many hold locks and wait for them. Only one consumer is told, that which holds
+-- the lease or takes it: sums over all consumers would count a lock several times if all told of it.
+-- KEYS   counter (string), forced (string)
+-- ARGS   consumer, lease_ms, most
 --        most: how many locks are looked at in one call
 -- REPLY  nil when another consumer is told, else msgpack [[[lock, how many hold it, limit, how many
 --        wait], …], how many locks were released by force since ever]
 --        limit: 0 where nobody says
--- USES   lock_keys, lock_record
+-- USES   lock_record
 
+local counter, forced = unpack(KEYS)
 -- pcall, here and below: the key may hold something else
-local elected = redis.pcall('GET', KEYS[4])
+local elected = redis.pcall('GET', counter)
 if elected and elected ~= args.consumer then
   return nil
 end
-redis.call('SET', KEYS[4], args.consumer, 'PX', args.lease)
+redis.call('SET', counter, args.consumer, 'PX', args.lease_ms)
 
 local function count(lock)
-  local holds = redis.call('ZRANGE', lock .. args.holders, 0, 0)[1]
-  local record = holds and read_record(lock, holds)
-  return { lock, redis.call('ZCARD', lock .. args.holders), record and limit_of(lock, record[LIMIT]) or 0,
-    redis.call('ZCARD', lock .. args.waiters) }
+  local first = redis.call('ZRANGE', holders_key(lock), 0, 0)[1]
+  local record = first and read_record(lock, first)
+  return { lock, redis.call('ZCARD', holders_key(lock)), record and limit_of(lock, record[LIMIT]) or 0,
+    redis.call('ZCARD', waiters_key(lock)) }
 end
 
 local counted = {}
-local locks = redis.pcall('ZRANGE', IN_USE, 0, args.most - 1)
+local locks = redis.pcall('ZRANGE', locks_key(), 0, args.most - 1)
 for _, lock in ipairs(locks.err and {} or locks) do
   local ok, counts = pcall(count, lock)
   if ok then
     counted[#counted + 1] = counts
   end
 end
-local forced = redis.pcall('GET', KEYS[5])
-return cmsgpack.pack({ counted, tonumber(type(forced) == 'string' and forced) or 0 })
+local number = redis.pcall('GET', forced)
+return cmsgpack.pack({ counted, tonumber(type(number) == 'string' and number) or 0 })

@@ -1,14 +1,13 @@
 -- lock_release.lua: give up a request, whatever has become of it, and hand its locks to the next.
--- KEYS   fence (string), locks (zset), waits (hash), then each lock (hash)
--- ARGS   id, grant, holders, waiters
+-- KEYS   each lock (hash)
+-- ARGS   id
 -- REPLY  msgpack ['held', 'waiting' or 'gone', …] for each lock: what it was
--- USES   lock_keys, lock_record, lock_handover
+-- USES   lock_record, lock_handover
 
 local was = {}
-for n = 4, #KEYS do
-  local lock = KEYS[n]
+for _, lock in ipairs(KEYS) do
   local fate = 'gone'
-  if redis.call('ZREM', lock .. args.holders, args.id) == 1 then
+  if redis.call('ZREM', holders_key(lock), args.id) == 1 then
     fate = 'held'
     redis.call('HDEL', lock, args.id)
     grant_to_waiters(lock)

@@ -1,8 +1,8 @@
--- lock_sweep.lua: look at locks whose holder's lease is over and that nobody has asked for since.
--- KEYS   fence (string), locks (zset), waits (hash)
--- ARGS   most, grant, holders, waiters
+-- lock_sweep.lua: take locks from holders whose lease is over where nobody has asked since.
+-- KEYS   none declared: those of the locks
+-- ARGS   most
 --        most: how many locks in one call
 -- REPLY  how many there were
--- USES   lock_keys, lock_handover
+-- USES   lock_overdue
 
 return sweep_overdue(args.most)

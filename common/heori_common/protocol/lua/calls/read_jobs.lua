@@ -1,6 +1,6 @@
 -- read_jobs.lua: read jobs as they are, whatever their keys hold.
--- KEYS   none declared; those of each job and of its results
--- ARGS   ids, fields, most_value, most_reply, job_stem, results_stem
+-- KEYS   none declared: those of each job and of its results
+-- ARGS   ids, fields, most_value, most_reply
 --        fields: [name, …], what to read; empty for all, and the latest result with them
 --        most_value: bytes; a longer value is replaced by its length
 --        most_reply: bytes, about; no further job is read then
@@ -25,7 +25,7 @@ for n, id in ipairs(args.ids) do
   if size > args.most_reply then
     break
   end
-  local job = args.job_stem .. id
+  local job = job_key(id)
   local kind = redis.call('TYPE', job).ok
   local values, result = {}, {}
   if kind == 'hash' and #args.fields > 0 then
@@ -34,7 +34,7 @@ for n, id in ipairs(args.ids) do
     values = short(redis.call('HGETALL', job))
   end
   if #args.fields == 0 then
-    local latest = redis.pcall('XREVRANGE', args.results_stem .. id, '+', '-', 'COUNT', 1)
+    local latest = redis.pcall('XREVRANGE', results_key(id), '+', '-', 'COUNT', 1)
     if not latest.err and latest[1] then
       result = short(latest[1][2])
     end

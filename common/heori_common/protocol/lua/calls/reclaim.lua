@@ -9,24 +9,20 @@
 -- has been left for a while, not even a result, is forgotten.
 -- KEYS   reaper (string), queues (set), then for each queue: queue (list), wip (zset), failed
 --        (zset); then for each queue: finished (zset)
--- ARGS   interval, margin, mark, evidence, strike, look, most, queue_stem, deferred_stem, parked_stem,
---        most_tenants, job_registries, dropped_stem, idle_stem, forget,
---        consumer, job_stem, results_stem, max_deliveries, failure_ttl, unreadable,
---        lock_stem, lock_keys, holders, waiters, grant
---        interval: milliseconds
---        margin: seconds by which a score in wip lies after its lease's end
---        strike: how many entries of each registry at most
---        look: seconds until a job that waits for a lock is looked at again
---        most: how many such jobs, and locks, at most
+-- ARGS   interval_ms, margin_s, mark, evidence, most_struck, look_again_s, most_looked_at, most_tenants,
+--        forget_ms, consumer
+--        margin_s: by which a score in wip lies after its lease's end
 --        mark: how the name of an execution of ours begins
---        unreadable: the failure of a job whose key holds no hash
---        job_registries: [stem, …] of the other keys that list jobs of a queue
---        forget: milliseconds
+--        most_struck: entries of each registry
+--        look_again_s: until a job that waits for a lock is looked at again
+--        most_looked_at: such jobs, and locks; most_tenants: of each queue
+--        forget_ms: until a tenant is forgotten of whom nothing is left
 -- REPLY  nil when it was not yet time, else msgpack [how many were queued again, how many are
 --        dead letters, [key of the wrong type, …]]
--- USES   job_lock_keys, now_s, has_type, tenants, lock_handover, job_locks, end_lease, our_leases
+-- USES   now_s, has_type, read_fields, queue_names, tenants, all_tenants, lock_handover,
+--        lock_overdue, job_locks, end_lease, our_leases
 
-if not redis.call('SET', KEYS[1], args.consumer, 'NX', 'PX', args.interval) then
+if not redis.call('SET', KEYS[1], args.consumer, 'NX', 'PX', args.interval_ms) then
   return false
 end
 local total = { queued = 0, dead = 0, gone = 0, lost = 0, kept = 0 }
@@ -36,20 +32,20 @@ local queues = (#KEYS - 2) / 4
 -- Jobs that wait for a lock are told of by its release. Should that ever fail, as when somebody has
 -- deleted what the lock knew of them, they go back to their queue to ask again.
 local function look_at_parked(queue)
-  local name = string.sub(queue, #args.queue_stem + 1)
-  local parked, deferred = args.parked_stem .. name, args.deferred_stem .. name
-  local due = redis.pcall('ZRANGEBYSCORE', parked, '-inf', now_s, 'LIMIT', 0, args.most)
-  for _, id in ipairs(due.err and {} or due) do
-    local job = args.job_stem .. id
-    local found = redis.pcall('HMGET', job, 'status', 'heori_locks')
+  local name = queue_name(queue)
+  local parked, deferred = parked_key(name), deferred_key(name)
+  local overdue = redis.pcall('ZRANGEBYSCORE', parked, '-inf', now_s, 'LIMIT', 0, args.most_looked_at)
+  for _, id in ipairs(overdue.err and {} or overdue) do
+    local job = job_key(id)
+    local found = read_fields(job, 'status', 'heori_locks')
     local waits = false
-    for _, want in ipairs(found[2] and declared_locks(found[2]) or {}) do
-      waits = waits or type(redis.pcall('ZSCORE', want[1] .. args.waiters, request_of_job(id))) == 'string'
+    for _, want in ipairs(found.heori_locks and declared_locks(found.heori_locks) or {}) do
+      waits = waits or type(redis.pcall('ZSCORE', waiters_key(want[1]), request_of_job(id))) == 'string'
     end
-    if waits and found[1] == 'deferred' then
-      redis.call('ZADD', parked, now_s + args.look, id)
+    if waits and found.status == 'deferred' then
+      redis.call('ZADD', parked, now_s + args.look_again_s, id)
     else
-      requeue_parked({ id, job, queue, deferred, parked })
+      requeue_parked(id, job, queue, deferred, parked)
     end
   end
 end
@@ -58,7 +54,7 @@ local function strike(registry)
   -- pcall: its key may hold something else; whoever writes to it says so
   local overdue = redis.pcall('ZCOUNT', registry, '-inf', now_s)
   if type(overdue) == 'number' and overdue > 0 then
-    redis.call('ZREMRANGEBYRANK', registry, 0, math.min(overdue, args.strike) - 1)
+    redis.call('ZREMRANGEBYRANK', registry, 0, math.min(overdue, args.most_struck) - 1)
   end
 end
 
@@ -76,9 +72,9 @@ local function look_after(queue, wip, failed, finished)
   sound = is_sound('zset', wip) and sound
   sound = is_sound('zset', failed) and sound
   if sound then
-    local expired = redis.call('ZRANGEBYSCORE', wip, '-inf', now_s + args.margin)
+    local expired = redis.call('ZRANGEBYSCORE', wip, '-inf', now_s + args.margin_s)
     for _, lease in ipairs(our_leases(expired, args.mark)) do
-      local fate = end_lease(args, queue, wip, failed, lease.id, lease.execution, true, args.evidence)
+      local fate = end_lease(queue, wip, failed, lease.id, lease.execution, true, args.evidence)
       total[fate] = total[fate] + 1
     end
   end
@@ -89,25 +85,22 @@ local function look_after(queue, wip, failed, finished)
 end
 
 local function look_after_tenant(queue, wip, failed, finished)
-  local name = string.sub(queue, #args.queue_stem + 1)
+  local name = queue_name(queue)
   if not look_after(queue, wip, failed, finished) then
     return
   elseif redis.call('EXISTS', queue) == 1 then
     join_turns(queue)
   end
-  local others = {}
-  for n, stem in ipairs(args.job_registries) do
-    others[n] = stem .. name
-  end
-  local idle = args.idle_stem .. name
-  local left = redis.call('PTTL', idle)
-  if redis.call('EXISTS', queue, wip, failed, finished, unpack(others)) > 0 then
+  local idle = idle_key(name)
+  local left_ms = redis.call('PTTL', idle)
+  if redis.call('EXISTS', queue, wip, failed, finished, scheduled_key(name), deferred_key(name),
+    canceled_key(name), parked_key(name)) > 0 then
     redis.call('UNLINK', idle)
-  elseif left < 0 then
-    redis.call('SET', idle, '', 'PX', 2 * args.forget)
-  elseif left <= args.forget then -- not before: RQ names a queue some time before its first job is on it
+  elseif left_ms < 0 then
+    redis.call('SET', idle, '', 'PX', 2 * args.forget_ms)
+  elseif left_ms <= args.forget_ms then -- not before: RQ names a queue some time before its first job is on it
     redis.call('SREM', KEYS[2], queue)
-    redis.call('UNLINK', idle, args.dropped_stem .. name)
+    redis.call('UNLINK', idle, dropped_key(name))
   end
 end
 
@@ -118,13 +111,14 @@ for q = 0, queues - 1 do
   look_after(queue, wip, failed, finished)
   local mine = tenants[queue] or {}
   if #mine > 0 then
-    is_sound('zset', queue .. '@')
+    is_sound('zset', turns_key(queue_name(queue)))
   end
   local rounds = math.max(1, math.ceil(#mine / args.most_tenants))
   for n = math.floor(now_s) % rounds + 1, #mine, rounds do
-    local suffix = '@' .. mine[n]
-    look_after_tenant(queue .. suffix, wip .. suffix, failed .. suffix, finished .. suffix)
+    local tenant = mine[n]
+    look_after_tenant(of_tenant(queue, tenant), of_tenant(wip, tenant), of_tenant(failed, tenant),
+      of_tenant(finished, tenant))
   end
 end
-sweep_overdue(args.most) -- not all holders are jobs, and whoever waits for them may be one
+sweep_overdue(args.most_looked_at) -- not all holders are jobs, and whoever waits for them may be one
 return cmsgpack.pack({ total.queued, total.dead, broken })

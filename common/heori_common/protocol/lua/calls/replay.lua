@@ -2,12 +2,12 @@
 -- Moves only what still stands in the registry, so any number may replay the same at once. The
 -- results of former runs stay, as with RQ's own requeue.
 -- KEYS   queues (set), queue (list), failed (zset)
--- ARGS   ids, queue, forget, dry_run, job_stem
+-- ARGS   ids, queue, forget, dry_run
 --        queue: its name; forget: [field, …], what tells of former deliveries
 --        dry_run: change nothing, only tell
 -- REPLY  msgpack ['replayed', 'limited' (RQ alone minds rate limits) or what dead_letter_state.lua says, …] in
 --        the order of ids
--- USES   rq_time, to_integer, tenants, dead_letter_state
+-- USES   rq_time, to_integer, read_fields, tenants, dead_letter_state
 
 -- How many retries a job began with is kept nowhere: RQ counts retries_left down, and its
 -- number_of_retries counts those that a job itself has asked for. The intervals tell, when there
@@ -17,28 +17,29 @@ local function retries(left, intervals)
   return math.max(to_integer(left, 0), ok and type(list) == 'table' and #list or 0)
 end
 
-redis.call('LLEN', KEYS[2]) -- a key that holds no list is told of before anything is written
+local queues, queue, failed = unpack(KEYS)
+redis.call('LLEN', queue) -- a key that holds no list is told of before anything is written
 if not args.dry_run then
-  redis.call('SADD', KEYS[1], KEYS[2])
+  redis.call('SADD', queues, queue)
 end
 local fates, ids = {}, {}
 for n, id in ipairs(args.ids) do
-  local job = args.job_stem .. id
-  local fate = dead_letter_state(KEYS[3], id, job)
+  local job = job_key(id)
+  local fate = dead_letter_state(failed, id, job)
   if fate == 'dead' then
-    local found = redis.call('HMGET', job, 'rate_limit_key', 'retries_left', 'retry_intervals', 'ttl')
-    fate = found[1] and found[1] ~= '' and 'limited' or 'replayed'
+    local found = read_fields(job, 'rate_limit_key', 'retries_left', 'retry_intervals', 'ttl')
+    fate = found.rate_limit_key and found.rate_limit_key ~= '' and 'limited' or 'replayed'
     if fate == 'replayed' and not args.dry_run then
       ids[#ids + 1] = id
       redis.call('HSET', job, 'status', 'queued', 'origin', args.queue, 'enqueued_at', now_iso,
         'started_at', '', 'ended_at', '', 'worker_name', '')
       redis.call('HDEL', job, 'number_of_retries', unpack(args.forget))
-      if found[2] then
-        redis.call('HSET', job, 'retries_left', retries(found[2], found[3]))
+      if found.retries_left then
+        redis.call('HSET', job, 'retries_left', retries(found.retries_left, found.retry_intervals))
       end
-      local ttl = to_integer(found[4], 0) -- how long it may wait in the queue
-      if ttl > 0 then
-        redis.call('EXPIRE', job, ttl)
+      local ttl_s = to_integer(found.ttl, 0) -- how long it may wait in the queue
+      if ttl_s > 0 then
+        redis.call('EXPIRE', job, ttl_s)
       else
         redis.call('PERSIST', job)
       end
@@ -47,8 +48,8 @@ for n, id in ipairs(args.ids) do
   fates[n] = fate
 end
 if #ids > 0 then
-  redis.call('ZREM', KEYS[3], unpack(ids))
-  redis.call('RPUSH', KEYS[2], unpack(ids))
-  join_turns(KEYS[2])
+  redis.call('ZREM', failed, unpack(ids))
+  redis.call('RPUSH', queue, unpack(ids))
+  join_turns(queue)
 end
 return cmsgpack.pack(fates)

@@ -1,20 +1,20 @@
 -- drop_oldest.lua: drop the jobs that have waited longest, to keep a queue within its limit. They fail
 -- where RQ's tools look; of the latest only, since a queue that overflows would fill Redis yet.
--- USES   rq_time, to_integer, end_job
+-- USES   rq_time, to_integer, read_fields, end_job
 
-local WAITS = { queued = true, created = true, deferred = true, scheduled = true, started = true }
+local WAITING = { queued = true, created = true, deferred = true, scheduled = true, started = true }
 
 -- Returns how many were dropped; an id whose job is gone or has ended is taken off and not counted.
---   drops: {failure_ttl, kept, body}
+--   drops: {failure_ttl_s, kept, body}
 --        kept: how many dropped jobs to keep; body: the failure that they get, encoded
-local function drop_oldest(args, drops, queue, failed, dropped, count)
+local function drop_oldest(drops, queue, failed, dropped, count)
   local number = 0
   for _, id in ipairs(redis.call('LPOP', queue, count) or {}) do
-    local job = args.job_stem .. id
-    local found = redis.pcall('HMGET', job, 'status', 'failure_ttl')
-    if WAITS[found[1]] then
-      local ttl = to_integer(found[2], drops.failure_ttl)
-      local score = end_job(args, id, '', 'failed', ttl, now_text, 'exc_string', drops.body)
+    local job = job_key(id)
+    local found = read_fields(job, 'status', 'failure_ttl')
+    if WAITING[found.status] then
+      local ttl_s = to_integer(found.failure_ttl, drops.failure_ttl_s)
+      local score = end_job(id, '', 'failed', ttl_s, now_text, 'exc_string', drops.body)
       if score then
         redis.call('HSET', job, 'heori_dropped_at', now_iso)
         redis.pcall('ZADD', failed, score, id) -- pcall: its key may hold something else
@@ -25,10 +25,10 @@ local function drop_oldest(args, drops, queue, failed, dropped, count)
   end
   for _ = drops.kept + 1, redis.call('LLEN', dropped) do
     local id = redis.call('LPOP', dropped)
-    local job = args.job_stem .. id
-    local found = redis.pcall('HMGET', job, 'status', 'heori_dropped_at', 'ended_at')
-    if found[1] == 'failed' and found[2] == found[3] then -- else it was replayed since
-      redis.call('UNLINK', job, args.results_stem .. id)
+    local job = job_key(id)
+    local found = read_fields(job, 'status', 'heori_dropped_at', 'ended_at')
+    if found.status == 'failed' and found.heori_dropped_at == found.ended_at then -- else it was replayed since
+      redis.call('UNLINK', job, results_key(id))
       redis.pcall('ZREM', failed, id)
     end
   end

@@ -1,4 +1,5 @@
 -- end_job.lua: write the end of one execution where RQ's readers look for it.
+-- ARGS   consumer
 -- USES   now_s, rq_time
 
 local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 uses Result.Type
@@ -6,17 +7,18 @@ local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 us
 -- Returns the score with which the caller puts the id into the registry of that status; or false,
 -- when the job was deleted meanwhile or is not to be kept. Then the key of the results, if it
 -- holds something else and could not take this one.
---   status: 'finished', 'failed' or 'stopped'; ttl: seconds, -1 for ever, 0 not at all
+--   status: 'finished', 'failed' or 'stopped'; ttl_s: -1 for ever, 0 not at all
+--   started_text: when it began, as now_text has it
 --   field, body: the result's field in the stream and its value, or false for none
-local function end_job(args, id, execution, status, ttl, started, field, body)
-  local job = args.job_stem .. id
-  local results = args.results_stem .. id
-  if ttl == 0 then
+local function end_job(id, execution, status, ttl_s, started_text, field, body)
+  local job = job_key(id)
+  local results = results_key(id)
+  if ttl_s == 0 then
     redis.call('DEL', job, results)
     return false
   end
   -- one call both tells whether the job is there and lets it expire with its result
-  if (ttl > 0 and redis.call('EXPIRE', job, ttl) or redis.call('EXISTS', job)) == 0 then
+  if (ttl_s > 0 and redis.call('EXPIRE', job, ttl_s) or redis.call('EXISTS', job)) == 0 then
     return false
   end
   -- pcall: either key may hold something else; what can be written still tells
@@ -26,16 +28,16 @@ local function end_job(args, id, execution, status, ttl, started, field, body)
   local added
   if body then
     added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
-      field, body, 'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', now_text)
+      field, body, 'execution_id', execution, 'execution_started_at', started_text, 'execution_ended_at', now_text)
   else
     added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
-      'execution_id', execution, 'execution_started_at', started, 'execution_ended_at', now_text)
+      'execution_id', execution, 'execution_started_at', started_text, 'execution_ended_at', now_text)
   end
   local broken = type(added) == 'table' and results
-  if ttl < 0 then
+  if ttl_s < 0 then
     redis.call('PERSIST', results) -- an earlier result may have expired with its job
     return '+inf', broken
   end
-  redis.call('EXPIRE', results, ttl)
-  return math.floor(now_s) + ttl, broken
+  redis.call('EXPIRE', results, ttl_s)
+  return math.floor(now_s) + ttl_s, broken
 end

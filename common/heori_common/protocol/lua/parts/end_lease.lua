@@ -1,11 +1,13 @@
 -- end_lease.lua: end a lease without a result and give its job back.
+-- ARGS   failure_ttl_s, unreadable
+--        unreadable: the failure of a job whose key holds no hash
 -- USES   rq_time, has_type, end_job, requeue
 
--- Returns 'queued', 'dead' or 'gone' as give_back does, 'lost' when there is no such lease, or
+-- Returns 'queued', 'dead' or 'gone' as requeue does, 'lost' when there is no such lease, or
 -- 'kept' when a key of the queue has the wrong type: the job stays where it is, under its lease,
 -- and is given back when the key has been mended.
-local function end_lease(args, queue, wip, failed, id, execution, counted, failure, evidence)
-  local readable = has_type('hash', args.job_stem .. id)
+local function end_lease(queue, wip, failed, id, execution, counted, failure, evidence)
+  local readable = has_type('hash', job_key(id))
   local may_fail = counted or not readable
   if not has_type('list', queue) or may_fail and not has_type('zset', failed) then
     return 'kept'
@@ -15,10 +17,10 @@ local function end_lease(args, queue, wip, failed, id, execution, counted, failu
     return 'lost'
   end
   if readable then
-    return requeue(args, queue, failed, id, execution, counted, failure, evidence)
+    return requeue(queue, failed, id, execution, counted, failure, evidence)
   end
   -- Nothing is left that could run. It fails where RQ's tools look, rather than vanish.
-  local score = end_job(args, id, execution, 'failed', args.failure_ttl, now_text, 'exc_string', args.unreadable)
+  local score = end_job(id, execution, 'failed', args.failure_ttl_s, now_text, 'exc_string', args.unreadable)
   redis.call('ZADD', failed, score, id)
   return 'dead'
 end

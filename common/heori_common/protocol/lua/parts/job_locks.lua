@@ -1,8 +1,8 @@
--- job_locks.lua: end what a job holds of its locks, and pass them on.
+-- job_locks.lua: the locks that a job declares, and how it gives them up.
 -- USES   lock_handover
 
--- Whom others wait for when they wait for a job, and the request by which it has its locks. One for
--- all its deliveries: whoever has lost the lease of its execution is refused before.
+-- The owner that a job is to its locks, and the request by which it has them. It is one for all
+-- deliveries of the job: an execution that has lost its lease is refused before it comes here.
 local function request_of_job(id)
   return 'job:' .. id
 end
@@ -21,12 +21,12 @@ local function declared_locks(field)
       return nil
     end
     local limit = entry[3] > 0 and entry[3]
-    locks[n] = { args.lock_stem .. '{' .. entry[1] .. ':' .. entry[2] .. '}', limit }
+    locks[n] = { lock_key(entry[1], entry[2]), limit }
   end
   return #locks > 0 and locks or nil
 end
 
---   locks: [lock, …]
+-- Gives up what a job holds of these locks, and hands them on.
 local function release_job_locks(id, locks)
   for _, lock in ipairs(locks) do
     -- pcall: a lock whose keys hold something else must not keep the job from its end

@@ -1,11 +1,12 @@
 -- lock_deadlock.lua: whether an owner that is about to wait would wait for itself.
+-- ARGS   most_hops
 -- USES   now_us, lock_record
 
--- Whom a request for a lock waits for: the owners of all its permits, as any of them that goes
--- on sets the waiter free. Nil when there is a permit to be had, or will be without their doing.
+-- The owners for whom a request for a lock waits: those of all its permits, since any of them that
+-- goes on sets the waiter free. Nil when a permit is free, or will be without their doing.
 local function blockers(lock, limit)
   local owners = {}
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', lock .. args.holders, '(' .. to_digits(now_us), '+inf')) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', holders_key(lock), '(' .. to_digits(now_us), '+inf')) do
     local record = read_record(lock, id)
     if not record then
       return nil -- somebody has deleted it
@@ -15,11 +16,12 @@ local function blockers(lock, limit)
   return #owners >= limit_of(lock, limit) and owners or nil
 end
 
--- What an owner waits for: {its `about`, the lock or false, whom}. Nil when it does not wait, or is dead.
+-- What an owner waits for: {its `about`, the lock or false, the owners in its way}. Nil when it does
+-- not wait, or is dead.
 local function wait_of(owner)
-  local packed = redis.call('HGET', WAITS, owner)
+  local packed = redis.call('HGET', lock_waits_key(), owner)
   if not packed then
-    local edge = redis.call('GET', WAITS .. ':' .. owner)
+    local edge = redis.call('GET', owner_wait_key(owner))
     if not edge then
       return nil
     end
@@ -27,7 +29,7 @@ local function wait_of(owner)
     return { about, false, { whom } }
   end
   local lock, id = unpack(cmsgpack.unpack(packed))
-  local record = redis.call('ZSCORE', lock .. args.waiters, id) and read_record(lock, id)
+  local record = redis.call('ZSCORE', waiters_key(lock), id) and read_record(lock, id)
   if not record then
     return nil
   end
@@ -42,10 +44,11 @@ local function wait_of(owner)
   return whom and { record[ABOUT], lock, whom }
 end
 
--- Follows owner → lock → its holders, at most `args.hops` steps. It is a deadlock if all whom `me`
--- would wait for, near and far, wait themselves, and one of them for something that `me` holds.
+-- Follows owner → lock → its holders, for at most `args.most_hops` steps. It is a deadlock if all owners
+-- for whom `me` would wait, near and far, wait themselves, and one of them for something `me` holds.
 -- Returns [[owner, about, lock or false], …], `me` first, or false.
---   lock, limit: that it is about to wait for; or false, and whom else it waits for: {owner}
+--   lock, limit: of the lock for which it is about to wait; or false, and
+--   whom_else: the owners for whom it waits instead
 local function deadlock(me, about, lock, limit, whom_else)
   local first = whom_else
   if lock then
@@ -61,13 +64,13 @@ local function deadlock(me, about, lock, limit, whom_else)
     end
     for _, owner in ipairs(whom[n]) do
       hops = hops + 1
-      if hops > args.hops then
+      if hops > args.most_hops then
         return false
       end
       if owner == me then
         -- A mutex is re-entered without asking: this is an earlier request that is being given up.
         -- Not if it is what its job has declared, though: that is held until the job's end.
-        if n == 1 and lock and not limit and not redis.call('ZSCORE', lock .. args.holders, me) then
+        if n == 1 and lock and not limit and not redis.call('ZSCORE', holders_key(lock), me) then
           return false
         end
         closed = true

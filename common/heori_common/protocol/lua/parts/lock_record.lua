@@ -1,18 +1,15 @@
 -- lock_record.lua: what is kept of a lock.
--- Of all locks together: LAST_FENCE (string), IN_USE (zset lock → when it should be looked at: no
--- later than the first lease ends), WAITS (hash owner → packed {lock, request id} that it waits for;
--- and <waits>:<owner>, a string that expires: packed {owner it waits for, about}). Times are
--- microseconds.
--- A request is one attempt to get a lock; its id is never used again. A lock is
---   <lock>            hash: request id → packed record; and `limit`, if it was changed
---   <lock><holders>   zset: request id → end of its lease; it is the count of the permits in use
---   <lock><waiters>   zset: request id → ticket, lowest first
--- A lock that nobody holds or waits for has no keys, unless its limit was changed.
-
--- The fields of a record. LIMIT is false for a mutex; HANDED is the end of the short lease with
--- which a waiter was handed the lock, or false. JOB is there for a job that waits without anybody
--- who does so for it, and is put back on its queue: {id, its key, queue, deferred, parked}; it has no WAKE.
-local OWNER, WAKE, LIMIT, LEASE, ABOUT, SINCE, FENCE, HANDED, JOB = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- A request is one attempt to get a lock; its id is never used again. For each request there is a
+-- record, an array whose fields LockRecord names: OWNER, WAKE and so on. A lock is
+--   <lock>               hash: request id → packed record; and `limit`, if it was changed
+--   holders_key(lock)    zset: request id → end of its lease; it is the count of the permits in use
+--   waiters_key(lock)    zset: request id → ticket, lowest first
+-- A lock that nobody holds or waits for has no keys, unless its limit was changed. Of all locks:
+--   fence_key()          string: the last fence that was given
+--   locks_key()          zset: lock → when to look at it, no later than the first lease ends
+--   lock_waits_key()     hash: owner → packed {lock, request id} that it waits for
+--   owner_wait_key(owner)   string, expires: packed {owner that it waits for, about}
+-- All times are microseconds.
 
 -- Lua writes 1.79e+15 where Redis' strings need every digit.
 local function to_digits(number)

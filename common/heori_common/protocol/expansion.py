@@ -1,0 +1,142 @@
+"""What Python knows and the scripts need, too: the names of keys and the places of fields.
+
+The loader writes it into a script in the place of a name:
+
+- `job_key(id)` becomes the key that ``Keys.job`` makes; so it is with all keys of the catalogue.
+- `record[OWNER]` is the field of that name in an array that Redis or a script sends, such as
+  ``LockRecord``, whatever its place there is.
+- `lock_record(…)` and `claim_reply(…)` make such an array, `read_job_fields(key)` reads one.
+
+They are no functions before the script, as Redis would make each of them anew in every call: that
+is a tenth of the time that a short script takes.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from heori_common.protocol.keys import Keys, catalogue
+from heori_common.protocol.lua_names import LuaError, Token, tokens
+from heori_common.protocol.records import ClaimReply, JobFields, LockRecord
+
+
+class Expansion(NamedTuple):
+    """What a name stands for.
+
+    Attributes:
+        parameters: None for a name that is not called.
+        write: the Lua for some arguments, which are Lua themselves.
+    """
+
+    parameters: tuple[str, ...] | None
+    write: Callable[[Sequence[str]], str]
+
+
+@cache
+def expansions() -> dict[str, Expansion]:
+    """All of them, by name."""
+    found = {
+        f"{key.name}_key": Expansion(key.parameters, partial(_key, key.name, key.parameters))
+        for key in catalogue()
+    }
+    for record in (JobFields, LockRecord):
+        for place, field in enumerate(record._fields, 1):
+            found[field.upper()] = Expansion(None, partial(_constant, str(place)))
+    found["read_job_fields"] = Expansion(("key",), _read_job_fields)
+    for name, made in (("claim_reply", ClaimReply), ("lock_record", LockRecord)):
+        found[name] = Expansion(made._fields, partial(_record, made))
+    return found
+
+
+def expand(source: str, words: Sequence[Token]) -> str:
+    """Write what they stand for in the place of all names that stand for something.
+
+    Args:
+        words: of the source.
+
+    Raises:
+        LuaError: one of them is not given what it needs.
+    """
+    text = []
+    copied = number = 0
+    while number < len(words):
+        word = words[number]
+        number += 1
+        expansion = expansions().get(word.text) if word.kind == "name" else None
+        if expansion is not None:
+            text.append(source[copied : word.at])
+            copied = word.at + len(word.text)
+            arguments: list[str] = []
+            if expansion.parameters is not None:
+                ends = _ends(words, number)
+                spans = pairwise(ends)
+                arguments = [source[a.at + 1 : b.at].strip() for a, b in spans]
+                copied = ends[-1].at + 1
+                number = words.index(ends[-1], number) + 1
+            try:
+                written = expansion.write([each for each in arguments if each])
+            except LuaError as error:
+                raise LuaError(f"line {word.line}: {word.text} {error}") from None
+            # The arguments may have such names, too.
+            text.append(expand(written, list(tokens(written))))
+    return "".join([*text, source[copied:]])
+
+
+def _ends(words: Sequence[Token], opening: int) -> list[Token]:
+    """The bracket that opens a list of arguments, the commas in it, and the one that closes it."""
+    ends: list[Token] = []
+    depth = 0
+    for word in words[opening:]:
+        depth += (word.text in "([{") - (word.text in ")]}")
+        if depth == 0 or (depth == 1 and (not ends or word.text == ",")):
+            ends.append(word)
+        if depth == 0:
+            break
+    if len(ends) < 2:
+        raise LuaError(f"line {words[opening - 1].line}: {words[opening - 1].text} is not called")
+    return ends
+
+
+def _constant(text: str, _: Sequence[str]) -> str:
+    return text
+
+
+_MARK = "\0"  # around a parameter's place, in a key that is made to see its pattern
+
+
+def _key(name: str, parameters: Sequence[str], arguments: Sequence[str]) -> str:
+    _count(parameters, arguments)
+    marked = (f"{_MARK}{argument}{_MARK}" for argument in arguments)
+    made: str = getattr(Keys(f"{_MARK}PREFIX{_MARK}"), name)(*marked)
+    # In turns what is the same in every such key, and an argument.
+    pieces = enumerate(made.split(_MARK))
+    joined = " .. ".join(piece if n % 2 else f"'{piece}'" for n, piece in pieces if piece)
+    return f"({joined})"
+
+
+def _read_job_fields(arguments: Sequence[str]) -> str:
+    _count(("key",), arguments)
+    fields = ", ".join(f"'{field}'" for field in JobFields._fields)
+    return f"redis.pcall('HMGET', {arguments[0]}, {fields})"
+
+
+_LITERAL = re.compile(r"-?\d+|''|true|false")
+_NAMED = re.compile(r"(?:\w+[.\[])*(\w+)\]?(?: or \w+)?")
+
+
+def _record(record: Any, arguments: Sequence[str]) -> str:
+    """An array; an argument is a literal, or a name that ends as that of its field does."""
+    fields, optional = record._fields, len(record._field_defaults)
+    _count(fields[: max(len(arguments), len(fields) - optional)], arguments)
+    for field, argument in zip(fields, arguments, strict=False):
+        named = _NAMED.fullmatch(argument)
+        if not _LITERAL.fullmatch(argument) and (not named or named[1].lower() != field):
+            raise LuaError(f"is given {argument!r} for {field}")
+    return f"{{ {', '.join(arguments)} }}"
+
+
+def _count(parameters: Sequence[str], arguments: Sequence[str]) -> None:
+    if len(parameters) != len(arguments):
+        raise LuaError(f"is given {len(arguments)} for {len(parameters)}: {', '.join(parameters)}")
