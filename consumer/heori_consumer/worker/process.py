@@ -49,6 +49,8 @@ from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
 from heori_consumer.worker.execution import Runner, Work
 from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
+log = logs.get_logger(__name__)
+
 # How often slots are checked for jobs that are late, and progress is told, in seconds.
 TICK = 0.1
 # Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
@@ -86,7 +88,7 @@ def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool
     try:
         worker.run()
     except BaseException:  # a task has closed our socket, say; our supervisor starts another
-        traceback.print_exc()
+        log.critical("this worker has failed", exc_info=True)
         return False
     return True
 
@@ -226,7 +228,8 @@ class _Worker:
         except OSError:
             return  # the main thread sees it, too, and knows what to do
         except BaseException:  # a task has ruined something that this stands on
-            traceback.print_exc()
+            with contextlib.suppress(Exception):
+                log.critical("outcomes cannot be sent", exc_info=True)
             self._break_down()
 
     def _send_all(self) -> None:

@@ -10,16 +10,18 @@ import queue
 import selectors
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Protocol
 
+from heori_common import logs
 from heori_consumer.between.outcome import Outcome
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.execution import Runner, Work
 from heori_consumer.worker.restore import SharedState
+
+log = logs.get_logger(__name__)
 
 
 class Handover(Protocol):
@@ -69,7 +71,7 @@ class _Common:
     def _break_down(self) -> None:
         """A task has ruined something that we stand on: only another process can go on."""
         with contextlib.suppress(Exception):
-            traceback.print_exc()
+            log.critical("a slot has broken down", exc_info=True)  # noqa: LOG014 - in a handler
         self._broken()
 
 
@@ -167,7 +169,7 @@ class CoroutineSlots(_Common):
             try:
                 self._loop.run_forever()
             except BaseException:
-                traceback.print_exc()
+                log.critical("the event loop was left", exc_info=True)
         self._broken()
 
     def _fill(self) -> None:
