@@ -6,8 +6,8 @@ from datetime import timedelta
 Duration = float | str | timedelta
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-# A century. More is a slip, such as milliseconds for seconds, and the dates that
-# it leads to break those who read them.
+# A century. More is a slip, such as milliseconds for seconds, and leads to dates that cannot be
+# read everywhere.
 LONGEST_S = 100 * 365.25 * 86400
 
 

@@ -113,7 +113,7 @@ def group(handles: Iterable[Handle[R]]) -> Group[R]:
 
 def _end_of(handle: Handle[Any]) -> "Future[bytes]":
     future: Future[bytes] = Future()
-    future.set_running_or_notify_cancel()  # nobody who gives up waiting cancels it for the others
+    future.set_running_or_notify_cancel()  # giving up a wait cancels it for no other
 
     def ended(end: End) -> None:
         if isinstance(end, Exception):

@@ -9,12 +9,12 @@ from heori_common.public import public
 
 @public
 class LockError(HeoriError):
-    """Of all errors here."""
+    """The base of all errors of locks."""
 
 
 @public
 class NotHeld(LockError, RuntimeError):
-    """What only a holder can do was asked by somebody who is none."""
+    """This thread or task does not hold the lock."""
 
 
 @public
@@ -27,7 +27,7 @@ class LockLost(LockError):
 
 @public
 class FencedOut(LockError):
-    """A write was refused: somebody who got the lock later has written already.
+    """A write was refused: a later holder of the lock has written already.
 
     Attributes:
         fence: of the holder that was refused.
@@ -53,7 +53,7 @@ class Step(NamedTuple):
 
 @public
 class DeadlockDetected(LockError):
-    """To wait for this lock would be to wait for ever.
+    """This wait for a lock would never end.
 
     Raised in the one whose waiting would close the cycle, and nothing else has changed: releasing
     what it holds sets the others free.

@@ -1,4 +1,4 @@
-"""Writes that are refused when the lock was lost and somebody else has written since.
+"""Writes that are refused when the lock was lost and another holder has written since.
 
 A lease alone cannot prevent that a holder that was paused goes on after its end. What it writes to
 can: it keeps the highest fence that has written and refuses a lower one. (M. Kleppmann, "How to do
@@ -19,14 +19,14 @@ from heori_common.public import public
 
 @public
 class Fence:
-    """Guards one thing in Redis: commands of those who are too late are refused.
+    """Guards one thing in Redis: commands that come too late are refused.
 
     Every write to the thing must go through a fence of the same name, on the server of the lock.
     What it remembers of the last writer stays as long as the thing might be written to, for ever.
 
     Args:
         resource: a name for what is guarded.
-        lock: held by whoever executes.
+        lock: which the thread or task that executes holds, or held last.
     """
 
     def __init__(self, resource: str, lock: Lock) -> None:
@@ -38,7 +38,7 @@ class Fence:
         the check; returns its reply.
 
         Raises:
-            FencedOut: somebody who got the lock later has written already.
+            FencedOut: a later holder of the lock has written already.
             NotHeld: the lock was never acquired.
             RedisUnavailable: Redis cannot be reached.
         """

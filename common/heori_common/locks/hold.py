@@ -73,7 +73,7 @@ class Hold:
     def extend(self, valid_until: float) -> None:
         """The lease is known to last until then."""
         self.valid_until = valid_until
-        # Whoever was handed the lock has a short lease, of which a third is over just as soon.
+        # A lock that was handed over has a short lease, of which a third is over just as soon.
         left = min(self.lease, valid_until - time.monotonic())
         self.renew_at = valid_until - left * 2 / 3
 

@@ -1,4 +1,4 @@
-"""A job that waits for another job: known to those who search for deadlocks."""
+"""A job that waits for another job, noted where deadlocks are searched for."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -66,7 +66,7 @@ class Lockable:
         return self._enter(entered, await request.run_async() if request else [])
 
     def release(self) -> None:
-        """Give it back; whoever has waited longest has it then.
+        """Give it back; the one that has waited longest has it then.
 
         Without Redis it goes on trying in the background, until the lease is over anyway.
 
@@ -205,7 +205,7 @@ class Lock(Lockable):
 
     Attributes:
         kind: mutex or semaphore.
-        name: of the thing that it protects; whoever names the same, on the same server, shares it.
+        name: of the thing that it protects. On one server, those of one kind and name are one.
         key: in Redis.
         limit: how many permits there are; None: it is a mutex.
         on_lost: called with the lock, in a thread of its own, when a holder has lost it.
@@ -282,11 +282,11 @@ class Lock(Lockable):
         return self.statistics().locked
 
     def owner(self) -> Party | None:
-        """Who holds it now, the first of several; asks Redis."""
+        """The holder, the first of several, as it is now; asks Redis."""
         return next(iter(self.statistics().holders), None)
 
     def statistics(self) -> Status:
-        """Who holds it and who waits for it, now; asks Redis.
+        """Its holders and its waiters, as they are now; asks Redis.
 
         Raises:
             RedisUnavailable: Redis cannot be reached.
@@ -382,7 +382,7 @@ def acquire_all(locks: Sequence[Lock]) -> Lockable:
     """Several locks as one, which is acquired all or none.
 
     While it waits it holds none of them, so that it blocks nobody and cannot deadlock with others
-    who do the same, in whatever order they name them. It has to find all of them free at the same
+    that do the same, in whatever order they name them. It has to find all of them free at the same
     moment, though: where each is always in use, entering them one after the other, always in the
     same order, comes to its end sooner.
 

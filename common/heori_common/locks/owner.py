@@ -1,4 +1,4 @@
-"""Who holds or waits for a lock: an asyncio task or a thread, and the job that it runs for.
+"""The owner of a lock: an asyncio task or a thread, and the job that it runs for.
 
 A lock must exclude whatever runs at the same time as its holder. So the owner is the task or the
 thread itself: a contextvar is inherited by every task and `to_thread` call that is started from
@@ -92,7 +92,7 @@ def new_id() -> str:
 
 
 def current_owner() -> Owner:
-    """Whoever calls."""
+    """The thread or the task that calls this."""
     process, job = _process, running_job()
     # The public way to ask whether a loop runs here raises an exception where none does.
     task = asyncio.current_task() if asyncio._get_running_loop() is not None else None

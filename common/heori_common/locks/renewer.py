@@ -187,7 +187,7 @@ class Renewer:
         self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
         self._statistics.lost += 1
         log.warning("%s was lost (fence %d): %s", hold.lock, hold.fence, why)
-        hold.lost.set()  # after `why`, as whoever makes the event looks at that
+        hold.lost.set()  # after `why`, which `Hold.lost` looks at when it makes the event
         if hold.lock.on_lost is not None:
             threading.Thread(
                 target=hold.lock.on_lost, args=(hold.lock,), name="heori-lock-lost", daemon=True

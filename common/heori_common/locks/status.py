@@ -1,4 +1,4 @@
-"""Who holds a lock and who waits for it, as people want to know it."""
+"""The holders of a lock and its waiters, as people want to know them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
