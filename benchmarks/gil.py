@@ -27,7 +27,7 @@ from benchmarks.sender import Order
 from benchmarks.systems import System, heori
 from benchmarks.tasks import hash_blocks
 from heori_common import metrics as m
-from heori_common.machine import usable_cores
+from heori_common.platform import usable_cores
 
 LENGTH = 0.02  # seconds that a job takes, alone on a core
 TURNS = 3

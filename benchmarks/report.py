@@ -16,7 +16,7 @@ from benchmarks.drain import CEILING
 from benchmarks.kinds import Figures, Kind, Results
 from benchmarks.rig import Rig
 from benchmarks.systems import FLOOR, RQ_SIMPLE, versions
-from heori_common.machine import usable_cores
+from heori_common.platform import usable_cores
 
 
 @dataclass(frozen=True, slots=True)

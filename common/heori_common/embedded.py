@@ -6,12 +6,10 @@ they are kept in; and it ends when its owner does, however that ends.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +18,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from heori_common import platform
 
 # A result stream takes 4,352 bytes by default and 512 with this (measured, RQ's streams hold
 # one small entry each). For the rest: only this machine, and nothing on disk unless asked for.
@@ -32,7 +32,6 @@ DEFAULTS = {
 TRIES = 5  # to find a port that nobody else takes at the same moment
 START_TIMEOUT = 10.0  # seconds
 STOP_TIMEOUT = 5.0  # seconds
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class EmbeddedValkeyError(RuntimeError):
@@ -155,7 +154,7 @@ def _start(
                 cwd=directory,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 - this process has one thread
+                preexec_fn=platform.end_with(os.getpid()),  # noqa: PLW1509 - this process has one thread
             )
         end = time.monotonic() + START_TIMEOUT
         while server.poll() is None and time.monotonic() < end:
@@ -175,23 +174,6 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-
-
-def _end_with(keeper: int) -> Any:
-    """What a child does before it becomes the server: ask to be killed when its keeper is.
-
-    Only Linux has that; elsewhere a server stays when its keeper is killed by SIGKILL.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:  # it is gone already
-            os._exit(1)
-
-    return ask
 
 
 def _free_port() -> int:

@@ -36,7 +36,7 @@ from heori.lab import report
 from heori.lab.figures import Figures, Interpreter, Setup
 from heori_common import metrics as m
 from heori_common.embedded import EmbeddedValkey
-from heori_common.machine import Steal, usable_cores
+from heori_common.platform import Steal, usable_cores
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
 

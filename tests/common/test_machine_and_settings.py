@@ -12,7 +12,7 @@ import redis as redis_py
 from pydantic import SecretStr, ValidationError
 
 from heori import Producer
-from heori_common.machine import usable_cores
+from heori_common.platform import usable_cores
 from heori_common.settings import Settings
 from tests.rigs.consumers import Consumer
 from tests.tasks import sample_tasks
@@ -74,7 +74,7 @@ def test_a_system_without_affinity_counts_all_its_cores(
 def test_a_process_bound_to_one_core_has_at_most_one() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
-        "from heori_common.machine import usable_cores; print(usable_cores())"
+        "from heori_common.platform import usable_cores; print(usable_cores())"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,6 +1,6 @@
 """What the GIL costs, measured: the states of threads that have a job, by worker and by task.
 
-states: what a thread's line in /proc says, and how such findings add up; for both sides.
+states: what a thread's line of the kernel's says, and how such findings add up; for both sides.
 sampler, usage: looks at workers from outside; the supervisor's.
 inside: what only a process itself can do, such as to find its GIL; the workers'.
 

@@ -1,7 +1,7 @@
 """What only a process itself can do: find its GIL, and look at its threads where no other may.
 
-Both read /proc while they hold the GIL, through ctypes.PyDLL. A plain ``os.pread`` lets go of it
-and would find every thread on its way back to it.
+Both read what the kernel tells while they hold the GIL, through ctypes.PyDLL. A plain ``os.pread``
+lets go of it and would find every thread on its way back to it.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from heori_common.platform import thread_file
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.states import (
     GIL_WAIT,
@@ -37,7 +38,6 @@ SETTLE = 100
 TELL = 1.0
 
 LINE = 256  # bytes, at most
-FOLDER = "/proc/self/task"
 FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -145,7 +145,7 @@ class Lines:
         try:
             for thread in threads:
                 with suppress(FileNotFoundError):
-                    files[thread] = os.open(f"{FOLDER}/{thread}/syscall", FLAGS)
+                    files[thread] = os.open(thread_file("self", thread, "syscall"), FLAGS)
             self._libc.usleep(SETTLE)
             return {
                 thread: self._buffer.raw[:length]

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import psutil
 
+from heori_common.platform import TELLS_OF_THREADS
 from heori_consumer.between.slot_table import Busy, SlotTable
 from heori_consumer.gil.states import (
     GIL_WAIT,
@@ -28,7 +29,7 @@ from heori_consumer.gil.states import (
     pause,
     state_of,
 )
-from heori_consumer.gil.usage import HAS_LINES, ThreadUse, cpu_seconds, line_of, thread_use
+from heori_consumer.gil.usage import ThreadUse, cpu_seconds, line_of, thread_use
 
 Source = Literal["external", "internal", "estimate"]
 
@@ -240,7 +241,7 @@ class _Subject:
     def source(self) -> Source:
         """The best that works."""
         known = self.worker.gil is not None or not self.worker.table.gil_enabled()
-        readable = HAS_LINES and self.worker.seen is not None
+        readable = TELLS_OF_THREADS and self.worker.seen is not None
         return self._best if known and readable else "estimate"
 
     def threads(self) -> list[int]:

@@ -1,6 +1,6 @@
-"""What a thread is doing, from its line in /proc, and how such findings add up.
+"""What a thread is doing, from its line of the kernel's, and how such findings add up.
 
-A line of ``/proc/<pid>/task/<tid>/syscall`` (proc(5)) is ``running``, or the number of the system
+A line (proc_pid_syscall(5), of a thread) is ``running``, or the number of the system
 call that the thread is blocked in with its arguments, stack pointer and program counter, or -1
 with those two when it is blocked elsewhere. A thread that waits for the GIL waits in futex(2) on
 an address within the interpreter's GIL; everything else that blocks is not the GIL's fault.

@@ -1,14 +1,11 @@
 """What the kernel has counted of a worker process and its threads. Linux tells it all."""
 
-import os
 from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
 
-# Whether threads have lines here that tell what they do (see `states`).
-HAS_LINES = os.path.exists("/proc/self/task")  # noqa: PTH110 - once, at import
-LINE = 256  # bytes, at most
+from heori_common.platform import read_process, read_thread
 
 
 class ThreadUse(NamedTuple):
@@ -32,7 +29,7 @@ def line_of(pid: int, thread: int) -> bytes | None:
     Raises:
         PermissionError: the system does not let us look.
     """
-    return _read(f"/proc/{pid}/task/{thread}/syscall", LINE)
+    return read_thread(pid, thread, "syscall")
 
 
 def thread_use(pid: int, thread: int) -> ThreadUse | None:
@@ -41,8 +38,8 @@ def thread_use(pid: int, thread: int) -> ThreadUse | None:
     None when it has ended, or there is no telling.
     """
     with suppress(PermissionError):
-        schedstat = _read(f"/proc/{pid}/task/{thread}/schedstat", LINE)
-        status = _read(f"/proc/{pid}/task/{thread}/status", 4096)
+        schedstat = read_thread(pid, thread, "schedstat")
+        status = read_thread(pid, thread, "status")
         if schedstat and status:
             _, waited, *_ = schedstat.split()
             # The last two lines are: voluntary_ctxt_switches, nonvoluntary_ctxt_switches.
@@ -71,21 +68,8 @@ def memory(process: psutil.Process) -> Memory | None:
         return None
     pss = None
     with suppress(PermissionError):
-        text = _read(f"/proc/{process.pid}/smaps_rollup", 4096) or b""
+        text = read_process(process.pid, "smaps_rollup") or b""
         _, found, rest = text.partition(b"\nPss:")
         if found:
             pss = int(rest.split()[0]) * 1024
     return Memory(rss, pss)
-
-
-def _read(path: str, length: int) -> bytes | None:
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(file, length)
-        finally:
-            os.close(file)
-    except PermissionError:
-        raise
-    except OSError:  # it has ended; or there are too many open files, which others will tell
-        return None

@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerContext
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import psutil
 
 from heori_common.locks.statistics import Statistics
+from heori_common.platform import peak_memory
 from heori_common.protocol.job import Claim
 from heori_consumer.between.entry import Ends, run_inline, run_process
 from heori_consumer.between.frames import JOBS, LOOK, LOST, RECALL, STOP, pack, unpacker
@@ -253,7 +253,7 @@ class ProcessHandle(WorkerHandle):
             now = int(self.handle.memory_info().rss)
         except psutil.NoSuchProcess:
             return 0
-        self.peak_memory = max(self.peak_memory, now, _peak_memory(self.handle.pid))
+        self.peak_memory = max(self.peak_memory, now, peak_memory(self.handle.pid))
         return now
 
     def death(self) -> Death:
@@ -310,16 +310,6 @@ class InlineHandle(WorkerHandle):
 
     def death(self) -> Death:
         return Death("timeout" if self.late is not None else "left", "was left behind", {})
-
-
-def _peak_memory(pid: int) -> int:
-    """The most that a process ever had in memory, in bytes (proc_pid_status(5), VmHWM)."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # it has ended, or this is no Linux
-        return 0
-    _, found, rest = status.partition("VmHWM:")
-    return int(rest.split()[0]) * 1024 if found else 0
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from heori_common import metrics as m
 from heori_common.locks.commands import LockCount
 from heori_common.locks.statistics import MOST_FAMILIES, OTHER, family_name, total
-from heori_common.machine import usable_cores
+from heori_common.platform import usable_cores
 from heori_consumer.between.outcome import FAILED, FINISHED, RETRY, STATUSES, STOPPED
 from heori_consumer.gil.usage import memory
 from heori_consumer.supervisor.context import Context

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from heori_common.machine import usable_cores
+from heori_common.platform import usable_cores
 from heori_common.settings import Model
 
 # Slots of a process, unless told otherwise: what waits is cheap, and cheaper as a coroutine.

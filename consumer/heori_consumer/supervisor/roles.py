@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from heori_common.machine import usable_cores
+from heori_common.platform import usable_cores
 from heori_common.settings import Settings
 from heori_consumer.between.options import Kind, Policy, WorkerOptions
 from heori_consumer.gil.sampler import Sampler

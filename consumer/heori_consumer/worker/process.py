@@ -10,7 +10,6 @@ it, by closing the socket or by SIGKILL.
 import contextlib
 import faulthandler
 import os
-import resource
 import select
 import signal
 import socket
@@ -23,6 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from heori_common import chunks, logs, tasks
+from heori_common.platform import own_peak_memory
 from heori_consumer.between.entry import Ends
 from heori_consumer.between.frames import (
     BROKEN,
@@ -184,10 +184,8 @@ class _Worker:
         poll = select.poll()
         poll.register(self._link, select.POLLIN)
         # Told by itself: its first job may end it before the supervisor looks at it.
-        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of each
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         self._table.tell_gil(enabled=gil_enabled())
-        self._link.sendall(pack([READY, memory, find_gil()]))
+        self._link.sendall(pack([READY, own_peak_memory(), find_gil()]))
         next_tick = time.monotonic() + TICK
         while True:
             now = time.monotonic()

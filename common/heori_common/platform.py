@@ -1,0 +1,126 @@
+"""What the system offers. All that Linux alone has is asked for here, and nowhere else.
+
+Where it is missing, on a Mac say, a function answers None or 0, and says so: Heori runs without
+that figure. What is there is looked for, and not the name of the system.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+PROC = "/proc"  # of the kernel, proc(5)
+CGROUP = Path("/sys/fs/cgroup")
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+LONGEST_FILE = 4096  # bytes that are read of a file about a process: more than any of these has
+
+# Whether the system tells what the threads of a process do (see `gil.states`).
+TELLS_OF_THREADS = Path(f"{PROC}/self/task").exists()
+
+
+def thread_file(pid: int | str, thread: int, name: str) -> str:
+    """Where the kernel tells about a thread; `pid` may be "self"."""
+    return f"{PROC}/{pid}/task/{thread}/{name}"
+
+
+def read_thread(pid: int, thread: int, name: str) -> bytes | None:
+    """What the kernel tells about a thread; None when it has ended, or nothing is told here.
+
+    Raises:
+        PermissionError: it is not for this process to know.
+    """
+    return _read(thread_file(pid, thread, name))
+
+
+def read_process(pid: int, name: str) -> bytes | None:
+    """What the kernel tells about a process; None and errors as `read_thread`."""
+    return _read(f"{PROC}/{pid}/{name}")
+
+
+def peak_memory(pid: int) -> int:
+    """The most that another process ever had in memory, in bytes (proc_pid_status(5), VmHWM).
+
+    0 when it has ended, or there is no telling.
+    """
+    try:
+        status = read_process(pid, "status") or b""
+    except PermissionError:
+        return 0
+    _, found, rest = status.partition(b"VmHWM:")
+    return int(rest.split()[0]) * 1024 if found else 0
+
+
+def own_peak_memory() -> int:
+    """The most that this process ever had in memory, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of each
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def usable_cores(cgroup: Path = CGROUP) -> float:
+    """Cores this process may use: its CPU affinity, cut by its cgroup's quota.
+
+    ``os.cpu_count()`` knows neither, so a container limited to one core of 64 would start
+    64 workers. Reads cgroup v2's ``cpu.max`` and v1's ``cpu.cfs_*_us`` (Linux kernel
+    documentation, "Control Group v2" and "CFS Bandwidth Control"). Elsewhere it is all cores.
+    """
+    cores = float(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = map(int, " ".join((cgroup / f).read_text() for f in files).split())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if quota > 0 and period > 0:
+            cores = min(cores, quota / period)
+    return cores
+
+
+def end_with(parent: int) -> Callable[[], None] | None:
+    """What a child calls before it runs its program, so that the kernel kills it with its parent.
+
+    None where the system does not do that: there a child stays when its parent is killed.
+    """
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except AttributeError:
+        return None
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it is gone already
+            os._exit(1)
+
+    return ask
+
+
+class Steal:
+    """What other guests of a virtual machine take, from when this was made on."""
+
+    def __init__(self) -> None:
+        self._before = psutil.cpu_times()
+
+    def share(self) -> float:
+        """Of the time of all cores; 0 where the system does not tell (psutil, ``steal``)."""
+        now = psutil.cpu_times()
+        spent = sum(now) - sum(self._before)
+        stolen = getattr(now, "steal", 0.0) - getattr(self._before, "steal", 0.0)
+        return stolen / spent if spent > 0 else 0.0
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, LONGEST_FILE)
+        finally:
+            os.close(file)
+    except PermissionError:
+        raise
+    except OSError:  # it has ended; or there are too many open files, which others will tell
+        return None
