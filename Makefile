@@ -29,6 +29,15 @@ WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 3)
 test: .venv/installed-dev tests/grafana/schema/node_modules tests/packaging/pyright/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
 	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
 
+# Producers, consumers, locks, the protocol and every command. An old library may warn of what a new
+# one of its own dependencies has deprecated.
+OLDEST = tests/cli/test_help.py tests/common tests/consumer/test_models.py tests/locks/test_locks.py \
+	tests/producer tests/protocol tests/redis tests/rq
+
+.PHONY: test-oldest
+test-oldest: .venv-oldest/installed ## try the lowest of each dependency that pyproject.toml allows
+	.venv-oldest/bin/pytest -n $(WORKERS) --dist loadfile -W ignore::DeprecationWarning $(or $(ARGS),$(OLDEST))
+
 .PHONY: test-compose
 test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; HEORI_LONG=1 for longer
 	@tests/compose/engine.sh
@@ -87,11 +96,11 @@ lock: .venv/installed-dev ## renew the lock files
 		--python-version 3.11 --group tools -c requirements.lock -o requirements-tools.lock
 
 .PHONY: clean
-clean: ## remove .venv, .venv-bench, node_modules and caches
-	rm -rf .venv .venv-bench site tests/grafana/schema/node_modules tests/packaging/pyright/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
+clean: ## remove .venv and its like, node_modules and caches
+	rm -rf .venv .venv-bench .venv-oldest site tests/grafana/schema/node_modules tests/packaging/pyright/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	find benchmarks common consumer grafana heori producer tests -name __pycache__ -prune -exec rm -r {} +
 
-.venv/python .venv-bench/python:
+.venv/python .venv-bench/python .venv-oldest/python:
 	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(@D)
 	@touch $@
@@ -105,6 +114,12 @@ clean: ## remove .venv, .venv-bench, node_modules and caches
 .venv/installed-dev: .venv/installed requirements-dev.lock
 	@echo "Installing what tests and checks need …"
 	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv-oldest/installed: .venv-oldest/python .venv/installed-dev pyproject.toml
+	@echo "Installing the lowest of each dependency into .venv-oldest …"
+	@$(BIN)/pip install --quiet uv
+	@VIRTUAL_ENV=$(@D) $(BIN)/uv pip install --quiet --resolution lowest-direct --group test --editable ".[serve]"
 	@touch $@
 
 # Grafana's own types, to check the dashboards against; without them, that one test is skipped.
