@@ -286,7 +286,7 @@ def test_an_event_loop_that_is_held_up_is_seen(
 def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on a system without these files."""
     find_gil.cache_clear()
-    monkeypatch.setattr("heori_consumer.gil.inside.FOLDER", "/nowhere")
+    monkeypatch.setattr("heori_common.platform.PROC", "/nowhere")
     yield
     find_gil.cache_clear()
 
