@@ -41,10 +41,10 @@ class Keys:
         return f"{self.prefix}:queue:{queue}"
 
     def turns(self, queue: str) -> str:
-        """zset tenant → how soon its turn is, see tenants.lua: those whose jobs wait.
+        """zset tenant → how soon its turn is: those whose jobs wait, see tenants.lua.
 
-        It is Heori's, and stands beside the queue for whoever knows only that; no queue's name
-        has an @ in it but those of tenants, which have something after it.
+        It is Heori's, and is found by the key of the queue alone. The names of tenants' queues
+        have an @ in them, too, but something after it; those of other queues have none.
         """
         return f"{self.queue(queue)}@"
 
@@ -53,7 +53,7 @@ class Keys:
         return key.removeprefix(self.queue(""))
 
     def job(self, job_id: str) -> str:
-        """hash; with an empty id, the stem of all job keys"""
+        """hash: one job, as RQ keeps it"""
         return f"{self.prefix}:job:{job_id}"
 
     def dependents(self, job_id: str) -> str:
@@ -61,7 +61,7 @@ class Keys:
         return f"{self.job(job_id)}:dependents"
 
     def results(self, job_id: str) -> str:
-        """stream of results; with an empty id, the stem of all result keys"""
+        """stream of the results of a job, the latest last"""
         return f"{self.prefix}:results:{job_id}"
 
     def dependencies(self, job_id: str) -> str:
@@ -97,11 +97,11 @@ class Keys:
         return f"{self.prefix}:scheduled:{queue}"
 
     def scheduler_lock(self, queue: str) -> str:
-        """string, expires: who moves the due jobs of that queue"""
+        """string, expires: the consumer that moves the due jobs of that queue"""
         return f"{self.prefix}:scheduler-lock:{queue}"
 
     def deferred(self, queue: str) -> str:
-        """zset id → since when it waits: for other jobs, or for a lock"""
+        """zset id → since when it waits for other jobs or for a lock"""
         return f"{self.prefix}:deferred:{queue}"
 
     def canceled(self, queue: str) -> str:
@@ -109,7 +109,7 @@ class Keys:
         return f"{self.prefix}:canceled:{queue}"
 
     def suspended(self) -> str:
-        """string: while it is there, nobody claims (`rq suspend`)"""
+        """string: no consumer claims jobs while it is there (`rq suspend`)"""
         return f"{self.prefix}:suspended"
 
     def workers(self) -> str:
@@ -131,7 +131,7 @@ class Keys:
     # Heori's
 
     def reaper(self) -> str:
-        """string, expires: who looked for expired leases last"""
+        """string, expires: the consumer that looked for expired leases last"""
         return f"{self.prefix}:heori:reaper"
 
     def parked(self, queue: str) -> str:
