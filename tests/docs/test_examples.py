@@ -39,14 +39,12 @@ class Application:
 
     Attributes:
         folder: with the files of all pages.
-        programs: a folder with a `heori` that starts fast.
         dead: the id of a job that failed, for examples that want one.
         port: of the server.
     """
 
     folder: Path
     environment: dict[str, str]
-    programs: Path
     port: int
     dead: str = ""
     service: str = "localhost:8080"
@@ -138,14 +136,14 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
         url = server.url.replace("redis://", f"redis://{limited_user(server.url)}@")
         environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HEORI_REDIS_URL": url,
             "HEORI_TASKS": ",".join(tasks),
             "HEORI_ALLOW": "math.",
             "HEORI_MIDDLEWARE": "myapp.middleware.Tracing",
             "HEORI_API_PORT": "0",
         }
-        made = Application(folder, environment, programs, port)
+        made = Application(folder, environment, port)
         consumer = Staying(f"heori consume {' '.join(f'-q {name}' for name in QUEUES)}", made)
         try:
             consumer.wait()
@@ -214,8 +212,7 @@ def test_the_examples_of_a_page_run(page: Path, application: Application) -> Non
                 assert expected in said, f"{page.name}: {said}"
                 del said[: said.index(expected) + 1]
         if shell:
-            fast = f"PATH={application.programs}:$PATH; {application.adapt(shell)}"
-            run(["bash", "-euxo", "pipefail", "-c", fast], application)
+            run(["bash", "-euxo", "pipefail", "-c", application.adapt(shell)], application)
 
 
 def run(command: list[str], application: Application) -> str:

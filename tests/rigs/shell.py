@@ -11,14 +11,16 @@ from pathlib import Path
 
 from tests.rigs.zygote import MOST, Started
 
-# It hands its streams over, and ends as the command that was started for it does.
+# It hands its streams over, passes SIGTERM on, and ends as the command that it had started does.
 SCRIPT = """\
 #!{python} -IS
-import json, os, socket, sys
-asked = socket.socket(socket.AF_UNIX)
+import json, os, signal, socket, sys
+asked = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 asked.connect({address!r})
 request = json.dumps({{"words": sys.argv[1:], "env": dict(os.environ), "folder": os.getcwd()}})
 socket.send_fds(asked, [request.encode()], [0, 1, 2])
+pid = int(asked.recv(10))
+signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
 sys.exit(int(asked.recv(10)))
 """
 
@@ -30,7 +32,7 @@ def shell_heori(folder: Path) -> Iterator[Path]:
     address = str(folder / "socket")
     program.write_text(SCRIPT.format(python=sys.executable, address=address))
     program.chmod(0o755)
-    with socket.socket(socket.AF_UNIX) as listener:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
         listener.listen()
         thread = threading.Thread(target=_serve, args=(listener,))
@@ -65,4 +67,5 @@ def _answer(caller: socket.socket) -> None:
             stdout=stdout,
             stderr=stderr,
         )
+        caller.send(str(started.pid).encode())
         caller.send(str(started.wait()).encode())
