@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from heori_common.protocol.commands import Progress
     from heori_common.protocol.job import MalformedJob
     from heori_common.protocol.payload import BadPayload
-    from heori_common.redis.errors import RedisUnavailable
+    from heori_common.redis.errors import RedisRefused, RedisUnavailable
     from heori_common.retry import Retry
     from heori_common.settings import Settings
     from heori_common.tasks import InvalidArguments, InvalidResult, Task, UnknownTask, task
@@ -70,6 +70,7 @@ __all__ = [
     "Progress",
     "QueueFull",
     "RedisExecutor",
+    "RedisRefused",
     "RedisUnavailable",
     "Retry",
     "Semaphore",
@@ -103,7 +104,7 @@ _HOMES = {
     "heori_common.protocol.commands": ("Progress",),
     "heori_common.protocol.job": ("MalformedJob",),
     "heori_common.protocol.payload": ("BadPayload",),
-    "heori_common.redis.errors": ("RedisUnavailable",),
+    "heori_common.redis.errors": ("RedisRefused", "RedisUnavailable"),
     "heori_common.retry": ("Retry",),
     "heori_common.settings": ("Settings",),
     "heori_common.tasks": ("InvalidArguments", "InvalidResult", "Task", "UnknownTask", "task"),

@@ -13,7 +13,8 @@ import redis as redis_py
 from heori import Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
-from heori_common.redis.client import AsyncRedisClient, RedisClient
+from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from tests.rigs.commands import Heori, run_heori
 from tests.rigs.consumers import MODELS, Consumer, SharedConsumers, database_of

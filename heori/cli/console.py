@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from heori_common.duration import seconds
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
 
 T = TypeVar("T")
@@ -76,6 +76,9 @@ def guarded(action: Callable[[], T]) -> T:
         return action()
     except RedisUnavailable as error:
         refuse(f"{error}\nIs the server running, and does HEORI_REDIS_URL point at it?")
+    except RedisRefused as error:
+        hint = "\nDoes HEORI_REDIS_URL hold its login?" if error.is_login else ""
+        refuse(f"{error}{hint}")
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

@@ -13,7 +13,8 @@ from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding, Level
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
-from heori_common.redis.client import connect, reporting_outages
+from heori_common.redis.errors import translated
+from heori_common.redis.redis_py import connect
 
 MARKS: dict[Level, str] = {
     "problem": "[bold red]✗[/]",
@@ -38,7 +39,7 @@ def doctor(
 
     def look() -> list[Finding]:
         with (
-            reporting_outages(where),
+            translated(where),
             connect(settings.redis_url) as client,
             Progress(
                 TextColumn("looking at {task.description}: {task.completed:,}"),

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import MalformedJob
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 
 
 def status(
@@ -70,7 +70,7 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
 def _show_job(client: RedisClient, commands: Commands, job_id: str, *, as_json: bool) -> None:
     try:
         shown = job_record.read(client, commands, job_id)
-    except (MalformedJob, ResponseError) as error:  # the latter: its key holds no hash
+    except (MalformedJob, RedisRefused) as error:  # the latter: its key holds no hash
         refuse(f"job {job_id} cannot be read: {error}")
     if shown is None:
         refuse(f"there is no job {job_id} at {client.address}; its result may have expired")

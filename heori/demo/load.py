@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry
-from redis.exceptions import ResponseError
 
 from heori import formats
 from heori.demo.processes import Interrupt
@@ -24,7 +23,7 @@ from heori.examples.tasks import QUEUE
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
 
@@ -148,7 +147,7 @@ class Load:
         """Go on serving files until all jobs are done, as some have not fetched theirs yet."""
         counts = self._commands.counts(QUEUE)[:3]  # waiting, scheduled, running
         while not self._interrupt.number:
-            with contextlib.suppress(RedisUnavailable, ResponseError):
+            with contextlib.suppress(RedisUnavailable, RedisRefused):
                 left: list[int] = self._redis.execute_many(counts)
                 if not any(left):
                     return
@@ -166,7 +165,7 @@ class Load:
         while not self._interrupt.number:
             try:
                 self._sender.flush()
-            except (RedisUnavailable, ResponseError) as error:
+            except (RedisUnavailable, RedisRefused) as error:
                 self._away(error)
                 self._redis.close()  # the next connection may lead to another primary
             else:
@@ -201,7 +200,7 @@ class Load:
         sent = self._sender.sent
         waiting: int | None = None
         [length, *_] = self._commands.counts(QUEUE)
-        with contextlib.suppress(RedisUnavailable, ResponseError):  # then it is not known
+        with contextlib.suppress(RedisUnavailable, RedisRefused):  # then it is not known
             waiting = self._redis.execute(length)
         total = sum(sent.values())
         unanswered = self._sender.made - total

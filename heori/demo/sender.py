@@ -57,7 +57,7 @@ class Sender:
 
         Raises:
             RedisUnavailable: Redis cannot be reached.
-            redis.exceptions.ResponseError: Redis refuses.
+            RedisRefused: it refuses the command.
         """
         while self._unsent:
             name, jobs = self._unsent[0]

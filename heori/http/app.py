@@ -28,7 +28,6 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import AfterValidator, AwareDatetime
 from pydantic_core import from_json, to_json
-from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -45,7 +44,7 @@ from heori_common.protocol.commands import Commands, WhenFull
 from heori_common.protocol.job import MalformedJob, NewJob
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
 from heori_common.tasks import Task
 from heori_producer.client import when
@@ -125,7 +124,7 @@ class Service:
             exception_handlers={
                 QueueFull: _failed,
                 RedisUnavailable: _failed,
-                RedisError: _failed,
+                RedisRefused: _failed,
                 RequestValidationError: _invalid,
                 ClientDisconnect: _gone,
             },

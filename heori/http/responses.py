@@ -6,10 +6,9 @@ from typing import Any
 
 from fastapi import HTTPException
 from pydantic import BaseModel, Field, ValidationError
-from redis.exceptions import RedisError
 
 from heori import QueueFull
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
 Place = tuple[str | int, ...]  # of something in a request: ("body", "to")
 
@@ -147,6 +146,6 @@ def failure(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         case RedisUnavailable():
             # Its message names the address, which callers need not know.
             return 503, {"detail": "Redis is away; try again"}, {"Retry-After": "1"}
-        case RedisError():
-            return 503, {"detail": f"Redis refuses: {error}"}, {"Retry-After": "1"}
+        case RedisRefused():
+            return 503, {"detail": f"Redis refuses: {error.said}"}, {"Retry-After": "1"}
     raise error

@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from redis.exceptions import ResponseError
-
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.dead_letter import (
     CALL_FIELDS,
@@ -21,6 +19,7 @@ from heori_common.protocol.dead_letter import (
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import BadPayload, Call
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 from heori_common.settings import Settings
 
 PAGE = 500  # ids per call: Redis does nothing else for some milliseconds
@@ -225,5 +224,5 @@ class DeadLetters:
         """When Redis refuses something for one queue, the others are worked on all the same."""
         try:
             yield
-        except ResponseError as error:
+        except RedisRefused as error:
             self.problems.append(f"queue {queue}: {error}")

@@ -14,7 +14,7 @@ def read(client: RedisClient, commands: Commands, job_id: str) -> dict[str, Any]
 
     Raises:
         MalformedJob: a field of it makes no sense.
-        redis.exceptions.ResponseError: its key holds no job.
+        RedisRefused: its key holds no job.
         RedisUnavailable: Redis cannot be reached.
     """
     job = client.execute(commands.job(job_id))

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from redis.exceptions import ResponseError
-
 from heori import Party, Status
 from heori_common.locks.commands import LockCommands
 from heori_common.locks.status import US_PER_S, status
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 
 Kind = Literal["mutex", "semaphore"]
 KINDS: tuple[Kind, ...] = ("mutex", "semaphore")
@@ -116,7 +115,7 @@ class Locks:
                 requests = (*state.holders, *state.waiters)
                 declared = max((each.limit or 1 for each in requests), default=0)
                 seen: Status = status(state, declared)
-            except (ResponseError, ValueError, TypeError) as error:
+            except (RedisRefused, ValueError, TypeError) as error:
                 self.problems.append(f"{kind} {name} cannot be read: {error}")
                 continue
             limit, now = seen.limit or None, state.now / US_PER_S

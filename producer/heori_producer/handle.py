@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 from heori_common.current_job import running_job
 from heori_common.protocol.commands import Command, Commands, Progress
 from heori_common.public import public
-from heori_common.redis.client import LONGEST_WAIT, RedisClient
+from heori_common.redis.client import RedisClient
+from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.tasks import Task
 from heori_producer.errors import JobNotFound
 from heori_producer.results import End, Results, end_of
@@ -111,13 +112,13 @@ class Handle(Generic[R_co]):
                 return end
             if end is not None:
                 raise end
-            remaining = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+            remaining = LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
             before()
             self._redis.execute(
                 self._commands.wait_for_result(
-                    self.id, min(remaining, LONGEST_WAIT), "0" if result is None else result.id
+                    self.id, min(remaining, LONGEST_WAIT_S), "0" if result is None else result.id
                 )
             )
 

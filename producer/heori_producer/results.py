@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from redis.exceptions import ResponseError
-
 from heori_common.protocol.commands import Commands, Result
 from heori_common.protocol.payload import BadPayload, decode_failure, decode_result
+from heori_common.redis.errors import RedisRefused
 from heori_producer.errors import JobCanceled, JobFailed, JobNotFound
 from heori_producer.watcher import Watch, Watcher
 
@@ -70,7 +69,7 @@ class Results:
         self._watcher = watcher
         self._commands = commands
         self._awaited: dict[Awaited, None] = {}
-        watcher.when_quiet(self._look_for_gone)
+        watcher.every_look(self._look_for_gone)
 
     def wait(self, job_id: str, on_end: Callable[[End], None]) -> Awaited:
         """Call back once, in the watcher's thread, when the job has ended."""
@@ -109,8 +108,8 @@ class Results:
             awaited.watch.stop()
         return waited
 
-    def _read(self, awaited: Awaited, result: Result | ResponseError | None) -> None:
-        if isinstance(result, ResponseError):
+    def _read(self, awaited: Awaited, result: Result | RedisRefused | None) -> None:
+        if isinstance(result, RedisRefused):
             self._end(awaited, result)
         elif result is not None and result.type == _SUCCESSFUL:
             self._judge(awaited, result, None)

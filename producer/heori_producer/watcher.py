@@ -13,20 +13,20 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
-
 from heori_common.protocol.commands import Command
-from heori_common.redis.client import AsyncRedisClient
-from heori_common.redis.wire import AsyncConnection, OnReply, Word
+from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.conversation import OnReply
+from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.push import AsyncPushConnection
+from heori_common.redis.resp import Word
+from heori_common.redis.retries import words_in_full
 
 T = TypeVar("T")
 
-RETRY = 0.5  # seconds, before connecting again
-# A connection on which nothing has come for so long is asked whether it is still there, seconds;
-# as often, whoever waits may look for what no key tells.
-QUIET = 5.0
+# How often whoever waits may look for what no key tells, in seconds.
+LOOK_S = 5.0
 BATCH = 1000  # commands sent in one go
-TOGETHER = 0.001  # seconds for which watches are collected: each write to the socket costs
+TOGETHER_S = 0.001  # seconds for which watches are collected: each write to the socket costs
 
 
 class Watch:
@@ -65,7 +65,7 @@ class Watcher:
     def __init__(self, url: str) -> None:
         self._url = url
         self._lock = threading.Lock()
-        self._on_quiet: list[Callable[[], None]] = []
+        self._on_look: list[Callable[[], None]] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -75,15 +75,14 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
-        self._connection: AsyncConnection | None = None
-        self._tracked = False
+        self._connection: AsyncPushConnection | None = None
 
     def watch(self, key: str, command: Command[T], on_reply: Callable[[Any], None]) -> Watch:
         """Read now, and again after each write to the key, until stopped.
 
         Args:
             on_reply: called in the watcher's thread with what was read, or with the
-                redis.exceptions.ResponseError by which Redis refuses to. It must not block.
+                RedisRefused by which Redis does not let it. It must not block.
         """
         made = Watch(self, key, command, on_reply)
         with self._lock:
@@ -93,7 +92,7 @@ class Watcher:
             self._due.append(made)
             loop = self._start() if len(self._due) == 1 else None
         if loop is not None:
-            loop.call_soon_threadsafe(loop.call_later, TOGETHER, self._read_due)
+            loop.call_soon_threadsafe(loop.call_later, TOGETHER_S, self._read_due)
         return made
 
     def forget(self, watch: Watch) -> None:
@@ -110,10 +109,11 @@ class Watcher:
         """Execute a command once, from a callback; unanswered when the connection breaks."""
 
         def reply(value: Any) -> None:
-            if isinstance(value, NoScriptError) and command.in_full is not None:
-                self._send([(_NOT_TRACKED, _ignore), (command.in_full, last)])
-            else:
+            in_full = words_in_full(command, value)
+            if in_full is None:
                 last(value)
+            else:
+                self._send([(_NOT_TRACKED, _ignore), (in_full, last)])
 
         def last(value: Any) -> None:
             if not isinstance(value, Exception):
@@ -121,9 +121,9 @@ class Watcher:
 
         self._send([(_NOT_TRACKED, _ignore), (command.words, reply)])
 
-    def when_quiet(self, call: Callable[[], None]) -> None:
-        """Call in the watcher's thread every few seconds, while it runs."""
-        self._on_quiet.append(call)
+    def every_look(self, call: Callable[[], None]) -> None:
+        """Call in the watcher's thread every LOOK_S, while it runs."""
+        self._on_look.append(call)
 
     def close(self) -> None:
         """Stop all watches, and the thread."""
@@ -154,46 +154,23 @@ class Watcher:
 
     async def _run(self) -> None:
         client = AsyncRedisClient(self._url, connections=0)
-        following = asyncio.create_task(client.follow())
-        try:
-            while True:
-                connection = client.connection(self._pushed)
-                try:
-                    await self._connect(connection)
-                    await self._keep(connection)
-                except (RedisError, OSError):
-                    pass  # whoever sends says so; whoever waits goes on when it is back
-                finally:
-                    self._connection = None
-                    await connection.close()
-                await asyncio.sleep(RETRY)
-        finally:
-            following.cancel()
+        self._connection = AsyncPushConnection(
+            client.dialer,
+            [("CLIENT", "TRACKING", "ON", "OPTOUT")],
+            self._pushed,
+            lambda _: self._read_all(),
+        )
+        await asyncio.gather(self._connection.run(), client.follow(), self._look(self._connection))
 
-    async def _connect(self, connection: AsyncConnection) -> None:
-        await connection.connect()
-        try:
-            await connection.ask(("CLIENT", "TRACKING", "ON", "OPTOUT"), QUIET)
-            self._tracked = True
-        except ResponseError:  # not allowed to this user: what is watched is read in turns
-            self._tracked = False
-        self._connection = connection
-        self._read_all()
-
-    async def _keep(self, connection: AsyncConnection) -> None:
-        """Return when the connection is lost, or answers no more."""
+    async def _look(self, connection: AsyncPushConnection) -> None:
+        """Look, for ever, for what Redis does not tell."""
         while True:
-            before = connection.heard
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUIET):
-                    await connection.lost()
-                    return
-            if connection.heard == before:
-                await connection.ask(("PING",), QUIET)
-            if not self._tracked:
-                self._read_all()
-            for call in self._on_quiet:
-                call()
+            await asyncio.sleep(LOOK_S)
+            if connection.is_connected:
+                if not connection.is_ready:  # this user may not track: what is watched is read
+                    self._read_all()
+                for call in self._on_look:
+                    call()
 
     def _pushed(self, push: list[Any]) -> None:
         match push:
@@ -213,8 +190,8 @@ class Watcher:
         self._read_due()
 
     def _read_due(self) -> None:
-        if self._connection is None:
-            return  # all are read once there is one
+        if self._connection is None or not self._connection.is_connected:
+            return  # all are read once it is
         with self._lock:
             due, self._due = self._due, []
         for first in range(0, len(due), BATCH):
@@ -238,7 +215,7 @@ _NOT_TRACKED = ("CLIENT", "CACHING", "NO")
 
 def _reader(watch: Watch) -> OnReply:
     def reply(value: Any) -> None:
-        if watch.stopped or (isinstance(value, Exception) and not isinstance(value, ResponseError)):
+        if watch.stopped or isinstance(value, RedisUnavailable):
             return  # when the connection is back, it is read again
         watch.on_reply(value if isinstance(value, Exception) else watch.command.parse(value))
 

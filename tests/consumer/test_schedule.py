@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 from heori import Handle, Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
-from heori_common.redis.client import AsyncRedisClient
+from heori_common.redis.async_client import AsyncRedisClient
 from heori_consumer.supervisor.scheduler import CALL_JOBS, Scheduler
 from tests.rigs.consumers import Consumer
 from tests.rigs.listening import context_of

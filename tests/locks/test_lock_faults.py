@@ -17,11 +17,11 @@ import redis as redis_py
 
 from heori import DeadlockDetected, LockLost, Mutex, NotHeld, Semaphore
 from heori_common.embedded import EmbeddedValkey
-from heori_common.locks import push as line
 from heori_common.locks import renewer, session
 from heori_common.protocol.commands import Command
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.scripts import script
+from heori_common.redis.push import Done, PushThread
 from tests.chaos.locks import Locks, cancels, check, crowd, lost_replies, storm
 from tests.rigs.lock_rig import Programs, queued, thread, use
 from tests.rigs.proxy import proxy
@@ -172,8 +172,7 @@ def test_a_server_that_forgot_everything_tells_the_holder_and_fences_go_on_risin
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Redis is asked while it is away fails at once, not in five seconds."""
-    monkeypatch.setattr(session, "PATIENCE", 0.2)
-    monkeypatch.setattr(line, "TRIES", 2)
+    monkeypatch.setattr(session, "PATIENCE_S", 0.2)
     monkeypatch.setattr(renewer, "ABANDON_AGAIN_S", 0.1)
 
 
@@ -202,13 +201,13 @@ def test_what_is_released_without_redis_is_free_when_it_is_back(
     how: str, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[object] = []
-    send = line.Line.call
+    send = PushThread.call
 
-    def spy(ours: line.Line, command: Command[Any], done: line.Done) -> None:
+    def spy(ours: PushThread, command: Command[Any], done: Done) -> None:
         tried.append(command.words[0])
         send(ours, command, done)
 
-    monkeypatch.setattr(line.Line, "call", spy)
+    monkeypatch.setattr(PushThread, "call", spy)
     with server(appendonly="yes", appendfsync="always") as valkey:
         lock = Mutex("a", valkey.url, lease=600.0)
         leave_without_redis(lock, valkey, how, lambda: None)

@@ -26,8 +26,9 @@ from heori_common import tasks
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Job
 from heori_common.protocol.payload import BadPayload, Call, decode_call
-from heori_common.redis.client import LONGEST_WAIT, RedisClient
+from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.tasks import InvalidResult
 from heori_producer.results import Results
 from heori_producer.watcher import Watcher
@@ -119,7 +120,7 @@ def test_a_result_wakes_whoever_waits_for_it(producer: Producer, redis: redis_py
     write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
     waiting.join()
     assert results == [3]
-    assert time.monotonic() - began < LONGEST_WAIT / 2, "it was woken and did not look by itself"
+    assert time.monotonic() - began < LONGEST_WAIT_S / 2, "it was woken and did not look by itself"
 
 
 def test_a_job_that_rq_tries_again_is_waited_for_without_polling(

@@ -1,10 +1,10 @@
 """The scripts that send jobs and cancel them, on a real server."""
 
 import pytest
-import redis as redis_py
 
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import Call
+from heori_common.redis.errors import RedisRefused
 from tests.rigs.script_bench import ADD, Bench, ids
 
 
@@ -29,7 +29,7 @@ def test_a_job_that_has_been_claimed_is_not_queued_by_sending_it_again(bench: Be
 def test_nothing_is_written_when_the_queue_is_no_list(bench: Bench) -> None:
     bench.redis.set("rq:queue:default", "text")
     for _ in range(2):
-        with pytest.raises(redis_py.ResponseError, match="WRONGTYPE"):
+        with pytest.raises(RedisRefused, match="WRONGTYPE"):
             bench.send("a")
     assert bench.redis.keys("*") == [b"rq:queue:default"]
 

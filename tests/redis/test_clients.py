@@ -18,7 +18,9 @@ from heori_common.protocol.commands import (
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import Call
 from heori_common.protocol.scripts import script
-from heori_common.redis.client import AsyncRedisClient, RedisClient, address
+from heori_common.redis.address import Address
+from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from tests.rigs.lua_files import CALLED
 from tests.rigs.proxy import Proxy, proxy
@@ -188,7 +190,7 @@ def test_a_server_that_is_away_is_named_by_its_address_without_the_password(
     ],
 )
 def test_an_address_tells_where_and_no_password(url: str, expected: str) -> None:
-    assert address(url) == expected
+    assert str(Address.parse(url)) == expected
 
 
 def test_whoever_looks_sees_queues_counts_and_consumers(bench: Bench, redis_url: str) -> None:

@@ -19,7 +19,6 @@ import pytest
 import redis as redis_py
 from pydantic import ValidationError
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
 from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
@@ -29,8 +28,10 @@ from heori import Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.redis.address import Address
-from heori_common.redis.client import AsyncRedisClient, RedisClient, address, connect
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_common.redis.redis_py import connect
 from heori_common.settings import Settings
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
@@ -251,9 +252,9 @@ def test_a_server_that_is_no_primary_is_an_outage_with_sentinels_and_a_refusal_w
                 await led.execute(write)
             with pytest.raises(RedisUnavailable, match=rf"Redis at {NAME} \(sentinels 127"):
                 led_too.execute(write)
-            with pytest.raises(ResponseError):
+            with pytest.raises(RedisRefused):
                 await plain.execute(write)
-            with pytest.raises(ResponseError):
+            with pytest.raises(RedisRefused):
                 plain_too.execute(write)
             refuse_writes(False)
             await led.execute(write)
@@ -351,7 +352,7 @@ def test_a_url_names_sentinels_primary_and_what_the_servers_want(
 ) -> None:
     read = Address.parse(url)
     assert (read.sentinels, read.primary, read.url) == (sentinels, primary, server)
-    assert address(url) == told
+    assert str(read) == told
     assert Settings(redis_url=url).redis_url == url
     assert not read.tls
     assert Address.parse(url.replace("redis+", "rediss+")).tls

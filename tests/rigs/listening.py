@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from heori_common.protocol.commands import Commands
-from heori_common.redis.client import AsyncRedisClient
+from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.listener import Listener, RemoteCommand

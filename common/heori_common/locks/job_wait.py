@@ -10,7 +10,8 @@ from heori_common.locks.owner import current_owner
 from heori_common.locks.status import steps
 from heori_common.loggers import standard_logger
 from heori_common.protocol.keys import Keys
-from heori_common.redis.client import LONGEST_WAIT, RedisClient
+from heori_common.redis.client import RedisClient
+from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.settings import Settings
 
 log = standard_logger(__name__)
@@ -20,7 +21,7 @@ log = standard_logger(__name__)
 def waiting_for(job_id: str, client: RedisClient, keys: Keys) -> Iterator[Callable[[], None]]:
     """While a job waits for another.
 
-    Gives what is to be called before each wait of LONGEST_WAIT seconds at most; it raises
+    Gives what is to be called before each wait of LONGEST_WAIT_S seconds at most; it raises
     DeadlockDetected when the other waits for what this one holds. Outside of jobs it does nothing.
     """
     if running_job() is None:
@@ -36,7 +37,7 @@ def waiting_for(job_id: str, client: RedisClient, keys: Keys) -> Iterator[Callab
                 owner.known_as,
                 job_owner(job_id),
                 about=owner.about,
-                ttl=3 * LONGEST_WAIT,
+                ttl=3 * LONGEST_WAIT_S,
                 deadlock=settings.deadlock,
             )
         )

@@ -15,10 +15,10 @@ from typing import Any
 
 from heori_common.locks.commands import MOST_RENEWED, LockCommands
 from heori_common.locks.hold import Hold
-from heori_common.locks.push import Line, Reply
 from heori_common.locks.statistics import Statistics
 from heori_common.loggers import standard_logger
 from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.push import PushThread, Reply
 
 log = standard_logger(__name__)
 
@@ -33,8 +33,8 @@ SWEEP_EVERY_S = 10.0  # between two looks for locks that others have left behind
 class Renewer:
     """Renews, and tells of losses. Safe to call from any thread."""
 
-    def __init__(self, line: Line, commands: LockCommands, statistics: Statistics) -> None:
-        self._line = line
+    def __init__(self, push: PushThread, commands: LockCommands, statistics: Statistics) -> None:
+        self._push = push
         self._commands = commands
         self._statistics = statistics
         self._holds: dict[int, Hold] = {}
@@ -68,7 +68,7 @@ class Renewer:
         over = time.monotonic() + lease
 
         def give_up() -> None:
-            self._line.call(release, again)
+            self._push.call(release, again)
 
         def again(reply: Reply) -> None:
             if isinstance(reply.value, RedisUnavailable) and time.monotonic() < over:
@@ -132,7 +132,7 @@ class Renewer:
                 log.warning("%s was never released: its thread or task has ended", hold.lock)
                 self._statistics.abandoned += 1
                 self.drop(hold)
-                self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
+                self._push.call(self._commands.release([hold.lock.key], hold.id), _ignore)
             elif hold.renew_at <= now + hold.lease * RENEW_EARLY_SHARE and not hold.is_renewing:
                 due.append(hold)
             else:
@@ -148,7 +148,7 @@ class Renewer:
             give_up()
         if self._holds and now >= self._next_sweep:
             self._next_sweep = now + SWEEP_EVERY_S
-            self._line.call(self._commands.sweep(), _ignore)
+            self._push.call(self._commands.sweep(), _ignore)
         # A renewal on its way changes when to look again; until then, look at the clock.
         renewing = [hold.valid_until for hold in due] + [now + RENEW_RETRY_S] * bool(due)
         return min([following, *renewing])
@@ -160,7 +160,7 @@ class Renewer:
         command = self._commands.renew(
             [(hold.lock.key, hold.id, round(hold.lease * 1e6)) for hold in holds]
         )
-        self._line.call(command, partial(self._renewed, holds, sent))
+        self._push.call(command, partial(self._renewed, holds, sent))
 
     def _renewed(self, holds: list[Hold], sent: float, reply: Reply) -> None:
         lost = reply.value
@@ -184,7 +184,7 @@ class Renewer:
         hold.why = why
         self._holds.pop(id(hold), None)
         # If only its time is over, Redis may still count on it.
-        self._line.call(self._commands.release([hold.lock.key], hold.id), _ignore)
+        self._push.call(self._commands.release([hold.lock.key], hold.id), _ignore)
         self._statistics.lost += 1
         log.warning("%s was lost (fence %d): %s", hold.lock, hold.fence, why)
         hold.lost.set()  # after `why`, which `Hold.lost` looks at when it makes the event

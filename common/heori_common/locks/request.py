@@ -15,11 +15,11 @@ from heori_common.locks.commands import Answer, Grant, LockRequest
 from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.hold import HeldLock, Hold
 from heori_common.locks.owner import Owner, new_id
-from heori_common.locks.push import Reply
 from heori_common.locks.session import Session
 from heori_common.locks.status import US_PER_S, steps
 from heori_common.loggers import standard_logger
 from heori_common.protocol.commands import HANDOVER_LEASE_US, Command
+from heori_common.redis.push import Reply
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class AcquireRequest:
                 bell.release()
 
         self._wake = ring
-        dialogue = self._steps(listening=session.line.is_listening)
+        dialogue = self._steps(listening=session.push.is_ready)
         session.waiters[self.id] = self
         try:
             step = next(dialogue)
@@ -85,7 +85,7 @@ class AcquireRequest:
                 if isinstance(step, Command):
                     step = dialogue.send(session.execute(step)[0])
                 elif step is None:
-                    session.line.listen(CONNECT_TIMEOUT_S)
+                    session.push.wait_until_ready(CONNECT_TIMEOUT_S)
                     step = next(dialogue)
                 else:
                     bell.acquire(timeout=min(step, BLOCKED_AT_MOST_S))
@@ -106,7 +106,7 @@ class AcquireRequest:
         loop = asyncio.get_running_loop()
         bell = asyncio.Event()
         self._wake = partial(loop.call_soon_threadsafe, bell.set)
-        # The line makes sure of being heard before it sends anything.
+        # What is asked for there is sent after the subscription.
         dialogue = self._steps(listening=True)
         session.waiters[self.id] = self
         try:
@@ -134,7 +134,7 @@ class AcquireRequest:
             del session.waiters[self.id]
 
     def wake(self, grant: Grant | None) -> None:
-        """Called by the line's thread."""
+        """Called in the thread of the connection for pushes."""
         if grant is None:
             self._is_to_look = True
         else:
@@ -237,13 +237,13 @@ class AcquireRequest:
 
 
 async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
-    """As `Links.execute`, without blocking the event loop.
+    """As `Session.execute`, without blocking the event loop.
 
     When this is cancelled the command is executed all the same.
 
     Raises:
         RedisUnavailable: Redis cannot be reached.
-        redis.exceptions.ResponseError: Redis refuses it.
+        RedisRefused: it refuses the command.
     """
     loop = asyncio.get_running_loop()
     reply: asyncio.Future[tuple[T, bool]] = loop.create_future()
@@ -260,7 +260,7 @@ async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
         with contextlib.suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(settle, got)
 
-    session.line.call(command, done)
+    session.push.call(command, done)
     return await reply
 
 

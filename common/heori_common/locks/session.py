@@ -10,18 +10,23 @@ from urllib.parse import quote
 import redis
 import redis.asyncio
 
-from heori_common.locks.commands import Grant, LockCommands
+from heori_common.locks.commands import Grant, LockCommands, read_grant
 from heori_common.locks.hold import Hold
-from heori_common.locks.link import Links
 from heori_common.locks.owner import process_id
-from heori_common.locks.push import PATIENCE, Line
 from heori_common.locks.renewer import Renewer
 from heori_common.locks.statistics import Statistics
 from heori_common.protocol.keys import Keys
+from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
+from heori_common.redis.push import PushThread
+from heori_common.redis.redis_py import Dialer
 from heori_common.settings import Settings
 
 Redis = str | redis.Redis | redis.asyncio.Redis
+
+# For how long a command is sent again while the server is away: a program that has waited for a
+# lock for minutes shall not lose its place because the server is started anew.
+PATIENCE_S = 5.0
 
 
 class Waiter(Protocol):
@@ -37,7 +42,11 @@ class Session:
     Attributes:
         holds: by lock and owner, what was entered last stands last.
         waiters: by request.
-        execute: a command, for threads; see `Links`.
+        execute: a command, for threads; see `RedisClient.execute_and_tell`.
+        push: on which this process is told that it was handed a lock. What is asked for there is
+            executed even if whoever asked goes away: coroutines ask there, as one that is
+            cancelled leaves nothing half-read behind, and the renewer, which must not wait for a
+            server that hangs.
     """
 
     def __init__(self, url: str) -> None:
@@ -47,13 +56,19 @@ class Session:
         self.deadlock = settings.deadlock
         self.channel = self.keys.granted(process_id())
         self.statistics = Statistics()
-        self._redis = RedisClient(url, patience=PATIENCE)
-        self._links = Links(url, self._redis)
-        self.execute = self._links.execute
+        self._redis = RedisClient(url, patience=PATIENCE_S)
+        self.execute = self._redis.execute_and_tell
         self.holds: dict[tuple[str, str], list[Hold]] = {}
         self.waiters: dict[str, Waiter] = {}
-        self.line = Line(self._redis, self.channel, self._granted, self._look)
-        self.renewer = Renewer(self.line, self.commands, self.statistics)
+        self.push = PushThread(
+            Dialer(Address.parse(url)),
+            "heori-locks-push",
+            [("SUBSCRIBE", self.channel)],
+            self._pushed,
+            self._look,
+            PATIENCE_S,
+        )
+        self.renewer = Renewer(self.push, self.commands, self.statistics)
 
     def keep(self, hold: Hold) -> None:
         """Somebody has got a lock."""
@@ -77,16 +92,18 @@ class Session:
     def close(self) -> None:
         """Close the connections and end the threads; what is held expires."""
         self.renewer.close()
-        self.line.close()
-        self._links.close()
+        self.push.close()
         self._redis.close()
 
-    def _granted(self, grant: Grant) -> None:
-        waiter = self.waiters.get(grant.id)
-        if waiter is not None:
-            waiter.wake(grant)
+    def _pushed(self, push: list[Any]) -> None:
+        match push:
+            case [b"message", _, payload]:
+                grant = read_grant(payload)
+                waiter = self.waiters.get(grant.id)
+                if waiter is not None:
+                    waiter.wake(grant)
 
-    def _look(self) -> None:
+    def _look(self, _: object) -> None:
         for waiter in list(self.waiters.values()):
             waiter.wake(None)
 

@@ -1,9 +1,91 @@
-"""What a user gets when Redis does not do what was asked of it."""
+"""What a user gets when Redis does not do what was asked of it, whatever library has noticed."""
+
+import contextlib
+from collections.abc import Iterator
+
+from redis import exceptions
 
 from heori_common.errors import HeoriError
 from heori_common.public import public
+from heori_common.redis.address import Address
+
+# What a server says that cannot serve anybody for now: it is still starting, or full of clients.
+_AWAY = ("LOADING", "ERR max number of clients reached")
+# What it says that is not the primary, or one that is cut off from its replicas.
+_NO_PRIMARY = ("READONLY", "MASTERDOWN", "UNBLOCKED", "NOREPLICAS")
+# How redis-py names answers whose first word it cuts off.
+_CODES = {
+    exceptions.AuthenticationError: "NOAUTH",
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.NoPermissionError: "NOPERM",
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.ReadOnlyError: "READONLY",
+}
 
 
 @public
 class RedisUnavailable(HeoriError, ConnectionError):
     """Redis cannot be reached, or does not answer; the message says at which address."""
+
+
+@public
+class RedisRefused(HeoriError):
+    """Redis has answered with an error: the same command would be refused again.
+
+    It wants another login, say, is out of memory, a replica, or a key holds something else than
+    Heori keeps there. The message says at which address, and what the server said.
+
+    Attributes:
+        said: by the server.
+        code: the first word of that, such as NOAUTH, NOPERM, OOM, READONLY or WRONGTYPE; ERR when
+            the server gives the error no name.
+    """
+
+    def __init__(self, said: str, where: Address | None = None) -> None:
+        word, _, rest = said.partition(" ")
+        self.code = word if word.isalpha() and word.isupper() else "ERR"
+        self.said = rest if word == "ERR" else said
+        super().__init__(self.said if where is None else f"Redis at {where} refused: {self.said}")
+
+    @property
+    def is_login(self) -> bool:
+        """Whether it is not the command that is refused, but whoever has sent it."""
+        return self.code in ("NOAUTH", "WRONGPASS")
+
+
+def error_of(said: str, where: Address) -> RedisUnavailable | RedisRefused:
+    """The error that a server's answer stands for.
+
+    Args:
+        said: all of it, such as "WRONGTYPE Operation against a key holding the wrong kind …".
+    """
+    if said.startswith(_AWAY):
+        return away(where, said)
+    if where.sentinels and said.startswith(_NO_PRIMARY):
+        return RedisUnavailable(f"Redis at {where} has moved: {said}")
+    return RedisRefused(said, where)
+
+
+@contextlib.contextmanager
+def translated(where: Address) -> Iterator[None]:
+    """Raise RedisUnavailable or RedisRefused for whatever redis-py raises."""
+    try:
+        yield
+    except exceptions.AuthenticationError as error:  # to redis-py, a kind of outage
+        raise error_of(_in_full(error), where) from error
+    except exceptions.ResponseError as error:
+        raise error_of(_in_full(error), where) from error
+    except (exceptions.RedisError, OSError) as error:
+        raise away(where, error) from error
+
+
+def away(where: Address, why: object) -> RedisUnavailable:
+    """The error that there is nobody to talk to."""
+    return RedisUnavailable(f"Redis at {where} is away: {why}")
+
+
+def _in_full(error: exceptions.RedisError) -> str:
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
+    text = str(error)
+    return text if not code or text.startswith(code) else f"{code} {text}"

@@ -1,10 +1,12 @@
-"""Asks sentinels where the primary is, for redis-py's connection pools.
+"""Asks sentinels where the primary is.
 
 Does what `redis.sentinel.Sentinel` is there for, and says what each sentinel answered; that one
 also waits seconds for each that is down, and leaves a connection open to each that it has asked.
 (Redis documentation, "Guidelines for Redis clients with support for Redis Sentinel".)
 """
 
+import contextlib
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -17,25 +19,32 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 from heori_common.redis.address import Address, endpoint
+from heori_common.redis.retries import ANSWER_TIMEOUT_S, LOOK_S
 
 Endpoint = tuple[str, int]
 
 # A sentinel that does not answer for this long, in seconds, is passed over: it has little to do.
-ANSWER_TIMEOUT = 1.0
+SENTINEL_TIMEOUT_S = 1.0
 
 
 class _Search:
-    """What to ask whom; who asks may block or not."""
+    """What to ask of which sentinel; to ask may block or not.
+
+    Attributes:
+        primary: where it was when sentinels were asked last.
+    """
 
     def __init__(self, address: Address) -> None:
+        self.primary: Endpoint | None = None
+        self._name = address.primary
         self._sentinels = address.sentinels
         self._last = address.sentinels[0]  # the last that knew; the next to be asked first
         username, password = address.login
         self._options: dict[str, Any] = {
             "username": username,
             "password": password,
-            "socket_timeout": ANSWER_TIMEOUT,
-            "socket_connect_timeout": ANSWER_TIMEOUT,
+            "socket_timeout": SENTINEL_TIMEOUT_S,
+            "socket_connect_timeout": SENTINEL_TIMEOUT_S,
         }
         if address.tls:
             given = parse_url(address.url)  # type: ignore[no-untyped-call]
@@ -57,13 +66,25 @@ class _Search:
                 continue
             if state["is_master"] and not state["is_sdown"] and not state["is_odown"]:
                 self._last = sentinel
-                return state["ip"], state["port"]
+                self.primary = state["ip"], state["port"]
+                return self.primary
             answers.append(f"sentinel {endpoint(*sentinel)} says that it is down")
         raise exceptions.ConnectionError("; ".join(answers))
 
 
 class Sentinels(_Search):
     """Blocks. Safe to share between threads."""
+
+    _next_look = 0.0
+
+    def look(self) -> None:
+        """Ask when it is time, if they answer."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_S
+            try:
+                self.discover_master(self._name)
+            except exceptions.RedisError:  # they are away, and the primary may not be
+                self._next_look = time.monotonic() + ANSWER_TIMEOUT_S
 
     def discover_master(self, name: str) -> Endpoint:
         """Where the primary of that name is now."""
@@ -89,6 +110,11 @@ class Sentinels(_Search):
 
 class AsyncSentinels(_Search):
     """Does not block."""
+
+    async def look(self) -> None:
+        """Ask, if they answer."""
+        with contextlib.suppress(exceptions.RedisError):
+            await self.discover_master(self._name)
 
     async def discover_master(self, name: str) -> Endpoint:
         """Where the primary of that name is now."""

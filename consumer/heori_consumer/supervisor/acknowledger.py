@@ -5,13 +5,11 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-from redis.exceptions import ResponseError
-
 from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
 from heori_common.protocol.commands import Ended, GivenBack
 from heori_common.protocol.job import Claim
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.dependents import enqueue_dependents
 
@@ -95,13 +93,13 @@ class Acknowledger:
         self._leases.settling(entry.claim for entry in batch)
         try:
             await self._ack(batch)
-        except ResponseError:
+        except RedisRefused:
             # One entry's key is of the wrong type, say. The others must not suffer for it; those
             # that were settled before it are refused now, which does no harm.
             for entry in batch:
                 try:
                     await self._ack([entry])
-                except ResponseError as error:
+                except RedisRefused as error:
                     log.error("cannot settle a job", job=entry.claim.job_id, error=str(error))
         del self._ended[: len(batch)]
         self._leases.drop(entry.claim for entry in batch)
@@ -126,7 +124,7 @@ class Acknowledger:
     async def _tell_progress(self) -> None:
         reports, self._progress = list(self._progress.values()), {}
         # Not repeated when Redis is away: the next report says more.
-        with contextlib.suppress(RedisUnavailable, ResponseError):
+        with contextlib.suppress(RedisUnavailable, RedisRefused):
             await self._redis.execute(self._commands.note_progress(reports))
 
     async def _release(self) -> None:
@@ -139,7 +137,7 @@ class Acknowledger:
         )
         try:
             fates = await self._retry.persist(lambda: self._redis.execute(command))
-        except ResponseError as error:  # the leases run out, and the reaper gives them back
+        except RedisRefused as error:  # the leases run out, and the reaper gives them back
             log.error("cannot give jobs back", jobs=len(batch), error=str(error))
             fates = []
         del self._given_back[first : first + len(batch)]

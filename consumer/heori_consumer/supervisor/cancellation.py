@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 
-from redis.exceptions import ResponseError
-
 from heori_common import logs
 from heori_common.protocol.job import Claim
+from heori_common.redis.errors import RedisRefused
 from heori_consumer.supervisor.context import Context
 
 log = logs.get_logger(__name__)
@@ -51,7 +50,7 @@ class Cancellation:
             numbers = await self._context.retry.persist(
                 lambda: self._context.redis.execute(command)
             )
-        except ResponseError as error:
+        except RedisRefused as error:
             log.error("cannot see which jobs were cancelled", reason=str(error))
             return
         if numbers:

@@ -5,13 +5,12 @@ import socket
 import uuid
 from collections.abc import Sequence
 
-from redis.exceptions import ResponseError
-
 from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
 from heori_common.protocol.commands import Claimed
 from heori_common.protocol.job import Claim
 from heori_common.protocol.keys import whole_queue
+from heori_common.redis.errors import RedisRefused
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.listener import Listener
@@ -131,7 +130,7 @@ class Claimer:
 
         try:
             claimed = await self._context.retry.persist(attempt)
-        except ResponseError as error:
+        except RedisRefused as error:
             if str(error) != self._refusal:  # once, and not each time
                 self._refusal = str(error)
                 log.error("Redis refuses a claim; trying again", reason=self._refusal)

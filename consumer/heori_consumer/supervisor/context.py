@@ -6,7 +6,7 @@ from typing import Protocol
 
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
-from heori_common.redis.client import AsyncRedisClient
+from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.settings import Settings
 from heori_consumer.supervisor.broken_keys import BrokenKeys
 from heori_consumer.supervisor.leases import Leases

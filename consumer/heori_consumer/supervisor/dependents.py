@@ -6,8 +6,8 @@ from heori_common import logs
 from heori_common.errors import summary
 from heori_common.protocol.job import Claim
 from heori_common.redis.address import Address
-from heori_common.redis.client import connect, reporting_outages
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisUnavailable, translated
+from heori_common.redis.redis_py import connect
 
 log = logs.get_logger(__name__)
 
@@ -28,10 +28,10 @@ def enqueue_dependents(url: str, claims: Sequence[Claim]) -> None:
     from rq.serializers import JSONSerializer  # noqa: PLC0415
 
     where = Address.parse(url)
-    with reporting_outages(where), connect(url) as connection:
+    with translated(where), connect(url) as connection:
         for claim in claims:
             try:
-                with reporting_outages(where):
+                with translated(where):
                     job = Job.fetch(claim.job_id, connection, serializer=JSONSerializer)
                     queue = Queue(claim.queue, connection=connection, serializer=JSONSerializer)
                     queue.enqueue_dependents(job)

@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from redis.exceptions import ResponseError
-
 from heori_common import logs
 from heori_common.protocol.commands import Extended
 from heori_common.protocol.job import Claim
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 
@@ -53,7 +51,7 @@ class LeaseKeeper:
         try:
             # Not a third later: a failover takes about as long as a lease has left by then.
             lost, unlocked = await self._context.retry.persist(attempt)
-        except ResponseError as error:
+        except RedisRefused as error:
             self.late += len(claims)  # there is another third, and then the server decides
             log.error("leases not extended", leases=len(claims), reason=str(error))
             return

@@ -12,21 +12,19 @@ connection, as messages that were not asked for have a type of their own, the pu
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
-
-from redis.exceptions import RedisError, ResponseError
 
 from heori_common import logs
 from heori_common.protocol.keys import Keys
-from heori_common.redis.client import AsyncRedisClient
-from heori_common.redis.wire import AsyncConnection, OnReply, Word
+from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.conversation import OnReply
+from heori_common.redis.errors import RedisRefused
+from heori_common.redis.push import AsyncPushConnection, Words
+from heori_common.redis.resp import Word
 
 log = logs.get_logger(__name__)
 
-RETRY = 0.5  # seconds, before connecting again
-# A connection on which nothing has come for so long is asked whether it is still there, seconds.
-QUIET = 5.0
 MOST_WATCHED = 10_000  # queues, of tenants, whose cancelled jobs are heard of
 
 
@@ -59,9 +57,7 @@ class Listener:
         on_scheduled: Callable[[], None],
         on_command: Callable[[RemoteCommand], None],
     ) -> None:
-        self._redis = redis_client
         self._keys = keys
-        self._channel = keys.commands_to(consumer)
         self._canceled = {keys.canceled(queue).encode(): queue for queue in queues}
         self._scheduled = {keys.scheduled(queue).encode() for queue in queues}
         self._on_canceled = on_canceled
@@ -69,22 +65,21 @@ class Listener:
         self._on_command = on_command
         self._queues = frozenset(queues)
         self._rung = asyncio.Event()
-        self._connection: AsyncConnection | None = None
         self._told: set[str] = set()
+        self._tracking: Words = ("CLIENT", "TRACKING", "ON")
+        self._connection = AsyncPushConnection(
+            redis_client.dialer,
+            [self._tracking, ("SUBSCRIBE", keys.commands_to(consumer))],
+            self._pushed,
+            self._begin,
+        )
 
     async def run(self) -> None:
-        """Keep the connection and listen on it, for ever."""
-        while True:
-            connection = self._redis.connection(self._pushed)
-            try:
-                await self._connect(connection)
-                await self._watch(connection)
-            except (RedisError, OSError):
-                pass  # the claimer looks by itself meanwhile, and says so
-            finally:
-                self._connection = None
-                await connection.close()
-            await asyncio.sleep(RETRY)
+        """Keep the connection and listen on it, for ever.
+
+        Without it the claimer looks by itself, and says that Redis is away.
+        """
+        await self._connection.run()
 
     def ring(self) -> None:
         """Ring by hand."""
@@ -133,32 +128,17 @@ class Listener:
         """Call back once for what is scheduled from now on; returns whether that is possible."""
         return self._send([(("ZCARD", key), _ignore) for key in self._scheduled])
 
-    async def _connect(self, connection: AsyncConnection) -> None:
-        await connection.connect()
-        for words, loss in (
-            (("CLIENT", "TRACKING", "ON"), "queues are looked at once a second"),
-            (("SUBSCRIBE", self._channel), "rq's commands are not heard"),
-        ):
-            try:
-                await connection.ask(words, QUIET)
-            except ResponseError as error:
-                if loss not in self._told:  # once, and not with each connection
-                    self._told.add(loss)
-                    log.error("Redis does not let us listen", so=loss, reason=str(error))
-        self._connection = connection
+    def _begin(self, refused: Mapping[Words, RedisRefused]) -> None:
+        for words, error in refused.items():
+            tracking = words == self._tracking
+            loss = (
+                "queues are looked at once a second" if tracking else "rq's commands are not heard"
+            )
+            if loss not in self._told:  # once, and not with each connection
+                self._told.add(loss)
+                log.error("Redis does not let us listen", so=loss, reason=str(error))
         self._watch_canceled(self._canceled)
         self._rung.set()
-
-    async def _watch(self, connection: AsyncConnection) -> None:
-        """Return when the connection is lost, or answers no more."""
-        while True:
-            before = connection.heard
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUIET):
-                    await connection.lost()
-                    return
-            if connection.heard == before:
-                await connection.ask(("PING",), QUIET)
 
     def _pushed(self, push: list[Any]) -> None:
         match push:
@@ -188,11 +168,12 @@ class Listener:
 
     def _send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> bool:
         """Send commands, if possible; replies are called back, refusals are a claim's to name."""
-        connection = self._connection
-        if connection is None or not connection.is_connected:
+        if not self._connection.is_connected:
             return False
         if commands:
-            connection.send([(words, _unless_refused(on_reply)) for words, on_reply in commands])
+            self._connection.send(
+                [(words, _unless_refused(on_reply)) for words, on_reply in commands]
+            )
         return True
 
     def _ring_if_any(self, length: int) -> None:

@@ -3,12 +3,10 @@
 import asyncio
 import time
 
-from redis.exceptions import ResponseError
-
 from heori_common import logs
 from heori_common.locks.commands import LockCommands, LockCounts
 from heori_common.protocol.commands import QueueCensus
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
 log = logs.get_logger(__name__)
@@ -58,6 +56,6 @@ class QueueSampler:
                 interval = INTERVAL + sum(of.tenants for of in counted.values()) / TENANTS
             except RedisUnavailable:
                 pass  # the claimer says so
-            except ResponseError as error:  # it is out of memory, say, or a replica now
+            except RedisRefused as error:  # it is out of memory, say, or a replica now
                 log.error("Redis refuses to count jobs", reason=str(error))
             await asyncio.sleep(interval)

@@ -2,11 +2,9 @@
 
 import asyncio
 
-from redis.exceptions import ResponseError
-
 from heori_common import logs
 from heori_common.protocol.payload import encode_failure
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
 log = logs.get_logger(__name__)
@@ -42,7 +40,7 @@ class Reaper:
                 reclaimed = await self._redis.execute(self._command)
             except RedisUnavailable:
                 reclaimed = None
-            except ResponseError as error:  # it is out of memory, say, or a replica now
+            except RedisRefused as error:  # it is out of memory, say, or a replica now
                 reclaimed = None
                 log.error("Redis refuses to reclaim", reason=str(error))
             if reclaimed is not None:

@@ -1,19 +1,18 @@
 """What to do while Redis is away: say it once, try again with backoff, say when it is back."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from heori_common import logs
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_common.redis.retries import Backoff
 
 log = logs.get_logger(__name__)
 T = TypeVar("T")
 
-FIRST_PAUSE = 0.05  # seconds
-LONGEST_PAUSE = 2.0
+LONGEST_PAUSE_S = 2.0
 
 
 class RedisRetry:
@@ -30,22 +29,27 @@ class RedisRetry:
     async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat an attempt until Redis answers. Only for what may be done twice.
 
+        A server that does not take the login has executed nothing, and is as good as away.
+
         Raises:
-            Whatever the attempt raises other than RedisUnavailable.
+            Whatever the attempt raises other than that.
         """
-        pause = FIRST_PAUSE
+        backoff = Backoff(LONGEST_PAUSE_S)
         while True:
             try:
                 result = await attempt()
             except RedisUnavailable as error:
                 self._begin(error)
+            except RedisRefused as error:
+                if not error.is_login:
+                    raise
+                self._begin(error)
             else:
                 self._end()
                 return result
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(LONGEST_PAUSE, pause * 2)
+            await asyncio.sleep(backoff.pause())
 
-    def _begin(self, error: RedisUnavailable) -> None:
+    def _begin(self, error: Exception) -> None:
         if self._since is None:
             self._since = time.monotonic()
             log.error("Redis is away; trying again", reason=str(error))

@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from heori_common.protocol.commands import Command, Word
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
 HEARTBEAT_EVERY_S = 5.0
@@ -71,23 +69,23 @@ class Registration:
         }
         try:
             await self._tell(record, now, "started")
-        except ResponseError as error:  # it is out of memory, say, or a replica now
+        except RedisRefused as error:  # it is out of memory, say, or a replica now
             raise RedisUnavailable(
-                f"Redis at {self._redis.address} does not let a consumer register: {error}"
+                f"Redis at {self._redis.address} does not let a consumer register: {error.said}"
             ) from error
 
     async def run(self) -> None:
         """Tell every few seconds that it lives and what its state is, for ever."""
         while True:
             # Announced anew each time: a server that was restarted empty has forgotten it.
-            with contextlib.suppress(RedisUnavailable, ResponseError):
+            with contextlib.suppress(RedisUnavailable, RedisRefused):
                 doing = self._state()
                 await self._tell({"state": doing}, _now(), doing)
             await asyncio.sleep(HEARTBEAT_EVERY_S)
 
     async def retire(self) -> None:
         """Take the record out; RQ's tools stop showing it."""
-        with contextlib.suppress(RedisUnavailable, ResponseError):
+        with contextlib.suppress(RedisUnavailable, RedisRefused):
             await self._execute(self._commands.retire(self._name, self._queues, _now()))
 
     async def _tell(self, record: Mapping[str, Word], now: str, state: str) -> None:
@@ -104,8 +102,8 @@ class Registration:
         for command in commands:
             try:
                 await self._redis.execute(command)
-            except ResponseError as error:
-                if not str(error).startswith("WRONGTYPE"):
+            except RedisRefused as error:
+                if error.code != "WRONGTYPE":
                     raise
                 broken.add(str(command.words[1]))
         self._broken_keys.see("registration", frozenset(broken))

@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import ResponseError
-
 from heori_common import logs
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
 log = logs.get_logger(__name__)
@@ -69,7 +67,7 @@ class Scheduler:
 
     async def resign(self) -> None:
         """Let another consumer be elected at once."""
-        with contextlib.suppress(RedisUnavailable, ResponseError):
+        with contextlib.suppress(RedisUnavailable, RedisRefused):
             await self._redis.execute(self._resign)
 
     async def _move(self) -> float:
@@ -78,7 +76,7 @@ class Scheduler:
             moved = await self._redis.execute(self._due)
         except RedisUnavailable:
             return STANDBY_S
-        except ResponseError as error:  # it is out of memory, say, or a replica now
+        except RedisRefused as error:  # it is out of memory, say, or a replica now
             log.error("Redis refuses to move scheduled jobs", reason=str(error))
             return STANDBY_S
         if moved.jobs:

@@ -7,7 +7,6 @@ the server's user may not read something, the finding says so and nothing is gue
 from collections.abc import Iterator
 
 import redis
-from redis.exceptions import ResponseError
 
 from heori.inspect.checks.finding import Finding
 from heori.inspect.checks.jobs import JobChecks, Progress
@@ -23,11 +22,11 @@ def examine(client: redis.Redis, keys: Keys, progress: Progress) -> Iterator[Fin
         progress: called with what is being read, and how many of it so far.
 
     Raises:
-        redis.exceptions.RedisError: the server is away.
+        redis.RedisError: the server is away.
     """
     for check in (*ServerChecks(client).all(), *JobChecks(client, keys, progress).all()):
         try:
             yield from list(check())
-        except ResponseError as error:
+        except redis.ResponseError as error:
             name = check.__name__.removeprefix("_")
             yield Finding(name, "unknown", f"the server does not let us see: {error}")

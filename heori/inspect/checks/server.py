@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import redis
-from redis.exceptions import ResponseError
 
 from heori import formats
 from heori.inspect.checks.finding import Finding
@@ -153,5 +152,5 @@ class ServerChecks:
         """A setting of the server; what it does not know is refused like what it does not show."""
         settings = self._client.config_get(name)
         if name not in settings:
-            raise ResponseError(f"CONFIG GET {name} has no answer")
+            raise redis.ResponseError(f"CONFIG GET {name} has no answer")
         return str(settings[name])

@@ -1,0 +1,133 @@
+"""Connections for commands: one that blocks, and one of an event loop."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from heori_common.redis.conversation import Conversation
+from heori_common.redis.errors import RedisUnavailable, away, error_of
+from heori_common.redis.redis_py import AsyncDialed, AsyncDialer, Dialer
+from heori_common.redis.resp import Push, ReplyReader, Word, pack
+
+
+class BlockingConnection:
+    """A command is one write, and its reply one read. For one thread at a time."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        """Connect.
+
+        Raises:
+            RedisUnavailable, RedisRefused: that cannot be done.
+        """
+        self._where = dialer.where
+        self._dialer = dialer
+        self._dialed = dialer.dial()
+        self._socket = self._dialed.socket
+        self._replies = ReplyReader(partial(error_of, where=self._where))
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the sentinels have named another primary since it was connected."""
+        return self._dialer.has_moved(self._dialed)
+
+    def ask(self, words: Iterable[Word]) -> Any:
+        """Send a command and wait for its reply, an exception for an error of the server's.
+
+        Raises:
+            RedisUnavailable: there is no reply. Close it then.
+        """
+        try:
+            self._socket.sendall(pack(words))
+            while True:
+                for reply in self._receive():
+                    if type(reply) is not Push:
+                        return reply
+        except (OSError, ValueError) as error:
+            raise self._away(error) from error
+
+    def ask_many(self, commands: Sequence[Iterable[Word]]) -> list[Any]:
+        """As `ask`, for commands that are sent in one go."""
+        replies: list[Any] = []
+        try:
+            self._socket.sendall(b"".join(map(pack, commands)))
+            while len(replies) < len(commands):
+                replies += [reply for reply in self._receive() if type(reply) is not Push]
+        except (OSError, ValueError) as error:
+            raise self._away(error) from error
+        return replies
+
+    def _receive(self) -> list[Any]:
+        data = self._socket.recv(1 << 16)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        return self._replies.feed(data)
+
+    def _away(self, error: Exception) -> RedisUnavailable:
+        late = isinstance(error, TimeoutError)
+        return away(self._where, "no reply in time" if late else error)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._dialed.hang_up()
+
+
+class AsyncConnection(Conversation):
+    """A command is one write, and its reply one read. Several may be under way at a time."""
+
+    def __init__(self, dialer: AsyncDialer) -> None:
+        super().__init__(dialer.where)
+        self._dialer = dialer
+        self._dialed: AsyncDialed | None = None
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the sentinels have named another primary since it was connected."""
+        return self._dialed is not None and self._dialer.has_moved(self._dialed)
+
+    async def connect(self) -> None:
+        """Connect.
+
+        Raises:
+            RedisUnavailable, RedisRefused: that cannot be done.
+        """
+        self._dialed = await self._dialer.dial()
+        self.begin(self._dialed.transport)
+        self._dialed.transport.set_protocol(self)
+
+    async def close(self) -> None:
+        """Disconnect; what was asked for and not answered fails."""
+        self.end(away(self.where, "the connection was closed"))
+        if self._dialed is not None:
+            dialed, self._dialed = self._dialed, None
+            await dialed.hang_up()
+
+    async def ask(self, words: Iterable[Word], seconds: float) -> Any:
+        """Send a command and wait for its reply.
+
+        Args:
+            seconds: for how long at most.
+
+        Raises:
+            RedisRefused: the server refuses it.
+            RedisUnavailable: there is no reply. Close it then.
+        """
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+
+        def reply(value: Any) -> None:
+            if answer.done():
+                return  # nobody waits any more
+            if isinstance(value, Exception):
+                answer.set_exception(value)
+            else:
+                answer.set_result(value)
+
+        self.send([(words, reply)])
+        patience = loop.call_later(
+            seconds, lambda: reply(away(self.where, f"no reply within {seconds:g} s"))
+        )
+        try:
+            return await answer
+        finally:
+            patience.cancel()

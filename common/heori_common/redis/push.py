@@ -1,0 +1,347 @@
+"""The connection on which Redis tells by itself: subscriptions, and client tracking.
+
+Tracking: to read a key arms it, and the first write to it afterwards, whoever makes it, sends one
+message. RESP3 allows that, subscriptions and commands on one connection, as messages that nobody
+asked for have a type of their own, the push. (Redis documentation, "Client-side caching".)
+
+`PushConnection` knows what is said, and does no I/O. `AsyncPushConnection` keeps one on an event
+loop, and `PushThread` in a thread of its own, for programs that have no event loop, or many.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from heori_common.protocol.commands import Command
+from heori_common.redis.address import Address
+from heori_common.redis.conversation import Conversation, OnPush, OnReply, Transport
+from heori_common.redis.errors import RedisRefused, RedisUnavailable, away
+from heori_common.redis.redis_py import AsyncDialed, AsyncDialer, Dialed, Dialer
+from heori_common.redis.resp import Word, pack
+from heori_common.redis.retries import PATIENCE_S, QUIET_S, Backoff, patience_for, words_in_full
+
+Words = tuple[Word, ...]
+
+
+class Reply(NamedTuple):
+    """What has come of a call.
+
+    Attributes:
+        value: what was read; RedisRefused or RedisUnavailable in its place.
+        repeated: whether it was sent more than once.
+    """
+
+    value: Any
+    repeated: bool
+
+
+Done = Callable[[Reply], None]
+# Called when a connection is ready, with those words of its greeting that were refused.
+OnReady = Callable[[Mapping[Words, RedisRefused]], None]
+
+
+class _Call:
+    __slots__ = ("began", "command", "done", "repeated", "words")
+
+    def __init__(self, command: Command[Any], done: Done) -> None:
+        self.command = command
+        self.words = command.words
+        self.done = done
+        self.began = time.monotonic()
+        self.repeated = False
+
+
+class PushConnection(Conversation):
+    """What is said on a connection for pushes, and on the next one when it breaks.
+
+    Args:
+        greeting: commands that are sent on each new connection before all else, such as
+            ``("SUBSCRIBE", channel)``.
+        on_push: called with each message that nobody asked for.
+        on_ready: called when the greeting was answered, each time: nobody knows what was missed.
+        patience: for how long a call is sent again, in seconds.
+
+    Attributes:
+        is_ready: whether all of the greeting was accepted, so that everything would be told.
+    """
+
+    def __init__(
+        self,
+        where: Address,
+        greeting: Sequence[Words],
+        on_push: OnPush,
+        on_ready: OnReady,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        super().__init__(where, on_push)
+        self.is_ready = False
+        self._greeting = greeting
+        self._on_ready = on_ready
+        self._patience = patience_for(where, patience)
+        self._refused: dict[Words, RedisRefused] = {}
+        self._unsent: list[_Call] = []
+        self._pinged = 0.0  # time.monotonic() of the last PING
+        self._lock = threading.RLock()  # a callback may call
+        self._backoff = Backoff()
+        self._why: Exception = away(where, "the connection was closed")
+
+    def call(self, command: Command[Any], done: Done) -> None:
+        """Send a command, and again over the next connection when this one breaks."""
+        self._call(_Call(command, done))
+
+    def send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> None:
+        """Send commands on this connection only.
+
+        Raises:
+            RedisUnavailable: there is none.
+        """
+        with self._lock:
+            super().send(commands)
+
+    def start(self, transport: Transport) -> None:
+        """Speak over a new connection."""
+        with self._lock:
+            self.begin(transport)
+            self._refused = {}
+            unsent, self._unsent = self._unsent, []
+            self.send(
+                [(words, partial(self._greeted, words)) for words in self._greeting]
+                + [(call.words, partial(self._answered, call)) for call in unsent]
+            )
+
+    def check(self) -> None:
+        """To be called every QUIET_S: ask whether a server that says nothing is there.
+
+        Raises:
+            RedisUnavailable: it was asked, and does not answer.
+        """
+        if time.monotonic() - self.heard < QUIET_S:
+            return
+        if self._pinged > self.heard:
+            raise away(self.where, "it does not answer")
+        self._pinged = time.monotonic()
+        self.send([(("PING",), _ignore)])
+
+    def end(self, why: Exception) -> None:
+        """Disconnect, for this reason."""
+        with self._lock:
+            if self.is_connected:
+                self._why = why
+            self.is_ready = False
+            awaited = self._let_go()
+        for on_reply in awaited:  # not under the lock: callbacks may wait for locks of others
+            on_reply(why)
+
+    def expire(self, *, closing: bool = False) -> None:
+        """Fail the calls whose time is over; the rest goes over the next connection."""
+        oldest = float("inf") if closing else time.monotonic() - self._patience
+        with self._lock:
+            over = [call for call in self._unsent if call.began <= oldest]
+            self._unsent = [call for call in self._unsent if call.began > oldest]
+        for call in over:
+            call.done(Reply(self._why, call.repeated))
+
+    def _call(self, call: _Call) -> None:
+        with self._lock:
+            if self._transport is None:
+                self._unsent.append(call)
+            else:
+                self._awaited.append(partial(self._answered, call))
+                self._transport.write(pack(call.words))
+
+    def _greeted(self, words: Words, reply: Any) -> None:
+        if isinstance(reply, RedisUnavailable):
+            return
+        if isinstance(reply, RedisRefused):
+            self._refused[words] = reply
+        if words == self._greeting[-1]:
+            self._backoff.reset()
+            self.is_ready = not self._refused
+            self._on_ready(self._refused)
+
+    def _answered(self, call: _Call, value: Any) -> None:
+        if not isinstance(value, Exception):
+            call.done(Reply(call.command.parse(value), call.repeated))
+        elif isinstance(value, RedisUnavailable):
+            call.repeated = True
+            self._call(call)
+        elif (in_full := words_in_full(call.command, value)) is not None:
+            call.words = in_full
+            self._call(call)
+        else:
+            call.done(Reply(value, call.repeated))
+
+
+class AsyncPushConnection(PushConnection):
+    """Kept on an event loop, as long as `run` runs there."""
+
+    def __init__(
+        self,
+        dialer: AsyncDialer,
+        greeting: Sequence[Words],
+        on_push: OnPush,
+        on_ready: OnReady,
+    ) -> None:
+        super().__init__(dialer.where, greeting, on_push, on_ready)
+        self._dialer = dialer
+        self._ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep a connection, for ever; who is told of what goes wrong are those who call."""
+        while True:
+            try:
+                await self._talk(await self._dialer.dial())
+            except (RedisUnavailable, RedisRefused) as error:
+                self._why = error
+            self.expire()
+            await asyncio.sleep(self._backoff.pause())
+
+    def end(self, why: Exception) -> None:
+        """Disconnect, for this reason."""
+        super().end(why)
+        self._ended.set()
+
+    async def _talk(self, dialed: AsyncDialed) -> None:
+        try:
+            self._ended.clear()
+            dialed.transport.set_protocol(self)
+            self.start(dialed.transport)
+            while self.is_connected and not self._dialer.has_moved(dialed):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(QUIET_S):
+                        await self._ended.wait()
+                if self.is_connected:
+                    self.check()
+        finally:
+            self.end(away(self.where, "the connection was closed"))
+            await dialed.hang_up()
+
+
+class PushThread(PushConnection):
+    """Kept by a thread of its own, which begins with the first use; callbacks are called in it.
+
+    Safe to share between threads. What must not be lost when whoever asked for it goes away
+    meanwhile is asked for here, and by whoever must not wait for a server that hangs.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        name: str,
+        greeting: Sequence[Words],
+        on_push: OnPush,
+        on_ready: OnReady,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        super().__init__(dialer.where, greeting, on_push, self._settled, patience)
+        self._dialer = dialer
+        self._name = name
+        self._when_ready = on_ready
+        self._greeting_is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def call(self, command: Command[Any], done: Done) -> None:
+        """Send a command, and again over the next connection when this one breaks."""
+        if self._thread is None:
+            self._begin_thread()
+        super().call(command, done)
+
+    def wait_until_ready(self, timeout: float) -> None:
+        """Connect, if need be, and wait until everything that was asked for would be told.
+
+        Args:
+            timeout: in seconds.
+
+        Raises:
+            RedisUnavailable: that takes longer.
+            RedisRefused: the server does not tell it.
+        """
+        self._begin_thread()
+        if not self._greeting_is_over.wait(timeout):
+            raise self._why
+        for refused in self._refused.values():
+            raise refused
+
+    def close(self) -> None:
+        """Disconnect, and wait for the thread's end."""
+        self._closed.set()
+        with self._lock:
+            if self._transport is not None:
+                self._transport.abort()
+        if self._thread is not None:
+            self._thread.join()
+
+    def end(self, why: Exception) -> None:
+        """Disconnect, for this reason."""
+        self._greeting_is_over.clear()
+        super().end(why)
+
+    def _settled(self, refused: Mapping[Words, RedisRefused]) -> None:
+        self._greeting_is_over.set()
+        self._when_ready(refused)
+
+    def _begin_thread(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._talk(self._dialer.dial())
+            except (RedisUnavailable, RedisRefused) as error:
+                self._why = error
+            self.expire(closing=self._closed.is_set())
+            self._closed.wait(self._backoff.pause())
+
+    def _talk(self, dialed: Dialed) -> None:
+        try:
+            dialed.socket.settimeout(QUIET_S)
+            self.start(_SocketTransport(dialed.socket))
+            while self.is_connected and not self._closed.is_set():
+                try:
+                    data = dialed.socket.recv(1 << 16)
+                except TimeoutError:
+                    if self._dialer.has_moved(dialed):
+                        break
+                    self.check()
+                except OSError as error:
+                    raise away(self.where, error) from error
+                else:
+                    if not data:
+                        raise away(self.where, "the server closed the connection")
+                    self.data_received(data)
+        finally:
+            self.end(away(self.where, "the connection was closed"))
+            dialed.hang_up()
+
+
+class _SocketTransport:
+    """What a thread reads from, and any writes to."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError:  # a part may have been sent; the thread that reads hears of the end
+            self.abort()
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _ignore(_: object) -> None:
+    """What came is of no interest, but that something came."""
