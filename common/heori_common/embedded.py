@@ -1,8 +1,8 @@
 """An embedded Valkey for `heori up`, the tests and the benchmarks.
 
 The server runs under a small process of its own (``python -m heori_common.embedded``), in a session
-of its own, so that Ctrl-C in the terminal reaches whoever drains the jobs and not the server
-they are kept in; and it ends when its owner does, however that ends.
+of its own, so that Ctrl-C in the terminal reaches the program that drains the jobs, and not the
+server that keeps them; and it ends when its owner does, however that ends.
 """
 
 import contextlib
