@@ -24,7 +24,8 @@ from benchmarks.systems import (
     huey,
     taskiq,
 )
-from heori_common.protocol.commands import Commands, GivenBack
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import RETURNED, Outcome
 from heori_common.redis.client import RedisClient
 
 THREADS = 51  # of the consumer that tells what a thread takes
@@ -163,7 +164,7 @@ def _claim_once(redis_client: RedisClient, count: int) -> float:
     taken = (time.perf_counter() - started) * 1e6
     if len(claims) != count:
         raise Refused(f"a claim did not get its {count} jobs")
-    back = [GivenBack(each, counted=False) for each in claims]
+    back = [(each, Outcome(RETURNED)) for each in claims]
     redis_client.execute(COMMANDS.give_back(back, consumer="bench", max_deliveries=3))
     return taken
 

@@ -14,8 +14,8 @@ import redis
 from benchmarks.apps import Call, heori_tasks, redis_url, stamped
 from heori_common import tasks
 from heori_common.protocol import payload
-from heori_common.protocol.commands import Commands, Ended
-from heori_common.protocol.job import NewJob
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import FINISHED, NewJob, Outcome
 from heori_common.redis.client import RedisClient
 
 __all__ = ["heori_tasks", "send_bulk", "send_each"]
@@ -62,9 +62,7 @@ def main() -> None:
             if claimed.empty:
                 time.sleep(IDLE)
                 continue
-            ended = [
-                Ended(claim, "finished", body=b"MQ==", run_time=0.0) for claim in claimed.claims
-            ]
+            ended = [(claim, Outcome(FINISHED, b"MQ==")) for claim in claimed.claims]
             redis_client.execute(COMMANDS.ack(ended, consumer="floor"))
 
 

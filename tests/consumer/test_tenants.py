@@ -18,6 +18,7 @@ from rq.serializers import JSONSerializer
 from heori import JobCanceled, JobFailed, Producer, QueueFull
 from heori_common.protocol.commands import Bound, Commands
 from heori_common.protocol.commands.delivery import MOST_TENANTS
+from heori_common.protocol.job import RETRY, Outcome, RetryLater
 from heori_common.settings import Settings
 from heori_consumer.supervisor.queue_sampler import INTERVAL, LEASE, TENANTS
 from tests.rigs.commands import Heori
@@ -55,7 +56,7 @@ def test_a_retry_waits_with_the_jobs_of_its_tenant_and_so_does_a_replayed_letter
     flood(bench, "a", 3)
     first, second, third = bench.claim(count=3)
     assert bench.look().empty
-    bench.ack(failed(first)._replace(status="retry", retry=(0.0, 1)), failed(second))
+    bench.ack((first, Outcome(RETRY, retry=RetryLater(0.0, 1))), failed(second))
     assert bench.queue("default@a") == [first.job_id]
     assert ids(bench.claim(count=3)) == [first.job_id]
     assert bench.redis.zrange("rq:failed:default@a", 0, -1) == [second.job_id.encode()]
@@ -64,7 +65,7 @@ def test_a_retry_waits_with_the_jobs_of_its_tenant_and_so_does_a_replayed_letter
     )
     assert bench.execute(replayed) == ["replayed"]
     assert ids(bench.claim(count=3)) == [second.job_id]
-    bench.ack(failed(third)._replace(status="retry", retry=(60.0, 1)))
+    bench.ack((third, Outcome(RETRY, retry=RetryLater(60.0, 1))))
     assert bench.redis.zrange("rq:scheduled:default", 0, -1) == [third.job_id.encode()]
 
 

@@ -15,7 +15,8 @@ from rq.serializers import JSONSerializer
 
 from heori import JobFailed, Mutex, Producer, Semaphore
 from heori_common.locks import session
-from heori_common.protocol.commands import Commands, Ended
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import FINISHED, Outcome
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.tasks import InvalidArguments, task
@@ -349,7 +350,7 @@ def test_a_job_without_locks_costs_not_one_command_more(
         )
         claims = client.execute(claim).claims
         client.execute(commands.extend_leases(claims, lease=30))
-        ended = [Ended(claim, "finished", b"1", 0.1) for claim in claims]
+        ended = [(claim, Outcome(FINISHED, b"1", run_time=0.1)) for claim in claims]
         client.execute(commands.ack(ended, consumer="me"))
     calls = {
         name.removeprefix("cmdstat_"): entry["calls"]

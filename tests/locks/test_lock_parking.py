@@ -8,8 +8,8 @@ import pytest
 import redis as redis_py
 
 from heori_common.locks.commands import LockRequest
-from heori_common.protocol.commands import DEADLOCK, HANDOVER_LEASE_US, Commands, Ended, GivenBack
-from heori_common.protocol.job import Claim, LockName, NewJob
+from heori_common.protocol.commands import DEADLOCK, HANDOVER_LEASE_US, Commands
+from heori_common.protocol.job import FINISHED, RETURNED, Claim, LockName, NewJob, Outcome
 from heori_common.protocol.payload import Call
 from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table, table_on
 
@@ -66,11 +66,11 @@ class Yard(Table):
         assert [self.field(each, "status") for each in ids] == ["deferred"] * len(ids)
 
     def finish(self, *claims: Claim) -> None:
-        ended = [Ended(claim, "finished", b"1", 0.1) for claim in claims]
+        ended = [(claim, Outcome(FINISHED, b"1", run_time=0.1)) for claim in claims]
         assert self.execute(self.commands.ack(ended, consumer="me"))[0] == []
 
     def give_back(self, claim: Claim) -> None:
-        given_back = [GivenBack(claim, counted=False)]
+        given_back = [(claim, Outcome(RETURNED))]
         release = self.commands.give_back(given_back, consumer="me", max_deliveries=3)
         assert self.execute(release) == ["queued"]
 

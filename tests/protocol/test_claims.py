@@ -43,12 +43,12 @@ def test_a_claim_leases_the_job_and_tells_where_rq_looks(bench: Bench) -> None:
     assert a.execution != b.execution
     for claim in (a, b):
         assert claim.execution.startswith(EXECUTION_MARK)
-        assert (claim.deliveries, claim.problem) == (1, None)
+        assert (claim.deliveries, claim.problem, claim.timeout) == (1, None, 180)
         score = bench.wip()[member(claim)]
         assert score == pytest.approx(a.claimed_at + 30 + LEASE_MARGIN_S, abs=1.001)
         assert score >= a.claimed_at + 30 + LEASE_MARGIN_S
         assert score == int(score), "rq parses scores as whole seconds"
-    unpacked = msgpack.unpackb(a.values, raw=True)
+    unpacked = msgpack.unpackb(a.fields, raw=True)
     values = JobFields._make(unpacked)._asdict()
     data = bench.redis.hget("rq:job:a", "data")
     assert {name: value for name, value in values.items() if value} == {
@@ -178,7 +178,7 @@ def test_what_cannot_run_is_claimed_with_its_problem_and_its_neighbours_run(benc
         ("binary", "its status \\xff\x00 is none that RQ knows"),
         ("last", None),
     ]
-    assert [bool(claim.values) for claim in claims] == [c.problem is None for c in claims]
+    assert [bool(claim.fields) for claim in claims] == [c.problem is None for c in claims]
     assert bench.ack(*(done(c) if c.problem is None else failed(c) for c in claims)) == ([], [])
     assert bench.wip() == {}
     failures = FailedJobRegistry("default", connection=bench.redis).get_job_ids()

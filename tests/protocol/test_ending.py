@@ -14,9 +14,8 @@ from rq.serializers import DefaultSerializer, JSONSerializer
 from heori_common.protocol.commands import (
     FAILURE_TTL_S,
     RESULT_TTL_S,
-    Ended,
 )
-from heori_common.protocol.job import Claim
+from heori_common.protocol.job import FINISHED, Claim, Outcome, Settled
 from heori_common.protocol.payload import encode_result
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, member
 from tests.rigs.stock_rq import READS_ALL, VERSION
@@ -30,7 +29,7 @@ def test_rq_reads_the_results_of_our_jobs(bench: Bench, serializer: Any, value: 
     [claim] = bench.claim("mail")
     name: Any = "json" if serializer is JSONSerializer else "pickle"
     body = None if value is None else encode_result(json.dumps(value).encode(), name)
-    assert bench.ack(Ended(claim, "finished", body, 1.5)) == ([], [])
+    assert bench.ack((claim, Outcome(FINISHED, body, run_time=1.5))) == ([], [])
 
     job = bench.rq_job(job_id, serializer)
     assert job.get_status() is JobStatus.FINISHED
@@ -112,7 +111,7 @@ def test_a_result_lives_as_long_as_its_job_asks(
 
 @pytest.mark.parametrize("end", [done, failed])
 def test_an_acknowledgement_without_the_lease_is_refused_and_changes_nothing(
-    bench: Bench, end: Callable[[Claim], Ended]
+    bench: Bench, end: Callable[[Claim], Settled]
 ) -> None:
     bench.send("a", "b")
     a, b = bench.claim()
@@ -160,7 +159,7 @@ def test_the_consumers_counters_rise_by_what_was_acknowledged(bench: Bench) -> N
     a, b, c, d = bench.claim()
     bench.redis.zrem("rq:wip:default", member(d))
     bench.ack(done(a), failed(b), done(d))
-    bench.ack(done(c)._replace(run_time=1.5))
+    bench.ack((c, Outcome(FINISHED, run_time=1.5)))
     counters = bench.redis.hgetall(f"rq:worker:{ME}")
     assert counters == {
         b"successful_job_count": b"2", b"failed_job_count": b"1", b"total_working_time": b"2",

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 import redis as redis_py
 import rq
@@ -26,7 +25,6 @@ from rq.utils import get_call_string
 
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import (
-    Assignment,
     Job,
     MalformedJob,
     NewJob,
@@ -42,7 +40,6 @@ from heori_common.protocol.payload import (
     encode_failure,
     encode_result,
 )
-from heori_common.protocol.records import UNSUPPORTED_FIELDS, JobFields
 from heori_common.redis.client import RedisClient
 from tests.rigs.lua_files import CALLED, LUA
 
@@ -343,32 +340,6 @@ def test_a_time_without_a_zone_is_no_time(value: bytes) -> None:
 def test_garbage_where_any_text_may_stand_is_shown_escaped() -> None:
     job = Job.from_hash("id", {b"description": b"\xff!", b"status": b"\xfe", b"origin": b"q"})
     assert (job.description, job.status, job.queue) == ("\\xff!", "\\xfe", "q")
-
-
-CLAIMED = dict.fromkeys(JobFields._fields, None) | {
-    "data": b"x",
-    "enqueued_at": b"2026-01-02T03:04:05.500000Z",
-    "timeout": b"33",
-}
-NOON = datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC).timestamp()
-
-
-def assign(fields: dict[str, bytes | None], claimed_at: float) -> Assignment:
-    return Assignment.from_values(msgpack.packb([*fields.values()]), claimed_at)
-
-
-def test_an_assignment_knows_how_long_the_job_has_waited() -> None:
-    assert assign(CLAIMED, NOON) == Assignment(b"x", 33, 1.5, None)
-    ahead = assign(CLAIMED, NOON - 3600)
-    assert ahead.queue_time == 0.0
-    bare = {**CLAIMED, "timeout": None, "enqueued_at": b"", "data": None}
-    assert assign(bare, NOON) == Assignment(b"", 180, 0.0, None)
-
-
-@pytest.mark.parametrize("feature", UNSUPPORTED_FIELDS)
-def test_a_feature_that_is_not_supported_is_named(feature: str) -> None:
-    with pytest.raises(MalformedJob, match=f"asks for {feature}, "):
-        assign({**CLAIMED, feature: b"1"}, NOON)
 
 
 # Scripts

@@ -13,11 +13,18 @@ from heori_common.protocol.commands import (
     Claimed,
     Command,
     Commands,
-    Ended,
-    GivenBack,
     Reclaimed,
 )
-from heori_common.protocol.job import Claim, NewJob
+from heori_common.protocol.job import (
+    CRASHED,
+    FAILED,
+    FINISHED,
+    RETURNED,
+    Claim,
+    NewJob,
+    Outcome,
+    Settled,
+)
 from heori_common.protocol.payload import Call, encode_failure, encode_result
 
 T = TypeVar("T")
@@ -72,13 +79,15 @@ class Bench:
         assert not claimed.empty
         return claimed.claims
 
-    def ack(self, *ended: Ended) -> tuple[list[int], list[int]]:
+    def ack(self, *ended: Settled) -> tuple[list[int], list[int]]:
         refused, with_dependents, broken = self.execute(self.commands.ack(ended, consumer=ME))
         assert broken == []
         return refused, with_dependents
 
     def release(self, *claims: Claim, counted: bool = True, max_deliveries: int = 3) -> list[str]:
-        given_back = [GivenBack(claim, counted, EVIDENCE) for claim in claims]
+        given_back = [
+            (claim, Outcome(CRASHED if counted else RETURNED, EVIDENCE)) for claim in claims
+        ]
         return self.execute(
             self.commands.give_back(given_back, consumer=ME, max_deliveries=max_deliveries)
         )
@@ -155,12 +164,13 @@ def member(claim: Claim) -> str:
     return f"{claim.job_id}:{claim.execution}"
 
 
-def done(claim: Claim, value: Any = 3) -> Ended:
-    return Ended(claim, "finished", encode_result(json.dumps(value).encode(), "json"), 0.25)
+def done(claim: Claim, value: Any = 3) -> Settled:
+    body = encode_result(json.dumps(value).encode(), "json")
+    return claim, Outcome(FINISHED, body, run_time=0.25)
 
 
-def failed(claim: Claim, text: str = "Traceback …\nValueError: no\n") -> Ended:
-    return Ended(claim, "failed", encode_failure(text), 0.25)
+def failed(claim: Claim, text: str = "Traceback …\nValueError: no\n") -> Settled:
+    return claim, Outcome(FAILED, encode_failure(text), run_time=0.25)
 
 
 def ids(claims: list[Claim]) -> list[str]:

@@ -1,19 +1,26 @@
-"""Jobs: as they are sent, as they are claimed, as they are looked at. Codec of RQ's job hash."""
+"""The forms of a job: sent (NewJob), delivered (Claim), outcome (Outcome); and looked at (Job).
+
+Between the last two it runs: `heori_common.current_job.CurrentJob`. Here too: RQ's job hash.
+"""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
-
-import msgpack
 
 from heori_common.duration import LONGEST_S, seconds
 from heori_common.errors import HeoriError
 from heori_common.protocol.payload import Call, encode_call
-from heori_common.protocol.records import UNSUPPORTED_FIELDS, JobFields
 from heori_common.public import public
+
+# What may come of a job: its end, counted by task; "retry" is a failure that is to run again.
+FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", "retry")
+# What else may come of a delivery: the job was not begun or not finished here, and is given back;
+# or its worker died with it, which counts against max_deliveries.
+RETURNED, CRASHED = "returned", "crashed"
 
 DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
 
@@ -137,43 +144,38 @@ class Claim(NamedTuple):
     deliveries: int
     claimed_at: float  # epoch seconds, server time
     problem: str | None  # why it cannot run as it stands
-    timeout: bytes | None  # as in the hash, like the next two
-    result_ttl: bytes | None
+    timeout: int  # seconds, -1 for none
+    result_ttl: bytes | None  # as in the hash, like the next
     failure_ttl: bytes | None
-    values: bytes  # JobFields as msgpack, for the worker
+    fields: bytes  # JobFields as msgpack, for the worker; empty when there is a problem
     # The keys of its locks and their fences, in the order in which it declares them.
     locks: Sequence[tuple[str, int]] = ()
     waited: float = 0.0  # seconds, for its locks
 
 
-class Assignment(NamedTuple):
-    """A claimed job, decoded by the worker that runs it."""
+class RetryLater(NamedTuple):
+    """That a job is to be run again, though it has failed."""
 
-    data: bytes
-    timeout: int  # seconds, -1 for none
-    queue_time: float  # seconds from being enqueued to being claimed
-    retries: "Retries | None"
-    locks: Sequence[LockName] = ()  # that it declares
+    delay: float  # seconds from its end
+    left: int  # how many more times after that
 
-    @classmethod
-    def from_values(cls, values: bytes, claimed_at: float) -> "Assignment":
-        """Read the values of a claim.
 
-        Raises:
-            MalformedJob: a field has no meaning, or asks for what is not supported.
-        """
-        fields = JobFields._make(msgpack.unpackb(values, raw=True))
-        asked = [name for name in UNSUPPORTED_FIELDS if getattr(fields, name)]
-        if asked:
-            raise MalformedJob(f"it asks for {', '.join(asked)}, which Heori does not support yet")
-        enqueued = parse_time("enqueued_at", fields.enqueued_at)
-        return cls(
-            fields.data or b"",
-            parse_timeout(fields.timeout),
-            max(0.0, claimed_at - enqueued.timestamp()) if enqueued else 0.0,
-            parse_retries(fields.retries_left or None, fields.retry_intervals or None),
-            parse_locks(fields.heori_locks) if fields.heori_locks else (),
-        )
+class Outcome(NamedTuple):
+    """What came of one delivery: made where the job ran, or by its supervisor in its place."""
+
+    status: str  # one of STATUSES, or RETURNED or CRASHED
+    # The encoded result or traceback; of CRASHED, the failure should it be the last delivery.
+    body: bytes | None = None
+    task: str = ""
+    run_time: float = 0.0  # seconds
+    cpu_time: float = 0.0  # seconds
+    queue_time: float = 0.0  # seconds from being enqueued to being claimed
+    retry: RetryLater | None = None
+    beside_loop: bool = False  # a plain function that ran in a thread beside an event loop
+    evidence: Mapping[str, str | int] | None = None  # of CRASHED: fields for the job's hash
+
+
+Settled = tuple[Claim, Outcome]
 
 
 class Retries(NamedTuple):
@@ -257,8 +259,13 @@ def parse_time(name: str, value: bytes | None) -> datetime | None:
     return parsed
 
 
+@lru_cache(64)  # most jobs have the timeout of the one before
 def parse_timeout(value: bytes | None) -> int:
-    """Seconds, -1 for none; RQ's default when there is none."""
+    """Seconds, -1 for none; RQ's default when there is none.
+
+    Raises:
+        MalformedJob: it has no meaning.
+    """
     timeout = _integer("timeout", value, DEFAULT_TIMEOUT)
     if timeout < -1:
         raise MalformedJob(f"its timeout {timeout} is below zero, and not -1 for none")

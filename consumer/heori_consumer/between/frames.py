@@ -3,12 +3,13 @@
 They travel over a socket pair, as msgpack, which needs no length before a frame.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
 
 # What a frame between supervisor and worker is about: its first element.
-JOBS = "jobs"  # to the worker: [jobs, [Work, …]]
+JOBS = "jobs"  # to the worker: [jobs, {number: Claim}]
 RECALL = "recall"  # to the worker: send back what no slot has taken yet
 STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
@@ -16,7 +17,7 @@ LOOK = "look"  # to the worker: sample the states of its own threads, as nobody 
 READY = "ready"  # to the supervisor: the tasks are imported; memory in bytes, its GIL's futex
 BROKEN = "broken"  # to the supervisor: they cannot be, and why
 TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
-OUTCOMES = "outcomes"  # to the supervisor: [outcomes, [Outcome, …], {task: totals}]
+OUTCOMES = "outcomes"  # to the supervisor: [outcomes, {number: Outcome}, {task: totals}]
 RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
 LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
@@ -24,7 +25,7 @@ SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so fa
 WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
 
 
-def pack(frame: list[Any]) -> bytes:
+def pack(frame: Sequence[Any]) -> bytes:
     """A frame as it travels: msgpack, which needs no length before it."""
     packed: bytes = msgpack.packb(frame, unicode_errors="surrogateescape")
     return packed

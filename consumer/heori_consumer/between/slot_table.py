@@ -9,19 +9,14 @@ from itertools import compress
 from multiprocessing.context import ForkServerContext
 from typing import NamedTuple
 
+from heori_common.protocol.job import RetryLater
+
 # Of a slot: number of the job, whether it runs, since when, task, delay and number of retries,
 # thread.
 _FIELDS = 7
 # Of the process: whether the GIL is on, the slot whose coroutine its loop is at, seconds for
 # which its loop was busy, since when it is, since when it is asked for an answer, the latest lag.
 _GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _OTHERS = range(7)
-
-
-class RetryLater(NamedTuple):
-    """That a job is to be run again, though it has failed."""
-
-    delay: float  # seconds from its end
-    left: int  # how many more times after that
 
 
 class SlotState(NamedTuple):

@@ -102,8 +102,11 @@ class Watched(Protocol):
     tasks: dict[int, str]
     gil: GilFutex | None
     seen: Tally | None
-    handle: psutil.Process | None
     ready: bool
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """Its process, if it has one of its own."""
 
     def look_inside(self) -> None:
         """Have it sample its own threads."""
@@ -161,7 +164,7 @@ class Sampler:
 
     def _follow(self) -> None:
         """Watch those workers that are there now, and keep what the others have left."""
-        workers = {each for each in self._workers() if each.ready and each.handle}
+        workers = {each for each in self._workers() if each.ready and each.process}
         for worker in self._subjects.keys() - workers:
             subject = self._subjects.pop(worker)
             subject.measure()
@@ -225,9 +228,9 @@ class _Subject:
     """One worker under observation."""
 
     def __init__(self, worker: Watched, best: Source) -> None:
-        assert worker.handle is not None
+        assert worker.process is not None
         self.worker = worker
-        self._process = worker.handle
+        self._process = worker.process
         self._best = best
         self._asked = False  # the worker, to look by itself
         self._tally = Tally()

@@ -1,63 +1,88 @@
-"""The supervisor's end of one worker: what it was sent, what it has said, how it died."""
+"""One worker, as the supervisor knows it: what it holds, and what comes of that.
 
-import abc
+It alone says which claims it has. Each of them leaves it once: ended, given back, or buried with
+the worker.
+"""
+
 import asyncio
-import contextlib
-import signal
 import socket
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from multiprocessing.context import ForkServerContext
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import psutil
 
-from heori_common.locks.statistics import Statistics
-from heori_common.platform import peak_memory
-from heori_common.protocol.job import Claim
-from heori_consumer.between.entry import Ends, run_inline, run_process
-from heori_consumer.between.frames import JOBS, LOOK, LOST, RECALL, STOP, pack, unpacker
+from heori_common.locks.statistics import Statistics, total
+from heori_common.protocol.job import (
+    CRASHED,
+    FAILED,
+    RETRY,
+    RETURNED,
+    STOPPED,
+    Claim,
+    Outcome,
+    Settled,
+)
+from heori_common.protocol.payload import encode_failure
+from heori_consumer.between import frames
 from heori_consumer.between.options import WorkerOptions
-from heori_consumer.between.outcome import Totals
-from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.between.slot_table import SlotState, SlotTable
+from heori_consumer.between.totals import TaskTotals, Totals, count
 from heori_consumer.gil.states import GilFutex, Tally
-from heori_consumer.pool.output import Output
+from heori_consumer.pool.host import Death, Host, InlineHost, ProcessHost
+from heori_consumer.pool.link import Link
+
+# A worker silent for this long with jobs waiting behind running ones gives those back.
+STALL_S = 0.1
+# How long after its timeout a job that cannot be interrupted costs its worker process the life;
+# the same for a job that was asked to stop.
+HARD_GRACE_S = 1.0
+# The label of jobs whose worker died before it could say of which task they are.
+UNKNOWN = "(unknown)"
 
 
-class Death(NamedTuple):
-    """How a worker came to its end."""
+class WorkerEvents(Protocol):
+    """What a worker tells the pool that has it."""
 
-    reason: str  # for a metric's label
-    words: str  # for people, after "the worker"
-    evidence: dict[str, str | int]  # for the hash of a job that it had
+    def ready(self, worker: "WorkerHandle") -> None:
+        """It has imported the tasks."""
+
+    def broken(self, worker: "WorkerHandle", reason: str) -> None:
+        """It cannot import the tasks."""
+
+    def worn(self, worker: "WorkerHandle", reason: str) -> None:
+        """A task has left it so that no other is to run in it."""
+
+    def ended(self, worker: "WorkerHandle", settled: list[Settled]) -> None:
+        """Jobs have come to an end."""
+
+    def returned(self, worker: "WorkerHandle", claims: list[Claim]) -> None:
+        """It has answered a recall: these it has not begun."""
+
+    def progressed(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
+        """Jobs have told how far they are."""
+
+    def heard(self, worker: "WorkerHandle") -> None:
+        """It has said something, and that is dealt with."""
 
 
-class WorkerHandle(asyncio.Protocol, abc.ABC):
+class WorkerHandle:
     """One worker, from being started to being buried.
 
     Attributes:
         name: for people; the number of its place, or what it was started for.
-        claims: what it holds, by number, in the order in which it was sent.
+        host: what it runs in.
+        table: what its slots are doing.
         tasks: the names of those it has run, by the numbers in its slot table.
         finished: how many jobs it has ended.
         gil: how its threads that wait for the GIL are known, if they are.
         seen: what it has seen of its own threads, if it was asked to; None if it cannot.
-        peak_memory: the most bytes that it was seen to have, for the evidence of its death.
         ready: whether it has imported the tasks.
         stalled: whether jobs waited in it behind long ones when last looked at.
         worn: whether a task has left it so that no other is to run in it.
-        stopping: whether it is to end: no more jobs, no successor.
-        late: the number of the job that it is being killed for, if it is.
-        ending: the jobs that were asked to stop, and time.monotonic() of that.
-        heard, recalled: time.monotonic() when it last said something, and was last asked for
-            what it has not begun.
+        dismissed: whether it is to end: no more jobs, no successor.
         totals, locks: what it has counted: of its tasks, and of the locks that they took.
-        handle: its process, if it has one of its own; sure whom it kills.
-        closed: done when all that it had sent has been read.
-        exited: done when it is no more.
     """
 
     def __init__(
@@ -65,263 +90,259 @@ class WorkerHandle(asyncio.Protocol, abc.ABC):
         name: str,
         context: ForkServerContext,
         options: WorkerOptions,
-        on_frame: Callable[["WorkerHandle", list[Any]], None],
+        events: WorkerEvents,
+        *,
+        inline: bool,
     ) -> None:
-        loop = asyncio.get_running_loop()
         self.name = name
         self.table = SlotTable(context, options.slots)
-        self.claims: dict[int, Claim] = {}
         self.tasks: dict[int, str] = {}
         self.finished = 0
         self.gil: GilFutex | None = None
         self.seen: Tally | None = Tally()
-        self.peak_memory = 0
         self.ready = False
         self.stalled = False
         self.worn = False
-        self.stopping = False
-        self.late: int | None = None
-        self.ending: dict[int, float] = {}
-        self.heard = self.recalled = time.monotonic()
-        self.handle: psutil.Process | None = None
+        self.dismissed = False
         self.totals: Totals = {}
         self.locks = Statistics()
-        self.closed: asyncio.Future[None] = loop.create_future()
-        self.exited: asyncio.Future[None] = loop.create_future()
-        self._on_frame = on_frame
+        self._events = events
+        self._claims: dict[int, Claim] = {}  # by number, in the order in which they were sent
+        self._asked_to_stop: dict[int, float] = {}  # by number, time.monotonic()
+        self._killed_for: int | None = None  # the number of a job
         self._sent = 0
-        self._frames = unpacker()
-        self._transport: asyncio.Transport | None = None
-        self._unwritten = b""
-        self._socket, theirs = socket.socketpair()
+        self._heard = self._recalled = time.monotonic()
+        ours, theirs = socket.socketpair()
         with theirs:
-            self._start(theirs, context, options)
-
-    @abc.abstractmethod
-    def _start(
-        self, theirs: socket.socket, context: ForkServerContext, options: WorkerOptions
-    ) -> None:
-        """Start it, with the other end of the socket."""
-
-    @abc.abstractmethod
-    def kill(self) -> None:
-        """End it, whatever it is doing."""
-
-    @abc.abstractmethod
-    def death(self) -> Death:
-        """How it ended; it has."""
-
-    async def connect(self) -> None:
-        """Begin to listen to it."""
-        self._socket.setblocking(False)
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=self._socket)
-
-    async def said_all(self) -> None:
-        """Wait until everything that it had sent has been read."""
-        await asyncio.shield(self.closed)
-
-    async def reap(self) -> None:
-        """Wait for its end and let everything go that belongs to it."""
-        await self.exited
-
-    def memory(self) -> int:
-        """The bytes that it has in memory; 0 when there is no telling."""
-        return 0
-
-    def send_jobs(self, claims: Sequence[Claim]) -> None:
-        """Send jobs to its inbox."""
-        jobs = []
-        for claim in claims:
-            self._sent += 1
-            self.claims[self._sent] = claim
-            jobs.append(
-                [
-                    self._sent,
-                    claim.job_id,
-                    claim.queue,
-                    claim.deliveries,
-                    claim.claimed_at,
-                    claim.problem,
-                    claim.values,
-                    [fence for _, fence in claim.locks],
-                ]
+            self._link = Link(ours, self._received, self._lost)
+            self.host: Host = (
+                InlineHost(name, theirs, options, self.table)
+                if inline
+                else ProcessHost(name, context, theirs, options, self.table)
             )
-        if len(self.claims) == len(jobs):
-            self.heard = time.monotonic()  # it was idle until now, not silent
-        self._write([JOBS, jobs])
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """Its process, if it has one of its own."""
+        return self.host.process
+
+    # What it holds
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def holds(self, job_ids: Collection[str]) -> bool:
+        """Whether it holds one of these jobs."""
+        return any(claim.job_id in job_ids for claim in self._claims.values())
+
+    def send(self, claims: Iterable[Claim]) -> None:
+        """Send jobs to its inbox."""
+        if not self._claims:
+            self._heard = time.monotonic()  # it was idle until now, not silent
+        jobs = dict(enumerate(claims, self._sent + 1))
+        self._sent += len(jobs)
+        self._claims.update(jobs)
+        self._link.send(frames.JOBS, jobs)
 
     def recall(self) -> None:
         """Ask back what no slot has taken yet."""
-        self._write([RECALL])
+        self._recalled = time.monotonic()
+        self._link.send(frames.RECALL)
 
-    def stop_job(self, number: int) -> None:
-        """Ask it to end a job that runs."""
-        self.ending.setdefault(number, time.monotonic())
-        self._write([STOP, number])
+    def stop_job(self, job_id: str) -> bool:
+        """Ask it to end a job, whether it runs or waits; returns whether it has the job."""
+        for number, claim in self._claims.items():
+            if claim.job_id == job_id:
+                self.recall()  # first, so that it is either back or taken when the other arrives
+                self._stop(number)
+                return True
+        return False
 
-    def lease_lost(self, numbers: Sequence[int]) -> None:
-        """Tell the jobs of those numbers that they have lost their lease."""
-        self._write([LOST, numbers])
+    def leases_lost(self, executions: Collection[str]) -> None:
+        """Let jobs know that their leases are lost; end those that have locks."""
+        lost = [n for n, claim in self._claims.items() if claim.execution in executions]
+        if lost:
+            self._link.send(frames.LOST, lost)
+        for number in lost:
+            if self._claims[number].locks:  # what it has locked may be another's by now
+                self._stop(number)
+
+    def watch(self, now: float) -> None:
+        """Kill it if a job is too late, and ask back what waits behind long ones.
+
+        Args:
+            now: time.monotonic().
+        """
+        if self._killed_for is None:
+            self._kill_if_late(now)
+        waiting = len(self._claims) > self.table.slots
+        # More than once, as a claim that was under way may have sent it more meanwhile.
+        if waiting and now - max(self._heard, self._recalled) > STALL_S:
+            self.stalled = True
+            self.recall()
 
     def look_inside(self) -> None:
         """Ask it to sample its own threads."""
-        self._write([LOOK])
+        self._link.send(frames.LOOK)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._unwritten)
-
-    def data_received(self, data: bytes) -> None:
-        self._frames.feed(data)
-        for frame in self._frames:
-            self._on_frame(self, frame)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        if not self.closed.done():
-            self.closed.set_result(None)
-        if not self.stopping:
-            self.kill()  # it cannot be spoken to any more: a task has closed its files, say
-
-    def close(self) -> None:
-        """Close the socket: the worker takes it as its end."""
-        self.stopping = True
-        if self._transport is not None:
-            self._transport.abort()
-        else:
-            self._socket.close()
-
-    def _write(self, frame: list[Any]) -> None:
-        packed = pack(frame)
-        if self._transport is None:
-            self._unwritten += packed  # it is not connected yet
-        elif not self._transport.is_closing():
-            self._transport.write(packed)
-
-
-class ProcessHandle(WorkerHandle):
-    """A worker in a process of its own, as all but those for debugging are."""
-
-    def _start(
-        self, theirs: socket.socket, context: ForkServerContext, options: WorkerOptions
-    ) -> None:
-        self.output = Output()
-        self._stderr, their_stderr = socket.socketpair()
-        with their_stderr:
-            self.process = context.Process(
-                target=run_process,
-                args=(Ends(theirs, their_stderr), options, self.table),
-                name=f"heori-worker-{self.name}",
-            )
-            with _without_main():
-                self.process.start()
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may have been killed already
-            self.handle = psutil.Process(self.process.pid)
+    # From start to end
 
     async def connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self.process.sentinel, self._on_exit)
-        self._stderr.setblocking(False)
-        await loop.create_connection(lambda: self.output, sock=self._stderr)
-        await super().connect()
-
-    def _on_exit(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.process.sentinel)
-        self.exited.set_result(None)
+        """Begin to listen to it."""
+        await self.host.connect()
+        await self._link.connect()
 
     async def said_all(self) -> None:
-        await super().said_all()
-        await asyncio.shield(self.output.closed)
+        """Wait until everything that it had sent has been read."""
+        await asyncio.shield(self._link.closed)
+        await self.host.said_all()
 
-    async def reap(self) -> None:
-        await asyncio.to_thread(self.process.join)
-        # Before its number is free: a reader of a closed file would shadow that of the next one.
-        asyncio.get_running_loop().remove_reader(self.process.sentinel)
-        self.output.close()
-        self.process.close()
+    def dismiss(self) -> None:
+        """Close the socket: the worker takes it as its end."""
+        self.dismissed = True
+        self._link.close()
 
-    def kill(self) -> None:
-        """End the process, if it is still this one that has its number."""
-        if self.handle is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self.handle.kill()
+    def bury(self, death: Death | None) -> list[Settled]:
+        """Say what comes of the jobs that it will not finish.
 
-    def memory(self) -> int:
-        if self.handle is None:
-            return 0
-        try:
-            now = int(self.handle.memory_info().rss)
-        except psutil.NoSuchProcess:
-            return 0
-        self.peak_memory = max(self.peak_memory, now, peak_memory(self.handle.pid))
-        return now
+        A delivery counts for those that may have killed it: what its slots took last. What was
+        finished before and not reported yet is innocent.
 
-    def death(self) -> Death:
-        self.process.join(0)
-        code = self.process.exitcode
-        evidence: dict[str, str | int] = {}
-        if self.peak_memory:
-            evidence["heori_peak_memory"] = self.peak_memory
-        if last := self.output.last_lines:
-            evidence["heori_last_log"] = last
-        if self.late is not None:
-            reason = "stop" if self.late in self.ending else "timeout"
-            return Death(reason, "was killed for the sake of another job", evidence)
-        if code is not None and code < 0:
-            with contextlib.suppress(ValueError):
-                name = signal.Signals(-code).name
-                evidence["heori_death_signal"] = name
-                return Death(name, f"died of signal {-code} ({name})", evidence)
-        evidence["heori_exit_code"] = -1 if code is None else code
-        return Death(f"exit {code}", f"ended with exit code {code}", evidence)
-
-
-class InlineHandle(WorkerHandle):
-    """A worker in threads of the supervisor itself, where a debugger and print() reach it.
-
-    It cannot be killed: a job that no exception reaches is left behind, and goes on.
-    """
-
-    def _start(
-        self,
-        theirs: socket.socket,
-        context: ForkServerContext,  # noqa: ARG002 - it needs no process
-        options: WorkerOptions,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        link = theirs.dup()
-        link.setblocking(True)
-
-        def run() -> None:
-            with link:
-                run_inline(link, options, self.table)
-            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-                loop.call_soon_threadsafe(self._on_exit)
-
-        threading.Thread(target=run, name=f"worker-{self.name}", daemon=True).start()
-
-    def _on_exit(self) -> None:
-        if not self.exited.done():
-            self.exited.set_result(None)
-
-    def kill(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        Args:
+            death: how it ended; None if it was ended on purpose.
+        """
+        states = self.table.read()
+        settled: list[Settled] = []
+        if self._killed_for is not None and (late := self._claims.pop(self._killed_for, None)):
+            state = next(state for state in states if state.taken == self._killed_for)
+            settled.append((late, self._outcome_of_late(late, state)))
+        taken = {state.taken for state in states}
+        for number, claim in self._claims.items():
+            if death is not None and self._killed_for is None and number in taken:
+                settled.append((claim, _crashed(claim, death)))
+            else:
+                settled.append((claim, Outcome(RETURNED)))
+        self._claims.clear()
+        return settled
 
     def death(self) -> Death:
-        return Death("timeout" if self.late is not None else "left", "was left behind", {})
+        """How it ended; it has."""
+        if self._killed_for is None:
+            return self.host.death(None)
+        return self.host.death("stop" if self._killed_for in self._asked_to_stop else "timeout")
+
+    # Inside
+
+    def _stop(self, number: int) -> None:
+        self._asked_to_stop.setdefault(number, time.monotonic())
+        self._link.send(frames.STOP, number)
+
+    def _lost(self) -> None:
+        if not self.dismissed:
+            self.host.kill()  # it cannot be spoken to any more: a task has closed its files, say
+
+    def _received(self, frame: list[Any]) -> None:
+        kind, *rest = frame
+        self._heard = time.monotonic()
+        if kind == frames.OUTCOMES:
+            self._ended(*rest)
+        elif kind == frames.RETURNED:
+            self._returned(*rest)
+        elif kind == frames.PROGRESS:
+            told = [(self._claims.get(number), *of) for number, of in rest[0].items()]
+            self._events.progressed([(claim, *of) for claim, *of in told if claim is not None])
+        elif kind == frames.TASK:
+            number, name = rest
+            self.tasks[number] = name
+        elif kind == frames.READY:
+            self.host.peak_memory, gil = rest
+            self.gil = gil and GilFutex(*gil)
+            self.ready = True
+            self._events.ready(self)
+        elif kind == frames.LOCKS:
+            self.locks = total([Statistics.from_wire(wire) for wire in rest[0]])
+        elif kind == frames.SEEN:
+            self.seen = Tally(*rest) if rest else None
+        elif kind == frames.WORN:
+            self.worn = True
+            self._events.worn(self, *rest)
+        elif kind == frames.BROKEN:
+            self._events.broken(self, *rest)
+        self._events.heard(self)
+
+    def _ended(self, outcomes: Mapping[int, Sequence[Any]], totals: Mapping[str, Any]) -> None:
+        self.stalled = False
+        self.finished += len(outcomes)
+        for name, wire in totals.items():
+            self.totals[name] = TaskTotals.from_wire(wire)
+        settled = [
+            (self._claims.pop(number), Outcome._make(wire)) for number, wire in outcomes.items()
+        ]
+        for number in self._asked_to_stop.keys() & outcomes.keys():
+            del self._asked_to_stop[number]
+        self._events.ended(self, settled)
+
+    def _returned(self, numbers: Sequence[int]) -> None:
+        back: list[Claim] = []
+        stopped: list[Settled] = []
+        for number in numbers:
+            claim = self._claims.pop(number)
+            if self._asked_to_stop.pop(number, None) is None:
+                back.append(claim)
+            else:
+                stopped.append((claim, stopped_outcome(claim)))
+        if stopped:
+            self._events.ended(self, stopped)
+        self._events.returned(self, back)
+
+    def _kill_if_late(self, now: float) -> None:
+        for state in self.table.read():
+            claim = self._claims.get(state.taken)
+            if not state.running or claim is None:
+                continue
+            asked = self._asked_to_stop.get(state.taken)
+            if asked is not None:
+                self._link.send(frames.STOP, state.taken)  # it may not have been interruptible
+            if (0 < claim.timeout < now - state.since - HARD_GRACE_S) or (
+                asked is not None and now - asked > HARD_GRACE_S
+            ):
+                self._killed_for = state.taken
+                self.host.kill()
+                return
+
+    def _outcome_of_late(self, claim: Claim, state: SlotState) -> Outcome:
+        """The end of the job that it had to be killed for, which it cannot count itself."""
+        run_time = time.monotonic() - state.since
+        task = self.tasks.get(state.task, UNKNOWN)
+        if self._killed_for in self._asked_to_stop:
+            outcome = stopped_outcome(claim)
+        elif state.at_timeout is not None:
+            outcome = Outcome(RETRY, retry=state.at_timeout)
+        else:
+            text = (
+                f"the job ran for longer than its timeout of {claim.timeout} s and "
+                "could not be interrupted; its worker process was killed\n"
+            )
+            outcome = Outcome(FAILED, encode_failure(text))
+        outcome = outcome._replace(task=task, run_time=run_time)
+        count(self.totals, [outcome])
+        return outcome
 
 
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes that do not import the program that the supervisor was started by.
+def stopped_outcome(claim: Claim) -> Outcome:
+    """What comes of a job that was stopped before it began."""
+    return Outcome(STOPPED, encode_failure(f"job {claim.job_id} was stopped by request\n"))
 
-    multiprocessing would run the command line's or the test runner's ``__main__`` again in
-    every worker, for pickled classes that might live there. Ours do not.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+
+def _crashed(claim: Claim, death: Death) -> Outcome:
+    """What a dead letter says in the place of a traceback; as there, the last line sums it up."""
+    text = ""
+    if last := death.evidence.get("heori_last_log"):
+        text += f"What the worker wrote last:\n{last}\n\n"
+    if peak := death.evidence.get("heori_peak_memory"):
+        text += f"Its peak memory was {int(peak) / 1e6:.0f} MB.\n"
+    text += (
+        f"delivered {claim.deliveries} times without an end; the last worker {death.words} "
+        "while it had this job\n"
+    )
+    return Outcome(CRASHED, encode_failure(text), evidence=death.evidence)

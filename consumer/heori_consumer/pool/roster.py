@@ -15,7 +15,8 @@ from typing import Any
 from heori_common import logs
 from heori_consumer.between.entry import PRELOADED
 from heori_consumer.between.options import WorkerOptions
-from heori_consumer.pool.handle import Death, InlineHandle, ProcessHandle, WorkerHandle
+from heori_consumer.pool.handle import WorkerEvents, WorkerHandle
+from heori_consumer.pool.host import Death
 
 log = logs.get_logger(__name__)
 
@@ -56,18 +57,18 @@ class Roster:
     def __init__(
         self,
         options: PoolOptions,
-        on_frame: Callable[[WorkerHandle, list[Any]], None],
+        events: WorkerEvents,
         on_death: Callable[[WorkerHandle, Death | None], None],
     ) -> None:
         """Prepare.
 
         Args:
-            on_frame: called with each frame from a worker.
+            events: told what each worker says.
             on_death: called once for each worker that has ended, with how, or with None for
                 those that were ended on purpose.
         """
         self.options = options
-        self._on_frame = on_frame
+        self._events = events
         self._on_death = on_death
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
@@ -105,12 +106,12 @@ class Roster:
         for group in (self.workers, self._coming, self._leaving, self.alone):
             group.clear()
         for worker in workers:
-            worker.stopping = True
-            worker.kill()
+            worker.dismissed = True
+            worker.host.kill()
         for worker in workers:
             self._on_death(worker, None)
-            worker.close()
-            await worker.reap()
+            worker.dismiss()
+            await worker.host.reap()
 
     def everyone(self) -> list[WorkerHandle]:
         """All there are. Safe to call from another thread: it is what a scrape looks at."""
@@ -119,11 +120,10 @@ class Roster:
 
     def open(self) -> list[WorkerHandle]:
         """Those that take jobs."""
-        return [each for each in self.workers.values() if not each.stopping and not each.worn]
+        return [each for each in self.workers.values() if not each.dismissed and not each.worn]
 
     def ready(self, worker: WorkerHandle) -> None:
         """Have a worker take its place that has said that it is ready."""
-        worker.ready = True
         place = next((place for place, each in self._coming.items() if each is worker), None)
         if place is None:
             return  # it is there for one suspect
@@ -154,13 +154,13 @@ class Roster:
 
     def let_go(self, worker: WorkerHandle) -> None:
         """End a worker that is not needed any more, if it has finished what it had."""
-        if worker.claims or worker.stopping or worker not in self.alone | self._leaving:
+        if len(worker) or worker.dismissed or worker not in self.alone | self._leaving:
             return
-        worker.stopping = True
+        worker.dismissed = True
         self._on_death(worker, None)  # before it is struck off: no count is missing meanwhile
         self._forget(worker)
-        worker.close()
-        self.keep(worker.reap())
+        worker.dismiss()
+        self.keep(worker.host.reap())
 
     def start_alone(self) -> WorkerHandle:
         """Start a process with one slot, which no other job shares."""
@@ -182,8 +182,7 @@ class Roster:
             self.failure.set_exception(error)
 
     def _make(self, name: str, options: WorkerOptions) -> WorkerHandle:
-        kind = InlineHandle if self.options.inline else ProcessHandle
-        return kind(name, self._context, options, self._on_frame)
+        return WorkerHandle(name, self._context, options, self._events, inline=self.options.inline)
 
     def _fill(self, place: int) -> None:
         worker = self._coming[place] = self._make(str(place), self.options.worker)
@@ -191,25 +190,25 @@ class Roster:
 
     def _begin(self, worker: WorkerHandle) -> None:
         def exited(_: "asyncio.Future[None]") -> None:
-            if not worker.stopping:
-                worker.stopping = True
+            if not worker.dismissed:
+                worker.dismissed = True
                 self.keep(self._replace(worker))
 
-        worker.exited.add_done_callback(exited)
+        worker.host.exited.add_done_callback(exited)
         self.keep(worker.connect())
 
     async def _replace(self, worker: WorkerHandle) -> None:
         """Bury a worker that has died; its place, if it had one, gets another."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(worker.said_all(), LAST_WORDS)
-        worker.kill()  # whoever closes all files looks dead from here, and is not
+        worker.host.kill()  # one that has closed all of its files looks dead from here, and is not
         death = worker.death()
         self._count(death.reason)
-        log.error("worker died", worker=worker.name, reason=death.reason, jobs=len(worker.claims))
+        log.error("worker died", worker=worker.name, reason=death.reason, jobs=len(worker))
         self._on_death(worker, death)
-        worker.close()
+        worker.dismiss()
         place = self._forget(worker)
-        await worker.reap()
+        await worker.host.reap()
         if not worker.ready:
             if not self._started.done():
                 words = f"a worker {death.words} while it started"

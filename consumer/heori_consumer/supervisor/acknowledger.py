@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
-from heori_common.protocol.commands import Ended, GivenBack
-from heori_common.protocol.job import Claim
+from heori_common.protocol.job import CRASHED, Claim, Settled
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.dependents import enqueue_dependents
@@ -32,8 +31,8 @@ class Acknowledger:
         self._redis_url = context.settings.redis_url
         self._consumer = context.name
         self._max_deliveries = context.settings.max_deliveries
-        self._ended: list[Ended] = []
-        self._given_back: list[GivenBack] = []
+        self._ended: list[Settled] = []
+        self._given_back: list[Settled] = []
         self._progress: dict[str, tuple[Claim, float, str]] = {}  # the latest, by execution
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
@@ -44,12 +43,12 @@ class Acknowledger:
         self.redelivered = 0
         self.dead = 0
 
-    def ended(self, entries: list[Ended]) -> None:
+    def ended(self, entries: list[Settled]) -> None:
         """Executions that came to an end."""
         self._ended += entries
         self._wake()
 
-    def given_back(self, entries: list[GivenBack]) -> None:
+    def given_back(self, entries: list[Settled]) -> None:
         """Claims that will not be finished here."""
         self._given_back += entries
         self._wake()
@@ -90,21 +89,21 @@ class Acknowledger:
             await asyncio.sleep(pause)
         self._called = time.monotonic()
         batch = self._ended[:CALL_ENTRIES]
-        self._leases.settling(entry.claim for entry in batch)
+        self._leases.settling(claim for claim, _ in batch)
         try:
             await self._ack(batch)
         except RedisRefused:
             # One entry's key is of the wrong type, say. The others must not suffer for it; those
             # that were settled before it are refused now, which does no harm.
-            for entry in batch:
+            for claim, outcome in batch:
                 try:
-                    await self._ack([entry])
+                    await self._ack([(claim, outcome)])
                 except RedisRefused as error:
-                    log.error("cannot settle a job", job=entry.claim.job_id, error=str(error))
+                    log.error("cannot settle a job", job=claim.job_id, error=str(error))
         del self._ended[: len(batch)]
-        self._leases.drop(entry.claim for entry in batch)
+        self._leases.drop(claim for claim, _ in batch)
 
-    async def _ack(self, batch: list[Ended]) -> None:
+    async def _ack(self, batch: list[Settled]) -> None:
         command = self._commands.ack(batch, consumer=self._consumer)
         self.batches.observe(len(batch))
         refused, awaited, broken = await self._retry.persist(lambda: self._redis.execute(command))
@@ -114,9 +113,9 @@ class Acknowledger:
             )
         self.refused += len(refused)
         for number in refused:
-            log.warning("lease lost; result refused", job=batch[number].claim.job_id)
+            log.warning("lease lost; result refused", job=batch[number][0].job_id)
         if awaited:
-            claims = [batch[number].claim for number in awaited]
+            claims = [batch[number][0] for number in awaited]
             await self._retry.persist(
                 lambda: asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
             )
@@ -131,7 +130,7 @@ class Acknowledger:
         # From the end, as each job goes to the front of its queue.
         first = max(0, len(self._given_back) - CALL_ENTRIES)
         batch = self._given_back[first:]
-        self._leases.settling(entry.claim for entry in batch)
+        self._leases.settling(claim for claim, _ in batch)
         command = self._commands.give_back(
             batch, consumer=self._consumer, max_deliveries=self._max_deliveries
         )
@@ -141,7 +140,7 @@ class Acknowledger:
             log.error("cannot give jobs back", jobs=len(batch), error=str(error))
             fates = []
         del self._given_back[first : first + len(batch)]
-        self._leases.drop(entry.claim for entry in batch)
-        for entry, fate in zip(batch, fates, strict=False):
+        self._leases.drop(claim for claim, _ in batch)
+        for (_, outcome), fate in zip(batch, fates, strict=False):
             self.dead += fate == "dead"
-            self.redelivered += fate == "queued" and entry.counted
+            self.redelivered += fate == "queued" and outcome.status == CRASHED

@@ -20,7 +20,7 @@ from heori_common import metrics as m
 from heori_common.locks.commands import LockCount
 from heori_common.locks.statistics import MOST_FAMILIES, OTHER, family_name, total
 from heori_common.platform import usable_cores
-from heori_consumer.between.outcome import FAILED, FINISHED, RETRY, STATUSES, STOPPED
+from heori_common.protocol.job import FAILED, FINISHED, RETRY, STATUSES, STOPPED
 from heori_consumer.gil.usage import memory
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.roles import Roles
@@ -128,7 +128,7 @@ class ConsumerMetrics(Collector):
                 yield MetricSample(m.LOOP_BUSY, use.loop_busy, (name,))
         # One worker for each place: the next one waits for it to be free, beside this one.
         for worker in self._roles.pool.roster.workers.copy().values():
-            if worker.handle and (has := memory(worker.handle)):
+            if worker.process and (has := memory(worker.process)):
                 yield MetricSample(m.WORKER_MEMORY, has.rss, (worker.name, "rss"))
                 if has.pss is not None:
                     yield MetricSample(m.WORKER_MEMORY, has.pss, (worker.name, "pss"))

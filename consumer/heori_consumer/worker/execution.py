@@ -8,61 +8,38 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from heori_common import logs, tasks
 from heori_common.current_job import CurrentJob, JobStopped, JobTimeout, set_current_job
 from heori_common.errors import summary
-from heori_common.protocol.job import Assignment, LockName, MalformedJob, Retries, next_delay
-from heori_common.protocol.payload import (
-    BadPayload,
-    Serializer,
-    decode_call,
-    encode_failure,
-    encode_result,
+from heori_common.protocol.job import (
+    FAILED,
+    FINISHED,
+    RETRY,
+    STOPPED,
+    Claim,
+    MalformedJob,
+    Outcome,
+    RetryLater,
+    next_delay,
 )
+from heori_common.protocol.payload import BadPayload, encode_failure, encode_result
 from heori_consumer.between.options import Policy
-from heori_consumer.between.outcome import FAILED, FINISHED, RETRY, STOPPED, Outcome
-from heori_consumer.between.slot_table import RetryLater, SlotTable
-from heori_consumer.worker import interrupt
+from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.worker import interrupt, running_job
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.middleware import Chain
+from heori_consumer.worker.running_job import RunningJob
 
 log = logs.get_logger(__name__)
 
-# The label of jobs whose task is not known: a payload may name anything, and a label that
-# follows it would never stop growing.
-UNKNOWN = "(unknown)"
 # What is kept of an error's text, in characters: its beginning and its end.
 LONGEST_TEXT = 100_000
-
-
-class Work(NamedTuple):
-    """One job on its way through a worker."""
-
-    number: int
-    job_id: str
-    queue: str
-    delivery: int
-    claimed_at: float
-    problem: str | None
-    values: bytes
-    fences: Sequence[int] = ()  # of the locks that it holds, in the order in which it declares them
-
-
-class _Prepared(NamedTuple):
-    slot: int
-    number: int
-    queue_time: float
-    job: CurrentJob
-    task: tasks.Task[..., Any]
-    function: Callable[[], Any]
-    serializer: Serializer
-    retries: Retries | None
 
 
 class Runner:
@@ -99,22 +76,22 @@ class Runner:
 
     # In a slot
 
-    def run(self, slot: int, work: Work) -> Outcome:
+    def run(self, slot: int, number: int, claim: Claim) -> Outcome:
         """Run one job to its outcome, in this thread."""
-        ready = self._begin(slot, work)
-        return ready if isinstance(ready, Outcome) else self._run(ready)
+        job = self._begin(slot, number, claim)
+        return job if isinstance(job, Outcome) else self._run(job)
 
-    async def run_on_loop(self, slot: int, work: Work) -> Outcome:
+    async def run_on_loop(self, slot: int, number: int, claim: Claim) -> Outcome:
         """Run one job to its outcome, on this event loop; a plain function beside it."""
-        ready = self._begin(slot, work)
-        if isinstance(ready, Outcome):
-            return ready
-        if not ready.task.is_async:
+        job = self._begin(slot, number, claim)
+        if isinstance(job, Outcome):
+            return job
+        if not job.definition.is_async:
             # The outcome is made there: a future cannot carry a StopIteration.
             loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._beside, self._run_beside, ready)
+            outcome = await loop.run_in_executor(self._beside, self._run_beside, job)
             return outcome._replace(beside_loop=True)
-        return await self._run_later(ready)
+        return await self._run_later(job)
 
     # From the worker's main thread
 
@@ -140,97 +117,69 @@ class Runner:
 
     # Inside
 
-    def _run(self, ready: _Prepared) -> Outcome:
+    def _run(self, job: RunningJob) -> Outcome:
         try:
-            if ready.task.is_async:
-                return self._thread().run(self._run_later(ready))
-            return self._succeeded(ready, copy_context().run(self._call, ready))
+            if job.definition.is_async:
+                return self._thread().run(self._run_later(job))
+            return self._succeeded(job, copy_context().run(self._call, job))
         except BaseException as error:  # a task may raise anything, SystemExit included
-            return self._failed(ready, error)
+            return self._failed(job, error)
         finally:
-            self._end(ready)
+            self._end(job)
 
-    def _run_beside(self, ready: _Prepared) -> Outcome:
-        loop = self._table.thread(ready.slot)
-        self._table.sit(ready.slot, threading.get_native_id())
+    def _run_beside(self, job: RunningJob) -> Outcome:
+        loop = self._table.thread(job.slot)
+        self._table.sit(job.slot, threading.get_native_id())
         try:
-            return self._run(ready)
+            return self._run(job)
         finally:
-            self._table.sit(ready.slot, loop)
+            self._table.sit(job.slot, loop)
 
-    async def _run_later(self, ready: _Prepared) -> Outcome:
+    async def _run_later(self, job: RunningJob) -> Outcome:
         # To its outcome, too: what asyncio does not expect of an error may stop its loop.
         try:
-            return self._succeeded(ready, await self._await(ready))
+            return self._succeeded(job, await self._await(job))
         except BaseException as error:  # as above
-            return self._failed(ready, error)
+            return self._failed(job, error)
         finally:
-            self._end(ready)
+            self._end(job)
 
-    def _begin(self, slot: int, work: Work) -> _Prepared | Outcome:
-        job: CurrentJob | None = None
-        queue_time = 0.0
+    def _begin(self, slot: int, number: int, claim: Claim) -> RunningJob | Outcome:
+        job = RunningJob(slot, number, claim, self._report, self._policy.redis_url)
         try:
-            if work.problem:
-                raise MalformedJob(work.problem)
-            assignment = Assignment.from_values(work.values, work.claimed_at)
-            queue_time = assignment.queue_time
-            call = decode_call(assignment.data, self._policy.accept, self._policy.max_payload)
-            task = tasks.resolve(call.function, self._policy.allow)
-            job = CurrentJob(
-                work.job_id,
-                task.name,
-                work.queue,
-                work.delivery,
-                assignment.timeout,
-                partial(self._report, work.number),
-                self._policy.redis_url,
-                _fences(assignment.locks, work.fences) if assignment.locks else None,
-            )
-            args, kwargs = task.bind(call.args, call.kwargs)
-            missing = task.locks_of(args, kwargs) if task.needs and not assignment.locks else ()
+            job.prepare(claim, self._policy)
         except BaseException as error:  # reading a payload runs others' code: pickle, validators
-            job = job or CurrentJob(work.job_id, UNKNOWN, work.queue, work.delivery, 0, _nobody)
             self._chain.on_failure(job, error)
             self_explaining = issubclass(type(error), _SELF_EXPLAINING)
             text = _bounded(f"{error}\n") if self_explaining else describe(error)
-            body = encode_failure(text)
-            return Outcome(work.number, FAILED, body, job.task, 0.0, 0.0, queue_time, None, False)
-        retries = assignment.retries
-        if retries is None and task.retry is not None:
-            retries = Retries(task.retry.max, task.retry.delays())
-        at_timeout = _retry(task, retries, JobTimeout()) if retries and job.timeout > 0 else None
-        self._table.begin(slot, self._tasks.get(task.name) or self._number(task.name), at_timeout)
-        self._jobs[work.number] = job
-        function: Callable[[], Any] = partial(task.function, *args, **kwargs)
-        if missing:
-            function = self._in_slot(task, missing, function)
-        return _Prepared(
-            slot, work.number, queue_time, job, task, function, call.serializer, retries
-        )
+            return Outcome(FAILED, encode_failure(text), job.task, queue_time=job.queue_time)
+        at_timeout = _retry(job, JobTimeout()) if job.retries and job.timeout > 0 else None
+        self._table.begin(slot, self._tasks.get(job.task) or self._number(job.task), at_timeout)
+        self._jobs[number] = job
+        if job.missing:
+            job.function = self._in_slot(job)
+        return job
 
-    def _in_slot(
-        self, task: tasks.Task[..., Any], locks: Sequence[LockName], function: Callable[[], Any]
-    ) -> Callable[[], Any]:
+    def _in_slot(self, job: RunningJob) -> Callable[[], Any]:
         """Have a job get its locks itself, because whoever sent it has not said that it needs any.
 
         It waits for them in its slot: nobody knew of them when it was claimed.
         """
         from heori_common.locks.around import holding, holding_async  # noqa: PLC0415 - few need it
 
-        if task.name not in self._in_slots:
-            self._in_slots.add(task.name)
+        if job.task not in self._in_slots:
+            self._in_slots.add(job.task)
             log.warning(
                 "a job was sent without the locks that its task declares, as rq sends it; it waits "
                 "for them in its slot",
-                task=task.name,
+                task=job.task,
             )
-        hold = holding_async if task.is_async else holding
-        return partial(hold, locks, self._policy.redis_url, function)
+        hold = holding_async if job.definition.is_async else holding
+        return partial(hold, job.missing, self._policy.redis_url, job.function)
 
-    def _end(self, ready: _Prepared) -> None:
-        self._jobs.pop(ready.number, None)
-        self._stops.pop(ready.number, None)
+    def _end(self, job: RunningJob) -> None:
+        self._jobs.pop(job.number, None)
+        self._stops.pop(job.number, None)
 
     def _number(self, task: str) -> int:
         number = self._tasks[task] = len(self._tasks) + 1
@@ -244,28 +193,28 @@ class Runner:
             self._threads.append(thread)
         return thread
 
-    def _call(self, ready: _Prepared) -> Any:
-        set_current_job(ready.job)
+    def _call(self, job: RunningJob) -> Any:
+        set_current_job(job)
         thread = self._thread()
-        self._stops[ready.number] = partial(thread.stop, ready.number)
-        self._chain.before(ready.job)
+        self._stops[job.number] = partial(thread.stop, job.number)
+        self._chain.before(job)
         began = time.thread_time()
         try:
-            return thread.call(ready.number, ready.job.deadline, ready.function)
+            return thread.call(job.number, job.deadline, job.function)
         finally:
-            ready.job.cpu_time = time.thread_time() - began
+            job.cpu_time = time.thread_time() - began
             self._end_copy()
 
-    async def _await(self, ready: _Prepared) -> Any:
-        set_current_job(ready.job)
-        slot = ready.slot
+    async def _await(self, job: RunningJob) -> Any:
+        set_current_job(job)
+        slot = job.slot
         call = CoroutineCall(lambda at: self._table.step(slot if at else -1))
-        self._stops[ready.number] = call.stop
-        self._chain.before(ready.job)
+        self._stops[job.number] = call.stop
+        self._chain.before(job)
         try:
-            return await call.call(ready.job.timeout, ready.function())
+            return await call.call(job.timeout, job.function())
         finally:
-            ready.job.cpu_time = call.cpu_time
+            job.cpu_time = call.cpu_time
             self._end_copy()
 
     def _end_copy(self) -> None:
@@ -276,64 +225,52 @@ class Runner:
         if os.getpid() != self._pid:
             os._exit(0)
 
-    def _succeeded(self, ready: _Prepared, value: Any) -> Outcome:
-        body = self._encode(ready, value)
-        self._chain.after(ready.job, value)
-        return self._outcome(ready, FINISHED, body)
+    def _succeeded(self, job: RunningJob, value: Any) -> Outcome:
+        body = self._encode(job, value)
+        self._chain.after(job, value)
+        return self._outcome(job, FINISHED, body)
 
-    def _failed(self, ready: _Prepared, error: BaseException) -> Outcome:
-        self._chain.on_failure(ready.job, error)
+    def _failed(self, job: RunningJob, error: BaseException) -> Outcome:
+        self._chain.on_failure(job, error)
         if issubclass(type(error), JobStopped):  # its __class__ may be anything
-            return self._outcome(ready, STOPPED, encode_failure(f"{error}\n"))
-        if retry := _retry(ready.task, ready.retries, error):
-            return self._outcome(ready, RETRY, None, retry)
-        return self._outcome(ready, FAILED, encode_failure(describe(error)))
+            return self._outcome(job, STOPPED, encode_failure(f"{error}\n"))
+        if retry := _retry(job, error):
+            return self._outcome(job, RETRY, None, retry)
+        return self._outcome(job, FAILED, encode_failure(describe(error)))
 
     def _outcome(
-        self, ready: _Prepared, status: str, body: bytes | None, retry: RetryLater | None = None
+        self, job: RunningJob, status: str, body: bytes | None, retry: RetryLater | None = None
     ) -> Outcome:
         return Outcome(
-            ready.number,
             status,
             body,
-            ready.task.name,
-            max(0.0, ready.job.run_time),
-            ready.job.cpu_time,
-            ready.queue_time,
+            job.task,
+            max(0.0, job.run_time),
+            job.cpu_time,
+            job.queue_time,
             retry,
-            False,
         )
 
-    def _encode(self, ready: _Prepared, value: Any) -> bytes | None:
-        dumped = ready.task.dump_result(value)
+    def _encode(self, job: RunningJob, value: Any) -> bytes | None:
+        dumped = job.definition.dump_result(value)
         if dumped is None:
             return None
         if len(dumped) > self._policy.max_payload:
             raise tasks.InvalidResult(
-                f"{ready.task.name} returned {len(dumped)} bytes, over the limit of "
+                f"{job.task} returned {len(dumped)} bytes, over the limit of "
                 f"{self._policy.max_payload} (HEORI_MAX_PAYLOAD); store it and return where"
             )
-        return encode_result(dumped, ready.serializer)
+        return encode_result(dumped, job.serializer)
 
 
 # Errors whose message says all that there is to say; a traceback would show our code only.
 _SELF_EXPLAINING = (MalformedJob, BadPayload, tasks.UnknownTask, tasks.InvalidArguments)
-_OURS = {__file__, interrupt.__file__}
+_OURS = {__file__, interrupt.__file__, running_job.__file__}
 
 
-def _fences(locks: Sequence[LockName], fences: Sequence[int]) -> dict[tuple[str, str], int]:
-    named = ((lock.kind, lock.name) for lock in locks)
-    return dict(zip(named, fences, strict=True))
-
-
-def _nobody(fraction: float, text: str) -> None:
-    """A job that could not be read tells no progress."""
-
-
-def _retry(
-    task: tasks.Task[..., Any], retries: Retries | None, error: BaseException
-) -> RetryLater | None:
+def _retry(job: RunningJob, error: BaseException) -> RetryLater | None:
     """Whether and when a job that has failed so is to run again."""
+    retries, task = job.retries, job.definition
     if retries is None or retries.left < 1:
         return None
     if issubclass(type(error), tasks.InvalidResult) or not task.retries(error):

@@ -23,6 +23,7 @@ from typing import Any
 
 from heori_common import chunks, logs, tasks
 from heori_common.platform import own_peak_memory
+from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.entry import Ends
 from heori_consumer.between.frames import (
     BROKEN,
@@ -43,10 +44,10 @@ from heori_consumer.between.frames import (
     unpacker,
 )
 from heori_consumer.between.options import WorkerOptions
-from heori_consumer.between.outcome import Outcome, Totals, count
 from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.between.totals import Totals, count
 from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
-from heori_consumer.worker.execution import Runner, Work
+from heori_consumer.worker.execution import Runner
 from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
 log = logs.get_logger(__name__)
@@ -99,7 +100,7 @@ class _Worker:
     def __init__(self, link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:
         self._link = link
         self._table = table
-        self._outbox: deque[Outcome | list[Any]] = deque()
+        self._outbox: deque[tuple[int, Outcome] | list[Any]] = deque()
         self._sendable = threading.Semaphore(0)
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
         self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
@@ -123,9 +124,9 @@ class _Worker:
     def _serve(self) -> None:
         for kind, *rest in self._frames():
             if kind == JOBS and self._worn:
-                self._tell([RETURNED, [number for number, *_ in rest[0]]])
+                self._tell([RETURNED, list(rest[0])])
             elif kind == JOBS:
-                self._slots.put([Work(*job) for job in rest[0]])
+                self._slots.put([(number, Claim._make(job)) for number, job in rest[0].items()])
             elif kind == RECALL:
                 self._tell([RETURNED, self._slots.recall()])
             elif kind == STOP:
@@ -137,8 +138,8 @@ class _Worker:
         if self._broken:
             raise RuntimeError("a slot of this worker has broken down")
 
-    def _hand_over(self, outcome: Outcome, *, more: bool) -> None:
-        self._outbox.append(outcome)
+    def _hand_over(self, number: int, outcome: Outcome, *, more: bool) -> None:
+        self._outbox.append((number, outcome))
         # With more jobs at hand, the sender may wait for company: each wake-up costs as much
         # as a small job. What is left over when a long job follows goes with the next tick.
         now = time.monotonic()
@@ -236,9 +237,10 @@ class _Worker:
             self._sendable.acquire()
             while self._outbox:
                 items = [self._outbox.popleft() for _ in range(min(len(self._outbox), FRAME))]
-                outcomes = [item for item in items if isinstance(item, Outcome)]
-                frames = [pack(item) for item in items if not isinstance(item, Outcome)]
+                outcomes = dict(item for item in items if isinstance(item, tuple))
+                frames = [pack(item) for item in items if not isinstance(item, tuple)]
                 if outcomes:
-                    touched = {name: totals[name].to_wire() for name in count(totals, outcomes)}
+                    tasks_of = count(totals, outcomes.values())
+                    touched = {name: totals[name].to_wire() for name in tasks_of}
                     frames.insert(0, pack([OUTCOMES, outcomes, touched]))
                 self._link.sendall(b"".join(frames))

@@ -16,25 +16,26 @@ from contextvars import Context
 from typing import Protocol
 
 from heori_common import logs
-from heori_consumer.between.outcome import Outcome
+from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.slot_table import SlotTable
-from heori_consumer.worker.execution import Runner, Work
+from heori_consumer.worker.execution import Runner
 from heori_consumer.worker.restore import SharedState
 
 log = logs.get_logger(__name__)
+Numbered = tuple[int, Claim]  # a job, by the number that the supervisor has given it
 
 
 class Handover(Protocol):
     """Where outcomes go."""
 
-    def __call__(self, outcome: Outcome, *, more: bool) -> None:
-        """Take an outcome; `more` tells whether another job is at hand."""
+    def __call__(self, number: int, outcome: Outcome, *, more: bool) -> None:
+        """Take what came of a job; `more` tells whether another job is at hand."""
 
 
 class Slots(Protocol):
     """What a worker's main thread sees of its slots."""
 
-    def put(self, works: Sequence[Work]) -> None:
+    def put(self, jobs: Sequence[Numbered]) -> None:
         """Have jobs run, in this order, as slots get free."""
 
     def recall(self) -> list[int]:
@@ -91,23 +92,24 @@ class ThreadSlots(_Common):
         broken: Callable[[], None],
     ) -> None:
         super().__init__(runner, table, hand_over, worn, broken)
-        self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Numbered] = queue.SimpleQueue()
         for slot in range(table.slots):
             threading.Thread(
                 target=self._slot, args=(slot,), name=f"slot-{slot}", daemon=True
             ).start()
 
-    def put(self, works: Sequence[Work]) -> None:
+    def put(self, jobs: Sequence[Numbered]) -> None:
         """See `Slots`."""
-        for work in works:
-            self._inbox.put(work)
+        for job in jobs:
+            self._inbox.put(job)
 
     def recall(self) -> list[int]:
         """See `Slots`."""
         numbers = []
         with contextlib.suppress(queue.Empty):
             while True:
-                numbers.append(self._inbox.get_nowait().number)
+                number, _ = self._inbox.get_nowait()
+                numbers.append(number)
         return numbers
 
     def watch(self) -> None:
@@ -117,11 +119,11 @@ class ThreadSlots(_Common):
         try:
             self._table.sit(slot, threading.get_native_id())
             while True:
-                work = self._inbox.get()
-                self._table.take(slot, work.number, time.monotonic())
-                outcome = self._runner.run(slot, work)
+                number, claim = self._inbox.get()
+                self._table.take(slot, number, time.monotonic())
+                outcome = self._runner.run(slot, number, claim)
                 self._clean_up(slot)
-                self._hand_over(outcome, more=not self._inbox.empty())
+                self._hand_over(number, outcome, more=not self._inbox.empty())
         except BaseException:
             self._break_down()
 
@@ -138,15 +140,15 @@ class CoroutineSlots(_Common):
         broken: Callable[[], None],
     ) -> None:
         super().__init__(runner, table, hand_over, worn, broken)
-        self._inbox: deque[Work] = deque()
+        self._inbox: deque[Numbered] = deque()
         self._free = list(range(table.slots))
         self._running: set[asyncio.Task[None]] = set()
         self._loop = asyncio.SelectorEventLoop(_TimedSelector(table))
         threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
 
-    def put(self, works: Sequence[Work]) -> None:
+    def put(self, jobs: Sequence[Numbered]) -> None:
         """See `Slots`."""
-        self._inbox.extend(works)
+        self._inbox.extend(jobs)
         self._loop.call_soon_threadsafe(self._fill)
 
     def recall(self) -> list[int]:
@@ -154,7 +156,8 @@ class CoroutineSlots(_Common):
         numbers = []
         with contextlib.suppress(IndexError):
             while True:
-                numbers.append(self._inbox.popleft().number)
+                number, _ = self._inbox.popleft()
+                numbers.append(number)
         return numbers
 
     def watch(self) -> None:
@@ -175,20 +178,20 @@ class CoroutineSlots(_Common):
     def _fill(self) -> None:
         with contextlib.suppress(IndexError):  # a recall may have been faster
             while self._free and self._inbox:
-                work = self._inbox.popleft()
+                job = self._inbox.popleft()
                 # An empty context: this may run in that of the job before.
-                task = self._loop.create_task(self._slot(self._free.pop(), work), context=Context())
+                task = self._loop.create_task(self._slot(self._free.pop(), *job), context=Context())
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
 
-    async def _slot(self, slot: int, work: Work) -> None:
+    async def _slot(self, slot: int, number: int, claim: Claim) -> None:
         try:
-            self._table.take(slot, work.number, time.monotonic())
-            outcome = await self._runner.run_on_loop(slot, work)
+            self._table.take(slot, number, time.monotonic())
+            outcome = await self._runner.run_on_loop(slot, number, claim)
             self._clean_up(slot)
             self._free.append(slot)
             self._fill()
-            self._hand_over(outcome, more=bool(self._inbox))
+            self._hand_over(number, outcome, more=bool(self._inbox))
         except BaseException:
             self._break_down()
 

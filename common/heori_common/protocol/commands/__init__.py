@@ -15,9 +15,7 @@ from heori_common.protocol.commands.delivery import (
     LEASE_MARGIN_S,
     Claimed,
     DeliveryCommands,
-    Ended,
     Extended,
-    GivenBack,
     Reclaimed,
 )
 from heori_common.protocol.commands.registry import (
@@ -54,10 +52,8 @@ __all__ = [
     "Command",
     "Commands",
     "Cursor",
-    "Ended",
     "Enqueued",
     "Extended",
-    "GivenBack",
     "Moved",
     "Progress",
     "QueueCensus",

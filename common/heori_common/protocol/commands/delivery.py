@@ -1,6 +1,6 @@
 """What consumers send about jobs: claims, leases, and what came of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from heori_common.protocol.commands.builder import (
@@ -13,7 +13,7 @@ from heori_common.protocol.commands.builder import (
     text,
     unpack,
 )
-from heori_common.protocol.job import Claim
+from heori_common.protocol.job import CRASHED, FINISHED, Claim, MalformedJob, Settled, parse_timeout
 from heori_common.protocol.keys import tenant_queue, whole_queue
 from heori_common.protocol.payload import encode_failure
 from heori_common.protocol.records import ClaimReply
@@ -41,26 +41,6 @@ DEADLOCK = "its wait for a lock would never end (deadlock)"
 
 # The failure of a job whose key was overwritten while it was claimed.
 UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
-
-
-class Ended(NamedTuple):
-    """The end of one execution, ready to be acknowledged."""
-
-    claim: Claim
-    status: str  # finished, failed, stopped, or retry: failed and to run again
-    body: bytes | None  # the result or traceback, encoded by `heori_common.protocol.payload`
-    run_time: float  # seconds
-    retry: tuple[float, int] | None = None  # in how many seconds, and how often after that
-
-
-class GivenBack(NamedTuple):
-    """A claimed job that this consumer will not finish."""
-
-    claim: Claim
-    counted: bool  # whether this delivery counts against max_deliveries
-    # Should this have been the last delivery: an encoded failure, and fields for the job's hash.
-    failure: bytes | None = None
-    evidence: Mapping[str, str | int] | None = None
 
 
 class Claimed(NamedTuple):
@@ -162,14 +142,14 @@ class DeliveryCommands(Builders):
         )
 
     def ack(
-        self, ended: Sequence[Ended], *, consumer: str
+        self, ended: Sequence[Settled], *, consumer: str
     ) -> Command[tuple[list[int], list[int], list[bytes]]]:
         """Acknowledge.
 
         Reads the numbers of the refused, of those that others depend on, and keys that hold
         something else than they should.
         """
-        queues = _queues(entry.claim for entry in ended)
+        queues = _queues(claim for claim, _ in ended)
         keys = [
             key
             for queue in queues
@@ -187,23 +167,19 @@ class DeliveryCommands(Builders):
             lambda reply: tuple(unpack(reply)),
             entries=[
                 [
-                    queues[entry.claim.queue],
-                    entry.claim.job_id,
-                    entry.claim.execution,
-                    entry.status,
-                    entry.claim.claimed_at,
-                    entry.run_time,
-                    (
-                        entry.claim.result_ttl
-                        if entry.status == "finished"
-                        else entry.claim.failure_ttl
-                    )
+                    queues[claim.queue],
+                    claim.job_id,
+                    claim.execution,
+                    outcome.status,
+                    claim.claimed_at,
+                    outcome.run_time,
+                    (claim.result_ttl if outcome.status == FINISHED else claim.failure_ttl)
                     or False,
-                    entry.body or False,
-                    entry.retry or False,
-                    [key for key, _ in entry.claim.locks] or False,
+                    outcome.body or False,
+                    outcome.retry or False,
+                    [key for key, _ in claim.locks] or False,
                 ]
-                for entry in ended
+                for claim, outcome in ended
             ],
             consumer=consumer,
             result_ttl_s=RESULT_TTL_S,
@@ -244,28 +220,30 @@ class DeliveryCommands(Builders):
         )
 
     def give_back(
-        self, given_back: Sequence[GivenBack], *, consumer: str, max_deliveries: int
+        self, given_back: Sequence[Settled], *, consumer: str, max_deliveries: int
     ) -> Command[list[str]]:
         """Give jobs back to the front of their queues, in the order given.
+
+        Of CRASHED the delivery counts, of RETURNED not.
 
         Reads the fate of each: queued, dead, gone (deleted), lost (the lease) or kept (under its
         lease, because a key of its queue has the wrong type).
         """
-        queues = _queues(entry.claim for entry in given_back)
+        queues = _queues(claim for claim, _ in given_back)
         return self._call(
             "give_back",
             self._delivery_keys(queues),
             lambda reply: [fate.decode() for fate in reversed(unpack(reply))],
             entries=[
                 [
-                    queues[entry.claim.queue],
-                    entry.claim.job_id,
-                    entry.claim.execution,
-                    entry.counted,
-                    entry.failure or False,
-                    [word for pair in (entry.evidence or {}).items() for word in pair],
+                    queues[claim.queue],
+                    claim.job_id,
+                    claim.execution,
+                    outcome.status == CRASHED,
+                    outcome.body or False,
+                    [word for pair in (outcome.evidence or {}).items() for word in pair],
                 ]
-                for entry in reversed(given_back)
+                for claim, outcome in reversed(given_back)
             ],
             **self._giving_back(consumer, max_deliveries),
         )
@@ -357,14 +335,20 @@ class DeliveryCommands(Builders):
 
 
 def _claim(claimed: ClaimReply, queues: Sequence[str], now: float) -> Claim:
+    problem = claimed.problem.decode("utf-8", "backslashreplace") if claimed.problem else None
+    timeout = -1
+    try:
+        timeout = parse_timeout(claimed.timeout or None)
+    except MalformedJob as error:
+        problem = problem or str(error)
     return Claim(
         text(claimed.job_id),
         tenant_queue(queues[claimed.queue_number], text(claimed.tenant)),
         claimed.execution.decode(),
         claimed.deliveries,
         now,
-        claimed.problem.decode("utf-8", "backslashreplace") if claimed.problem else None,
-        claimed.timeout or None,
+        problem,
+        timeout,
         claimed.result_ttl or None,
         claimed.failure_ttl or None,
         claimed.packed_fields,

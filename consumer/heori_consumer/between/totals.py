@@ -10,25 +10,10 @@ files of dead processes.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from heori_common.metrics import JOB_SECONDS, Histogram
-
-FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", "retry")
-
-
-class Outcome(NamedTuple):
-    """What came of one job, as it travels from a worker to its supervisor."""
-
-    number: int  # the job's, in its worker
-    status: str  # one of STATUSES; "retry" is a failure that is to run again
-    body: bytes | None  # the encoded result or traceback
-    task: str
-    run_time: float  # seconds
-    cpu_time: float  # seconds
-    queue_time: float  # seconds
-    retry: tuple[float, int] | None  # in how many seconds, and how often after that
-    beside_loop: bool  # a plain function that ran in a thread beside an event loop
+from heori_common.protocol.job import STATUSES, Outcome
 
 
 def _times() -> Histogram:
