@@ -20,7 +20,6 @@ from rq.serializers import JSONSerializer
 from heori import Handle, Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
-from heori_common.redis.async_client import AsyncRedisClient
 from heori_consumer.supervisor.scheduler import CALL_JOBS, Scheduler
 from tests.rigs.consumers import Consumer
 from tests.rigs.listening import context_of
@@ -55,11 +54,9 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
         return False
 
     async def move() -> tuple[list[str], int]:
-        client = AsyncRedisClient(redis_url)
-        scheduler, rival = (
-            Scheduler(context_of(redis_url, "default", name=name), unwatched)
-            for name in (ME, OTHER)
-        )
+        contexts = [context_of(redis_url, "default", name=name) for name in (ME, OTHER)]
+        scheduler, rival = (Scheduler(context, unwatched) for context in contexts)
+        client = contexts[0].redis
         roles = [asyncio.create_task(each.run()) for each in (scheduler, rival)]
         claimed: list[str] = []
         between = 0
@@ -74,7 +71,8 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
         for role in roles:
             role.cancel()
         await asyncio.gather(*roles, return_exceptions=True)
-        await client.close()
+        for context in contexts:
+            await context.redis.close()
         assert 0 in (scheduler.moved, rival.moved)
         return claimed, between
 
