@@ -18,8 +18,8 @@ from heori_common.platform import thread_file
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.states import (
     GIL_WAIT,
-    RATE,
-    READS,
+    LOOKS_PER_S,
+    READS_PER_S,
     RUNNING,
     GilFutex,
     Tally,
@@ -27,17 +27,17 @@ from heori_consumer.gil.states import (
     state_of,
 )
 
-# For finding the GIL, in seconds. It takes about 15 ms, and longer where no core is free.
-PATIENCE = 1.0
+# For finding the GIL. It takes about 15 ms, and longer where no core is free.
+FIND_WITHIN_S = 1.0
 # A wait on an address this close to the thread's own stack pointer, in bytes, is musl's: its
 # conditions are no part of what they protect, so that one cannot be told from another.
-STACK = 1 << 16
+STACK_BYTES = 1 << 16
 # For a thread that was just made to let go of the GIL to come to its wait for it, microseconds.
-SETTLE = 100
-# How often what was seen is told, in seconds.
-TELL = 1.0
+SETTLE_US = 100
+# How often what was seen is told.
+TELL_EVERY_S = 1.0
 
-LINE = 256  # bytes, at most
+LINE_BYTES = 256  # bytes, at most
 FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -74,7 +74,7 @@ def find_gil() -> GilFutex | None:
 
 def _where_it_waits(thread: int) -> GilFutex | None:
     lines = Lines()
-    give_up = time.monotonic() + PATIENCE
+    give_up = time.monotonic() + FIND_WITHIN_S
     latest: GilFutex | None = None
     while time.monotonic() < give_up:
         [line] = lines.read([thread]).values()
@@ -82,7 +82,7 @@ def _where_it_waits(thread: int) -> GilFutex | None:
         if not rest or int(call) < 0:
             continue
         found = GilFutex(int(call), int(rest[0], 16))
-        if abs(found.address - int(rest[-2], 16)) < STACK:
+        if abs(found.address - int(rest[-2], 16)) < STACK_BYTES:
             return None
         if latest is not None and state_of(line, latest) == GIL_WAIT:
             return found  # twice, and so no accident
@@ -115,11 +115,11 @@ def look_around(
         time.sleep(pause())
         now = time.monotonic()
         if busy := table.busy():
-            share = min(1.0, READS / RATE / len(busy))
+            share = min(1.0, READS_PER_S / LOOKS_PER_S / len(busy))
             seconds = min(now - looked, 1.0)
             tally.look(busy, table.at(), states_of, share=share, seconds=seconds)
         looked = now
-        if now - told > TELL:
+        if now - told > TELL_EVERY_S:
             # Copies: they are sent by another thread.
             tell(dict(tally.threads), {task: dict(of) for task, of in tally.tasks.items()})
             told = now
@@ -133,7 +133,7 @@ class Lines:
         self._pread = self._libc.pread
         self._pread.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int64)
         self._pread.restype = ctypes.c_ssize_t
-        self._buffer = ctypes.create_string_buffer(LINE)
+        self._buffer = ctypes.create_string_buffer(LINE_BYTES)
 
     def read(self, threads: Iterable[int]) -> dict[int, bytes]:
         """The lines of those threads that have not ended.
@@ -146,11 +146,11 @@ class Lines:
             for thread in threads:
                 with suppress(FileNotFoundError):
                     files[thread] = os.open(thread_file("self", thread, "syscall"), FLAGS)
-            self._libc.usleep(SETTLE)
+            self._libc.usleep(SETTLE_US)
             return {
                 thread: self._buffer.raw[:length]
                 for thread, file in files.items()
-                if (length := self._pread(file, self._buffer, LINE, 0)) > 0
+                if (length := self._pread(file, self._buffer, LINE_BYTES, 0)) > 0
             }
         finally:
             for file in files.values():

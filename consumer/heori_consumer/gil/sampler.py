@@ -21,8 +21,8 @@ from heori_common.platform import TELLS_OF_THREADS
 from heori_consumer.between.slot_table import Busy, SlotTable
 from heori_consumer.gil.states import (
     GIL_WAIT,
-    RATE,
-    READS,
+    LOOKS_PER_S,
+    READS_PER_S,
     WAIT,
     GilFutex,
     Tally,
@@ -33,13 +33,13 @@ from heori_consumer.gil.usage import ThreadUse, cpu_seconds, line_of, thread_use
 
 Source = Literal["external", "internal", "estimate"]
 
-# How often figures are renewed, and over how long ratios are taken, in seconds.
-RENEWAL = 1.0
-WINDOW = 15.0
+# How often figures are renewed, and over how long ratios are taken.
+RENEW_EVERY_S = 1.0
+WINDOW_S = 15.0
 # What a ratio is not taken from: fewer seconds of threads than this say nothing.
-LEAST = 0.5
+LEAST_SEEN_S = 0.5
 # Threads whose use is read at each look: it takes three times as long as their states.
-USES = 2
+USES_PER_LOOK = 2
 
 States = Mapping[str, float]  # seconds by state
 
@@ -156,9 +156,11 @@ class Sampler:
         for each, slots in busy:
             each.look_at_loop()
             if slots:
-                each.look(slots, share=min(1.0, READS / RATE / threads), seconds=seconds)
+                each.look(
+                    slots, share=min(1.0, READS_PER_S / LOOKS_PER_S / threads), seconds=seconds
+                )
         self._read_uses()
-        if now - self._renewed >= RENEWAL:
+        if now - self._renewed >= RENEW_EVERY_S:
             self._renewed = now
             self._renew(now)
 
@@ -176,7 +178,7 @@ class Sampler:
 
     def _read_uses(self) -> None:
         """Read the use of some threads; all have had their turn before one has another."""
-        for _ in range(min(USES, len(self._turns))):
+        for _ in range(min(USES_PER_LOOK, len(self._turns))):
             subject, thread = self._turns.popleft()
             subject.read_use(thread)
 
@@ -194,9 +196,11 @@ class Sampler:
                 tasks[task] = _sum(tasks.get(task, {}), states)
                 if subject.lag() is not None:
                     on_loops.add(task)
-        while self._past and now - self._past[0][0] > WINDOW:
+        while self._past and now - self._past[0][0] > WINDOW_S:
             self._past.popleft()
-        then, before = self._past[0] if self._past else (now - RENEWAL, GilReport(uses, {}, tasks))
+        then, before = (
+            self._past[0] if self._past else (now - RENEW_EVERY_S, GilReport(uses, {}, tasks))
+        )
         recent = {name: _since(before.uses.get(name, Use()), use) for name, use in uses.items()}
         parallelism = {name: use.cpu / (now - then) for name, use in recent.items()}
         # What is lost is at most what is idle. Cores that other workers use are not.
@@ -218,7 +222,7 @@ class Sampler:
         for name in tasks.keys() - on_loops:
             states = tasks[name]
             lately = _difference(before.tasks.get(name, {}), states)
-            if sum(lately.values()) >= LEAST:
+            if sum(lately.values()) >= LEAST_SEEN_S:
                 speedups[name] = 1 / (1 - min(_gil_wait(lately, mean), idle, 0.99))
         self.report = GilReport(uses, places, tasks, speedups)
         self._past.append((now, self.report))
@@ -237,7 +241,7 @@ class _Subject:
         self._unsplit = Tally()  # what an estimate is to be made of
         self._uses: dict[int, ThreadUse] = {}  # by thread
         self._cpu = cpu_seconds(self._process) or 0.0
-        self._lags: deque[float] = deque(maxlen=int(WINDOW * RATE))
+        self._lags: deque[float] = deque(maxlen=int(WINDOW_S * LOOKS_PER_S))
         self._loop_busy = 0.0
 
     @property
@@ -330,7 +334,7 @@ def _gil_wait(states: States, parallelism: float) -> float:
     all the time.
     """
     total = sum(states.values())
-    if total < LEAST:
+    if total < LEAST_SEEN_S:
         return 0.0
     return (states.get(GIL_WAIT, 0.0) + states.get(WAIT, 0.0) * min(1.0, parallelism)) / total
 

@@ -17,10 +17,10 @@ from heori_consumer.between.slot_table import Busy
 RUNNING, GIL_WAIT, IO_WAIT, WAIT = STATES = ("running", "gil_wait", "io_wait", "wait")
 
 # The condition and the mutexes of a GIL are this close to each other, in bytes.
-WIDTH = 256
+GIL_BYTES = 256
 # How often threads are looked at, and how many of them at most, a second.
-RATE = 15
-READS = 200
+LOOKS_PER_S = 15
+READS_PER_S = 200
 
 
 class GilFutex(NamedTuple):
@@ -38,12 +38,12 @@ def state_of(line: bytes, gil: GilFutex | None) -> str:
     if gil is None or int(call) != gil.call:
         return IO_WAIT
     address = int(rest.partition(b" ")[0], 16)
-    return GIL_WAIT if abs(address - gil.address) <= WIDTH else IO_WAIT
+    return GIL_WAIT if abs(address - gil.address) <= GIL_BYTES else IO_WAIT
 
 
 def pause() -> float:
     """Seconds until the next look; irregular, so as not to fall into step with what is seen."""
-    return random.uniform(0.5, 1.5) / RATE
+    return random.uniform(0.5, 1.5) / LOOKS_PER_S
 
 
 @dataclass(slots=True)

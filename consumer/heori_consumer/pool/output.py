@@ -5,8 +5,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 # How much is kept of each worker, in bytes, and how many lines of it are told at its death.
-KEPT = 4096
-LINES = 20
+KEPT_BYTES = 4096
+TOLD_LINES = 20
 
 # One thread writes for all workers, so that a terminal or pipe that nobody reads stops those
 # who write, and never the supervisor.
@@ -32,10 +32,10 @@ class Output(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
-        self._kept = (self._kept + data)[-KEPT:]
+        self._kept = (self._kept + data)[-KEPT_BYTES:]
         # Whole lines, as those of several workers go to one place; within reason.
         ended, newline, self._line = (self._line + data).rpartition(b"\n")
-        if len(self._line) > KEPT:
+        if len(self._line) > KEPT_BYTES:
             ended, newline, self._line = ended + newline + self._line, b"", b""
         if ended or newline:
             self._transport.pause_reading()
@@ -57,7 +57,7 @@ class Output(asyncio.Protocol):
     def last_lines(self) -> str:
         """What came last."""
         lines = self._kept.decode("utf-8", "backslashreplace").splitlines()
-        return "\n".join(lines[-LINES:])
+        return "\n".join(lines[-TOLD_LINES:])
 
     def _forward(self, data: bytes) -> "asyncio.Future[None]":
         return asyncio.get_running_loop().run_in_executor(_writer, _write, data)

@@ -1,8 +1,5 @@
 """The pool: dispatches claims to workers, and says what came of each exactly once.
 
-roster: which workers there are. handle: one of them, with what it holds. host: the process that it
-runs in; link: the socket to it; output: its standard error.
-
 A job that a worker has died with before is a suspect: it gets a process of its own, with one
 slot, so that it takes no neighbours with it should it kill that one, too.
 """

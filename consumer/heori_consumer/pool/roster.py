@@ -20,11 +20,11 @@ from heori_consumer.pool.host import Death
 
 log = logs.get_logger(__name__)
 
-# Before a worker that did not even get ready is started anew, in seconds.
-RESTART_PAUSE = 0.5
-# For what a dead worker had sent to be read, in seconds. A program that a task has started may
+# Before a worker that did not even get ready is started anew.
+RESTART_PAUSE_S = 0.5
+# For what a dead worker had sent to be read. A program that a task has started may
 # keep the socket open for ever.
-LAST_WORDS = 0.2
+LAST_WORDS_S = 0.2
 
 
 class TasksBroken(RuntimeError):
@@ -200,7 +200,7 @@ class Roster:
     async def _replace(self, worker: WorkerHandle) -> None:
         """Bury a worker that has died; its place, if it had one, gets another."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(worker.said_all(), LAST_WORDS)
+            await asyncio.wait_for(worker.said_all(), LAST_WORDS_S)
         worker.host.kill()  # one that has closed all of its files looks dead from here, and is not
         death = worker.death()
         self._count(death.reason)
@@ -213,7 +213,7 @@ class Roster:
             if not self._started.done():
                 words = f"a worker {death.words} while it started"
                 self._started.set_exception(TasksBroken(words))
-            await asyncio.sleep(RESTART_PAUSE)
+            await asyncio.sleep(RESTART_PAUSE_S)
         if place is not None and place not in self._coming and not self._closing:
             self._fill(place)
 

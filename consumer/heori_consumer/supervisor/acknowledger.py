@@ -15,7 +15,7 @@ from heori_consumer.supervisor.dependents import enqueue_dependents
 log = logs.get_logger(__name__)
 
 CALL_ENTRIES = 128  # per call at most: Redis does nothing else meanwhile, about 10 µs each
-# While other jobs are held, calls begin this far apart, in seconds: each costs as much as ten of
+# While other jobs are held, calls begin this far apart: each costs as much as ten of
 # its entries, and CPU that the jobs could have.
 CALL_GAP_S = 0.005
 

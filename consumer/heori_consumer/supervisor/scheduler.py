@@ -10,14 +10,14 @@ from heori_consumer.supervisor.context import Context
 
 log = logs.get_logger(__name__)
 
-# How long an elected consumer stays so without being heard of, in seconds.
+# How long an elected consumer stays so without being heard of.
 ELECTED_FOR_S = 3.0
 # Whoever is elected knows when the next job is due, and is told when another is scheduled. Where
-# it cannot be told, it looks this often, in seconds.
+# it cannot be told, it looks this often.
 LOOK_EVERY_S = 0.05
-# How often it looks for no reason, and all others whether somebody is elected, in seconds.
+# How often it looks for no reason, and all others whether somebody is elected.
 STANDBY_S = 1.0
-# The shortest pauses, in seconds: when many jobs are due, claims come between two batches; and
+# The shortest pauses: when many jobs are due, claims come between two batches; and
 # when many are scheduled, not each of them is a reason to look.
 SHORTEST_PAUSE_S = 0.001
 GATHER_S = 0.01

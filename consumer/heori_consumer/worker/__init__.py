@@ -1,1 +1,7 @@
-"""The worker process: runs jobs in its slots, and nothing else."""
+"""The worker process: runs jobs in its slots, and nothing else.
+
+process: its main thread, the frames from and to the supervisor. slots: threads, or coroutines on an
+event loop. execution: one job from its claim to its outcome; running_job: that job meanwhile.
+interrupt: ends a call from outside. middleware: what runs around each job. restore: puts back what
+a task has changed for all. preload: what all workers share.
+"""

@@ -39,7 +39,7 @@ from heori_consumer.worker.running_job import RunningJob
 log = logs.get_logger(__name__)
 
 # What is kept of an error's text, in characters: its beginning and its end.
-LONGEST_TEXT = 100_000
+LONGEST_TEXT_CHARS = 100_000
 
 
 class Runner:
@@ -296,7 +296,7 @@ def describe(error: BaseException) -> str:
 
 def _bounded(text: str) -> str:
     """Both ends of a text that is too long to be kept."""
-    if len(text) <= LONGEST_TEXT:
+    if len(text) <= LONGEST_TEXT_CHARS:
         return text
-    half = LONGEST_TEXT // 2
+    half = LONGEST_TEXT_CHARS // 2
     return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

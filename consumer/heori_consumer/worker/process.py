@@ -52,12 +52,12 @@ from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
 log = logs.get_logger(__name__)
 
-# How often slots are checked for jobs that are late, and progress is told, in seconds.
-TICK = 0.1
+# How often slots are checked for jobs that are late, and progress is told.
+TICK_S = 0.1
 # Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
-FRAME = 64
-# How long an outcome may wait for others while there are more jobs at hand, in seconds.
-LINGER = 0.002
+FRAME_OUTCOMES = 64
+# How long an outcome may wait for others while there are more jobs at hand.
+LINGER_S = 0.002
 
 
 def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
@@ -143,7 +143,7 @@ class _Worker:
         # With more jobs at hand, the sender may wait for company: each wake-up costs as much
         # as a small job. What is left over when a long job follows goes with the next tick.
         now = time.monotonic()
-        if not more or len(self._outbox) >= FRAME or now - self._sent_at > LINGER:
+        if not more or len(self._outbox) >= FRAME_OUTCOMES or now - self._sent_at > LINGER_S:
             self._sent_at = now
             self._sendable.release()
 
@@ -187,12 +187,12 @@ class _Worker:
         # Told by itself: its first job may end it before the supervisor looks at it.
         self._table.tell_gil(enabled=gil_enabled())
         self._link.sendall(pack([READY, own_peak_memory(), find_gil()]))
-        next_tick = time.monotonic() + TICK
+        next_tick = time.monotonic() + TICK_S
         while True:
             now = time.monotonic()
             if now >= next_tick:
                 self._tick(now)
-                next_tick = now + TICK
+                next_tick = now + TICK_S
             if not poll.poll(max(0.0, next_tick - now) * 1000):
                 continue
             try:
@@ -236,7 +236,9 @@ class _Worker:
         while True:
             self._sendable.acquire()
             while self._outbox:
-                items = [self._outbox.popleft() for _ in range(min(len(self._outbox), FRAME))]
+                items = [
+                    self._outbox.popleft() for _ in range(min(len(self._outbox), FRAME_OUTCOMES))
+                ]
                 outcomes = dict(item for item in items if isinstance(item, tuple))
                 frames = [pack(item) for item in items if not isinstance(item, tuple)]
                 if outcomes:
