@@ -17,7 +17,7 @@ from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from tests.rigs.commands import Heori, run_heori
-from tests.rigs.consumers import MODELS, Consumer, SharedConsumers, database_of
+from tests.rigs.consumers import MODELS, Consumer, SharedConsumers
 from tests.rigs.script_bench import Bench, Execute
 from tests.rigs.side_by_side import group_of, parameters, place_of
 from tests.rigs.waiting import is_alive, until
@@ -49,10 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def redis_url(valkey: EmbeddedValkey, request: pytest.FixtureRequest) -> str:
-    """Where that server is; it is empty. Tests that share a consumer have a database with it."""
-    model = parameters(request.node).get("shared")
-    url = valkey.url if model is None else database_of(valkey.url, model)
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """Where a server is: this run's, or that of the consumer which tests share; it is empty."""
+    name = parameters(request.node).get("shared")
+    url: str = (
+        request.getfixturevalue("valkey").url
+        if name is None
+        else request.getfixturevalue("shared_consumers").url(name)
+    )
     with redis_py.Redis.from_url(url) as client:
         client.flushdb()
     return url
@@ -140,8 +144,8 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
 
 
 @pytest.fixture(scope="session")
-def shared_consumers(valkey: EmbeddedValkey) -> Iterator[SharedConsumers]:
-    made = SharedConsumers(valkey.url)
+def shared_consumers() -> Iterator[SharedConsumers]:
+    made = SharedConsumers()
     yield made
     made.close()
 

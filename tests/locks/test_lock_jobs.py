@@ -20,7 +20,7 @@ from heori_common.protocol.job import FINISHED, Outcome
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.tasks import InvalidArguments, task
-from tests.rigs.consumers import Consumer
+from tests.rigs.consumers import Consumer, SharedConsumers
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
@@ -38,6 +38,7 @@ def nothing_of_a_lock_is_left(redis: Any) -> Iterator[None]:
     yield
     session.close()
     left = {b"rq:heori:fence", b"rq:heori:forced", b"rq:heori:reaper"}
+    left |= {b"rq:heori:counter:default", b"rq:heori:lock-counter"}  # of a consumer that goes on
 
     def ours() -> set[bytes]:
         return {key for key in redis.keys("rq:heori:*") if b":fenced:" not in key} - left
@@ -45,16 +46,18 @@ def nothing_of_a_lock_is_left(redis: Any) -> Iterator[None]:
     until(lambda: not ours() and not redis.zcard("rq:deferred:default"), timeout=15)
 
 
-@pytest.fixture(params=MODELS)
-def consumer(request: pytest.FixtureRequest, consume: Callable[..., Consumer]) -> Consumer:
-    return consume(*MODELS[request.param], **TASKS).ready()
+@pytest.fixture(params=["locks in threads", "locks in processes", "locks in asyncio"])
+def shared(
+    request: pytest.FixtureRequest, redis_url: str, shared_consumers: SharedConsumers
+) -> Consumer:
+    return shared_consumers.take(request.param)
 
 
 def parked(redis: Any, queue: str = "default") -> int:
     return int(redis.zcard(f"rq:heori:parked:{queue}"))
 
 
-@pytest.mark.usefixtures("consumer")
+@pytest.mark.usefixtures("shared")
 def test_jobs_on_one_account_never_overlap_and_come_in_order(
     producer: Producer, redis: Any, redis_url: str
 ) -> None:
@@ -76,7 +79,7 @@ def test_two_consumers_share_the_order(
     assert [int(number) for number in redis.lrange("order:account:5", 0, -1)] == list(range(50))
 
 
-@pytest.mark.usefixtures("consumer")
+@pytest.mark.usefixtures("shared")
 def test_no_more_jobs_run_than_there_are_permits(
     producer: Producer, redis: Any, redis_url: str
 ) -> None:
@@ -85,7 +88,7 @@ def test_no_more_jobs_run_than_there_are_permits(
     assert redis.get("overlaps") is None
 
 
-@pytest.mark.usefixtures("consumer")
+@pytest.mark.usefixtures("shared")
 def test_transfers_in_opposite_order_never_deadlock(
     producer: Producer, redis: Any, redis_url: str
 ) -> None:
@@ -118,7 +121,7 @@ def test_a_job_waits_for_a_mutex_of_any_program_in_no_slot_and_where_rq_shows_it
     assert redis.get("overlaps") is None
 
 
-@pytest.mark.usefixtures("consumer")
+@pytest.mark.usefixtures("shared")
 def test_a_program_waits_for_a_job_and_both_for_each_other_in_order(
     producer: Producer, redis: Any, redis_url: str
 ) -> None:
@@ -207,7 +210,7 @@ def test_after_kill_9_of_a_consumer_its_locks_go_on_when_its_lease_ends(
     assert redis.get("overlaps") is None
 
 
-@pytest.mark.usefixtures("consumer")
+@pytest.mark.usefixtures("shared")
 def test_a_job_enters_what_it_holds_instead_of_waiting_for_itself(producer: Producer) -> None:
     handle = producer.submit(lock_tasks.use_what_it_holds, 5)
     assert handle.result(15) == [
@@ -219,7 +222,7 @@ def test_a_job_enters_what_it_holds_instead_of_waiting_for_itself(producer: Prod
     ]
 
 
-@pytest.mark.usefixtures("consumer")
+@pytest.mark.usefixtures("shared")
 def test_a_mutex_inside_any_task_belongs_to_the_job(producer: Producer) -> None:
     handle = producer.submit(lock_tasks.use_a_mutex, "anything")
     assert handle.result(15) == f"{handle.id} True"
@@ -256,7 +259,7 @@ def test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused(
     RqJob.fetch(handle.id, redis, serializer=JSONSerializer).cancel()
 
 
-@pytest.mark.usefixtures("consumer")
+@pytest.mark.usefixtures("shared")
 def test_a_job_that_rq_has_sent_gets_its_locks_in_its_slot(
     producer: Producer, redis: Any, redis_url: str
 ) -> None:

@@ -3,12 +3,14 @@
 import ast
 import re
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 MOST_LINES = 500
+PACKAGES = ("heori/", "common/", "consumer/", "producer/")
 PACKAGES = ("heori/", "common/", "consumer/", "producer/")
 
 
@@ -26,7 +28,7 @@ def files(*endings: str) -> list[str]:
     return [
         path
         for path in listed.stdout.splitlines()
-        if path.endswith(endings) and (ROOT / path).exists()
+        if path.endswith(endings) and not path.startswith(".") and (ROOT / path).exists()
     ]
 
 
@@ -41,6 +43,17 @@ def test_a_file_is_read_in_one_sitting() -> None:
     }
     assert lengths
     assert {path: lines for path, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    where = defaultdict(list)
+    for path in files(".py"):
+        if path.startswith(PACKAGES):
+            for node in ast.walk(parsed(path)):
+                if isinstance(node, ast.ClassDef):
+                    where[node.name.strip("_")].append(path)
+    assert where
+    assert {name: paths for name, paths in where.items() if len(paths) > 1} == {}
 
 
 def test_no_test_is_imported() -> None:

@@ -1,5 +1,6 @@
 """Consumers: the real command in a process of its own."""
 
+import contextlib
 import json
 import os
 import queue
@@ -15,6 +16,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from heori import Producer
+from heori_common.embedded import EmbeddedValkey
 from tests.rigs.waiting import is_alive, until
 from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
@@ -150,26 +152,40 @@ MODELS = {
 }
 
 
+# Those that tests share: of each model, and with slots for many jobs that wait for locks.
+SHARED = MODELS | {
+    "locks in threads": ["--model", "threads", "--slots", "8"],
+    "locks in processes": ["--model", "processes", "--processes", "2"],
+    "locks in asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "8"],
+}
+SHARED_TASKS = "tests.tasks.sample_tasks,tests.tasks.protocol_tasks,tests.tasks.lock_tasks"
 # What crashes inline takes the consumer with it, which `tests/consumer/test_crash.py` is about.
 IN_PROCESSES = [model for model in MODELS if model != "inline"]
 
 
 class SharedConsumers:
-    """One consumer for each model, which tests use one after the other; each has its database."""
+    """Consumers that tests use one after the other, each with a server of its own."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self) -> None:
+        self._exits = contextlib.ExitStack()
+        self._servers: dict[str, str] = {}
         self._running: dict[str, Consumer] = {}
 
-    def take(self, model: str) -> Consumer:
+    def url(self, name: str) -> str:
+        """Where the server is on which one of them has its jobs."""
+        if name not in self._servers:
+            self._servers[name] = self._exits.enter_context(EmbeddedValkey()).url
+        return self._servers[name]
+
+    def take(self, name: str) -> Consumer:
         """An idle one, which has said and counted nothing yet."""
-        consumer = self._running.get(model)
+        consumer = self._running.get(name)
         if consumer is None or not self._is_idle(consumer):
-            consumer = self._running[model] = Consumer(
-                ["--queue", "default", *MODELS[model]],
+            consumer = self._running[name] = Consumer(
+                ["--queue", "default", *SHARED[name]],
                 {
-                    "HEORI_REDIS_URL": database_of(self._url, model),
-                    "HEORI_TASKS": "tests.tasks.sample_tasks,tests.tasks.protocol_tasks",
+                    "HEORI_REDIS_URL": self.url(name),
+                    "HEORI_TASKS": SHARED_TASKS,
                     "HEORI_ALLOW": "math",
                     "HEORI_METRICS_PORT": "0",
                 },
@@ -189,15 +205,11 @@ class SharedConsumers:
 
     def close(self) -> None:
         """End them all, and see that nothing is left of them."""
-        for consumer in self._running.values():
-            family = psutil.Process(consumer.process.pid).children(recursive=True)
-            assert consumer.stop() == 0, consumer.log[-50:]
-            until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
-
-
-def database_of(url: str, model: str) -> str:
-    """Where the consumer of that model that tests share finds its jobs."""
-    return f"{url.rpartition('/')[0]}/{1 + [*MODELS].index(model)}"
+        with self._exits:
+            for consumer in self._running.values():
+                family = psutil.Process(consumer.process.pid).children(recursive=True)
+                assert consumer.stop() == 0, consumer.log[-50:]
+                until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
 
 
 def run_short_jobs(producer: Producer) -> None:

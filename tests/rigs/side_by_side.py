@@ -11,7 +11,7 @@ LONG = (
     "test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine",
     "test_moving_goes_on_when_redis_refused_to_write_and_when_it_was_away",
     "test_every_file_goes_through_every_task_once",
-    "test_50_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight",
+    "test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight",
     "test_a_quick_run_of_locks_shows_its_figures",
     "test_healthz_tells_whether_redis_and_the_workers_are_there",
     "test_a_quick_run_of_tenants_shows_that_a_flood_keeps_no_other_waiting",
