@@ -7,15 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-def build(source: Path, kind: str, into: Path) -> Path:
-    """Build a wheel or an sdist."""
-    words = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(into)]
-    subprocess.run(words, cwd=source, check=True, capture_output=True, timeout=120)
-    [built] = into.glob("*.whl" if kind == "wheel" else "*.tar.gz")
-    return built
+from tests.rigs.wheel import ROOT, build
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.packaging.application.app import PACKAGES
-from tests.packaging.conftest import build
+from tests.rigs.wheel import build
 
 JOBS = [f"{package}.jobs" for package in PACKAGES]
 MINE = Path(__file__).parent / "application"
@@ -66,7 +66,7 @@ def test_the_wheel_installs_only_names_that_begin_with_heori(wheel: Path) -> Non
 
 
 def test_the_sdist_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    from tests.packaging.conftest import ROOT
+    from tests.rigs.wheel import ROOT
 
     with tarfile.open(build(ROOT, "sdist", tmp_path)) as archive:
         archive.extractall(tmp_path, filter="data")
