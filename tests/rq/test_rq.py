@@ -68,7 +68,7 @@ def test_stock_rq_runs_our_jobs_and_we_read_its_results(producer: Producer, redi
     bad = producer.submit(sample_tasks.fail, "because")
     rq(
         redis_url,
-        *("worker", "default", "--burst", "--serializer", "json"),
+        *("worker", "default", "--burst", "--serializer", "rq.serializers.JSONSerializer"),
         *("-w", "rq.worker.SimpleWorker", "--path", str(Path.cwd())),
     )
     assert good.result(1) == 6
