@@ -45,7 +45,7 @@ Done = Callable[[Reply], None]
 OnReady = Callable[[Mapping[Words, RedisRefused]], None]
 
 
-class _Call:
+class _SentCommand:
     __slots__ = ("began", "command", "done", "repeated", "words")
 
     def __init__(self, command: Command[Any], done: Done) -> None:
@@ -84,7 +84,7 @@ class PushConnection(Conversation):
         self._on_ready = on_ready
         self._patience = patience_for(where, patience)
         self._refused: dict[Words, RedisRefused] = {}
-        self._unsent: list[_Call] = []
+        self._unsent: list[_SentCommand] = []
         self._pinged = 0.0  # time.monotonic() of the last PING
         self._lock = threading.RLock()  # a callback may call
         self._backoff = Backoff()
@@ -92,7 +92,7 @@ class PushConnection(Conversation):
 
     def call(self, command: Command[Any], done: Done) -> None:
         """Send a command, and again over the next connection when this one breaks."""
-        self._call(_Call(command, done))
+        self._call(_SentCommand(command, done))
 
     def send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> None:
         """Send commands on this connection only.
@@ -146,7 +146,7 @@ class PushConnection(Conversation):
         for call in over:
             call.done(Reply(self._why, call.repeated))
 
-    def _call(self, call: _Call) -> None:
+    def _call(self, call: _SentCommand) -> None:
         with self._lock:
             if self._transport is None:
                 self._unsent.append(call)
@@ -164,7 +164,7 @@ class PushConnection(Conversation):
             self.is_ready = not self._refused
             self._on_ready(self._refused)
 
-    def _answered(self, call: _Call, value: Any) -> None:
+    def _answered(self, call: _SentCommand, value: Any) -> None:
         if not isinstance(value, Exception):
             call.done(Reply(call.command.parse(value), call.repeated))
         elif isinstance(value, RedisUnavailable):
