@@ -70,10 +70,12 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
 def _show_job(client: RedisClient, commands: Commands, job_id: str, *, as_json: bool) -> None:
     try:
         shown = job_record.read(client, commands, job_id)
-    except RedisRefused as error:  # its key holds no hash
-        refuse(f"job {job_id} cannot be read: {error.said}")
+    except RedisRefused as error:
+        if error.code != "WRONGTYPE":
+            raise
+        refuse(f"job {job_id} at {client.address} cannot be read: {error.said}")
     except MalformedJob as error:
-        refuse(f"job {job_id} cannot be read: {error}")
+        refuse(f"job {job_id} at {client.address} cannot be read: {error}")
     if shown is None:
         refuse(f"there is no job {job_id} at {client.address}; its result may have expired")
     if as_json:

@@ -281,5 +281,6 @@ def test_status_of_a_job_whose_key_holds_something_else_is_one_line(
     redis.set("rq:job:wrong", "text")
     shown = heori("status", "wrong")
     assert shown.returncode == 2
-    assert shown.stderr.startswith("heori: job wrong cannot be read: WRONGTYPE")
+    assert shown.stderr.startswith("heori: job wrong at 127.0.0.1:")
+    assert "cannot be read: WRONGTYPE" in shown.stderr
     assert shown.stderr.count("\n") == 1

@@ -22,6 +22,7 @@ _CODES = {
     exceptions.OutOfMemoryError: "OOM",
     exceptions.ReadOnlyError: "READONLY",
 }
+_WRONGPASS = "invalid username-password pair"  # which to redis-py is an AuthenticationError, too
 
 
 @public
@@ -38,8 +39,8 @@ class RedisRefused(HeoriError):
 
     Attributes:
         said: by the server.
-        code: the first word of that, such as NOAUTH, NOPERM, OOM, READONLY or WRONGTYPE; ERR when
-            the server gives the error no name.
+        code: the first word of that, such as WRONGPASS, NOPERM, OOM, READONLY or WRONGTYPE; ERR
+            when the server gives the error no name.
     """
 
     def __init__(self, said: str, where: Address | None = None) -> None:
@@ -88,4 +89,6 @@ def away(where: Address, why: object) -> RedisUnavailable:
 def _in_full(error: exceptions.RedisError) -> str:
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
     text = str(error)
+    if text.startswith(_WRONGPASS):
+        code = "WRONGPASS"
     return text if not code or text.startswith(code) else f"{code} {text}"

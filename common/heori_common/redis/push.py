@@ -138,8 +138,12 @@ class PushConnection(Conversation):
             on_reply(why)
 
     def expire(self, *, closing: bool = False) -> None:
-        """Fail the calls whose time is over; the rest goes over the next connection."""
-        oldest = float("inf") if closing else time.monotonic() - self._patience
+        """Fail the calls whose time is over; the rest goes over the next connection.
+
+        All of them fail when there will be none: on closing, or if the login is refused.
+        """
+        all_of_them = closing or isinstance(self._why, RedisRefused)
+        oldest = float("inf") if all_of_them else time.monotonic() - self._patience
         with self._lock:
             over = [call for call in self._unsent if call.began <= oldest]
             self._unsent = [call for call in self._unsent if call.began > oldest]
