@@ -69,7 +69,7 @@ class Results:
         self._watcher = watcher
         self._commands = commands
         self._awaited: dict[Awaited, None] = {}
-        watcher.every_look(self._look_for_gone)
+        watcher.call_regularly(self._look_for_gone)
 
     def wait(self, job_id: str, on_end: Callable[[End], None]) -> Awaited:
         """Call back once, in the watcher's thread, when the job has ended."""

@@ -1,8 +1,9 @@
 """Reads keys again whenever they are written: all that one producer waits for, in one thread.
 
-Client tracking: reading a key arms it, and the first write to it afterwards, whoever makes it,
-sends one message. So one connection waits for thousands of results, and for room in queues, and
-nothing polls. (Redis documentation, "Client-side caching", opt-out mode.)
+It uses client tracking. After a connection has read a key, the first write to that key, by any
+client, sends one message to the connection; the key is then read again. So one connection waits for
+thousands of results, and for room in queues, and nothing polls. (Redis documentation, "Client-side
+caching", opt-out mode.)
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self, TypeVar
 
 from heori_common.protocol.commands import Command
@@ -23,14 +24,20 @@ from heori_common.redis.retries import words_in_full
 
 T = TypeVar("T")
 
-# How often whoever waits may look for what no key tells, in seconds.
-LOOK_S = 5.0
-BATCH = 1000  # commands sent in one go
-TOGETHER_S = 0.001  # seconds for which watches are collected: each write to the socket costs
+# Seconds between two calls of what `call_regularly` was given: it looks for what no write tells.
+CALL_EVERY_S = 5.0
+BATCH_COMMANDS = 1000  # sent in one go, at most
+# Seconds for which new watches are collected: one write to the socket for all costs less.
+COLLECT_S = 0.001
 
 
 class Watch:
-    """One key that is watched, until `stop` is called."""
+    """One key that is watched until `stop` is called.
+
+    Attributes:
+        command: what reads the key.
+        on_reply: called with each reply.
+    """
 
     def __init__(
         self, watcher: "Watcher", key: str, command: Command[Any], on_reply: OnReply
@@ -42,7 +49,7 @@ class Watch:
         self.stopped = False
 
     def stop(self) -> None:
-        """Be called back no more."""
+        """End it: nothing is called back from now on."""
         self._watcher.forget(self)
 
     def __enter__(self) -> Self:
@@ -53,7 +60,7 @@ class Watch:
 
 
 class Watcher:
-    """Safe to share between threads; its own begins with the first watch.
+    """Watches keys, in a thread that starts with the first watch. Safe to share between threads.
 
     Args:
         url: as for `heori_common.redis.client.RedisClient`.
@@ -65,34 +72,35 @@ class Watcher:
     def __init__(self, url: str) -> None:
         self._url = url
         self._lock = threading.Lock()
-        self._on_look: list[Callable[[], None]] = []
+        self._regular: list[Callable[[], None]] = []
         self._reset()
 
     def _reset(self) -> None:
         self._owner = os.getpid()
         self._watches: dict[bytes, list[Watch]] = {}
-        self._due: list[Watch] = []  # to be read, as soon as the thread comes to it
+        self._due: list[Watch] = []  # whose keys are to be read next
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._connection: AsyncPushConnection | None = None
 
     def watch(self, key: str, command: Command[T], on_reply: Callable[[Any], None]) -> Watch:
-        """Read now, and again after each write to the key, until stopped.
+        """Read a key now, and again after each write to it, until the watch is stopped.
 
         Args:
-            on_reply: called in the watcher's thread with what was read, or with the
-                RedisRefused by which Redis does not let it. It must not block.
+            command: reads the key.
+            on_reply: called in the watcher's thread with what was read, or with the RedisRefused
+                that came in its place. It must not block.
         """
         made = Watch(self, key, command, on_reply)
         with self._lock:
-            if self._owner != os.getpid():  # threads do not follow into a copy of the process
+            if self._owner != os.getpid():  # a forked process has a copy of this, but no thread
                 self._reset()
             self._watches.setdefault(made.key, []).append(made)
             self._due.append(made)
             loop = self._start() if len(self._due) == 1 else None
         if loop is not None:
-            loop.call_soon_threadsafe(loop.call_later, TOGETHER_S, self._read_due)
+            loop.call_soon_threadsafe(loop.call_later, COLLECT_S, self._read_due)
         return made
 
     def forget(self, watch: Watch) -> None:
@@ -106,7 +114,11 @@ class Watcher:
                     del self._watches[watch.key]
 
     def ask(self, command: Command[T], on_reply: Callable[[T], None]) -> None:
-        """Execute a command once, from a callback; unanswered when the connection breaks."""
+        """Execute a command once. Call it in the watcher's thread, from a callback.
+
+        Args:
+            on_reply: called with what was read; never, if Redis refuses or the connection breaks.
+        """
 
         def reply(value: Any) -> None:
             in_full = words_in_full(command, value)
@@ -121,9 +133,9 @@ class Watcher:
 
         self._send([(_NOT_TRACKED, _ignore), (command.words, reply)])
 
-    def every_look(self, call: Callable[[], None]) -> None:
-        """Call in the watcher's thread every LOOK_S, while it runs."""
-        self._on_look.append(call)
+    def call_regularly(self, call: Callable[[], None]) -> None:
+        """Call this in the watcher's thread every CALL_EVERY_S, while it is connected."""
+        self._regular.append(call)
 
     def close(self) -> None:
         """Stop all watches, and the thread."""
@@ -139,8 +151,6 @@ class Watcher:
         if thread is not threading.current_thread():
             thread.join()
 
-    # In the thread
-
     def _start(self) -> asyncio.AbstractEventLoop:
         if self._thread is None:
             loop = self._loop = asyncio.new_event_loop()
@@ -152,6 +162,8 @@ class Watcher:
         assert self._loop is not None
         return self._loop
 
+    # All that follows runs in the watcher's thread.
+
     async def _run(self) -> None:
         client = AsyncRedisClient(self._url, connections=0)
         self._connection = AsyncPushConnection(
@@ -160,16 +172,18 @@ class Watcher:
             self._pushed,
             lambda _: self._read_all(),
         )
-        await asyncio.gather(self._connection.run(), client.follow(), self._look(self._connection))
+        await asyncio.gather(
+            self._connection.run(), client.follow(), self._look_regularly(self._connection)
+        )
 
-    async def _look(self, connection: AsyncPushConnection) -> None:
+    async def _look_regularly(self, connection: AsyncPushConnection) -> None:
         """Look, for ever, for what Redis does not tell."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CALL_EVERY_S)
             if connection.is_connected:
-                if not connection.is_ready:  # this user may not track: what is watched is read
+                if not connection.is_ready:  # Redis refuses to track: read all keys instead
                     self._read_all()
-                for call in self._on_look:
+                for call in self._regular:
                     call()
 
     def _pushed(self, push: list[Any]) -> None:
@@ -182,7 +196,8 @@ class Watcher:
                     first = not self._due
                     self._due += written
                 if first and written and self._loop is not None:
-                    self._loop.call_soon(self._read_due)  # one write for all that came at once
+                    # Later, so that all messages that came together lead to one write.
+                    self._loop.call_soon(self._read_due)
 
     def _read_all(self) -> None:
         with self._lock:
@@ -191,14 +206,14 @@ class Watcher:
 
     def _read_due(self) -> None:
         if self._connection is None or not self._connection.is_connected:
-            return  # all are read once it is
+            return  # once it is connected, all keys are read
         with self._lock:
             due, self._due = self._due, []
-        for first in range(0, len(due), BATCH):
+        for first in range(0, len(due), BATCH_COMMANDS):
             self._send(
                 [
                     (watch.command.words, _reader(watch))
-                    for watch in due[first : first + BATCH]
+                    for watch in due[first : first + BATCH_COMMANDS]
                     if not watch.stopped
                 ]
             )
@@ -209,14 +224,14 @@ class Watcher:
             connection.send(commands)
 
 
-# What is asked once is not to ring later.
+# Sent before a command whose keys are not to be tracked.
 _NOT_TRACKED = ("CLIENT", "CACHING", "NO")
 
 
 def _reader(watch: Watch) -> OnReply:
     def reply(value: Any) -> None:
         if watch.stopped or isinstance(value, RedisUnavailable):
-            return  # when the connection is back, it is read again
+            return  # after the next connect, the key is read again
         watch.on_reply(value if isinstance(value, Exception) else watch.command.parse(value))
 
     return reply
@@ -226,7 +241,7 @@ def _ignore(_: object) -> None:
     pass
 
 
-def _run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None] | Any) -> None:
+def _run_to_end(loop: asyncio.AbstractEventLoop, main: asyncio.Task[None]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         loop.run_until_complete(main)
     loop.run_until_complete(loop.shutdown_asyncgens())

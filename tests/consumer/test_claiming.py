@@ -378,7 +378,7 @@ def test_commands_that_cannot_be_obeyed_are_told_and_survived(
     send_command(redis, name, "dance")
     assert consumer.wait_for("a command that is not known")["command"] == "dance"
     redis.publish(f"rq:pubsub:{name}", b"\xff{")
-    consumer.wait_for("a command that nobody can read")
+    consumer.wait_for("a command of rq's cannot be read")
     assert producer.submit(sample_tasks.add, 1).result(60) == 3
     assert consumer.stop() == 0
 

@@ -19,7 +19,7 @@ from rq.serializers import JSONSerializer
 from heori import JobCanceled, JobFailed, JobNotFound, Producer, RedisExecutor, UnknownTask
 from heori_producer.errors import original
 from heori_producer.executor import JobFuture
-from heori_producer.watcher import LOOK_S
+from heori_producer.watcher import CALL_EVERY_S
 from tests.rigs.consumers import Consumer, SharedConsumers
 from tests.rigs.waiting import until
 from tests.tasks import protocol_tasks, sample_tasks
@@ -240,7 +240,7 @@ def test_what_others_cancel_or_delete_is_noticed(executor: RedisExecutor, redis:
     rq_job(redis, canceled).cancel()
     rq_job(redis, deleted).delete()
     with pytest.raises(CancelledError):
-        canceled.result(LOOK_S + 5)
+        canceled.result(CALL_EVERY_S + 5)
     with pytest.raises(JobNotFound):
         deleted.result(5)
 
@@ -362,7 +362,7 @@ def test_an_awaited_handle_can_time_out_and_be_cancelled(producer: Producer) -> 
         assert handle.status() == "queued"
         assert handle.cancel()
         with pytest.raises(JobCanceled):
-            await asyncio.wait_for(handle, LOOK_S + 5)
+            await asyncio.wait_for(handle, CALL_EVERY_S + 5)
         assert not handle.cancel()
 
     asyncio.run(main())

@@ -1,12 +1,12 @@
-"""What Redis tells a consumer by itself, over one connection, so that nothing polls.
+"""Listens to Redis, over one connection, so that an idle consumer polls nothing.
 
-*A queue may have got a job; a job was cancelled; `rq resume`*: client tracking. Reading a key
-arms it, and the first write to it afterwards, whoever makes it, sends one message. No id is at
-risk on the way, one connection watches everything, and an idle consumer costs nothing. (Redis
-documentation, "Client-side caching", default mode.)
+*A queue may have got a job, a job was cancelled or scheduled, `rq resume`*: these come by client
+tracking. After a connection has read a key, the first write to that key, by any client, sends one
+message to the connection. The message carries the key and no job, so no job is lost with it.
+(Redis documentation, "Client-side caching", default mode.)
 
-*rq's commands to one worker* (``rq.command``): a subscription. RESP3 allows both on one
-connection, as messages that were not asked for have a type of their own, the push.
+*rq's commands to one worker* (``rq.command``): these come by a subscription. RESP3 allows both on
+one connection, as it marks messages that are no replies: pushes.
 """
 
 import asyncio
@@ -25,11 +25,13 @@ from heori_common.redis.resp import Word
 
 log = logs.get_logger(__name__)
 
-MOST_WATCHED = 10_000  # queues, of tenants, whose cancelled jobs are heard of
+# Queues, most of them of tenants, whose cancelled jobs are listened for. With more, those of
+# tenants are forgotten, and each is watched again as soon as a job of it is claimed.
+MOST_WATCHED_QUEUES = 10_000
 
 
 class RemoteCommand(NamedTuple):
-    """What somebody has asked of this consumer with rq's means."""
+    """A command that was sent to this consumer with ``rq.command``."""
 
     name: str
     job_id: str
@@ -40,9 +42,10 @@ class Listener:
     """Rings when a queue may have got a job, and calls back for everything else.
 
     Args:
-        on_canceled: called with the queue in which jobs may have been cancelled, also after
-            each connect, as nobody knows what was missed.
-        on_scheduled: called when `watch_scheduled` was, and a job was scheduled since.
+        consumer: its name, under which ``rq.command`` finds it.
+        on_canceled: called with a queue in which jobs may have been cancelled; with each queue
+            after each connect, as messages may have been missed.
+        on_scheduled: called once after each `watch_scheduled`, when a job is scheduled.
         on_command: called with each of rq's commands, whatever its name.
     """
 
@@ -65,24 +68,24 @@ class Listener:
         self._on_command = on_command
         self._queues = frozenset(queues)
         self._rung = asyncio.Event()
-        self._told: set[str] = set()
+        self._losses_told: set[str] = set()
         self._tracking: Words = ("CLIENT", "TRACKING", "ON")
         self._connection = AsyncPushConnection(
             redis_client.dialer,
             [self._tracking, ("SUBSCRIBE", keys.commands_to(consumer))],
             self._pushed,
-            self._begin,
+            self._connected,
         )
 
     async def run(self) -> None:
         """Keep the connection and listen on it, for ever.
 
-        Without it the claimer looks by itself, and says that Redis is away.
+        While there is none, the claimer looks into the queues, and says that Redis is away.
         """
         await self._connection.run()
 
     def ring(self) -> None:
-        """Ring by hand."""
+        """Ring, for a reason that Redis does not tell."""
         self._rung.set()
 
     def arm(self) -> None:
@@ -90,9 +93,10 @@ class Listener:
         self._rung.clear()
 
     async def wait(self, seconds: float, queues: Iterable[str], *, suspended: bool) -> None:
-        """Wait until one of the queues gets a job, or so long.
+        """Wait until one of the queues may have got a job.
 
         Args:
+            seconds: for how long at most.
             suspended: wait for `rq resume` instead.
         """
         if suspended:
@@ -111,12 +115,10 @@ class Listener:
                 await self._rung.wait()
 
     def watch_canceled(self, queues: Iterable[str]) -> None:
-        """Call back, from now on, when jobs of these queues are cancelled, too."""
+        """Listen for cancelled jobs of these queues, too, from now on."""
         keys = {self._keys.canceled(queue).encode(): queue for queue in queues}
         new = set(keys) - self._canceled.keys()
-        if (
-            len(self._canceled) > MOST_WATCHED
-        ):  # they are watched again when there is a job of theirs
+        if len(self._canceled) > MOST_WATCHED_QUEUES:
             self._canceled = {
                 key: queue for key, queue in self._canceled.items() if queue in self._queues
             }
@@ -125,17 +127,17 @@ class Listener:
         self._watch_canceled(new)
 
     async def watch_scheduled(self) -> bool:
-        """Call back once for what is scheduled from now on; returns whether that is possible."""
+        """Call `on_scheduled` when the next job is scheduled; returns False when not connected."""
         return self._send([(("ZCARD", key), _ignore) for key in self._scheduled])
 
-    def _begin(self, refused: Mapping[Words, RedisRefused]) -> None:
+    def _connected(self, refused: Mapping[Words, RedisRefused]) -> None:
         for words, error in refused.items():
             tracking = words == self._tracking
             loss = (
                 "queues are looked at once a second" if tracking else "rq's commands are not heard"
             )
-            if loss not in self._told:  # once, and not with each connection
-                self._told.add(loss)
+            if loss not in self._losses_told:  # once, and not after each connect
+                self._losses_told.add(loss)
                 log.error("Redis does not let us listen", so=loss, reason=str(error))
         self._watch_canceled(self._canceled)
         self._rung.set()
@@ -143,7 +145,7 @@ class Listener:
     def _pushed(self, push: list[Any]) -> None:
         match push:
             case [b"invalidate", keys]:
-                # None: everything is gone, by FLUSHALL
+                # Without keys it is FLUSHALL: all keys were written.
                 written = {*self._canceled, *self._scheduled} if keys is None else set(keys)
                 canceled = written & self._canceled.keys()
                 if written & self._scheduled:
@@ -154,20 +156,23 @@ class Listener:
             case [b"message", _, payload]:
                 command = parse_command(payload)
                 if command is None:
-                    log.warning("a command that nobody can read", payload=repr(payload[:200]))
+                    log.warning("a command of rq's cannot be read", payload=repr(payload[:200]))
                 else:
                     self._on_command(command)
 
     def _watch_canceled(self, keys: Iterable[bytes]) -> None:
-        """Arm registries of cancelled jobs; when they are, call back for what came before."""
+        """Track the registries of cancelled jobs, and call back for jobs that are there already."""
 
-        def tell(queue: str) -> OnReply:
+        def call_back(queue: str) -> OnReply:
             return lambda _: self._on_canceled(queue)
 
-        self._send([(("ZCARD", key), tell(self._canceled[key])) for key in keys])
+        self._send([(("ZCARD", key), call_back(self._canceled[key])) for key in keys])
 
     def _send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> bool:
-        """Send commands, if possible; replies are called back, refusals are a claim's to name."""
+        """Send commands; returns False when not connected.
+
+        A refusal is passed over: the next claim is refused, too, and the claimer says so.
+        """
         if not self._connection.is_connected:
             return False
         if commands:
@@ -186,7 +191,7 @@ class Listener:
 
 
 def parse_command(payload: bytes) -> RemoteCommand | None:
-    """Read a command as ``rq.command.send_command`` publishes it; None for anything else."""
+    """Read what ``rq.command.send_command`` publishes; None when it is something else."""
     try:
         fields = json.loads(payload)
     except (ValueError, RecursionError):
