@@ -180,7 +180,12 @@ class Watcher:
         """Look, for ever, for what Redis does not tell."""
         while True:
             await asyncio.sleep(CALL_EVERY_S)
-            if connection.is_connected:
+            if (refused := connection.login_refused) is not None:
+                with self._lock:
+                    watches = self._all_watches()
+                for watch in watches:
+                    _reader(watch)(refused)
+            elif connection.is_connected:
                 if not connection.is_ready:  # Redis refuses to track: read all keys instead
                     self._read_all()
                 for call in self._regular:
@@ -201,8 +206,11 @@ class Watcher:
 
     def _read_all(self) -> None:
         with self._lock:
-            self._due = list(itertools.chain.from_iterable(self._watches.values()))
+            self._due = self._all_watches()
         self._read_due()
+
+    def _all_watches(self) -> list[Watch]:
+        return list(itertools.chain.from_iterable(self._watches.values()))
 
     def _read_due(self) -> None:
         if self._connection is None or not self._connection.is_connected:

@@ -344,6 +344,21 @@ def test_a_program_is_told_by_an_error_of_heoris_where_and_what(server: Server, 
             assert PASSWORD not in str(error)
 
 
+def test_a_result_is_awaited_no_more_when_the_login_is_refused(server: Server) -> None:
+    async def awaited() -> int:
+        return await handle
+
+    refused = pytest.raises(RedisRefused, match=f"^Redis at {server.endpoint} refused: WRONGPASS")
+    with Producer(server.url) as producer, RedisExecutor(server.url) as executor:
+        handle = producer.submit(sample_tasks.add, 1)
+        future = executor.submit(sample_tasks.add, 1)
+        with another_password(server):
+            with refused:
+                asyncio.run(asyncio.wait_for(awaited(), 60))
+            with refused:
+                future.result(60)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_command_says_in_a_line_where_and_what(server: Server, name: str) -> None:
     fault = FAULTS[name]

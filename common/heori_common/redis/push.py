@@ -90,6 +90,11 @@ class PushConnection(Conversation):
         self._backoff = Backoff()
         self._why: Exception = away(where, "the connection was closed")
 
+    @property
+    def login_refused(self) -> RedisRefused | None:
+        """Why there is no connection, when it is the login that the server does not take."""
+        return self._why if isinstance(self._why, RedisRefused) and not self.is_connected else None
+
     def call(self, command: Command[Any], done: Done) -> None:
         """Send a command, and again over the next connection when this one breaks."""
         self._call(_SentCommand(command, done))
@@ -142,7 +147,7 @@ class PushConnection(Conversation):
 
         All of them fail when there will be none: on closing, or if the login is refused.
         """
-        all_of_them = closing or isinstance(self._why, RedisRefused)
+        all_of_them = closing or self.login_refused is not None
         oldest = float("inf") if all_of_them else time.monotonic() - self._patience
         with self._lock:
             over = [call for call in self._unsent if call.began <= oldest]
