@@ -1,6 +1,7 @@
 """`heori consume`: run a consumer."""
 
 import asyncio
+import faulthandler
 import sys
 from typing import Annotated
 
@@ -97,6 +98,8 @@ def consume(
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
     logs.configure(as_json=options.json_logs, level=settings.log_level)
+    # Were the supervisor ever to crash in C, this would be all the evidence there is.
+    faulthandler.enable(all_threads=True)
 
     async def main() -> None:
         await Supervisor(settings, options).run()

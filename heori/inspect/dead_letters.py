@@ -225,4 +225,4 @@ class DeadLetters:
         try:
             yield
         except RedisRefused as error:
-            self.problems.append(f"queue {queue}: {error}")
+            self.problems.append(f"queue {queue}: {error.said}")

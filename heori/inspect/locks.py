@@ -116,7 +116,8 @@ class Locks:
                 declared = max((each.limit or 1 for each in requests), default=0)
                 seen: Status = status(state, declared)
             except (RedisRefused, ValueError, TypeError) as error:
-                self.problems.append(f"{kind} {name} cannot be read: {error}")
+                reason = error.said if isinstance(error, RedisRefused) else error
+                self.problems.append(f"{kind} {name} cannot be read: {reason}")
                 continue
             limit, now = seen.limit or None, state.now / US_PER_S
             yield LockState(kind, name, key, now, limit, seen.holders, seen.waiters)
