@@ -38,6 +38,10 @@ OLDEST = tests/cli/test_help.py tests/common tests/consumer/test_models.py tests
 test-oldest: .venv-oldest/installed ## try the lowest of each dependency that pyproject.toml allows
 	.venv-oldest/bin/pytest -n $(WORKERS) --dist loadfile -W ignore::DeprecationWarning $(or $(ARGS),$(OLDEST))
 
+.PHONY: test-mac
+test-mac: .venv/installed-dev ## run jobs in every model, and locks, without what Linux alone has
+	HEORI_TEST_MAC=1 $(BIN)/pytest tests/packaging/test_platforms.py $(ARGS)
+
 .PHONY: test-compose
 test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; HEORI_LONG=1 for longer
 	@tests/compose/engine.sh

@@ -31,7 +31,7 @@ from benchmarks import (
 from benchmarks.kinds import Case, Kind
 from benchmarks.report import Sample
 from benchmarks.rig import Checkout, Refused, Rig
-from heori_common.platform import Steal
+from heori.lab.steal import Steal
 
 KINDS = {
     kind.name: kind

@@ -12,8 +12,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
 PROC = "/proc"  # of the kernel, proc(5)
 CGROUP = Path("/sys/fs/cgroup")
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -97,20 +95,6 @@ def end_with(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
-
-
-class Steal:
-    """What other guests of a virtual machine take, from when this was made on."""
-
-    def __init__(self) -> None:
-        self._before = psutil.cpu_times()
-
-    def share(self) -> float:
-        """Of the time of all cores; 0 where the system does not tell (psutil, ``steal``)."""
-        now = psutil.cpu_times()
-        spent = sum(now) - sum(self._before)
-        stolen = getattr(now, "steal", 0.0) - getattr(self._before, "steal", 0.0)
-        return stolen / spent if spent > 0 else 0.0
 
 
 def _read(path: str) -> bytes | None:

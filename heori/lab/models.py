@@ -34,9 +34,10 @@ from heori.examples.workloads import Workload
 from heori.inspect.scraper import NoMetrics, Samples, scrape
 from heori.lab import report
 from heori.lab.figures import Figures, Interpreter, Setup
+from heori.lab.steal import Steal
 from heori_common import metrics as m
 from heori_common.embedded import EmbeddedValkey
-from heori_common.platform import Steal, usable_cores
+from heori_common.platform import usable_cores
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
 

@@ -25,6 +25,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from heori_common.protocol import scripts
+
 # Between them, what all that is started imports.
 IMPORTED = (
     "heori.cli.app",
@@ -193,6 +195,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
 if __name__ == "__main__":
     for module in IMPORTED:
         importlib.import_module(module)
+    for file in Path(scripts.__file__).parent.glob("lua/calls/*.lua"):
+        scripts.script(file.stem)
     gc.freeze()
     words = _serve(socket.socket(fileno=int(sys.argv[1])))
     if words:
