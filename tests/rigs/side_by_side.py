@@ -21,7 +21,7 @@ LONG = (
     "test_ctrl_c_drains_and_leaves_nothing",
     "test_drains_under_load_lose_nothing_and_keep_the_order",
 )
-LONG_FOLDERS = ("packaging", "docs")
+LONG_FOLDERS = ("packaging", "docs", "deploy")
 
 
 def parameters(item: pytest.Item) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def group_of(item: pytest.Item) -> str | None:
     fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - it is private
     if any(each.scope == "module" for definitions in fixtures for each in definitions):
         return f"{item.path.stem} {given.get('model', '')}".strip()
-    if item.path.parent.name in LONG_FOLDERS:  # whose fixtures of a session take long
+    if item.path.parent.name in LONG_FOLDERS:  # what they load once for all takes long
         return item.path.parent.name
     return None
 
