@@ -22,6 +22,7 @@ LONG = (
     "test_drains_under_load_lose_nothing_and_keep_the_order",
 )
 LONG_FOLDERS = ("packaging", "docs", "deploy")
+APART = ("test_platforms",)  # whose tests have nothing in common
 
 
 def parameters(item: pytest.Item) -> dict[str, Any]:
@@ -37,8 +38,8 @@ def group_of(item: pytest.Item) -> str | None:
     fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - it is private
     if any(each.scope == "module" for definitions in fixtures for each in definitions):
         return f"{item.path.stem} {given.get('model', '')}".strip()
-    if item.path.parent.name in LONG_FOLDERS:  # what they load once for all takes long
-        return item.path.parent.name
+    if item.path.parent.name in LONG_FOLDERS and item.path.stem not in APART:
+        return item.path.stem  # what it loads once for all takes long
     return None
 
 
