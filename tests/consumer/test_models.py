@@ -172,6 +172,8 @@ def test_a_job_that_is_cancelled_while_it_waits_in_a_worker_does_not_run(
     consumer = consume(*MODELS[model], program="tests.rigs.patient").ready()
     slots = int(consumer.metric("heori_slots"))
     run_short_jobs(producer)
+    # All workers have the same room then, so that each slot gets one of these.
+    until(lambda: consumer.metric("heori_jobs_held") == 0)
     for _ in range(slots):
         producer.submit(sample_tasks.hold, redis_url, "before")
     until(lambda: consumer.metric("heori_slots_running") == slots)
