@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,21 @@ def usable_cores(cgroup: Path = CGROUP) -> float:
         if quota > 0 and period > 0:
             cores = min(cores, quota / period)
     return cores
+
+
+def shared_memory(size: int) -> int:
+    """Memory that processes can share: the descriptor of a file without a name, of so many bytes.
+
+    Raises:
+        OSError: there is no memory, or no descriptor left.
+    """
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("heori")
+    else:
+        with tempfile.TemporaryFile() as named:
+            file = os.dup(named.fileno())
+    os.truncate(file, size)
+    return file
 
 
 def end_with(parent: int) -> Callable[[], None] | None:

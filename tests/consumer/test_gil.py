@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import get_context
 
 import pytest
 
 from heori import Producer
+from heori_common.platform import shared_memory
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.inside import Lines, find_gil
 from heori_consumer.gil.states import (
@@ -144,7 +144,7 @@ def test_a_coroutine_is_timed_without_what_runs_between_its_steps() -> None:
 
 
 def test_the_table_tells_who_is_busy_and_how_far_behind_a_loop_is() -> None:
-    table = SlotTable(get_context("forkserver"), 3)
+    table = SlotTable(shared_memory(SlotTable.bytes_of(3)), 3)
     for slot in range(3):
         table.sit(slot, 1000 + slot)
     table.take(1, 7, time.monotonic())

@@ -1,27 +1,34 @@
-"""Where a worker begins. The supervisor names its program and never imports it."""
+"""Where the forkserver and a worker begin.
+
+The supervisor names their programs, and never imports them.
+"""
 
 import importlib
 import socket
+import struct
 from typing import NamedTuple
 
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotTable
 
 PROGRAM = "heori_consumer.worker.process"
-# Imported once by the forkserver, for all workers that it starts.
-PRELOADED = ["heori_consumer.worker.preload"]
+FORKSERVER = "heori_consumer.worker.forkserver"
+
+# What asks the forkserver for a worker: the length of its options, which follow as a pickle. The
+# files in `Files` come with it; without them, it is asked to import the libraries that follow.
+REQUEST = struct.Struct("=q")
+# What it answers: a process, and how it ended as wait(2) tells, or STARTED. A worker that could not
+# be started has the error's number, below 0, in the place of its process.
+REPLY = struct.Struct("=qq")
+STARTED = -1
 
 
-class Ends(NamedTuple):
-    """A worker's ends of what connects it to its supervisor."""
+class Files(NamedTuple):
+    """What connects a worker to its supervisor, as file descriptors."""
 
-    link: socket.socket
-    output: socket.socket  # becomes its standard error
-
-
-def run_process(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
-    """Be a worker process, from its start to its end; called in the new process."""
-    importlib.import_module(PROGRAM).main(ends, options, table)
+    link: int
+    output: int  # becomes its standard error
+    table: int  # its slot table's memory
 
 
 def run_inline(link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:

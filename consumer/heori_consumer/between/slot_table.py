@@ -4,9 +4,10 @@ A few numbers in memory shared by the supervisor and one worker. Writing them co
 than a microsecond and no message, and they survive a SIGKILL.
 """
 
+import ctypes
+import mmap
 import time
 from itertools import compress
-from multiprocessing.context import ForkServerContext
 from typing import NamedTuple
 
 from heori_common.protocol.job import RetryLater
@@ -38,13 +39,23 @@ class SlotTable:
     """One row per slot, which its slot writes; and one for what they share, an event loop, say.
 
     The supervisor only reads.
+
+    Args:
+        file: the descriptor of the memory that all who use it share, `bytes_of(slots)` large. It
+            may be closed afterwards.
     """
 
-    def __init__(self, context: ForkServerContext, slots: int) -> None:
-        self._cells = context.RawArray("d", slots * _FIELDS + _OTHERS)
+    def __init__(self, file: int, slots: int) -> None:
+        memory = mmap.mmap(file, self.bytes_of(slots))
+        self._cells = (ctypes.c_double * (slots * _FIELDS + _OTHERS)).from_buffer(memory)
         self._others = slots * _FIELDS
         self._cells[self._others + _AT] = -1
         self.slots = slots
+
+    @staticmethod
+    def bytes_of(slots: int) -> int:
+        """How large a table is."""
+        return (slots * _FIELDS + _OTHERS) * ctypes.sizeof(ctypes.c_double)
 
     # A slot's own
 

@@ -5,15 +5,16 @@ the worker.
 """
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from multiprocessing.context import ForkServerContext
 from typing import Any, Protocol
 
 import psutil
 
 from heori_common.locks.statistics import Statistics, total
+from heori_common.platform import shared_memory
 from heori_common.protocol.job import (
     CRASHED,
     FAILED,
@@ -30,6 +31,7 @@ from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotState, SlotTable
 from heori_consumer.between.totals import TaskTotals, Totals, count
 from heori_consumer.gil.states import GilFutex, Tally
+from heori_consumer.pool.forkserver import Forkserver
 from heori_consumer.pool.host import Death, Host, InlineHost, ProcessHost
 from heori_consumer.pool.link import Link
 
@@ -48,8 +50,8 @@ class WorkerEvents(Protocol):
     def ready(self, worker: "WorkerHandle") -> None:
         """It has imported the tasks."""
 
-    def broken(self, worker: "WorkerHandle", reason: str) -> None:
-        """It cannot import the tasks."""
+    def broken(self, worker: "WorkerHandle", module: str, reason: str) -> None:
+        """It cannot import a module of tasks."""
 
     def worn(self, worker: "WorkerHandle", reason: str) -> None:
         """A task has left it so that no other is to run in it."""
@@ -75,6 +77,8 @@ class WorkerHandle:
         host: what it runs in.
         table: what its slots are doing.
         tasks: the names of those it has run, by the numbers in its slot table.
+        importing: the module of tasks that it imports, until it is ready.
+        libraries: the modules of others that it has imported for them.
         finished: how many jobs it has ended.
         gil: how its threads that wait for the GIL are known, if they are.
         seen: what it has seen of its own threads, if it was asked to; None if it cannot.
@@ -88,18 +92,21 @@ class WorkerHandle:
     def __init__(
         self,
         name: str,
-        context: ForkServerContext,
+        forkserver: Forkserver,
         options: WorkerOptions,
         events: WorkerEvents,
         *,
         inline: bool,
     ) -> None:
         self.name = name
-        self.table = SlotTable(context, options.slots)
+        memory = shared_memory(SlotTable.bytes_of(options.slots))
+        self.table = SlotTable(memory, options.slots)
         self.tasks: dict[int, str] = {}
         self.finished = 0
         self.gil: GilFutex | None = None
         self.seen: Tally | None = Tally()
+        self.importing: str | None = None
+        self.libraries: list[str] = []
         self.ready = False
         self.stalled = False
         self.worn = False
@@ -113,13 +120,13 @@ class WorkerHandle:
         self._sent = 0
         self._heard = self._recalled = time.monotonic()
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._link = Link(ours, self._received, self._lost)
-            self.host: Host = (
-                InlineHost(name, theirs, options, self.table)
-                if inline
-                else ProcessHost(name, context, theirs, options, self.table)
-            )
+        self._link = Link(ours, self._received, self._lost)
+        self.host: Host
+        if inline:
+            os.close(memory)
+            self.host = InlineHost(name, theirs, options, self.table)
+        else:
+            self.host = ProcessHost(forkserver, theirs, options, memory)
 
     @property
     def process(self) -> psutil.Process | None:
@@ -187,9 +194,9 @@ class WorkerHandle:
 
     # From start to end
 
-    async def connect(self) -> None:
-        """Begin to listen to it."""
-        await self.host.connect()
+    async def start(self) -> None:
+        """Have it begin, and listen to it."""
+        await self.host.start()
         await self._link.connect()
 
     async def said_all(self) -> None:
@@ -254,21 +261,28 @@ class WorkerHandle:
         elif kind == frames.TASK:
             number, name = rest
             self.tasks[number] = name
-        elif kind == frames.READY:
-            self.host.peak_memory, gil = rest
-            self.gil = gil and GilFutex(*gil)
-            self.ready = True
-            self._events.ready(self)
         elif kind == frames.LOCKS:
             self.locks = total([Statistics.from_wire(wire) for wire in rest[0]])
         elif kind == frames.SEEN:
             self.seen = Tally(*rest) if rest else None
+        else:
+            self._told_of_itself(kind, rest)
+        self._events.heard(self)
+
+    def _told_of_itself(self, kind: str, rest: list[Any]) -> None:
+        if kind == frames.IMPORTING:
+            [self.importing] = rest
+        elif kind == frames.READY:
+            self.importing = None
+            self.host.peak_memory, gil, self.libraries = rest
+            self.gil = gil and GilFutex(*gil)
+            self.ready = True
+            self._events.ready(self)
         elif kind == frames.WORN:
             self.worn = True
             self._events.worn(self, *rest)
         elif kind == frames.BROKEN:
             self._events.broken(self, *rest)
-        self._events.heard(self)
 
     def _ended(self, outcomes: Mapping[int, Sequence[Any]], totals: Mapping[str, Any]) -> None:
         self.stalled = False

@@ -3,22 +3,27 @@
 import abc
 import asyncio
 import contextlib
+import os
+import pickle
 import signal
 import socket
-import sys
 import threading
-from collections.abc import Iterator
-from multiprocessing.context import ForkServerContext
-from types import ModuleType
 from typing import NamedTuple
 
 import psutil
 
+from heori_common import logs
 from heori_common.platform import peak_memory
-from heori_consumer.between.entry import Ends, run_inline, run_process
+from heori_consumer.between.entry import Files, run_inline
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.pool.forkserver import Forked, Forkserver
 from heori_consumer.pool.output import Output
+
+log = logs.get_logger(__name__)
+
+# Until it is tried again to start a process where the system could not.
+TRY_AGAIN_S = 1.0
 
 
 class Death(NamedTuple):
@@ -33,7 +38,8 @@ class Host(abc.ABC):
     """What a worker runs in.
 
     Attributes:
-        process: its process, if it has one of its own; it is sure which process it kills.
+        process: its process, if it has one of its own and has begun; it is sure which process it
+            kills.
         exited: done when it is no more.
         peak_memory: the most bytes that it was seen to have, for the evidence of its death.
     """
@@ -56,16 +62,16 @@ class Host(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def connect(self) -> None:
-        """Begin to watch it."""
+    async def start(self) -> None:
+        """Have it begin, and watch it."""
 
     @abc.abstractmethod
     async def said_all(self) -> None:
         """Wait until everything that it had written has been read."""
 
+    @abc.abstractmethod
     async def reap(self) -> None:
-        """Wait for its end and let everything go that belongs to it."""
-        await self.exited
+        """Wait for its end, if it has begun, and let everything go that belongs to it."""
 
     def memory(self) -> int:
         """The bytes that it has in memory; 0 when there is no telling."""
@@ -76,46 +82,45 @@ class ProcessHost(Host):
     """A process of its own, as all workers have but those for debugging."""
 
     def __init__(
-        self,
-        name: str,
-        context: ForkServerContext,
-        link: socket.socket,
-        options: WorkerOptions,
-        table: SlotTable,
+        self, forkserver: Forkserver, link: socket.socket, options: WorkerOptions, table: int
     ) -> None:
         super().__init__()
+        self._forkserver = forkserver
+        self._options = options
         self._output = Output()
         self._stderr, their_stderr = socket.socketpair()
-        with their_stderr:
-            self._started = context.Process(
-                target=run_process,
-                args=(Ends(link, their_stderr), options, table),
-                name=f"heori-worker-{name}",
-            )
-            with _without_main():
-                self._started.start()
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may have been killed already
-            self.process = psutil.Process(self._started.pid)
+        self._theirs = Files(link.detach(), their_stderr.detach(), table)
+        self._child: Forked | None = None
 
-    async def connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._started.sentinel, self._on_exit)
+    async def start(self) -> None:
+        try:
+            self._child = await self._fork()
+        finally:
+            for file in self._theirs:
+                os.close(file)
+        self.process = self._child.process
+        self._child.ended.add_done_callback(lambda _: self.exited.set_result(None))
         self._stderr.setblocking(False)
+        loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self._output, sock=self._stderr)
 
-    def _on_exit(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._started.sentinel)
-        self.exited.set_result(None)
+    async def _fork(self) -> Forked:
+        while True:
+            try:
+                return await self._forkserver.fork(self._theirs, pickle.dumps(self._options))
+            except OSError as error:  # there are too many processes, or no memory
+                log.error("a worker cannot be started; trying again", reason=str(error))
+                await asyncio.sleep(TRY_AGAIN_S)
 
     async def said_all(self) -> None:
         await asyncio.shield(self._output.closed)
 
     async def reap(self) -> None:
-        await asyncio.to_thread(self._started.join)
-        # Before its number is free: a reader of a closed file would shadow that of the next one.
-        asyncio.get_running_loop().remove_reader(self._started.sentinel)
+        if self._child is None:  # it has never begun
+            self._stderr.close()
+            return
+        await asyncio.wait([self._child.ended])
         self._output.close()
-        self._started.close()
 
     def kill(self) -> None:
         """End the process, if it is still this one that has its number."""
@@ -134,8 +139,8 @@ class ProcessHost(Host):
         return now
 
     def death(self, killed_for: str | None) -> Death:
-        self._started.join(0)
-        code = self._started.exitcode
+        assert self._child is not None
+        code = self._child.ended.result()
         evidence: dict[str, str | int] = {}
         if self.peak_memory:
             evidence["heori_peak_memory"] = self.peak_memory
@@ -148,7 +153,9 @@ class ProcessHost(Host):
                 name = signal.Signals(-code).name
                 evidence["heori_death_signal"] = name
                 return Death(name, f"died of signal {-code} ({name})", evidence)
-        evidence["heori_exit_code"] = -1 if code is None else code
+        if code is None:
+            return Death("unknown", "ended, and what would have told how had been killed", evidence)
+        evidence["heori_exit_code"] = code
         return Death(f"exit {code}", f"ended with exit code {code}", evidence)
 
 
@@ -163,7 +170,7 @@ class InlineHost(Host):
     ) -> None:
         super().__init__()
         loop = asyncio.get_running_loop()
-        self._link = link.dup()
+        self._link = link
         self._link.setblocking(True)
 
         def run() -> None:
@@ -172,13 +179,17 @@ class InlineHost(Host):
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
                 loop.call_soon_threadsafe(self._on_exit)
 
-        threading.Thread(target=run, name=f"worker-{name}", daemon=True).start()
+        self._thread = threading.Thread(target=run, name=f"worker-{name}", daemon=True)
 
-    async def connect(self) -> None:
-        """Its end is told by its thread."""
+    async def start(self) -> None:
+        self._thread.start()
 
     async def said_all(self) -> None:
         """It writes to the supervisor's standard error."""
+
+    async def reap(self) -> None:
+        if self._thread.ident is not None:  # it has begun
+            await self.exited
 
     def _on_exit(self) -> None:
         if not self.exited.done():
@@ -190,18 +201,3 @@ class InlineHost(Host):
 
     def death(self, killed_for: str | None) -> Death:
         return Death(killed_for or "left", "was left behind", {})
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes that do not import the program that the supervisor was started by.
-
-    multiprocessing would run the command line's or the test runner's ``__main__`` again in
-    every worker, for pickled classes that might live there. Ours do not.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

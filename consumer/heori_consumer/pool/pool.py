@@ -189,9 +189,9 @@ class Pool:
         """See `WorkerEvents`."""
         self.roster.ready(worker)
 
-    def broken(self, worker: WorkerHandle, reason: str) -> None:
+    def broken(self, worker: WorkerHandle, module: str, reason: str) -> None:
         """See `WorkerEvents`."""
-        self.roster.broken(worker, reason)
+        self.roster.broken(worker, module, reason)
 
     def worn(self, worker: WorkerHandle, reason: str) -> None:
         """See `WorkerEvents`."""

@@ -9,12 +9,11 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 from heori_common import logs
-from heori_consumer.between.entry import PRELOADED
 from heori_consumer.between.options import WorkerOptions
+from heori_consumer.pool.forkserver import Forkserver
 from heori_consumer.pool.handle import WorkerEvents, WorkerHandle
 from heori_consumer.pool.host import Death
 
@@ -28,7 +27,7 @@ LAST_WORDS_S = 0.2
 
 
 class TasksBroken(RuntimeError):
-    """The task modules cannot be imported; the message is the traceback."""
+    """The task modules cannot be imported; the message says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,7 @@ class Roster:
         self.options = options
         self._events = events
         self._on_death = on_death
-        self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOADED)
+        self._forkserver = Forkserver()
         self.workers: dict[int, WorkerHandle] = {}
         self.alone: set[WorkerHandle] = set()
         self.restarts: dict[str, int] = {}
@@ -80,6 +78,7 @@ class Roster:
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._up = False  # whether all were there once
         self._closing = False
 
     async def start(self) -> None:
@@ -111,6 +110,8 @@ class Roster:
         for worker in workers:
             self._on_death(worker, None)
             worker.dismiss()
+        await self._forkserver.close()
+        for worker in workers:
             await worker.host.reap()
 
     def everyone(self) -> list[WorkerHandle]:
@@ -135,13 +136,17 @@ class Roster:
             old.recall()
             self.let_go(old)
         if not self._started.done() and len(self.workers) == self.options.processes:
+            self._up = True
             self._started.set_result(None)
+            self._forkserver.preload(worker.libraries)
 
-    def broken(self, worker: WorkerHandle, reason: str) -> None:
-        """A worker has said that it cannot import the tasks."""
-        log.error("a worker cannot import the tasks", worker=worker.name, error=reason)
-        if not self._started.done():
-            self._started.set_exception(TasksBroken(reason))
+    def broken(self, worker: WorkerHandle, module: str, reason: str) -> None:
+        """A worker has said that it cannot import a module of tasks."""
+        if self._up:
+            log.error("a worker cannot import the tasks", worker=worker.name, error=reason)
+        elif not self._started.done():
+            words = f"the task module {module} cannot be imported:\n{reason}"
+            self._started.set_exception(TasksBroken(words))
 
     def retire(self, worker: WorkerHandle, reason: str) -> None:
         """Start a successor; once it is ready, the worker ends with its last job."""
@@ -178,11 +183,14 @@ class Roster:
     def _kept(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self.failure.done():
-            self.failure.set_exception(error)
+        awaited = self.failure if self._started.done() else self._started
+        if error is not None and not awaited.done():
+            awaited.set_exception(error)
 
     def _make(self, name: str, options: WorkerOptions) -> WorkerHandle:
-        return WorkerHandle(name, self._context, options, self._events, inline=self.options.inline)
+        return WorkerHandle(
+            name, self._forkserver, options, self._events, inline=self.options.inline
+        )
 
     def _fill(self, place: int) -> None:
         worker = self._coming[place] = self._make(str(place), self.options.worker)
@@ -195,7 +203,7 @@ class Roster:
                 self.keep(self._replace(worker))
 
         worker.host.exited.add_done_callback(exited)
-        self.keep(worker.connect())
+        self.keep(worker.start())
 
     async def _replace(self, worker: WorkerHandle) -> None:
         """Bury a worker that has died; its place, if it had one, gets another."""
@@ -203,16 +211,16 @@ class Roster:
             await asyncio.wait_for(worker.said_all(), LAST_WORDS_S)
         worker.host.kill()  # one that has closed all of its files looks dead from here, and is not
         death = worker.death()
-        self._count(death.reason)
-        log.error("worker died", worker=worker.name, reason=death.reason, jobs=len(worker))
+        if self._up:
+            self._count(death.reason)
+            log.error("worker died", worker=worker.name, reason=death.reason, jobs=len(worker))
+        elif not self._started.done():
+            self._started.set_exception(TasksBroken(_at_start(worker, death)))
         self._on_death(worker, death)
         worker.dismiss()
         place = self._forget(worker)
         await worker.host.reap()
         if not worker.ready:
-            if not self._started.done():
-                words = f"a worker {death.words} while it started"
-                self._started.set_exception(TasksBroken(words))
             await asyncio.sleep(RESTART_PAUSE_S)
         if place is not None and place not in self._coming and not self._closing:
             self._fill(place)
@@ -230,3 +238,13 @@ class Roster:
 
     def _count(self, reason: str) -> None:
         self.restarts[reason] = self.restarts.get(reason, 0) + 1
+
+
+def _at_start(worker: WorkerHandle, death: Death) -> str:
+    """What has ended a worker that was not ready yet, and where."""
+    if worker.importing is None:
+        return f"a worker {death.words} while it started"
+    return (
+        f"the task module {worker.importing} has ended the worker that imported it, which "
+        f"{death.words}; what it does when it is imported must not end the process"
+    )

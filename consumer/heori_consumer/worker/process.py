@@ -19,14 +19,15 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from heori_common import chunks, logs, tasks
 from heori_common.platform import own_peak_memory
 from heori_common.protocol.job import Claim, Outcome
-from heori_consumer.between.entry import Ends
+from heori_consumer.between.entry import Files
 from heori_consumer.between.frames import (
     BROKEN,
+    IMPORTING,
     JOBS,
     LOCKS,
     LOOK,
@@ -44,14 +45,19 @@ from heori_consumer.between.frames import (
     unpacker,
 )
 from heori_consumer.between.options import WorkerOptions
+from heori_consumer.between.signals import STOPPING
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.between.totals import Totals, count
 from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
 from heori_consumer.worker.execution import Runner
+from heori_consumer.worker.libraries import libraries
+from heori_consumer.worker.signals import give_back, let_pass
 from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
 log = logs.get_logger(__name__)
 
+# Timers of a task's that outlive its job end in one of these.
+TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 # How often slots are checked for jobs that are late, and progress is told.
 TICK_S = 0.1
 # Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
@@ -60,19 +66,20 @@ FRAME_OUTCOMES = 64
 LINGER_S = 0.002
 
 
-def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
+def main(files: Files, options: WorkerOptions) -> NoReturn:
     """The worker process, from its start to its end."""
-    timers = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)  # may outlive a task's job
-    for number in (signal.SIGINT, signal.SIGTERM, *timers):
-        # A handler rather than SIG_IGN, which programs that a task starts would inherit.
-        signal.signal(number, lambda *_: None)
-    with ends.output:
-        os.dup2(ends.output.fileno(), 2)
+    let_pass((*STOPPING, *TIMERS))
+    os.dup2(files.output, 2)
+    os.close(files.output)
     faulthandler.enable(2, all_threads=False)  # where it crashed is the best evidence
     logs.configure(as_json=options.json_logs, level=options.log_level)
-    # A copy of this process that a task forks must not speak for it.
-    os.register_at_fork(after_in_child=ends.link.close)
-    if serve(ends.link, options, table):
+    table = SlotTable(files.table, options.slots)
+    os.close(files.table)
+    link = socket.socket(fileno=files.link)
+    # A copy of this process that a task forks must not speak for it, and can be terminated.
+    os.register_at_fork(after_in_child=link.close)
+    os.register_at_fork(after_in_child=give_back)
+    if serve(link, options, table):
         # Without a goodbye: a task may have left threads or exit handlers that never end.
         os._exit(0)
     os._exit(1)
@@ -80,14 +87,21 @@ def main(ends: Ends, options: WorkerOptions, table: SlotTable) -> None:
 
 def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool:
     """Run jobs until the supervisor closes the socket; returns whether all was well."""
+    module = ""
+    known = set(sys.modules)
     try:
-        tasks.load((*options.policy.tasks, chunks.__name__))
+        for module in (*options.policy.tasks, chunks.__name__):
+            link.sendall(pack([IMPORTING, module]))  # told first, as it may end this process
+            tasks.load([module])
+        if threading.current_thread() is threading.main_thread():
+            let_pass(STOPPING)  # whatever the modules would do then
         worker = _Worker(link, options, table)
+        used = libraries(known, (*options.policy.tasks, *options.policy.allow))
     except BaseException:  # their modules may raise anything
-        link.sendall(pack([BROKEN, traceback.format_exc()]))
+        link.sendall(pack([BROKEN, module, traceback.format_exc()]))
         return True
     try:
-        worker.run()
+        worker.run(used)
     except BaseException:  # a task has closed our socket, say; our supervisor starts another
         log.critical("this worker has failed", exc_info=True)
         return False
@@ -113,8 +127,15 @@ class _Worker:
             self._runner, table, self._hand_over, self._wear_out, self._break_down
         )
 
-    def run(self) -> None:
-        """Serve the supervisor until it closes the socket."""
+    def run(self, used: list[str]) -> None:
+        """Serve the supervisor until it closes the socket.
+
+        Args:
+            used: the libraries that the tasks use.
+        """
+        # Told by itself: its first job may end it before the supervisor looks at it.
+        self._table.tell_gil(enabled=gil_enabled())
+        self._link.sendall(pack([READY, own_peak_memory(), find_gil(), used]))
         threading.Thread(target=self._send, name="sender", daemon=True).start()
         try:
             self._serve()
@@ -184,9 +205,6 @@ class _Worker:
         self._link.setblocking(True)
         poll = select.poll()
         poll.register(self._link, select.POLLIN)
-        # Told by itself: its first job may end it before the supervisor looks at it.
-        self._table.tell_gil(enabled=gil_enabled())
-        self._link.sendall(pack([READY, own_peak_memory(), find_gil()]))
         next_tick = time.monotonic() + TICK_S
         while True:
             now = time.monotonic()

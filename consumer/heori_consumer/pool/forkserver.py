@@ -1,0 +1,205 @@
+"""The supervisor's end of the forkserver: has it start workers, and hears how they end."""
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from heori_common import logs
+from heori_consumer.between.entry import FORKSERVER, REPLY, REQUEST, STARTED
+from heori_consumer.between.signals import STOPPING
+
+log = logs.get_logger(__name__)
+
+# How often it is started again while it dies before it has started anything.
+TRIES = 3
+# How long it may take to bury all that it has started, and to end, in seconds.
+END_S = 1.0
+# How often workers that have no forkserver any more are looked for.
+LOOK_EVERY_S = 0.05
+
+
+class ForkserverBroken(RuntimeError):
+    """No worker can be started, as what starts them dies each time; the message says how."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forked:
+    """A process that it has started.
+
+    Attributes:
+        process: the process; None if it ended at once.
+        ended: its exit code when it has ended, or the negative number of the signal that ended it.
+            None when nobody knows, as the forkserver was killed before.
+    """
+
+    process: psutil.Process | None
+    ended: "asyncio.Future[int | None]"
+
+
+class Forkserver:
+    """A process that starts workers; if it dies, they go on, and another one starts the next."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._one_by_one = asyncio.Lock()
+        self._asked: deque[asyncio.Future[int]] = deque()  # for workers that have not begun yet
+        self._children: dict[int, Forked] = {}
+        self._libraries: list[str] = []
+        self._unread = b""
+        self._watching: set[asyncio.Task[None]] = set()  # what watches those that it has left
+
+    async def fork(self, files: Sequence[int], options: bytes) -> Forked:
+        """Start a worker.
+
+        Args:
+            files: what connects it, as in `entry.Files`; they stay open here.
+            options: its options, pickled.
+
+        Raises:
+            OSError: the system cannot start a process now.
+            ForkserverBroken: nothing can be started.
+        """
+        async with self._one_by_one:  # so that requests never fill the socket
+            for _ in range(TRIES):
+                control = self._control or self._start()
+                asked = asyncio.get_running_loop().create_future()
+                self._asked.append(asked)
+                self._send(control, options, files)
+                with contextlib.suppress(ConnectionError):
+                    return self._children[await asked]
+        raise ForkserverBroken("no worker can be started: the process that forks them dies")
+
+    def preload(self, libraries: list[str]) -> None:
+        """Have it import modules, for the workers that it will start."""
+        self._libraries = libraries
+        if self._control is not None:
+            self._send(self._control, pickle.dumps(libraries), ())
+
+    async def close(self) -> None:
+        """End it, and with it all that it has started."""
+        for task in self._watching:
+            task.cancel()
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None
+            await asyncio.to_thread(self._reap)
+        for child in self._children.values():  # that it had no time for; they are killed
+            child.ended.set_result(None)
+        self._children.clear()
+
+    def _start(self) -> socket.socket:
+        """Start it, in an interpreter like this one that finds the same modules."""
+        self._control, theirs = socket.socketpair()
+        program = (
+            f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = {sys.argv[0]!r}; "
+            f"from {FORKSERVER} import main; main({theirs.fileno()})"
+        )
+        words = [
+            sys.executable,
+            *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
+            *("-c", program, *sys.argv[1:]),
+        ]
+        # A signal that comes while it cannot let it pass yet is to wait, and not to end it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        asyncio.get_running_loop().add_reader(self._control, self._read, self._control)
+        if self._libraries:
+            self._send(self._control, pickle.dumps(self._libraries), ())
+        return self._control
+
+    def _send(self, control: socket.socket, pickled: bytes, files: Sequence[int]) -> None:
+        with contextlib.suppress(ConnectionError):  # it has just died, which will be read, too
+            socket.send_fds(control, [REQUEST.pack(len(pickled)) + pickled], files)
+
+    def _read(self, control: socket.socket) -> None:
+        try:
+            received = control.recv(1 << 16)
+        except ConnectionError:
+            received = b""
+        if not received:
+            self._lost(control)
+            return
+        self._unread += received
+        whole = len(self._unread) - len(self._unread) % REPLY.size
+        replies, self._unread = self._unread[:whole], self._unread[whole:]
+        for pid, status in REPLY.iter_unpack(replies):
+            if status == STARTED:
+                self._begun(pid)
+            else:
+                self._children.pop(pid).ended.set_result(os.waitstatus_to_exitcode(status))
+
+    def _begun(self, pid: int) -> None:
+        if pid > 0:
+            process = None
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may have been killed already
+                process = psutil.Process(pid)
+            self._children[pid] = Forked(process, asyncio.get_running_loop().create_future())
+        asked = self._asked.popleft()
+        if asked.done():  # nobody waits for it any more
+            return
+        if pid > 0:
+            asked.set_result(pid)
+        else:
+            asked.set_exception(OSError(-pid, os.strerror(-pid)))
+
+    def _lost(self, control: socket.socket) -> None:
+        """It has died: its workers have not, and who waits for another one asks again."""
+        asyncio.get_running_loop().remove_reader(control)
+        control.close()
+        code = self._reap()
+        self._control, self._unread = None, b""
+        log.error("the process that forks the workers has died; they go on", exit_code=code)
+        children, self._children = self._children, {}
+        for pid, child in children.items():
+            task = asyncio.create_task(_watch(pid, child))
+            self._watching.add(task)
+            task.add_done_callback(self._watching.discard)
+        while self._asked:
+            asked = self._asked.popleft()
+            if not asked.done():
+                asked.set_exception(ConnectionResetError())
+
+    def _reap(self) -> int:
+        assert self._process is not None
+        try:
+            return self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+async def _watch(pid: int, child: Forked) -> None:
+    """Look for the end of a worker that has no forkserver to tell it."""
+    while child.process is not None and _runs(child.process):  # noqa: ASYNC110 - nothing tells it
+        await asyncio.sleep(LOOK_EVERY_S)
+    code = None
+    # In a container this process may have inherited it, and is the one to bury it.
+    with contextlib.suppress(ChildProcessError):
+        ended, status = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+        code = os.waitstatus_to_exitcode(status) if ended else None
+    child.ended.set_result(code)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

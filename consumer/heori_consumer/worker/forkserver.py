@@ -1,0 +1,144 @@
+"""The process that forks the workers: it has imported what all of them need, and runs no task.
+
+    supervisor ──requests, with files──▶ forkserver ──fork──▶ worker
+               ◀──────pids, ends────────
+
+It is what `multiprocessing` calls a forkserver, and not that one, which dies of a signal to the
+whole group, takes all workers for dead when it is killed, and cannot be spoken to while it imports.
+This one imports what the tasks use only after a worker has done so, one library at a time. It goes
+when its supervisor does, however that ends, and takes all workers along, whatever they are doing.
+"""
+
+import contextlib
+import errno
+import gc
+import importlib
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections import deque
+from typing import NoReturn
+
+from heori_common import logs
+from heori_consumer.between.entry import REPLY, REQUEST, STARTED, Files
+from heori_consumer.between.signals import STOPPING
+from heori_consumer.gil.inside import find_gil
+from heori_consumer.worker import process
+from heori_consumer.worker.signals import let_pass
+
+
+def main(control: int) -> NoReturn:
+    """Fork workers until the supervisor has gone.
+
+    Args:
+        control: the file descriptor of the socket to the supervisor.
+    """
+    let_pass(STOPPING)
+    # Blocked until here, where they would have ended it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    logs.configure_as_parent()
+    find_gil()  # here, and no worker has to
+    _freeze()
+    _Parent(socket.socket(fileno=control)).run()
+    os._exit(0)
+
+
+def _freeze() -> None:
+    """Have garbage collections in the workers leave alone what is here: a look would copy it."""
+    gc.collect()
+    gc.freeze()
+
+
+class _Parent:
+    """Its sockets, and the workers that have not ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._workers: set[int] = set()
+        self._libraries: deque[str] = deque()  # that are still to be imported
+        # A child's end wakes the wait for requests: the interpreter writes to this pair.
+        self._woken, self._wake = socket.socketpair()
+        self._wake.setblocking(False)
+
+    def run(self) -> None:
+        """Serve, and end all workers when the supervisor has gone."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        poll = select.poll()
+        for each in (self._control, self._woken):
+            poll.register(each, select.POLLIN)
+        with contextlib.suppress(ConnectionError):  # the supervisor has gone in the midst of it
+            while True:
+                ready = {file for file, _ in poll.poll(0 if self._libraries else None)}
+                if self._woken.fileno() in ready:
+                    self._woken.recv(4096)
+                    self._tell_ends()
+                if self._control.fileno() in ready and not self._obey():
+                    break
+                if not ready and self._libraries:
+                    self._import_next()
+        for worker in self._workers:
+            os.kill(worker, signal.SIGKILL)
+        for worker in self._workers:
+            os.waitpid(worker, 0)
+
+    def _tell_ends(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] in self._workers:  # and not a child that a library has left
+                    self._workers.discard(ended[0])
+                    self._control.sendall(REPLY.pack(*ended))
+
+    def _obey(self) -> bool:
+        """Do what is asked for; returns False when the supervisor has gone."""
+        header, files, _, _ = socket.recv_fds(
+            self._control, REQUEST.size, len(Files._fields), socket.MSG_WAITALL
+        )
+        if not header:
+            return False
+        [length] = REQUEST.unpack(header)
+        pickled = self._control.recv(length, socket.MSG_WAITALL)
+        if files:
+            self._fork(Files(*files), pickled)
+        else:
+            self._libraries.extend(pickle.loads(pickled))
+        return True
+
+    def _fork(self, files: Files, options: bytes) -> None:
+        for file in files:
+            os.set_inheritable(file, False)
+        try:
+            worker = os.fork()
+        except OSError as error:  # there are too many processes, or no memory
+            worker = -(error.errno or errno.EAGAIN)
+        if worker == 0:
+            self._become_worker(files, options)
+        for file in files:
+            os.close(file)
+        if worker > 0:
+            self._workers.add(worker)
+        self._control.sendall(REPLY.pack(worker, STARTED))
+
+    def _import_next(self) -> None:
+        with contextlib.suppress(BaseException):  # workers import it again, and report it
+            importlib.import_module(self._libraries.popleft())
+        if not self._libraries:
+            let_pass(STOPPING)  # whatever one of them would do then
+            _freeze()
+
+    def _become_worker(self, files: Files, options: bytes) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for each in (self._control, self._woken, self._wake):
+                each.close()
+            process.main(files, pickle.loads(options))
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
