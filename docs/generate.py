@@ -178,10 +178,10 @@ def metrics() -> str:
 def keys() -> str:
     """The table of keys, from the catalogue and its docstrings."""
     made = Keys()
-    lines = ["| key | what it is |", "|---|---|"]
+    lines = ["| key | what it is | when it goes |", "|---|---|---|"]
     for entry in catalogue():
         key = getattr(made, entry.name)(*(f"<{each}>" for each in entry.parameters))
-        lines.append(f"| `{key}` | {cell(entry.about)} |")
+        lines.append(f"| `{key}` | {cell(entry.about)} | {cell(entry.end)} |")
     return "\n".join(lines)
 
 

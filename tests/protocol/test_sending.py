@@ -2,6 +2,7 @@
 
 import pytest
 
+from heori_common.protocol.commands import RESULT_TTL_S
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import Call
 from heori_common.redis.errors import RedisRefused
@@ -57,5 +58,7 @@ def test_what_waits_or_is_scheduled_can_be_cancelled_and_nothing_else(bench: Ben
     assert bench.queue() == ["wrong", "stays"]
     assert bench.redis.zcard("rq:scheduled:default") == 0
     assert bench.rq_job("waits").is_canceled
-    assert bench.redis.zscore("rq:canceled:default", "later") == pytest.approx(bench.now(), abs=2)
+    ends = bench.now() + RESULT_TTL_S
+    assert bench.redis.zscore("rq:canceled:default", "later") == pytest.approx(ends, abs=2)
+    assert bench.redis.ttl("rq:job:later") == pytest.approx(RESULT_TTL_S, abs=2)
     assert bench.field("claimed", "status") == "started"

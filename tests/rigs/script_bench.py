@@ -14,6 +14,7 @@ from heori_common.protocol.commands import (
     Command,
     Commands,
     Reclaimed,
+    Tidied,
 )
 from heori_common.protocol.job import (
     CRASHED,
@@ -112,6 +113,21 @@ class Bench:
             self.reclaim_command(*queues, interval=interval, max_deliveries=max_deliveries)
         )
         return (reclaimed.queued, reclaimed.dead) if reclaimed else (0, 0)
+
+    def tidy(self, forget: float = 0.0) -> Tidied:
+        """Look after all queues once."""
+        dead = forgotten = 0
+        cursor = ""
+        while cursor != "0":
+            if not cursor:
+                self.redis.delete("rq:heori:janitor")
+            found = self.execute(
+                self.commands.tidy(consumer=ME, interval=60, cursor=cursor or "0", forget=forget)
+            )
+            if found is not None:  # else a consumer has come in between
+                cursor, dead = found.cursor, dead + found.dead
+                forgotten += found.forgotten
+        return Tidied(cursor, dead, forgotten)
 
     def undo(self, *queues: str, token: str) -> int:
         command = self.commands.undo_claim(queues, token=token, consumer=ME, max_deliveries=1)

@@ -24,6 +24,9 @@ from heori_common.protocol.records import LockRecord
 MOST_RENEWED = 100  # locks in one call
 MOST_SWEPT = 100
 MOST_COUNTED = 1000
+# Seconds for which it is known who wrote last to a resource that fences guard. A process would have
+# to stand still for as long to write with an older fence.
+FORGET_FENCED_S = 365 * 24 * 3600
 
 
 def job_owner(job_id: str) -> str:
@@ -333,6 +336,7 @@ class LockCommands(Builders):
             fence=fence,
             owner=owner,
             command=words,
+            forget_s=FORGET_FENCED_S,
         )
 
 

@@ -22,7 +22,7 @@ class Fence:
     """Guards one thing in Redis: commands that come too late are refused.
 
     Every write to the thing must go through a fence of the same name, on the server of the lock.
-    What it remembers of the last writer stays as long as the thing might be written to, for ever.
+    Who wrote last is remembered for a year after that write.
 
     Args:
         resource: a name for what is guarded.

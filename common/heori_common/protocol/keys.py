@@ -3,8 +3,9 @@
 The first part is RQ 3.0.0's own (``rq/queue.py``, ``rq/job.py``, ``rq/registry.py``,
 ``rq/results.py``, ``rq/scheduler.py``, ``rq/worker``); ours stand under ``<prefix>:heori:``.
 
-The docstring of a method begins with the type that its key has in Redis. Scripts get the same
-names from here: `job_key(id)` in Lua is `Keys.job`, see `heori_common.protocol.prelude`.
+The docstring of a method begins with the type that its key has in Redis, and ends with when it is
+gone. Scripts get the same names from here: `job_key(id)` in Lua is `Keys.job`, see
+`heori_common.protocol.expansion`.
 """
 
 import inspect
@@ -33,11 +34,17 @@ class Keys:
     # RQ's
 
     def queues(self) -> str:
-        """set of queue keys"""
+        """set of queue keys
+
+        Stays for ever: one.
+        """
         return f"{self.prefix}:queues"
 
     def queue(self, queue: str) -> str:
-        """list of job ids, popped from the left"""
+        """list of job ids, popped from the left
+
+        Gone when its jobs are claimed.
+        """
         return f"{self.prefix}:queue:{queue}"
 
     def turns(self, queue: str) -> str:
@@ -45,6 +52,8 @@ class Keys:
 
         It is Heori's, and is found by the key of the queue alone. The names of tenants' queues
         have an @ in them, too, but something after it; those of other queues have none.
+
+        Gone when their jobs are claimed.
         """
         return f"{self.queue(queue)}@"
 
@@ -53,75 +62,143 @@ class Keys:
         return key.removeprefix(self.queue(""))
 
     def job(self, job_id: str) -> str:
-        """hash: one job, as RQ keeps it"""
+        """hash: one job, as RQ keeps it
+
+        Gone with its result: after the job's result_ttl, or failure_ttl.
+        """
         return f"{self.prefix}:job:{job_id}"
 
     def dependents(self, job_id: str) -> str:
-        """set of the jobs that wait for a job"""
+        """set of the jobs that wait for a job
+
+        Gone with the job.
+        """
         return f"{self.job(job_id)}:dependents"
 
     def results(self, job_id: str) -> str:
-        """stream of the results of a job, the latest last"""
+        """stream of the results of a job, the latest last
+
+        Gone with the job.
+        """
         return f"{self.prefix}:results:{job_id}"
 
     def dependencies(self, job_id: str) -> str:
-        """set of the jobs that a job waits for; the second colon is RQ's"""
+        """set of the jobs that a job waits for; the second colon is RQ's
+
+        Gone with the job.
+        """
         return f"{self.prefix}:job::{job_id}:dependencies"
 
     def executions(self, job_id: str) -> str:
-        """zset of the executions of a job that stock workers run"""
+        """zset of the executions of a job that stock workers run
+
+        Gone when it has ended.
+        """
         return f"{self.prefix}:executions:{job_id}"
 
     def execution(self, job_id_and_execution: str) -> str:
-        """hash: one of those executions, named `id:execution`"""
+        """hash: one of those executions, named `id:execution`
+
+        Gone when it has ended.
+        """
         return f"{self.prefix}:execution:{job_id_and_execution}"
 
     def group(self, group: str) -> str:
-        """set of the ids of a group's jobs"""
+        """set of the ids of a group's jobs
+
+        Gone with its jobs, if one of rq's workers looks after it; Heori makes none.
+        """
         return f"{self.prefix}:group:{group}"
 
+    def intermediate(self, queue: str) -> str:
+        """list of job ids that stock workers have popped and not yet begun
+
+        Gone when they have begun.
+        """
+        return f"{self.queue(queue)}:intermediate"
+
     def wip(self, queue: str) -> str:
-        """zset `id:execution` → end of the lease: the jobs being worked on"""
+        """zset `id:execution` → end of the lease: the jobs being worked on
+
+        Gone when they have ended.
+        """
         return f"{self.prefix}:wip:{queue}"
 
     def finished(self, queue: str) -> str:
-        """zset id → when it expires"""
+        """zset id → when it expires
+
+        Gone with its jobs, a minute later at most.
+        """
         return f"{self.prefix}:finished:{queue}"
 
     def failed(self, queue: str) -> str:
-        """zset id → when it expires; the dead-letter queue"""
+        """zset id → when it expires; the dead-letter queue
+
+        Gone with its jobs, a minute later at most.
+        """
         return f"{self.prefix}:failed:{queue}"
 
     def scheduled(self, queue: str) -> str:
-        """zset id → when it is due, in epoch seconds; rq writes whole ones, we fractions, too"""
+        """zset id → when it is due, in epoch seconds; rq writes whole ones, we fractions, too
+
+        Gone when they were due.
+        """
         return f"{self.prefix}:scheduled:{queue}"
 
     def scheduler_lock(self, queue: str) -> str:
-        """string, expires: the consumer that moves the due jobs of that queue"""
+        """string, expires: the consumer that moves the due jobs of that queue
+
+        Gone by itself.
+        """
         return f"{self.prefix}:scheduler-lock:{queue}"
 
     def deferred(self, queue: str) -> str:
-        """zset id → since when it waits for other jobs or for a lock"""
+        """zset id → since when it waits for other jobs or for a lock
+
+        Gone when they wait no more.
+        """
         return f"{self.prefix}:deferred:{queue}"
 
+    def ready(self, queue: str) -> str:
+        """zset id → since when it need not wait for other jobs any more, and is not queued yet
+
+        Gone when they are queued.
+        """
+        return f"{self.prefix}:ready:{queue}"
+
     def canceled(self, queue: str) -> str:
-        """zset id → when it was cancelled"""
+        """zset id → when it expires; what rq's own tools have cancelled: when that was, at first
+
+        Gone with its jobs, a minute later at most.
+        """
         return f"{self.prefix}:canceled:{queue}"
 
     def suspended(self) -> str:
-        """string: no consumer claims jobs while it is there (`rq suspend`)"""
+        """string: no consumer claims jobs while it is there (`rq suspend`)
+
+        Gone with `rq resume`.
+        """
         return f"{self.prefix}:suspended"
 
     def workers(self) -> str:
-        """set of worker keys"""
+        """set of worker keys
+
+        Gone with the last consumer.
+        """
         return f"{self.prefix}:workers"
 
     def workers_of(self, queue: str) -> str:
-        """set of the keys of the workers that listen on one queue"""
+        """set of the keys of the workers that listen on one queue
+
+        Gone with the last consumer of that queue.
+        """
         return f"{self.prefix}:workers:{queue}"
 
     def worker(self, name: str) -> str:
-        """hash: what RQ calls a worker is one of our consumers"""
+        """hash: what RQ calls a worker is one of our consumers
+
+        Gone by itself, a minute after the consumer.
+        """
         return f"{self.prefix}:worker:{name}"
 
     def commands_to(self, worker: str) -> str:
@@ -131,48 +208,89 @@ class Keys:
     # Heori's
 
     def reaper(self) -> str:
-        """string, expires: the consumer that looked for expired leases last"""
+        """string, expires: the consumer that looked for expired leases last
+
+        Gone by itself.
+        """
         return f"{self.prefix}:heori:reaper"
 
     def parked(self, queue: str) -> str:
-        """zset id → when to look whether it still waits for a lock, in epoch seconds"""
+        """zset id → when to look whether it still waits for a lock, in epoch seconds
+
+        Gone when they wait no more.
+        """
         return f"{self.prefix}:heori:parked:{queue}"
 
     def bound(self, queue: str) -> str:
-        """hash: the limit of a queue, and what was counted since it has one"""
+        """hash: the limit of a queue, and what was counted since it has one
+
+        Stays for ever: one for each queue with a limit.
+        """
         return f"{self.prefix}:heori:bound:{queue}"
 
     def waiting_producers(self, queue: str) -> str:
-        """zset ticket → when it came: the producers that wait for room in a queue"""
+        """zset ticket → when it came: the producers that wait for room in a queue
+
+        Gone when they wait no more.
+        """
         return f"{self.prefix}:heori:line:{queue}"
 
     def ticket(self, queue: str, ticket: str) -> str:
-        """string, expires: a place among those, while its producer looks after it"""
+        """string, expires: a place among those, while its producer looks after it
+
+        Gone by itself.
+        """
         return f"{self.waiting_producers(queue)}:{ticket}"
 
     def dropped(self, queue: str) -> str:
-        """list of the ids of jobs dropped latest from a full queue"""
+        """list of the ids of jobs dropped latest from a full queue
+
+        Gone with the failed jobs of that queue, a minute later at most.
+        """
         return f"{self.prefix}:heori:dropped:{queue}"
 
-    def idle(self, queue: str) -> str:
-        """string, expires: there as long as nothing has been left of a tenant, but not for long"""
-        return f"{self.prefix}:heori:idle:{queue}"
+    def janitor(self) -> str:
+        """string, expires: the consumer that tidies up, or did so last
+
+        Gone by itself.
+        """
+        return f"{self.prefix}:heori:janitor"
+
+    def idle(self) -> str:
+        """zset queue key → since when nothing is left of it: those that will be forgotten soon
+
+        Gone some minutes after the last of them.
+        """
+        return f"{self.prefix}:heori:idle"
 
     def idempotency(self, task: str, key: str, tenant: str = "") -> str:
-        """string, expires: the id of the job that was sent with that key, for that tenant"""
+        """string, expires: the id of the job that was sent with that key, for that tenant
+
+        Gone after HEORI_KEY_TTL.
+        """
         whose = f"{task}@{tenant}" if tenant else task
         return f"{self.prefix}:heori:key:{whose}:{key}"
 
     def import_of(self, digest: str) -> str:
-        """string, expires: how many jobs of an import are in, by the digest of what it is"""
+        """string, expires: how many jobs of an import are in, by the digest of what it is
+
+        Gone by itself.
+        """
         return f"{self.prefix}:heori:import:{digest}"
 
     def counter(self, queue: str) -> str:
-        """string, expires: which consumer tells how many jobs of that queue are where"""
+        """string, expires: which consumer tells how many jobs of that queue are where
+
+        Gone by itself.
+        """
         return f"{self.prefix}:heori:counter:{queue}"
 
     def lock(self, kind: str, name: str) -> str:
-        """hash of a mutex or semaphore, see lock_record.lua; the braces keep all of it together"""
+        """hash of a mutex or semaphore, see lock_record.lua; the braces keep all of it together
+
+        Gone when nobody holds it or waits for it. Stays for ever: one for each semaphore whose
+        limit was changed.
+        """
         return f"{self.prefix}:heori:lock:{{{kind}:{name}}}"
 
     def lock_name(self, key: str) -> tuple[str, str]:
@@ -182,39 +300,66 @@ class Keys:
         return kind, name
 
     def holders(self, lock: str) -> str:
-        """zset request → end of its lease (µs): who holds the lock of that key"""
+        """zset request → end of its lease (µs): who holds the lock of that key
+
+        Gone when nobody holds it.
+        """
         return f"{lock}:holders"
 
     def waiters(self, lock: str) -> str:
-        """zset request → ticket: who waits for the lock of that key"""
+        """zset request → ticket: who waits for the lock of that key
+
+        Gone when nobody waits for it.
+        """
         return f"{lock}:waiters"
 
     def locks(self) -> str:
-        """zset lock → when it should be looked at (µs): all that are in use"""
+        """zset lock → when it should be looked at (µs): all that are in use
+
+        Gone when no lock is in use.
+        """
         return f"{self.prefix}:heori:locks"
 
     def lock_waits(self) -> str:
-        """hash owner → the lock and the request with which it waits"""
+        """hash owner → the lock and the request with which it waits
+
+        Gone when nobody waits for a lock.
+        """
         return f"{self.prefix}:heori:waits"
 
     def owner_wait(self, owner: str) -> str:
-        """string, expires: the other owner for whom an owner waits, as for the end of a job"""
+        """string, expires: the other owner for whom an owner waits, as for the end of a job
+
+        Gone by itself.
+        """
         return f"{self.lock_waits()}:{owner}"
 
     def fence(self) -> str:
-        """string: the last fence that any lock gave; it stays for ever"""
+        """string: the last fence that any lock gave
+
+        Stays for ever: one.
+        """
         return f"{self.prefix}:heori:fence"
 
     def lock_counter(self) -> str:
-        """string, expires: which consumer tells how many hold locks and wait for them"""
+        """string, expires: which consumer tells how many hold locks and wait for them
+
+        Gone by itself.
+        """
         return f"{self.prefix}:heori:lock-counter"
 
     def forced(self) -> str:
-        """string: how many locks were taken from their holders by hand; it stays for ever"""
+        """string: how many locks were taken from their holders by hand
+
+        Stays for ever: one.
+        """
         return f"{self.prefix}:heori:forced"
 
     def fenced(self, resource: str) -> str:
-        """hash: who wrote last to something that a fence guards"""
+        """hash: who wrote last to something that a fence guards
+
+        Gone a year after the last of these writes.
+        """
         return f"{self.prefix}:heori:fenced:{{{resource}}}"
 
     def granted(self, process: str) -> str:
@@ -229,11 +374,13 @@ class CatalogueEntry(NamedTuple):
         name: of its method of `Keys`.
         parameters: of that method.
         about: its type in Redis, and what it holds.
+        end: when it is gone, or how many of it stay; empty for a channel, which is no key.
     """
 
     name: str
     parameters: tuple[str, ...]
     about: str
+    end: str
 
 
 REDIS_TYPES = ("channel", "hash", "list", "set", "stream", "string", "zset")
@@ -245,4 +392,8 @@ def catalogue() -> Iterator[CatalogueEntry]:
         about = inspect.getdoc(method) or ""
         # The others take a key apart.
         if inspect.isfunction(method) and re.match(rf"({'|'.join(REDIS_TYPES)})\b", about):
-            yield CatalogueEntry(name, tuple(inspect.signature(method).parameters)[1:], about)
+            *said, end = about.split("\n\n")
+            if about.startswith("channel"):
+                said, end = [about], ""
+            parameters = tuple(inspect.signature(method).parameters)[1:]
+            yield CatalogueEntry(name, parameters, "\n\n".join(said), end)

@@ -14,6 +14,7 @@ from heori_consumer.supervisor.claimer import Claimer
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.failover import Failover
 from heori_consumer.supervisor.health import Health
+from heori_consumer.supervisor.janitor import Janitor
 from heori_consumer.supervisor.lease_keeper import LeaseKeeper
 from heori_consumer.supervisor.listener import Listener
 from heori_consumer.supervisor.options import ConsumerOptions
@@ -34,6 +35,7 @@ class Roles:
     claimer: Claimer
     lease_keeper: LeaseKeeper
     reaper: Reaper
+    janitor: Janitor
     cancellation: Cancellation
     scheduler: Scheduler
     failover: Failover
@@ -66,6 +68,7 @@ class Roles:
             claimer,
             LeaseKeeper(context, pool),
             Reaper(context),
+            Janitor(context),
             cancellation,
             Scheduler(context, listener.watch_scheduled),
             Failover(context),
@@ -84,6 +87,7 @@ class Roles:
             self.claimer,
             self.lease_keeper,
             self.reaper,
+            self.janitor,
             self.cancellation,
             self.scheduler,
             self.failover,

@@ -35,6 +35,7 @@ from heori_common.protocol.commands.sending import (
     SendingCommands,
     WhenFull,
 )
+from heori_common.protocol.commands.tidying import Tidied, TidyingCommands
 
 __all__ = [
     "DEADLOCK",
@@ -61,6 +62,7 @@ __all__ = [
     "Reclaimed",
     "Record",
     "Result",
+    "Tidied",
     "WhenFull",
     "Word",
 ]
@@ -73,5 +75,6 @@ class Commands(
     SchedulingCommands,
     RegistryCommands,
     DeadLetterCommands,
+    TidyingCommands,
 ):
     """All of them."""

@@ -34,7 +34,6 @@ PARKED_LOOK_S = 10
 MOST_PARKED = 200  # jobs that a claim leaves to wait for locks, about
 MOST_LOOKED_AT = 100  # of those, and of overdue locks, in one call
 MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
-FORGET_TENANT_S = 60.0  # seconds until a tenant is forgotten of whom nothing is left
 
 # How the failure of a job begins whose wait for its locks would never end; see take_job_locks.lua.
 DEADLOCK = "its wait for a lock would never end (deadlock)"
@@ -256,7 +255,6 @@ class DeliveryCommands(Builders):
         consumer: str,
         max_deliveries: int,
         evidence: bytes,
-        forget: float = FORGET_TENANT_S,
     ) -> Command[Reclaimed | None]:
         """Give back jobs whose lease has run out; None when it was not yet time to look again.
 
@@ -264,7 +262,6 @@ class DeliveryCommands(Builders):
 
         Args:
             interval: seconds within which no other consumer looks again.
-            forget: seconds after which a tenant is forgotten of whom nothing is left.
         """
         keys = [
             self.keys.reaper(),
@@ -291,7 +288,6 @@ class DeliveryCommands(Builders):
             look_again_s=PARKED_LOOK_S,
             most_looked_at=MOST_LOOKED_AT,
             most_tenants=MOST_TENANTS,
-            forget_ms=round(forget * 1000),
             **self._giving_back(consumer, max_deliveries),
         )
 

@@ -45,12 +45,17 @@ class RegistryCommands(Builders):
     def announce(
         self, name: str, queues: Sequence[str], record: Mapping[str, Word]
     ) -> list[Command[Any]]:
-        """Register a consumer where RQ's tools look for workers."""
+        """Register a consumer where RQ's tools look for workers, and list its queues.
+
+        They need not have had a job: from the list it is known which registers there are, when it
+        is killed.
+        """
         key = self.keys.worker(name)
         return [
             Command(("HSET", key, *(word for pair in record.items() for word in pair)), int),
             Command(("SADD", self.keys.workers(), key), int),
             *(Command(("SADD", self.keys.workers_of(queue), key), int) for queue in queues),
+            Command(("SADD", self.keys.queues(), *map(self.keys.queue, queues)), int),
         ]
 
     def heartbeat(self, name: str, now: str, state: str, ttl: int) -> list[Command[Any]]:
@@ -72,7 +77,7 @@ class RegistryCommands(Builders):
         ]
 
     def queues(self) -> Command[list[str]]:
-        """The names of all queues that ever had a job."""
+        """The names of all queues that are listed: those that have jobs, results or consumers."""
         return Command(
             ("SMEMBERS", self.keys.queues()),
             lambda reply: sorted(self.keys.queue_name(key.decode()) for key in reply),

@@ -6,7 +6,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from heori_common.protocol.commands.builder import FAILURE_TTL_S, Builders, Command, unpack
+from heori_common.protocol.commands.builder import (
+    FAILURE_TTL_S,
+    RESULT_TTL_S,
+    Builders,
+    Command,
+    unpack,
+)
 from heori_common.protocol.job import Job, MalformedJob, NewJob
 from heori_common.protocol.keys import Keys, whole_queue
 from heori_common.protocol.payload import encode_failure
@@ -164,7 +170,7 @@ class SendingCommands(Builders):
             self.keys.parked(queue),
             self.keys.canceled(queue),
         ]
-        return self._call("cancel", keys, unpack, ids=ids)
+        return self._call("cancel", keys, unpack, ids=ids, result_ttl_s=RESULT_TTL_S)
 
     def job(self, job_id: str) -> Command[Job | None]:
         """Read a job; None when there is none of that id."""

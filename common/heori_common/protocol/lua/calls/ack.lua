@@ -40,7 +40,7 @@ for n, entry in ipairs(args.entries) do
   else
     local is_finished = status == 'finished'
     local registry = is_finished and finished or failed
-    local score, unable = end_job(id, execution, status,
+    local score, unable, is_waited_for = end_job(id, execution, status,
       to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s),
       string.format('%.6f', started_s), is_finished and 'return_value' or 'exc_string', body)
     if score then
@@ -54,7 +54,7 @@ for n, entry in ipairs(args.entries) do
     local outcome = is_finished and 'finished' or 'failed' -- what is stopped, rq counts as failed
     count[outcome] = count[outcome] + 1
     busy_s = busy_s + run_s
-    if redis.call('EXISTS', dependents_key(id)) == 1 then
+    if is_waited_for then
       with_dependents[#with_dependents + 1] = n - 1
     end
   end

@@ -1,7 +1,7 @@
 -- lock_fenced_command.lua: a command that whoever has lost the lock cannot have executed any more.
 -- KEYS   who wrote last (hash: fence, owner)
--- ARGS   fence, owner, command
---        command: [word, …]
+-- ARGS   fence, owner, command, forget_s
+--        command: [word, …]; forget_s: until it is not known any more who wrote last
 -- REPLY  [1, the command's reply], or [0, the fence that has written since]
 
 local last = redis.call('HMGET', KEYS[1], 'fence', 'owner')
@@ -12,4 +12,5 @@ if fence and (fence > args.fence or fence == args.fence and last[2] ~= args.owne
 end
 local reply = redis.call(unpack(args.command))
 redis.call('HSET', KEYS[1], 'fence', string.format('%.0f', args.fence), 'owner', args.owner)
+redis.call('EXPIRE', KEYS[1], args.forget_s)
 return { 1, reply }

@@ -1,26 +1,23 @@
 -- reclaim.lua: give back the jobs whose lease has run out, whoever held it; and strike from the
--- registries jobs whose time there is over, as rq's registries do it when a worker of its own
--- looks after them (rq 3.0.0, rq/registry.py, cleanup): their keys expire, these entries do not.
+-- registries jobs whose time there is over.
 -- Any number of consumers may call it as often as they like: it works at most once an interval.
 -- Entries of stock rq workers are left to rq, which has its own rule for them. A queue with a key
 -- of the wrong type is passed over: its jobs wait under their leases until that is mended.
 -- The tenants of these queues are looked after in turns, some in each call. One whose jobs were put
--- on its queue by a tool of RQ's, which knows of no turns, gets its turn here; one of whom nothing
--- has been left for a while, not even a result, is forgotten.
+-- on its queue by a tool of RQ's, which knows of no turns, gets its turn here.
 -- KEYS   reaper (string), queues (set), then for each queue: queue (list), wip (zset), failed
 --        (zset); then for each queue: finished (zset)
 -- ARGS   interval_ms, margin_s, mark, evidence, most_struck, look_again_s, most_looked_at, most_tenants,
---        forget_ms, consumer
+--        consumer
 --        margin_s: by which a score in wip lies after its lease's end
 --        mark: how the name of an execution of ours begins
 --        most_struck: entries of each registry
 --        look_again_s: until a job that waits for a lock is looked at again
 --        most_looked_at: such jobs, and locks; most_tenants: of each queue
---        forget_ms: until a tenant is forgotten of whom nothing is left
 -- REPLY  nil when it was not yet time, else msgpack [how many were queued again, how many are
 --        dead letters, [key of the wrong type, …]]
 -- USES   now_s, has_type, read_fields, queue_names, tenants, all_tenants, lock_handover,
---        lock_overdue, job_locks, end_lease, our_leases
+--        lock_overdue, job_locks, end_lease, our_leases, strike_expired
 
 if not redis.call('SET', KEYS[1], args.consumer, 'NX', 'PX', args.interval_ms) then
   return false
@@ -50,14 +47,6 @@ local function look_at_parked(queue)
   end
 end
 
-local function strike(registry)
-  -- pcall: its key may hold something else; whoever writes to it says so
-  local overdue = redis.pcall('ZCOUNT', registry, '-inf', now_s)
-  if type(overdue) == 'number' and overdue > 0 then
-    redis.call('ZREMRANGEBYRANK', registry, 0, math.min(overdue, args.most_struck) - 1)
-  end
-end
-
 local function is_sound(kind, key)
   local sound = has_type(kind, key)
   if not sound then
@@ -79,28 +68,14 @@ local function look_after(queue, wip, failed, finished)
     end
   end
   look_at_parked(queue)
-  strike(failed)
-  strike(finished)
+  strike_expired(failed, args.most_struck)
+  strike_expired(finished, args.most_struck)
   return sound
 end
 
 local function look_after_tenant(queue, wip, failed, finished)
-  local name = queue_name(queue)
-  if not look_after(queue, wip, failed, finished) then
-    return
-  elseif redis.call('EXISTS', queue) == 1 then
+  if look_after(queue, wip, failed, finished) and redis.call('EXISTS', queue) == 1 then
     join_turns(queue)
-  end
-  local idle = idle_key(name)
-  local left_ms = redis.call('PTTL', idle)
-  if redis.call('EXISTS', queue, wip, failed, finished, scheduled_key(name), deferred_key(name),
-    canceled_key(name), parked_key(name)) > 0 then
-    redis.call('UNLINK', idle)
-  elseif left_ms < 0 then
-    redis.call('SET', idle, '', 'PX', 2 * args.forget_ms)
-  elseif left_ms <= args.forget_ms then -- not before: RQ names a queue some time before its first job is on it
-    redis.call('SREM', KEYS[2], queue)
-    redis.call('UNLINK', idle, dropped_key(name))
   end
 end
 

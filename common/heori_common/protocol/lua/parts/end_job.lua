@@ -2,17 +2,27 @@
 -- ARGS   consumer
 -- USES   now_s, rq_time
 
+local LONG_ENOUGH_S = 60 -- for the jobs that wait for one which is kept for no time: it is read for them
 local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 uses Result.Type
 
 -- Returns the score with which the caller puts the id into the registry of that status; or false,
 -- when the job was deleted meanwhile or is not to be kept. Then the key of the results, if it
--- holds something else and could not take this one.
+-- holds something else and could not take this one; and whether other jobs wait for this one.
 --   status: 'finished', 'failed' or 'stopped'; ttl_s: -1 for ever, 0 not at all
 --   started_text: when it began, as now_text has it
 --   field, body: the result's field in the stream and its value, or false for none
 local function end_job(id, execution, status, ttl_s, started_text, field, body)
   local job = job_key(id)
   local results = results_key(id)
+  local dependents, dependencies, is_waited_for = dependents_key(id), dependencies_key(id), false
+  if redis.call('EXISTS', dependents, dependencies) > 0 then -- one call for the many that have neither
+    is_waited_for = redis.call('EXISTS', dependents) == 1
+    ttl_s = ttl_s == 0 and is_waited_for and LONG_ENOUGH_S or ttl_s
+    if ttl_s >= 0 then
+      redis.call('EXPIRE', dependents, ttl_s)
+      redis.call('EXPIRE', dependencies, ttl_s)
+    end
+  end
   if ttl_s == 0 then
     redis.call('DEL', job, results)
     return false
@@ -36,8 +46,8 @@ local function end_job(id, execution, status, ttl_s, started_text, field, body)
   local broken = type(added) == 'table' and results
   if ttl_s < 0 then
     redis.call('PERSIST', results) -- an earlier result may have expired with its job
-    return '+inf', broken
+    return '+inf', broken, is_waited_for
   end
   redis.call('EXPIRE', results, ttl_s)
-  return math.floor(now_s) + ttl_s, broken
+  return math.floor(now_s) + ttl_s, broken, is_waited_for
 end

@@ -1,0 +1,145 @@
+-- tidy.lua: take out of Redis what is of no use to anybody and has no TTL that ends it. One consumer is
+-- elected for it, and calls it again and again with the cursor of the last reply until that is '0'; so
+-- Redis is never kept for long, however many queues there are.
+-- - Consumers and stock workers that are registered and have no record any more: they were killed.
+-- - Entries of registries whose time is over, also of queues that nobody serves.
+-- - Ids of jobs that have expired in a queue that nobody serves; elsewhere a claim drops them.
+-- - Queues, those of tenants among them, that are empty and that nobody serves. They are not listed any
+--   more when that has been so for a while. All of our scripts that put a job on a queue list it. So
+--   does rq, a moment before; so there is a second look at each as long after, and it is listed
+--   again if a job has come in just that moment.
+-- KEYS   janitor (string), queues (set), workers (set), idle (zset)
+-- ARGS   consumer, interval_ms, cursor, most_queues, most_struck, forget_s, record_ttl_s
+--        interval_ms: after the last call, in which nobody else is elected
+--        cursor: of the last reply; '0' to begin, for which this consumer has to be elected
+--        most_queues: to look at in one call, about; most_struck: entries, in all of them
+--        forget_s: until a queue is not listed any more
+--        record_ttl_s: of a worker's record that has none: its worker died while it was written
+-- REPLY  nil when another consumer is elected; else msgpack [cursor, how many dead consumers were
+--        struck, how many queues are not listed any more]
+-- USES   now_s, read_fields, queue_names, tenants, expire_canceled, strike_expired
+
+local SAMPLE = 20 -- names, of which many are dead when a quarter is
+
+local janitor, queues, workers, idle = unpack(KEYS)
+local room, dead, forgotten = args.most_struck, 0, 0
+
+if args.cursor == '0' then
+  if not redis.call('SET', janitor, args.consumer, 'NX', 'PX', args.interval_ms) then
+    return false
+  end
+elseif redis.pcall('GET', janitor) ~= args.consumer then
+  return false
+else
+  redis.call('PEXPIRE', janitor, args.interval_ms)
+end
+
+-- Strikes names without a record, as rq's clean_worker_registry does. It looks at some of them, and at
+-- more as long as many of these are dead: so Redis looks for what has expired.
+local function strike_dead(names)
+  local struck, many = 0, true
+  while many and room > 0 do
+    local sample, gone = redis.pcall('SRANDMEMBER', names, SAMPLE), {}
+    for _, name in ipairs(sample.err and {} or sample) do
+      local left_s = redis.call('TTL', name)
+      if left_s == -2 then
+        gone[#gone + 1] = name
+      elseif left_s == -1 then
+        redis.call('EXPIRE', name, args.record_ttl_s)
+      end
+    end
+    if #gone > 0 then
+      redis.call('SREM', names, unpack(gone))
+    end
+    struck, room = struck + #gone, room - #gone
+    many = #gone > 0 and 4 * #gone >= #sample
+  end
+  return struck
+end
+
+-- Jobs that were cancelled by a tool of rq's, which sets no TTL, get theirs here; their score is the past.
+local function strike_canceled(registry)
+  local overdue = redis.pcall('ZRANGEBYSCORE', registry, '-inf', now_s, 'LIMIT', 0, math.max(0, room))
+  for _, id in ipairs(overdue.err and {} or overdue) do
+    local job = job_key(id)
+    local found = read_fields(job, 'status', 'result_ttl')
+    if found.status == 'canceled' and redis.call('TTL', job) == -1 then
+      redis.call('ZADD', registry, expire_canceled(id, found.result_ttl), id)
+    else
+      redis.call('ZREM', registry, id)
+    end
+    room = room - 1
+  end
+end
+
+local function drop_expired(queue)
+  local id = redis.pcall('LINDEX', queue, 0)
+  while type(id) == 'string' and room > 0 and redis.call('EXISTS', job_key(id)) == 0 do
+    redis.call('LPOP', queue)
+    room = room - 1
+    id = redis.call('LINDEX', queue, 0)
+  end
+end
+
+local function is_forgettable(queue)
+  local name = queue_name(queue)
+  return redis.call('EXISTS', queue, intermediate_key(name), wip_key(name), finished_key(name),
+    failed_key(name), scheduled_key(name), deferred_key(name), ready_key(name), canceled_key(name),
+    parked_key(name), turns_key(name), waiting_producers_key(name), workers_of_key(name)) == 0
+    and redis.pcall('HEXISTS', bound_key(name), 'limit') == 0
+end
+
+local function look_after(queue)
+  local name = queue_name(queue)
+  local whole = string.match(name, '^[^@]*')
+  local served_by = workers_of_key(name)
+  strike_dead(served_by)
+  room = room - strike_expired(finished_key(name), room)
+  room = room - strike_expired(failed_key(name), room)
+  strike_canceled(canceled_key(name))
+  if redis.call('EXISTS', failed_key(name)) == 0 then
+    redis.call('UNLINK', dropped_key(name)) -- their jobs stood there
+  end
+  if redis.call('EXISTS', served_by, workers_of_key(whole)) == 0 then
+    drop_expired(queue)
+    if redis.call('EXISTS', queue) == 0 then
+      local tenant, turns = tenant_of(queue)
+      redis.pcall('ZREM', turns or turns_key(name), tenant or '')
+    end
+  end
+  if is_forgettable(queue) then
+    redis.pcall('ZADD', idle, 'NX', now_s, queue)
+  end
+end
+
+local function forget(queue)
+  local listed = redis.call('SISMEMBER', queues, queue) == 1
+  if not is_forgettable(queue) then
+    redis.call('SADD', queues, queue)
+  elseif listed then
+    redis.call('SREM', queues, queue)
+    redis.call('ZADD', idle, now_s, queue)
+    forgotten = forgotten + 1
+    return
+  else
+    redis.call('UNLINK', bound_key(queue_name(queue)))
+  end
+  redis.call('ZREM', idle, queue)
+end
+
+if args.cursor == '0' then
+  dead = strike_dead(workers)
+end
+-- pcall: these may hold something else, and then others tell
+local to_forget = redis.pcall('ZRANGEBYSCORE', idle, '-inf', now_s - args.forget_s, 'LIMIT', 0, args.most_queues)
+local page = redis.pcall('SSCAN', queues, args.cursor, 'COUNT', args.most_queues)
+if page.err then
+  return cmsgpack.pack({ '0', dead, forgotten })
+end
+for _, queue in ipairs(to_forget.err and {} or to_forget) do
+  forget(queue)
+end
+for _, queue in ipairs(page[2]) do
+  look_after(queue)
+end
+return cmsgpack.pack({ page[1], dead, forgotten })
