@@ -12,7 +12,7 @@ from functools import partial
 import redis
 
 from benchmarks.apps import Call, heori_tasks, redis_url, stamped
-from heori_common import tasks
+from heori_common import resolution
 from heori_common.protocol import payload
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import FINISHED, NewJob, Outcome
@@ -41,7 +41,7 @@ def send_bulk(task: str, calls: Sequence[Call]) -> None:
 
 
 def _job(task: str, call: Call) -> NewJob:
-    found = tasks.resolve(f"benchmarks.tasks.{task}", ())
+    found = resolution.resolve(f"benchmarks.tasks.{task}", ())
     words = payload.Call(found.name, call, {})
     return NewJob.create(str(uuid.uuid4()), words, found.timeout)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from heori_common import tasks
+from heori_common import resolution, tasks
 from heori_common.settings import Settings
 
 
@@ -17,7 +17,7 @@ def run_chunk(name: str, calls: list[list[Any]]) -> list[Any]:
         UnknownTask: this consumer may not run it.
         Whatever the function raises, at the first call that does.
     """
-    task = tasks.resolve(name, Settings().allow)
+    task = resolution.resolve(name, Settings().allow)
 
     def run(arguments: list[Any]) -> Any:
         args, kwargs = task.bind(arguments, {})

@@ -13,6 +13,21 @@ class HeoriError(Exception):
     """
 
 
+class PerhapsElsewhere:
+    """Of an error about what is not in the code of this process.
+
+    In a rolling deploy, consumers that are about to be replaced get jobs of tasks that only the new
+    code has.
+
+    Attributes:
+        elsewhere: whether it may be in the code of another consumer.
+    """
+
+    def __init__(self, *args: object, elsewhere: bool = False) -> None:
+        super().__init__(*args)
+        self.elsewhere = elsewhere
+
+
 def summary(error: BaseException) -> str:
     """An error in a line."""
     try:
@@ -23,3 +38,12 @@ def summary(error: BaseException) -> str:
         return f"{type(error).__name__}: {text}"[:300]
     except BaseException:  # so may its class, asked for its name
         return text[:300]
+
+
+def short(value: object) -> str:
+    """Any value in a hundred characters."""
+    try:
+        text = repr(value)
+    except BaseException as error:  # a repr may raise anything
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= 100 else text[:97] + "..."

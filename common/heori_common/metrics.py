@@ -129,6 +129,12 @@ REDELIVERED = _counter(
 )
 DEAD = _counter("heori_jobs_dead_total", "Jobs that became dead letters.")
 REFUSED = _counter("heori_results_refused_total", "Results that came after the lease was lost.")
+UNKNOWN_JOBS = _counter(
+    "heori_jobs_unknown_total",
+    "Deliveries of jobs whose task is not in the code of this consumer: put off, for another "
+    "consumer; or given up, as no consumer of the queue knew it for long enough.",
+    "fate",
+)
 LEASES_LOST = _counter("heori_leases_lost_total", "Leases lost while held.")
 LEASES_LATE = _counter("heori_leases_late_total", "Lease renewals that failed and are tried again.")
 MOVED = _counter(

@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from heori_common.names import check_queue
-from heori_common.protocol.commands import MOST_WAITING
+from heori_common.protocol.commands import MOST_WAITING, UNKNOWN_WAIT_S
 from heori_common.public import public
 from heori_common.redis.address import Address, with_password
 
@@ -128,6 +128,14 @@ class Settings(BaseSettings):
         default=3,
         ge=1,
         description="Deliveries after which a job that has come to no end becomes a dead letter.",
+    )
+    unknown_wait: float = Field(
+        default=UNKNOWN_WAIT_S,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="Seconds for which a job waits whose function is missing in the code of all "
+        "consumers of its queue; then it fails. 0 fails it at the first consumer that does not "
+        "have it.",
     )
     max_payload: int = Field(
         default=1_000_000,

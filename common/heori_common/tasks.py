@@ -13,13 +13,12 @@ import functools
 import importlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError, validate_call
 from pydantic_core import PydanticSerializationError, to_json
 
-from heori_common.errors import HeoriError
+from heori_common.errors import HeoriError, PerhapsElsewhere, short
 from heori_common.locks.templates import LockTemplates
 from heori_common.names import check_queue
 from heori_common.protocol.job import LockName
@@ -44,7 +43,7 @@ class InvalidResult(HeoriError, TypeError):
 
 
 @public
-class UnknownTask(HeoriError, LookupError):
+class UnknownTask(PerhapsElsewhere, HeoriError, LookupError):
     """There is no such task, or it may not be imported."""
 
 
@@ -167,7 +166,7 @@ class Task(Generic[P, R]):
         if isinstance(value, Iterator | AsyncIterator):
             # Writing it would run the task's code when its time is no longer measured.
             raise InvalidResult(
-                f"{self.name} returned {_short(value)}, which has no JSON form; return a list"
+                f"{self.name} returned {short(value)}, which has no JSON form; return a list"
             )
         try:
             if self._result is None:
@@ -182,10 +181,10 @@ class Task(Generic[P, R]):
             )
         except ValidationError as error:
             reason = "; ".join(str(problem["msg"]) for problem in error.errors())
-            raise InvalidResult(f"{self.name} returned {_short(value)}: {reason}") from error
+            raise InvalidResult(f"{self.name} returned {short(value)}: {reason}") from error
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise InvalidResult(
-                f"{self.name} returned {_short(value)}, which has no JSON form: {error}"
+                f"{self.name} returned {short(value)}, which has no JSON form: {error}"
             ) from error
 
     def load_result(self, value: bytes) -> R:
@@ -211,7 +210,7 @@ class Task(Generic[P, R]):
             if isinstance(first, int):
                 first = names[first] if first < len(names) else f"argument {first + 1}"
             where = ".".join(str(part) for part in (first, *rest))
-            given = "" if "missing" in problem["type"] else f" (got {_short(problem['input'])})"
+            given = "" if "missing" in problem["type"] else f" (got {short(problem['input'])})"
             problems.append(f"{where}: {problem['msg']}{given}")
         return f"{self.name}: " + "; ".join(problems)
 
@@ -273,7 +272,7 @@ def task(
     policy = retry if retry is None or isinstance(retry, Retry) else Retry(max=retry)
     tried_again, given_up = _errors("retry_on", retry_on), _errors("give_up_on", give_up_on)
 
-    def register(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if not inspect.isfunction(function) or "<" in function.__qualname__:
             raise TypeError(f"{function!r} is no function at the top of a module or class")
         made = Task(
@@ -287,10 +286,10 @@ def task(
             locks=locks,
             permits=permits,
         )
-        _registry[made.name] = made
+        register(made)
         return function
 
-    return register if function is None else register(function)
+    return decorate if function is None else decorate(function)
 
 
 def find(function: Callable[P, R]) -> Task[P, R]:
@@ -308,29 +307,14 @@ def find(function: Callable[P, R]) -> Task[P, R]:
     return cast("Task[P, R]", found)
 
 
-def find_or_make(function: Callable[P, R]) -> Task[P, R]:
-    """The task that a function was registered as, or one with the defaults that is not.
-
-    Consumers run the latter when its name is under a prefix in HEORI_ALLOW.
-
-    Raises:
-        UnknownTask: no consumer could import it by name.
-    """
-    module, name = (getattr(function, each, None) for each in ("__module__", "__qualname__"))
-    if not module or not name or module == "__main__" or isinstance(function, type):
-        raise UnknownTask(f"{function!r} is no function of a module, which consumers could import")
-    full = f"{module}.{name}"
-    found = _registry.get(full)
-    if found is not None and found.function is function:
-        return cast("Task[P, R]", found)
-    if "<" in name or _import(full) is not function:
-        raise UnknownTask(f"{full} does not lead back to {function!r}; consumers could not find it")
-    return Task(function, "default", 180)
-
-
 def registered() -> Mapping[str, Task[..., Any]]:
     """All tasks by name."""
     return _registry
+
+
+def register(made: Task[..., Any]) -> None:
+    """Have a task found by its name."""
+    _registry[made.name] = made
 
 
 def load(modules: Iterable[str]) -> None:
@@ -341,70 +325,6 @@ def load(modules: Iterable[str]) -> None:
     """
     for module in modules:
         importlib.import_module(module)
-
-
-def resolve(name: str, allow: Iterable[str]) -> Task[..., Any]:
-    """The task of that name: registered, or a function under an allowed prefix.
-
-    Nothing is imported for a name outside the prefixes; and what a name under one leads to
-    must have been defined under it, so that ``myapp.os.system`` does not reach ``os``.
-
-    Args:
-        allow: prefixes, each ending at a dot.
-
-    Raises:
-        UnknownTask: there is none.
-    """
-    if found := _registry.get(name):
-        return found
-    prefix = next((prefix for prefix in allow if name.startswith(prefix)), None)
-    if prefix is None:
-        raise UnknownTask(
-            f"{_short(name)} is no registered task and under no allowed prefix; name its module in "
-            "HEORI_TASKS, or its package in HEORI_ALLOW"
-        )
-    function = _import(name)
-    if found := _registry.get(name):  # the import has registered it
-        return found
-    if not callable(function) or isinstance(function, type):
-        raise UnknownTask(f"{name} is no function")
-    # A function in C may name its accelerator: _operator for operator.
-    home = (getattr(function, "__module__", None) or "").removeprefix("_") + "."
-    if not home.startswith(prefix):
-        raise UnknownTask(f"{name} leads to {home}, outside the allowed prefix {prefix}")
-    try:
-        made: Task[..., Any] = Task(function, "default", 180)
-    except (Exception, SystemExit) as error:  # it may be any object that can be called
-        raise UnknownTask(f"{name} cannot be a task: {error}") from error
-    made.name = name
-    _registry[name] = made
-    return made
-
-
-def _import(name: str) -> Any:
-    module_name, _, rest = name.rpartition(".")
-    attributes = [rest]
-    while module_name:
-        try:
-            found: Any = importlib.import_module(module_name)
-            break
-        except ModuleNotFoundError as error:
-            if error.name is None or not (module_name + ".").startswith(error.name + "."):
-                raise UnknownTask(f"{module_name} cannot be imported: {error}") from error
-            module_name, _, rest = module_name.rpartition(".")
-            attributes.insert(0, rest)
-        except (Exception, SystemExit) as error:  # a script without a guard ends itself
-            raise UnknownTask(f"{module_name} cannot be imported: {error!r}") from error
-    else:
-        raise UnknownTask(f"there is no module for {name}")
-    for attribute in attributes:
-        try:
-            found = getattr(found, attribute, None)
-        except Exception as error:  # modules may have a __getattr__ that imports
-            raise UnknownTask(f"{name} cannot be imported: {error!r}") from error
-        if found is None or isinstance(found, ModuleType):
-            raise UnknownTask(f"{module_name} has no function {'.'.join(attributes)}")
-    return found
 
 
 def _binder(function: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -435,13 +355,5 @@ def _errors(name: str, errors: Any) -> tuple[type[BaseException], ...]:
     listed = errors if isinstance(errors, tuple) else (errors,)
     for error in listed:
         if not (isinstance(error, type) and issubclass(error, BaseException)):
-            raise TypeError(f"{name}: {_short(error)} is no class of exceptions")
+            raise TypeError(f"{name}: {short(error)} is no class of exceptions")
     return listed
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except BaseException as error:  # a repr may raise anything
-        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= 100 else text[:97] + "..."

@@ -42,6 +42,8 @@ class JobRecord(BaseModel):
     due_at: datetime | None = None
     consumer: str
     deliveries: int
+    waits_for: str | None = Field(None, description="What a job of an unknown task waits for.")
+    waits_since: datetime | None = None
     progress: float | None = Field(None, description="From 0 to 1, if the task reports it.")
     progress_text: str | None = None
     result: Any = None

@@ -24,6 +24,9 @@ def read(client: RedisClient, commands: Commands, job_id: str) -> dict[str, Any]
     shown = _describe(job)
     if due is not None:
         shown["due_at"] = due.isoformat()
+    if job.unknown and job.status in ("scheduled", "queued"):
+        shown["waits_for"] = f"a consumer whose code knows its task: {job.unknown}"
+        shown["waits_since"] = job.unknown_since.isoformat() if job.unknown_since else None
     result = client.execute(commands.result(job_id))
     if result is not None and result.exc_string is not None:
         shown["error"] = decode_failure(result.exc_string)

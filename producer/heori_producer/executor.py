@@ -18,7 +18,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic_core import from_json, to_json
 
-from heori_common import names, tasks
+from heori_common import names, resolution, tasks
 from heori_common.chunks import run_chunk
 from heori_common.protocol.job import NewJob
 from heori_common.public import public
@@ -213,7 +213,7 @@ class RedisExecutor(Executor):
 
     def _task(self, function: Callable[..., Any]) -> Task[..., Any]:
         if function not in self._tasks:
-            self._tasks[function] = tasks.find_or_make(function)
+            self._tasks[function] = resolution.find_or_make(function)
         return self._tasks[function]
 
     def _send(

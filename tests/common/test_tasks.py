@@ -15,7 +15,7 @@ import pytest
 from pydantic_core import core_schema, from_json
 
 from heori import InvalidArguments, UnknownTask, task
-from heori_common import tasks
+from heori_common import resolution, tasks
 from heori_common.protocol.payload import Call, decode_call, encode_call
 from heori_common.tasks import InvalidResult, Task
 from tests.tasks import protocol_tasks, sample_tasks
@@ -348,18 +348,18 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_function_under_an_allowed_prefix_is_imported_and_checked(
     package: str, name: str, arguments: list[Any], result: int
 ) -> None:
-    found = tasks.resolve(f"{package}.{name}", ["other.", f"{package}."])
+    found = resolution.resolve(f"{package}.{name}", ["other.", f"{package}."])
     assert found.name == f"{package}.{name}"
     args, kwargs = found.bind(arguments, {})
     assert found.function(*args, **kwargs) == result
     assert found.dump_result(result) == str(result).encode()
-    assert tasks.resolve(f"{package}.{name}", []) is found, "it is looked up once"
+    assert resolution.resolve(f"{package}.{name}", []) is found, "it is looked up once"
     with pytest.raises(InvalidArguments):
         found.bind(["many", 1, 2], {})
 
 
 def test_an_import_that_registers_the_task_keeps_its_settings(package: str) -> None:
-    found = tasks.resolve(f"{package}.jobs.triple", [f"{package}."])
+    found = resolution.resolve(f"{package}.jobs.triple", [f"{package}."])
     assert (found.queue, found.timeout) == ("registered", 9)
 
 
@@ -377,7 +377,7 @@ def test_nothing_outside_the_allowed_prefixes_is_imported(
 ) -> None:
     before = set(sys.modules)
     with pytest.raises(UnknownTask, match=r"HEORI_TASKS.*HEORI_ALLOW") as caught:
-        tasks.resolve(name, allow)
+        resolution.resolve(name, allow)
     assert set(sys.modules) == before
     assert len(str(caught.value)) < 400
 
@@ -386,7 +386,7 @@ def test_nothing_outside_the_allowed_prefixes_is_imported(
 def test_a_prefix_ends_at_its_dot(package: str, name: str) -> None:
     before = set(sys.modules)
     with pytest.raises(UnknownTask, match="no registered task and under no allowed prefix"):
-        tasks.resolve(name, [f"{package}."])
+        resolution.resolve(name, [f"{package}."])
     assert set(sys.modules) == before
 
 
@@ -432,23 +432,23 @@ def test_no_name_leads_out_of_the_prefix_or_breaks_the_worker(
 ) -> None:
     registered = dict(tasks.registered())
     with pytest.raises(UnknownTask, match=reason):
-        tasks.resolve(f"{package}.{name}", [f"{package}."])
+        resolution.resolve(f"{package}.{name}", [f"{package}."])
     assert {n for n in tasks.registered() if n not in registered} <= {f"{package}.jobs.triple"}
 
 
 def test_functions_in_c_run_under_their_modules_name() -> None:
-    found = tasks.resolve("operator.add", ["operator."])
+    found = resolution.resolve("operator.add", ["operator."])
     assert found.bind((1, 2), {}) == ((1, 2), {})
     assert found.function(1, 2) == 3
     assert found.dump_result(3) == b"3"
     with pytest.raises(InvalidArguments):
         found.bind((1,), {})
     with pytest.raises(UnknownTask, match="no allowed prefix"):
-        tasks.resolve("_operator.add", ["operator."])
+        resolution.resolve("_operator.add", ["operator."])
 
 
 def test_a_function_in_c_that_tells_no_parameters_takes_any() -> None:
-    found = tasks.resolve("math.hypot", ["math."])
+    found = resolution.resolve("math.hypot", ["math."])
     assert found.bind((3, 4), {}) == ((3, 4), {})
     assert found.function(3, 4) == 5.0
 
@@ -456,6 +456,6 @@ def test_a_function_in_c_that_tells_no_parameters_takes_any() -> None:
 def test_modules_are_loaded_for_the_tasks_they_register(package: str) -> None:
     tasks.load([f"{package}.jobs"])
     assert f"{package}.jobs.triple" in tasks.registered()
-    assert tasks.resolve(f"{package}.jobs.triple", []).queue == "registered"
+    assert resolution.resolve(f"{package}.jobs.triple", []).queue == "registered"
     with pytest.raises(RuntimeError, match="no licence"):
         tasks.load([f"{package}.raises"])

@@ -12,7 +12,7 @@ from heori_consumer.between.options import Policy
 from heori_consumer.worker.running_job import RunningJob
 
 NOON = datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC).timestamp()
-POLICY = Policy(("tests.tasks.sample_tasks",), (), ("json",), 1000)
+POLICY = Policy(("tests.tasks.sample_tasks",), (), ("json",), 1000, 0.0)
 DATA, _ = encode_call(Call("tests.tasks.sample_tasks.add", (1,), {}))
 FIELDS = JobFields(*[None] * len(JobFields._fields))._replace(
     data=DATA, enqueued_at=b"2026-01-02T03:04:05.500000Z"

@@ -138,7 +138,7 @@ def test_no_entry_of_a_batch_harms_another(bench: Bench) -> None:
     order = ["one", "lost", "two", "deleted", "wrong_job", "wrong_result", "garbage_ttl", "three"]
     ended = [failed(claims[n]) if n == "two" else done(claims[n]) for n in order]
 
-    refused, _, broken = bench.execute(bench.commands.ack(ended, consumer=ME))
+    refused, _, broken, *_ = bench.execute(bench.commands.ack(ended, consumer=ME))
     assert (refused, broken) == ([1], [b"rq:results:wrong_result"])
     for queue in ("x", "y"):
         assert bench.wip(queue) == {}

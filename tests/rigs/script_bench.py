@@ -81,7 +81,7 @@ class Bench:
         return claimed.claims
 
     def ack(self, *ended: Settled) -> tuple[list[int], list[int]]:
-        refused, with_dependents, broken = self.execute(self.commands.ack(ended, consumer=ME))
+        refused, with_dependents, broken, *_ = self.execute(self.commands.ack(ended, consumer=ME))
         assert broken == []
         return refused, with_dependents
 

@@ -116,6 +116,7 @@ def consuming(model: str, url: str, modules: str) -> Iterator[Consumer]:
             "HEORI_REDIS_URL": url,
             "HEORI_TASKS": "tests.tasks.sample_tasks,tests.tasks.hostile_tasks",
             "HEORI_ALLOW": "besieged",
+            "HEORI_UNKNOWN_WAIT": "0",  # what leads nowhere fails at once
             "HEORI_ACCEPT": "json,pickle" if model == "pickle" else "json",
             "HEORI_MAX_DELIVERIES": "2",
             "HEORI_MAX_PAYLOAD": str(MAX_PAYLOAD),

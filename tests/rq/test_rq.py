@@ -207,7 +207,7 @@ def test_jobs_nobody_can_read_fail_with_one_message_and_harm_no_neighbour(
         no_data: "no data field",
     }
     good = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(50)])
-    consumer = consume("--slots", "1").ready()
+    consumer = consume("--slots", "1", HEORI_UNKNOWN_WAIT="0").ready()
     assert [handle.result(60) for handle in good] == list(range(50))
     until(lambda: redis.zcard("rq:failed:default") == len(bad))
     for job_id, message in bad.items():

@@ -18,7 +18,8 @@ EVIDENCE_FIELDS = (
     "heori_last_log",
     "heori_died_at",
 )
-DELIVERY_FIELDS = ("heori_deliveries", "heori_execution", *EVIDENCE_FIELDS)
+UNKNOWN_FIELDS = ("heori_unknown", "heori_unknown_since", "heori_unknown_to")  # put_off.lua's
+DELIVERY_FIELDS = ("heori_deliveries", "heori_execution", *EVIDENCE_FIELDS, *UNKNOWN_FIELDS)
 
 FAILED_AT_FIELDS = ("ended_at", "failure_ttl")  # what `DeadLetter.failed_at` reads
 CALL_FIELDS = ("data",)  # what `DeadLetter.call` reads

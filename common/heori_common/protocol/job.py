@@ -7,20 +7,21 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from heori_common.duration import LONGEST_S, seconds
 from heori_common.errors import HeoriError
-from heori_common.protocol.payload import Call, encode_call
+from heori_common.protocol.payload import Call, decode_failure, encode_call
 from heori_common.public import public
 
 # What may come of a job: its end, counted by task; "retry" is a failure that is to run again.
 FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", "retry")
 # What else may come of a delivery: the job was not begun or not finished here, and is given back;
-# or its worker died with it, which counts against max_deliveries.
-RETURNED, CRASHED = "returned", "crashed"
+# its worker died with it, which counts against max_deliveries; or the code here does not have what
+# it needs, and it waits for a consumer whose code does.
+RETURNED, CRASHED, UNKNOWN_HERE = "returned", "crashed", "unknown here"
 
 DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
 
@@ -54,6 +55,8 @@ class Job:
     ended_at: datetime | None
     consumer: str
     deliveries: int
+    unknown: str = ""  # why it waits for a consumer with other code, if it had to
+    unknown_since: datetime | None = None
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[bytes, bytes]) -> "Job":
@@ -79,6 +82,8 @@ class Job:
             ended_at=parse_time("ended_at", fields.get(b"ended_at")),
             consumer=text("worker_name"),
             deliveries=_integer("heori_deliveries", fields.get(b"heori_deliveries"), 0),
+            unknown=decode_failure(fields.get(b"heori_unknown", b"")).rstrip(),
+            unknown_since=_moment("heori_unknown_since", fields.get(b"heori_unknown_since")),
         )
 
 
@@ -163,8 +168,9 @@ class RetryLater(NamedTuple):
 class Outcome(NamedTuple):
     """What came of one delivery: made where the job ran, or by its supervisor in its place."""
 
-    status: str  # one of STATUSES, or RETURNED or CRASHED
-    # The encoded result or traceback; of CRASHED, the failure should it be the last delivery.
+    status: str  # one of STATUSES, or RETURNED, CRASHED or UNKNOWN_HERE
+    # The encoded result or traceback; of CRASHED and UNKNOWN_HERE, the failure should it be the
+    # last delivery.
     body: bytes | None = None
     task: str = ""
     run_time: float = 0.0  # seconds
@@ -257,6 +263,14 @@ def parse_time(name: str, value: bytes | None) -> datetime | None:
     except ValueError as error:
         raise MalformedJob(f"its {name} {value[:40]!r} is no time") from error
     return parsed
+
+
+def _moment(name: str, value: bytes | None) -> datetime | None:
+    """A time in epoch seconds."""
+    try:
+        return datetime.fromtimestamp(float(value), UTC) if value else None
+    except (ValueError, OverflowError, OSError) as error:
+        raise MalformedJob(f"its {name} {value!r} is no time") from error
 
 
 @lru_cache(64)  # most jobs have the timeout of the one before

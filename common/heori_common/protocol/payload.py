@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from heori_common.errors import HeoriError
+from heori_common.errors import HeoriError, PerhapsElsewhere
 from heori_common.public import public
 
 Serializer = Literal["json", "pickle"]
@@ -25,7 +25,7 @@ _LARGEST_RATIO = 1032
 
 
 @public
-class BadPayload(HeoriError, ValueError):
+class BadPayload(PerhapsElsewhere, HeoriError, ValueError):
     """A payload that cannot be read, or must not be."""
 
 
@@ -72,6 +72,9 @@ def decode_call(data: bytes, accept: Collection[str], limit: int) -> Call:
         )
     try:
         decoded = pickle.loads(raw) if serializer == "pickle" else from_json(raw)
+    except (ImportError, AttributeError) as error:
+        # The class of an argument is missing.
+        raise BadPayload(f"its payload is no pickle: {error!r}", elsewhere=True) from error
     except Exception as error:  # unpickling may raise anything
         raise BadPayload(
             f"its payload is no {serializer}: {type(error).__name__}: {error}"

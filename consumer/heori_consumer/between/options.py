@@ -16,6 +16,7 @@ class Policy:
     allow: tuple[str, ...]
     accept: tuple[Serializer, ...]
     max_payload: int  # bytes
+    unknown_wait: float  # seconds for which what is unknown here waits for another consumer
     middleware: tuple[str, ...] = ()
     redis_url: str = ""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heori_common.metrics import JOB_SECONDS, Histogram
-from heori_common.protocol.job import STATUSES, Outcome
+from heori_common.protocol.job import STATUSES, UNKNOWN_HERE, Outcome
 
 
 def _times() -> Histogram:
@@ -63,9 +63,11 @@ Totals = dict[str, TaskTotals]
 
 
 def count(totals: Totals, outcomes: Iterable[Outcome]) -> set[str]:
-    """Count outcomes; returns the names of the tasks they were of."""
+    """Count ends of jobs; returns the names of the tasks they were of."""
     touched = set()
     for outcome in outcomes:
+        if outcome.status == UNKNOWN_HERE:  # it has not ended
+            continue
         of_task = totals.get(outcome.task)
         if of_task is None:
             of_task = totals[outcome.task] = TaskTotals()

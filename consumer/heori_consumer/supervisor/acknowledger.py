@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
-from heori_common.protocol.job import CRASHED, Claim, Settled
+from heori_common.protocol.job import CRASHED, UNKNOWN_HERE, Claim, Settled
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.dependents import enqueue_dependents
@@ -28,8 +28,10 @@ class Acknowledger:
         self._commands = context.commands
         self._leases = context.leases
         self._retry = context.retry
+        self._stand_back = context.stand_back
         self._redis_url = context.settings.redis_url
         self._consumer = context.name
+        self._unknown_wait = context.settings.unknown_wait
         self._max_deliveries = context.settings.max_deliveries
         self._ended: list[Settled] = []
         self._given_back: list[Settled] = []
@@ -42,10 +44,13 @@ class Acknowledger:
         self.refused = 0  # acknowledgements that came after the lease was lost
         self.redelivered = 0
         self.dead = 0
+        self.unknown = 0  # deliveries of jobs that the workers' code does not know
+        self.given_up = 0  # of these, jobs that have failed as no consumer's does
 
     def ended(self, entries: list[Settled]) -> None:
-        """Executions that came to an end."""
+        """Executions that came to an end, or are unknown here."""
         self._ended += entries
+        self.unknown += sum(outcome.status == UNKNOWN_HERE for _, outcome in entries)
         self._wake()
 
     def given_back(self, entries: list[Settled]) -> None:
@@ -104,18 +109,24 @@ class Acknowledger:
         self._leases.drop(claim for claim, _ in batch)
 
     async def _ack(self, batch: list[Settled]) -> None:
-        command = self._commands.ack(batch, consumer=self._consumer)
+        command = self._commands.ack(
+            batch, consumer=self._consumer, unknown_wait=self._unknown_wait
+        )
         self.batches.observe(len(batch))
-        refused, awaited, broken = await self._retry.persist(lambda: self._redis.execute(command))
-        for key in broken:
+        told = await self._retry.persist(lambda: self._redis.execute(command))
+        for key in told.broken:
             log.error(
                 "a key does not hold what it should; see TYPE", key=key.decode(errors="replace")
             )
-        self.refused += len(refused)
-        for number in refused:
+        self.refused += len(told.refused)
+        for number in told.refused:
             log.warning("lease lost; result refused", job=batch[number][0].job_id)
-        if awaited:
-            claims = [batch[number][0] for number in awaited]
+        self._stand_back.expect(told.pauses)
+        self.given_up += len(told.given_up)
+        for number in told.given_up:
+            log.error("no consumer knows the task of a job", job=batch[number][0].job_id)
+        if told.awaited:
+            claims = [batch[number][0] for number in told.awaited]
             await self._retry.persist(
                 lambda: asyncio.to_thread(enqueue_dependents, self._redis_url, claims)
             )

@@ -72,6 +72,7 @@ class Claimer:
                 await self._listener.wait(
                     LOOK_EVERY_S, self._sound(claimed.broken), suspended=claimed.suspended
                 )
+                await self._context.stand_back.give_way()
 
     def _count(self, claims: Sequence[Claim]) -> None:
         if claims:

@@ -12,6 +12,7 @@ from heori_consumer.supervisor.broken_keys import BrokenKeys
 from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.redis_retry import RedisRetry
+from heori_consumer.supervisor.stand_back import StandBack
 
 
 class Role(Protocol):
@@ -48,6 +49,7 @@ class Context:
         name: under which this consumer is known in Redis.
         leases: all claims that it holds.
         scheduled: set by the listener when a job was scheduled.
+        stand_back: when jobs are due that other consumers should get.
     """
 
     settings: Settings
@@ -57,6 +59,7 @@ class Context:
     retry: RedisRetry = field(default_factory=RedisRetry)
     broken_keys: BrokenKeys = field(default_factory=BrokenKeys)
     scheduled: asyncio.Event = field(default_factory=asyncio.Event)
+    stand_back: StandBack = field(default_factory=StandBack)
     redis: AsyncRedisClient = field(init=False)
     commands: Commands = field(init=False)
     leases: Leases = field(init=False)

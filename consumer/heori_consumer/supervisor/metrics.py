@@ -80,6 +80,11 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.REDELIVERED, redelivered)
         yield MetricSample(m.DEAD, self._roles.acknowledger.dead + self._roles.reaper.dead)
         yield MetricSample(m.REFUSED, self._roles.acknowledger.refused)
+        given_up = self._roles.acknowledger.given_up
+        yield MetricSample(
+            m.UNKNOWN_JOBS, self._roles.acknowledger.unknown - given_up, ("put off",)
+        )
+        yield MetricSample(m.UNKNOWN_JOBS, given_up, ("given up",))
         yield MetricSample(m.LEASES_LOST, self._roles.lease_keeper.lost)
         yield MetricSample(m.LEASES_LATE, self._roles.lease_keeper.late)
         yield MetricSample(m.MOVED, self._roles.scheduler.moved)

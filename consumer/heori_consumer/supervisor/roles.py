@@ -103,6 +103,7 @@ def _pool_options(settings: Settings, options: ConsumerOptions) -> PoolOptions:
         settings.allow,
         settings.accept,
         settings.max_payload,
+        settings.unknown_wait,
         settings.middleware,
         settings.redis_url,
     )

@@ -16,12 +16,13 @@ from typing import Any
 
 from heori_common import logs, tasks
 from heori_common.current_job import CurrentJob, JobStopped, JobTimeout, set_current_job
-from heori_common.errors import summary
+from heori_common.errors import PerhapsElsewhere, summary
 from heori_common.protocol.job import (
     FAILED,
     FINISHED,
     RETRY,
     STOPPED,
+    UNKNOWN_HERE,
     Claim,
     MalformedJob,
     Outcome,
@@ -40,6 +41,8 @@ log = logs.get_logger(__name__)
 
 # What is kept of an error's text, in characters: its beginning and its end.
 LONGEST_TEXT_CHARS = 100_000
+# What is remembered to be told already, so that it is told once.
+MOST_UNKNOWN = 1000
 
 
 class Runner:
@@ -66,6 +69,7 @@ class Runner:
         self._report = report
         self._introduce = introduce
         self._tasks: dict[str, int] = {}  # the number of each that was introduced
+        self._unknown: set[str] = set()  # what was told to be unknown here
         self._in_slots: set[str] = set()  # those whose jobs were seen to get their locks themselves
         self._chain = Chain(policy.middleware)
         self._jobs: dict[int, CurrentJob] = {}  # that run now
@@ -149,16 +153,48 @@ class Runner:
         try:
             job.prepare(claim, self._policy)
         except BaseException as error:  # reading a payload runs others' code: pickle, validators
-            self._chain.on_failure(job, error)
-            self_explaining = issubclass(type(error), _SELF_EXPLAINING)
-            text = _bounded(f"{error}\n") if self_explaining else describe(error)
-            return Outcome(FAILED, encode_failure(text), job.task, queue_time=job.queue_time)
+            return self._not_begun(job, error)
         at_timeout = _retry(job, JobTimeout()) if job.retries and job.timeout > 0 else None
         self._table.begin(slot, self._tasks.get(job.task) or self._number(job.task), at_timeout)
         self._jobs[number] = job
         if job.missing:
             job.function = self._in_slot(job)
         return job
+
+    def _not_begun(self, job: RunningJob, error: BaseException) -> Outcome:
+        if unknown := self._unknown_here(job, error):
+            return unknown
+        self._chain.on_failure(job, error)
+        # A producer that is newer than this worker sends other arguments.
+        if issubclass(type(error), tasks.InvalidArguments) and (retry := _retry(job, error)):
+            return self._outcome(job, RETRY, None, retry)
+        self_explaining = issubclass(type(error), _SELF_EXPLAINING)
+        text = _bounded(f"{error}\n") if self_explaining else describe(error)
+        return self._outcome(job, FAILED, encode_failure(text))
+
+    def _unknown_here(self, job: RunningJob, error: BaseException) -> Outcome | None:
+        """What comes of a job that needs code which this worker does not have, if it may wait."""
+        wait = self._policy.unknown_wait
+        is_elsewhere = issubclass(type(error), PerhapsElsewhere) and getattr(
+            error, "elsewhere", False
+        )
+        if not wait or not is_elsewhere:
+            return None
+        reason = _bounded(str(error))
+        if reason not in self._unknown:
+            if len(self._unknown) >= MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown.add(reason)
+            log.warning(
+                "a job waits for a consumer whose code knows its task; this is told once",
+                job=job.id,
+                error=reason,
+            )
+        text = (
+            f"{reason}; no consumer of {job.queue} that has had this job knows it "
+            f"(HEORI_UNKNOWN_WAIT={wait:g})\n"
+        )
+        return self._outcome(job, UNKNOWN_HERE, encode_failure(text))
 
     def _in_slot(self, job: RunningJob) -> Callable[[], Any]:
         """Have a job get its locks itself, because whoever sent it has not said that it needs any.
@@ -231,6 +267,8 @@ class Runner:
         return self._outcome(job, FINISHED, body)
 
     def _failed(self, job: RunningJob, error: BaseException) -> Outcome:
+        if unknown := self._unknown_here(job, error):  # a chunk of calls of such a function
+            return unknown
         self._chain.on_failure(job, error)
         if issubclass(type(error), JobStopped):  # its __class__ may be anything
             return self._outcome(job, STOPPED, encode_failure(f"{error}\n"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgpack
 
-from heori_common import tasks
+from heori_common import resolution, tasks
 from heori_common.current_job import CurrentJob
 from heori_common.protocol.job import (
     Claim,
@@ -99,14 +99,14 @@ class RunningJob(CurrentJob):
         locks = parse_locks(fields.heori_locks) if fields.heori_locks else ()
         call = decode_call(fields.data or b"", policy.accept, policy.max_payload)
         self.serializer = call.serializer
-        self.definition = task = tasks.resolve(call.function, policy.allow)
+        self.definition = task = resolution.resolve(call.function, policy.allow)
         self.task = task.name
         if locks:
             named = ((lock.kind, lock.name) for lock in locks)
             self.locks = dict(zip(named, (fence for _, fence in claim.locks), strict=True))
+        if self.retries is None and task.retry is not None:
+            self.retries = Retries(task.retry.max, task.retry.delays())
         args, kwargs = task.bind(call.args, call.kwargs)
         if task.needs and not locks:
             self.missing = task.locks_of(args, kwargs)
-        if self.retries is None and task.retry is not None:
-            self.retries = Retries(task.retry.max, task.retry.delays())
         self.function = partial(task.function, *args, **kwargs)

@@ -35,6 +35,9 @@ MOST_PARKED = 200  # jobs that a claim leaves to wait for locks, about
 MOST_LOOKED_AT = 100  # of those, and of overdue locks, in one call
 MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
 
+# Seconds for which a job whose task no consumer knows waits for one that does, unless it is said.
+UNKNOWN_WAIT_S = 300.0
+
 # How the failure of a job begins whose wait for its locks would never end; see take_job_locks.lua.
 DEADLOCK = "its wait for a lock would never end (deadlock)"
 
@@ -55,6 +58,24 @@ class Claimed(NamedTuple):
     empty: bool = True
     suspended: bool = False
     broken: frozenset[str] = frozenset()
+
+
+class Acknowledged(NamedTuple):
+    """What came of an acknowledgement; the entries of a batch by their numbers, from 0.
+
+    Attributes:
+        refused: whose lease was lost.
+        awaited: on whose end others depend.
+        broken: keys that hold something else than they should.
+        pauses: seconds until those are due that were unknown here and are put off.
+        given_up: that were unknown here, and have failed as no consumer knows them.
+    """
+
+    refused: list[int]
+    awaited: list[int]
+    broken: list[bytes]
+    pauses: list[float]
+    given_up: list[int]
 
 
 class Reclaimed(NamedTuple):
@@ -141,12 +162,12 @@ class DeliveryCommands(Builders):
         )
 
     def ack(
-        self, ended: Sequence[Settled], *, consumer: str
-    ) -> Command[tuple[list[int], list[int], list[bytes]]]:
+        self, ended: Sequence[Settled], *, consumer: str, unknown_wait: float = UNKNOWN_WAIT_S
+    ) -> Command[Acknowledged]:
         """Acknowledge.
 
-        Reads the numbers of the refused, of those that others depend on, and keys that hold
-        something else than they should.
+        Args:
+            unknown_wait: seconds for which a job that is unknown here waits for another consumer.
         """
         queues = _queues(claim for claim, _ in ended)
         keys = [
@@ -163,7 +184,7 @@ class DeliveryCommands(Builders):
         return self._call(
             "ack",
             [*keys, self.keys.worker(consumer)],
-            lambda reply: tuple(unpack(reply)),
+            lambda reply: Acknowledged(*unpack(reply)),
             entries=[
                 [
                     queues[claim.queue],
@@ -181,6 +202,7 @@ class DeliveryCommands(Builders):
                 for claim, outcome in ended
             ],
             consumer=consumer,
+            unknown_wait_s=unknown_wait,
             result_ttl_s=RESULT_TTL_S,
             failure_ttl_s=FAILURE_TTL_S,
             handover_lease_us=HANDOVER_LEASE_US,

@@ -2,14 +2,15 @@
 -- KEYS   for each queue: wip (zset), finished (zset), failed (zset), queue (list), scheduled
 --        (zset); last: the consumer's hash
 -- ARGS   entries, result_ttl_s, failure_ttl_s
---        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped' or
---        'retry', started_s, run_s, ttl_s or false, body or false,
+--        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped', 'retry'
+--        or 'unknown here', started_s, run_s, ttl_s or false, body or false,
 --        [delay_s, retries left] or false, [lock, …] or false], …]
 -- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
---        [key that holds something else, …]]
--- USES   to_integer, job_locks, end_job, retry
+--        [key that holds something else, …], [pause_s of a job that was unknown here and is put off,
+--        …], [entry number whose job was unknown here and has failed, …]]
+-- USES   to_integer, job_locks, end_job, retry, put_off
 
-local refused, with_dependents, broken = {}, {}, {}
+local refused, with_dependents, broken, pauses, given_up = {}, {}, {}, {}, {}
 local count = { finished = 0, failed = 0 }
 local busy_s = 0
 local registered = {} -- registry to [score, id, …]: one ZADD for all
@@ -25,6 +26,20 @@ local function take(wip, id, execution)
   return removed == 1
 end
 
+-- Whether a job that is unknown here waits for another consumer.
+local function is_put_off(n, queue, scheduled, id, why)
+  local pause_s, unable = put_off(queue, scheduled, id, why)
+  if unable then
+    broken[unable] = true
+  end
+  if pause_s then
+    pauses[#pauses + 1] = pause_s
+  else
+    given_up[#given_up + 1] = n - 1
+  end
+  return pause_s
+end
+
 for n, entry in ipairs(args.entries) do
   local q, id, execution, status, started_s, run_s, ttl_s, body, retry, locks = unpack(entry)
   local wip, finished, failed, queue, scheduled = unpack(KEYS, 5 * q + 1, 5 * q + 5)
@@ -37,7 +52,8 @@ for n, entry in ipairs(args.entries) do
     end
     count.failed = count.failed + 1
     busy_s = busy_s + run_s
-  else
+  elseif status ~= 'unknown here' or not is_put_off(n, queue, scheduled, id, body) then
+    status = status == 'unknown here' and 'failed' or status
     local is_finished = status == 'finished'
     local registry = is_finished and finished or failed
     local score, unable, is_waited_for = end_job(id, execution, status,
@@ -83,4 +99,4 @@ local names = {}
 for name in pairs(broken) do
   names[#names + 1] = name
 end
-return cmsgpack.pack({ refused, with_dependents, names })
+return cmsgpack.pack({ refused, with_dependents, names, pauses, given_up })

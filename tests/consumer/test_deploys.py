@@ -1,0 +1,192 @@
+"""Code that changes while consumers run: old and new ones side by side, as in a rolling deploy."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rq import Queue, Retry
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+
+from heori import Producer
+from heori_common.protocol.payload import BadPayload, decode_call
+from heori_common.tasks import Task
+from tests.rigs.commands import Heori
+from tests.rigs.consumers import MODELS, Consumer
+from tests.rigs.waiting import until
+
+OLD = {
+    "tasks.py": """
+from heori import task
+
+@task(retry=2)
+def greet(name: str) -> str:
+    return f"hello {name}"
+""",
+}
+NEW = {
+    "tasks.py": """
+from heori import task
+
+@task(retry=2)
+def greet(name: str, politely: bool) -> str:
+    return f"good day {name}"
+
+@task
+def fresh(number: int) -> str:
+    return f"fresh {number}"
+
+def double(number: int) -> int:
+    return 2 * number
+""",
+    "later.py": """
+def triple(number: int) -> int:
+    return 3 * number
+""",
+}
+
+Deploy = Callable[..., Consumer]
+
+
+@pytest.fixture
+def deploy(tmp_path: Path, consume: Callable[..., Consumer]) -> Deploy:
+    """Start a consumer of one of the two versions of an application."""
+    for version, files in {"old": OLD, "new": NEW}.items():
+        package = tmp_path / version / "deployed"
+        package.mkdir(parents=True)
+        for name, text in {"__init__.py": "", **files}.items():
+            (package / name).write_text(text)
+
+    def start(version: str, *arguments: str, **environment: str) -> Consumer:
+        return consume(
+            *arguments,
+            fresh=True,
+            HEORI_TASKS="deployed.tasks",
+            HEORI_ALLOW="deployed",
+            PYTHONPATH=str(tmp_path / version),
+            **environment,
+        ).ready()
+
+    return start
+
+
+@pytest.fixture
+def stock(redis: Any) -> Queue:
+    return Queue("default", connection=redis, serializer=JSONSerializer)
+
+
+def waits(job: Job) -> bool:
+    """Whether it waits for a consumer whose code knows its task."""
+    return bool(job.connection.hexists(job.key, "heori_unknown"))
+
+
+def result_of(job: Job) -> Any:
+    until(job.latest_result)
+    result = job.latest_result()
+    assert result is not None
+    assert result.exc_string is None
+    return result.return_value
+
+
+def error_of(job: Job) -> str | None:
+    until(job.latest_result)
+    result = job.latest_result()
+    assert result is not None
+    return result.exc_string
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_jobs_of_tasks_that_an_old_consumer_does_not_know_wait_for_a_new_one(
+    model: str, deploy: Deploy, stock: Queue, redis: Any, heori: Heori
+) -> None:
+    old = deploy("old", *MODELS[model])
+    jobs = {
+        stock.enqueue("deployed.tasks.fresh", 1): "fresh 1",  # a task
+        stock.enqueue("deployed.tasks.double", 2): 4,  # of rq's own, in a module that is older
+        stock.enqueue("deployed.later.triple", 3): 9,  # in a module that is not there
+        stock.enqueue("heori_common.chunks.run_chunk", "deployed.tasks.fresh", [[4], [5]]): [
+            "fresh 4",
+            "fresh 5",
+        ],
+        Queue("default@acme", connection=redis, serializer=JSONSerializer).enqueue(
+            "deployed.tasks.fresh", 6
+        ): "fresh 6",
+    }
+    first = next(iter(jobs))
+    after = stock.enqueue("deployed.tasks.fresh", 7, depends_on=first)
+    unwanted = stock.enqueue("deployed.tasks.fresh", 8)
+    refused = stock.enqueue("somewhere.else", 9)
+    assert "under no allowed prefix" in (error_of(refused) or ""), "policy needs no waiting"
+    for job in (*jobs, unwanted):
+        until(lambda job=job: waits(job))  # type: ignore[misc]
+        assert job.get_status() in (JobStatus.SCHEDULED, JobStatus.QUEUED, JobStatus.STARTED)
+    assert after.get_status() == JobStatus.DEFERRED
+    until(lambda: unwanted.get_status() == JobStatus.SCHEDULED)
+    unwanted.cancel()
+    shown: dict[str, Any] = {}
+
+    def is_shown() -> bool:  # not while the old consumer looks at it once more
+        shown.update(json.loads(heori("status", first.id, "--json").stdout))
+        return "waits_for" in shown
+
+    until(is_shown)
+    assert "deployed.tasks has no function fresh" in shown["waits_for"]
+    assert shown["waits_since"]
+
+    deploy("new", "--slots", "2")
+    assert {job.id: result_of(job) for job in jobs} == {job.id: told for job, told in jobs.items()}
+    assert result_of(after) == "fresh 7"
+    assert unwanted.get_status() == JobStatus.CANCELED
+    assert {redis.hget(job.key, "heori_deliveries") for job in jobs} == {b"1"}, "uncounted"
+    assert old.metric("heori_jobs_unknown_total", fate="put off") >= len(jobs) + 1
+    assert old.metric("heori_jobs_total", outcome="failed") == 1
+    told = [line for line in old.log if line["event"].startswith("a job waits for a consumer")]
+    assert len(told) <= 3 * len(old.workers or [old]), "each reason is told once a worker"
+    assert old.stop() == 0
+
+
+def test_a_task_that_no_consumer_knows_is_refused_by_its_name(deploy: Deploy, stock: Queue) -> None:
+    consumers = [deploy("old", HEORI_UNKNOWN_WAIT="1") for _ in range(2)]
+    job = stock.enqueue("deployed.tasks.fresh", 1, retry=Retry(max=3))
+    assert error_of(job) == (
+        "deployed.tasks has no function fresh; no consumer of default that has had this job knows "
+        "it (HEORI_UNKNOWN_WAIT=1)\n"
+    )
+    assert job.get_status() == JobStatus.FAILED
+    until(
+        lambda: (
+            sum(each.metric("heori_jobs_unknown_total", fate="given up") for each in consumers) == 1
+        )
+    )
+    job.requeue()
+    until(lambda: waits(job))  # it waits anew
+
+
+def test_arguments_that_the_old_code_does_not_take_are_tried_again_as_the_task_says(
+    deploy: Deploy, producer: Producer
+) -> None:
+    old = deploy("old")
+
+    def greet(name: str, politely: bool) -> str: ...  # type: ignore[empty-body]
+
+    greet.__module__, greet.__qualname__ = "deployed.tasks", "greet"
+    handle = producer.submit_call(Task(greet, "default", 180), ("Ada", True))
+    line = old.wait_for("job failed")
+    assert "argument 2: Unexpected positional argument" in line["error"]
+    assert old.stop() == 0
+    deploy("new")
+    assert handle.result(60) == "good day Ada"
+
+
+def test_a_pickle_of_a_class_that_is_not_there_may_be_read_elsewhere() -> None:
+    for data in (b"\x80\x02cdeployed.shapes\nPoint\n.", b"\x80\x02cheori\nPoint\n."):
+        with pytest.raises(BadPayload, match="no pickle") as caught:
+            decode_call(data, ("json", "pickle"), 1000)
+        assert caught.value.elsewhere
+    with pytest.raises(BadPayload, match="no pickle") as caught:
+        decode_call(b"\x80\x05garbage", ("json", "pickle"), 1000)
+    assert not caught.value.elsewhere
+    assert "deployed" not in sys.modules
