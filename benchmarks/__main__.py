@@ -20,6 +20,7 @@ from benchmarks import (
     drain,
     footprint,
     gil,
+    heavy,
     locks,
     profile,
     redelivery,
@@ -48,6 +49,7 @@ KINDS = {
         gil.GIL,
         locks.LOCKS,
         tenants.TENANTS,
+        heavy.HEAVY,
     )
 }
 ALL, PROFILE = "all", "profile"

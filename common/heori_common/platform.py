@@ -4,6 +4,7 @@ Where it is missing, on a Mac say, a function answers None or 0, and says so: He
 that figure. What is there is looked for, and not the name of the system.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -16,6 +17,7 @@ from pathlib import Path
 PROC = "/proc"  # of the kernel, proc(5)
 CGROUP = Path("/sys/fs/cgroup")
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+M_MMAP_THRESHOLD = -3  # <malloc.h>
 LONGEST_FILE = 4096  # bytes that are read of a file about a process: more than any of these has
 
 # Whether the system tells what the threads of a process do (see `gil.states`).
@@ -58,6 +60,26 @@ def own_peak_memory() -> int:
     """The most that this process ever had in memory, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of each
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def give_back_blocks(size: int) -> None:
+    """Have each block of so many bytes, or more, go back to the system as soon as it is freed.
+
+    glibc does so only with blocks larger than any that was freed before, and keeps the others for
+    later: after a burst, a process stays as large as it was (mallopt(3), M_MMAP_THRESHOLD). With
+    other libraries this does nothing.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, size)
+
+
+def give_back_memory() -> None:
+    """Give back to the system what was freed and is kept for later (malloc_trim(3)).
+
+    With other libraries than glibc this does nothing.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def usable_cores(cgroup: Path = CGROUP) -> float:

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Self, TypeVar
 
@@ -26,7 +27,12 @@ T = TypeVar("T")
 
 # Seconds between two calls of what `call_regularly` was given: it looks for what no write tells.
 CALL_EVERY_S = 5.0
-BATCH_COMMANDS = 1000  # sent in one go, at most
+# Keys that are read in one go, at most; fewer while what they hold is large: the server keeps in
+# memory all replies that are not sent yet, and may disconnect whoever has too many. Nobody knows
+# before how large they are. So it begins with few, and reads twice as many each time.
+MOST_READS = 250
+FIRST_READS = 4
+READ_BYTES = 1_000_000  # of their replies, about
 # Seconds for which new watches are collected: one write to the socket for all costs less.
 COLLECT_S = 0.001
 
@@ -78,7 +84,9 @@ class Watcher:
     def _reset(self) -> None:
         self._owner = os.getpid()
         self._watches: dict[bytes, list[Watch]] = {}
-        self._due: list[Watch] = []  # whose keys are to be read next
+        self._due: deque[Watch] = deque()  # whose keys are to be read next
+        self._reads = FIRST_READS  # at a time
+        self._is_reading = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
@@ -206,25 +214,41 @@ class Watcher:
 
     def _read_all(self) -> None:
         with self._lock:
-            self._due = self._all_watches()
+            self._due = deque(self._all_watches())
         self._read_due()
 
     def _all_watches(self) -> list[Watch]:
         return list(itertools.chain.from_iterable(self._watches.values()))
 
     def _read_due(self) -> None:
-        if self._connection is None or not self._connection.is_connected:
+        connection = self._connection
+        if connection is None or not connection.is_connected:
             return  # once it is connected, all keys are read
+        if self._is_reading:
+            return  # once that has come, the next are read
+        reads: list[tuple[Iterable[Word], OnReply]] = []
         with self._lock:
-            due, self._due = self._due, []
-        for first in range(0, len(due), BATCH_COMMANDS):
-            self._send(
-                [
-                    (watch.command.words, _reader(watch))
-                    for watch in due[first : first + BATCH_COMMANDS]
-                    if not watch.stopped
-                ]
-            )
+            while self._due and len(reads) < self._reads:
+                watch = self._due.popleft()
+                if not watch.stopped:
+                    reads.append((watch.command.words, _reader(watch)))
+        if not reads:
+            return
+        self._is_reading = True
+        before = connection.received
+        words, last = reads[-1]
+
+        def on_last(value: Any) -> None:
+            mean = (connection.received - before) // len(reads)
+            fitting = READ_BYTES // max(1, mean)
+            if isinstance(value, RedisUnavailable):  # perhaps because it was too much
+                fitting = len(reads) // 4
+            self._reads = max(1, min(2 * self._reads, fitting, MOST_READS))
+            self._is_reading = False
+            last(value)
+            self._read_due()
+
+        self._send([*reads[:-1], (words, on_last)])
 
     def _send(self, commands: list[tuple[Iterable[Word], OnReply]]) -> None:
         connection = self._connection

@@ -189,6 +189,25 @@ def test_what_cannot_run_is_claimed_with_its_problem_and_its_neighbours_run(benc
         assert bench.field(job_id, "status") == "failed"
 
 
+def test_a_claim_of_large_jobs_ends_at_a_megabyte_and_leaves_the_rest_in_order(
+    bench: Bench,
+) -> None:
+    sent = [f"a{n}" for n in range(6)]
+    bench.send(*sent)
+    bench.send("b", queue="other")
+    for job_id in sent[:5]:
+        bench.redis.hset(f"rq:job:{job_id}", "data", b"x" * 400_000)
+    bench.redis.hset("rq:job:a3", "data", b"x" * 3_000_000)
+    order = ("default", "other")
+    assert ids(bench.claim(*order, max_payload=5_000_000)) == ["a0", "a1", "a2"]
+    assert bench.queue() == ["a3", "a4", "a5"]
+    assert ids(bench.claim(*order, max_payload=5_000_000)) == ["a3"], "one it is at least"
+    [refused, *others] = bench.claim(*order, max_payload=399_999)
+    assert refused.problem == "its payload of 400000 bytes is over the limit of 399999"
+    assert ids(others) == ["a5", "b"]
+    assert bench.look(*order).empty
+
+
 def test_each_queue_gives_its_share_and_what_is_left_is_taken_in_order(bench: Bench) -> None:
     for queue in ("a", "b", "c"):
         bench.send(*(f"{queue}{n}" for n in range(4)), queue=queue)

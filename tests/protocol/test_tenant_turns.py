@@ -55,6 +55,16 @@ def test_tenants_that_send_much_have_equal_shares(bench: Bench, size: int) -> No
     assert turns(bench.redis) == {}
 
 
+def test_a_newcomer_with_large_jobs_has_its_turn_over_several_claims(bench: Bench) -> None:
+    flood(bench, "a", 50)
+    bench.claim(count=2 * TURN)
+    few = flood(bench, "b", 10)
+    for job_id in few:
+        bench.redis.hset(f"rq:job:{job_id}", "data", b"x" * 400_000)
+    assert [ids(bench.claim()) for _ in range(3)] == [few[:3], few[3:6], few[6:9]]
+    assert ids(bench.claim(count=2)) == [few[9], f"a{2 * TURN}"]
+
+
 def test_jobs_of_no_tenant_are_one_more(bench: Bench) -> None:
     flood(bench, "", 100)  # as any producer of rq's would
     flood(bench, "a", 100)

@@ -24,6 +24,7 @@ FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", 
 RETURNED, CRASHED, UNKNOWN_HERE = "returned", "crashed", "unknown here"
 
 DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
+SMALL_BYTES = 4096  # a payload that may as well be kept
 
 
 class LockName(NamedTuple):
@@ -156,6 +157,10 @@ class Claim(NamedTuple):
     # The keys of its locks and their fences, in the order in which it declares them.
     locks: Sequence[tuple[str, int]] = ()
     waited: float = 0.0  # seconds, for its locks
+
+    def delivered(self) -> "Claim":
+        """The same without a large payload, for whoever has passed it on."""
+        return self._replace(fields=b"") if len(self.fields) > SMALL_BYTES else self
 
 
 class RetryLater(NamedTuple):

@@ -37,11 +37,13 @@ class Conversation(asyncio.Protocol):
 
     Attributes:
         heard: time.monotonic() when anything came last.
+        received: bytes that have come.
     """
 
     def __init__(self, where: Address, on_push: OnPush | None = None) -> None:
         self.where = where
         self.heard = 0.0
+        self.received = 0
         self._on_push = on_push
         self._transport: Transport | None = None
         self._replies = self._new_reader()
@@ -84,6 +86,7 @@ class Conversation(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = time.monotonic()
+        self.received += len(data)
         try:
             for reply in self._replies.feed(data):
                 if isinstance(reply, RedisUnavailable):  # the server can serve nobody for now

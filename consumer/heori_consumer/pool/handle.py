@@ -120,7 +120,7 @@ class WorkerHandle:
         self._sent = 0
         self._heard = self._recalled = time.monotonic()
         ours, theirs = socket.socketpair()
-        self._link = Link(ours, self._received, self._lost)
+        self._link = Link(ours, self._received, self._lost, lambda: events.heard(self))
         self.host: Host
         if inline:
             os.close(memory)
@@ -132,6 +132,19 @@ class WorkerHandle:
     def process(self) -> psutil.Process | None:
         """Its process, if it has one of its own."""
         return self.host.process
+
+    @property
+    def clogged(self) -> bool:
+        """Whether it has not read what it was sent before, so that it should get no job."""
+        return self._link.clogged
+
+    def pause(self) -> None:
+        """Read nothing from it for now."""
+        self._link.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._link.resume()
 
     # What it holds
 
@@ -148,7 +161,7 @@ class WorkerHandle:
             self._heard = time.monotonic()  # it was idle until now, not silent
         jobs = dict(enumerate(claims, self._sent + 1))
         self._sent += len(jobs)
-        self._claims.update(jobs)
+        self._claims.update((number, claim.delivered()) for number, claim in jobs.items())
         self._link.send(frames.JOBS, jobs)
 
     def recall(self) -> None:
@@ -182,7 +195,7 @@ class WorkerHandle:
         """
         if self._killed_for is None:
             self._kill_if_late(now)
-        waiting = len(self._claims) > self.table.slots
+        waiting = len(self._claims) > self.table.slots and not self._link.paused
         # More than once, as a claim that was under way may have sent it more meanwhile.
         if waiting and now - max(self._heard, self._recalled) > STALL_S:
             self.stalled = True
@@ -201,6 +214,7 @@ class WorkerHandle:
 
     async def said_all(self) -> None:
         """Wait until everything that it had sent has been read."""
+        self._link.resume()
         await asyncio.shield(self._link.closed)
         await self.host.said_all()
 

@@ -13,12 +13,14 @@ from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import RETURNED, STATUSES, Claim, Outcome, Settled
 from heori_consumer.between.totals import Totals, add
 from heori_consumer.pool.handle import WorkerHandle, stopped_outcome
+from heori_consumer.pool.held_results import HeldResults
 from heori_consumer.pool.host import Death
 from heori_consumer.pool.roster import PoolOptions, Roster
 
 # A worker may have waiting what its slots will begin within this time. Enough to bridge a round
 # trip to Redis many times over, and too little for anyone to miss the jobs.
 PREFETCH_S = 0.02
+PREFETCH_BYTES = 4_000_000  # and no more than that, with their results; for each worker
 # How often late jobs and waiting ones are looked for, and how often memory is.
 WATCH_EVERY_S = 0.05
 MEMORY_EVERY_S = 0.25
@@ -28,7 +30,13 @@ RECALL_WAIT_S = 0.5
 
 
 class Settlement(Protocol):
-    """Where the pool says what came of its claims, each exactly once; the acknowledger."""
+    """Where the pool says what came of its claims, each exactly once; the acknowledger.
+
+    Attributes:
+        held: the results that it has yet to pass on.
+    """
+
+    held: HeldResults
 
     def ended(self, entries: list[Settled]) -> None:
         """Executions that came to an end."""
@@ -56,7 +64,9 @@ class Pool:
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._totals_of_dead: Totals = {}
         self._locks_of_dead = Statistics()
-        self._mean_run_s: float | None = None
+        self._run_s = _Mean()
+        self._payload_bytes = _Mean()
+        self._result_bytes = _Mean()
         self._draining = False
         self._recalled: set[WorkerHandle] = set()  # that have yet to answer the recall of a drain
         self._back: list[Settled] = []  # by the others
@@ -73,6 +83,7 @@ class Pool:
         """Look after the workers, for ever; raises what nothing in here should."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
+            group.create_task(self._hold_back())
             await self.roster.failure
 
     async def stop(self) -> None:
@@ -100,11 +111,13 @@ class Pool:
 
     def wanted(self) -> int:
         """How many jobs to claim now: 0 while there is enough to do."""
-        if self._draining or self._suspects:
+        if self._draining or self._suspects or self._settlement.held.full.is_set():
             return 0
         room = ahead = 0
         idle = False
         for worker in self.roster.open():
+            if worker.clogged:
+                continue
             aim = self._aim(worker)
             room += max(0, aim - len(worker))
             ahead += aim - worker.table.slots
@@ -116,10 +129,14 @@ class Pool:
 
     def dispatch(self, claims: Sequence[Claim]) -> None:
         """Give claims to the workers that have the most room, and suspects to none of them."""
-        room = {worker: self._aim(worker) - len(worker) for worker in self.roster.open()}
+        workers = self.roster.open()
+        reading = [worker for worker in workers if not worker.clogged] or workers
+        room = {worker: self._aim(worker) - len(worker) for worker in reading}
         if not room or self._draining:  # they died, or a drain began, while the claim was made
             self._give_back_unbegun(claims)
             return
+        if claims:
+            self._payload_bytes.add(sum(len(claim.fields) for claim in claims), len(claims))
         shares: dict[WorkerHandle, list[Claim]] = {}
         for claim in claims:
             if claim.deliveries > 1:
@@ -200,9 +217,9 @@ class Pool:
     def ended(self, worker: WorkerHandle, settled: list[Settled]) -> None:
         """See `WorkerEvents`."""
         self._settlement.ended(settled)
-        mean = sum(outcome.run_time for _, outcome in settled) / len(settled)
-        old = self._mean_run_s
-        self._mean_run_s = mean if old is None else 0.8 * old + 0.2 * mean
+        self._run_s.add(sum(outcome.run_time for _, outcome in settled), len(settled))
+        results = sum(len(outcome.body) for _, outcome in settled if outcome.body)
+        self._result_bytes.add(results, len(settled))
         most = self.roster.options.max_jobs
         if most is not None and worker.finished >= most:
             self.roster.retire(worker, "max-jobs")
@@ -230,10 +247,11 @@ class Pool:
     def _aim(self, worker: WorkerHandle) -> int:
         """How many jobs a worker should have: one per slot, and more while they are short."""
         slots = worker.table.slots
-        if self._mean_run_s is None or worker.stalled:
+        if self._run_s.value is None or worker.stalled:
             return slots
-        ahead = int(PREFETCH_S * slots / max(self._mean_run_s, 1e-6))
-        return slots + min(ahead, 2 * self._batch)
+        ahead = PREFETCH_S * slots / max(self._run_s.value, 1e-6)
+        size = (self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0)
+        return slots + int(min(ahead, 2 * self._batch, PREFETCH_BYTES / max(size, 1.0)))
 
     def _isolate(self) -> None:
         """Start a process for each suspect, as many at a time as there are slots."""
@@ -273,6 +291,18 @@ class Pool:
             self._settlement.given_back(sorted(back, key=_order))
             self.changed.set()
 
+    async def _hold_back(self) -> None:
+        """Read no results while there are too many that Redis has yet to take."""
+        held = self._settlement.held
+        while True:
+            await held.full.wait()
+            for worker in self.roster.everyone():
+                worker.pause()
+            await held.room.wait()
+            for worker in self.roster.everyone():
+                worker.resume()
+            self.changed.set()
+
     async def _watch(self) -> None:
         """Look after jobs that are late, jobs that wait behind long ones, and memory."""
         look_at_memory = 0.0
@@ -291,6 +321,18 @@ class Pool:
             memory = worker.host.memory()
             if most is not None and memory > most:
                 self.roster.retire(worker, "max-rss")
+
+
+class _Mean:
+    """A mean of late: each batch counts for a fifth of it."""
+
+    def __init__(self) -> None:
+        self.value: float | None = None
+
+    def add(self, total: float, count: int) -> None:
+        """Count a batch."""
+        mean = total / count
+        self.value = mean if self.value is None else 0.8 * self.value + 0.2 * mean
 
 
 def _order(entry: Settled) -> tuple[float, str]:

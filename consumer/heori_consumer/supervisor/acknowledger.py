@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
+from heori_common.protocol.commands import CALL_BYTES
 from heori_common.protocol.job import CRASHED, UNKNOWN_HERE, Claim, Settled
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_consumer.pool.held_results import HeldResults
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.dependents import enqueue_dependents
 
@@ -21,7 +23,11 @@ CALL_GAP_S = 0.005
 
 
 class Acknowledger:
-    """Batches by itself: what ends while one call is under way goes into the next."""
+    """Batches by itself: what ends while one call is under way goes into the next.
+
+    Attributes:
+        held: the results that Redis does not have yet.
+    """
 
     def __init__(self, context: Context) -> None:
         self._redis = context.redis
@@ -33,6 +39,7 @@ class Acknowledger:
         self._consumer = context.name
         self._unknown_wait = context.settings.unknown_wait
         self._max_deliveries = context.settings.max_deliveries
+        self.held = HeldResults()
         self._ended: list[Settled] = []
         self._given_back: list[Settled] = []
         self._progress: dict[str, tuple[Claim, float, str]] = {}  # the latest, by execution
@@ -50,6 +57,7 @@ class Acknowledger:
     def ended(self, entries: list[Settled]) -> None:
         """Executions that came to an end, or are unknown here."""
         self._ended += entries
+        self.held.add(_bytes(entries))
         self.unknown += sum(outcome.status == UNKNOWN_HERE for _, outcome in entries)
         self._wake()
 
@@ -90,10 +98,11 @@ class Acknowledger:
 
     async def _acknowledge(self) -> None:
         pause = self._called + CALL_GAP_S - time.monotonic()
-        if pause > 0 and len(self._ended) < min(CALL_ENTRIES, len(self._leases)):
+        few = len(self._ended) < min(CALL_ENTRIES, len(self._leases))
+        if pause > 0 and few and self.held.bytes < CALL_BYTES:
             await asyncio.sleep(pause)
         self._called = time.monotonic()
-        batch = self._ended[:CALL_ENTRIES]
+        batch = _first(self._ended)
         self._leases.settling(claim for claim, _ in batch)
         try:
             await self._ack(batch)
@@ -106,6 +115,7 @@ class Acknowledger:
                 except RedisRefused as error:
                     log.error("cannot settle a job", job=claim.job_id, error=str(error))
         del self._ended[: len(batch)]
+        self.held.remove(_bytes(batch))
         self._leases.drop(claim for claim, _ in batch)
 
     async def _ack(self, batch: list[Settled]) -> None:
@@ -155,3 +165,18 @@ class Acknowledger:
         for (_, outcome), fate in zip(batch, fates, strict=False):
             self.dead += fate == "dead"
             self.redelivered += fate == "queued" and outcome.status == CRASHED
+
+
+def _bytes(entries: Sequence[Settled]) -> int:
+    """How large their results are."""
+    return sum(len(outcome.body) for _, outcome in entries if outcome.body)
+
+
+def _first(entries: list[Settled]) -> list[Settled]:
+    """Those that go into one call: fewer when they are large, one at least."""
+    size = 0
+    for number, (_, outcome) in enumerate(entries[:CALL_ENTRIES]):
+        if size >= CALL_BYTES:
+            return entries[:number]
+        size += len(outcome.body or b"")
+    return entries[:CALL_ENTRIES]

@@ -25,7 +25,7 @@ class Leases:
     def add(self, claims: Iterable[Claim]) -> None:
         """Hold leases from now on."""
         for claim in claims:
-            self._held[claim.execution] = claim
+            self._held[claim.execution] = claim.delivered()
             self.locks.claimed(claim)
 
     def settling(self, claims: Iterable[Claim]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from heori_common import logs
+from heori_common.platform import give_back_blocks
 from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
@@ -20,6 +21,9 @@ from heori_consumer.supervisor.roles import Roles
 log = logs.get_logger(__name__)
 
 LAST_CLAIM_S = 1.0  # for a claim that is under way when a drain begins
+# Payloads and results pass through here, and their memory is of no use to what comes after them. To
+# get it anew costs about as much as to copy it once.
+LARGE_BLOCK_BYTES = 256_000
 CANCEL_AGAIN_S = 0.1  # until a role that has not ended is cancelled once more
 
 
@@ -39,6 +43,7 @@ class Supervisor:
             PortTaken: the port for /metrics is not to be had.
         """
         settings, roles = self._context.settings, self._roles
+        give_back_blocks(LARGE_BLOCK_BYTES)
         registry = CollectorRegistry()
         registry.register(ConsumerMetrics(self._context, roles))
         endpoint = MetricsEndpoint(

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from heori_common import chunks, logs, tasks
-from heori_common.platform import own_peak_memory
+from heori_common.platform import give_back_memory, own_peak_memory
 from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.entry import Files
 from heori_consumer.between.frames import (
@@ -62,6 +62,9 @@ TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 TICK_S = 0.1
 # Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
 FRAME_OUTCOMES = 64
+FRAME_BYTES = 1_000_000  # of results in a frame, about: there is a copy of each while it is sent
+# After so many bytes of payloads and results, memory is given back, once no more of them come.
+BURST_BYTES = 32_000_000
 # How long an outcome may wait for others while there are more jobs at hand.
 LINGER_S = 0.002
 
@@ -119,6 +122,8 @@ class _Worker:
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
         self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
         self._locks: list[Any] = []  # what was told of them last
+        self._moved = [0, 0]  # bytes received and sent since memory was given back
+        self._moved_before = 0  # their sum, one tick ago
         self._worn = False
         self._broken = False
         self._runner = Runner(options.policy, table, self._report, self._introduce, options.slots)
@@ -219,6 +224,7 @@ class _Worker:
                 return
             if not received:
                 return
+            self._moved[0] += len(received)
             stream.feed(received)
             yield from stream
 
@@ -229,6 +235,7 @@ class _Worker:
         if self._progress:
             latest, self._progress = self._progress, {}
             self._outbox.append([PROGRESS, latest])
+        self._give_back_memory()
         # Most tasks use no locks; their workers need not load what counts them.
         if locks := sys.modules.get("heori_common.locks.session"):
             seen = [statistics.to_wire() for statistics in locks.statistics()]
@@ -237,6 +244,14 @@ class _Worker:
                 self._outbox.append([LOCKS, seen])
         if self._outbox:
             self._sendable.release()
+
+    def _give_back_memory(self) -> None:
+        """When a burst of large payloads or results is over: else all of its memory is kept."""
+        moved = sum(self._moved)
+        if moved > BURST_BYTES and moved == self._moved_before:
+            self._moved, moved = [0, 0], 0
+            give_back_memory()
+        self._moved_before = moved
 
     def _send(self) -> None:
         """Sends outcomes, as many at a time as there are, and counts them on the way."""
@@ -254,13 +269,27 @@ class _Worker:
         while True:
             self._sendable.acquire()
             while self._outbox:
-                items = [
-                    self._outbox.popleft() for _ in range(min(len(self._outbox), FRAME_OUTCOMES))
-                ]
-                outcomes = dict(item for item in items if isinstance(item, tuple))
-                frames = [pack(item) for item in items if not isinstance(item, tuple)]
+                outcomes, frames = self._next()
                 if outcomes:
                     tasks_of = count(totals, outcomes.values())
                     touched = {name: totals[name].to_wire() for name in tasks_of}
                     frames.insert(0, pack([OUTCOMES, outcomes, touched]))
-                self._link.sendall(b"".join(frames))
+                data = b"".join(frames)
+                self._link.sendall(data)
+                self._moved[1] += len(data)
+                del data, outcomes, frames  # they may be large, and this the last for long
+
+    def _next(self) -> tuple[dict[int, Outcome], list[bytes]]:
+        """The outcomes that make the next frame, and the other frames that go with it."""
+        outcomes: dict[int, Outcome] = {}
+        frames = []
+        size = 0
+        while self._outbox and len(outcomes) < FRAME_OUTCOMES and size < FRAME_BYTES:
+            item = self._outbox.popleft()
+            if isinstance(item, tuple):
+                number, outcome = item
+                outcomes[number] = outcome
+                size += len(outcome.body or b"")
+            else:
+                frames.append(pack(item))
+        return outcomes, frames

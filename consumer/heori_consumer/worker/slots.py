@@ -124,6 +124,7 @@ class ThreadSlots(_Common):
                 outcome = self._runner.run(slot, number, claim)
                 self._clean_up(slot)
                 self._hand_over(number, outcome, more=not self._inbox.empty())
+                del claim, outcome  # they may be large, and this slot idle from now on
         except BaseException:
             self._break_down()
 

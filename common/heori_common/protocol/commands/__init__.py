@@ -2,6 +2,7 @@
 
 from heori_common.protocol.commands.bounds import MOST_WAITING, Bound, BoundCommands
 from heori_common.protocol.commands.builder import (
+    CALL_BYTES,
     FAILURE_TTL_S,
     HANDOVER_LEASE_US,
     RESULT_TTL_S,
@@ -39,6 +40,7 @@ from heori_common.protocol.commands.sending import (
 from heori_common.protocol.commands.tidying import Tidied, TidyingCommands
 
 __all__ = [
+    "CALL_BYTES",
     "DEADLOCK",
     "EXECUTION_MARK",
     "FAILURE_TTL_S",

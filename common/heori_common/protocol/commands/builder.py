@@ -17,6 +17,9 @@ FAILURE_TTL_S = 365 * 24 * 3600  # seconds; rq.defaults.DEFAULT_FAILURE_TTL
 # The lease of a waiter that was handed a lock, until it renews it. The lock is idle for so long
 # when the waiter was stopped just before.
 HANDOVER_LEASE_US = 2_000_000
+# Bytes of payloads or results in one call, about: Redis does nothing else while it moves them, and
+# one that takes a millisecond for each megabyte keeps nobody waiting.
+CALL_BYTES = 1_000_000
 MOST_HOPS = 200  # from owner to owner, that a search for a deadlock follows
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from heori_common.protocol.commands.builder import (
+    CALL_BYTES,
     FAILURE_TTL_S,
     HANDOVER_LEASE_US,
     MOST_HOPS,
@@ -116,6 +117,8 @@ class DeliveryCommands(Builders):
     ) -> Command[Claimed]:
         """Pop and lease up to `count` jobs: first each queue's share, then in their order.
 
+        Fewer when their payloads come to CALL_BYTES before.
+
         Args:
             lease: seconds.
             token: new and unique for each call; names the executions.
@@ -152,6 +155,7 @@ class DeliveryCommands(Builders):
             consumer=consumer,
             token=EXECUTION_MARK + token,
             max_payload=max_payload,
+            most_bytes=CALL_BYTES,
             most_parked=MOST_PARKED,
             host=about[0],
             pid=about[1],

@@ -1,4 +1,5 @@
 -- claim.lua: pop up to `count` jobs, lease each to one consumer, return what a worker needs.
+-- Fewer when they are large: once their payloads come to most_bytes, the rest stays where it is.
 -- An id whose job was cancelled, has ended or is gone is dropped. A job that cannot run as it
 -- stands (no data, too large, a broken key) is leased like the others and returned with its
 -- problem named, so that the consumer fails it where RQ's tools show it.
@@ -7,7 +8,7 @@
 -- leaves its place in this claim to another. A job without locks pays nothing for it.
 -- Where a queue has tenants, these and the jobs of no tenant take turns in the queue's place.
 -- KEYS   suspended (string), then for each queue: queue (list), wip (zset), turns (zset)
--- ARGS   count, shares, lease_s, margin_s, consumer, token, max_payload, most_parked
+-- ARGS   count, shares, lease_s, margin_s, consumer, token, max_payload, most_bytes, most_parked
 --        shares: [how many to take from each queue at first, …]; what is left of count is then
 --        taken in the order of the queues
 --        lease_s: from now; margin_s: by which a score in wip lies after the lease's end
@@ -27,6 +28,7 @@ end
 
 local claims, claimed = {}, {}
 local popped, parked, broken, refusal = 0, 0, {}, false
+local bytes = 0 -- of the payloads that were read
 local done = {} -- the queues that have no more to give
 local in_turns = {} -- those of which tenants have something to give
 local score_s = math.ceil(now_s + args.lease_s + args.margin_s) -- of its lease in wip
@@ -54,6 +56,7 @@ local function claim(q, tenant, queue, wip, id)
     problem, values = 'its key ' .. job .. ' does not hold a hash', {}
   end
   local data, status = values[DATA], values[STATUS] or ''
+  bytes = bytes + #(data or '')
   local skip = ENDED[status] or false
   if not problem and not data then
     if redis.call('EXISTS', job) == 0 then
@@ -103,16 +106,18 @@ local function claim(q, tenant, queue, wip, id)
   return execution
 end
 
--- Returns how many ids there were.
+-- Returns how many ids were taken, and whether there are no more.
 local function take_from(q, tenant, queue, wip, most)
   local ids = redis.pcall('LPOP', queue, most)
   if ids and ids.err then
     refusal = ids -- not raised: what was popped before must be told
-    return 0
+    return 0, true
   end
-  local leases = {}
-  for _, id in ipairs(ids or {}) do
-    popped = popped + 1
+  ids = ids or {}
+  local leases, taken = {}, 0
+  while taken < #ids and bytes < args.most_bytes do
+    taken = taken + 1
+    local id = ids[taken]
     local execution = claim(q, tenant, queue, wip, id)
     if execution then
       leases[#leases + 1] = score_s
@@ -122,7 +127,15 @@ local function take_from(q, tenant, queue, wip, most)
   if #leases > 0 then
     redis.call('ZADD', wip, unpack(leases))
   end
-  return ids and #ids or 0
+  local left = {} -- the first of them last, as each goes to the front
+  for n = #ids, taken + 1, -1 do
+    left[#left + 1] = ids[n]
+  end
+  if #left > 0 then
+    redis.call('LPUSH', queue, unpack(left))
+  end
+  popped = popped + taken
+  return taken, #left == 0 and #ids < most
 end
 
 -- How many jobs the tenants that are no newcomers have had, at least.
@@ -140,12 +153,12 @@ local function take_turn(turns, q, tenant, had, queue, wip, most)
     end
   end
   most = math.min(most, had < 0 and -had or MOST_IN_A_TURN)
-  local count = take_from(q, tenant, queue, wip, most)
+  local count, empty = take_from(q, tenant, queue, wip, most)
   if refusal then
     return
   elseif had >= 0 and count == 0 then
     redis.call('ZREM', turns, tenant)
-  elseif had < 0 and (count < most or count == -had) then
+  elseif had < 0 and (empty or count == -had) then
     redis.call('ZADD', turns, had_by_old(turns) + MOST_IN_A_TURN + had + count, tenant)
   else
     redis.call('ZADD', turns, had + count, tenant)
@@ -158,12 +171,13 @@ local function take_once(q, most)
   if first[1] then
     take_turn(turns, q, first[1], tonumber(first[2]), queue, wip, most)
   else
-    done[q] = take_from(q, '', queue, wip, most) < most
+    local _, empty = take_from(q, '', queue, wip, most)
+    done[q] = empty
   end
 end
 
 local function take(q, most)
-  while most > 0 and not done[q] and not refusal do
+  while most > 0 and not done[q] and not refusal and bytes < args.most_bytes do
     local left = popped - parked
     take_once(q, most)
     most = most - (popped - parked - left)

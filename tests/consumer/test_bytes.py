@@ -1,0 +1,78 @@
+"""Large payloads and results: what is bounded by bytes, and not only by number."""
+
+import base64
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis as redis_py
+
+from heori import Producer, group
+from heori_common.embedded import EmbeddedValkey
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
+from tests.tasks import large_tasks
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedValkey]:
+    """A server that other tests do not mind what is done to it."""
+    with EmbeddedValkey() as made:
+        yield made
+
+
+def start(consume: Callable[..., Consumer], server: EmbeddedValkey, *words: str) -> Consumer:
+    return consume(
+        *words, HEORI_REDIS_URL=server.url, HEORI_TASKS="tests.tasks.large_tasks"
+    ).ready()
+
+
+def noise(size: int) -> str:
+    """So many characters, of which compression leaves three quarters."""
+    return base64.b64encode(random.randbytes(size * 3 // 4)).decode()
+
+
+def test_a_server_that_holds_and_takes_little_at_a_time_is_never_asked_for_more(
+    consume: Callable[..., Consumer], server: EmbeddedValkey
+) -> None:
+    with redis_py.Redis.from_url(server.url) as client:
+        client.config_set("client-output-buffer-limit", "normal 4mb 4mb 0")
+        client.config_set("proto-max-bulk-len", "2mb")
+    with Producer(server.url) as producer:
+        texts = [noise(700_000) for _ in range(30)]
+        handles = producer.submit_many(large_tasks.echo, texts)
+        start(consume, server, "--slots", "30")
+        assert handles[-1].result(60) == texts[-1]
+        assert group(handles).results(60) == texts
+
+
+def test_a_supervisor_holds_so_many_results_and_gives_their_memory_back(
+    consume: Callable[..., Consumer], server: EmbeddedValkey, tmp_path: Path
+) -> None:
+    jobs = 150
+    gate = tmp_path / "gate"
+    with Producer(server.url) as producer, redis_py.Redis.from_url(server.url) as client:
+        consumer = start(consume, server, "--slots", str(jobs))
+        supervisor = psutil.Process(consumer.process.pid)
+        before = supervisor.memory_info().rss
+        sent: list[Any] = [(str(gate), MEGABYTE - 2)] * jobs
+        handles = producer.submit_many(large_tasks.make_when, sent)
+        until(lambda: consumer.metric("heori_slots_running") == jobs, timeout=60)
+        valkey = psutil.Process(client.info("server")["process_id"])
+        valkey.suspend()
+        try:
+            gate.touch()
+            until(lambda: consumer.metric("heori_slots_running") == 0, timeout=60)
+            held = supervisor.memory_info().rss - before
+        finally:
+            valkey.resume()
+        assert held < 100 * MEGABYTE, "of 200 that there are"
+        assert {len(result) for result in group(handles).results(60)} == {MEGABYTE - 2}
+        until(lambda: supervisor.memory_info().rss - before < 20 * MEGABYTE, timeout=60)
+        assert consumer.metric("heori_jobs_total", outcome="succeeded") == jobs
+        assert consumer.metric("heori_jobs_redelivered_total") == 0
