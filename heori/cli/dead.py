@@ -330,6 +330,7 @@ def _summary(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
         "ending": letter.ending,
         "failed_at": failed.isoformat() if failed else None,
         "deliveries": letter.integer("heori_deliveries"),
+        "restarts": letter.integer("heori_restarts") or 0,
         "reason": letter.reason,
     }
 
@@ -346,6 +347,8 @@ def _lines(letter: DeadLetter, letters: DeadLetters) -> Text:
         if deliveries is None
         else f" after {formats.counted(deliveries, 'delivery', 'deliveries')}"
     )
+    if told["restarts"]:
+        often += f" and {formats.counted(told['restarts'], 'restart')}"
     return Text.assemble(
         (printable(letter.id), "bold"),
         f"  {when}  {printable(letter.queue)}  {printable(task)}  {letter.ending}{often}\n",

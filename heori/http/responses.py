@@ -42,6 +42,9 @@ class JobRecord(BaseModel):
     due_at: datetime | None = None
     consumer: str
     deliveries: int
+    restarts: int = Field(
+        description="Further starts, which were cut short by no fault of its own."
+    )
     waits_for: str | None = Field(None, description="What a job of an unknown task waits for.")
     waits_since: datetime | None = None
     progress: float | None = Field(None, description="From 0 to 1, if the task reports it.")

@@ -54,4 +54,5 @@ def _describe(job: Job) -> dict[str, Any]:
         **{name: moment.isoformat() for name, moment in moments.items() if moment},
         "consumer": job.consumer,
         "deliveries": job.deliveries,
+        "restarts": job.restarts,
     }

@@ -33,12 +33,13 @@ def test_what_failed_last_is_listed_first_with_task_deliveries_and_reason(
     letter(redis, "young", failure_ttl=60, heori_deliveries=2)
     redis.zadd("rq:failed:default", {"young": datetime.now(UTC).timestamp() + 60})
     letter(redis, "other", queue="mail", ago=60, status="stopped")
-    killed = {"heori_death_signal": "SIGKILL", "heori_deliveries": 3}
+    killed = {"heori_death_signal": "SIGKILL", "heori_deliveries": 3, "heori_restarts": 2}
     letter(redis, "killed", queue="mail", ago=120, **killed)
     listed = rows(heori("dead", "list", "--json"))
     assert [row["id"] for row in listed] == ["young", "other", "killed", "old"]
     assert [row["ending"] for row in listed] == ["failed", "stopped", "died", "failed"]
     assert [row["deliveries"] for row in listed] == [2, None, 3, None]
+    assert [row["restarts"] for row in listed] == [0, 0, 2, 0]
     assert {row["task"] for row in listed} == {FAIL}
     assert {row["reason"] for row in listed} == {"ValueError: no"}
     assert [row["id"] for row in rows(heori("dead", "list", "--json", "-q", "default"))] == [
@@ -47,7 +48,7 @@ def test_what_failed_last_is_listed_first_with_task_deliveries_and_reason(
     ]
     text = heori("dead", "list").stdout
     assert "killed  " in text
-    assert f"mail  {FAIL}  died after 3 deliveries\n    ValueError: no\n" in text
+    assert f"mail  {FAIL}  died after 3 deliveries and 2 restarts\n    ValueError: no\n" in text
 
 
 def test_the_list_may_be_limited_and_tells_how_many_more_there_are(
@@ -119,6 +120,8 @@ def test_show_tells_the_call_the_times_the_traceback_and_the_evidence(
         "heori_peak_memory": "1500000000",
         "heori_last_log": "loading …\nout of",
         "heori_deliveries": "3",
+        "heori_restarts": "7",
+        "heori_suspicion": "2",
         "heori_died_at": "2026-01-02T03:04:05.000006Z",
         "heori_more": "what nobody knows yet",
     }
@@ -127,6 +130,7 @@ def test_show_tells_the_call_the_times_the_traceback_and_the_evidence(
     assert (shown["task"], shown["args"], shown["kwargs"]) == (FAIL, ["no"], {"deep": {"a": [1]}})
     assert (shown["queue"], shown["status"], shown["ending"]) == ("default", "failed", "died")
     assert (shown["timeout"], shown["worker_name"], shown["deliveries"]) == ("30", "consumer-1", 3)
+    assert shown["restarts"] == 7
     assert shown["traceback"] == "Traceback …\nValueError: no\n"
     assert shown["evidence"] == {
         "death_signal": "SIGKILL",

@@ -10,6 +10,7 @@ from heori_common.protocol.commands import (
     LEASE_MARGIN_S,
 )
 from heori_common.protocol.commands.delivery import MOST_STRUCK, UNREADABLE
+from heori_common.protocol.job import begun_and_returned
 from tests.rigs.script_bench import Bench, done, ids, member
 from tests.rigs.stock_rq import running
 
@@ -54,6 +55,28 @@ def test_a_delivery_that_had_not_begun_is_not_counted(bench: Bench) -> None:
         bench.redis.lpush("rq:queue:default", bench.redis.rpop("rq:queue:default"))
     assert bench.field("a", "heori_deliveries") == "0"
     assert bench.field("b", "heori_deliveries") == "3"
+
+
+def test_a_job_that_had_begun_is_no_delivery_but_a_start_and_grows_suspicious(bench: Bench) -> None:
+    bench.send("a")
+    for suspicion in (0, 1, 1):
+        [claim] = bench.claim()
+        assert (claim.deliveries, claim.is_suspect) == (1, False)
+        assert bench.give_back((claim, begun_and_returned(suspicion))) == ["queued"]
+    [claim] = bench.claim()
+    assert (claim.deliveries, claim.suspicion, claim.is_suspect) == (1, 2, True)
+    job = bench.execute(bench.commands.job("a"))
+    assert job is not None
+    assert (job.deliveries, job.restarts) == (1, 3)
+
+
+@pytest.mark.parametrize("garbage", ["many", "1e3", "9" * 30])
+def test_garbage_where_starts_are_counted_stops_no_job(bench: Bench, garbage: str) -> None:
+    bench.send("a", "b")
+    a, b = bench.claim()
+    bench.redis.hset("rq:job:a", mapping={"heori_restarts": garbage, "heori_suspicion": garbage})
+    assert bench.give_back((a, begun_and_returned(1)), (b, begun_and_returned(1))) == ["queued"] * 2
+    assert [claim.suspicion for claim in bench.claim()] == [0, 1]
 
 
 @pytest.mark.parametrize("way", ["release", "reclaim"])

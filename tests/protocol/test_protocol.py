@@ -317,6 +317,7 @@ def test_a_job_that_rq_wrote_is_read(redis: redis_py.Redis, redis_url: str) -> N
         ended_at=None,
         consumer="",
         deliveries=0,
+        restarts=0,
     )
     assert decode_call(job.data, ["json"], LIMIT) == Call(ADD, [1], {})
 

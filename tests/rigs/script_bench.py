@@ -86,11 +86,14 @@ class Bench:
         return refused, with_dependents
 
     def release(self, *claims: Claim, counted: bool = True, max_deliveries: int = 3) -> list[str]:
-        given_back = [
-            (claim, Outcome(CRASHED if counted else RETURNED, EVIDENCE)) for claim in claims
-        ]
+        outcome = Outcome(CRASHED if counted else RETURNED, EVIDENCE)
+        return self.give_back(
+            *((claim, outcome) for claim in claims), max_deliveries=max_deliveries
+        )
+
+    def give_back(self, *settled: Settled, max_deliveries: int = 3) -> list[str]:
         return self.execute(
-            self.commands.give_back(given_back, consumer=ME, max_deliveries=max_deliveries)
+            self.commands.give_back(settled, consumer=ME, max_deliveries=max_deliveries)
         )
 
     def reclaim_command(

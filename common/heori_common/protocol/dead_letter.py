@@ -19,7 +19,9 @@ EVIDENCE_FIELDS = (
     "heori_died_at",
 )
 UNKNOWN_FIELDS = ("heori_unknown", "heori_unknown_since", "heori_unknown_to")  # put_off.lua's
-DELIVERY_FIELDS = ("heori_deliveries", "heori_execution", *EVIDENCE_FIELDS, *UNKNOWN_FIELDS)
+# How it was delivered, whatever came of it.
+_HISTORY_FIELDS = ("heori_deliveries", "heori_execution", "heori_restarts", "heori_suspicion")
+DELIVERY_FIELDS = (*_HISTORY_FIELDS, *EVIDENCE_FIELDS, *UNKNOWN_FIELDS)
 
 FAILED_AT_FIELDS = ("ended_at", "failure_ttl")  # what `DeadLetter.failed_at` reads
 CALL_FIELDS = ("data",)  # what `DeadLetter.call` reads
@@ -97,11 +99,10 @@ class DeadLetter:
     @property
     def evidence(self) -> dict[str, str | int]:
         """Everything else that Heori noted about it, by name, less the prefix."""
-        known = ("heori_deliveries", "heori_execution")
         numbers = ("heori_exit_code", "heori_peak_memory")
         told: dict[str, str | int] = {}
         for name in self.record.fields:
-            if name.startswith("heori_") and name not in known:
+            if name.startswith("heori_") and name not in _HISTORY_FIELDS:
                 number = self.integer(name) if name in numbers else None
                 told[name.removeprefix("heori_")] = self.text(name) if number is None else number
         return told

@@ -23,6 +23,10 @@ FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", 
 # it needs, and it waits for a consumer whose code does.
 RETURNED, CRASHED, UNKNOWN_HERE = "returned", "crashed", "unknown here"
 
+# How much suspicion makes a suspect of a job: it gets a process of its own the next time. It grows
+# by one each time that the job runs in a worker which has to be killed for others.
+SUSPECT = 2
+
 DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
 SMALL_BYTES = 4096  # a payload that may as well be kept
 
@@ -56,6 +60,7 @@ class Job:
     ended_at: datetime | None
     consumer: str
     deliveries: int
+    restarts: int  # starts that were no deliveries of their own: it was given back uncounted
     unknown: str = ""  # why it waits for a consumer with other code, if it had to
     unknown_since: datetime | None = None
 
@@ -85,6 +90,7 @@ class Job:
             deliveries=_integer("heori_deliveries", fields.get(b"heori_deliveries"), 0),
             unknown=decode_failure(fields.get(b"heori_unknown", b"")).rstrip(),
             unknown_since=_moment("heori_unknown_since", fields.get(b"heori_unknown_since")),
+            restarts=_integer("heori_restarts", fields.get(b"heori_restarts"), 0),
         )
 
 
@@ -157,6 +163,12 @@ class Claim(NamedTuple):
     # The keys of its locks and their fences, in the order in which it declares them.
     locks: Sequence[tuple[str, int]] = ()
     waited: float = 0.0  # seconds, for its locks
+    suspicion: int = 0  # see SUSPECT
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what its worker died of, and so is to run alone."""
+        return self.deliveries > 1 or self.suspicion >= SUSPECT
 
     def delivered(self) -> "Claim":
         """The same without a large payload, for whoever has passed it on."""
@@ -183,10 +195,23 @@ class Outcome(NamedTuple):
     queue_time: float = 0.0  # seconds from being enqueued to being claimed
     retry: RetryLater | None = None
     beside_loop: bool = False  # a plain function that ran in a thread beside an event loop
-    evidence: Mapping[str, str | int] | None = None  # of CRASHED: fields for the job's hash
+    # Fields for the job's hash: of CRASHED to write them, of RETURNED to add to them.
+    evidence: Mapping[str, str | int] | None = None
 
 
 Settled = tuple[Claim, Outcome]
+
+
+def begun_and_returned(suspicion: int = 0) -> Outcome:
+    """The outcome of a job that was begun and is given back; it is no delivery, but it is a start.
+
+    Args:
+        suspicion: by how much to suspect it more.
+    """
+    added = {"heori_restarts": 1}
+    return Outcome(
+        RETURNED, evidence=added | {"heori_suspicion": suspicion} if suspicion else added
+    )
 
 
 class Retries(NamedTuple):

@@ -49,6 +49,7 @@ class ClaimReply(NamedTuple):
     locks: Sequence[tuple[bytes, int]] | Literal[False]  # (key, fence) of each
     waited_s: float  # for its locks
     tenant: bytes
+    suspicion: int
 
 
 class LockRecord(NamedTuple):

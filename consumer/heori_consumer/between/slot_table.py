@@ -16,8 +16,9 @@ from heori_common.protocol.job import RetryLater
 # thread.
 _FIELDS = 7
 # Of the process: whether the GIL is on, the slot whose coroutine its loop is at, seconds for
-# which its loop was busy, since when it is, since when it is asked for an answer, the latest lag.
-_GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _OTHERS = range(7)
+# which its loop was busy, since when it is, since when it is asked for an answer, the latest lag,
+# the thread of the loop, when its main thread had the GIL last.
+_GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _LOOP, _ALIVE, _OTHERS = range(9)
 
 
 class SlotState(NamedTuple):
@@ -27,6 +28,7 @@ class SlotState(NamedTuple):
     running: bool
     since: float  # time.monotonic() when it took it; one clock for all processes of a machine
     task: int  # which, by the number that the worker has told for it; 0 if not known yet
+    thread: int  # that runs its jobs, as the kernel numbers it
     at_timeout: RetryLater | None  # what is to become of the job if it must be killed
 
 
@@ -90,6 +92,14 @@ class SlotTable:
         """Tell whether its interpreter has a GIL that is on."""
         self._cells[self._others + _GIL] = enabled
 
+    def be_alive(self, now: float) -> None:
+        """Tell that the main thread has had the GIL."""
+        self._cells[self._others + _ALIVE] = now
+
+    def tell_loop(self, thread: int) -> None:
+        """Tell which thread its event loop runs in, as the kernel numbers it."""
+        self._cells[self._others + _LOOP] = thread
+
     def step(self, slot: int) -> None:
         """Tell whose coroutine the event loop is at: a slot's, or -1 for none."""
         self._cells[self._others + _AT] = slot
@@ -128,6 +138,7 @@ class SlotTable:
                 bool(cells[row + 1]),
                 cells[row + 2],
                 int(cells[row + 3]),
+                int(cells[row + 6]),
                 RetryLater(cells[row + 4], int(cells[row + 5])) if cells[row + 5] >= 0 else None,
             )
             for row in range(0, len(cells), _FIELDS)
@@ -151,6 +162,20 @@ class SlotTable:
     def gil_enabled(self) -> bool:
         """What `tell_gil` has told."""
         return bool(self._cells[self._others + _GIL])
+
+    def silence(self, now: float) -> float:
+        """Seconds for which its main thread has not had the GIL; 0 before it has told of itself."""
+        alive = self._cells[self._others + _ALIVE]
+        return now - alive if alive else 0.0
+
+    def loop(self) -> int:
+        """What `tell_loop` has told; 0 if it has no event loop."""
+        return int(self._cells[self._others + _LOOP])
+
+    def loop_silence(self, now: float) -> float:
+        """Seconds for which its event loop owes an answer."""
+        asked = self._cells[self._others + _ASKED]
+        return now - asked if asked else 0.0
 
     def at(self) -> int:
         """What `step` has told."""

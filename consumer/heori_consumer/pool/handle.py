@@ -21,25 +21,26 @@ from heori_common.protocol.job import (
     RETRY,
     RETURNED,
     STOPPED,
+    SUSPECT,
     Claim,
     Outcome,
     Settled,
+    begun_and_returned,
 )
 from heori_common.protocol.payload import encode_failure
 from heori_consumer.between import frames
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotState, SlotTable
 from heori_consumer.between.totals import TaskTotals, Totals, count
-from heori_consumer.gil.states import GilFutex, Tally
+from heori_consumer.gil.states import RUNNING, GilFutex, Tally, state_of
+from heori_consumer.gil.usage import line_of
 from heori_consumer.pool.forkserver import Forkserver
 from heori_consumer.pool.host import Death, Host, InlineHost, ProcessHost
+from heori_consumer.pool.lateness import Lateness, Sentence
 from heori_consumer.pool.link import Link
 
 # A worker silent for this long with jobs waiting behind running ones gives those back.
 STALL_S = 0.1
-# How long after its timeout a job that cannot be interrupted costs its worker process the life;
-# the same for a job that was asked to stop.
-HARD_GRACE_S = 1.0
 # The label of jobs whose worker died before it could say of which task they are.
 UNKNOWN = "(unknown)"
 
@@ -116,7 +117,8 @@ class WorkerHandle:
         self._events = events
         self._claims: dict[int, Claim] = {}  # by number, in the order in which they were sent
         self._asked_to_stop: dict[int, float] = {}  # by number, time.monotonic()
-        self._killed_for: int | None = None  # the number of a job
+        self._sentence: Sentence | None = None  # once it was killed for late jobs
+        self._lateness = Lateness(self.table, self._state, time.monotonic())
         self._sent = 0
         self._heard = self._recalled = time.monotonic()
         ours, theirs = socket.socketpair()
@@ -188,12 +190,12 @@ class WorkerHandle:
                 self._stop(number)
 
     def watch(self, now: float) -> None:
-        """Kill it if a job is too late, and ask back what waits behind long ones.
+        """Kill it if jobs are too late, and ask back what waits behind long ones.
 
         Args:
             now: time.monotonic().
         """
-        if self._killed_for is None:
+        if self._sentence is None:
             self._kill_if_late(now)
         waiting = len(self._claims) > self.table.slots and not self._link.paused
         # More than once, as a claim that was under way may have sent it more meanwhile.
@@ -227,30 +229,35 @@ class WorkerHandle:
         """Say what comes of the jobs that it will not finish.
 
         A delivery counts for those that may have killed it: what its slots took last. What was
-        finished before and not reported yet is innocent.
+        finished before and not reported yet is innocent. When it was killed for late jobs, it is
+        known which these are; they end, and the others are given back uncounted.
 
         Args:
             death: how it ended; None if it was ended on purpose.
         """
-        states = self.table.read()
+        taken = {state.taken: state for state in self.table.read()}
         settled: list[Settled] = []
-        if self._killed_for is not None and (late := self._claims.pop(self._killed_for, None)):
-            state = next(state for state in states if state.taken == self._killed_for)
-            settled.append((late, self._outcome_of_late(late, state)))
-        taken = {state.taken for state in states}
         for number, claim in self._claims.items():
-            if death is not None and self._killed_for is None and number in taken:
-                settled.append((claim, _crashed(claim, death)))
+            if (state := taken.get(number)) is None:
+                outcome = Outcome(RETURNED)
+            elif self._sentence is not None and number in self._sentence.ends:
+                outcome = self._outcome_of_late(claim, state)
+            elif self._sentence is not None:
+                outcome = begun_and_returned(SUSPECT if number in self._sentence.apart else 1)
+            elif death is not None:
+                outcome = _crashed(claim, death)
             else:
-                settled.append((claim, Outcome(RETURNED)))
+                outcome = begun_and_returned()
+            settled.append((claim, outcome))
         self._claims.clear()
         return settled
 
     def death(self) -> Death:
         """How it ended; it has."""
-        if self._killed_for is None:
+        if self._sentence is None:
             return self.host.death(None)
-        return self.host.death("stop" if self._killed_for in self._asked_to_stop else "timeout")
+        only_stopped = self._sentence.ends and self._sentence.ends <= self._asked_to_stop.keys()
+        return self.host.death("stop" if only_stopped else "timeout")
 
     # Inside
 
@@ -324,25 +331,27 @@ class WorkerHandle:
         self._events.returned(self, back)
 
     def _kill_if_late(self, now: float) -> None:
-        for state in self.table.read():
-            claim = self._claims.get(state.taken)
-            if not state.running or claim is None:
-                continue
-            asked = self._asked_to_stop.get(state.taken)
-            if asked is not None:
-                self._link.send(frames.STOP, state.taken)  # it may not have been interruptible
-            if (0 < claim.timeout < now - state.since - HARD_GRACE_S) or (
-                asked is not None and now - asked > HARD_GRACE_S
-            ):
-                self._killed_for = state.taken
-                self.host.kill()
-                return
+        for number in self._asked_to_stop:
+            self._link.send(frames.STOP, number)  # it may not have been interruptible
+        self._sentence = self._lateness.look(now, self._claims, self._asked_to_stop)
+        if self._sentence is not None:
+            self.host.kill()
+
+    def _state(self, thread: int) -> str | None:
+        """What one of its threads does; None when there is no telling."""
+        try:
+            line = self.process and line_of(self.process.pid, thread)
+        except PermissionError:
+            return None
+        state = state_of(line, self.gil) if line else None
+        # Without knowing its GIL, one cannot tell what a thread waits for.
+        return state if state == RUNNING or self.gil is not None else None
 
     def _outcome_of_late(self, claim: Claim, state: SlotState) -> Outcome:
-        """The end of the job that it had to be killed for, which it cannot count itself."""
+        """The end of a job that it had to be killed for, which it cannot count itself."""
         run_time = time.monotonic() - state.since
         task = self.tasks.get(state.task, UNKNOWN)
-        if self._killed_for in self._asked_to_stop:
+        if state.taken in self._asked_to_stop:
             outcome = stopped_outcome(claim)
         elif state.at_timeout is not None:
             outcome = Outcome(RETRY, retry=state.at_timeout)

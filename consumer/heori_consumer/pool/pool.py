@@ -1,7 +1,8 @@
 """The pool: dispatches claims to workers, and says what came of each exactly once.
 
 A job that a worker has died with before is a suspect: it gets a process of its own, with one
-slot, so that it takes no neighbours with it should it kill that one, too.
+slot, so that it takes no neighbours with it should it kill that one, too. So does a job whose
+workers were killed twice for others that were late, so that it comes to an end.
 """
 
 import asyncio
@@ -139,7 +140,7 @@ class Pool:
             self._payload_bytes.add(sum(len(claim.fields) for claim in claims), len(claims))
         shares: dict[WorkerHandle, list[Claim]] = {}
         for claim in claims:
-            if claim.deliveries > 1:
+            if claim.is_suspect:
                 self._suspects.append(claim)
                 continue
             worker = max(room, key=room.__getitem__)

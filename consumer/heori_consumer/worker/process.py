@@ -210,6 +210,7 @@ class _Worker:
         self._link.setblocking(True)
         poll = select.poll()
         poll.register(self._link, select.POLLIN)
+        self._table.be_alive(time.monotonic())
         next_tick = time.monotonic() + TICK_S
         while True:
             now = time.monotonic()
@@ -229,6 +230,7 @@ class _Worker:
             yield from stream
 
     def _tick(self, now: float) -> None:
+        self._table.be_alive(now)
         self._runner.watch(now)
         self._slots.watch()
         self._table.tell_gil(enabled=gil_enabled())  # what a task imports may switch it on

@@ -167,6 +167,7 @@ class CoroutineSlots(_Common):
             self._loop.call_soon_threadsafe(self._table.loop_answers)
 
     def _run_loop(self) -> None:
+        self._table.tell_loop(threading.get_native_id())
         for slot in range(self._table.slots):
             self._table.sit(slot, threading.get_native_id())
         while not self._loop.is_closed():  # a task may stop it, or leave a SystemExit in it

@@ -249,7 +249,7 @@ class DeliveryCommands(Builders):
     ) -> Command[list[str]]:
         """Give jobs back to the front of their queues, in the order given.
 
-        Of CRASHED the delivery counts, of RETURNED not.
+        Of CRASHED the delivery counts, of RETURNED not; what its evidence says is added up there.
 
         Reads the fate of each: queued, dead, gone (deleted), lost (the lease) or kept (under its
         lease, because a key of its queue has the wrong type).
@@ -376,6 +376,7 @@ def _claim(claimed: ClaimReply, queues: Sequence[str], now: float) -> Claim:
         claimed.packed_fields,
         [(key.decode(), fence) for key, fence in claimed.locks or ()],
         claimed.waited_s,
+        claimed.suspicion,
     )
 
 

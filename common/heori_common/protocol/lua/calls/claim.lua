@@ -91,6 +91,10 @@ local function claim(q, tenant, queue, wip, id)
   claimed[id] = true
   local execution = args.token .. string.format('%04x', #claims)
   local deliveries = to_integer(values[HEORI_DELIVERIES], 0) + 1
+  local suspicion = 0
+  if values[HEORI_EXECUTION] then -- not asked of a job that was never claimed before, as most are
+    suspicion = to_integer(redis.call('HGET', job, 'heori_suspicion'), 0)
+  end
   if #values > 0 then
     redis.call('HSET', job, 'status', 'started', 'started_at', now_iso, 'last_heartbeat', now_iso,
       'worker_name', args.consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
@@ -102,7 +106,7 @@ local function claim(q, tenant, queue, wip, id)
   local packed_fields = problem and '' or cmsgpack.pack(values)
   claims[#claims + 1] = claim_reply(queue_number, job_id, execution, deliveries, problem,
     values[TIMEOUT] or false, values[RESULT_TTL] or false, values[FAILURE_TTL] or false,
-    packed_fields, locks, waited_s, tenant)
+    packed_fields, locks, waited_s, tenant, suspicion)
   return execution
 end
 

@@ -2,7 +2,8 @@
 -- KEYS   for each queue: queue (list), wip (zset), failed (zset)
 -- ARGS   entries
 --        entries: [[queue number from 0, id, execution, counted, failure or false, evidence
---        ([field, value, …])], …], the job that is to stand last in the queue first
+--        ([field, value, …]; what to add, where it is not counted)], …], the job that is to stand
+--        last in the queue first
 -- REPLY  msgpack ['queued', 'dead', 'gone', 'lost' (the lease was) or 'kept' (under its lease,
 --        as a key of its queue has the wrong type), …] in the order of entries
 -- USES   end_lease

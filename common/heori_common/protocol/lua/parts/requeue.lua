@@ -5,7 +5,8 @@
 
 -- Returns 'queued', 'dead' or 'gone' (the job was deleted, cancelled or started anew meanwhile).
 --   counted: whether this delivery counts against max_deliveries (the job had started)
---   failure, evidence: for the last delivery that it may have: the encoded text, and [field, value, …]
+--   failure, evidence: for the last delivery that it may have: the encoded text, and [field, value, …];
+--   where it is not counted: what to add, or nil
 local function requeue(queue, failed, id, execution, counted, failure, evidence)
   local job = job_key(id)
   local found = read_fields(job, 'status', 'heori_execution', 'heori_deliveries', 'heori_locks', 'failure_ttl')
@@ -29,6 +30,9 @@ local function requeue(queue, failed, id, execution, counted, failure, evidence)
   end
   if not counted then
     redis.call('HINCRBY', job, 'heori_deliveries', -1)
+    for n = 1, evidence and #evidence or 0, 2 do
+      redis.pcall('HINCRBY', job, evidence[n], evidence[n + 1]) -- pcall: the field may hold anything
+    end
   end
   redis.call('HSET', job, 'status', 'queued', 'started_at', '', 'worker_name', '')
   redis.call('LPUSH', queue, id)

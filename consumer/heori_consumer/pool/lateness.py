@@ -1,0 +1,169 @@
+"""Jobs of a worker that are late, and that no exception ends: who is to blame for it.
+
+Their worker is killed once for all of them. A job is late by its own doing, as in a call into C
+that does not come back; or because another job holds what it needs to go on: the GIL, or the event
+loop that they share. The one ends with the worker, and the other runs again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from heori_common.protocol.job import Claim
+from heori_consumer.between.slot_table import SlotState, SlotTable
+from heori_consumer.gil.states import GIL_WAIT, RUNNING
+
+# How long after its timeout a job that cannot be interrupted costs its worker process the life;
+# the same for a job that was asked to stop.
+HARD_GRACE_S = 1.0
+# A GIL or an event loop that nobody else has had for this long is held by somebody. The main
+# thread of a worker wants the GIL ten times a second, and a turn of the loop as often.
+HELD_S = 0.5
+# How often the threads are looked at before it is said which of them holds the GIL: one that waits
+# for it is on the CPU for a moment every 5 ms, to ask for it.
+LOOKS = 3
+# A supervisor that has not looked for so long was itself stopped, and its workers probably were.
+PAUSE_S = 1.0
+
+
+class Doing(Enum):
+    """What a running job is doing, of those that matter here."""
+
+    HOLDING = "it is where it may hold up the others"
+    OWN_CALL = "it waits for something that no other job has"
+    HELD_UP = "it waits for the GIL or the loop"
+    UNKNOWN = "nobody can tell"
+
+
+class Accused(NamedTuple):
+    """A job that a slot runs, while some job of its worker is late."""
+
+    number: int
+    overdue: bool  # its timeout is over
+    asked: bool  # it was to stop, and has not
+    doing: Doing
+
+
+class Sentence(NamedTuple):
+    """What becomes of the jobs that a worker runs which is killed; all others run again.
+
+    Attributes:
+        ends: the numbers of those that end with it.
+        apart: of those that run again in a process of their own.
+    """
+
+    ends: frozenset[int]
+    apart: frozenset[int]
+
+
+class Lateness:
+    """Looks out for late jobs of one worker.
+
+    Args:
+        state: returns what a thread does (see `gil.states`); None when there is no telling.
+    """
+
+    def __init__(self, table: SlotTable, state: Callable[[int], str | None], now: float) -> None:
+        self._table = table
+        self._state = state
+        self._looked = now
+        self._lenient_since = 0.0  # nobody could end a job properly before
+        self._was_held = False
+        self._waiting: set[int] = set()  # threads that were seen to wait for the GIL
+        self._looks = 0
+
+    def look(
+        self, now: float, claims: Mapping[int, Claim], asked: Mapping[int, float]
+    ) -> Sentence | None:
+        """Tell what is to become of its jobs if it must be killed for a late one; else None.
+
+        Args:
+            now: time.monotonic().
+            claims: what it holds, by number.
+            asked: when jobs were asked to stop, by number.
+        """
+        held = self._table.gil_enabled() and self._table.silence(now) > HELD_S
+        if now - self._looked > PAUSE_S or (self._was_held and not held):
+            self._lenient_since = now  # the worker itself can end them now
+        self._looked, self._was_held = now, held
+        running = [
+            (slot, state)
+            for slot, state in enumerate(self._table.read())
+            if state.running and state.taken in claims
+        ]
+        since = {
+            state.taken: end
+            for _, state in running
+            if (end := _end(state, claims[state.taken], asked)) < now
+        }
+        if not any(now - max(end, self._lenient_since) > HARD_GRACE_S for end in since.values()):
+            self._waiting.clear()
+            self._looks = 0
+            return None
+        if held:
+            threads = {state.thread for _, state in running}
+            self._waiting |= {each for each in threads if self._state(each) == GIL_WAIT}
+            self._looks += 1
+            if self._looks < LOOKS:
+                return None
+        return judge(
+            Accused(
+                state.taken,
+                state.taken in since,
+                state.taken in asked,
+                self._doing(slot, state.thread, now, held=held),
+            )
+            for slot, state in running
+        )
+
+    def _doing(self, slot: int, thread: int, now: float, *, held: bool) -> Doing:
+        """What the job in a slot is doing."""
+        if thread == self._table.loop() and (held or self._table.loop_silence(now) > HELD_S):
+            if slot != self._table.at():
+                return Doing.HELD_UP
+            if not held:
+                return Doing.HOLDING
+        if not held:
+            return Doing.OWN_CALL
+        if thread in self._waiting:
+            return Doing.HELD_UP
+        match self._state(thread):
+            case None:
+                return Doing.UNKNOWN
+            case state:
+                return Doing.HOLDING if state == RUNNING else Doing.OWN_CALL
+
+
+def judge(jobs: Iterable[Accused]) -> Sentence:
+    """Tell which jobs end with their worker.
+
+    All that are overdue by their own doing, and not just the first that was noticed: each of the
+    others would cost the next worker its life. Who was held up is innocent if there is a job that
+    may have held it up.
+    """
+    jobs = list(jobs)
+    asked = {job.number for job in jobs if job.asked}
+    overdue: dict[Doing, set[int]] = {doing: set() for doing in Doing}
+    for job in jobs:
+        if job.overdue and not job.asked:
+            overdue[job.doing].add(job.number)
+    ends = asked | overdue[Doing.HOLDING] | overdue[Doing.OWN_CALL]
+    held_up, unknown = overdue[Doing.HELD_UP], overdue[Doing.UNKNOWN]
+    if all(job.doing is Doing.HELD_UP for job in jobs):
+        return Sentence(frozenset(ends | held_up), frozenset())  # by a thread that is no job's
+    if len(jobs) == 1:
+        return Sentence(frozenset(ends | unknown), frozenset())
+    apart = unknown
+    if held_up and not overdue[Doing.HOLDING]:
+        # Who holds them up has time left. It gets that where it is in nobody's way.
+        for doing in (Doing.HOLDING, Doing.OWN_CALL):  # a call may wait without letting go
+            if holders := {job.number for job in jobs if job.doing is doing}:
+                apart = apart | holders
+                break
+    return Sentence(frozenset(ends), frozenset(apart - ends))
+
+
+def _end(state: SlotState, claim: Claim, asked: Mapping[int, float]) -> float:
+    """When a running job was to end."""
+    by_timeout = state.since + claim.timeout if claim.timeout > 0 else float("inf")
+    return min(by_timeout, asked.get(state.taken, float("inf")))

@@ -1,0 +1,144 @@
+"""Jobs that no exception ends in time cost their worker its life: once for all of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from heori import Handle, JobFailed, Producer
+from heori_consumer.pool.lateness import Accused, Doing, Sentence, judge
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
+from tests.tasks import late_tasks
+
+TASKS = "tests.tasks.late_tasks"
+ONE_WORKER = {
+    "threads": ["--model", "threads", "--slots", "6"],
+    "hybrid": ["--model", "hybrid", "--processes", "1", "--slots", "6"],
+    "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "6"],
+}
+HOLDING, OWN_CALL, HELD_UP, UNKNOWN = Doing
+
+
+def restarts(redis: Any, handle: Handle[Any]) -> int:
+    return int(redis.hget(f"rq:job:{handle.id}", "heori_restarts") or 0)
+
+
+def fails_late(handle: Handle[Any]) -> None:
+    with pytest.raises(JobFailed, match="longer than its timeout of 1 s"):
+        handle.result(60)
+
+
+@pytest.mark.parametrize("model", ONE_WORKER)
+def test_all_that_are_late_end_with_one_kill_and_the_others_run_again_once(
+    model: str, consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume(*ONE_WORKER[model], HEORI_TASKS=TASKS).ready()
+    beside = producer.submit(late_tasks.hold, redis_url, "beside")
+    redis.blpop(["beside began"], timeout=60)
+    names = ["a", "b", "c", "d"]
+    late = producer.submit_many(late_tasks.hang, [(redis_url, name) for name in names])
+    again = producer.submit(late_tasks.hang_twice, redis_url, "again")
+    for handle in late:
+        fails_late(handle)
+    fails_late(again)
+    redis.rpush("beside may go", "now")
+    assert beside.result(60) == "beside"
+    starts = {name.decode(): int(count) for name, count in redis.hgetall("starts").items()}
+    # The second kill is for the retry; who was beside the first may have been beside that, too.
+    assert starts.pop("beside") in (2, 3)
+    assert starts == dict.fromkeys(names, 1) | {"again": 2}
+    assert consumer.metric("heori_worker_restarts_total", reason="timeout") == 2
+    assert [restarts(redis, handle) for handle in late] == [0] * 4
+    assert restarts(redis, beside) in (1, 2)
+    assert redis.hget(f"rq:job:{beside.id}", "heori_deliveries") == b"1"
+
+
+@pytest.mark.parametrize("model", ONE_WORKER)
+def test_who_holds_the_gil_is_to_blame_and_who_waits_for_it_runs_again(
+    model: str, consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume(*ONE_WORKER[model], HEORI_TASKS=TASKS).ready()
+    names = [f"nap {number}" for number in range(4)]
+    guilty = producer.submit(late_tasks.hog, redis_url, "hog", names[-1])
+    naps = producer.submit_many(late_tasks.nap, [(redis_url, name) for name in names])
+    assert [nap.result(60) for nap in naps] == names
+    fails_late(guilty)
+    assert int(redis.hget("starts", "hog")) == 1
+    assert restarts(redis, guilty) == 0
+    assert {restarts(redis, nap) for nap in naps} <= {0, 1}
+    assert consumer.metric("heori_worker_restarts_total", reason="timeout") == 1
+
+
+def test_who_holds_the_gil_within_its_own_limit_gets_a_process_of_its_own(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume("--slots", "4", HEORI_TASKS=TASKS).ready()
+    holder = producer.submit(late_tasks.hog_in_time, redis_url, "hog", "nap")
+    nap = producer.submit(late_tasks.nap, redis_url, "nap")
+    assert nap.result(60) == "nap"
+    assert holder.result(60) == "hog"
+    assert (restarts(redis, holder), restarts(redis, nap)) == (1, 1)
+    assert redis.hget(f"rq:job:{holder.id}", "heori_suspicion") == b"2"
+    assert consumer.metric("heori_worker_restarts_total", reason="timeout") == 1
+
+
+def test_who_holds_the_event_loop_is_to_blame_and_who_waits_for_it_runs_again(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume(*ONE_WORKER["asyncio"], HEORI_TASKS=TASKS).ready()
+    names = [f"nap {number}" for number in range(4)]
+    guilty = producer.submit(late_tasks.block_later, redis_url, "block", names[-1])
+    naps = producer.submit_many(late_tasks.nap_later, [(redis_url, name) for name in names])
+    assert [nap.result(60) for nap in naps] == names
+    fails_late(guilty)
+    assert int(redis.hget("starts", "block")) == 1
+    assert {restarts(redis, nap) for nap in naps} <= {0, 1}
+    assert consumer.metric("heori_worker_restarts_total", reason="timeout") == 1
+
+
+def test_a_start_that_a_drain_cut_short_is_counted(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume("--slots", "1", HEORI_TASKS=TASKS, HEORI_GRACE="0").ready()
+    begun = producer.submit(late_tasks.hold, redis_url, "begun")
+    redis.blpop(["begun began"], timeout=60)
+    waiting = producer.submit(late_tasks.hold, redis_url, "waiting")
+    assert consumer.stop() == 0
+    until(lambda: redis.llen("rq:queue:default") == 2)
+    assert (restarts(redis, begun), restarts(redis, waiting)) == (1, 0)
+
+
+LATE, IN_TIME = True, False
+
+
+@pytest.mark.parametrize(
+    ("jobs", "ends", "apart"),
+    [
+        ([(LATE, OWN_CALL), (LATE, OWN_CALL), (IN_TIME, OWN_CALL)], {0, 1}, set()),
+        ([(LATE, HELD_UP), (LATE, HOLDING), (IN_TIME, HELD_UP)], {1}, set()),
+        ([(LATE, HELD_UP), (IN_TIME, HOLDING), (IN_TIME, OWN_CALL)], set(), {1}),
+        ([(LATE, HELD_UP), (IN_TIME, OWN_CALL)], set(), {1}),  # it waits and does not let go
+        ([(LATE, HELD_UP), (LATE, OWN_CALL), (IN_TIME, HOLDING)], {1}, {2}),
+        ([(LATE, HELD_UP), (IN_TIME, HELD_UP)], {0}, set()),  # by what none of them is
+        ([(LATE, HELD_UP)], {0}, set()),
+        ([(LATE, UNKNOWN)], {0}, set()),
+        ([(LATE, UNKNOWN), (LATE, UNKNOWN), (IN_TIME, UNKNOWN)], set(), {0, 1}),
+    ],
+)
+def test_who_is_to_blame(
+    jobs: Sequence[tuple[bool, Doing]], ends: set[int], apart: set[int]
+) -> None:
+    accused = [
+        Accused(number, overdue, asked=False, doing=doing)
+        for number, (overdue, doing) in enumerate(jobs)
+    ]
+    assert judge(accused) == Sentence(frozenset(ends), frozenset(apart))
+
+
+def test_who_was_asked_to_stop_ends_whatever_it_does() -> None:
+    jobs = [
+        Accused(1, overdue=True, asked=True, doing=HELD_UP),
+        Accused(2, overdue=False, asked=False, doing=HOLDING),
+    ]
+    assert judge(jobs) == Sentence(frozenset({1}), frozenset())

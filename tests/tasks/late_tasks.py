@@ -1,0 +1,91 @@
+"""Tasks that do not end in time, each in its own way, and those that stand beside them.
+
+Each says in Redis that it has begun: under its own name, and how often.
+"""
+
+import asyncio
+import ctypes
+import re
+import time
+
+import redis
+
+from heori import Retry, task
+
+LIMIT_S = 1  # of most of them
+
+
+def begin(url: str, name: str) -> None:
+    """Say that a job has begun."""
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.hincrby("starts", name, 1)
+        client.rpush(f"{name} began", "now")
+
+
+def wait_for(url: str, name: str) -> None:
+    """Wait until another has begun, at any time so far."""
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.blmove(f"{name} began", f"{name} began", timeout=50)
+
+
+@task(timeout=LIMIT_S)
+def hang(url: str, name: str) -> None:
+    """A call into C that comes back too late."""
+    begin(url, name)
+    time.sleep(60)
+
+
+@task(timeout=LIMIT_S, retry=Retry(max=1, base=0.01))
+def hang_twice(url: str, name: str) -> None:
+    """The same, with a retry."""
+    hang(url, name)
+
+
+@task
+def hold(url: str, name: str) -> str:
+    """Has no limit, and waits to be let go."""
+    begin(url, name)
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.blpop([f"{name} may go"], timeout=50)
+    return name
+
+
+@task(timeout=LIMIT_S)
+def hog(url: str, name: str, beside: str) -> None:
+    """Computes in C for ever, once another is there, and does not let go of the GIL."""
+    begin(url, name)
+    wait_for(url, beside)
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+@task(timeout=60)
+def hog_in_time(url: str, name: str, beside: str) -> str:
+    """Keeps the GIL for long, but within its own limit."""
+    begin(url, name)
+    wait_for(url, beside)
+    ctypes.PyDLL(None).sleep(4 * LIMIT_S)
+    return name
+
+
+@task(timeout=LIMIT_S)
+def nap(url: str, name: str) -> str:
+    """Ends in time, if it gets the GIL."""
+    begin(url, name)
+    time.sleep(LIMIT_S / 2)
+    return name
+
+
+@task(timeout=LIMIT_S)
+async def nap_later(url: str, name: str) -> str:
+    """Ends in time, if it gets the event loop."""
+    begin(url, name)
+    await asyncio.sleep(LIMIT_S / 2)
+    return name
+
+
+@task(timeout=LIMIT_S)
+async def block_later(url: str, name: str, beside: str) -> None:
+    """Keeps the event loop, once another is there."""
+    begin(url, name)
+    await asyncio.to_thread(wait_for, url, beside)
+    time.sleep(60)  # noqa: ASYNC251 - this is what it is about
