@@ -139,7 +139,7 @@ def _workers() -> Line:
                 f"60 * sum by (reason) (rate({metrics.RESTARTS}{{{CONSUMERS}}}{RATE}))",
                 "{{reason}}",
             ),
-            span=8,
+            span=6,
             height=10,
         ),
         lines(
@@ -151,7 +151,7 @@ def _workers() -> Line:
                 f"rate({metrics.WORKER_CPU}{{{CONSUMERS}}}{RATE})",
                 "{{instance}} #{{worker}}",
             ),
-            span=8,
+            span=6,
             height=10,
         ),
         lines(
@@ -160,7 +160,20 @@ def _workers() -> Line:
             "them async, or give them to consumers of threads.",
             JOBS_EACH_SECOND,
             Query(only_some("task", f"{metrics.BESIDE_LOOP}{{{CONSUMERS}}}"), "{{task}}"),
-            span=8,
+            span=6,
+            height=10,
+            reach=1,
+        ),
+        lines(
+            "Lines of output dropped",
+            "Lines of logs and prints that nobody read in time, or that could not be written: a "
+            "collector that is slow or gone, a full disk. Nothing else waits for that.",
+            EACH_MINUTE,
+            Query(
+                f"60 * sum by (stream) (rate({metrics.LINES_DROPPED}{{{CONSUMERS}}}{RATE}))",
+                "{{stream}}",
+            ),
+            span=6,
             height=10,
             reach=1,
         ),

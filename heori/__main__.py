@@ -1,14 +1,18 @@
 """The command line, as the installed script `heori` and as `python -m heori`."""
 
+from heori_common.descriptors import open_closed
 from heori_common.import_path import current_directory_last
 
 
 def main() -> None:
     """Run a command."""
+    open_closed()
     current_directory_last()
-    from heori.cli.app import app  # noqa: PLC0415 - nothing of the current directory comes first
+    # Nothing of the current directory comes first.
+    from heori.cli import streams  # noqa: PLC0415
+    from heori.cli.app import app  # noqa: PLC0415
 
-    app(prog_name="heori")
+    streams.run(lambda: app(prog_name="heori"))
 
 
 if __name__ == "__main__":

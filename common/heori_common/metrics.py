@@ -202,6 +202,12 @@ USABLE_CORES = _gauge(
 SAMPLER_CPU = _counter(
     "heori_sampler_cpu_seconds_total", "What it costs to sample the states of threads."
 )
+LINES_DROPPED = _counter(
+    "heori_lines_dropped_total",
+    "Lines that a consumer or its tasks wrote to standard output (stdout) or error (stderr), and "
+    "that nobody read in time, or that could not be written.",
+    "stream",
+)
 
 # Workers
 

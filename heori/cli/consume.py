@@ -9,7 +9,7 @@ import typer
 
 from heori.cli.console import guarded, read_settings, read_size, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
-from heori_common import logs
+from heori_common import logs, outlet
 from heori_consumer.pool.roster import TasksBroken
 from heori_consumer.supervisor.endpoint import PortTaken
 from heori_consumer.supervisor.options import ConsumerOptions
@@ -97,6 +97,7 @@ def consume(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
+    outlet.never_wait()
     logs.configure(as_json=options.json_logs, level=settings.log_level)
     # Were the supervisor ever to crash in C, this would be all the evidence there is.
     faulthandler.enable(all_threads=True)

@@ -10,7 +10,7 @@ from heori.cli.console import FAILED, JsonOption, read_duration, read_settings, 
 from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Load, LoadPlan, Profile, parse_mix
 from heori.demo.processes import Child, ChildFailed, Interrupted, signals
 from heori.examples import fileserver
-from heori_common import logs
+from heori_common import logs, outlet
 from heori_consumer.supervisor.endpoint import PortTaken
 
 
@@ -70,6 +70,7 @@ def load(
         plan = LoadPlan(profile, rate, parse_mix(mix), limit)
     except ValueError as error:
         refuse(str(error))
+    outlet.never_wait()
     logs.configure(as_json=as_json or not sys.stderr.isatty(), level=settings.log_level)
     with signals() as interrupt, contextlib.ExitStack() as stack:
         try:

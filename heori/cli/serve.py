@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from heori.cli.console import read_settings, refuse
-from heori_common import logs, tasks
+from heori_common import logs, outlet, tasks
 
 
 def serve(
@@ -43,6 +43,7 @@ def serve(
             f"{host} can be reached from other machines; set HEORI_API_TOKENS to the tokens that "
             "callers must name, or listen on 127.0.0.1"
         )
+    outlet.never_wait()
     logs.configure(as_json=not sys.stderr.isatty(), level=settings.log_level)
     try:
         tasks.load(settings.tasks)

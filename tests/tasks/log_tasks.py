@@ -5,6 +5,7 @@ import gc
 import logging
 import logging.config
 import os
+import subprocess
 import sys
 import threading
 import warnings
@@ -137,3 +138,29 @@ def lose_lock(url: str) -> None:
 def fail() -> None:
     """So that the worker has something to say."""
     raise ValueError("on purpose")
+
+
+@task
+def tell(text: str) -> int:
+    """In the two usual ways; returns the process."""
+    print(text + "\n", end="")  # in one piece, as other slots print, too
+    logging.getLogger("shop").warning(text)
+    return os.getpid()
+
+
+@task
+def tell_past_python() -> None:
+    """By the descriptors themselves, as C code does, and by a program."""
+    os.write(1, b"direct\n")
+    os.write(2, b"direct\n")
+    subprocess.run(["/bin/sh", "-c", "echo program; echo program >&2"], check=True)
+
+
+@task
+def tell_and_wait(url: str, key: str) -> None:
+    """Say that it runs, wait to be told to end, and say that, too."""
+    with redis.Redis.from_url(url) as client:
+        print("running")
+        client.rpush(f"{key}:running", 1)
+        assert client.blpop([f"{key}:end"], timeout=60)
+    tell("ending")

@@ -27,7 +27,8 @@ class Files(NamedTuple):
     """What connects a worker to its supervisor, as file descriptors."""
 
     link: int
-    output: int  # becomes its standard error
+    stdout: int
+    stderr: int
     table: int  # its slot table's memory
 
 

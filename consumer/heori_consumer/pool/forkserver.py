@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -17,6 +17,7 @@ import psutil
 from heori_common import logs
 from heori_consumer.between.entry import FORKSERVER, REPLY, REQUEST, STARTED
 from heori_consumer.between.signals import STOPPING
+from heori_consumer.pool.output import Output
 
 log = logs.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class Forkserver:
         self._children: dict[int, Forked] = {}
         self._libraries: list[str] = []
         self._unread = b""
-        self._watching: set[asyncio.Task[None]] = set()  # what watches those that it has left
+        self._beside: set[asyncio.Task[None]] = set()  # reads and watches what it has started
 
     async def fork(self, files: Sequence[int], options: bytes) -> Forked:
         """Start a worker.
@@ -88,7 +89,7 @@ class Forkserver:
 
     async def close(self) -> None:
         """End it, and with it all that it has started."""
-        for task in self._watching:
+        for task in self._beside:
             task.cancel()
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
@@ -102,6 +103,8 @@ class Forkserver:
     def _start(self) -> socket.socket:
         """Start it, in an interpreter like this one that finds the same modules."""
         self._control, theirs = socket.socketpair()
+        output = Output()
+        stdout, stderr = output.theirs
         program = (
             f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = {sys.argv[0]!r}; "
             f"from {FORKSERVER} import main; main({theirs.fileno()})"
@@ -114,13 +117,18 @@ class Forkserver:
         # A signal that comes while it cannot let it pass yet is to wait, and not to end it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
-            with theirs:
+            with theirs, stdout, stderr:
                 self._process = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout.fileno(),
+                    stderr=stderr.fileno(),
+                    pass_fds=[theirs.fileno()],
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         asyncio.get_running_loop().add_reader(self._control, self._read, self._control)
+        self._keep(output.pass_on())
         if self._libraries:
             self._send(self._control, pickle.dumps(self._libraries), ())
         return self._control
@@ -169,13 +177,16 @@ class Forkserver:
         log.error("the process that forks the workers has died; they go on", exit_code=code)
         children, self._children = self._children, {}
         for pid, child in children.items():
-            task = asyncio.create_task(_watch(pid, child))
-            self._watching.add(task)
-            task.add_done_callback(self._watching.discard)
+            self._keep(_watch(pid, child))
         while self._asked:
             asked = self._asked.popleft()
             if not asked.done():
                 asked.set_exception(ConnectionResetError())
+
+    def _keep(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     def _reap(self) -> int:
         assert self._process is not None

@@ -88,8 +88,8 @@ class ProcessHost(Host):
         self._forkserver = forkserver
         self._options = options
         self._output = Output()
-        self._stderr, their_stderr = socket.socketpair()
-        self._theirs = Files(link.detach(), their_stderr.detach(), table)
+        stdout, stderr = self._output.theirs
+        self._theirs = Files(link.detach(), stdout.detach(), stderr.detach(), table)
         self._child: Forked | None = None
 
     async def start(self) -> None:
@@ -100,9 +100,7 @@ class ProcessHost(Host):
                 os.close(file)
         self.process = self._child.process
         self._child.ended.add_done_callback(lambda _: self.exited.set_result(None))
-        self._stderr.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: self._output, sock=self._stderr)
+        await self._output.connect()
 
     async def _fork(self) -> Forked:
         while True:
@@ -113,11 +111,11 @@ class ProcessHost(Host):
                 await asyncio.sleep(TRY_AGAIN_S)
 
     async def said_all(self) -> None:
-        await asyncio.shield(self._output.closed)
+        await self._output.closed()
 
     async def reap(self) -> None:
         if self._child is None:  # it has never begun
-            self._stderr.close()
+            self._output.close()
             return
         await asyncio.wait([self._child.ended])
         self._output.close()
@@ -185,7 +183,7 @@ class InlineHost(Host):
         self._thread.start()
 
     async def said_all(self) -> None:
-        """It writes to the supervisor's standard error."""
+        """It writes to the supervisor's own output."""
 
     async def reap(self) -> None:
         if self._thread.ident is not None:  # it has begun

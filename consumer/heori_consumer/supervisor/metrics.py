@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from heori_common import metrics as m
 from heori_common.locks.commands import LockCount
 from heori_common.locks.statistics import MOST_FAMILIES, OTHER, family_name, total
+from heori_common.outlet import STDERR, STDOUT
 from heori_common.platform import usable_cores
 from heori_common.protocol.job import FAILED, FINISHED, RETRY, STATUSES, STOPPED
 from heori_consumer.gil.usage import memory
@@ -119,6 +120,8 @@ class ConsumerMetrics(Collector):
             yield MetricSample(m.REDIS_CALL, took, (command,))
         yield MetricSample(m.BATCH, self._roles.claimer.batches, ("claim",))
         yield MetricSample(m.BATCH, self._roles.acknowledger.batches, ("ack",))
+        for outlet in (STDOUT, STDERR):
+            yield MetricSample(m.LINES_DROPPED, outlet.dropped, (outlet.name,))
         yield MetricSample(m.SAMPLER_CPU, self._roles.gil_sampler.cpu)
 
     def _workers(self) -> Iterator[MetricSample]:

@@ -72,8 +72,7 @@ LINGER_S = 0.002
 def main(files: Files, options: WorkerOptions) -> NoReturn:
     """The worker process, from its start to its end."""
     let_pass((*STOPPING, *TIMERS))
-    os.dup2(files.output, 2)
-    os.close(files.output)
+    _speak_through(files)
     faulthandler.enable(2, all_threads=False)  # where it crashed is the best evidence
     logs.configure(as_json=options.json_logs, level=options.log_level)
     table = SlotTable(files.table, options.slots)
@@ -86,6 +85,17 @@ def main(files: Files, options: WorkerOptions) -> NoReturn:
         # Without a goodbye: a task may have left threads or exit handlers that never end.
         os._exit(0)
     os._exit(1)
+
+
+def _speak_through(files: Files) -> None:
+    """Make the supervisor's channels the standard output and error, of C code and programs, too."""
+    for number, file in ((1, files.stdout), (2, files.stderr)):
+        os.dup2(file, number)
+        os.close(file)
+    # By lines, whatever PYTHONUNBUFFERED says: prints are seen at once, and slots that print at
+    # the same time do not tear each other's lines apart.
+    was = sys.stdout
+    sys.stdout = open(1, "w", 1, was.encoding, was.errors, closefd=False)  # noqa: SIM115
 
 
 def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool:
