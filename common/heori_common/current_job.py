@@ -9,13 +9,18 @@ for n, row in enumerate(rows):
     job.progress(n / len(rows), f"row {n}")
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from heori_common.errors import HeoriError
 from heori_common.public import public
+
+# No exception, such as a job's timeout, reaches a thread that is blocked in C. So what waits in a
+# job is blocked for no longer than this, in seconds, and then goes on waiting.
+BLOCKED_AT_MOST_S = 0.5
 
 _current: ContextVar["CurrentJob | None"] = ContextVar("heori_job", default=None)
 
@@ -102,6 +107,12 @@ class CurrentJob:
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id} of {self.task}>"
 
+    def wait_begins(self, queues: Iterable[str]) -> object:
+        """Know that it waits for jobs of these queues; returns what `wait_ends` is to be given."""
+
+    def wait_ends(self, wait: object) -> None:
+        """Know that this wait is over."""
+
     def progress(self, fraction: float, text: str = "") -> None:
         """Tell how far it is; a handle can read it.
 
@@ -168,6 +179,24 @@ def current_job() -> CurrentJob:
 def running_job() -> CurrentJob | None:
     """The same, or None."""
     return _current.get()
+
+
+@contextlib.contextmanager
+def waiting_for_jobs(queues: Iterable[str]) -> Iterator[None]:
+    """While whatever runs here only waits for jobs of these queues.
+
+    If it is a job itself, its slot is lent meanwhile: another job runs in its place, perhaps one of
+    those that it waits for.
+    """
+    job = _current.get()
+    if job is None:
+        yield
+        return
+    wait = job.wait_begins(queues)
+    try:
+        yield
+    finally:
+        job.wait_ends(wait)
 
 
 def set_current_job(job: CurrentJob) -> None:

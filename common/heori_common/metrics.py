@@ -176,7 +176,14 @@ JOBS_DROPPED = _counter(
 
 CONSUMER_INFO = _gauge("heori_consumer_info", "What this consumer is.", "model")
 SLOTS = _gauge("heori_slots", "Slots that can run jobs.")
-SLOTS_RUNNING = _gauge("heori_slots_running", "Slots that run a job.")
+SLOTS_RUNNING = _gauge(
+    "heori_slots_running",
+    "Slots that run a job. One whose job waits for other jobs is lent, and counts for what runs in "
+    "its place.",
+)
+JOBS_WAITING = _gauge(
+    "heori_jobs_waiting_for_jobs", "Jobs that wait for other jobs; their slots are lent meanwhile."
+)
 JOBS_HELD = _gauge("heori_jobs_held", "Jobs claimed and not yet settled, running or not.")
 JOBS_PREFETCHED = _gauge(
     "heori_jobs_prefetched", "Jobs that wait in a worker, so that no slot runs dry."

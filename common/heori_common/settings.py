@@ -209,6 +209,12 @@ class Settings(BaseSettings):
         description="Seconds that running jobs get to finish on SIGTERM.",
     )
 
+    lend_slots: int = Field(
+        default=64,
+        ge=0,
+        le=1000,
+        description="Slots that a worker adds at most while its jobs wait for other jobs.",
+    )
     deadlock: Deadlock = Field(
         default="raise",
         description="A wait for a lock that would never end raises DeadlockDetected (raise), is "

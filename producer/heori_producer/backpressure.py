@@ -1,7 +1,6 @@
 """Where jobs pass on their way into a queue, and wait their turn while it is at its limit."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from heori_common.public import public
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_producer.handle import Handle
+from heori_producer.job_future import JobEvent
 from heori_producer.watcher import Watcher
 
 # However quiet it is, look this often: it keeps the place in the line, and were a wake-up ever
@@ -129,7 +129,7 @@ class Backpressure:
 
     def _wait(self, queue: str, told: Enqueued, seconds: float) -> int:
         """Wait for something to happen; returns how many jobs there seems to be room for."""
-        happened = threading.Event()
+        happened = JobEvent([queue])
         room = 0
 
         def on_depth(depth: object) -> None:

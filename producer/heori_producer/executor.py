@@ -11,15 +11,23 @@ a tuple that is not as a list.
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from functools import partial
 from itertools import islice
+from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic_core import from_json, to_json
 
 from heori_common import names, resolution, tasks
 from heori_common.chunks import run_chunk
+from heori_common.current_job import (
+    BLOCKED_AT_MOST_S,
+    JobStopped,
+    JobTimeout,
+    running_job,
+    waiting_for_jobs,
+)
 from heori_common.protocol.job import NewJob
 from heori_common.public import public
 from heori_common.settings import Settings
@@ -27,6 +35,7 @@ from heori_common.tasks import Task
 from heori_producer.client import Producer
 from heori_producer.errors import JobCanceled, JobFailed, original
 from heori_producer.handle import Handle
+from heori_producer.job_future import AwaitedFuture
 from heori_producer.results import Awaited, End
 
 P = ParamSpec("P")
@@ -34,15 +43,15 @@ R = TypeVar("R")
 
 
 @public
-class JobFuture(Future[R], Generic[R]):
+class JobFuture(AwaitedFuture[R], Generic[R]):
     """The future of a job.
 
     Attributes:
         handle: the job; None until it is sent.
     """
 
-    def __init__(self, executor: "RedisExecutor", load: Callable[[bytes], R]) -> None:
-        super().__init__()
+    def __init__(self, executor: "RedisExecutor", queue: str, load: Callable[[bytes], R]) -> None:
+        super().__init__(queue)
         self.handle: Handle[Any] | None = None
         self.awaited: Awaited | None = None
         self._executor = executor
@@ -190,12 +199,27 @@ class RedisExecutor(Executor):
             pending = list(self._pending)
         if cancel_futures:
             self.cancel(pending)
+        if wait and pending:
+            self._wait_for_all()
         with self._changed:
-            while wait and self._pending:
-                self._changed.wait()
             done = not self._pending
         if done:
             self._producer.close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # A job that has been ended must not wait for others before it does so.
+        self.shutdown(wait=not isinstance(error, JobTimeout | JobStopped))
+
+    def _wait_for_all(self) -> None:
+        step = None if running_job() is None else BLOCKED_AT_MOST_S
+        with waiting_for_jobs([self._queue]), self._changed:
+            while self._pending:
+                self._changed.wait(step)
 
     def cancel(self, futures: Iterable["JobFuture[Any]"]) -> int:
         """Cancel those of the futures whose jobs no consumer has claimed; returns how many."""
@@ -219,7 +243,7 @@ class RedisExecutor(Executor):
     def _send(
         self, task: Task[..., Any], jobs: list[NewJob], load: Callable[[bytes], Any]
     ) -> list[JobFuture[Any]]:
-        futures = [JobFuture(self, load) for _ in jobs]
+        futures = [JobFuture(self, self._queue, load) for _ in jobs]
         with self._changed:
             if self._shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")

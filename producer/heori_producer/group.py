@@ -4,11 +4,12 @@ import asyncio
 import concurrent.futures
 import time
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from heori_common.current_job import waiting_for_jobs
 from heori_common.public import public
 from heori_producer.handle import Handle
+from heori_producer.job_future import AwaitedFuture
 from heori_producer.results import End
 
 R = TypeVar("R")
@@ -95,11 +96,13 @@ class Group(Generic[R_co]):
         return self._in_order().__await__()
 
     async def _in_order(self) -> list[R_co]:
-        return [
-            # What has ended costs the event loop no turn.
-            handle.load(end.result() if end.done() else await asyncio.wrap_future(end))
-            for handle, end in zip(self.handles, self._ends, strict=True)
-        ]
+        results = []
+        for handle, end in zip(self.handles, self._ends, strict=True):
+            if not end.done():  # what has ended costs the event loop no turn
+                with waiting_for_jobs([handle.queue]):
+                    await asyncio.wrap_future(end)
+            results.append(handle.load(end.result()))
+        return results
 
 
 @public
@@ -111,8 +114,8 @@ def group(handles: Iterable[Handle[R]]) -> Group[R]:
     return Group(handles)
 
 
-def _end_of(handle: Handle[Any]) -> "Future[bytes]":
-    future: Future[bytes] = Future()
+def _end_of(handle: Handle[Any]) -> AwaitedFuture[bytes]:
+    future = AwaitedFuture[bytes](handle.queue)
     future.set_running_or_notify_cancel()  # giving up a wait cancels it for no other
 
     def ended(end: End) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
-from heori_common.current_job import running_job
+from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
 from heori_common.protocol.commands import Command, Commands, Progress
 from heori_common.public import public
 from heori_common.redis.client import RedisClient
@@ -93,34 +93,47 @@ class Handle(Generic[R_co]):
     def result_json(self, timeout: float | None = None) -> bytes:
         """Like `result`, but the JSON as it is stored."""
         if running_job() is None:
-            return self._wait(timeout, lambda: None)
+            return self._wait(timeout, lambda: None, LONGEST_WAIT_S)
+        end = self._end_so_far()[0]
+        if end is not None:
+            return _returned(end)
         from heori_common.locks.job_wait import waiting_for  # noqa: PLC0415 - producers seldom are jobs
 
-        with waiting_for(self.id, self._redis, self._commands.keys) as note:
-            return self._wait(timeout, note)
+        with (
+            waiting_for_jobs([self.queue]),
+            waiting_for(self.id, self._redis, self._commands.keys) as note,
+        ):
+            return self._wait(timeout, note, BLOCKED_AT_MOST_S)
 
-    def _wait(self, timeout: float | None, before: Callable[[], None]) -> bytes:
+    def _wait(self, timeout: float | None, before: Callable[[], None], step: float) -> bytes:
+        """Wait for the job's end.
+
+        Args:
+            before: called before each wait of LONGEST_WAIT_S.
+            step: seconds for which this is blocked at most.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            read: list[Command[Any]] = [
-                self._commands.result(self.id),
-                self._commands.status(self.id),
-            ]
-            result, status = self._redis.execute_many(read)
-            end = end_of(self.id, result, status)
-            if isinstance(end, bytes):
-                return end
+            end, latest, status = self._end_so_far()
             if end is not None:
-                raise end
-            remaining = LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
-            if remaining <= 0:
+                return _returned(end)
+            now = time.monotonic()
+            until = (
+                now + LONGEST_WAIT_S if deadline is None else min(deadline, now + LONGEST_WAIT_S)
+            )
+            if until <= now:
                 raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
             before()
-            self._redis.execute(
-                self._commands.wait_for_result(
-                    self.id, min(remaining, LONGEST_WAIT_S), "0" if result is None else result.id
-                )
-            )
+            while (left := until - time.monotonic()) > 0:
+                wait = self._commands.wait_for_result(self.id, min(left, step), latest)
+                if self._redis.execute(wait):
+                    break
+
+    def _end_so_far(self) -> tuple[End | None, str, str | None]:
+        """Its end, if it has ended; the id of its latest result; its status."""
+        read: list[Command[Any]] = [self._commands.result(self.id), self._commands.status(self.id)]
+        result, status = self._redis.execute_many(read)
+        return end_of(self.id, result, status), "0" if result is None else result.id, status
 
     def when_ended(self, call: Callable[[End], None]) -> None:
         """Be called back once, in the watcher's thread, when the job has ended."""
@@ -135,7 +148,12 @@ class Handle(Generic[R_co]):
         return self._ended().__await__()
 
     async def _ended(self) -> R_co:
-        end = await self._results.ended(self.id)
-        if isinstance(end, Exception):
-            raise end
-        return self._task.load_result(end)
+        with waiting_for_jobs([self.queue]):
+            end = await self._results.ended(self.id)
+        return self._task.load_result(_returned(end))
+
+
+def _returned(end: End) -> bytes:
+    if isinstance(end, Exception):
+        raise end
+    return end

@@ -144,7 +144,7 @@ def test_a_coroutine_is_timed_without_what_runs_between_its_steps() -> None:
 
 
 def test_the_table_tells_who_is_busy_and_how_far_behind_a_loop_is() -> None:
-    table = SlotTable(shared_memory(SlotTable.bytes_of(3)), 3)
+    table = SlotTable(shared_memory(SlotTable.bytes_of(3, 1)), 3, 1)
     for slot in range(3):
         table.sit(slot, 1000 + slot)
     table.take(1, 7, time.monotonic())

@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 import msgpack
 import pytest
 
+from heori_common.platform import shared_memory
 from heori_common.protocol.job import Claim, MalformedJob
 from heori_common.protocol.payload import Call, encode_call
 from heori_common.protocol.records import UNSUPPORTED_FIELDS, JobFields
 from heori_consumer.between.options import Policy
+from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.worker.lending import Lending
 from heori_consumer.worker.running_job import RunningJob
 
 NOON = datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC).timestamp()
@@ -22,7 +25,9 @@ FIELDS = JobFields(*[None] * len(JobFields._fields))._replace(
 def prepare(fields: JobFields, claimed_at: float = NOON, problem: str | None = None) -> RunningJob:
     packed = msgpack.packb(fields)
     claim = Claim("id", "default", "e", 1, claimed_at, problem, 33, None, None, packed)
-    job = RunningJob(0, 1, claim, lambda *_: None, "")
+    table = SlotTable(shared_memory(SlotTable.bytes_of(1, 0)), 1, 0)
+    lending = Lending({}, table, lambda: None)
+    job = RunningJob(0, 1, claim, lambda *_: None, "", lending)
     job.prepare(claim, POLICY)
     return job
 

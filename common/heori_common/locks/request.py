@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from heori_common.current_job import BLOCKED_AT_MOST_S
 from heori_common.locks.commands import Answer, Grant, LockRequest
 from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.hold import HeldLock, Hold
@@ -31,8 +32,6 @@ LOOK_AFTER_LEASE_S = 0.005
 LOOK_EVERY_S = 1.0
 LOOK_SELDOM_S = 10.0
 CONNECT_TIMEOUT_S = 10.0  # to hear of grants, at most
-# No exception, such as a job's timeout, reaches a thread that is blocked in C. So none is longer.
-BLOCKED_AT_MOST_S = 0.5
 
 
 class AcquireRequest:

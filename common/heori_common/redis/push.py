@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from heori_common.current_job import BLOCKED_AT_MOST_S
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
 from heori_common.redis.conversation import Conversation, OnPush, OnReply, Transport
@@ -275,8 +276,10 @@ class PushThread(PushConnection):
             RedisRefused: the server does not tell it.
         """
         self._begin_thread()
-        if not self._greeting_is_over.wait(timeout):
-            raise self._why
+        give_up = time.monotonic() + timeout
+        while not self._greeting_is_over.wait(BLOCKED_AT_MOST_S):
+            if time.monotonic() > give_up:
+                raise self._why
         for refused in self._refused.values():
             raise refused
 

@@ -27,6 +27,7 @@ class WorkerOptions:
 
     kind: Kind
     slots: int
+    lend: int  # slots more, at most, while jobs wait for other jobs
     policy: Policy
     json_logs: bool
     log_level: str

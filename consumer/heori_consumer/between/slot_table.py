@@ -13,12 +13,12 @@ from typing import NamedTuple
 from heori_common.protocol.job import RetryLater
 
 # Of a slot: number of the job, whether it runs, since when, task, delay and number of retries,
-# thread.
-_FIELDS = 7
+# thread, number of the job that waits for other jobs.
+_FIELDS = 8
 # Of the process: whether the GIL is on, the slot whose coroutine its loop is at, seconds for
 # which its loop was busy, since when it is, since when it is asked for an answer, the latest lag,
-# the thread of the loop, when its main thread had the GIL last.
-_GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _LOOP, _ALIVE, _OTHERS = range(9)
+# the thread of the loop, when its main thread had the GIL last, slots that were ever in use.
+_GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _LOOP, _ALIVE, _USED, _OTHERS = range(10)
 
 
 class SlotState(NamedTuple):
@@ -26,6 +26,7 @@ class SlotState(NamedTuple):
 
     taken: int  # the number of the job it took last, 0 if none
     running: bool
+    waits: bool  # for other jobs, so that the slot is lent
     since: float  # time.monotonic() when it took it; one clock for all processes of a machine
     task: int  # which, by the number that the worker has told for it; 0 if not known yet
     thread: int  # that runs its jobs, as the kernel numbers it
@@ -43,27 +44,38 @@ class SlotTable:
     The supervisor only reads.
 
     Args:
-        file: the descriptor of the memory that all who use it share, `bytes_of(slots)` large. It
-            may be closed afterwards.
+        file: the descriptor of the memory that all who use it share, `bytes_of(slots, lend)` large.
+            It may be closed afterwards.
+        lend: how many slots may be added while jobs wait for other jobs.
+
+    Attributes:
+        slots: that it always has.
+        most: with those that may be added.
     """
 
-    def __init__(self, file: int, slots: int) -> None:
-        memory = mmap.mmap(file, self.bytes_of(slots))
-        self._cells = (ctypes.c_double * (slots * _FIELDS + _OTHERS)).from_buffer(memory)
-        self._others = slots * _FIELDS
-        self._cells[self._others + _AT] = -1
+    def __init__(self, file: int, slots: int, lend: int) -> None:
         self.slots = slots
+        self.most = slots + lend
+        self._others = self.most * _FIELDS
+        memory = mmap.mmap(file, self.bytes_of(slots, lend))
+        self._cells = (ctypes.c_double * (self._others + _OTHERS)).from_buffer(memory)
+        self._cells[self._others + _AT] = -1
+        self._cells[self._others + _USED] = slots
 
     @staticmethod
-    def bytes_of(slots: int) -> int:
+    def bytes_of(slots: int, lend: int) -> int:
         """How large a table is."""
-        return (slots * _FIELDS + _OTHERS) * ctypes.sizeof(ctypes.c_double)
+        return ((slots + lend) * _FIELDS + _OTHERS) * ctypes.sizeof(ctypes.c_double)
 
     # A slot's own
 
     def sit(self, slot: int, thread: int) -> None:
         """Tell which thread runs a slot's jobs from now on, as the kernel numbers it."""
         self._cells[slot * _FIELDS + 6] = thread
+
+    def wait(self, slot: int, number: int) -> None:
+        """Tell that the job of that number waits for other jobs; with 0, that none does."""
+        self._cells[slot * _FIELDS + 7] = number
 
     def take(self, slot: int, number: int, now: float) -> None:
         """Tell that a slot has taken a job and runs it."""
@@ -87,6 +99,11 @@ class SlotTable:
         self._cells[slot * _FIELDS + 1] = 0
 
     # The process's
+
+    def use(self, slots: int) -> None:
+        """Tell that so many slots are in use, the first ones."""
+        used = self._others + _USED
+        self._cells[used] = max(self._cells[used], slots)
 
     def tell_gil(self, *, enabled: bool) -> None:
         """Tell whether its interpreter has a GIL that is on."""
@@ -130,12 +147,13 @@ class SlotTable:
     # From outside
 
     def read(self) -> list[SlotState]:
-        """All slots."""
-        cells = self._cells[: self._others]
+        """All slots that were ever in use."""
+        cells = self._cells[: self._used() * _FIELDS]
         return [
             SlotState(
                 int(cells[row]),
                 bool(cells[row + 1]),
+                bool(cells[row + 1]) and cells[row] == cells[row + 7],
                 cells[row + 2],
                 int(cells[row + 3]),
                 int(cells[row + 6]),
@@ -145,15 +163,22 @@ class SlotTable:
         ]
 
     def busy(self) -> list[Busy]:
-        """The slots that run a job."""
-        rows = memoryview(self._cells).cast("B").cast("d")[: self._others]
+        """The slots that run a job, but for those that are lent."""
+        used = self._used()
+        rows = memoryview(self._cells).cast("B").cast("d")[: used * _FIELDS]
         running, tasks, threads = (rows[cell::_FIELDS].tolist() for cell in (1, 3, 6))
-        slots = zip(range(self.slots), map(int, threads), map(int, tasks), strict=True)
+        if any(rows[7::_FIELDS].tolist()):
+            running = [state.running and not state.waits for state in self.read()]
+        slots = zip(range(used), map(int, threads), map(int, tasks), strict=True)
         return list(compress(slots, running))
 
     def threads(self) -> list[int]:
         """The threads that run jobs, as the kernel numbers them."""
-        return list({int(thread) for thread in self._cells[6 : self._others : _FIELDS] if thread})
+        end = self._used() * _FIELDS
+        return list({int(thread) for thread in self._cells[6:end:_FIELDS] if thread})
+
+    def _used(self) -> int:
+        return int(self._cells[self._others + _USED])
 
     def thread(self, slot: int) -> int:
         """The thread that runs a slot's jobs."""

@@ -86,6 +86,8 @@ class WorkerHandle:
         ready: whether it has imported the tasks.
         stalled: whether jobs waited in it behind long ones when last looked at.
         worn: whether a task has left it so that no other is to run in it.
+        waiting, lent, waits_for: how many of its jobs wait for other jobs, how many slots it has
+            more for that, and the queues of those jobs.
         dismissed: whether it is to end: no more jobs, no successor.
         totals, locks: what it has counted: of its tasks, and of the locks that they took.
     """
@@ -100,8 +102,8 @@ class WorkerHandle:
         inline: bool,
     ) -> None:
         self.name = name
-        memory = shared_memory(SlotTable.bytes_of(options.slots))
-        self.table = SlotTable(memory, options.slots)
+        memory = shared_memory(SlotTable.bytes_of(options.slots, options.lend))
+        self.table = SlotTable(memory, options.slots, options.lend)
         self.tasks: dict[int, str] = {}
         self.finished = 0
         self.gil: GilFutex | None = None
@@ -111,6 +113,8 @@ class WorkerHandle:
         self.ready = False
         self.stalled = False
         self.worn = False
+        self.waiting = self.lent = 0
+        self.waits_for: frozenset[str] = frozenset()
         self.dismissed = False
         self.totals: Totals = {}
         self.locks = Statistics()
@@ -147,6 +151,11 @@ class WorkerHandle:
     def resume(self) -> None:
         """Read on."""
         self._link.resume()
+
+    @property
+    def slots(self) -> int:
+        """How many jobs it can hold that all get a slot."""
+        return self.table.slots + self.lent
 
     # What it holds
 
@@ -197,11 +206,20 @@ class WorkerHandle:
         """
         if self._sentence is None:
             self._kill_if_late(now)
-        waiting = len(self._claims) > self.table.slots and not self._link.paused
         # More than once, as a claim that was under way may have sent it more meanwhile.
-        if waiting and now - max(self._heard, self._recalled) > STALL_S:
+        if self._has_waiting() and now - max(self._heard, self._recalled) > STALL_S:
             self.stalled = True
             self.recall()
+
+    def _has_waiting(self) -> bool:
+        """Whether it holds jobs that no slot has taken."""
+        held = len(self._claims)
+        # The table is worth reading only where a slot too many may be at work.
+        return (
+            held > self.slots
+            and not self._link.paused
+            and held > sum(state.running for state in self.table.read())
+        )
 
     def look_inside(self) -> None:
         """Ask it to sample its own threads."""
@@ -229,14 +247,16 @@ class WorkerHandle:
         """Say what comes of the jobs that it will not finish.
 
         A delivery counts for those that may have killed it: what its slots took last. What was
-        finished before and not reported yet is innocent. When it was killed for late jobs, it is
-        known which these are; they end, and the others are given back uncounted.
+        finished before and not reported yet is innocent, and so is what only waited for other jobs
+        while one was at work. When it was killed for late jobs, it is known which these are; they
+        end, and the others are given back uncounted.
 
         Args:
             death: how it ended; None if it was ended on purpose.
         """
         taken = {state.taken: state for state in self.table.read()}
         settled: list[Settled] = []
+        at_work = any(not taken[n].waits for n in taken.keys() & self._claims.keys())
         for number, claim in self._claims.items():
             if (state := taken.get(number)) is None:
                 outcome = Outcome(RETURNED)
@@ -244,7 +264,7 @@ class WorkerHandle:
                 outcome = self._outcome_of_late(claim, state)
             elif self._sentence is not None:
                 outcome = begun_and_returned(SUSPECT if number in self._sentence.apart else 1)
-            elif death is not None:
+            elif death is not None and not (state.waits and at_work):
                 outcome = _crashed(claim, death)
             else:
                 outcome = begun_and_returned()
@@ -304,6 +324,9 @@ class WorkerHandle:
             self._events.worn(self, *rest)
         elif kind == frames.BROKEN:
             self._events.broken(self, *rest)
+        elif kind == frames.WAITS:
+            self.waiting, self.lent, queues = rest
+            self.waits_for = frozenset(queues)
 
     def _ended(self, outcomes: Mapping[int, Sequence[Any]], totals: Mapping[str, Any]) -> None:
         self.stalled = False

@@ -7,11 +7,12 @@ workers were killed twice for others that were late, so that it comes to an end.
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import RETURNED, STATUSES, Claim, Outcome, Settled
+from heori_consumer.between.slot_table import SlotState
 from heori_consumer.between.totals import Totals, add
 from heori_consumer.pool.handle import WorkerHandle, stopped_outcome
 from heori_consumer.pool.held_results import HeldResults
@@ -121,8 +122,8 @@ class Pool:
                 continue
             aim = self._aim(worker)
             room += max(0, aim - len(worker))
-            ahead += aim - worker.table.slots
-            idle = idle or len(worker) < worker.table.slots
+            ahead += aim - worker.slots
+            idle = idle or len(worker) < worker.slots
         # With half of the prefetched ones left: when the last has begun, a slot is idle already.
         if idle or room * 2 >= ahead:
             return min(room, self._batch)
@@ -181,14 +182,23 @@ class Pool:
         return len(self._suspects) + len(self._back) + self._with_workers()
 
     def running(self) -> int:
-        """How many slots run a job."""
-        return sum(
-            state.running for worker in self.roster.everyone() for state in worker.table.read()
-        )
+        """How many slots run a job; one that is lent counts for what runs in its place."""
+        return sum(state.running and not state.waits for state in self._states())
+
+    def waiting(self) -> int:
+        """How many jobs wait for other jobs."""
+        return sum(worker.waiting for worker in self.roster.everyone())
 
     def prefetched(self) -> int:
-        """How many jobs wait in a worker."""
-        return max(0, self._with_workers() - self.running())
+        """How many jobs wait in a worker for a slot."""
+        return max(0, self._with_workers() - sum(state.running for state in self._states()))
+
+    def stuck_on(self) -> frozenset[str]:
+        """The queues for whose jobs all slots wait, with none left to lend; empty otherwise."""
+        workers = self.roster.open()
+        if not all(worker.waiting >= worker.slots for worker in workers):
+            return frozenset()
+        return frozenset().union(*(worker.waits_for for worker in workers))
 
     def totals(self) -> Totals:
         """What all workers have counted, the dead included."""
@@ -242,12 +252,16 @@ class Pool:
 
     # Inside
 
+    def _states(self) -> Iterator[SlotState]:
+        for worker in self.roster.everyone():
+            yield from worker.table.read()
+
     def _with_workers(self) -> int:
         return sum(len(worker) for worker in self.roster.everyone())
 
     def _aim(self, worker: WorkerHandle) -> int:
         """How many jobs a worker should have: one per slot, and more while they are short."""
-        slots = worker.table.slots
+        slots = worker.slots
         if self._run_s.value is None or worker.stalled:
             return slots
         ahead = PREFETCH_S * slots / max(self._run_s.value, 1e-6)
@@ -256,9 +270,12 @@ class Pool:
 
     def _isolate(self) -> None:
         """Start a process for each suspect, as many at a time as there are slots."""
-        most = self.roster.options.processes * self.roster.options.worker.slots
+        options = self.roster.options
         # Not the one that is being buried: nobody would ask again once it is.
         alone = sum(not worker.dismissed for worker in self.roster.alone)
+        # A suspect may wait for jobs that are suspects, too.
+        lent = sum(worker.lent for worker in self.roster.alone)
+        most = options.processes * options.worker.slots + min(lent, options.worker.lend)
         while self._suspects and alone < most and not self._draining:
             self.roster.start_alone().send([self._suspects.pop(0)])
             alone += 1

@@ -111,6 +111,7 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.USABLE_CORES, usable_cores())
         yield MetricSample(m.SLOTS, sum(worker.table.slots for worker in workers))
         yield MetricSample(m.SLOTS_RUNNING, self._roles.pool.running())
+        yield MetricSample(m.JOBS_WAITING, self._roles.pool.waiting())
         yield MetricSample(m.JOBS_HELD, len(self._context.leases))
         yield MetricSample(m.JOBS_PREFETCHED, self._roles.pool.prefetched())
         yield MetricSample(m.REDIS_UP, not self._context.retry.away)

@@ -110,7 +110,14 @@ def _pool_options(settings: Settings, options: ConsumerOptions) -> PoolOptions:
     kind: Kind = "coroutines" if options.model == "asyncio" else "threads"
     return PoolOptions(
         options.processes,
-        WorkerOptions(kind, options.slots, policy, options.json_logs, settings.log_level),
+        WorkerOptions(
+            kind,
+            options.slots,
+            settings.lend_slots,
+            policy,
+            options.json_logs,
+            settings.log_level,
+        ),
         batch=options.batch,
         inline=options.model == "inline",
         max_jobs=options.max_jobs,

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from heori_common import logs, tasks
-from heori_common.current_job import CurrentJob, JobStopped, JobTimeout, set_current_job
+from heori_common.current_job import JobStopped, JobTimeout, set_current_job
 from heori_common.errors import PerhapsElsewhere, summary
 from heori_common.protocol.job import (
     FAILED,
@@ -34,6 +34,7 @@ from heori_consumer.between.options import Policy
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker import interrupt, running_job
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
+from heori_consumer.worker.lending import Lending
 from heori_consumer.worker.middleware import Chain
 from heori_consumer.worker.running_job import RunningJob
 
@@ -52,7 +53,10 @@ class Runner:
         report: called with a job's number, and how far it is, by tasks that tell.
         introduce: called with a number and a task's name before its first job runs: the slot
             table has room for numbers only.
-        threads: how many plain functions may run beside an event loop.
+        wake: has `lending` settled soon.
+
+    Attributes:
+        lending: which jobs wait for other jobs.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class Runner:
         table: SlotTable,
         report: Callable[[int, float, str], None],
         introduce: Callable[[int, str], None],
-        threads: int,
+        wake: Callable[[], object],
     ) -> None:
         self._policy = policy
         self._pid = os.getpid()
@@ -72,11 +76,12 @@ class Runner:
         self._unknown: set[str] = set()  # what was told to be unknown here
         self._in_slots: set[str] = set()  # those whose jobs were seen to get their locks themselves
         self._chain = Chain(policy.middleware)
-        self._jobs: dict[int, CurrentJob] = {}  # that run now
+        self._jobs: dict[int, RunningJob] = {}  # that run now
         self._stops: dict[int, Callable[[], None]] = {}  # how to end each of them
         self._own = threading.local()
         self._threads: list[ThreadCalls] = []  # all that ever ran a job
-        self._beside = ThreadPoolExecutor(threads, "plain")
+        self._beside = ThreadPoolExecutor(table.most, "plain")
+        self.lending = Lending(self._jobs, table, wake)
 
     # In a slot
 
@@ -96,6 +101,13 @@ class Runner:
             outcome = await loop.run_in_executor(self._beside, self._run_beside, job)
             return outcome._replace(beside_loop=True)
         return await self._run_later(job)
+
+    def end_thread(self) -> None:
+        """Let go of what this thread, which is about to end, has needed."""
+        thread: ThreadCalls | None = getattr(self._own, "calls", None)
+        if thread is not None:
+            self._threads.remove(thread)
+            thread.close()
 
     # From the worker's main thread
 
@@ -149,7 +161,7 @@ class Runner:
             self._end(job)
 
     def _begin(self, slot: int, number: int, claim: Claim) -> RunningJob | Outcome:
-        job = RunningJob(slot, number, claim, self._report, self._policy.redis_url)
+        job = RunningJob(slot, number, claim, self._report, self._policy.redis_url, self.lending)
         try:
             job.prepare(claim, self._policy)
         except BaseException as error:  # reading a payload runs others' code: pickle, validators
@@ -216,6 +228,8 @@ class Runner:
     def _end(self, job: RunningJob) -> None:
         self._jobs.pop(job.number, None)
         self._stops.pop(job.number, None)
+        if job.has_waited:
+            self.lending.look()
 
     def _number(self, task: str) -> int:
         number = self._tasks[task] = len(self._tasks) + 1

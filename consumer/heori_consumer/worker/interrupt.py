@@ -86,6 +86,11 @@ class ThreadCalls:
                 runner, self._loop = self._loop, None
                 runner.close()
 
+    def close(self) -> None:
+        """Close its event loop, if it has one; called by the thread itself, which makes no more."""
+        if self._loop is not None:
+            self._loop.close()
+
 
 class CoroutineCall:
     """One call of a coroutine function, on whichever loop awaits it.

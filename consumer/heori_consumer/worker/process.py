@@ -40,6 +40,7 @@ from heori_consumer.between.frames import (
     SEEN,
     STOP,
     TASK,
+    WAITS,
     WORN,
     pack,
     unpacker,
@@ -75,7 +76,7 @@ def main(files: Files, options: WorkerOptions) -> NoReturn:
     _speak_through(files)
     faulthandler.enable(2, all_threads=False)  # where it crashed is the best evidence
     logs.configure(as_json=options.json_logs, level=options.log_level)
-    table = SlotTable(files.table, options.slots)
+    table = SlotTable(files.table, options.slots, options.lend)
     os.close(files.table)
     link = socket.socket(fileno=files.link)
     # A copy of this process that a task forks must not speak for it, and can be terminated.
@@ -134,9 +135,12 @@ class _Worker:
         self._locks: list[Any] = []  # what was told of them last
         self._moved = [0, 0]  # bytes received and sent since memory was given back
         self._moved_before = 0  # their sum, one tick ago
+        self._lend = options.lend
         self._worn = False
         self._broken = False
-        self._runner = Runner(options.policy, table, self._report, self._introduce, options.slots)
+        self._runner = Runner(
+            options.policy, table, self._report, self._introduce, self._sendable.release
+        )
         kind = ThreadSlots if options.kind == "threads" else CoroutineSlots
         self._slots: Slots = kind(
             self._runner, table, self._hand_over, self._wear_out, self._break_down
@@ -276,10 +280,19 @@ class _Worker:
                 log.critical("outcomes cannot be sent", exc_info=True)
             self._break_down()
 
+    def _settle(self) -> None:
+        """Lend the slots of jobs that wait for others, as far as may be, and tell of it."""
+        waits = self._runner.lending.settle()
+        lent = min(waits.jobs, self._lend)
+        self._slots.lend(lent)
+        self._outbox.append([WAITS, waits.jobs, lent, waits.queues])
+
     def _send_all(self) -> None:
         totals: Totals = {}
         while True:
             self._sendable.acquire()
+            if self._runner.lending.changed:
+                self._settle()
             while self._outbox:
                 outcomes, frames = self._next()
                 if outcomes:

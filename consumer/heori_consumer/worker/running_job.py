@@ -1,6 +1,6 @@
 """A job while it runs: what its task can ask about it, and what its slot needs to run it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from heori_common.protocol.job import (
 from heori_common.protocol.payload import Serializer, decode_call
 from heori_common.protocol.records import UNSUPPORTED_FIELDS, JobFields
 from heori_consumer.between.options import Policy
+from heori_consumer.worker.lending import Lending
 
 # The label of jobs whose task is not known: a payload may name anything, and a label that
 # follows it would never stop growing.
@@ -38,11 +39,14 @@ class RunningJob(CurrentJob):
         serializer: how its result is to be written.
         retries: what remains of them, if it has any.
         missing: the locks that its task declares and that it was sent without.
+        has_waited: whether it ever waited for other jobs.
     """
 
     __slots__ = (
+        "_lending",
         "definition",
         "function",
+        "has_waited",
         "missing",
         "number",
         "queue_time",
@@ -62,6 +66,7 @@ class RunningJob(CurrentJob):
         claim: Claim,
         report: Callable[[int, float, str], None],
         server: str,
+        lending: Lending,
     ) -> None:
         super().__init__(
             claim.job_id,
@@ -77,6 +82,17 @@ class RunningJob(CurrentJob):
         self.queue_time = 0.0
         self.retries: Retries | None = None
         self.missing: Sequence[LockName] = ()
+        self.has_waited = False
+        self._lending = lending
+
+    def wait_begins(self, queues: Iterable[str]) -> object:
+        """See `CurrentJob`."""
+        self.has_waited = True
+        return self._lending.begin(self.slot, self.number, queues)
+
+    def wait_ends(self, wait: object) -> None:
+        """See `CurrentJob`."""
+        self._lending.end(wait)
 
     def prepare(self, claim: Claim, policy: Policy) -> None:
         """Read what it is to do.

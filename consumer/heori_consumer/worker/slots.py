@@ -44,6 +44,13 @@ class Slots(Protocol):
     def watch(self) -> None:
         """See, every now and then, how responsive they are."""
 
+    def lend(self, slots: int) -> None:
+        """Have so many slots more from now on, as the jobs of as many wait for other jobs.
+
+        It is called by one thread at a time. Fewer than before means that as many end once they
+        have nothing to do: what waited goes on at once, so that one slot too many may be at work.
+        """
+
 
 class _Common:
     """What both kinds do around a job."""
@@ -92,11 +99,11 @@ class ThreadSlots(_Common):
         broken: Callable[[], None],
     ) -> None:
         super().__init__(runner, table, hand_over, worn, broken)
-        self._inbox: queue.SimpleQueue[Numbered] = queue.SimpleQueue()
-        for slot in range(table.slots):
-            threading.Thread(
-                target=self._slot, args=(slot,), name=f"slot-{slot}", daemon=True
-            ).start()
+        # None ends the thread that takes it.
+        self._inbox: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
+        self._unused = list(range(table.most))  # slots that have no thread
+        self._threads = 0  # without those for which there is a None
+        self.lend(0)
 
     def put(self, jobs: Sequence[Numbered]) -> None:
         """See `Slots`."""
@@ -105,26 +112,48 @@ class ThreadSlots(_Common):
 
     def recall(self) -> list[int]:
         """See `Slots`."""
-        numbers = []
+        numbers, ends = [], 0
         with contextlib.suppress(queue.Empty):
             while True:
-                number, _ = self._inbox.get_nowait()
-                numbers.append(number)
+                job = self._inbox.get_nowait()
+                if job is None:
+                    ends += 1
+                else:
+                    numbers.append(job[0])
+        for _ in range(ends):
+            self._inbox.put(None)
         return numbers
 
     def watch(self) -> None:
         """See `Slots`. Threads are looked at from outside."""
 
+    def lend(self, slots: int) -> None:
+        """See `Slots`."""
+        wanted = self._table.slots + slots
+        while self._threads < wanted:
+            slot = _take_first(self._unused)
+            self._table.use(slot + 1)
+            threading.Thread(
+                target=self._slot, args=(slot,), name=f"slot-{slot}", daemon=True
+            ).start()
+            self._threads += 1
+        while self._threads > wanted:
+            self._inbox.put(None)
+            self._threads -= 1
+
     def _slot(self, slot: int) -> None:
         try:
             self._table.sit(slot, threading.get_native_id())
-            while True:
-                number, claim = self._inbox.get()
+            while (job := self._inbox.get()) is not None:
+                number, claim = job
                 self._table.take(slot, number, time.monotonic())
                 outcome = self._runner.run(slot, number, claim)
                 self._clean_up(slot)
                 self._hand_over(number, outcome, more=not self._inbox.empty())
-                del claim, outcome  # they may be large, and this slot idle from now on
+                del job, claim, outcome  # they may be large, and this slot idle from now on
+            self._runner.end_thread()
+            self._table.sit(slot, 0)
+            self._unused.append(slot)
         except BaseException:
             self._break_down()
 
@@ -143,6 +172,9 @@ class CoroutineSlots(_Common):
         super().__init__(runner, table, hand_over, worn, broken)
         self._inbox: deque[Numbered] = deque()
         self._free = list(range(table.slots))
+        self._unused = list(range(table.slots, table.most))
+        self._lent = 0
+        self._too_many = 0  # slots at work that are to end with their jobs
         self._running: set[asyncio.Task[None]] = set()
         self._loop = asyncio.SelectorEventLoop(_TimedSelector(table))
         threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
@@ -166,9 +198,29 @@ class CoroutineSlots(_Common):
         if self._table.ask_loop():
             self._loop.call_soon_threadsafe(self._table.loop_answers)
 
+    def lend(self, slots: int) -> None:
+        """See `Slots`."""
+        self._loop.call_soon_threadsafe(self._resize, slots)
+
+    def _resize(self, lent: int) -> None:
+        more, self._lent = lent - self._lent, lent
+        for _ in range(more):
+            if self._too_many:
+                self._too_many -= 1
+            else:
+                slot = _take_first(self._unused)
+                self._table.use(slot + 1)
+                self._free.append(slot)
+        for _ in range(-more):
+            if self._free:
+                self._unused.append(self._free.pop())
+            else:
+                self._too_many += 1
+        self._fill()
+
     def _run_loop(self) -> None:
         self._table.tell_loop(threading.get_native_id())
-        for slot in range(self._table.slots):
+        for slot in range(self._table.most):
             self._table.sit(slot, threading.get_native_id())
         while not self._loop.is_closed():  # a task may stop it, or leave a SystemExit in it
             try:
@@ -191,11 +243,22 @@ class CoroutineSlots(_Common):
             self._table.take(slot, number, time.monotonic())
             outcome = await self._runner.run_on_loop(slot, number, claim)
             self._clean_up(slot)
-            self._free.append(slot)
+            if self._too_many:
+                self._too_many -= 1
+                self._unused.append(slot)
+            else:
+                self._free.append(slot)
             self._fill()
             self._hand_over(number, outcome, more=bool(self._inbox))
         except BaseException:
             self._break_down()
+
+
+def _take_first(slots: list[int]) -> int:
+    """The lowest, so that the slot table is in use no further than need be."""
+    first = min(slots)
+    slots.remove(first)
+    return first
 
 
 class _TimedSelector(selectors.DefaultSelector):

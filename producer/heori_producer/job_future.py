@@ -1,0 +1,89 @@
+"""Futures of jobs, and events, that a job may wait for.
+
+In a job, waiting for others must end when the job's timeout does, which no exception does to a
+thread that is blocked in C; and the job's slot is lent meanwhile. Outside of jobs all this is
+what it is in `concurrent.futures` and `threading`.
+"""
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
+
+R = TypeVar("R")
+
+
+class JobEvent(threading.Event):
+    """An event that jobs make happen.
+
+    Args:
+        queues: of those jobs.
+    """
+
+    def __init__(self, queues: Iterable[str]) -> None:
+        super().__init__()
+        self.queues = set(queues)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for it; in a job, in steps.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+        """
+        if running_job() is None or self.is_set():
+            return super().wait(timeout)
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        with waiting_for_jobs(self.queues):
+            while not super().wait(max(0.0, min(BLOCKED_AT_MOST_S, end - time.monotonic()))):
+                if time.monotonic() >= end:
+                    return False
+        return True
+
+
+class AwaitedFuture(concurrent.futures.Future[R], Generic[R]):
+    """A future of a job, which another job may wait for.
+
+    Args:
+        queue: the job's.
+    """
+
+    def __init__(self, queue: str) -> None:
+        super().__init__()
+        if running_job() is not None:
+            self._waiters: list[Any] = _Waiters(queue)
+
+    def result(self, timeout: float | None = None) -> R:
+        """As `Future.result`."""
+        return super().result(self._left(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As `Future.exception`."""
+        return super().exception(self._left(timeout))
+
+    def _left(self, timeout: float | None) -> float | None:
+        """Wait if this is a job; returns what is left to be waited for in C."""
+        if running_job() is None or self.done():
+            return timeout
+        concurrent.futures.wait([self], timeout)
+        return 0
+
+
+class _Waiters(list[Any]):
+    """Those who wait for a future, as `concurrent.futures.wait` and `as_completed` enter them.
+
+    They wait for an event without end, or until their timeout. A private part of the standard
+    library, unchanged since Python 3.2; `tests/consumer/test_waiting_jobs.py` sees that it works.
+    """
+
+    def __init__(self, queue: str) -> None:
+        super().__init__()
+        self._queue = queue
+
+    def append(self, waiter: Any) -> None:
+        if not isinstance(waiter.event, JobEvent):
+            waiter.event = JobEvent(())
+        waiter.event.queues.add(self._queue)
+        super().append(waiter)
