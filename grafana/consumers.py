@@ -133,12 +133,13 @@ def _workers() -> Line:
             "Deaths and recycling, by reason",
             "Worker processes replaced. A signal or an exit code is a crash, timeout "
             "is a job that could not be interrupted; max-jobs and max-rss are recycling, and "
-            "healthy.",
+            "healthy. Places that wait for a worker: its tasks cannot be imported, say.",
             EACH_MINUTE,
             Query(
                 f"60 * sum by (reason) (rate({metrics.RESTARTS}{{{CONSUMERS}}}{RATE}))",
                 "{{reason}}",
             ),
+            Query(f"sum({metrics.CANNOT_START}{{{CONSUMERS}}})", "places that wait for a worker"),
             span=6,
             height=10,
         ),

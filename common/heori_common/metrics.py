@@ -221,6 +221,10 @@ LINES_DROPPED = _counter(
 RESTARTS = _counter(
     "heori_worker_restarts_total", "Worker processes that died and were replaced.", "reason"
 )
+CANNOT_START = _gauge(
+    "heori_workers_cannot_start",
+    "Places whose next worker cannot start, as when its tasks cannot be imported.",
+)
 WORKER_CPU = _counter(
     "heori_worker_cpu_seconds_total",
     "CPU time of the processes that this place has had.",

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from heori_common.protocol.payload import BadPayload, decode_call
 from heori_common.tasks import Task
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import MODELS, Consumer
-from tests.rigs.waiting import until
+from tests.rigs.waiting import is_alive, until
 
 OLD = {
     "tasks.py": """
@@ -179,6 +181,77 @@ def test_arguments_that_the_old_code_does_not_take_are_tried_again_as_the_task_s
     assert old.stop() == 0
     deploy("new")
     assert handle.result(60) == "good day Ada"
+
+
+FINE = """
+from heori import task
+
+@task
+def version() -> int:
+    import deployed.helpers
+    return VERSION * 10 + deployed.helpers.VERSION
+"""
+
+
+def write(folder: Path, version: int, tail: str = "") -> None:
+    """Deploy under a running consumer: its files are other ones from now on."""
+    (folder / "helpers.py").write_text(f"VERSION = {version}\n")
+    (folder / "tasks.py").write_text(f"VERSION = {version}\n{FINE}\n{tail}")
+
+
+def test_a_recycled_worker_runs_the_files_of_now_and_one_that_cannot_leaves_the_old_one_at_work(
+    deploy: Deploy, stock: Queue, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new" / "deployed"
+    write(folder, 1)
+    consumer = deploy(
+        *("new", "--slots", "2", "--max-jobs", "2"), PYTHONDONTWRITEBYTECODE="1"
+    )  # files that change within a second look the same to its cache
+
+    def run() -> int:
+        return int(result_of(stock.enqueue("deployed.tasks.version")))
+
+    assert run() == 11
+    write(folder, 2, "raise RuntimeError('no licence')")
+    assert run() == 11, "what a worker has imported stays"
+    line = consumer.wait_for("a worker cannot start; it is tried again, less and less often")
+    assert "deployed.tasks cannot be imported: RuntimeError: no licence" in line["reason"]
+    [worker] = consumer.workers[:1]
+    tries = "heori_worker_restarts_total"
+    until(lambda: consumer.metric(tries, reason="cannot start") >= 3)
+    assert [run() for _ in range(5)] == [11] * 5, "the old one works"
+    assert consumer.metric("heori_workers_cannot_start") == 1
+    with urllib.request.urlopen(consumer.url + "/healthz", timeout=20) as answer:
+        assert "no licence" in json.load(answer)["cannot_start"]
+    assert consumer.metric(tries, reason="max-jobs") == 1
+    write(folder, 3, "raise RuntimeError('another reason')")
+    line = consumer.wait_for("a worker cannot start; it is tried again, less and less often")
+    assert "another reason" in line["reason"]
+    write(folder, 4)
+    consumer.wait_for("workers can start again")
+    until(lambda: not is_alive(worker))
+    assert run() == 44
+    assert consumer.metric("heori_workers_cannot_start") == 0
+    said = [line["event"] for line in consumer.log if line["level"] in ("error", "warning")]
+    assert said == ["a worker cannot start; it is tried again, less and less often"] * 2
+    assert consumer.stop() == 0
+
+
+def test_a_consumer_whose_workers_cannot_start_again_stops_at_once_and_gives_its_jobs_back(
+    deploy: Deploy, stock: Queue, tmp_path: Path, redis: Any
+) -> None:
+    folder = tmp_path / "new" / "deployed"
+    write(folder, 1, "import os\n\n@task\ndef leave() -> None:\n    os._exit(7)\n")
+    consumer = deploy("new", "--slots", "2")
+    (folder / "tasks.py").write_text("raise RuntimeError('no licence')")
+    job = stock.enqueue("deployed.tasks.leave")
+    tries = {"reason": "cannot start"}
+    until(lambda: consumer.metric("heori_worker_restarts_total", **tries) >= 3)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(consumer.url + "/healthz", timeout=20)
+    assert consumer.stop() == 0
+    assert redis.lrange("rq:queue:default", 0, -1) == [job.id.encode()]
+    assert redis.hget(job.key, "heori_deliveries") == b"1", "only the worker that it has killed"
 
 
 def test_a_pickle_of_a_class_that_is_not_there_may_be_read_elsewhere() -> None:

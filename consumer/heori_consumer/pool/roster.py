@@ -16,11 +16,10 @@ from heori_consumer.between.options import WorkerOptions
 from heori_consumer.pool.forkserver import Forkserver
 from heori_consumer.pool.handle import WorkerEvents, WorkerHandle
 from heori_consumer.pool.host import Death
+from heori_consumer.pool.start_trouble import StartTrouble
 
 log = logs.get_logger(__name__)
 
-# Before a worker that did not even get ready is started anew.
-RESTART_PAUSE_S = 0.5
 # For what a dead worker had sent to be read. A program that a task has started may
 # keep the socket open for ever.
 LAST_WORDS_S = 0.2
@@ -50,6 +49,7 @@ class Roster:
             is replaced.
         alone: the processes that run one suspect each.
         restarts: workers that were replaced, by reason.
+        trouble: what stands in the way of new workers.
         failure: fails when something in here does that should not.
     """
 
@@ -73,7 +73,12 @@ class Roster:
         self.workers: dict[int, WorkerHandle] = {}
         self.alone: set[WorkerHandle] = set()
         self.restarts: dict[str, int] = {}
+        self.trouble = StartTrouble()
         self._coming: dict[int, WorkerHandle] = {}  # that are not ready yet, by place
+        self._put_off: set[WorkerHandle] = set()  # that are not even begun, because of the trouble
+        self._reasons: dict[
+            WorkerHandle, tuple[str, str]
+        ] = {}  # of those that said they are broken
         self._leaving: set[WorkerHandle] = set()  # that finish what they have
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -94,6 +99,8 @@ class Roster:
     def close(self) -> None:
         """Replace none any more."""
         self._closing = True
+        for worker in self._put_off:
+            self._dismiss(worker)
 
     async def stop(self) -> None:
         """End all workers."""
@@ -125,6 +132,7 @@ class Roster:
 
     def ready(self, worker: WorkerHandle) -> None:
         """Have a worker take its place that has said that it is ready."""
+        self.trouble.over(worker.name)
         place = next((place for place, each in self._coming.items() if each is worker), None)
         if place is None:
             return  # it is there for one suspect
@@ -143,7 +151,8 @@ class Roster:
     def broken(self, worker: WorkerHandle, module: str, reason: str) -> None:
         """A worker has said that it cannot import a module of tasks."""
         if self._up:
-            log.error("a worker cannot import the tasks", worker=worker.name, error=reason)
+            last = reason.rstrip().rpartition("\n")[2]
+            self._reasons[worker] = f"{module} cannot be imported: {last}", reason
         elif not self._started.done():
             words = f"the task module {module} cannot be imported:\n{reason}"
             self._started.set_exception(TasksBroken(words))
@@ -161,6 +170,9 @@ class Roster:
         """End a worker that is not needed any more, if it has finished what it had."""
         if len(worker) or worker.dismissed or worker not in self.alone | self._leaving:
             return
+        self._dismiss(worker)
+
+    def _dismiss(self, worker: WorkerHandle) -> None:
         worker.dismissed = True
         self._on_death(worker, None)  # before it is struck off: no count is missing meanwhile
         self._forget(worker)
@@ -203,7 +215,16 @@ class Roster:
                 self.keep(self._replace(worker))
 
         worker.host.exited.add_done_callback(exited)
-        self.keep(worker.start())
+        self.keep(self._start(worker))
+
+    async def _start(self, worker: WorkerHandle) -> None:
+        if pause := self.trouble.pause(worker.name):
+            self._put_off.add(worker)
+            await asyncio.sleep(pause)
+            self._put_off.discard(worker)
+            if worker.dismissed:
+                return
+        await worker.start()
 
     async def _replace(self, worker: WorkerHandle) -> None:
         """Bury a worker that has died; its place, if it had one, gets another."""
@@ -211,7 +232,11 @@ class Roster:
             await asyncio.wait_for(worker.said_all(), LAST_WORDS_S)
         worker.host.kill()  # one that has closed all of its files looks dead from here, and is not
         death = worker.death()
-        if self._up:
+        if self._up and not worker.ready:
+            self._count("cannot start")
+            reason = f"it {death.words} while it imported {worker.importing or 'nothing yet'}"
+            self.trouble.happened(worker.name, *self._reasons.pop(worker, (reason,)))
+        elif self._up:
             self._count(death.reason)
             log.error("worker died", worker=worker.name, reason=death.reason, jobs=len(worker))
         elif not self._started.done():
@@ -220,8 +245,6 @@ class Roster:
         worker.dismiss()
         place = self._forget(worker)
         await worker.host.reap()
-        if not worker.ready:
-            await asyncio.sleep(RESTART_PAUSE_S)
         if place is not None and place not in self._coming and not self._closing:
             self._fill(place)
 

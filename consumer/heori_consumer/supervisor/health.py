@@ -31,6 +31,8 @@ class Health:
             "redis": "away" if away else "up",
             "workers_ready": ready,
             "workers": workers,
+            # Those that are ready go on, so this alone is no reason to restart the consumer.
+            "cannot_start": self._pool.roster.trouble.reason,
             "draining": self._context.stop.drain.is_set(),
             "suspended": self._claimer.suspended,
         }

@@ -128,6 +128,7 @@ class ConsumerMetrics(Collector):
     def _workers(self) -> Iterator[MetricSample]:
         for reason, count in sorted(self._roles.pool.roster.restarts.copy().items()):
             yield MetricSample(m.RESTARTS, count, (reason,))
+        yield MetricSample(m.CANNOT_START, len(self._roles.pool.roster.trouble))
         for name, use in sorted(self._roles.gil_sampler.report.uses.items()):
             yield MetricSample(m.WORKER_CPU, use.cpu, (name,))
             yield MetricSample(m.CONTEXT_SWITCHES, use.voluntary, (name, "voluntary"))
