@@ -128,6 +128,27 @@ def test_the_level_says_what_the_least_is_that_is_shown(
     assert {line["event"] for line in consumer.log} == {"quiet parrot", "job failed"}
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_failure_is_told_once_and_then_counted(
+    model: str, consume: Consume, producer: Producer
+) -> None:
+    recycled = [] if model == "inline" else ["--max-jobs", "40"]
+    consumer = consume(*MODELS[model], *recycled, HEORI_TASKS="tests.tasks.log_tasks").ready()
+    texts = [*(f"order {number}" for number in range(300)), "elsewhere"]
+    for job in producer.submit_many(log_tasks.fail, [(text,) for text in texts]):
+        with pytest.raises(JobFailed):
+            job.result(60)
+    assert consumer.stop() == 0
+
+    lines = [line for line in consumer.log if line["event"].startswith("job failed")]
+    assert sum(line.get("times", 1) for line in lines) == 301
+    assert len(lines) < 10  # two kinds, each told once or twice; more on a machine that stalls
+    for error in ("ValueError: order ", "ValueError: elsewhere"):
+        assert any(
+            line["event"] == "job failed" and line["error"].startswith(error) for line in lines
+        )
+
+
 def test_debug_is_shown_when_it_is_asked_for(consume: Consume, producer: Producer) -> None:
     consumer = start(consume, HEORI_LOG_LEVEL="debug").ready()
     say_all(producer, "threads", "parrot")
@@ -166,7 +187,7 @@ def test_what_a_task_sets_up_is_its_own_and_heoris_lines_stay_as_they_are(
 
     [failed] = told(consumer, "job failed")
     assert failed.keys() == {"event", "level", "logger", "timestamp", "job", "task", "error"}
-    assert failed["logger"] == "heori.worker.middleware"
+    assert failed["logger"] == "heori.pool.failures"
     assert all(is_json(line) for line in told(consumer, "stopped"))
 
     theirs, ours = EXPECTED[setup]

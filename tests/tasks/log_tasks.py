@@ -135,9 +135,11 @@ def lose_lock(url: str) -> None:
 
 
 @task
-def fail() -> None:
+def fail(text: str = "on purpose") -> None:
     """So that the worker has something to say."""
-    raise ValueError("on purpose")
+    if text == "elsewhere":
+        raise ValueError(text)
+    raise ValueError(text)
 
 
 @task

@@ -19,6 +19,7 @@ READY = "ready"  # to the supervisor: all imported; memory in bytes, its GIL's f
 BROKEN = "broken"  # to the supervisor: [broken, module, why]: it cannot be imported
 TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
 OUTCOMES = "outcomes"  # to the supervisor: [outcomes, {number: Outcome}, {task: totals}]
+FAILURES = "failures"  # to the supervisor: [failures, [Failure, …]], before their outcomes
 RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
 LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks

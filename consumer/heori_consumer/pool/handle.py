@@ -29,6 +29,7 @@ from heori_common.protocol.job import (
 )
 from heori_common.protocol.payload import encode_failure
 from heori_consumer.between import frames
+from heori_consumer.between.failures import Failure
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotState, SlotTable
 from heori_consumer.between.totals import TaskTotals, Totals, count
@@ -59,6 +60,9 @@ class WorkerEvents(Protocol):
 
     def ended(self, worker: "WorkerHandle", settled: list[Settled]) -> None:
         """Jobs have come to an end."""
+
+    def failed(self, failures: Iterable[Failure]) -> None:
+        """Something has failed, and is to be logged."""
 
     def returned(self, worker: "WorkerHandle", claims: list[Claim]) -> None:
         """It has answered a recall: these it has not begun."""
@@ -294,6 +298,8 @@ class WorkerHandle:
         self._heard = time.monotonic()
         if kind == frames.OUTCOMES:
             self._ended(*rest)
+        elif kind == frames.FAILURES:
+            self._events.failed(map(Failure._make, rest[0]))
         elif kind == frames.RETURNED:
             self._returned(*rest)
         elif kind == frames.PROGRESS:

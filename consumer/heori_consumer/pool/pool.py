@@ -7,13 +7,15 @@ workers were killed twice for others that were late, so that it comes to an end.
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import RETURNED, STATUSES, Claim, Outcome, Settled
+from heori_consumer.between.failures import Failure
 from heori_consumer.between.slot_table import SlotState
 from heori_consumer.between.totals import Totals, add
+from heori_consumer.pool.failures import FailureLog
 from heori_consumer.pool.handle import WorkerHandle, stopped_outcome
 from heori_consumer.pool.held_results import HeldResults
 from heori_consumer.pool.host import Death
@@ -63,6 +65,7 @@ class Pool:
         self.changed = asyncio.Event()
         self._batch = options.batch
         self._settlement = settlement
+        self._failures = FailureLog()
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._totals_of_dead: Totals = {}
         self._locks_of_dead = Statistics()
@@ -93,6 +96,7 @@ class Pool:
         self.recall()
         await self.roster.stop()
         self._end_recall()
+        self._failures.tell_all()
 
     def recall(self) -> None:
         """Take no more jobs, and have all that have not begun given back, in their order.
@@ -235,6 +239,10 @@ class Pool:
         if most is not None and worker.finished >= most:
             self.roster.retire(worker, "max-jobs")
 
+    def failed(self, failures: Iterable[Failure]) -> None:
+        """See `WorkerEvents`."""
+        self._failures.add(failures)
+
     def returned(self, worker: WorkerHandle, claims: list[Claim]) -> None:
         """See `WorkerEvents`."""
         self._recalled.discard(worker)
@@ -327,6 +335,7 @@ class Pool:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             now = time.monotonic()
+            self._failures.tell(now)
             for worker in self.roster.everyone():
                 worker.watch(now)
             if now >= look_at_memory:

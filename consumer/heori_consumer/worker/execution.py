@@ -33,6 +33,7 @@ from heori_common.protocol.payload import BadPayload, encode_failure, encode_res
 from heori_consumer.between.options import Policy
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker import interrupt, running_job
+from heori_consumer.worker.failures import FailureNotes
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.lending import Lending
 from heori_consumer.worker.middleware import Chain
@@ -57,6 +58,7 @@ class Runner:
 
     Attributes:
         lending: which jobs wait for other jobs.
+        failures: what has failed and is still to be told.
     """
 
     def __init__(
@@ -75,7 +77,8 @@ class Runner:
         self._tasks: dict[str, int] = {}  # the number of each that was introduced
         self._unknown: set[str] = set()  # what was told to be unknown here
         self._in_slots: set[str] = set()  # those whose jobs were seen to get their locks themselves
-        self._chain = Chain(policy.middleware)
+        self.failures = FailureNotes()
+        self._chain = Chain(policy.middleware, self.failures)
         self._jobs: dict[int, RunningJob] = {}  # that run now
         self._stops: dict[int, Callable[[], None]] = {}  # how to end each of them
         self._own = threading.local()

@@ -11,18 +11,14 @@
 each, without arguments, and calls it from all its slots.
 """
 
-import contextlib
 import importlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from heori_common import logs
 from heori_common.current_job import CurrentJob
-from heori_common.errors import summary
 from heori_common.public import public
-
-log = logs.get_logger(__name__)
+from heori_consumer.worker.failures import FailureNotes
 
 
 @public
@@ -56,24 +52,32 @@ class Timing(Middleware):
             job.run_time += time.perf_counter()
 
 
-class FailureLog(Middleware):
-    """One line for each job that fails, none for one that does not."""
+class NoteFailures(Middleware):
+    """Has each job that fails logged, as `FailureNotes` says; none that does not."""
+
+    def __init__(self, notes: FailureNotes) -> None:
+        self._notes = notes
 
     def on_failure(self, job: CurrentJob, error: BaseException) -> None:
-        """Write the line."""
-        log.warning("job failed", job=job.id, task=job.task, error=summary(error))
+        """Note it."""
+        self._notes.note("job failed", "task", job.task, job.id, error)
 
 
 class Chain:
     """All middleware of one worker: before in their order, after and on_failure in reverse."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], notes: FailureNotes) -> None:
         """Make them.
+
+        Args:
+            names: of the classes that the settings name.
+            notes: where failures are noted, those of middleware included.
 
         Raises:
             ImportError: a name leads nowhere.
         """
-        chain: list[Middleware] = [FailureLog(), *(_make(name) for name in names), Timing()]
+        chain: list[Middleware] = [NoteFailures(notes), *(_make(name) for name in names), Timing()]
+        self._notes = notes
         self._before = _implemented(chain, "before")
         self._after = _implemented(chain[::-1], "after")
         self._on_failure = _implemented(chain[::-1], "on_failure")
@@ -97,13 +101,7 @@ class Chain:
         try:
             call(job, about)
         except Exception as error:  # the job has ended; nothing of it may be lost for this
-            with contextlib.suppress(Exception):  # the task may have closed standard error
-                log.error(
-                    "middleware failed",
-                    middleware=call.__qualname__,
-                    job=job.id,
-                    error=summary(error),
-                )
+            self._notes.note("middleware failed", "middleware", call.__qualname__, job.id, error)
 
 
 def _make(name: str) -> Middleware:

@@ -27,6 +27,7 @@ from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.entry import Files
 from heori_consumer.between.frames import (
     BROKEN,
+    FAILURES,
     IMPORTING,
     JOBS,
     LOCKS,
@@ -299,6 +300,8 @@ class _Worker:
                     tasks_of = count(totals, outcomes.values())
                     touched = {name: totals[name].to_wire() for name in tasks_of}
                     frames.insert(0, pack([OUTCOMES, outcomes, touched]))
+                    if failures := self._runner.failures.take():
+                        frames.insert(0, pack([FAILURES, failures]))
                 data = b"".join(frames)
                 self._link.sendall(data)
                 self._moved[1] += len(data)

@@ -1,0 +1,54 @@
+"""Notes what fails in a worker, for its supervisor to log: each kind of failure once."""
+
+import threading
+from types import TracebackType
+
+from heori_common.current_job import JobStopped, JobTimeout
+from heori_common.errors import summary
+from heori_consumer.between.failures import Failure
+
+# Raised from outside, wherever the job is just then.
+_ANYWHERE = (JobTimeout, JobStopped)
+
+
+class FailureNotes:
+    """What has failed since it was asked last.
+
+    Two failures are of one kind if it is the same task that raises the same exception in the same
+    line of code. What the exception says may differ: there may be a number in it.
+    """
+
+    def __init__(self) -> None:
+        self._notes: dict[tuple[object, ...], Failure] = {}
+        self._lock = threading.Lock()
+
+    def note(self, event: str, what: str, name: str, job: str, error: BaseException) -> None:
+        """Note a failure; see `Failure`."""
+        raised = None if issubclass(type(error), _ANYWHERE) else _raised(error.__traceback__)
+        kind = (event, name, id(type(error)), raised)
+        known = self._notes.get(kind)
+        if known is None:
+            # It runs code of the exception's, which may run anything; so not under the lock.
+            text = summary(error).encode("utf-8", "backslashreplace").decode()  # as it can travel
+            place = f"{text.partition(':')[0]} {raised}"
+            known = Failure(event, what, name, place, text, job, 0)
+        with self._lock:
+            times = self._notes[kind].times if kind in self._notes else 0
+            self._notes[kind] = known._replace(job=job, times=times + 1)
+
+    def take(self) -> list[Failure]:
+        """All that was noted."""
+        if not self._notes:
+            return []
+        with self._lock:
+            notes, self._notes = self._notes, {}
+        return list(notes.values())
+
+
+def _raised(trace: TracebackType | None) -> tuple[str, int] | None:
+    """The line of code that has raised something."""
+    if trace is None:
+        return None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_filename, trace.tb_lineno
