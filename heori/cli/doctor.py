@@ -13,6 +13,7 @@ from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding, Level
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
+from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import translated
 from heori_common.redis.redis_py import connect
 
@@ -41,6 +42,7 @@ def doctor(
         with (
             translated(where),
             connect(settings.redis_url) as client,
+            RedisClient(settings.redis_url) as bulk,
             Progress(
                 TextColumn("looking at {task.description}: {task.completed:,}"),
                 console=Console(file=sys.stderr),
@@ -53,7 +55,7 @@ def doctor(
             def progress(what: str, done: int) -> None:
                 bar.update(line, description=what, completed=done)
 
-            return list(examine(client, Keys(settings.key_prefix), progress))
+            return list(examine(client, bulk, Keys(settings.key_prefix), progress))
 
     findings = guarded(look)
     if as_json:

@@ -1,8 +1,9 @@
 """`heori status`: what is in the queues, who consumes them, or one job."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +18,9 @@ from heori_common.protocol.job import MalformedJob
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
+
+T = TypeVar("T")
+MOST_ROWS = 100  # of one table; the others are counted below it
 
 
 def status(
@@ -55,16 +59,29 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
     table = Table("queue", title=f"Queues at {client.address}")
     for heading in ("waiting", *shown):
         table.add_column(heading, justify="right")
-    for name, of in queues.items():
+    for name, of in _busiest(queues, lambda of: (of.waiting, of.running, of.failed, of.scheduled)):
         limit = "" if of.limit is None else f" of {formats.count(of.limit)}"
         numbers = [formats.count(getattr(of, field)) for field in shown]
         table.add_row(printable(name), formats.count(of.waiting) + limit, *numbers)
-    console.print(table if queues else f"No queue has had a job yet at {client.address}.")
+    console.print(table if queues else f"No queue has jobs or consumers at {client.address}.")
+    _tell_of_others(console, queues)
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
-    for name, record in consumers.items():
+    for name, record in _busiest(consumers, lambda record: record.get("state") == "busy"):
         fields = ("queues", "state", "successful_job_count", "failed_job_count", "last_heartbeat")
         table.add_row(printable(name), *(printable(record.get(field, "0")) for field in fields))
     console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
+    _tell_of_others(console, consumers)
+
+
+def _busiest(named: dict[str, T], key: Callable[[T], Any]) -> list[tuple[str, T]]:
+    """As many as a person may read, those with the highest key; by name."""
+    first = sorted(named.items(), key=lambda item: key(item[1]), reverse=True)[:MOST_ROWS]
+    return sorted(first, key=lambda item: item[0])
+
+
+def _tell_of_others(console: Console, named: dict[str, Any]) -> None:
+    if len(named) > MOST_ROWS:
+        console.print(f"and {formats.count(len(named) - MOST_ROWS)} more; --json has all")
 
 
 def _show_job(client: RedisClient, commands: Commands, job_id: str, *, as_json: bool) -> None:

@@ -116,7 +116,8 @@ def take_reading(client: RedisClient, commands: Commands) -> Reading:
     """
     queues = read_queues(client, commands)
     now = client.execute(commands.time())
-    oldest = {name: read_oldest(client, commands, name, now) or 0.0 for name in queues}
+    waiting = (name for name, of in queues.items() if of.waiting)
+    oldest = read_oldest(client, commands, waiting, now)
     records = read_consumers(client, commands)
     at = time.monotonic()
     urls = {name: record.get("heori_metrics", "") for name, record in records.items()}
@@ -135,7 +136,7 @@ def compare(before: Reading, now: Reading) -> Overview:
             QueueRow(
                 name,
                 of.waiting,
-                now.oldest[name],
+                now.oldest.get(name, 0.0),
                 of.running,
                 of.scheduled,
                 of.failed,

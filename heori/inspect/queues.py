@@ -1,10 +1,16 @@
 """Queues and the consumers of them, as they are registered in Redis."""
 
-from heori_common.protocol.commands import Commands, QueueCounts
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from heori_common.protocol.commands import Command, Commands, QueueCounts
 from heori_common.redis.client import RedisClient
 
+T = TypeVar("T")
 # A consumer's record, or a stock worker's, by RQ's names of the fields.
 ConsumerRecord = dict[str, str]
+
+PAGE = 1000  # commands in one round trip, so that thousands of queues take a few
 
 
 def read_queue(client: RedisClient, commands: Commands, queue: str) -> QueueCounts:
@@ -17,18 +23,26 @@ def read_queue(client: RedisClient, commands: Commands, queue: str) -> QueueCoun
 
 
 def read_queues(client: RedisClient, commands: Commands) -> dict[str, QueueCounts]:
-    """The same of all queues that ever had a job, by name.
+    """The same of all queues that are listed, by name.
 
     Raises:
         RedisUnavailable: Redis cannot be reached.
     """
+    queues = client.execute(commands.queues())
+    counts = _execute_all(
+        client, [command for queue in queues for command in commands.counts(queue)]
+    )
+    size = len(counts) // max(1, len(queues))
     return {
-        queue: read_queue(client, commands, queue) for queue in client.execute(commands.queues())
+        queue: QueueCounts(*counts[size * number : size * (number + 1)])
+        for number, queue in enumerate(queues)
     }
 
 
-def read_oldest(client: RedisClient, commands: Commands, queue: str, now: float) -> float | None:
-    """Seconds for which the next job of a queue has waited; None if none waits or it is not known.
+def read_oldest(
+    client: RedisClient, commands: Commands, queues: Iterable[str], now: float
+) -> dict[str, float]:
+    """Seconds for which the next job of each of these queues has waited, where that is known.
 
     Args:
         now: the server's time, in epoch seconds.
@@ -36,9 +50,17 @@ def read_oldest(client: RedisClient, commands: Commands, queue: str, now: float)
     Raises:
         RedisUnavailable: Redis cannot be reached.
     """
-    first = client.execute(commands.next_job(queue))
-    since = client.execute(commands.enqueued_at(first)) if first is not None else None
-    return None if since is None else max(0.0, now - since.timestamp())
+    names = list(queues)
+    first = dict(
+        zip(names, _execute_all(client, [commands.next_job(name) for name in names]), strict=True)
+    )
+    jobs = {name: job for name, job in first.items() if job is not None}
+    since = _execute_all(client, [commands.enqueued_at(job) for job in jobs.values()])
+    return {
+        name: max(0.0, now - moment.timestamp())
+        for name, moment in zip(jobs, since, strict=True)
+        if moment is not None
+    }
 
 
 def read_consumers(client: RedisClient, commands: Commands) -> dict[str, ConsumerRecord]:
@@ -47,8 +69,13 @@ def read_consumers(client: RedisClient, commands: Commands) -> dict[str, Consume
     Raises:
         RedisUnavailable: Redis cannot be reached.
     """
-    return {
-        name: record
-        for name in client.execute(commands.consumers())
-        if (record := client.execute(commands.consumer(name)))
-    }
+    names = client.execute(commands.consumers())
+    records = _execute_all(client, [commands.consumer(name) for name in names])
+    return {name: record for name, record in zip(names, records, strict=True) if record}
+
+
+def _execute_all(client: RedisClient, commands: Sequence[Command[T]]) -> list[T]:
+    replies: list[T] = []
+    for first in range(0, len(commands), PAGE):
+        replies += client.execute_many(commands[first : first + PAGE])
+    return replies

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
 from heori_common.redis.connection import BlockingConnection
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.redis.redis_py import Dialer
 from heori_common.redis.retries import PATIENCE_S, Backoff, patience_for, words_in_full
 
@@ -70,8 +70,19 @@ class RedisClient:
             RedisUnavailable: Redis cannot be reached.
             RedisRefused: it refuses one of them.
         """
-        replies, _ = self._persist(self._ask_many, commands)
+        replies = self.ask_many(commands)
+        refusal = next((reply for reply in replies if isinstance(reply, RedisRefused)), None)
+        if refusal is not None:
+            raise refusal
         return [command.parse(reply) for command, reply in zip(commands, replies, strict=True)]
+
+    def ask_many(self, commands: Sequence[Command[Any]]) -> list[Any]:
+        """As `execute_many`; the replies are as they came, and refusals stand among them.
+
+        Raises:
+            RedisUnavailable: Redis cannot be reached.
+        """
+        return self._persist(self._ask_many, commands)[0]
 
     def close(self) -> None:
         """Close all connections that are not in use."""
@@ -124,7 +135,7 @@ class RedisClient:
         for number, reply in enumerate(replies):
             if words_in_full(commands[number], reply) is not None:
                 replies[number] = self._ask(commands[number])
-            elif isinstance(reply, Exception):
+            elif isinstance(reply, RedisUnavailable):
                 raise reply
         return replies
 

@@ -12,21 +12,26 @@ from heori.inspect.checks.finding import Finding
 from heori.inspect.checks.jobs import JobChecks, Progress
 from heori.inspect.checks.server import ServerChecks
 from heori_common.protocol.keys import Keys
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 
 
-def examine(client: redis.Redis, keys: Keys, progress: Progress) -> Iterator[Finding]:
+def examine(
+    client: redis.Redis, bulk: RedisClient, keys: Keys, progress: Progress
+) -> Iterator[Finding]:
     """All findings, the server's before the jobs'.
 
     Args:
         client: of the server, undecoded.
+        bulk: of the same, for what is asked of many keys: it takes a fifth of the time.
         progress: called with what is being read, and how many of it so far.
 
     Raises:
-        redis.RedisError: the server is away.
+        redis.RedisError, RedisUnavailable: the server is away.
     """
-    for check in (*ServerChecks(client).all(), *JobChecks(client, keys, progress).all()):
+    for check in (*ServerChecks(client).all(), *JobChecks(client, bulk, keys, progress).all()):
         try:
             yield from list(check())
-        except redis.ResponseError as error:
+        except (redis.ResponseError, RedisRefused) as error:
             name = check.__name__.removeprefix("_")
             yield Finding(name, "unknown", f"the server does not let us see: {error}")

@@ -10,9 +10,17 @@ import redis
 
 from heori import formats
 from heori.inspect.checks.finding import Finding
-from heori_common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN_S, Bound, Commands
+from heori_common.protocol.commands import (
+    EXECUTION_MARK,
+    LEASE_MARGIN_S,
+    Bound,
+    Command,
+    Commands,
+)
 from heori_common.protocol.job import MalformedJob, parse_time
 from heori_common.protocol.keys import Keys, whole_queue
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 
 T = TypeVar("T")
 Progress = Callable[[str, int], None]
@@ -23,6 +31,8 @@ SILENT_SECONDS = 480.0
 # Seconds after the end of a lease by which a consumer should have given the job back.
 OVERDUE_SECONDS = 60.0
 PAGE = 500  # keys in one round trip
+LISTED_AT_ONCE = 5000  # ids in one round trip
+LISTED_TOGETHER = 100  # queues and registries from which those are
 EXAMPLES = 3  # names in one finding
 
 
@@ -31,16 +41,21 @@ class JobChecks:
 
     Args:
         client: of the server, undecoded.
+        bulk: of the same, for what is asked of many keys.
         progress: called with what is being read, and how many of it so far.
     """
 
-    def __init__(self, client: redis.Redis, keys: Keys, progress: Progress) -> None:
+    def __init__(
+        self, client: redis.Redis, bulk: RedisClient, keys: Keys, progress: Progress
+    ) -> None:
         self._client: Any = client
+        self._bulk = bulk
         self._keys = keys
         self._progress = progress
         seconds, micros = self._client.time()
         self._now = seconds + micros / 1e6
         self._queues: list[str] = []
+        self._kinds: dict[str, bytes] = {}  # of the keys of all queues, those that there are
         self._listed: set[bytes] = set()  # the ids in any queue or registry
 
     def all(self) -> tuple[Callable[[], Iterable[Finding]], ...]:
@@ -72,46 +87,58 @@ class JobChecks:
         self._queues = queues.parse(self._client.execute_command(*queues.words))
         wanted = [(keys.queue(queue), b"list") for queue in self._queues]
         wanted += [(key, b"zset") for queue in self._queues for key in self._registries(queue)]
-        bounds = [(keys.bound(queue), b"hash") for queue in self._queues]
-        bounds += [(keys.waiting_producers(queue), b"zset") for queue in self._queues]
-        kinds = self._many((("TYPE", key) for key, _ in wanted + bounds), "registries")
-        broken = [
-            (key, kind.decode())
-            for (key, expected), kind in zip(wanted + bounds, kinds, strict=True)
-            if kind not in (expected, b"none")
-        ]
-        for key, kind in broken:
-            yield Finding(
-                "types",
-                "problem",
-                f"{key} holds a {kind}",
-                "its queue cannot be worked on",
-                f"redis-cli RENAME {shlex.quote(key)} {shlex.quote(key + ':broken')}",
-            )
-        bad = {key for key, _ in broken}
-        for key, kind in wanted:
-            if key not in bad:
-                self._list(key, kind)
-        for queue in self._queues:
-            if self._is(queue, "list", self._intermediate_key(queue)):
-                self._list(self._intermediate_key(queue), b"list")
+        ids = len(wanted)  # what follows holds no ids of jobs
+        wanted += [(keys.bound(queue), b"hash") for queue in self._queues]
+        wanted += [(keys.waiting_producers(queue), b"zset") for queue in self._queues]
+        between = [keys.intermediate(queue) for queue in self._queues]
+        names = [*(key for key, _ in wanted), *between]
+        kinds = self._many((("TYPE", key) for key in names), "registries")
+        self._kinds = {key: kind for key, kind in zip(names, kinds, strict=True) if kind != b"none"}
+        for key, expected in dict(wanted).items():
+            if self._kinds.get(key, expected) != expected:
+                yield Finding(
+                    "types",
+                    "problem",
+                    f"{key} holds a {self._kinds[key].decode()}",
+                    "its queue cannot be worked on",
+                    f"redis-cli RENAME {shlex.quote(key)} {shlex.quote(key + ':broken')}",
+                )
+        lists = [*wanted[:ids], *((key, b"list") for key in between)]
+        self._list([(key, kind) for key, kind in lists if self._kinds.get(key) == kind])
 
-    def _list(self, key: str, kind: bytes) -> None:
-        """Note all ids in a list or registry."""
-        words = (b"LRANGE", key) if kind == b"list" else (b"ZRANGE", key)
-        first = 0
-        while ids := self._client.execute_command(*words, first, first + 10 * PAGE - 1):
-            # In the registry of running jobs, each id is followed by an execution's.
-            self._listed.update(member.partition(b":")[0] for member in ids)
-            first += 10 * PAGE
-            self._progress("ids in queues and registries", len(self._listed))
+    def _list(self, places: Sequence[tuple[str, bytes]]) -> None:
+        """Note all ids in lists and registries: of several in a round trip, as long as these are
+        short.
+        """
+        reading = {b"list": b"LRANGE", b"zset": b"ZRANGE"}
+        for some in _pages(places, LISTED_TOGETHER):
+            rest, first = some, 0
+            while rest:
+                size = LISTED_AT_ONCE // len(rest)
+                ids = [
+                    _members(reply)
+                    for reply in self._many(
+                        ((reading[kind], key, first, first + size - 1) for key, kind in rest),
+                        "queues",
+                    )
+                ]
+                for page in ids:
+                    # In the registry of running jobs, each id is followed by an execution's.
+                    self._listed.update(member.partition(b":")[0] for member in page)
+                self._progress("ids in queues and registries", len(self._listed))
+                first += size
+                rest = tuple(
+                    place for place, page in zip(rest, ids, strict=True) if len(page) == size
+                )
 
     def _consumers(self) -> Iterator[Finding]:
         keys = self._keys
         names = sorted(self._client.smembers(keys.workers()))
         beats = self._many((("HGET", name, "last_heartbeat") for name in names), "consumers")
         silent = {
-            name for name, beat in zip(names, beats, strict=True) if not self._is_recent(beat)
+            name
+            for name, beat in zip(names, beats, strict=True)
+            if isinstance(beat, RedisRefused) or not self._is_recent(beat)
         }
         if silent:
             dead = [name.decode(errors="replace") for name in sorted(silent)]
@@ -121,17 +148,23 @@ class JobChecks:
                 "warning",
                 f"registered, and silent for {SILENT_SECONDS:.0f} s: {len(silent)} of {len(names)} "
                 f"({_some(dead)})",
-                "they are dead and still listed; their jobs come back when leases end",
+                "they are dead and still listed; any consumer strikes them in a minute or two, and "
+                "their jobs come back when leases end",
                 f"redis-cli SREM {keys.workers()} {sets}",
             )
         else:
             yield Finding("consumers", "fine", f"{len(names)} registered, all alive")
-        for queue in self._queues:
-            waiting = self._client.llen(keys.queue(queue)) if self._is(queue, "list") else 0
-            listening = self._client.sunion(
-                keys.workers_of(queue), keys.workers_of(whole_queue(queue))
-            )
-            if waiting and not listening - silent:
+        queues = [queue for queue in self._queues if self._is(keys.queue(queue), b"list")]
+        depths = self._many((("LLEN", keys.queue(queue)) for queue in queues), "queues")
+        listening = self._many(
+            (
+                ("SUNION", keys.workers_of(queue), keys.workers_of(whole_queue(queue)))
+                for queue in queues
+            ),
+            "consumers",
+        )
+        for queue, waiting, workers in zip(queues, depths, listening, strict=True):
+            if isinstance(waiting, int) and waiting and silent.issuperset(_members(workers)):
                 yield Finding(
                     "consumers",
                     "problem",
@@ -141,17 +174,34 @@ class JobChecks:
                 )
 
     def _limits(self) -> Iterator[Finding]:
-        for queue in self._queues:
-            whole = whole_queue(queue)
-            bound = self._keys.bound(whole)
-            if not (self._is(queue, "hash", bound) and self._is(queue, "list")):
-                continue
-            limit = Bound.read(self._client.hmget(bound, "limit")).limit
-            waiting = self._client.llen(self._keys.queue(queue))
+        keys = self._keys
+        queues = [
+            queue
+            for queue in self._queues
+            if self._is(keys.bound(whole_queue(queue)), b"hash")
+            and self._is(keys.queue(queue), b"list")
+        ]
+        replies = self._many(
+            (
+                words
+                for queue in queues
+                for words in (
+                    ("HMGET", keys.bound(whole_queue(queue)), "limit"),
+                    ("LLEN", keys.queue(queue)),
+                    ("ZCARD", keys.waiting_producers(queue)),
+                )
+            ),
+            "limits",
+        )
+        for queue, found in zip(queues, _pages(replies, 3), strict=True):
+            limits, waiting, blocked = (
+                None if isinstance(of, RedisRefused) else of for of in found
+            )
+            limit = Bound.read(limits or [None]).limit
+            waiting, blocked = waiting or 0, blocked or 0
             if limit is None or waiting < limit:
                 continue
-            line = self._keys.waiting_producers(queue)
-            blocked = self._client.zcard(line) if self._is(queue, "zset", line) else 0
+            whole = whole_queue(queue)
             yield Finding(
                 "limits",
                 "warning",
@@ -162,16 +212,16 @@ class JobChecks:
             )
 
     def _leases(self) -> Iterator[Finding]:
-        for queue in self._queues:
-            key = self._keys.wip(queue)
-            if not self._is(queue, "zset", key):
-                continue
-            entries = self._client.zrange(
-                key, 0, self._now + LEASE_MARGIN_S, byscore=True, withscores=True
-            )
+        queues = [queue for queue in self._queues if self._is(self._keys.wip(queue), b"zset")]
+        latest = self._now + LEASE_MARGIN_S
+        words = ("BYSCORE", "WITHSCORES")
+        found = self._many(
+            (("ZRANGE", self._keys.wip(queue), 0, latest, *words) for queue in queues), "leases"
+        )
+        for queue, entries in zip(queues, found, strict=True):
             overdue = [
                 member.decode(errors="replace")
-                for member, score in entries
+                for member, score in _members(entries)
                 if self._now - _lease_end(member, score) > OVERDUE_SECONDS
             ]
             if overdue:
@@ -185,9 +235,10 @@ class JobChecks:
                 )
 
     def _intermediate(self) -> Iterator[Finding]:
+        keys = self._keys
         for queue in self._queues:
-            key = self._intermediate_key(queue)
-            if self._is(queue, "list", key) and (stranded := self._client.llen(key)):
+            key = keys.intermediate(queue)
+            if self._is(key, b"list") and (stranded := self._client.llen(key)):
                 yield Finding(
                     "intermediate",
                     "warning",
@@ -229,7 +280,7 @@ class JobChecks:
     def _lost(self, ids: Sequence[bytes]) -> Iterator[tuple[str, tuple[str, str]]]:
         """Those of these ids that stand nowhere, with status and queue."""
         keys = self._keys
-        for page in _pages(ids):
+        for page in _pages(ids, PAGE):
             jobs = [keys.job("").encode() + job_id for job_id in page]
             fields = self._many((("HMGET", job, "status", "origin") for job in jobs), "jobs")
             lives = self._many((("TTL", job) for job in jobs), "jobs")
@@ -276,17 +327,14 @@ class JobChecks:
 
     def _registries(self, queue: str) -> list[str]:
         keys = self._keys
-        theirs = [f"{keys.prefix}:{kind}:{queue}" for kind in ("deferred", "ready")]
+        theirs = [keys.deferred(queue), keys.ready(queue)]
         ended = [keys.finished(queue), keys.failed(queue), keys.canceled(queue)]
         scheduled = dict.fromkeys((keys.scheduled(queue), keys.scheduled(whole_queue(queue))))
         return [keys.wip(queue), *scheduled, keys.parked(queue), *ended, *theirs]
 
-    def _intermediate_key(self, queue: str) -> str:
-        """rq.queue.Queue.intermediate_queue_key"""
-        return f"{self._keys.queue(queue)}:intermediate"
-
-    def _is(self, queue: str, kind: str, key: str | None = None) -> bool:
-        return bool(self._client.type(key or self._keys.queue(queue)) == kind.encode())
+    def _is(self, key: str, kind: bytes) -> bool:
+        """Whether a queue's key held something, and what it should, when the types were read."""
+        return self._kinds.get(key) == kind
 
     def _is_recent(self, heartbeat: bytes | None) -> bool:
         try:
@@ -307,15 +355,24 @@ class JobChecks:
                 return
 
     def _many(self, commands: Iterable[tuple[Any, ...]], what: str) -> list[Any]:
-        """The replies to many commands, some hundred in a round trip; refusals among them."""
+        """The replies to many commands, some hundred in a round trip; refusals among them.
+
+        Raises:
+            RedisRefused: the server's user may not ask that.
+        """
         replies: list[Any] = []
-        for page in _pages(commands):
-            pipeline = self._client.pipeline(transaction=False)
-            for words in page:
-                pipeline.execute_command(*words)
-            replies += pipeline.execute(raise_on_error=False)
+        for page in _pages(commands, PAGE):
+            for reply in self._bulk.ask_many([Command(words, lambda _: None) for words in page]):
+                if isinstance(reply, RedisRefused) and reply.code == "NOPERM":
+                    raise reply
+                replies.append(reply)
             self._progress(what, len(replies))
         return replies
+
+
+def _members(reply: Any) -> list[Any]:
+    """What a list or set had; nothing, if it is something else by now."""
+    return [] if isinstance(reply, RedisRefused) else list(reply)
 
 
 def _lease_end(member: bytes, score: float) -> float:
@@ -325,9 +382,9 @@ def _lease_end(member: bytes, score: float) -> float:
     return score - LEASE_MARGIN_S if ours else score
 
 
-def _pages(items: Iterable[T]) -> Iterator[tuple[T, ...]]:
+def _pages(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     rest = iter(items)
-    while page := tuple(islice(rest, PAGE)):
+    while page := tuple(islice(rest, size)):
         yield page
 
 
