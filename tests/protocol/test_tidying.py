@@ -237,19 +237,17 @@ def test_a_key_that_holds_something_else_stops_nothing(bench: Bench, key: str) -
         assert listed(bench) == {"once"}
 
 
-def test_jobs_that_wait_for_others_and_are_waited_for_leave_no_sets_behind(bench: Bench) -> None:
-    redis = bench.redis
-    [parent, brief] = enqueue(redis, "add", [1], [2])
-    for n, of in enumerate((parent, brief)):
-        [child] = enqueue(redis, "add", [3], queue="children")
-        redis.lpop("rq:queue:children")
-        redis.sadd(f"rq:job:{of.id}:dependents", child.id)
-        redis.sadd(f"rq:job::{of.id}:dependencies", f"earlier{n}")
-    redis.hset(f"rq:job:{brief.id}", "result_ttl", 0)
+def test_what_is_known_of_waiting_jobs_expires_with_the_job_that_they_wait_for(
+    bench: Bench,
+) -> None:
+    jobs = enqueue(bench.redis, "add", [1], [2])
+    for job, ttl in zip(jobs, (7, 0), strict=True):
+        bench.redis.hset(job.key, "result_ttl", ttl)
+        bench.redis.sadd(job.dependents_key, "child")
     _, waited_for = bench.ack(*(done(claim) for claim in bench.claim()))
     assert waited_for == [0, 1]
-    assert redis.exists(f"rq:job:{brief.id}"), "rq's code reads it to go on with those that wait"
-    for key in redis.keys("rq:job:*dependen*"):
-        owner = brief if brief.id.encode() in key else parent
-        assert redis.ttl(key) == pytest.approx(redis.ttl(f"rq:job:{owner.id}"), abs=1)
-    assert len(redis.keys("rq:job:*dependen*")) == 4
+    lives = [bench.redis.ttl(job.dependents_key) for job in jobs]
+    assert lives == [bench.redis.ttl(job.key) for job in jobs]
+    assert lives == pytest.approx([7, 60], abs=3), (
+        "rq's code reads a job to go on with its children"
+    )

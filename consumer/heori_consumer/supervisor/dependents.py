@@ -34,7 +34,12 @@ def enqueue_dependents(url: str, claims: Sequence[Claim]) -> None:
                 with translated(where):
                     job = Job.fetch(claim.job_id, connection, serializer=JSONSerializer)
                     queue = Queue(claim.queue, connection=connection, serializer=JSONSerializer)
+                    waited = job.dependent_ids
                     queue.enqueue_dependents(job)
+                    for each in Job.fetch_many(waited, connection, serializer=JSONSerializer):
+                        # It is known no more for what they have waited; nothing else ends that key.
+                        if each is not None and not each.is_deferred:
+                            connection.delete(each.dependencies_key)
             except NoSuchJobError:  # kept for no time at all
                 continue
             except RedisUnavailable:

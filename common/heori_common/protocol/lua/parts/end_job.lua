@@ -14,16 +14,12 @@ local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 us
 local function end_job(id, execution, status, ttl_s, started_text, field, body)
   local job = job_key(id)
   local results = results_key(id)
-  local dependents, dependencies, is_waited_for = dependents_key(id), dependencies_key(id), false
-  if redis.call('EXISTS', dependents, dependencies) > 0 then -- one call for the many that have neither
-    is_waited_for = redis.call('EXISTS', dependents) == 1
-    ttl_s = ttl_s == 0 and is_waited_for and LONG_ENOUGH_S or ttl_s
-    if ttl_s >= 0 then
-      redis.call('EXPIRE', dependents, ttl_s)
-      redis.call('EXPIRE', dependencies, ttl_s)
-    end
-  end
-  if ttl_s == 0 then
+  local dependents = dependents_key(id)
+  local is_waited_for = redis.call('EXISTS', dependents) == 1
+  if is_waited_for and ttl_s >= 0 then
+    ttl_s = ttl_s > 0 and ttl_s or LONG_ENOUGH_S
+    redis.call('EXPIRE', dependents, ttl_s)
+  elseif ttl_s == 0 then
     redis.call('DEL', job, results)
     return false
   end
