@@ -169,6 +169,8 @@ def test_a_lost_reply_loses_no_job_and_runs_none_twice(
         assert set(runs(path).values()) == {1}
         until(lambda: consumer.metric("heori_jobs_held") == 0)
         assert redis.zcard("rq:wip:default") == 0
+        assert consumer.metric("heori_results_refused_total") == 0, "it was accepted, at first"
+        assert consumer.metric("heori_jobs_total", outcome="succeeded") == 201
         assert consumer.stop() == 0
 
 

@@ -15,7 +15,7 @@ from heori_common.protocol.commands import (
     FAILURE_TTL_S,
     RESULT_TTL_S,
 )
-from heori_common.protocol.job import FINISHED, Claim, Outcome, Settled
+from heori_common.protocol.job import FINISHED, RETRY, Claim, Outcome, RetryLater, Settled
 from heori_common.protocol.payload import encode_result
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, member
 from tests.rigs.stock_rq import READS_ALL, VERSION
@@ -122,8 +122,40 @@ def test_an_acknowledgement_without_the_lease_is_refused_and_changes_nothing(
     assert bench.everything() == before
     assert bench.ack(end(b)) == ([], [])
     before = bench.everything()
-    assert bench.ack(end(b)) == ([0], []), "once only"
+    assert bench.ack(end(b)) == ([], []), "its reply was lost, and it is sent again"
     assert bench.everything() == before
+
+
+def test_what_was_accepted_is_no_refusal_when_it_is_sent_again(bench: Bench) -> None:
+    """Its reply was lost; and so was who waits for it."""
+    retry_now = Outcome(RETRY, retry=RetryLater(0.0, 2))
+    bench.send("finished", "failed", "retried", "later", "unkept", "in-time", "too-late", "dead")
+    bench.redis.hset("rq:job:unkept", "result_ttl", "0")
+    claims = {claim.job_id: claim for claim in bench.claim()}
+    bench.redis.sadd("rq:job:finished:dependents", "next")
+    batch = [
+        done(claims["finished"]),
+        failed(claims["failed"]),
+        (claims["retried"], retry_now),
+        (claims["later"], Outcome(RETRY, retry=RetryLater(60.0, 2))),
+        done(claims["unkept"]),
+    ]
+    assert bench.ack(*batch) == ([], [0])
+    [again] = bench.claim()
+    assert again.job_id == "retried"
+    bench.end_lease(claims["too-late"])
+    assert bench.reclaim() == (1, 0)
+    assert bench.release(claims["dead"], max_deliveries=1) == ["dead"]
+    before = bench.everything()
+    assert bench.ack(
+        *batch,
+        done(claims["too-late"]),
+        failed(claims["dead"]),
+        (claims["too-late"], retry_now),
+        done(again._replace(execution="another")),
+    ) == ([5, 6, 7, 8], [0])
+    assert bench.everything() == before
+    assert bench.ack(done(claims["in-time"]), done(again)) == ([], [])
 
 
 def test_no_entry_of_a_batch_harms_another(bench: Bench) -> None:

@@ -20,7 +20,13 @@ EVIDENCE_FIELDS = (
 )
 UNKNOWN_FIELDS = ("heori_unknown", "heori_unknown_since", "heori_unknown_to")  # put_off.lua's
 # How it was delivered, whatever came of it.
-_HISTORY_FIELDS = ("heori_deliveries", "heori_execution", "heori_restarts", "heori_suspicion")
+_HISTORY_FIELDS = (
+    "heori_deliveries",
+    "heori_execution",
+    "heori_settled",
+    "heori_restarts",
+    "heori_suspicion",
+)
 DELIVERY_FIELDS = (*_HISTORY_FIELDS, *EVIDENCE_FIELDS, *UNKNOWN_FIELDS)
 
 FAILED_AT_FIELDS = ("ended_at", "failure_ttl")  # what `DeadLetter.failed_at` reads

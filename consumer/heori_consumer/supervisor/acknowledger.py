@@ -78,7 +78,7 @@ class Acknowledger:
     async def run(self) -> None:
         """Settle, for ever.
 
-        Everything here may be sent twice: what was settled the first time is refused the second.
+        Everything here may be sent twice: the second time changes nothing.
         """
         while True:
             await self._work.wait()
@@ -108,7 +108,7 @@ class Acknowledger:
             await self._ack(batch)
         except RedisRefused:
             # One entry's key is of the wrong type, say. The others must not suffer for it; those
-            # that were settled before it are refused now, which does no harm.
+            # that were settled before it are told as done.
             for claim, outcome in batch:
                 try:
                     await self._ack([(claim, outcome)])

@@ -1,4 +1,5 @@
--- ack.lua: acknowledge a batch of ended executions; each entry refuses a lost lease.
+-- ack.lua: acknowledge a batch of ended executions; each entry refuses a lost lease. An entry that was
+-- accepted before, in a call whose reply was lost, changes nothing and is no refusal.
 -- KEYS   for each queue: wip (zset), finished (zset), failed (zset), queue (list), scheduled
 --        (zset); last: the consumer's hash
 -- ARGS   entries, result_ttl_s, failure_ttl_s
@@ -8,7 +9,7 @@
 -- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
 --        [key that holds something else, …], [pause_s of a job that was unknown here and is put off,
 --        …], [entry number whose job was unknown here and has failed, …]]
--- USES   to_integer, job_locks, end_job, retry, put_off
+-- USES   to_integer, read_fields, job_locks, end_job, retry, put_off
 
 local refused, with_dependents, broken, pauses, given_up = {}, {}, {}, {}, {}
 local count = { finished = 0, failed = 0 }
@@ -26,9 +27,18 @@ local function take(wip, id, execution)
   return removed == 1
 end
 
+-- Whether an execution without a lease has ended by this very acknowledgement. Whoever takes a lease
+-- away takes the execution out of the job's hash, and a new claim writes its own there.
+local function is_done(id, execution, end_status, ttl_s)
+  local ended = read_fields(job_key(id), 'status', 'heori_execution', 'heori_settled')
+  local is_deleted = not ended.status and ttl_s == 0
+  return is_deleted or ended.heori_settled == execution
+    or ended.heori_execution == execution and ended.status == end_status
+end
+
 -- Whether a job that is unknown here waits for another consumer.
-local function is_put_off(n, queue, scheduled, id, why)
-  local pause_s, unable = put_off(queue, scheduled, id, why)
+local function is_put_off(n, queue, scheduled, id, execution, why)
+  local pause_s, unable = put_off(queue, scheduled, id, execution, why)
   if unable then
     broken[unable] = true
   end
@@ -43,21 +53,26 @@ end
 for n, entry in ipairs(args.entries) do
   local q, id, execution, status, started_s, run_s, ttl_s, body, retry, locks = unpack(entry)
   local wip, finished, failed, queue, scheduled = unpack(KEYS, 5 * q + 1, 5 * q + 5)
-  if not take(wip, id, execution) then
-    refused[#refused + 1] = n - 1
+  local end_status = status == 'unknown here' and 'failed' or status
+  local is_finished = end_status == 'finished'
+  ttl_s = to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s)
+  local holds = take(wip, id, execution)
+  if not holds then
+    if not is_done(id, execution, end_status, ttl_s) then
+      refused[#refused + 1] = n - 1
+    elseif redis.call('EXISTS', dependents_key(id)) == 1 then
+      with_dependents[#with_dependents + 1] = n - 1
+    end
   elseif retry then
-    local unable = retry_job(queue, scheduled, id, retry[1], retry[2])
+    local unable = retry_job(queue, scheduled, id, execution, retry[1], retry[2])
     if unable then
       broken[unable] = true
     end
     count.failed = count.failed + 1
     busy_s = busy_s + run_s
-  elseif status ~= 'unknown here' or not is_put_off(n, queue, scheduled, id, body) then
-    status = status == 'unknown here' and 'failed' or status
-    local is_finished = status == 'finished'
+  elseif status ~= 'unknown here' or not is_put_off(n, queue, scheduled, id, execution, body) then
     local registry = is_finished and finished or failed
-    local score, unable, is_waited_for = end_job(id, execution, status,
-      to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s),
+    local score, unable, is_waited_for = end_job(id, execution, end_status, ttl_s,
       string.format('%.6f', started_s), is_finished and 'return_value' or 'exc_string', body)
     if score then
       registered[registry] = registered[registry] or {}
@@ -74,7 +89,7 @@ for n, entry in ipairs(args.entries) do
       with_dependents[#with_dependents + 1] = n - 1
     end
   end
-  if locks and refused[#refused] ~= n - 1 then
+  if holds and locks then
     release_job_locks(id, locks)
   end
 end

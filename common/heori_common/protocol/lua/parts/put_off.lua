@@ -27,7 +27,7 @@ end
 -- Returns for how long it waits, in seconds, or false when it has waited for long enough and all
 -- consumers of its queue have had it, or for much longer. Then the key that holds something else and so could not take the job, or false.
 --   why: an encoded failure
-local function put_off(queue, scheduled, id, why)
+local function put_off(queue, scheduled, id, execution, why)
   local job = job_key(id)
   local found = read_fields(job, 'heori_unknown_since', 'heori_unknown_to')
   local since_s = tonumber(found.heori_unknown_since) or now_s
@@ -48,5 +48,5 @@ local function put_off(queue, scheduled, id, why)
     'heori_unknown_since', string.format('%.6f', since_s), 'heori_unknown_to', names)
   redis.pcall('HINCRBY', job, 'heori_deliveries', -1)
   local pause_s = math.max(SHORTEST_PAUSE_S, math.min(waited_s / 2, LONGEST_PAUSE_S))
-  return pause_s, run_again(queue, scheduled, id, pause_s)
+  return pause_s, run_again(queue, scheduled, id, execution, pause_s)
 end

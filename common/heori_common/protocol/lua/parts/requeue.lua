@@ -23,7 +23,7 @@ local function requeue(queue, failed, id, execution, counted, failure, evidence)
     local ttl_s = to_integer(found.failure_ttl, args.failure_ttl_s)
     local score = end_job(id, execution, 'failed', ttl_s, now_text, 'exc_string', failure)
     if score then
-      redis.call('HSET', job, 'heori_died_at', now_iso, unpack(evidence or {}))
+      redis.call('HSET', job, 'heori_died_at', now_iso, 'heori_execution', '', unpack(evidence or {}))
       redis.pcall('ZADD', failed, score, id) -- pcall: its key may hold something else
     end
     return 'dead'
@@ -34,7 +34,7 @@ local function requeue(queue, failed, id, execution, counted, failure, evidence)
       redis.pcall('HINCRBY', job, evidence[n], evidence[n + 1]) -- pcall: the field may hold anything
     end
   end
-  redis.call('HSET', job, 'status', 'queued', 'started_at', '', 'worker_name', '')
+  redis.call('HSET', job, 'status', 'queued', 'started_at', '', 'worker_name', '', 'heori_execution', '')
   redis.call('LPUSH', queue, id)
   join_turns(queue)
   return 'queued'

@@ -2,12 +2,12 @@
 -- USES   rq_time, run_again
 
 -- Returns the key that holds something else and so could not take the job, or false.
---   left: how many more times after this one
-local function retry_job(queue, scheduled, id, delay_s, left)
+--   execution: that failed; left: how many more times after this one
+local function retry_job(queue, scheduled, id, execution, delay_s, left)
   local job = job_key(id)
   if redis.call('EXISTS', job) == 0 then
     return false -- deleted meanwhile
   end
   redis.pcall('HSET', job, 'retries_left', left, 'ended_at', now_iso, 'heori_deliveries', 0)
-  return run_again(queue, scheduled, id, delay_s)
+  return run_again(queue, scheduled, id, execution, delay_s)
 end

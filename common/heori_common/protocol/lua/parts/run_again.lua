@@ -2,9 +2,12 @@
 -- USES   now_s, rq_time, tenants
 
 -- Returns the key that holds something else and so could not take the job, or false.
-local function run_again(queue, scheduled, id, delay_s)
+--   execution: that has ended; the next claim writes its own into the hash, and this one may have to be
+--   known when its acknowledgement is sent again
+local function run_again(queue, scheduled, id, execution, delay_s)
   local job = job_key(id)
-  redis.pcall('HSET', job, 'status', delay_s > 0 and 'scheduled' or 'queued', 'worker_name', '')
+  redis.pcall('HSET', job, 'status', delay_s > 0 and 'scheduled' or 'queued', 'worker_name', '',
+    'heori_settled', execution)
   local done
   if delay_s > 0 then
     done = redis.pcall('ZADD', scheduled, string.format('%.3f', now_s + delay_s), id)
