@@ -229,7 +229,7 @@ def test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_f
         assert names - left[-1] <= {
             me,
             KEYS.janitor(),
-            KEYS.reaper(),
+            KEYS.watched("default"),
             KEYS.scheduler_lock("default"),
             KEYS.counter("default"),
             KEYS.lock_counter(),

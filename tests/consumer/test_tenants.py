@@ -114,7 +114,7 @@ def test_a_key_that_holds_something_else_stops_its_tenant_alone(bench: Bench) ->
         mend = bench.spoil(key)
         assert ids(bench.claim()) == names
         assert bench.look().empty
-        bench.redis.delete("rq:heori:reaper")
+        bench.forget_looks()
         told = bench.execute(bench.reclaim_command())
         assert told is not None
         assert told.broken == {key}

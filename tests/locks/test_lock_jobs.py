@@ -37,7 +37,7 @@ def nothing_of_a_lock_is_left(redis: Any) -> Iterator[None]:
     """No key but the last fence, once everything has ended."""
     yield
     session.close()
-    left = {b"rq:heori:fence", b"rq:heori:forced", b"rq:heori:reaper"}
+    left = {b"rq:heori:fence", b"rq:heori:forced", b"rq:heori:watched:default"}
     left |= {b"rq:heori:counter:default", b"rq:heori:lock-counter"}  # of a consumer that goes on
 
     def ours() -> set[bytes]:

@@ -75,12 +75,17 @@ class Yard(Table):
         assert self.execute(release) == ["queued"]
 
     def reclaim(self) -> None:
-        self.redis.delete("rq:heori:reaper")
-        self.execute(
-            self.commands.reclaim(
-                ["x"], interval=1, consumer="me", max_deliveries=3, evidence=b"lost"
-            )
+        self.redis.delete("rq:heori:watched:x")
+        reclaim = self.commands.reclaim(
+            ["x"],
+            interval=1,
+            lease=30,
+            consumer="me",
+            max_deliveries=3,
+            evidence=b"lost",
+            come_back=0,
         )
+        self.execute(reclaim)
 
     def field(self, job: str, name: str) -> str | None:
         value = self.redis.hget(f"rq:job:{job}", name)

@@ -9,7 +9,7 @@ from heori_common.protocol.commands import (
     FAILURE_TTL_S,
     LEASE_MARGIN_S,
 )
-from heori_common.protocol.commands.delivery import MOST_STRUCK, UNREADABLE
+from heori_common.protocol.commands.delivery import COME_BACK_S, MOST_STRUCK, UNREADABLE
 from heori_common.protocol.job import begun_and_returned
 from tests.rigs.script_bench import Bench, done, ids, member
 from tests.rigs.stock_rq import running
@@ -194,9 +194,54 @@ def test_however_many_look_for_expired_leases_one_does_it_once_an_interval(bench
     bench.end_lease(claim)
     assert bench.reclaim(interval=60) == (0, 0)
     assert bench.queue() == []
-    assert bench.redis.pttl("rq:heori:reaper") == pytest.approx(60_000, abs=5000)
-    bench.redis.delete("rq:heori:reaper")
+    assert 60_000 < bench.redis.pttl("rq:heori:watched:default") <= 180_000
+    bench.forget_looks()
     assert bench.reclaim(interval=60) == (1, 0)
+
+
+def test_when_nobody_could_look_holders_get_a_while_to_come_back(bench: Bench) -> None:
+    def reclaim() -> tuple[int, bool]:
+        command = bench.reclaim_command("x", "y", interval=60, lease=5, come_back=COME_BACK_S)
+        reclaimed = bench.execute(command)
+        return (reclaimed.queued, reclaimed.coming_back) if reclaimed else (0, False)
+
+    def watch(queue: str, seconds: float) -> None:
+        """As if it had been looked at without a break for so long, but not for the last minute."""
+        bench.redis.set(f"rq:heori:watched:{queue}", bench.now() - seconds, px=100_000)
+
+    bench.send("extended", "lost", queue="x")
+    bench.send("of-another-queue", queue="y")
+    extended, lost = bench.claim("x")
+    [another] = bench.claim("y")
+    watch("y", 3600)
+    for claim in (extended, lost, another):
+        bench.end_lease(claim, ago=1800)
+    assert reclaim() == (1, True)
+    assert bench.queue("y") == ["of-another-queue"]
+    assert bench.queue("x") == []
+    assert reclaim() == (0, True), "it was not yet time to look again"
+    assert bench.execute(bench.commands.extend_leases([extended, lost], lease=30)).lost == []
+    bench.end_lease(lost, ago=1800)
+
+    bench.send("since", queue="x")
+    [since] = bench.claim("x")
+    bench.end_lease(since)
+    watch("x", COME_BACK_S - 1)
+    assert reclaim() == (1, True)
+    assert bench.queue("x") == ["since"], "its lease was got while everybody could extend"
+    watch("x", COME_BACK_S + 1)
+    assert reclaim() == (1, False)
+    assert bench.queue("x") == ["lost", "since"]
+    assert list(bench.wip("x")) == [member(extended)]
+
+    bench.end_lease(extended)
+    watch("x", -60)
+    assert reclaim() == (0, True), "the clock was set back"
+    bench.redis.delete("rq:heori:watched:x")
+    bench.redis.rpush("rq:heori:watched:x", "no string")
+    assert reclaim() == (0, True)
+    watch("x", COME_BACK_S + 1)
+    assert reclaim() == (1, False)
 
 
 @pytest.mark.parametrize("registry", ["finished", "failed"])

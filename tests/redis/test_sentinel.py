@@ -226,7 +226,7 @@ def test_a_server_that_is_no_primary_is_an_outage_with_sentinels_and_a_refusal_w
     cluster: Cluster, way: str
 ) -> None:
     write = Commands().reclaim(
-        ["default"], interval=0.001, consumer="me", max_deliveries=3, evidence=b""
+        ["default"], interval=0.001, lease=30, consumer="me", max_deliveries=3, evidence=b""
     )
 
     def refuse_writes(yes: bool) -> None:  # behind the sentinel's back: there is no way round it

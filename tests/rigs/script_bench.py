@@ -97,11 +97,18 @@ class Bench:
         )
 
     def reclaim_command(
-        self, *queues: str, interval: float = 0.001, max_deliveries: int = 3
+        self,
+        *queues: str,
+        interval: float = 0.001,
+        max_deliveries: int = 3,
+        lease: float = 30.0,
+        come_back: float = 0.0,
     ) -> Command[Reclaimed | None]:
         return self.commands.reclaim(
             queues or ("default",),
             interval=interval,
+            lease=lease,
+            come_back=come_back,
             consumer=ME,
             max_deliveries=max_deliveries,
             evidence=EVIDENCE,
@@ -111,7 +118,7 @@ class Bench:
         self, *queues: str, interval: float = 0.001, max_deliveries: int = 3
     ) -> tuple[int, int]:
         if interval < 1:
-            self.redis.delete("rq:heori:reaper")
+            self.forget_looks(*queues)
         reclaimed = self.execute(
             self.reclaim_command(*queues, interval=interval, max_deliveries=max_deliveries)
         )
@@ -131,6 +138,10 @@ class Bench:
                 cursor, dead = found.cursor, dead + found.dead
                 forgotten += found.forgotten
         return Tidied(cursor, dead, forgotten)
+
+    def forget_looks(self, *queues: str) -> None:
+        """As if nobody had looked for expired leases for a while."""
+        self.redis.delete(*(f"rq:heori:watched:{queue}" for queue in queues or ("default",)))
 
     def undo(self, *queues: str, token: str) -> int:
         command = self.commands.undo_claim(queues, token=token, consumer=ME, max_deliveries=1)

@@ -182,6 +182,14 @@ def wait_for_file(path: str) -> bool:
     return True
 
 
+@task
+def record_and_wait(path: str, gate: str, number: int) -> int:
+    """Notes in a file that it has begun, then runs until another file is there."""
+    record(path, number)
+    assert wait_for_file(gate)
+    return number
+
+
 @task(retry=Retry(max=2, intervals=("50ms",)), give_up_on=KeyError)
 def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> int:
     """Fails so often, then returns how often it ran."""

@@ -207,12 +207,12 @@ class Keys:
 
     # Heori's
 
-    def reaper(self) -> str:
-        """string, expires: the consumer that looked for expired leases last
+    def watched(self, queue: str) -> str:
+        """string, expires: since when expired leases are looked for without a break (s)
 
         Gone by itself.
         """
-        return f"{self.prefix}:heori:reaper"
+        return f"{self.prefix}:heori:watched:{queue}"
 
     def parked(self, queue: str) -> str:
         """zset id → when to look whether it still waits for a lock, in epoch seconds

@@ -1,6 +1,8 @@
 """Extends the leases of this consumer, and tells the pool which of them are lost."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Sequence
 
 from heori_common import logs
@@ -12,11 +14,16 @@ from heori_consumer.supervisor.context import Context
 
 log = logs.get_logger(__name__)
 
+# It goes on while the machine sleeps, unlike time.monotonic(), and so do the leases.
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+LOOK_EVERY_S = 1.0  # at the clock: timers of the event loop stand still in that sleep
 CALL_LEASES = 500  # per call at most: a call of a thousand takes Redis a few milliseconds
 
 
 class LeaseKeeper:
-    """Extends all leases every third of their time.
+    """Extends all leases every third of their time, and at once after a pause.
+
+    A lease that has run out is extended like any other, as long as nobody has taken its job.
 
     Attributes:
         lost: how many leases were lost while their jobs ran.
@@ -27,16 +34,33 @@ class LeaseKeeper:
         self._context = context
         self._lease_s = context.settings.lease
         self._pool = pool
+        self._extended = time.clock_gettime(CLOCK)  # when they were last
+        self._hurried = asyncio.Event()
         self.lost = 0
         self.late = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the leases should have been extended some time ago: they may have run out."""
+        return time.clock_gettime(CLOCK) - self._extended > self._lease_s * 2 / 3
+
+    def hurry(self) -> None:
+        """Extend now."""
+        self._hurried.set()
 
     async def run(self) -> None:
         """Extend, for ever."""
         while True:
-            await asyncio.sleep(self._lease_s / 3)
+            due = self._extended + self._lease_s / 3
+            while not self._hurried.is_set() and (left := due - time.clock_gettime(CLOCK)) > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, LOOK_EVERY_S)):
+                        await self._hurried.wait()
+            self._hurried.clear()
             held = self._context.leases.held()
             for first in range(0, len(held), CALL_LEASES):
                 await self._extend(held[first : first + CALL_LEASES])
+            self._extended = time.clock_gettime(CLOCK)
 
     async def _extend(self, claims: Sequence[Claim]) -> None:
         command = self._context.commands.extend_leases(claims, lease=self._lease_s)

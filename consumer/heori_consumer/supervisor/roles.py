@@ -60,14 +60,15 @@ class Roles:
             on_command=RemoteControl(context, pool).obey,
         )
         claimer = Claimer(context, pool, listener)
+        lease_keeper = LeaseKeeper(context, pool)
         health = Health(context, pool, claimer)
         return cls(
             acknowledger,
             pool,
             listener,
             claimer,
-            LeaseKeeper(context, pool),
-            Reaper(context),
+            lease_keeper,
+            Reaper(context, lease_keeper),
             Janitor(context),
             cancellation,
             Scheduler(context, listener.watch_scheduled),

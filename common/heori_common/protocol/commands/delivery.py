@@ -24,6 +24,13 @@ from heori_common.protocol.records import ClaimReply
 # comes only when no consumer of ours has been there for a day to deliver the job again.
 LEASE_MARGIN_S = 24 * 3600
 
+# Expired leases are looked for once an interval. When nobody has for so many intervals, nobody
+# could, and nobody could extend a lease.
+UNWATCHED_INTERVALS = 3
+# Seconds that holders get to come back then. A consumer that waits for a server tries every 2 s,
+# and each try may take as long as the kernel's next attempt to connect, which is about 5 s.
+COME_BACK_S = 10.0
+
 EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
 
 # Entries struck from a registry in one call: it takes Redis about 10 ms, and is more than ends in
@@ -84,6 +91,7 @@ class Reclaimed(NamedTuple):
 
     queued: int
     dead: int
+    coming_back: bool  # nobody could look for a while: leases should be extended now
     broken: frozenset[str]  # keys of the wrong type; their queues were passed over
 
 
@@ -162,6 +170,7 @@ class DeliveryCommands(Builders):
             deadlock=deadlock,
             most_hops=MOST_HOPS,
             look_again_s=PARKED_LOOK_S,
+            come_back_s=COME_BACK_S,
             handover_lease_us=HANDOVER_LEASE_US,
         )
 
@@ -278,9 +287,11 @@ class DeliveryCommands(Builders):
         queues: Sequence[str],
         *,
         interval: float,
+        lease: float,
         consumer: str,
         max_deliveries: int,
         evidence: bytes,
+        come_back: float = COME_BACK_S,
     ) -> Command[Reclaimed | None]:
         """Give back jobs whose lease has run out; None when it was not yet time to look again.
 
@@ -288,9 +299,10 @@ class DeliveryCommands(Builders):
 
         Args:
             interval: seconds within which no other consumer looks again.
+            lease: seconds for which this consumer extends.
+            come_back: seconds that holders get to extend when nobody could for a while.
         """
         keys = [
-            self.keys.reaper(),
             self.keys.queues(),
             *self._delivery_keys(queues),
             *(self.keys.finished(queue) for queue in queues),
@@ -299,14 +311,17 @@ class DeliveryCommands(Builders):
         def parse(reply: bytes | None) -> Reclaimed | None:
             if reply is None:
                 return None
-            queued, dead, broken = unpack(reply)
-            return Reclaimed(queued, dead, frozenset(text(key) for key in broken))
+            queued, dead, coming_back, broken = unpack(reply)
+            return Reclaimed(queued, dead, coming_back, frozenset(text(key) for key in broken))
 
         return self._call(
             "reclaim",
             keys,
             parse,
             interval_ms=round(interval * 1000),
+            watch_ms=round(interval * 1000) * UNWATCHED_INTERVALS,
+            lease_s=lease,
+            come_back_s=come_back,
             margin_s=LEASE_MARGIN_S,
             mark=EXECUTION_MARK,
             evidence=evidence,

@@ -1,11 +1,5 @@
 -- job_locks.lua: the locks that a job declares, and how it gives them up.
--- USES   lock_handover
-
--- The owner that a job is to its locks, and the request by which it has them. It is one for all
--- deliveries of the job: an execution that has lost its lease is refused before it comes here.
-local function request_of_job(id)
-  return 'job:' .. id
-end
+-- USES   lock_record, lock_handover
 
 -- Returns [[lock, limit or false], …] of what a job's field says, or nil when it says nothing that
 -- has a meaning.

@@ -92,7 +92,8 @@ end
 -- Takes the lock from holders whose lease is over. A holder that was handed the lock and never
 -- renewed its lease has not moved since: its process is stopped or unreachable, and so are the other
 -- waiters of that process. A job that was handed it has not been claimed since, and is on its queue.
-local function expire_holders(lock)
+--   spares_jobs: nil, or says whether jobs keep theirs; it is asked only when a job is overdue
+local function expire_holders(lock, spares_jobs)
   local overdue = redis.call('ZRANGEBYSCORE', holders_key(lock), '-inf', to_digits(now_us), 'WITHSCORES')
   if #overdue == 0 then
     return
@@ -100,11 +101,13 @@ local function expire_holders(lock)
   local silent, any = {}, false
   for n = 1, #overdue, 2 do
     local id, lease_end_us = overdue[n], tonumber(overdue[n + 1])
-    local record = read_record(lock, id)
-    if record and record[HANDED_US] == lease_end_us and not record[JOB] then
-      silent[record[WAKE]], any = true, true
+    if not (spares_jobs and is_request_of_job(id) and spares_jobs()) then
+      local record = read_record(lock, id)
+      if record and record[HANDED_US] == lease_end_us and not record[JOB] then
+        silent[record[WAKE]], any = true, true
+      end
+      remove_holder(lock, id)
     end
-    remove_holder(lock, id)
   end
   if any then
     for _, id in ipairs(redis.call('ZRANGE', waiters_key(lock), 0, -1)) do

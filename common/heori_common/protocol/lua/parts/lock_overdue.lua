@@ -2,11 +2,12 @@
 -- USES   now_us, lock_record, lock_handover
 
 -- Takes them from these holders, and hands them on; returns how many locks there were.
-local function sweep_overdue(most)
+--   spares_jobs: as for expire_holders
+local function sweep_overdue(most, spares_jobs)
   local overdue = redis.call('ZRANGEBYSCORE', locks_key(), '-inf', to_digits(now_us), 'LIMIT', 0, most)
   for _, lock in ipairs(overdue) do
     -- pcall: a key that holds something else has taken the lock with it
-    pcall(expire_holders, lock)
+    pcall(expire_holders, lock, spares_jobs)
     local first = redis.pcall('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
     if first[2] then
       redis.call('ZADD', locks_key(), first[2], lock)

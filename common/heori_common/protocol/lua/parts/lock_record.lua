@@ -11,6 +11,16 @@
 --   owner_wait_key(owner)   string, expires: packed {owner that it waits for, about}
 -- All times are microseconds.
 
+-- The owner that a job is to its locks, and the request by which it has them. It is one for all
+-- deliveries of the job: an execution that has lost its lease is refused before it comes here.
+local function request_of_job(id)
+  return 'job:' .. id
+end
+
+local function is_request_of_job(request)
+  return string.sub(request, 1, 4) == 'job:'
+end
+
 -- Lua writes 1.79e+15 where Redis' strings need every digit.
 local function to_digits(number)
   return string.format('%.0f', number)

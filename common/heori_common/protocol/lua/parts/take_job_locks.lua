@@ -1,12 +1,15 @@
 -- take_job_locks.lua: give a job all locks that it declares, or have it wait for the first that is
 -- taken: in that lock's queue and in no slot, and holding none of them.
 -- ARGS   consumer, host, pid, deadlock, look_again_s
--- USES   now_us, read_fields, queue_names, lock_record, lock_handover, lock_deadlock, job_locks
+-- USES   now_us, read_fields, queue_names, watched, lock_record, lock_handover, lock_deadlock,
+--        job_locks
 
 -- Whether a lock is 'mine' (it was handed to this job), 'free' or 'full'. A waiter behind the job's
 -- own ticket does not keep it from a free lock.
-local function state_of(lock, limit, request, ticket)
-  expire_holders(lock)
+local function state_of(lock, limit, request, ticket, queue)
+  expire_holders(lock, function()
+    return may_come_back(watched_since(string.match(queue_name(queue), '^[^@]*')))
+  end)
   if redis.call('ZSCORE', holders_key(lock), request) then
     return 'mine'
   end
@@ -66,7 +69,7 @@ local function take_job_locks(id, key, queue, wanted, lease_end_us)
   local ticket, since_us = tonumber(asked.heori_ticket), tonumber(asked.heori_parked)
   local states, missing = {}, nil
   for n, want in ipairs(wanted) do
-    states[n] = state_of(want[1], want[2], request, ticket)
+    states[n] = state_of(want[1], want[2], request, ticket, queue)
     if states[n] == 'full' then
       missing = missing or n
     end
