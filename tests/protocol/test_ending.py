@@ -145,6 +145,7 @@ def test_what_was_accepted_is_no_refusal_when_it_is_sent_again(bench: Bench) -> 
     assert again.job_id == "retried"
     bench.end_lease(claims["too-late"])
     assert bench.reclaim() == (1, 0)
+    bench.forget_looks()
     assert bench.release(claims["dead"], max_deliveries=1) == ["dead"]
     before = bench.everything()
     assert bench.ack(
