@@ -97,7 +97,8 @@ def _who() -> Line:
     return [
         rows_of(
             "Consumer by consumer",
-            "One row each. Prefetched: claimed and not yet in a slot. Draining: it was told to end "
+            "One row each. Waiting: jobs that wait for other jobs, which run in their slots "
+            "meanwhile. Prefetched: claimed and not yet in a slot. Draining: it was told to end "
             "and finishes what runs. Suspended: `rq suspend` holds it back, `rq resume` lets it "
             "go on.",
             {"instance": "Consumer", "model": "Model"},
@@ -107,6 +108,7 @@ def _who() -> Line:
                 ),
                 TableColumn("Slots", of_each(metrics.SLOTS), "none"),
                 TableColumn("Running", of_each(metrics.SLOTS_RUNNING), "none"),
+                TableColumn("Waiting", of_each(metrics.JOBS_WAITING), "none"),
                 TableColumn("Claimed", of_each(metrics.JOBS_HELD), "none"),
                 TableColumn("Prefetched", of_each(metrics.JOBS_PREFETCHED), "none"),
                 TableColumn(

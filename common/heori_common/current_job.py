@@ -113,6 +113,9 @@ class CurrentJob:
     def wait_ends(self, wait: object) -> None:
         """Know that this wait is over."""
 
+    def asks_about(self, queue: str) -> None:
+        """Know that it has looked how a job of this queue is doing: it may be waiting for that."""
+
     def progress(self, fraction: float, text: str = "") -> None:
         """Tell how far it is; a handle can read it.
 

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from heori import formats
 from heori.cli.console import JsonOption, guarded, printable, read_duration, read_settings, refuse
-from heori.inspect.overview import Overview, WorkerRow, compare, take_reading
+from heori.inspect.overview import ConsumerRow, Overview, WorkerRow, compare, take_reading
+from heori.inspect.queues import MORE_SLOTS
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -112,7 +113,7 @@ def _draw(overview: Overview, address: str) -> RenderableType:
                 printable(row.consumer),
                 printable(row.model) if row.answers else "no metrics",
                 printable(row.state),
-                f"{row.running} of {row.slots}" if row.answers else "",
+                _slots(row) if row.answers else "",
                 formats.count(row.jobs_per_second) if row.answers else "",
                 formats.cores(row.cores) if row.answers else "",
             ),
@@ -151,6 +152,10 @@ def _draw(overview: Overview, address: str) -> RenderableType:
     ):
         if table is not None:
             parts += ["", table]
+    for row in overview.consumers:
+        if row.waits_for:
+            where = f"All slots of {printable(row.consumer)} wait for jobs of "
+            parts += ["", Text(f"{where}{printable(row.waits_for)}: {MORE_SLOTS}.", "bold yellow")]
     if not overview.consumers:
         parts += ["", "No consumer is there; start one with `heori consume`."]
     return Group(*parts)
@@ -177,6 +182,11 @@ def _table(
     if len(rows) > MOST_ROWS:
         table.add_row(Text(f"and {len(rows) - MOST_ROWS} more", style="dim"))
     return table
+
+
+def _slots(row: ConsumerRow) -> str:
+    waiting = f" +{row.waiting} wait" if row.waiting else ""
+    return f"{row.running} of {row.slots}{waiting}"
 
 
 def _worker(row: WorkerRow) -> Sequence[RenderableType]:

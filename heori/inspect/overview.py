@@ -55,6 +55,8 @@ class ConsumerRow:
     jobs_per_second: float = 0.0
     cores: float = 0.0  # used by its workers
     answers: bool = False
+    waiting: int = 0  # jobs that wait for others; their slots are lent
+    waits_for: str = ""  # queues for whose jobs all slots wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +161,9 @@ def _consumer(
     name: str, record: ConsumerRecord, before: Samples | None, now: Samples | None, seconds: float
 ) -> ConsumerRow:
     queues, state = record.get("queues", ""), record.get("state", "?")
+    waits_for = record.get("heori_waits_for", "")
     if now is None:
-        return ConsumerRow(name, queues, state)
+        return ConsumerRow(name, queues, state, waits_for=waits_for)
     before = before or now
     return ConsumerRow(
         name,
@@ -172,6 +175,8 @@ def _consumer(
         _rate(metrics.JOBS, before, now, seconds),
         _rate(metrics.WORKER_CPU, before, now, seconds),
         answers=True,
+        waiting=int(now.get(metrics.JOBS_WAITING)),
+        waits_for=waits_for,
     )
 
 

@@ -11,6 +11,8 @@ T = TypeVar("T")
 ConsumerRecord = dict[str, str]
 
 PAGE = 1000  # commands in one round trip, so that thousands of queues take a few
+# What helps a consumer at a standstill.
+MORE_SLOTS = "start another consumer, or let this one lend more slots (HEORI_LEND_SLOTS)"
 
 
 def read_queue(client: RedisClient, commands: Commands, queue: str) -> QueueCounts:
@@ -60,6 +62,15 @@ def read_oldest(
         name: max(0.0, now - moment.timestamp())
         for name, moment in zip(jobs, since, strict=True)
         if moment is not None
+    }
+
+
+def at_standstill(records: dict[str, ConsumerRecord]) -> dict[str, str]:
+    """The consumers whose slots all wait for jobs of their own queues; and which queues."""
+    return {
+        name: queues
+        for name, record in records.items()
+        if (queues := record.get("heori_waits_for", ""))
     }
 
 

@@ -11,7 +11,7 @@ from heori_common.redis.client import RedisClient
 from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.tasks import Task
 from heori_producer.errors import JobNotFound
-from heori_producer.results import End, Results, end_of
+from heori_producer.results import GOES_ON, End, Results, end_of
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -54,6 +54,8 @@ class Handle(Generic[R_co]):
         status = self._redis.execute(self._commands.status(self.id))
         if status is None:
             raise JobNotFound(f"there is no job {self.id}")
+        if (job := running_job()) is not None and status in GOES_ON:
+            job.asks_about(self.queue)
         return status
 
     def progress(self) -> Progress | None:

@@ -12,7 +12,7 @@ from heori_producer.watcher import Watch, Watcher
 
 _SUCCESSFUL, _RETRIED = 1, 4  # rq.results.Result.Type; all others are failures
 # Finished, too: it has ended since its latest result was read.
-_GOES_ON = {
+GOES_ON = {
     "queued",
     "deferred",
     "scheduled",
@@ -41,7 +41,7 @@ def end_of(job_id: str, result: Result | None, status: str | None) -> End | None
             return b"null" if result.return_value is None else decode_result(result.return_value)
         except BadPayload as error:
             return error
-    if result is not None and result.type != _RETRIED and status not in _GOES_ON:
+    if result is not None and result.type != _RETRIED and status not in GOES_ON:
         return JobFailed(
             job_id,
             decode_failure(result.exc_string)

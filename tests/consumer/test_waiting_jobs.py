@@ -2,6 +2,7 @@
 
 import random
 import signal
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from rq.command import send_stop_job_command
 from rq.serializers import JSONSerializer
 
 from heori import JobFailed, Producer
+from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks, waiting_tasks
@@ -22,12 +24,21 @@ ONE_SLOT = {
     "inline": ["--model", "inline"],
 }
 TASKS = {"HEORI_TASKS": "tests.tasks.waiting_tasks,tests.tasks.sample_tasks"}
+STANDSTILL = (
+    "all slots wait for other jobs, of queues that are served here; those run when another "
+    "consumer is started, or with more slots to lend (HEORI_LEND_SLOTS)"
+)
 
 
 @pytest.fixture
 def start(consume: Callable[..., Consumer]) -> Callable[..., Consumer]:
     """Starts a consumer that has these tasks."""
     return lambda *arguments, **environment: consume(*arguments, **TASKS, **environment).ready()
+
+
+def flat(said: "subprocess.CompletedProcess[str]") -> str:
+    """What a command has printed, as one line."""
+    return " ".join(said.stdout.split())
 
 
 @pytest.mark.parametrize("model", ONE_SLOT)
@@ -150,3 +161,33 @@ def test_a_drain_gives_back_what_waits_when_the_grace_is_over(
     assert consumer.stop(signal.SIGTERM) == 0
     assert handle.status() == "queued"
     assert int(redis.hget(f"rq:job:{handle.id}", "heori_deliveries") or 0) == 0
+
+
+def test_a_standstill_is_told_everywhere_and_ends_with_another_consumer(
+    start: Callable[..., Consumer], producer: Producer, heori: Heori
+) -> None:
+    consumer = start(*ONE_SLOT["threads"], HEORI_LEND_SLOTS="1")
+    handle = producer.submit(waiting_tasks.nest, 3)
+    told = consumer.wait_for(STANDSTILL)
+    assert (told["queues"], told["waiting"]) == ("default", 2)
+    [name] = {line["consumer"] for line in consumer.log if "consumer" in line}
+    until(lambda: f"All slots of {name} wait for jobs of default" in flat(heori("status")))
+    seen = flat(heori("top", "--once", "--every", "100ms"))
+    assert f"All slots of {name} wait for jobs of default" in seen
+    assert "0 of 1 +2 wait" in seen
+    assert f"all slots of {name} wait for jobs of default" in flat(heori("doctor"))
+    start(*ONE_SLOT["threads"])
+    assert handle.result(60) == 3
+    consumer.wait_for("a slot is free again for the jobs that others wait for")
+    until(lambda: "All slots" not in flat(heori("status")))
+
+
+def test_a_job_that_asks_again_and_again_is_no_riddle(
+    start: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = start(*ONE_SLOT["asyncio"])
+    handle = producer.submit(waiting_tasks.ask_again_and_again)
+    told = consumer.wait_for(STANDSTILL)
+    assert (told["queues"], told["waiting"]) == ("default", 0)
+    start(*ONE_SLOT["threads"])
+    assert handle.result(60) == "finished"

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import as_completed, wait
 from functools import cache
@@ -163,3 +164,12 @@ def try_mutex(url: str) -> bool:
 def wait_for_held(url: str, key: str) -> str:
     """Waits for a job that is held."""
     return producer().submit(hold, url, key).result()
+
+
+@task
+def ask_again_and_again() -> str:
+    """Waits for a job as rq's documentation does."""
+    handle = producer().submit(child, 1)
+    while (status := handle.status()) != "finished":
+        time.sleep(0.05)
+    return status

@@ -24,7 +24,9 @@ RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answe
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
 LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
 SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
-WAITS = "waits"  # to the supervisor: [waits, jobs that wait for others, slots lent, [queue, …]]
+# To the supervisor: [waits, jobs that wait for others, jobs that ask after others, [queue of those
+# others, …], slots lent]
+WAITS = "waits"
 WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
 
 

@@ -90,8 +90,9 @@ class WorkerHandle:
         ready: whether it has imported the tasks.
         stalled: whether jobs waited in it behind long ones when last looked at.
         worn: whether a task has left it so that no other is to run in it.
-        waiting, lent, waits_for: how many of its jobs wait for other jobs, how many slots it has
-            more for that, and the queues of those jobs.
+        waiting, asking: how many of its jobs wait for other jobs, or ask after them.
+        waits_for: the queues of those others.
+        lent: how many slots it has more because jobs wait.
         dismissed: whether it is to end: no more jobs, no successor.
         totals, locks: what it has counted: of its tasks, and of the locks that they took.
     """
@@ -117,7 +118,7 @@ class WorkerHandle:
         self.ready = False
         self.stalled = False
         self.worn = False
-        self.waiting = self.lent = 0
+        self.waiting = self.asking = self.lent = 0
         self.waits_for: frozenset[str] = frozenset()
         self.dismissed = False
         self.totals: Totals = {}
@@ -331,7 +332,7 @@ class WorkerHandle:
         elif kind == frames.BROKEN:
             self._events.broken(self, *rest)
         elif kind == frames.WAITS:
-            self.waiting, self.lent, queues = rest
+            self.waiting, self.asking, queues, self.lent = rest
             self.waits_for = frozenset(queues)
 
     def _ended(self, outcomes: Mapping[int, Sequence[Any]], totals: Mapping[str, Any]) -> None:

@@ -197,10 +197,10 @@ class Pool:
         """How many jobs wait in a worker for a slot."""
         return max(0, self._with_workers() - sum(state.running for state in self._states()))
 
-    def stuck_on(self) -> frozenset[str]:
-        """The queues for whose jobs all slots wait, with none left to lend; empty otherwise."""
+    def waited_for(self) -> frozenset[str]:
+        """The queues for whose jobs all slots wait, with none left to lend; none otherwise."""
         workers = self.roster.open()
-        if not all(worker.waiting >= worker.slots for worker in workers):
+        if not all(worker.waiting + worker.asking >= worker.slots for worker in workers):
             return frozenset()
         return frozenset().union(*(worker.waits_for for worker in workers))
 

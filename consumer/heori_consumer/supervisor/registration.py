@@ -7,7 +7,7 @@ import platform
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,11 +31,17 @@ def consumer_name() -> str:
 class Registration:
     """Announces, keeps alive and retires the record."""
 
-    def __init__(self, context: Context, state: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        state: Callable[[], str],
+        waits_for: Callable[[], Collection[str]],
+    ) -> None:
         """Prepare.
 
         Args:
             state: returns what the consumer does now, in rq's words.
+            waits_for: returns the queues for whose jobs all slots wait, at a standstill.
         """
         self._redis = context.redis
         self._broken_keys = context.broken_keys
@@ -43,6 +49,7 @@ class Registration:
         self._queues = context.queues
         self._name = context.name
         self._state = state
+        self._waits_for = waits_for
 
     async def announce(self, metrics: str) -> None:
         """Write the record.
@@ -80,7 +87,8 @@ class Registration:
             # Announced anew each time: a server that was restarted empty has forgotten it.
             with contextlib.suppress(RedisUnavailable, RedisRefused):
                 doing = self._state()
-                await self._tell({"state": doing}, _now(), doing)
+                waits_for = ",".join(sorted(self._waits_for()))
+                await self._tell({"state": doing, "heori_waits_for": waits_for}, _now(), doing)
             await asyncio.sleep(HEARTBEAT_EVERY_S)
 
     async def retire(self) -> None:

@@ -23,6 +23,7 @@ from heori_consumer.supervisor.reaper import Reaper
 from heori_consumer.supervisor.registration import Registration
 from heori_consumer.supervisor.remote_control import RemoteControl
 from heori_consumer.supervisor.scheduler import Scheduler
+from heori_consumer.supervisor.standstill import Standstill
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Roles:
     failover: Failover
     queue_sampler: QueueSampler
     gil_sampler: Sampler
+    standstill: Standstill
     registration: Registration
     health: Health
 
@@ -62,6 +64,7 @@ class Roles:
         claimer = Claimer(context, pool, listener)
         lease_keeper = LeaseKeeper(context, pool)
         health = Health(context, pool, claimer)
+        standstill = Standstill(context, pool)
         return cls(
             acknowledger,
             pool,
@@ -75,7 +78,8 @@ class Roles:
             Failover(context),
             QueueSampler(context),
             Sampler(pool.roster.everyone, usable_cores(), context.settings.gil_source),
-            Registration(context, health.state),
+            standstill,
+            Registration(context, health.state, lambda: standstill.queues),
             health,
         )
 
@@ -94,6 +98,7 @@ class Roles:
             self.failover,
             self.queue_sampler,
             self.gil_sampler,
+            self.standstill,
             self.registration,
         )
 

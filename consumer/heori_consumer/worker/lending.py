@@ -1,15 +1,21 @@
 """Which jobs of a worker wait for other jobs, so that their slots are lent meanwhile."""
 
+import time
 from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
 from heori_consumer.between.slot_table import SlotTable
 
+# A job that has asked how another is doing, this many seconds ago at most, may ask until that ends.
+# Its slot is not lent, as nobody knows what it does in between.
+ASKED_LATELY_S = 2.0
+
 
 class WaitingJobs(NamedTuple):
     """What the jobs of a worker wait for, as its supervisor wants to know it."""
 
-    jobs: int  # that wait for others
+    waiting: int  # jobs that wait for others
+    asking: int  # jobs that ask others how they are doing
     queues: list[str]  # of those others
 
 
@@ -40,7 +46,13 @@ class Lending:
         self._wake = wake
         self._waits: dict[object, _JobWait] = {}
         self._settled: dict[int, int] = {}  # slots by the jobs that waited in them when last told
+        self._asked: dict[int, tuple[float, str]] = {}  # when, and about which queue, by job
         self.changed = False
+
+    @property
+    def expects_more(self) -> bool:
+        """Whether it is to be looked at again soon, as time alone may change what is so."""
+        return bool(self._asked)
 
     def begin(self, slot: int, number: int, queues: Iterable[str]) -> object:
         """A job begins to wait; one job may do so several times at once."""
@@ -52,6 +64,11 @@ class Lending:
     def end(self, wait: object) -> None:
         """That is over."""
         self._waits.pop(wait, None)
+        self.look()
+
+    def ask(self, number: int, queue: str) -> None:
+        """A job asks how another is doing."""
+        self._asked[number] = time.monotonic(), queue
         self.look()
 
     def look(self) -> None:
@@ -75,4 +92,11 @@ class Lending:
         for number in waiting.keys() - self._settled.keys():
             self._table.wait(waiting[number], number)
         self._settled = waiting
-        return WaitingJobs(len(waiting), sorted(queues))
+        asking = 0
+        for number, (at, queue) in self._asked.copy().items():
+            if number not in self._jobs or time.monotonic() - at > ASKED_LATELY_S:
+                self._asked.pop(number, None)
+            elif number not in waiting:
+                asking += 1
+                queues.add(queue)
+        return WaitingJobs(len(waiting), asking, sorted(queues))

@@ -52,6 +52,7 @@ from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.between.totals import Totals, count
 from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
 from heori_consumer.worker.execution import Runner
+from heori_consumer.worker.lending import WaitingJobs
 from heori_consumer.worker.libraries import libraries
 from heori_consumer.worker.signals import give_back, let_pass
 from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
@@ -137,6 +138,7 @@ class _Worker:
         self._moved = [0, 0]  # bytes received and sent since memory was given back
         self._moved_before = 0  # their sum, one tick ago
         self._lend = options.lend
+        self._waiting = WaitingJobs(0, 0, [])  # as told last
         self._worn = False
         self._broken = False
         self._runner = Runner(
@@ -259,6 +261,8 @@ class _Worker:
             if seen != self._locks:
                 self._locks = seen
                 self._outbox.append([LOCKS, seen])
+        if self._runner.lending.expects_more:
+            self._runner.lending.look()
         if self._outbox:
             self._sendable.release()
 
@@ -283,10 +287,12 @@ class _Worker:
 
     def _settle(self) -> None:
         """Lend the slots of jobs that wait for others, as far as may be, and tell of it."""
-        waits = self._runner.lending.settle()
-        lent = min(waits.jobs, self._lend)
-        self._slots.lend(lent)
-        self._outbox.append([WAITS, waits.jobs, lent, waits.queues])
+        now = self._runner.lending.settle()
+        if now != self._waiting:
+            self._waiting = now
+            lent = min(now.waiting, self._lend)
+            self._slots.lend(lent)
+            self._outbox.append([WAITS, *now, lent])
 
     def _send_all(self) -> None:
         totals: Totals = {}

@@ -94,6 +94,11 @@ class RunningJob(CurrentJob):
         """See `CurrentJob`."""
         self._lending.end(wait)
 
+    def asks_about(self, queue: str) -> None:
+        """See `CurrentJob`."""
+        self.has_waited = True
+        self._lending.ask(self.number, queue)
+
     def prepare(self, claim: Claim, policy: Policy) -> None:
         """Read what it is to do.
 

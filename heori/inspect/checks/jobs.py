@@ -64,6 +64,7 @@ class JobChecks:
             self._suspended,
             self._types,
             self._consumers,
+            self._standstills,
             self._limits,
             self._leases,
             self._intermediate,
@@ -129,6 +130,23 @@ class JobChecks:
                 first += size
                 rest = tuple(
                     place for place, page in zip(rest, ids, strict=True) if len(page) == size
+                )
+
+    def _standstills(self) -> Iterator[Finding]:
+        keys = self._keys
+        names = sorted(self._client.smembers(keys.workers()))
+        waits = self._many((("HGET", name, "heori_waits_for") for name in names), "consumers")
+        for name, waits_for in zip(names, waits, strict=True):
+            if isinstance(waits_for, bytes) and waits_for:
+                queues = waits_for.decode(errors="replace")
+                consumer = name.decode(errors="replace").removeprefix(keys.worker(""))
+                words = [f"--queue {shlex.quote(whole_queue(each))}" for each in queues.split(",")]
+                yield Finding(
+                    "consumers",
+                    "problem",
+                    f"all slots of {consumer} wait for jobs of {queues}",
+                    "those wait for a slot, so that nothing goes on until timeouts end the waits",
+                    " ".join(["heori consume", *words]),
                 )
 
     def _consumers(self) -> Iterator[Finding]:
