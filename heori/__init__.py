@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heori_common.locks.status import Party, Status
     from heori_common.protocol.commands import Progress
     from heori_common.protocol.job import MalformedJob
-    from heori_common.protocol.payload import BadPayload
+    from heori_common.protocol.payload import BadPayload, PayloadTooLarge
     from heori_common.redis.errors import RedisRefused, RedisUnavailable
     from heori_common.retry import Retry
     from heori_common.settings import Settings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from heori_consumer.worker.middleware import Middleware
     from heori_producer.backpressure import QueueFull
     from heori_producer.client import Producer
-    from heori_producer.errors import JobCanceled, JobFailed, JobNotFound, PayloadTooLarge
+    from heori_producer.errors import JobCanceled, JobFailed, JobNotFound
     from heori_producer.executor import JobFuture, RedisExecutor
     from heori_producer.group import Group, GroupProgress, group
     from heori_producer.handle import Handle
@@ -103,7 +103,7 @@ _HOMES = {
     "heori_common.locks.status": ("Party", "Status"),
     "heori_common.protocol.commands": ("Progress",),
     "heori_common.protocol.job": ("MalformedJob",),
-    "heori_common.protocol.payload": ("BadPayload",),
+    "heori_common.protocol.payload": ("BadPayload", "PayloadTooLarge"),
     "heori_common.redis.errors": ("RedisRefused", "RedisUnavailable"),
     "heori_common.retry": ("Retry",),
     "heori_common.settings": ("Settings",),
@@ -111,7 +111,7 @@ _HOMES = {
     "heori_consumer.worker.middleware": ("Middleware",),
     "heori_producer.backpressure": ("QueueFull",),
     "heori_producer.client": ("Producer",),
-    "heori_producer.errors": ("JobCanceled", "JobFailed", "JobNotFound", "PayloadTooLarge"),
+    "heori_producer.errors": ("JobCanceled", "JobFailed", "JobNotFound"),
     "heori_producer.executor": ("JobFuture", "RedisExecutor"),
     "heori_producer.group": ("Group", "GroupProgress", "group"),
     "heori_producer.handle": ("Handle",),

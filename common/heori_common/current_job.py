@@ -21,6 +21,7 @@ from heori_common.public import public
 # No exception, such as a job's timeout, reaches a thread that is blocked in C. So what waits in a
 # job is blocked for no longer than this, in seconds, and then goes on waiting.
 BLOCKED_AT_MOST_S = 0.5
+LONGEST_PROGRESS_CHARS = 1000  # of what a job tells: it is sent on and kept with the job
 
 _current: ContextVar["CurrentJob | None"] = ContextVar("heori_job", default=None)
 
@@ -124,13 +125,17 @@ class CurrentJob:
 
         Args:
             fraction: done so far, from 0 to 1.
+            text: for people; of a long one the first 1,000 characters are told, and its length.
 
         Raises:
             ValueError: the fraction is not between 0 and 1.
         """
         if not 0.0 <= fraction <= 1.0:
             raise ValueError(f"progress({fraction}): a number from 0 to 1 is needed")
-        self._report(float(fraction), str(text))
+        text = str(text)
+        if len(text) > LONGEST_PROGRESS_CHARS:  # no reason to end a job
+            text = f"{text[:LONGEST_PROGRESS_CHARS]}… ({len(text)} characters)"
+        self._report(float(fraction), text)
 
 
 @public

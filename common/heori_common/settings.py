@@ -140,7 +140,8 @@ class Settings(BaseSettings):
     max_payload: int = Field(
         default=1_000_000,
         ge=1,
-        description="Bytes of a payload, inflated, or of a result, at most.",
+        description="Bytes of the arguments of a job, or of its result, at most: as JSON, before "
+        "they are compressed.",
     )
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
         default="info",

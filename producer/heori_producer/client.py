@@ -10,13 +10,13 @@ from heori_common.duration import Duration, seconds
 from heori_common.protocol.commands import Commands, Cursor, WhenFull
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys, tenant_queue
-from heori_common.protocol.payload import Call
+from heori_common.protocol.payload import Call, PayloadTooLarge
 from heori_common.public import public
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 from heori_common.settings import Settings
 from heori_common.tasks import Task
 from heori_producer.backpressure import Backpressure, QueueFull
-from heori_producer.errors import PayloadTooLarge
 from heori_producer.handle import Handle
 from heori_producer.results import Results
 from heori_producer.watcher import Watcher
@@ -27,7 +27,8 @@ R = TypeVar("R")
 # Jobs per call when there are many: Redis does nothing else meanwhile.
 CHUNK_JOBS = 500
 CANCEL_CHUNK_JOBS = 100  # likewise: each is looked for in the whole queue
-CHUNK_BYTES = 1_000_000  # of their payloads, about
+CHUNK_BYTES = 1_000_000  # of them, about; no server can be told to take less in one piece
+FIELDS_BYTES = 300  # of each, beside its payload
 
 
 # What is kept of the task's keywords for the producer itself, unless the task has a parameter of
@@ -283,13 +284,15 @@ class Producer:
         call = Call(task.name, args, kwargs)
         delays = task.retry.delays() if task.retry else ()
         locks = task.locks_of(args, kwargs) if task.needs else ()
-        job = NewJob.create(str(uuid.uuid4()), call, task.timeout, delays, locks, task.result_ttl)
-        if job.size > self._settings.max_payload:
-            raise PayloadTooLarge(
-                f"the arguments of {task.name} take {job.size} bytes, over the limit of "
-                f"{self._settings.max_payload} (HEORI_MAX_PAYLOAD); store them and send where"
-            )
-        return job
+        return NewJob.create(
+            str(uuid.uuid4()),
+            call,
+            task.timeout,
+            delays,
+            locks,
+            task.result_ttl,
+            self._settings.max_payload,
+        )
 
     def send(
         self,
@@ -328,6 +331,15 @@ class Producer:
             except QueueFull as error:
                 error.sent = handles + self._handles(task, name, chunk[: error.taken])
                 raise
+            except RedisRefused as error:
+                if not error.is_size:
+                    raise
+                largest = max(len(job.data) for job in chunk)
+                raise PayloadTooLarge(
+                    f"the arguments of {task.name} take {largest} bytes, compressed, which is more "
+                    "than this server takes in one piece (its proto-max-bulk-len); store them and "
+                    "send where"
+                ) from error
             handles += self._handles(task, name, chunk, told.same)
         return handles
 
@@ -335,10 +347,11 @@ class Producer:
         """An idempotency key as `send` wants it; tenants do not get each other's jobs by it.
 
         Raises:
-            ValueError: it is no text, or empty.
+            ValueError: it is no text, empty or too long.
         """
         if not key or not isinstance(key, str):
             raise ValueError(f"key={key!r}: a text is needed, such as 'order-17'")
+        names.check_length("key", key)
         return (
             self._commands.keys.idempotency(task.name, key, tenant or ""),
             self._settings.key_ttl,
@@ -392,10 +405,11 @@ def _chunks(jobs: list[NewJob]) -> Iterator[list[NewJob]]:
     """Jobs by hundreds, and fewer when they are large."""
     first = size = 0
     for number, job in enumerate(jobs):
-        if number - first == CHUNK_JOBS or (size and size + len(job.data) > CHUNK_BYTES):
+        weight = FIELDS_BYTES + len(job.data)
+        if number - first == CHUNK_JOBS or (size and size + weight > CHUNK_BYTES):
             yield jobs[first:number]
             first, size = number, 0
-        size += len(job.data)
+        size += weight
     if first < len(jobs):
         yield jobs[first:]
 

@@ -40,11 +40,6 @@ class JobNotFound(HeoriError, LookupError):
     """There is no such job: it was never sent, was deleted, or its result has expired."""
 
 
-@public
-class PayloadTooLarge(HeoriError, ValueError):
-    """The encoded call is larger than consumers accept."""
-
-
 # How an exception's line begins after the frames of its traceback: `package.module.Error: text`.
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?\Z", re.DOTALL)
 

@@ -2,6 +2,7 @@
 
 import base64
 import random
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import psutil
 import pytest
 import redis as redis_py
 
-from heori import Producer, group
+from heori import JobFailed, PayloadTooLarge, Producer, Settings, group
 from heori_common.embedded import EmbeddedValkey
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
@@ -76,3 +77,58 @@ def test_a_supervisor_holds_so_many_results_and_gives_their_memory_back(
         until(lambda: supervisor.memory_info().rss - before < 20 * MEGABYTE, timeout=60)
         assert consumer.metric("heori_jobs_total", outcome="succeeded") == jobs
         assert consumer.metric("heori_jobs_redelivered_total") == 0
+
+
+def test_arguments_larger_than_the_server_takes_are_refused_in_one_sentence(
+    server: EmbeddedValkey,
+) -> None:
+    with redis_py.Redis.from_url(server.url) as client:
+        client.config_set("proto-max-bulk-len", "1mb")
+        settings = Settings(redis_url=server.url, max_payload=50 * MEGABYTE)
+        with Producer(settings=settings) as producer:
+            for size in (1_500_000, 15_000_000):
+                with pytest.raises(PayloadTooLarge, match=r"take \d+ bytes.*proto-max-bulk-len"):
+                    producer.submit(large_tasks.echo, noise(size))
+            assert client.dbsize() == 0
+            producer.submit(large_tasks.echo, "small")
+            assert client.llen("rq:queue:default") == 1
+
+
+def test_a_result_larger_than_the_server_takes_fails_its_job_and_no_other(
+    consume: Callable[..., Consumer], server: EmbeddedValkey, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    consumer = consume(
+        *("--slots", "4"),
+        HEORI_REDIS_URL=server.url,
+        HEORI_TASKS="tests.tasks.large_tasks",
+        HEORI_MAX_PAYLOAD=str(50 * MEGABYTE),
+    ).ready()
+    with redis_py.Redis.from_url(server.url) as client, Producer(server.url) as producer:
+        client.config_set("proto-max-bulk-len", "1mb")
+        sizes = [10, 2 * MEGABYTE, 20, 20 * MEGABYTE]
+        handles = producer.submit_many(large_tasks.make_when, [(str(gate), n) for n in sizes])
+        until(lambda: consumer.metric("heori_slots_running") == 4, timeout=60)
+        gate.touch()
+        assert [len(handles[n].result(60)) for n in (0, 2)] == [10, 20]
+        for n in (1, 3):
+            with pytest.raises(JobFailed, match="is more than this server takes in one piece"):
+                handles[n].result(60)
+        deliveries = [client.hget(f"rq:job:{each.id}", "heori_deliveries") for each in handles]
+        assert deliveries == [b"1"] * 4
+        assert client.zcard("rq:failed:default") == 2
+    assert "Redis is away; trying again" not in [line["event"] for line in consumer.log]
+
+
+def test_what_is_far_too_large_is_neither_written_down_nor_compressed(
+    producer: Producer,
+) -> None:
+    text = "x" * 20 * MEGABYTE
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadTooLarge, match="20000000 bytes at least, over the limit"):
+            producer.submit(large_tasks.echo, text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < MEGABYTE

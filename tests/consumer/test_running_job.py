@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgpack
 import pytest
 
+from heori_common.current_job import CurrentJob
 from heori_common.platform import shared_memory
 from heori_common.protocol.job import Claim, MalformedJob
 from heori_common.protocol.payload import Call, encode_call
@@ -16,7 +17,7 @@ from heori_consumer.worker.running_job import RunningJob
 
 NOON = datetime(2026, 1, 2, 3, 4, 7, tzinfo=UTC).timestamp()
 POLICY = Policy(("tests.tasks.sample_tasks",), (), ("json",), 1000, 0.0)
-DATA, _ = encode_call(Call("tests.tasks.sample_tasks.add", (1,), {}))
+DATA = encode_call(Call("tests.tasks.sample_tasks.add", (1,), {}))
 FIELDS = JobFields(*[None] * len(JobFields._fields))._replace(
     data=DATA, enqueued_at=b"2026-01-02T03:04:05.500000Z"
 )
@@ -39,6 +40,21 @@ def test_a_job_knows_how_long_it_has_waited() -> None:
     assert job.function() == 3
     assert prepare(FIELDS, NOON - 3600).queue_time == 0.0
     assert prepare(FIELDS._replace(enqueued_at=b"")).queue_time == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x" * 1000, "x" * 1000),
+        ("x" * 1001, "x" * 1000 + "… (1001 characters)"),
+        ("x" * 20_000_000, "x" * 1000 + "… (20000000 characters)"),
+    ],
+)
+def test_of_a_long_text_a_job_tells_the_beginning_and_the_length(text: str, told: str) -> None:
+    reports: list[tuple[float, str]] = []
+    job = CurrentJob("id", "task", "default", 1, 10, lambda *report: reports.append(report))
+    job.progress(0.5, text)
+    assert reports == [(0.5, told)]
 
 
 @pytest.mark.parametrize("feature", UNSUPPORTED_FIELDS)

@@ -399,6 +399,10 @@ def test_a_job_may_go_to_another_queue_than_its_task_says(
     assert redis.hget(f"rq:job:{handle.id}", "origin") == b"urgent"
     with pytest.raises(ValueError, match="without blanks"):
         producer.submit(send_mail, "a@example.org", queue="a:b")
+    for option in ("queue", "tenant", "key"):
+        with pytest.raises(ValueError, match=f"^{option} .* it has 20000 characters; 512 are the"):
+            tasks_options: dict[str, Any] = {option: "x" * 20_000}
+            producer.submit(send_mail, "a@example.org", **tasks_options)
 
 
 def test_large_jobs_are_sent_few_at_a_time(producer: Producer, redis: redis_py.Redis) -> None:

@@ -33,6 +33,7 @@ from heori_common.protocol.job import (
 from heori_common.protocol.payload import (
     BadPayload,
     Call,
+    PayloadTooLarge,
     decode_call,
     decode_failure,
     decode_result,
@@ -126,16 +127,25 @@ def test_the_description_is_rqs_call_string(args: tuple[Any, ...], kwargs: dict[
     assert describe(Call("myapp.send", args, kwargs)) == expected
 
 
+def test_the_description_of_a_large_call_is_short() -> None:
+    shown = describe(Call("myapp.send", list(range(1_000_000)), {}))
+    assert (shown[:18], len(shown)) == ("myapp.send(0, 1, 2", 4096 + 3)
+    many = ["x" * 10_000_000, b"y" * 10_000_000]
+    assert describe(Call("m.f", many, {})) == get_call_string("m.f", many, {}, max_length=75)
+
+
 @hypothesis_settings(max_examples=50, deadline=None)
 @given(args=st.lists(json_values, max_size=3), kwargs=st.dictionaries(st.text(), json_values))
 def test_any_json_arguments_come_back_from_our_payload_and_from_rqs(
     args: list[Any], kwargs: dict[str, Any]
 ) -> None:
-    data, size = encode_call(Call("m.f", args, kwargs))
+    data = encode_call(Call("m.f", args, kwargs))
     raw = zlib.decompress(data)
-    assert size == len(raw)
+    assert encode_call(Call("m.f", args, kwargs), len(raw)) == data
+    with pytest.raises(PayloadTooLarge, match=f"over the limit of {len(raw) - 1} "):
+        encode_call(Call("m.f", args, kwargs), len(raw) - 1)
     assert rq_json.loads(raw) == ["m.f", None, args, kwargs]
-    assert decode_call(data, ["json"], size) == Call("m.f", args, kwargs)
+    assert decode_call(data, ["json"], len(raw)) == Call("m.f", args, kwargs)
     theirs = zlib.compress(rq_json.dumps(("m.f", None, args, kwargs)))
     assert decode_call(theirs, ["json"], LIMIT) == Call("m.f", args, kwargs)
 
@@ -220,7 +230,7 @@ def test_what_is_no_call_is_refused_with_the_reason(
 
 
 def test_a_truncated_payload_is_refused() -> None:
-    data, _ = encode_call(Call("m.f", ["x" * 1000], {}))
+    data = encode_call(Call("m.f", ["x" * 1000], {}))
     with pytest.raises(BadPayload, match="no json"):
         decode_call(data[:-9], ["json"], LIMIT)
 

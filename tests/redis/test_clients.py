@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis as redis_py
 
+from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import (
     Command,
     Commands,
@@ -22,7 +23,7 @@ from heori_common.protocol.scripts import script
 from heori_common.redis.address import Address
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.client import RedisClient
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from tests.rigs.lua_files import CALLED
 from tests.rigs.proxy import Proxy, proxy
 from tests.rigs.script_bench import ADD, ME, Bench, Execute, done, failed, ids, member
@@ -33,6 +34,19 @@ T = TypeVar("T")
 @pytest.fixture
 def bench(connect: Callable[[str], Execute], redis_url: str, redis: redis_py.Redis) -> Bench:
     return Bench(connect(redis_url), redis, Commands())
+
+
+@pytest.mark.parametrize("size", [1_048_577, 5_000_000, 50_000_000])
+def test_what_is_more_than_a_server_takes_is_refused_and_the_next_is_not(
+    connect: Callable[[str], Execute], size: int
+) -> None:
+    with EmbeddedValkey({"proto-max-bulk-len": "1mb"}) as server:
+        execute = connect(server.url)
+        for _ in range(3):
+            with pytest.raises(RedisRefused, match="its proto-max-bulk-len") as refused:
+                execute(Command(("SET", "key", b"x" * size), bytes))
+            assert refused.value.is_size
+            assert execute(Command(("EXISTS", "key"), int)) == 0
 
 
 AWKWARD_IDS = ["with space", "with\nnewline", "co:lon:", "힐", "\udcff\udcfe", "", "x" * 5000]

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from heori import current_job, task
+from heori import task
 
 
 @task(timeout=120)
@@ -18,11 +18,3 @@ def make_when(path: str, size: int) -> str:
     while not Path(path).exists():
         time.sleep(0.02)
     return "x" * size
-
-
-@task
-def tell(text: str) -> None:
-    """Tell how far it is, and wait until it is stopped."""
-    current_job().progress(0.5, text)
-    while True:
-        time.sleep(0.02)

@@ -16,8 +16,8 @@ from heori_common.locks.owner import Owner, current_owner
 from heori_common.locks.request import AcquireRequest, ask
 from heori_common.locks.session import Redis, Session, session_of, url_of
 from heori_common.locks.status import Party, Status, status
-from heori_common.locks.templates import MAX_NAME_CHARS
 from heori_common.loggers import standard_logger
+from heori_common.names import MAX_NAME_CHARS
 from heori_common.public import public
 from heori_common.redis.errors import RedisUnavailable
 

@@ -5,9 +5,9 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from heori_common.names import MAX_NAME_CHARS
 from heori_common.protocol.job import LockName
 
-MAX_NAME_CHARS = 512
 MAX_JOB_LOCKS = 32
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY,

@@ -29,6 +29,7 @@ SUSPECT = 2
 
 DEFAULT_TIMEOUT = 180  # seconds; rq.queue.Queue.DEFAULT_TIMEOUT
 SMALL_BYTES = 4096  # a payload that may as well be kept
+LONGEST_DESCRIPTION_CHARS = 4096
 
 
 class LockName(NamedTuple):
@@ -101,7 +102,6 @@ class NewJob:
     id: str
     call: Call
     data: bytes
-    size: int  # bytes of the call before compression
     timeout: int  # seconds, -1 for none
     retry_delays: tuple[float, ...]  # seconds before each retry
     locks: Sequence[LockName] = ()  # what it needs to run
@@ -116,14 +116,18 @@ class NewJob:
         retry_delays: Sequence[float] = (),
         locks: Sequence[LockName] = (),
         result_ttl: int | None = None,
+        limit: int | None = None,
     ) -> "NewJob":
         """Encode a call.
 
+        Args:
+            limit: of `encode_call`.
+
         Raises:
-            BadPayload: an argument has no JSON form.
+            BadPayload, PayloadTooLarge: as `encode_call`.
         """
-        data, size = encode_call(call)
-        return cls(job_id, call, data, size, timeout, tuple(retry_delays), locks, result_ttl)
+        data = encode_call(call, limit)
+        return cls(job_id, call, data, timeout, tuple(retry_delays), locks, result_ttl)
 
     def fields(self) -> list[str | bytes | int]:
         """What of its hash the enqueue script does not know, value after field."""
@@ -272,14 +276,23 @@ def next_delay(retries: Retries) -> float:
 
 
 def describe(call: Call) -> str:
-    """The call as RQ's tools show it: ``rq.utils.get_call_string`` with its 75 characters."""
+    """The call as RQ's tools show it: ``rq.utils.get_call_string`` with its 75 characters.
+
+    Of a call with very many arguments, the first ones.
+    """
 
     def short(value: Any) -> str:
+        if type(value) in (str, bytes) and len(value) > LONGEST_DESCRIPTION_CHARS:
+            value = value[
+                :LONGEST_DESCRIPTION_CHARS
+            ]  # enough to see which quotes it takes, as a rule
         text = repr(value)
         return text[:75] + "..." if len(text) > 75 else text
 
     keywords = sorted(f"{name}={short(value)}" for name, value in call.kwargs.items())
-    return f"{call.function}({', '.join([*map(short, call.args), *keywords])})"
+    text = f"{call.function}({', '.join([*map(short, call.args), *keywords])})"
+    most = LONGEST_DESCRIPTION_CHARS
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def parse_time(name: str, value: bytes | None) -> datetime | None:

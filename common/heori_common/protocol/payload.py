@@ -29,6 +29,11 @@ class BadPayload(PerhapsElsewhere, HeoriError, ValueError):
     """A payload that cannot be read, or must not be."""
 
 
+@public
+class PayloadTooLarge(HeoriError, ValueError):
+    """The encoded call is larger than consumers or the server accept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a job is to call, and how it was written down."""
@@ -39,17 +44,43 @@ class Call:
     serializer: Serializer = "json"
 
 
-def encode_call(call: Call) -> tuple[bytes, int]:
-    """The ``data`` field of a job, and its size in bytes when inflated.
+def encode_call(call: Call, limit: int | None = None) -> bytes:
+    """The ``data`` field of a job.
+
+    Args:
+        limit: bytes that it may have when inflated; None for any number.
 
     Raises:
         BadPayload: an argument has no JSON form.
+        PayloadTooLarge: it is over the limit.
     """
+    # What is far too large is refused before it is written down, and all else before it is
+    # compressed: that takes a second for each 200 MB, and as much memory again.
+    if limit is not None and (least := _least_bytes(call)) > limit:
+        raise _too_large(call, f"{least} bytes at least", limit)
     try:
         raw = to_json((call.function, None, call.args, call.kwargs), round_trip=True)
     except (PydanticSerializationError, ValueError) as error:
         raise BadPayload(f"the arguments have no JSON form: {error}") from error
-    return _deflate(raw), len(raw)
+    if limit is not None and len(raw) > limit:
+        raise _too_large(call, f"{len(raw)} bytes", limit)
+    return _deflate(raw)
+
+
+_SIZED = {str, bytes, list, tuple, dict}
+
+
+def _least_bytes(call: Call) -> int:
+    """Bytes that it has at least, in no time: one for each character and each item."""
+    values = (*call.args, *call.kwargs.values())
+    return sum(len(value) for value in values if type(value) in _SIZED)
+
+
+def _too_large(call: Call, size: str, limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"the arguments of {call.function} take {size}, over the limit of {limit} "
+        "(HEORI_MAX_PAYLOAD); store them and send where"
+    )
 
 
 def decode_call(data: bytes, accept: Collection[str], limit: int) -> Call:

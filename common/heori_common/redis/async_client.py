@@ -64,7 +64,9 @@ class AsyncRedisClient:
                     raise
                 reply = await connection.ask(in_full, ANSWER_TIMEOUT_S)
             self._took(command.name, time.perf_counter() - began)
-        except RedisRefused:
+        except RedisRefused as error:
+            if error.is_size:
+                await connection.close()
             raise
         except BaseException:  # a cancellation, too: the reply may still be on its way
             await connection.close()

@@ -1,12 +1,13 @@
 """Connections for commands: one that blocks, and one of an event loop."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from heori_common.redis.conversation import Conversation
-from heori_common.redis.errors import RedisUnavailable, away, error_of
+from heori_common.redis.errors import RedisRefused, RedisUnavailable, away, error_of
 from heori_common.redis.redis_py import AsyncDialed, AsyncDialer, Dialer
 from heori_common.redis.resp import Push, ReplyReader, Word, pack
 
@@ -36,9 +37,10 @@ class BlockingConnection:
 
         Raises:
             RedisUnavailable: there is no reply. Close it then.
+            RedisRefused: the command is too large; likewise.
         """
         try:
-            self._socket.sendall(pack(words))
+            self._send(pack(words))
             while True:
                 for reply in self._receive():
                     if type(reply) is not Push:
@@ -50,18 +52,31 @@ class BlockingConnection:
         """As `ask`, for commands that are sent in one go."""
         replies: list[Any] = []
         try:
-            self._socket.sendall(b"".join(map(pack, commands)))
+            self._send(b"".join(map(pack, commands)))
             while len(replies) < len(commands):
                 replies += [reply for reply in self._receive() if type(reply) is not Push]
         except (OSError, ValueError) as error:
             raise self._away(error) from error
         return replies
 
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except ConnectionError:
+            # Had the server said why before it hung up, that is still to be read.
+            with contextlib.suppress(OSError, ValueError):
+                self._receive()
+            raise
+
     def _receive(self) -> list[Any]:
         data = self._socket.recv(1 << 16)
         if not data:
             raise ConnectionError("the server closed the connection")
-        return self._replies.feed(data)
+        replies = self._replies.feed(data)
+        for reply in replies:
+            if isinstance(reply, RedisRefused) and reply.is_size:
+                raise reply
+        return replies
 
     def _away(self, error: Exception) -> RedisUnavailable:
         late = isinstance(error, TimeoutError)

@@ -11,6 +11,8 @@ from heori_common.redis.address import Address
 
 # What a server says that cannot serve anybody for now: it is still starting, or full of clients.
 _AWAY = ("LOADING", "ERR max number of clients reached")
+# What it says, before it hangs up, to a word that is longer than its proto-max-bulk-len.
+_TOO_LARGE = "Protocol error: invalid bulk length"
 # What it says that is not the primary, or one that is cut off from its replicas.
 _NO_PRIMARY = ("READONLY", "MASTERDOWN", "UNBLOCKED", "NOREPLICAS")
 # How redis-py names answers whose first word it cuts off.
@@ -54,6 +56,11 @@ class RedisRefused(HeoriError):
         """Whether it is not the command that is refused, but whoever has sent it."""
         return self.code in ("NOAUTH", "WRONGPASS")
 
+    @property
+    def is_size(self) -> bool:
+        """Whether the command is larger than this server takes; it has hung up, too."""
+        return self.said.startswith(_TOO_LARGE)
+
 
 def error_of(said: str, where: Address) -> RedisUnavailable | RedisRefused:
     """The error that a server's answer stands for.
@@ -65,6 +72,8 @@ def error_of(said: str, where: Address) -> RedisUnavailable | RedisRefused:
         return away(where, said)
     if where.sentinels and said.startswith(_NO_PRIMARY):
         return RedisUnavailable(f"Redis at {where} has moved: {said}")
+    if said == f"ERR {_TOO_LARGE}":
+        said += ": this is more than it takes in one piece, its proto-max-bulk-len"
     return RedisRefused(said, where)
 
 

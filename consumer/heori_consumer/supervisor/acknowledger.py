@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
 from heori_common.protocol.commands import CALL_BYTES
-from heori_common.protocol.job import CRASHED, UNKNOWN_HERE, Claim, Settled
+from heori_common.protocol.job import CRASHED, FAILED, UNKNOWN_HERE, Claim, Settled
+from heori_common.protocol.payload import encode_failure
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.pool.held_results import HeldResults
 from heori_consumer.supervisor.context import Context
@@ -20,6 +21,12 @@ CALL_ENTRIES = 128  # per call at most: Redis does nothing else meanwhile, about
 # While other jobs are held, calls begin this far apart: each costs as much as ten of
 # its entries, and CPU that the jobs could have.
 CALL_GAP_S = 0.005
+
+# The failure of a job that has ended well, and left more than the server takes.
+TOO_LARGE = (
+    "its result of {} bytes is more than this server takes in one piece (its proto-max-bulk-len); "
+    "store it and return where\n"
+)
 
 
 class Acknowledger:
@@ -109,14 +116,26 @@ class Acknowledger:
         except RedisRefused:
             # One entry's key is of the wrong type, say. The others must not suffer for it; those
             # that were settled before it are told as done.
-            for claim, outcome in batch:
-                try:
-                    await self._ack([(claim, outcome)])
-                except RedisRefused as error:
-                    log.error("cannot settle a job", job=claim.job_id, error=str(error))
+            for entry in batch:
+                await self._ack_alone(entry)
         del self._ended[: len(batch)]
         self.held.remove(_bytes(batch))
         self._leases.drop(claim for claim, _ in batch)
+
+    async def _ack_alone(self, entry: Settled) -> None:
+        claim, outcome = entry
+        try:
+            try:
+                await self._ack([entry])
+            except RedisRefused as error:
+                if not error.is_size or outcome.body is None:
+                    raise
+                log.error("a result is too large for Redis", job=claim.job_id, error=str(error))
+                text = TOO_LARGE.format(len(outcome.body))
+                failed = outcome._replace(status=FAILED, body=encode_failure(text))
+                await self._ack([(claim, failed)])
+        except RedisRefused as error:
+            log.error("cannot settle a job", job=claim.job_id, error=str(error))
 
     async def _ack(self, batch: list[Settled]) -> None:
         command = self._commands.ack(
@@ -145,7 +164,9 @@ class Acknowledger:
         reports, self._progress = list(self._progress.values()), {}
         # Not repeated when Redis is away: the next report says more.
         with contextlib.suppress(RedisUnavailable, RedisRefused):
-            await self._redis.execute(self._commands.note_progress(reports))
+            for first in range(0, len(reports), CALL_ENTRIES):
+                some = reports[first : first + CALL_ENTRIES]
+                await self._redis.execute(self._commands.note_progress(some))
 
     async def _release(self) -> None:
         # From the end, as each job goes to the front of its queue.
