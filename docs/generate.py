@@ -17,6 +17,8 @@ from typer.core import TyperArgument
 
 import heori
 from heori.cli.app import COMMANDS, load
+from heori.cli.console import FAILED, REFUSED
+from heori.cli.streams import UNREAD, UNTOLD
 from heori_common.metrics import CATALOGUE
 from heori_common.protocol.keys import Keys, catalogue
 from heori_common.settings import Settings
@@ -30,6 +32,22 @@ def cell(text: str) -> str:
     parts = " ".join(text.split()).replace("``", "`").replace("|", "\\|").split("`")
     parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
     return "`".join(parts)
+
+
+def exit_codes() -> list[str]:
+    """Those that all commands have."""
+    codes = {
+        0: "done",
+        FAILED: "it went wrong, or a job has; see the message",
+        REFUSED: "nothing was done: the request or a setting is not valid, or Redis is away",
+        UNTOLD: "done, but the answer could not be written to standard output, which is closed or "
+        "full: a job was sent, and must not be sent again",
+        130: "Ctrl-C",
+        UNREAD: "nobody reads the answer any more, as in `heori status | head -1`; there is no "
+        "message",
+    }
+    rows = (f"| {code} | {meaning} |" for code, meaning in codes.items())
+    return ["| exit code | meaning |", "|---|---|", *rows]
 
 
 def settings() -> str:
@@ -98,7 +116,7 @@ def default(field: FieldInfo) -> str:
 
 def commands() -> str:
     """The page of the command line: what ``--help`` says."""
-    lines = ["# Commands", NOTE, "`heori COMMAND --help` says the same.", ""]
+    lines = ["# Commands", NOTE, "`heori COMMAND --help` says the same.", "", *exit_codes(), ""]
     for path, command in itertools.chain.from_iterable(
         walk(load(name), ("heori", name)) for name in COMMANDS
     ):

@@ -38,7 +38,7 @@ TELL_EVERY_S = 1.0
 END_S = 1.0
 
 
-class _Place:
+class _Sink:
     """Where lines go in the end. One at a time writes there, so that each line stays whole."""
 
     def __init__(self, file: int) -> None:
@@ -74,7 +74,7 @@ class Outlet:
     def __init__(self, name: str, file: int) -> None:
         self.name = name
         self.dropped = 0
-        self._place = _Place(file)
+        self._sink = _Sink(file)
         self._pieces: deque[bytes] = deque()
         self._held = 0  # bytes that are not written yet, those that are being written included
         self._changed = threading.Condition()
@@ -106,7 +106,7 @@ class Outlet:
 
     def join(self, other: "Outlet") -> None:
         """Take turns with another that writes to the same place; before either writes."""
-        self._place = other._place
+        self._sink = other._sink
 
     def end(self) -> None:
         """Write what waits, and tell what was dropped, as far as somebody reads it."""
@@ -122,7 +122,7 @@ class Outlet:
                 while self._pieces and size + len(self._pieces[0]) < WRITE_BYTES:
                     pieces.append(self._pieces.popleft())
                     size += len(pieces[-1])
-            rest = self._place.write(b"".join(pieces))
+            rest = self._sink.write(b"".join(pieces))
             with self._changed:
                 self._held -= sum(len(piece) + PIECE_BYTES for piece in pieces)
                 if rest:

@@ -18,6 +18,9 @@ from heori_common.descriptors import write_some
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+# How a reader that has gone is noticed: of a pipe, a socket, a terminal that was closed.
+_GONE = (errno.EPIPE, errno.ECONNRESET)
+_HUNG_UP = errno.EIO
 # Exit codes: the work is done, and its answer could not be written; nobody reads it any more, as
 # shells tell it of any program (128 and the number of SIGPIPE).
 UNTOLD, UNREAD = 3, 141
@@ -29,8 +32,8 @@ def run(command: Callable[[], object]) -> NoReturn:
     Raises:
         SystemExit: with the exit code.
     """
-    answer = _Answer(1)
-    sys.stdout, sys.stderr = _text(answer, sys.stdout), _text(_Messages(2), sys.stderr)
+    answer = _StandardOutput(1)
+    sys.stdout, sys.stderr = _text(answer, sys.stdout), _text(_StandardError(2), sys.stderr)
     code: str | int | None = 0
     try:
         try:
@@ -39,14 +42,15 @@ def run(command: Callable[[], object]) -> NoReturn:
             sys.stdout.flush()
     except SystemExit as ended:
         code = ended.code
-    if answer.error is not None and answer.error.errno != errno.EPIPE:
-        reason = answer.error.strerror
-        print(f"heori: the answer cannot be written to standard output: {reason}", file=sys.stderr)
+    if answer.error is not None and not answer.unread:
+        done = "" if code else "it is done, but "
+        reason = f"the answer cannot be written to standard output: {answer.error.strerror}"
+        print(f"heori: {done}{reason}", file=sys.stderr)
         code = code or UNTOLD
     sys.exit(code)
 
 
-class _Messages(io.RawIOBase):
+class _StandardError(io.RawIOBase):
     """Standard error. What cannot be written there is left out."""
 
     def __init__(self, file: int) -> None:
@@ -75,23 +79,27 @@ class _Messages(io.RawIOBase):
         return self._file
 
 
-class _Answer(_Messages):
+class _StandardOutput(_StandardError):
     """Standard output. What cannot be written there is told at the end, unless nobody reads it.
 
     Attributes:
-        error: why nothing is written any more.
+        error: why nothing is written any more, if so.
+        unread: whether that is because nobody reads it.
     """
 
     def __init__(self, file: int) -> None:
         super().__init__(file)
         self.error: OSError | None = None
+        self.unread = False
+        self._terminal = os.isatty(file)
 
     def write(self, data: "Buffer") -> int:
         return super().write(data) if self.error is None else memoryview(data).nbytes
 
     def _failed(self, error: OSError) -> None:
         self.error = error
-        if error.errno == errno.EPIPE:
+        self.unread = error.errno in _GONE or (self._terminal and error.errno == _HUNG_UP)
+        if self.unread:
             raise SystemExit(UNREAD)
 
 
