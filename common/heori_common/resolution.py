@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from heori_common import tasks
 from heori_common.errors import short
+from heori_common.importable import shown, why_not
 from heori_common.tasks import Task, UnknownTask
 
 P = ParamSpec("P")
@@ -28,13 +29,17 @@ def find_or_make(function: Callable[P, R]) -> Task[P, R]:
     """
     module, name = (getattr(function, each, None) for each in ("__module__", "__qualname__"))
     if not module or not name or module == "__main__" or isinstance(function, type):
-        raise UnknownTask(f"{function!r} is no function of a module, which consumers could import")
+        do = why_not(function) or "move it to a module, and import it from there"
+        raise UnknownTask(
+            f"{shown(function)} is no function of a module, which consumers could import: {do}"
+        )
     full = f"{module}.{name}"
     found = tasks.registered().get(full)
     if found is not None and found.function is function:
         return cast("Task[P, R]", found)
     if "<" in name or _import(full) is not function:
-        raise UnknownTask(f"{full} does not lead back to {function!r}; consumers could not find it")
+        do = why_not(function) or "consumers could not find it"
+        raise UnknownTask(f"{full} does not lead back to {short(function)}; {do}")
     return Task(function, "default", 180)
 
 

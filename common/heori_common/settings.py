@@ -1,5 +1,6 @@
 """Every setting, and the only place that reads the environment."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,9 @@ def _lower(value: object) -> object:
 
 def _end_at_dot(prefixes: tuple[str, ...]) -> tuple[str, ...]:
     """``myapp`` means ``myapp.``: it must not let ``myapp_evil`` in."""
+    for prefix in prefixes:
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?", prefix):  # it would let nothing in, silently
+            raise ValueError(f"{prefix!r} is no beginning of names, such as myapp.jobs.")
     return tuple(prefix if prefix.endswith(".") else prefix + "." for prefix in prefixes)
 
 

@@ -10,15 +10,16 @@ enqueue it, and a stock worker can import it.
 """
 
 import functools
-import importlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError, validate_call
 from pydantic_core import PydanticSerializationError, to_json
 
 from heori_common.errors import HeoriError, PerhapsElsewhere, short
+from heori_common.importable import shown, why_not
 from heori_common.locks.templates import LockTemplates
 from heori_common.names import check_queue
 from heori_common.protocol.job import LockName
@@ -273,8 +274,7 @@ def task(
     tried_again, given_up = _errors("retry_on", retry_on), _errors("give_up_on", give_up_on)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if not inspect.isfunction(function) or "<" in function.__qualname__:
-            raise TypeError(f"{function!r} is no function at the top of a module or class")
+        _check(function)
         made = Task(
             function,
             queue,
@@ -298,12 +298,21 @@ def find(function: Callable[P, R]) -> Task[P, R]:
     Raises:
         UnknownTask: it was not.
     """
-    name = f"{function.__module__}.{getattr(function, '__qualname__', function)}"
-    found = _registry.get(name)
-    if found is None or found.function is not function:
-        raise UnknownTask(f"{name} is no task; put @task above it")
-    if function.__module__ == "__main__":
-        raise UnknownTask(f"{name} is in the program itself; consumers can import modules only")
+    module, name = (getattr(function, each, None) for each in ("__module__", "__qualname__"))
+    found = _registry.get(f"{module}.{name}")
+    if found is not None and found.function is not function:
+        raise UnknownTask(
+            f"{found.name} is no task as it stands: a decorator above @task has wrapped it, and "
+            "consumers run what is below; put @task above all others"
+        )
+    if found is None:
+        do = why_not(function) or "put @task above it"
+        raise UnknownTask(f"{shown(function)} is no task; {do}")
+    if module == "__main__":
+        raise UnknownTask(
+            f"{found.name} is in the program itself; consumers can import modules only: move it "
+            "to one, and import it from there"
+        )
     return cast("Task[P, R]", found)
 
 
@@ -317,14 +326,34 @@ def register(made: Task[..., Any]) -> None:
     _registry[made.name] = made
 
 
-def load(modules: Iterable[str]) -> None:
-    """Import modules, so that their tasks register.
+def _check(function: Callable[..., Any]) -> None:
+    """See that consumers can import a function by its name.
 
     Raises:
-        ImportError, or whatever a module raises when it is imported.
+        TypeError: they cannot, or another task of its module has that name.
     """
-    for module in modules:
-        importlib.import_module(module)
+    if isinstance(function, str):
+        raise TypeError(f"@task({function!r}): options have names, as in @task(queue={function!r})")
+    if do := why_not(function):
+        raise TypeError(
+            f"{short(function)} is no function at the top of a module or class that @task could "
+            f"take: {do}"
+        )
+    name = f"{function.__module__}.{function.__qualname__}"
+    other = _registry.get(name)
+    # A module that is imported anew, as by importlib.reload, may register all of its tasks again.
+    spec = getattr(sys.modules.get(function.__module__), "__spec__", None)
+    if (
+        other is not None
+        and other.function is not function
+        and other.function.__globals__ is function.__globals__
+        and getattr(spec, "_initializing", False)
+    ):
+        lines = [each.__code__.co_firstlineno for each in (other.function, function)]
+        raise TypeError(
+            f"{name} is there twice: the tasks at lines {lines[0]} and {lines[1]} of "
+            f"{function.__code__.co_filename} need two names"
+        )
 
 
 def _binder(function: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:

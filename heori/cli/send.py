@@ -21,7 +21,7 @@ from heori.cli.console import (
     refuse,
 )
 from heori.cli.send_from import Format, ImportRequest, send_from, told
-from heori_common import names, resolution, tasks
+from heori_common import names, resolution, task_modules, tasks
 from heori_common.settings import Settings
 from heori_producer.client import when
 
@@ -172,7 +172,7 @@ def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
 
 def _task(name: str, settings: Settings) -> tasks.Task[..., Any]:
     try:
-        tasks.load(settings.tasks)
+        task_modules.load(settings.tasks)
         return resolution.resolve(name, settings.allow)
     except ImportError as error:
         refuse(f"HEORI_TASKS cannot be imported: {error}")

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from heori.cli.console import read_settings, refuse
-from heori_common import logs, outlet, tasks
+from heori_common import logs, outlet, task_modules
+
+log = logs.get_logger(__name__)
 
 
 def serve(
@@ -46,11 +48,14 @@ def serve(
     outlet.never_wait()
     logs.configure(as_json=not sys.stderr.isatty(), level=settings.log_level)
     try:
-        tasks.load(settings.tasks)
+        empty = task_modules.load(settings.tasks)
     except ImportError as error:
         refuse(f"HEORI_TASKS cannot be imported: {error}")
     if not schema.served(settings.tasks):
-        refuse("there is no task to serve; name modules with @task functions in HEORI_TASKS")
+        named = "; ".join(empty) or "name modules with @task functions in HEORI_TASKS"
+        refuse(f"there is no task to serve; {named}")
+    for sentence in empty:
+        log.warning("a module of HEORI_TASKS has no task", reason=sentence)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Of a socket that does not say TCP, asyncio keeps each second packet back for 40 ms (Nagle).
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:

@@ -451,11 +451,3 @@ def test_a_function_in_c_that_tells_no_parameters_takes_any() -> None:
     found = resolution.resolve("math.hypot", ["math."])
     assert found.bind((3, 4), {}) == ((3, 4), {})
     assert found.function(3, 4) == 5.0
-
-
-def test_modules_are_loaded_for_the_tasks_they_register(package: str) -> None:
-    tasks.load([f"{package}.jobs"])
-    assert f"{package}.jobs.triple" in tasks.registered()
-    assert resolution.resolve(f"{package}.jobs.triple", []).queue == "registered"
-    with pytest.raises(RuntimeError, match="no licence"):
-        tasks.load([f"{package}.raises"])

@@ -15,7 +15,9 @@ STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
 LOOK = "look"  # to the worker: sample the states of its own threads, as nobody else can
 IMPORTING = "importing"  # to the supervisor: [importing, module], which is one of the tasks'
-READY = "ready"  # to the supervisor: all imported; memory in bytes, its GIL's futex, libraries
+# To the supervisor, when all is imported: [ready, memory in bytes, its GIL's futex, libraries,
+# sentences about modules without tasks].
+READY = "ready"
 BROKEN = "broken"  # to the supervisor: [broken, module, why]: it cannot be imported
 TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
 OUTCOMES = "outcomes"  # to the supervisor: [outcomes, {number: Outcome}, {task: totals}]

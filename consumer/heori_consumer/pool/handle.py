@@ -84,6 +84,7 @@ class WorkerHandle:
         tasks: the names of those it has run, by the numbers in its slot table.
         importing: the module of tasks that it imports, until it is ready.
         libraries: the modules of others that it has imported for them.
+        empty: a sentence for each module that should have tasks, and has none.
         finished: how many jobs it has ended.
         gil: how its threads that wait for the GIL are known, if they are.
         seen: what it has seen of its own threads, if it was asked to; None if it cannot.
@@ -115,6 +116,7 @@ class WorkerHandle:
         self.seen: Tally | None = Tally()
         self.importing: str | None = None
         self.libraries: list[str] = []
+        self.empty: list[str] = []
         self.ready = False
         self.stalled = False
         self.worn = False
@@ -322,7 +324,7 @@ class WorkerHandle:
             [self.importing] = rest
         elif kind == frames.READY:
             self.importing = None
-            self.host.peak_memory, gil, self.libraries = rest
+            self.host.peak_memory, gil, self.libraries, self.empty = rest
             self.gil = gil and GilFutex(*gil)
             self.ready = True
             self._events.ready(self)

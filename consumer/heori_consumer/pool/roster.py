@@ -76,6 +76,7 @@ class Roster:
         self.trouble = StartTrouble()
         self._coming: dict[int, WorkerHandle] = {}  # that are not ready yet, by place
         self._put_off: set[WorkerHandle] = set()  # that are not even begun, because of the trouble
+        self._told: set[str] = set()  # about modules without tasks
         self._reasons: dict[
             WorkerHandle, tuple[str, str]
         ] = {}  # of those that said they are broken
@@ -133,6 +134,10 @@ class Roster:
     def ready(self, worker: WorkerHandle) -> None:
         """Have a worker take its place that has said that it is ready."""
         self.trouble.over(worker.name)
+        for sentence in worker.empty:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                log.warning("a module of HEORI_TASKS has no task", reason=sentence)
         place = next((place for place, each in self._coming.items() if each is worker), None)
         if place is None:
             return  # it is there for one suspect

@@ -21,9 +21,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from heori_common import chunks, logs, tasks
+from heori_common import chunks, logs, task_modules
 from heori_common.platform import give_back_memory, own_peak_memory
 from heori_common.protocol.job import Claim, Outcome
+from heori_common.task_modules import NoTaskModule, nothing_to_run
 from heori_consumer.between.entry import Files
 from heori_consumer.between.frames import (
     BROKEN,
@@ -105,19 +106,25 @@ def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool
     """Run jobs until the supervisor closes the socket; returns whether all was well."""
     module = ""
     known = set(sys.modules)
+    empty: list[str] = []
     try:
         for module in (*options.policy.tasks, chunks.__name__):
             link.sendall(pack([IMPORTING, module]))  # told first, as it may end this process
-            tasks.load([module])
+            empty += task_modules.load([module])
+        if not options.policy.allow and (told := nothing_to_run(empty, options.policy.tasks)):
+            raise NoTaskModule(told)
         if threading.current_thread() is threading.main_thread():
             let_pass(STOPPING)  # whatever the modules would do then
         worker = _Worker(link, options, table)
         used = libraries(known, (*options.policy.tasks, *options.policy.allow))
+    except NoTaskModule as error:
+        link.sendall(pack([BROKEN, module, str(error)]))
+        return True
     except BaseException:  # their modules may raise anything
         link.sendall(pack([BROKEN, module, traceback.format_exc()]))
         return True
     try:
-        worker.run(used)
+        worker.run(used, empty)
     except BaseException:  # a task has closed our socket, say; our supervisor starts another
         log.critical("this worker has failed", exc_info=True)
         return False
@@ -149,15 +156,16 @@ class _Worker:
             self._runner, table, self._hand_over, self._wear_out, self._break_down
         )
 
-    def run(self, used: list[str]) -> None:
+    def run(self, used: list[str], empty: list[str]) -> None:
         """Serve the supervisor until it closes the socket.
 
         Args:
             used: the libraries that the tasks use.
+            empty: a sentence for each module that should have tasks, and has none.
         """
         # Told by itself: its first job may end it before the supervisor looks at it.
         self._table.tell_gil(enabled=gil_enabled())
-        self._link.sendall(pack([READY, own_peak_memory(), find_gil(), used]))
+        self._link.sendall(pack([READY, own_peak_memory(), find_gil(), used, empty]))
         threading.Thread(target=self._send, name="sender", daemon=True).start()
         try:
             self._serve()
