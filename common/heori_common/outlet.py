@@ -56,7 +56,8 @@ class _Sink:
                 while rest:
                     rest = rest[write_some(self._file, rest) :]
             if written := data[: len(data) - len(rest)]:
-                self._torn = not written.endswith(b"\n")
+                # A piece that is written as a whole may be part of a line, as print() writes them.
+                self._torn = bool(rest) and not written.endswith(b"\n")
             return bytes(rest)
 
 

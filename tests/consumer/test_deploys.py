@@ -263,3 +263,54 @@ def test_a_pickle_of_a_class_that_is_not_there_may_be_read_elsewhere() -> None:
         decode_call(b"\x80\x05garbage", ("json", "pickle"), 1000)
     assert not caught.value.elsewhere
     assert "deployed" not in sys.modules
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> Path:
+    """Modules in which something is wrong with the tasks, and one in which nothing is."""
+    texts = {
+        "empty": "def add(a, b): return a + b\n",
+        "twice": "from heori import task\n@task\ndef a(): ...\n@task\ndef a(): ...\n",
+        "fine": "from heori import task\n@task\ndef a(): ...\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("fine.py", "there is no module 'fine.py'; name it as an import statement does: fine"),
+        ("fine:a", "name it as an import statement does: fine"),
+        ("__main__", "move the tasks to a module with a name"),
+        ("empty", "has no task: @task stands above no function when it is imported"),
+        ("fine,twice", "twice.a is there twice: the tasks at lines 2 and 4 of"),
+    ],
+)
+def test_a_consumer_does_not_start_with_what_cannot_be_meant(
+    named: str, told: str, modules: Path, heori: Heori
+) -> None:
+    two = ("--model", "hybrid", "--processes", "2")
+    ended = heori("consume", *two, HEORI_TASKS=named, PYTHONPATH=str(modules))
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert ended.stderr.count("heori: ") == 1
+    if "twice" not in named:  # which says where the second one is
+        assert "Traceback" not in ended.stderr
+        assert len(ended.stderr.splitlines()) <= 2
+
+
+def test_a_module_without_a_task_among_others_is_told_of_once(
+    modules: Path, consume: Callable[..., Consumer]
+) -> None:
+    consumer = consume(
+        *("--model", "processes", "--processes", "2"),
+        HEORI_TASKS="fine,empty",
+        PYTHONPATH=str(modules),
+    )
+    line = consumer.wait_for("a module of HEORI_TASKS has no task")
+    assert "empty.py) has no task" in line["reason"]
+    consumer.ready()
+    assert consumer.stop() == 0
+    assert [each["event"] for each in consumer.log].count(line["event"]) == 1

@@ -157,9 +157,12 @@ class Roster:
         """A worker has said that it cannot import a module of tasks."""
         if self._up:
             last = reason.rstrip().rpartition("\n")[2]
-            self._reasons[worker] = f"{module} cannot be imported: {last}", reason
+            self._reasons[worker] = (
+                f"{module} cannot be imported: {last}" if module else reason,
+                reason if module else "",
+            )
         elif not self._started.done():
-            words = f"the task module {module} cannot be imported:\n{reason}"
+            words = f"the task module {module} cannot be imported:\n{reason}" if module else reason
             self._started.set_exception(TasksBroken(words))
 
     def retire(self, worker: WorkerHandle, reason: str) -> None:

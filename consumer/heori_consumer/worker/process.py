@@ -118,7 +118,7 @@ def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool
         worker = _Worker(link, options, table)
         used = libraries(known, (*options.policy.tasks, *options.policy.allow))
     except NoTaskModule as error:
-        link.sendall(pack([BROKEN, module, str(error)]))
+        link.sendall(pack([BROKEN, "", f"HEORI_TASKS: {error}"]))
         return True
     except BaseException:  # their modules may raise anything
         link.sendall(pack([BROKEN, module, traceback.format_exc()]))
