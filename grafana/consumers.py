@@ -135,7 +135,8 @@ def _workers() -> Line:
             "Deaths and recycling, by reason",
             "Worker processes replaced. A signal or an exit code is a crash, timeout "
             "is a job that could not be interrupted; max-jobs and max-rss are recycling, and "
-            "healthy. Places that wait for a worker: its tasks cannot be imported, say.",
+            "healthy. With max-files and max-threads a task leaves files open or threads behind. "
+            "Places that wait for a worker: its tasks cannot be imported, say.",
             EACH_MINUTE,
             Query(
                 f"60 * sum by (reason) (rate({metrics.RESTARTS}{{{CONSUMERS}}}{RATE}))",

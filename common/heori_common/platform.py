@@ -58,8 +58,12 @@ def peak_memory(pid: int) -> int:
 
 def own_peak_memory() -> int:
     """The most that this process ever had in memory, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of each
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_of(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def peak_of(usage: resource.struct_rusage) -> int:
+    """The most that a process ever had in memory, in bytes, from what the kernel says of it."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # getrusage(2) of each
 
 
 def give_back_blocks(size: int) -> None:
@@ -80,6 +84,60 @@ def give_back_memory() -> None:
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def open_files(pid: int) -> int:
+    """How many files another process has open; 0 when that cannot be told at once.
+
+    Linux tells since 6.2, as the size of a folder. Elsewhere they have to be counted.
+    """
+    try:
+        return Path(f"{PROC}/{pid}/fd").stat().st_size
+    except OSError:
+        return 0
+
+
+def files_limit() -> int | None:
+    """How many files this process and those that it starts may have open; None for no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def cgroups(pid: int) -> str:
+    """The cgroups of another process, one a line (cgroups(7)); empty when there is no telling."""
+    try:
+        return (read_process(pid, "cgroup") or b"").decode(errors="replace")
+    except PermissionError:
+        return ""
+
+
+def oom_counter(groups: str, root: Path = CGROUP) -> Path | None:
+    """The file in which a cgroup counts its processes that the kernel killed for memory.
+
+    Of cgroup v2 it is ``memory.events``, of v1 ``memory.oom_control`` (kernel documentation,
+    "Control Group v2" and "Memory Resource Controller"). None where there is none.
+
+    Args:
+        groups: as `cgroups` tells them.
+    """
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            name = "memory.oom_control" if controllers else "memory.events"
+            # A container may see its own cgroup as the root, whatever it is called outside.
+            for folder in (root / controllers / path.lstrip("/"), root / controllers):
+                if (folder / name).exists():
+                    return folder / name
+    return None
+
+
+def oom_kills(counter: Path) -> int:
+    """How many that file has counted; 0 when it is gone."""
+    try:
+        lines = counter.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def usable_cores(cgroup: Path = CGROUP) -> float:

@@ -12,7 +12,7 @@ from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori_common import logs, outlet
 from heori_consumer.pool.roster import TasksBroken
 from heori_consumer.supervisor.endpoint import PortTaken
-from heori_consumer.supervisor.options import ConsumerOptions
+from heori_consumer.supervisor.options import MAX_THREADS, ConsumerOptions
 from heori_consumer.supervisor.queue_order import Order, parse_queues
 from heori_consumer.supervisor.supervisor import Supervisor
 
@@ -56,6 +56,22 @@ def consume(
             help="Recycle a worker process that uses more memory, such as 500M or 2G.",
         ),
     ] = None,
+    max_files: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Recycle a worker process that has more files open, sockets and pipes included.  "
+            "[default: 9 of 10 that it may have, see ulimit -n]",
+        ),
+    ] = None,
+    max_threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Recycle a worker process that has more threads beside its own.  "
+            f"[default: {MAX_THREADS}]",
+        ),
+    ] = None,
     wait: Annotated[
         bool,
         typer.Option(
@@ -88,6 +104,8 @@ def consume(
             wait=wait,
             max_jobs=max_jobs,
             max_rss=None if max_rss is None else read_size("--max-rss", max_rss),
+            max_files=max_files,
+            max_threads=max_threads,
             json_logs=as_json or not sys.stderr.isatty(),
         )
     except ValueError as error:

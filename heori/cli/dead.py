@@ -55,6 +55,7 @@ LABELS = {
     "description": "call",
     "worker_name": "consumer",
     "death_signal": "killed by",
+    "oom_kill": "out of memory",
     "last_log": "last output",
 }
 

@@ -12,7 +12,7 @@ import redis as redis_py
 from pydantic import SecretStr, ValidationError
 
 from heori import Producer
-from heori_common.platform import usable_cores
+from heori_common.platform import cgroups, oom_counter, oom_kills, usable_cores
 from heori_common.settings import Settings
 from tests.rigs.consumers import Consumer
 from tests.tasks import sample_tasks
@@ -80,6 +80,39 @@ def test_a_process_bound_to_one_core_has_at_most_one() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert 0 < float(ran.stdout) <= 1.0
+
+
+V1_GROUPS = "4:memory:/jobs/one\n3:cpuset:/\n0::/\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "file", "text"),
+    [
+        (
+            "0::/jobs/one\n",
+            "jobs/one/memory.events",
+            "oom 3\noom_kill 2\noom_group_kill 7\n",
+        ),
+        ("0::/as/seen/outside\n", "memory.events", "oom_kill 2\n"),
+        (V1_GROUPS, "memory/jobs/one/memory.oom_control", "under_oom 0\noom_kill 2\n"),
+        (V1_GROUPS, "memory/memory.oom_control", "oom_kill 2"),
+    ],
+)
+def test_a_cgroup_tells_how_many_the_kernel_killed_for_memory(
+    tmp_path: Path, groups: str, file: str, text: str
+) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(text)
+    counter = oom_counter(groups, tmp_path)
+    assert counter == tmp_path / file
+    assert oom_kills(counter) == 2
+    counter.unlink()
+    assert oom_kills(counter) == 0
+    assert oom_counter(groups, tmp_path) is None
+
+
+def test_a_process_without_cgroups_has_no_such_counter() -> None:
+    assert oom_counter(cgroups(-1)) is None
 
 
 # Settings

@@ -15,6 +15,7 @@ EVIDENCE_FIELDS = (
     "heori_death_signal",
     "heori_exit_code",
     "heori_peak_memory",
+    "heori_oom_kill",
     "heori_last_log",
     "heori_died_at",
 )

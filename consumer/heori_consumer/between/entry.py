@@ -17,9 +17,10 @@ FORKSERVER = "heori_consumer.worker.forkserver"
 # What asks the forkserver for a worker: the length of its options, which follow as a pickle. The
 # files in `Files` come with it; without them, it is asked to import the libraries that follow.
 REQUEST = struct.Struct("=q")
-# What it answers: a process, and how it ended as wait(2) tells, or STARTED. A worker that could not
-# be started has the error's number, below 0, in the place of its process.
-REPLY = struct.Struct("=qq")
+# What it answers: a process, how it ended as wait(2) tells, or STARTED, and the most bytes that it
+# had in memory. A worker that could not be started has the error's number, below 0, in the place of
+# its process.
+REPLY = struct.Struct("=qqq")
 STARTED = -1
 
 

@@ -22,7 +22,9 @@ BROKEN = "broken"  # to the supervisor: [broken, module, why]: it cannot be impo
 TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
 OUTCOMES = "outcomes"  # to the supervisor: [outcomes, {number: Outcome}, {task: totals}]
 FAILURES = "failures"  # to the supervisor: [failures, [Failure, …]], before their outcomes
-RETURNED = "returned"  # to the supervisor: [returned, [number, …]], the answer to a recall
+UNBEGUN = "unbegun"  # to the supervisor: [unbegun, [number, …]], the answer to a recall
+# To the supervisor: [again, number, Outcome], of a job that is to be run again in another process.
+AGAIN = "again"
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
 LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
 SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for

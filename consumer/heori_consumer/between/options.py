@@ -31,3 +31,14 @@ class WorkerOptions:
     policy: Policy
     json_logs: bool
     log_level: str
+
+
+def own_threads(slots: int) -> int:
+    """How many threads a worker may need itself, at most.
+
+    Each slot is a thread, or has one beside the event loop; a few more serve the supervisor.
+
+    Args:
+        slots: of the worker, with those that it has lent.
+    """
+    return 2 * slots + 16

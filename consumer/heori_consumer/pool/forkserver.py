@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psutil
 
@@ -33,18 +34,29 @@ class ForkserverBroken(RuntimeError):
     """No worker can be started, as what starts them dies each time; the message says how."""
 
 
+class End(NamedTuple):
+    """How a process has ended; nobody knows if the forkserver was killed before.
+
+    Attributes:
+        code: its exit code, or the negative number of the signal that ended it; None if unknown.
+        peak_memory: the most that it ever had in memory, in bytes; 0 if unknown.
+    """
+
+    code: int | None = None
+    peak_memory: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Forked:
     """A process that it has started.
 
     Attributes:
         process: the process; None if it ended at once.
-        ended: its exit code when it has ended, or the negative number of the signal that ended it.
-            None when nobody knows, as the forkserver was killed before.
+        ended: how, when it has ended.
     """
 
     process: psutil.Process | None
-    ended: "asyncio.Future[int | None]"
+    ended: "asyncio.Future[End]"
 
 
 class Forkserver:
@@ -97,7 +109,7 @@ class Forkserver:
             self._control = None
             await asyncio.to_thread(self._reap)
         for child in self._children.values():  # that it had no time for; they are killed
-            child.ended.set_result(None)
+            child.ended.set_result(End())
         self._children.clear()
 
     def _start(self) -> socket.socket:
@@ -148,11 +160,12 @@ class Forkserver:
         self._unread += received
         whole = len(self._unread) - len(self._unread) % REPLY.size
         replies, self._unread = self._unread[:whole], self._unread[whole:]
-        for pid, status in REPLY.iter_unpack(replies):
+        for pid, status, peak in REPLY.iter_unpack(replies):
             if status == STARTED:
                 self._begun(pid)
             else:
-                self._children.pop(pid).ended.set_result(os.waitstatus_to_exitcode(status))
+                code = os.waitstatus_to_exitcode(status)
+                self._children.pop(pid).ended.set_result(End(code, peak))
 
     def _begun(self, pid: int) -> None:
         if pid > 0:
@@ -206,7 +219,7 @@ async def _watch(pid: int, child: Forked) -> None:
     with contextlib.suppress(ChildProcessError):
         ended, status = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
         code = os.waitstatus_to_exitcode(status) if ended else None
-    child.ended.set_result(code)
+    child.ended.set_result(End(code))
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -67,6 +67,9 @@ class WorkerEvents(Protocol):
     def returned(self, worker: "WorkerHandle", claims: list[Claim]) -> None:
         """It has answered a recall: these it has not begun."""
 
+    def again(self, settled: list[Settled]) -> None:
+        """Jobs have begun that are to be run by another worker."""
+
     def progressed(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
         """Jobs have told how far they are."""
 
@@ -303,8 +306,10 @@ class WorkerHandle:
             self._ended(*rest)
         elif kind == frames.FAILURES:
             self._events.failed(map(Failure._make, rest[0]))
-        elif kind == frames.RETURNED:
+        elif kind == frames.UNBEGUN:
             self._returned(*rest)
+        elif kind == frames.AGAIN:
+            self._again(*rest)
         elif kind == frames.PROGRESS:
             told = [(self._claims.get(number), *of) for number, of in rest[0].items()]
             self._events.progressed([(claim, *of) for claim, *of in told if claim is not None])
@@ -362,6 +367,13 @@ class WorkerHandle:
             self._events.ended(self, stopped)
         self._events.returned(self, back)
 
+    def _again(self, number: int, wire: Sequence[Any]) -> None:
+        claim = self._claims.pop(number)
+        if self._asked_to_stop.pop(number, None) is None:
+            self._events.again([(claim, Outcome._make(wire))])
+        else:
+            self._events.ended(self, [(claim, stopped_outcome(claim))])
+
     def _kill_if_late(self, now: float) -> None:
         for number in self._asked_to_stop:
             self._link.send(frames.STOP, number)  # it may not have been interruptible
@@ -409,7 +421,7 @@ def _crashed(claim: Claim, death: Death) -> Outcome:
     if last := death.evidence.get("heori_last_log"):
         text += f"What the worker wrote last:\n{last}\n\n"
     if peak := death.evidence.get("heori_peak_memory"):
-        text += f"Its peak memory was {int(peak) / 1e6:.0f} MB.\n"
+        text += f"Its peak memory was at least {int(peak) / 1e6:.0f} MB.\n"
     text += (
         f"delivered {claim.deliveries} times without an end; the last worker {death.words} "
         "while it had this job\n"

@@ -8,12 +8,13 @@ import pickle
 import signal
 import socket
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from heori_common import logs
-from heori_common.platform import peak_memory
+from heori_common.platform import cgroups, oom_counter, oom_kills, open_files, peak_memory
 from heori_consumer.between.entry import Files, run_inline
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotTable
@@ -22,6 +23,7 @@ from heori_consumer.pool.output import Output
 
 log = logs.get_logger(__name__)
 
+OOM_KILLED = "was killed by the kernel, as memory had run out (an OOM kill)"
 # Until it is tried again to start a process where the system could not.
 TRY_AGAIN_S = 1.0
 
@@ -77,6 +79,14 @@ class Host(abc.ABC):
         """The bytes that it has in memory; 0 when there is no telling."""
         return 0
 
+    def files(self) -> int:
+        """How many files it has open; 0 when there is no telling."""
+        return 0
+
+    def threads(self) -> int:
+        """How many threads it has; 0 when there is no telling."""
+        return 0
+
 
 class ProcessHost(Host):
     """A process of its own, as all workers have but those for debugging."""
@@ -91,6 +101,10 @@ class ProcessHost(Host):
         stdout, stderr = self._output.theirs
         self._theirs = Files(link.detach(), stdout.detach(), stderr.detach(), table)
         self._child: Forked | None = None
+        self._oom_counter: Path | None = None
+        # That it had counted at the last two looks; at the last one this process may have been
+        # dying already.
+        self._oom_kills = (0, 0)
 
     async def start(self) -> None:
         try:
@@ -99,6 +113,9 @@ class ProcessHost(Host):
             for file in self._theirs:
                 os.close(file)
         self.process = self._child.process
+        if self.process is not None:
+            self._oom_counter = oom_counter(cgroups(self.process.pid))
+            self._oom_kills = 2 * (self._count_oom_kills(),)
         self._child.ended.add_done_callback(lambda _: self.exited.set_result(None))
         await self._output.connect()
 
@@ -134,14 +151,32 @@ class ProcessHost(Host):
         except psutil.NoSuchProcess:
             return 0
         self.peak_memory = max(self.peak_memory, now, peak_memory(self.process.pid))
+        if now:  # else it has ended, and is to be buried
+            self._oom_kills = (self._oom_kills[1], self._count_oom_kills())
         return now
+
+    def files(self) -> int:
+        if self.process is None:
+            return 0
+        with contextlib.suppress(psutil.Error):
+            return open_files(self.process.pid) or int(self.process.num_fds())
+        return 0
+
+    def threads(self) -> int:
+        with contextlib.suppress(psutil.Error):
+            return int(self.process.num_threads()) if self.process else 0
+        return 0
+
+    def _count_oom_kills(self) -> int:
+        """How many processes of its cgroup the kernel has killed so far."""
+        return oom_kills(self._oom_counter) if self._oom_counter else 0
 
     def death(self, killed_for: str | None) -> Death:
         assert self._child is not None
-        code = self._child.ended.result()
+        code, peak = self._child.ended.result()
         evidence: dict[str, str | int] = {}
-        if self.peak_memory:
-            evidence["heori_peak_memory"] = self.peak_memory
+        if peak := max(peak, self.peak_memory):
+            evidence["heori_peak_memory"] = peak
         if last := self._output.last_lines:
             evidence["heori_last_log"] = last
         if killed_for is not None:
@@ -150,6 +185,9 @@ class ProcessHost(Host):
             with contextlib.suppress(ValueError):
                 name = signal.Signals(-code).name
                 evidence["heori_death_signal"] = name
+                if name == "SIGKILL" and self._count_oom_kills() > self._oom_kills[0]:
+                    evidence["heori_oom_kill"] = "told by its cgroup"
+                    return Death("OOM kill", OOM_KILLED, evidence)
                 return Death(name, f"died of signal {-code} ({name})", evidence)
         if code is None:
             return Death("unknown", "ended, and what would have told how had been killed", evidence)

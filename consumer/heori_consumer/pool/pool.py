@@ -13,6 +13,7 @@ from typing import Protocol
 from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import RETURNED, STATUSES, Claim, Outcome, Settled
 from heori_consumer.between.failures import Failure
+from heori_consumer.between.options import own_threads
 from heori_consumer.between.slot_table import SlotState
 from heori_consumer.between.totals import Totals, add
 from heori_consumer.pool.failures import FailureLog
@@ -28,6 +29,8 @@ PREFETCH_BYTES = 4_000_000  # and no more than that, with their results; for eac
 # How often late jobs and waiting ones are looked for, and how often memory is.
 WATCH_EVERY_S = 0.05
 MEMORY_EVERY_S = 0.25
+# How often open files and threads are; before Linux 6.2 counting the former takes long.
+REST_EVERY_S = 1.0
 # How long a drain waits for workers to say what they have not begun: one that hangs in C cannot
 # answer, and the jobs of the others must not wait for it.
 RECALL_WAIT_S = 0.5
@@ -248,6 +251,10 @@ class Pool:
         self._recalled.discard(worker)
         self._give_back_unbegun(claims)
 
+    def again(self, settled: list[Settled]) -> None:
+        """See `WorkerEvents`."""
+        self._give_back(settled)
+
     def progressed(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
         """See `WorkerEvents`."""
         self._settlement.progress(reports)
@@ -331,7 +338,7 @@ class Pool:
 
     async def _watch(self) -> None:
         """Look after jobs that are late, jobs that wait behind long ones, and memory."""
-        look_at_memory = 0.0
+        look_at_memory = look_at_rest = 0.0
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             now = time.monotonic()
@@ -341,6 +348,9 @@ class Pool:
             if now >= look_at_memory:
                 look_at_memory = now + MEMORY_EVERY_S
                 self._look_at_memory()
+            if now >= look_at_rest:
+                look_at_rest = now + REST_EVERY_S
+                self._look_at_files_and_threads()
 
     def _look_at_memory(self) -> None:
         most = self.roster.options.max_rss
@@ -348,6 +358,17 @@ class Pool:
             memory = worker.host.memory()
             if most is not None and memory > most:
                 self.roster.retire(worker, "max-rss")
+
+    def _look_at_files_and_threads(self) -> None:
+        options = self.roster.options
+        for worker in self.roster.everyone():
+            own = own_threads(worker.table.slots + worker.lent)
+            if options.max_files is not None and worker.host.files() > options.max_files:
+                self.roster.retire(worker, "max-files")
+            elif options.max_threads is not None and (
+                worker.host.threads() > options.max_threads + own
+            ):
+                self.roster.retire(worker, "max-threads")
 
 
 class _Mean:

@@ -39,6 +39,8 @@ class PoolOptions:
     inline: bool = False  # in the supervisor's own process
     max_jobs: int | None = None
     max_rss: int | None = None  # bytes
+    max_files: int | None = None  # open ones
+    max_threads: int | None = None  # beside its own
 
 
 class Roster:

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from heori_common.platform import usable_cores
+from heori_common.platform import files_limit, usable_cores
 from heori_common.settings import Model
 
 # Slots of a process, unless told otherwise: what waits is cheap, and cheaper as a coroutine.
 THREADS = 8
 COROUTINES = 100
+# A worker process is recycled above this share of the files that it may have open, unless told
+# otherwise; and above so many threads beside its own.
+FILES_SHARE = 0.9
+MAX_THREADS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class ConsumerOptions:
     wait: bool = True  # for Redis to be there at start
     max_jobs: int | None = None  # of a worker process, until it is recycled
     max_rss: int | None = None  # its memory, in bytes, likewise
+    max_files: int | None = None  # that it has open, likewise
+    max_threads: int | None = None  # that tasks have left in it, likewise
     json_logs: bool = True
 
     @classmethod
@@ -46,7 +52,9 @@ class ConsumerOptions:
             raise ValueError(
                 f"the {model} model has one slot each; hybrid and asyncio have several"
             )
-        if model == "inline" and (others.get("max_jobs") or others.get("max_rss")):
+        if model == "inline" and any(
+            others.get(limit) for limit in ("max_jobs", "max_rss", "max_files", "max_threads")
+        ):
             raise ValueError("the inline model has no worker process that could be recycled")
         cores = max(1, int(usable_cores()))
         usual = {
@@ -56,4 +64,7 @@ class ConsumerOptions:
             "asyncio": (cores, COROUTINES),
             "inline": (1, 1),
         }[model]
+        if (most := files_limit()) is not None:
+            others["max_files"] = others.get("max_files") or int(most * FILES_SHARE)
+        others["max_threads"] = others.get("max_threads") or MAX_THREADS
         return cls(queues, model, processes or usual[0], slots or usual[1], **others)

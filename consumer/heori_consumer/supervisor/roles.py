@@ -128,4 +128,6 @@ def _pool_options(settings: Settings, options: ConsumerOptions) -> PoolOptions:
         inline=options.model == "inline",
         max_jobs=options.max_jobs,
         max_rss=options.max_rss,
+        max_files=options.max_files,
+        max_threads=options.max_threads,
     )

@@ -22,15 +22,17 @@ from heori_common.protocol.job import (
     FINISHED,
     RETRY,
     STOPPED,
+    SUSPECT,
     UNKNOWN_HERE,
     Claim,
     MalformedJob,
     Outcome,
     RetryLater,
+    begun_and_returned,
     next_delay,
 )
 from heori_common.protocol.payload import BadPayload, encode_failure, encode_result
-from heori_consumer.between.options import Policy
+from heori_consumer.between.options import Policy, own_threads
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker import interrupt, running_job
 from heori_consumer.worker.failures import FailureNotes
@@ -38,6 +40,7 @@ from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.lending import Lending
 from heori_consumer.worker.middleware import Chain
 from heori_consumer.worker.running_job import RunningJob
+from heori_consumer.worker.spent import what_is_spent
 
 log = logs.get_logger(__name__)
 
@@ -54,6 +57,7 @@ class Runner:
         report: called with a job's number, and how far it is, by tasks that tell.
         introduce: called with a number and a task's name before its first job runs: the slot
             table has room for numbers only.
+        wear_out: called with what a task has left so that no other is to run in this process.
         wake: has `lending` settled soon.
 
     Attributes:
@@ -67,6 +71,7 @@ class Runner:
         table: SlotTable,
         report: Callable[[int, float, str], None],
         introduce: Callable[[int, str], None],
+        wear_out: Callable[[str], None],
         wake: Callable[[], object],
     ) -> None:
         self._policy = policy
@@ -74,6 +79,7 @@ class Runner:
         self._table = table
         self._report = report
         self._introduce = introduce
+        self._wear_out = wear_out
         self._tasks: dict[str, int] = {}  # the number of each that was introduced
         self._unknown: set[str] = set()  # what was told to be unknown here
         self._in_slots: set[str] = set()  # those whose jobs were seen to get their locks themselves
@@ -177,8 +183,8 @@ class Runner:
         return job
 
     def _not_begun(self, job: RunningJob, error: BaseException) -> Outcome:
-        if unknown := self._unknown_here(job, error):
-            return unknown
+        if elsewhere := self._unknown_here(job, error) or self._spent(job, error):
+            return elsewhere
         self._chain.on_failure(job, error)
         # A producer that is newer than this worker sends other arguments.
         if issubclass(type(error), tasks.InvalidArguments) and (retry := _retry(job, error)):
@@ -210,6 +216,22 @@ class Runner:
             f"(HEORI_UNKNOWN_WAIT={wait:g})\n"
         )
         return self._outcome(job, UNKNOWN_HERE, encode_failure(text))
+
+    def _spent(self, job: RunningJob, error: BaseException) -> Outcome | None:
+        """What comes of a job that found no file or thread left, if others may have taken them."""
+        spent = what_is_spent(error, own_threads(self._table.slots))
+        if spent is None:
+            return None
+        self._wear_out(spent)
+        if job.claim.is_suspect:  # it was alone in this process
+            return None
+        log.warning(
+            "a job runs again in a process of its own, as this one has nothing left for it",
+            job=job.id,
+            reason=spent,
+            error=summary(error),
+        )
+        return begun_and_returned(SUSPECT)
 
     def _in_slot(self, job: RunningJob) -> Callable[[], Any]:
         """Have a job get its locks itself, because whoever sent it has not said that it needs any.
@@ -284,8 +306,9 @@ class Runner:
         return self._outcome(job, FINISHED, body)
 
     def _failed(self, job: RunningJob, error: BaseException) -> Outcome:
-        if unknown := self._unknown_here(job, error):  # a chunk of calls of such a function
-            return unknown
+        # Unknown is a chunk of calls of such a function.
+        if elsewhere := self._unknown_here(job, error) or self._spent(job, error):
+            return elsewhere
         self._chain.on_failure(job, error)
         if issubclass(type(error), JobStopped):  # its __class__ may be anything
             return self._outcome(job, STOPPED, encode_failure(f"{error}\n"))

@@ -24,6 +24,7 @@ from collections import deque
 from typing import NoReturn
 
 from heori_common import logs
+from heori_common.platform import peak_of
 from heori_consumer.between.entry import REPLY, REQUEST, STARTED, Files
 from heori_consumer.between.signals import STOPPING
 from heori_consumer.gil.inside import find_gil
@@ -88,10 +89,13 @@ class _Parent:
 
     def _tell_ends(self) -> None:
         with contextlib.suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] in self._workers:  # and not a child that a library has left
-                    self._workers.discard(ended[0])
-                    self._control.sendall(REPLY.pack(*ended))
+            while True:
+                worker, status, usage = os.wait4(-1, os.WNOHANG)
+                if not worker:
+                    break
+                if worker in self._workers:  # and not a child that a library has left
+                    self._workers.discard(worker)
+                    self._control.sendall(REPLY.pack(worker, status, peak_of(usage)))
 
     def _obey(self) -> bool:
         """Do what is asked for; returns False when the supervisor has gone."""
@@ -121,7 +125,7 @@ class _Parent:
             os.close(file)
         if worker > 0:
             self._workers.add(worker)
-        self._control.sendall(REPLY.pack(worker, STARTED))
+        self._control.sendall(REPLY.pack(worker, STARTED, 0))
 
     def _import_next(self) -> None:
         with contextlib.suppress(BaseException):  # workers import it again, and report it

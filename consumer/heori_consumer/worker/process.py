@@ -23,10 +23,11 @@ from typing import Any, NoReturn
 
 from heori_common import chunks, logs, task_modules
 from heori_common.platform import give_back_memory, own_peak_memory
-from heori_common.protocol.job import Claim, Outcome
+from heori_common.protocol.job import RETURNED, Claim, Outcome
 from heori_common.task_modules import NoTaskModule, nothing_to_run
 from heori_consumer.between.entry import Files
 from heori_consumer.between.frames import (
+    AGAIN,
     BROKEN,
     FAILURES,
     IMPORTING,
@@ -38,10 +39,10 @@ from heori_consumer.between.frames import (
     PROGRESS,
     READY,
     RECALL,
-    RETURNED,
     SEEN,
     STOP,
     TASK,
+    UNBEGUN,
     WAITS,
     WORN,
     pack,
@@ -149,7 +150,12 @@ class _Worker:
         self._worn = False
         self._broken = False
         self._runner = Runner(
-            options.policy, table, self._report, self._introduce, self._sendable.release
+            options.policy,
+            table,
+            self._report,
+            self._introduce,
+            self._wear_out,
+            self._sendable.release,
         )
         kind = ThreadSlots if options.kind == "threads" else CoroutineSlots
         self._slots: Slots = kind(
@@ -175,11 +181,11 @@ class _Worker:
     def _serve(self) -> None:
         for kind, *rest in self._frames():
             if kind == JOBS and self._worn:
-                self._tell([RETURNED, list(rest[0])])
+                self._tell([UNBEGUN, list(rest[0])])
             elif kind == JOBS:
                 self._slots.put([(number, Claim._make(job)) for number, job in rest[0].items()])
             elif kind == RECALL:
-                self._tell([RETURNED, self._slots.recall()])
+                self._tell([UNBEGUN, self._slots.recall()])
             elif kind == STOP:
                 self._runner.stop(rest[0])
             elif kind == LOST:
@@ -190,6 +196,9 @@ class _Worker:
             raise RuntimeError("a slot of this worker has broken down")
 
     def _hand_over(self, number: int, outcome: Outcome, *, more: bool) -> None:
+        if outcome.status == RETURNED:
+            self._tell([AGAIN, number, outcome])
+            return
         self._outbox.append((number, outcome))
         # With more jobs at hand, the sender may wait for company: each wake-up costs as much
         # as a small job. What is left over when a long job follows goes with the next tick.
@@ -221,7 +230,7 @@ class _Worker:
         if not self._worn:
             self._worn = True
             self._tell([WORN, reason])
-        self._tell([RETURNED, self._slots.recall()])
+        self._tell([UNBEGUN, self._slots.recall()])
 
     def _break_down(self) -> None:
         """End this worker: the main thread finds its socket closed."""

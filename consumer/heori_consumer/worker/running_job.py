@@ -31,6 +31,7 @@ class RunningJob(CurrentJob):
     """One delivery of a job, from being taken by a slot to its outcome.
 
     Attributes:
+        claim: what it was claimed as.
         number: by which supervisor and worker call it.
         slot: which runs it.
         queue_time: seconds from being enqueued to being claimed.
@@ -44,6 +45,7 @@ class RunningJob(CurrentJob):
 
     __slots__ = (
         "_lending",
+        "claim",
         "definition",
         "function",
         "has_waited",
@@ -77,6 +79,7 @@ class RunningJob(CurrentJob):
             partial(report, number),
             server,
         )
+        self.claim = claim
         self.slot = slot
         self.number = number
         self.queue_time = 0.0
