@@ -32,6 +32,8 @@ def run(command: Callable[[], object]) -> NoReturn:
     Raises:
         SystemExit: with the exit code.
     """
+    if sys.stdin is None:  # the descriptor was closed
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
     answer = _StandardOutput(1)
     sys.stdout, sys.stderr = _text(answer, sys.stdout), _text(_StandardError(2), sys.stderr)
     code: str | int | None = 0

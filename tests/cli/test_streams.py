@@ -21,12 +21,9 @@ from tests.rigs.zygote import Started
 SEND = ("send", "tests.tasks.sample_tasks.add", "--args", "[1, 2]")
 COMMANDS = [
     SEND,
-    (*SEND, "--json"),
     ("status",),
-    ("status", "--json"),
-    ("top", "--once"),
+    ("top", "--once", "--every", "100ms"),
     ("dead", "purge", "--all", "--yes"),
-    ("locks",),
     ("limit", "default"),
     ("--help",),
 ]
@@ -106,6 +103,19 @@ def test_a_job_is_sent_once_with_descriptors_closed(
     )
     assert ran.returncode == code
     assert redis.llen("rq:queue:default") == 1
+
+
+def test_a_closed_standard_input_is_an_empty_one(redis_url: str) -> None:
+    command = [sys.executable, "-m", "heori", *SEND[:2], "--from", "-"]
+    own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.tasks.sample_tasks"}
+    ran = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command],
+        check=False,
+        env={**os.environ, **own},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
 
 
 def test_up_ends_in_order_when_nobody_reads_it_any_more() -> None:

@@ -128,7 +128,7 @@ def test_the_level_says_what_the_least_is_that_is_shown(
     assert {line["event"] for line in consumer.log} == {"quiet parrot", "job failed"}
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", THREE_MODELS)
 def test_a_failure_is_told_once_and_then_counted(
     model: str, consume: Consume, producer: Producer
 ) -> None:

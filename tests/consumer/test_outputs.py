@@ -139,7 +139,7 @@ def test_a_reader_that_comes_back_is_told_how_much_it_has_missed(
         assert told["stderr"] >= 50
 
 
-def test_a_collector_may_go_and_come_back(
+def test_a_collector_may_go_and_come_back_while_all_that_is_printed_goes_its_own_way(
     producer: Producer, redis_url: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -155,5 +155,9 @@ def test_a_collector_may_go_and_come_back(
             while json.loads(next(lines))["event"] != "heard again":
                 pass  # what the first has left
             assert "were dropped" in json.loads(next(lines))["event"]
+            producer.submit(log_tasks.tell_past_python).result(60)
             consumer.process.terminate()
             assert consumer.process.wait(60) == 0
+            assert {"direct\n", "program\n"} < set(lines)
+        printed = os.read(consumer.read, 1 << 16).decode().splitlines()
+        assert printed == ["heard", "unheard", "heard again", "direct", "program"]

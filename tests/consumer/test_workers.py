@@ -75,6 +75,7 @@ def test_a_dead_letter_tells_how_its_worker_died(
     assert record[b"heori_deliveries"] == b"3"
     assert 10e6 < int(record[b"heori_peak_memory"]) < 500e6
     assert b"these were my last words" in record[b"heori_last_log"]
+    assert b"these were my last words said aloud" in record[b"heori_last_log"]  # printed
     assert record[b"heori_died_at"].endswith(b"Z")
     assert redis.hget(f"rq:job:{left.id}", "heori_exit_code") == b"3"
     # and what workers write reaches the consumer's own standard error: twice at least, as a

@@ -290,7 +290,8 @@ def process() -> int:
 
 @task
 def speak_and_die(text: str) -> None:
-    """Writes to standard error, then takes its process."""
+    """Writes to standard output and error, then takes its process."""
+    print(text, "said aloud")
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)
