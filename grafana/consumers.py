@@ -98,7 +98,8 @@ def _who() -> Line:
         rows_of(
             "Consumer by consumer",
             "One row each. Waiting: jobs that wait for other jobs, which run in their slots "
-            "meanwhile. Prefetched: claimed and not yet in a slot. Draining: it was told to end "
+            "meanwhile. Results held: that Redis has yet to take; with 64 MB of them, nothing is "
+            "claimed. Prefetched: claimed and not yet in a slot. Draining: it was told to end "
             "and finishes what runs. Suspended: `rq suspend` holds it back, `rq resume` lets it "
             "go on.",
             {"instance": "Consumer", "model": "Model"},
@@ -110,6 +111,7 @@ def _who() -> Line:
                 TableColumn("Running", of_each(metrics.SLOTS_RUNNING), "none"),
                 TableColumn("Waiting", of_each(metrics.JOBS_WAITING), "none"),
                 TableColumn("Claimed", of_each(metrics.JOBS_HELD), "none"),
+                TableColumn("Results held", of_each(metrics.RESULTS_HELD), "decbytes"),
                 TableColumn("Prefetched", of_each(metrics.JOBS_PREFETCHED), "none"),
                 TableColumn(
                     "Done",

@@ -1,6 +1,13 @@
 """The base of the errors that Heori raises to programs."""
 
+import reprlib
+
 from heori_common.public import public
+
+# Enough to fill a line, and no copy of a value that is large.
+_shown = reprlib.Repr()
+_shown.maxlist = _shown.maxtuple = _shown.maxdict = _shown.maxset = _shown.maxfrozenset = 100
+_shown.maxstring = _shown.maxother = _shown.maxlong = 1000
 
 
 @public
@@ -43,7 +50,7 @@ def summary(error: BaseException) -> str:
 def short(value: object) -> str:
     """Any value in a hundred characters."""
     try:
-        text = repr(value)
+        text = _shown.repr(value)
     except BaseException as error:  # a repr may raise anything
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     return text if len(text) <= 100 else text[:97] + "..."

@@ -185,6 +185,10 @@ JOBS_WAITING = _gauge(
     "heori_jobs_waiting_for_jobs", "Jobs that wait for other jobs; their slots are lent meanwhile."
 )
 JOBS_HELD = _gauge("heori_jobs_held", "Jobs claimed and not yet settled, running or not.")
+RESULTS_HELD = _gauge(
+    "heori_results_held_bytes",
+    "Results that Redis has yet to take; at 64 MB, this consumer reads and claims nothing more.",
+)
 JOBS_PREFETCHED = _gauge(
     "heori_jobs_prefetched", "Jobs that wait in a worker, so that no slot runs dry."
 )

@@ -69,7 +69,9 @@ def test_a_supervisor_holds_so_many_results_and_gives_their_memory_back(
         try:
             gate.touch()
             until(lambda: consumer.metric("heori_slots_running") == 0, timeout=60)
+            until(lambda: consumer.metric("heori_results_held_bytes") >= 64 * MEGABYTE, timeout=60)
             held = supervisor.memory_info().rss - before
+            assert consumer.metric("heori_results_held_bytes") < 70 * MEGABYTE
         finally:
             valkey.resume()
         assert held < 100 * MEGABYTE, "of 200 that there are"
@@ -77,6 +79,23 @@ def test_a_supervisor_holds_so_many_results_and_gives_their_memory_back(
         until(lambda: supervisor.memory_info().rss - before < 20 * MEGABYTE, timeout=60)
         assert consumer.metric("heori_jobs_total", outcome="succeeded") == jobs
         assert consumer.metric("heori_jobs_redelivered_total") == 0
+        until(lambda: consumer.metric("heori_results_held_bytes") == 0, timeout=60)
+
+
+def test_a_worker_that_does_not_read_gets_few_large_jobs_and_another_gets_the_rest(
+    consume: Callable[..., Consumer], server: EmbeddedValkey
+) -> None:
+    words = ("--model", "hybrid", "--processes", "2", "--slots", "30")
+    consumer = start(consume, server, *words)
+    stopped = consumer.workers[0]
+    with Producer(server.url) as producer, redis_py.Redis.from_url(server.url) as client:
+        stopped.suspend()
+        try:
+            handles = producer.submit_many(large_tasks.echo, [noise(400_000)] * 60)
+            until(lambda: client.zcard("rq:finished:default") >= 45, timeout=60)
+        finally:
+            stopped.resume()
+        assert len(group(handles).results(60)) == 60
 
 
 def test_arguments_larger_than_the_server_takes_are_refused_in_one_sentence(

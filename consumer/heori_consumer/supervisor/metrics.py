@@ -113,6 +113,7 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.SLOTS_RUNNING, self._roles.pool.running())
         yield MetricSample(m.JOBS_WAITING, self._roles.pool.waiting())
         yield MetricSample(m.JOBS_HELD, len(self._context.leases))
+        yield MetricSample(m.RESULTS_HELD, self._roles.acknowledger.held.bytes)
         yield MetricSample(m.JOBS_PREFETCHED, self._roles.pool.prefetched())
         yield MetricSample(m.REDIS_UP, not self._context.retry.away)
         yield MetricSample(m.DRAINING, self._context.stop.drain.is_set())

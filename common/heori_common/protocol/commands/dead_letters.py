@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from heori_common.protocol.commands.builder import (
+    CALL_BYTES,
     Builders,
     Command,
     fates,
     text,
     unpack,
 )
-
-MOST_REPLY = 4_000_000  # bytes of jobs to read in one call, about
 
 
 class Record(NamedTuple):
@@ -82,7 +81,7 @@ class DeadLetterCommands(Builders):
             ids=ids,
             fields=fields,
             most_value=most_value,
-            most_reply=MOST_REPLY,
+            most_bytes=CALL_BYTES,
         )
 
     def replay(

@@ -1,9 +1,9 @@
 -- read_jobs.lua: read jobs as they are, whatever their keys hold.
 -- KEYS   none declared: those of each job and of its results
--- ARGS   ids, fields, most_value, most_reply
+-- ARGS   ids, fields, most_value, most_bytes
 --        fields: [name, …], what to read; empty for all, and the latest result with them
 --        most_value: bytes; a longer value is replaced by its length
---        most_reply: bytes, about; no further job is read then
+--        most_bytes: that are read, about; no further job is read then
 -- REPLY  msgpack [[type of the job's key, values, result], …] for the first of ids, one at least
 --        values: [value or false, …] in the order of fields, or [field, value, …]
 --        result: [field, value, …]
@@ -11,10 +11,9 @@
 local size = 0
 local function short(values)
   for n, value in ipairs(values) do
-    if value and #value > args.most_value then
-      values[n] = #value
-    elseif value then
+    if value then
       size = size + #value
+      values[n] = #value > args.most_value and #value or value
     end
   end
   return values
@@ -22,7 +21,7 @@ end
 
 local jobs = {}
 for n, id in ipairs(args.ids) do
-  if size > args.most_reply then
+  if size > args.most_bytes then
     break
   end
   local job = job_key(id)
