@@ -12,12 +12,14 @@ import psutil
 
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import NewJob
+from heori_common.protocol.keys import tenant_queue
 from heori_common.protocol.payload import Call
 from heori_common.redis.client import RedisClient
 from heori_common.tasks import Task, find
 from tests.chaos import tasks
 from tests.chaos.fleet import QUEUE, Fleet, Report
 from tests.rigs.consumers import Consumer
+from tests.rigs.keys_left import OF_ONE_CONSUMER, lasting, tidy
 from tests.rigs.waiting import until
 
 WAITING = 20_000  # jobs on the queue at most
@@ -52,15 +54,19 @@ class Soak:
     slope: dict[str, float] = field(default_factory=dict)  # MB per 100,000 jobs, second half
     keys: dict[str, int] = field(default_factory=dict)  # at the end, by kind
     overdue: int = 0  # entries of registries whose time has passed
+    lasting: set[str] = field(default_factory=set)  # keys that stay for ever, if there are more
 
     def problems(self) -> list[str]:
         """What is not as it must be; the memory is for people to judge."""
         got = {"succeeded": self.succeeded, "failed": self.failed, "retried": self.retried}
-        records = self.keys.get("job", 0) + self.keys.get("results", 0) - 2  # of the last job
+        records = self.keys.get("job", 0) + self.keys.get("results", 0)
         found = {
             f"jobs ended as {got}, not as {self.expected}": got != self.expected,
             f"{self.deaths} workers died": self.deaths,
             f"{records} keys of jobs are kept beyond their time": records > 0,
+            f"{len(self.lasting)} keys stay for ever, such as {min(self.lasting, default='')}": (
+                self.lasting
+            ),
             f"{self.overdue} entries of registries are kept beyond their time": self.overdue,
         }
         return [f"{self.model}: {problem}" for problem, there in found.items() if there]
@@ -103,17 +109,21 @@ def soak(model: str, jobs: int, report: Report) -> Soak:
         result.deaths = int(consumer.metric("heori_worker_restarts_total"))
         result.memory = _memory(consumer)
         result.slope = slope(samples)
-        # What TTLs explain goes with them. Some traffic, as in life, lets others tidy up.
-        time.sleep(KEPT + 1)
-        feed.send(1)
-        until(lambda: ended() == jobs + 1)
+        time.sleep(KEPT + 1)  # what TTLs explain goes with them
+        for _ in range(3):  # until queues that are not used are forgotten
+            tidy(client.execute, fleet.redis)
         result.keys, result.overdue = _keys(fleet)
+        result.lasting = lasting(fleet.redis) - OF_ONE_CONSUMER
         consumer.stop()
     return result
 
 
 class _Feed:
-    """The mixture: of a hundred jobs one fails, one fails once, two return 10 kB, ten are async."""
+    """The mixture: of a hundred jobs one fails, one fails once, two return 10 kB, ten are async.
+
+    With each call, the last job is of a new tenant, and another one that is sent to a queue of its
+    own is cancelled.
+    """
 
     def __init__(self, client: RedisClient, marks: str) -> None:
         self._redis = client
@@ -125,7 +135,14 @@ class _Feed:
     def send(self, number: int) -> None:
         """Send so many."""
         jobs = [self._make(each) for each in range(self.sent, self.sent + number)]
-        self._redis.execute(self._commands.enqueue(QUEUE, jobs))
+        tenant, once = f"t{self.sent}", f"once{self.sent}"
+        last = [jobs.pop()]
+        self._redis.execute(self._commands.enqueue(tenant_queue(QUEUE, tenant), last))
+        if jobs:
+            self._redis.execute(self._commands.enqueue(QUEUE, jobs))
+        canceled = ShortLived.create(once, Call("nobody.runs.it", (), {}), 60)
+        self._redis.execute(self._commands.enqueue(once, [canceled]))
+        self._redis.execute(self._commands.cancel(once, [once]))
         self.sent += number
 
     def _make(self, number: int) -> NewJob:

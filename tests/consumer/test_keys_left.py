@@ -11,24 +11,17 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
 from heori import Fence, JobFailed, LockLost, Mutex, Producer, RedisExecutor, Semaphore, group
-from heori_common.protocol.keys import CatalogueEntry, Keys, catalogue
+from heori_common.protocol.keys import CatalogueEntry, catalogue
 from heori_common.settings import Settings
 from tests.rigs.consumers import Consumer
+from tests.rigs.keys_left import KEYS, OF_LOCKS, OF_ONE_CONSUMER, lasting
 from tests.rigs.script_bench import Bench
 from tests.rigs.stock_rq import enqueue
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
 TASKS = "tests.tasks.sample_tasks,tests.tasks.lock_tasks"
-KEYS = Keys()
-# What one consumer that serves one queue has, besides what expires.
-LEFT = {
-    KEYS.queues(),
-    KEYS.workers(),
-    KEYS.workers_of("default"),
-    KEYS.fence(),
-    KEYS.forced(),
-}
+LEFT = OF_ONE_CONSUMER | OF_LOCKS
 
 
 class Life:
@@ -225,7 +218,7 @@ def test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_f
             bench.tidy()
         redis.delete(*filter(users_own, redis.keys("*")))
         names = {key.decode() for key in redis.keys("*")}
-        left.append({name for name in names if redis.ttl(name) == -1})
+        left.append(lasting(redis))
         assert names - left[-1] <= {
             me,
             KEYS.janitor(),

@@ -27,6 +27,7 @@ from heori_common.protocol.job import (
     Settled,
 )
 from heori_common.protocol.payload import Call, encode_failure, encode_result
+from tests.rigs.keys_left import tidy
 
 T = TypeVar("T")
 ADD = "tests.tasks.sample_tasks.add"
@@ -125,19 +126,7 @@ class Bench:
         return (reclaimed.queued, reclaimed.dead) if reclaimed else (0, 0)
 
     def tidy(self, forget: float = 0.0) -> Tidied:
-        """Look after all queues once."""
-        dead = forgotten = 0
-        cursor = ""
-        while cursor != "0":
-            if not cursor:
-                self.redis.delete("rq:heori:janitor")
-            found = self.execute(
-                self.commands.tidy(consumer=ME, interval=60, cursor=cursor or "0", forget=forget)
-            )
-            if found is not None:  # else a consumer has come in between
-                cursor, dead = found.cursor, dead + found.dead
-                forgotten += found.forgotten
-        return Tidied(cursor, dead, forgotten)
+        return tidy(self.execute, self.redis, forget=forget)
 
     def forget_looks(self, *queues: str) -> None:
         """As if nobody had looked for expired leases for a while."""
