@@ -181,6 +181,11 @@ def test_the_type_of_each_key_is_told_first() -> None:
     assert {re.match(r"\w+", entry.about)[0] for entry in catalogue()} <= set(REDIS_TYPES)  # type: ignore[index]
 
 
+def test_of_each_key_it_is_told_when_it_goes() -> None:
+    untold = {entry.name for entry in catalogue() if not entry.end.startswith(("Gone", "Stays"))}
+    assert untold == {"commands_to", "granted"}, "those are channels"
+
+
 def test_a_field_is_found_where_the_record_has_it() -> None:
     for record in (JobFields, LockRecord):
         for place, field in enumerate(record._fields, 1):

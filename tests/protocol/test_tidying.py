@@ -251,3 +251,21 @@ def test_what_is_known_of_waiting_jobs_expires_with_the_job_that_they_wait_for(
     assert lives == pytest.approx([7, 60], abs=3), (
         "rq's code reads a job to go on with its children"
     )
+
+
+def test_a_job_that_need_not_wait_any_more_is_queued_when_nobody_has_done_so(bench: Bench) -> None:
+    keys = bench.commands.keys
+    bench.send("last", "first", "limited", "new", "canceled", queue="children")
+    bench.redis.delete("rq:queue:children")
+    for name in ("last", "first", "limited", "new"):
+        bench.redis.hset(keys.job(name), "status", "ready_to_enqueue")
+    bench.redis.hset(keys.job("first"), "enqueue_at_front", 1)
+    bench.redis.hset(keys.job("limited"), "rate_limit_key", "api")
+    bench.redis.hset(keys.job("canceled"), "status", "canceled")
+    since = dict.fromkeys(("last", "first", "limited", "canceled"), bench.now() - 10)
+    bench.redis.zadd(keys.ready("children"), {**since, "new": bench.now()})
+    bench.tidy()
+    assert bench.queue("children") == ["first", "last"]
+    assert bench.field("last", "status") == "queued"
+    left = bench.redis.zrange(keys.ready("children"), 0, -1)
+    assert left == [b"limited", b"new"], "rq minds limits, and somebody may just queue the other"

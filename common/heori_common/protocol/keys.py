@@ -392,8 +392,8 @@ def catalogue() -> Iterator[CatalogueEntry]:
         about = inspect.getdoc(method) or ""
         # The others take a key apart.
         if inspect.isfunction(method) and re.match(rf"({'|'.join(REDIS_TYPES)})\b", about):
-            *said, end = about.split("\n\n")
-            if about.startswith("channel"):
-                said, end = [about], ""
+            said, _, end = about.rpartition("\n\n")
+            if not said:
+                said, end = about, ""
             parameters = tuple(inspect.signature(method).parameters)[1:]
-            yield CatalogueEntry(name, parameters, "\n\n".join(said), end)
+            yield CatalogueEntry(name, parameters, said, end)

@@ -1,6 +1,9 @@
 """Jobs that wait for another: finished through rq's own code, which knows all their rules."""
 
+import random
+import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from heori_common import logs
 from heori_common.errors import summary
@@ -9,7 +12,15 @@ from heori_common.redis.address import Address
 from heori_common.redis.errors import RedisUnavailable, translated
 from heori_common.redis.redis_py import connect
 
+if TYPE_CHECKING:
+    from rq import Queue
+    from rq.job import Job
+
 log = logs.get_logger(__name__)
+
+TRIES = 20  # to put what need not wait any more on its queue; what is left, the janitor finds
+CONTENTION_S = 0.01  # between two of them, at most
+READY = "ready_to_enqueue"  # its status until then; rq 2 has no such step
 
 
 def enqueue_dependents(url: str, claims: Sequence[Claim]) -> None:
@@ -34,15 +45,27 @@ def enqueue_dependents(url: str, claims: Sequence[Claim]) -> None:
                 with translated(where):
                     job = Job.fetch(claim.job_id, connection, serializer=JSONSerializer)
                     queue = Queue(claim.queue, connection=connection, serializer=JSONSerializer)
-                    waited = job.dependent_ids
-                    queue.enqueue_dependents(job)
-                    for each in Job.fetch_many(waited, connection, serializer=JSONSerializer):
-                        # It is known no more for what they have waited; nothing else ends that key.
-                        if each is not None and not each.is_deferred:
-                            connection.delete(each.dependencies_key)
+                    _enqueue_dependents(queue, job)
             except NoSuchJobError:  # kept for no time at all
                 continue
             except RedisUnavailable:
                 raise
             except Exception as error:  # rq raises whatever it trips over in a record
                 log.error("cannot enqueue dependents", of=claim.job_id, error=summary(error))
+
+
+def _enqueue_dependents(queue: "Queue", job: "Job") -> None:
+    read = type(job).fetch_many(job.dependent_ids, queue.connection, serializer=job.serializer)
+    waiting = [each for each in read if each is not None]
+    queue.enqueue_dependents(job)
+    for _ in range(TRIES):
+        ready = [each for each in waiting if each.get_status() == READY]
+        if not ready:
+            break
+        # Where several do this at once, rq passes over jobs, and leaves them to its own workers.
+        time.sleep(random.uniform(0.0, CONTENTION_S))
+        for each in ready:
+            queue.enqueue_ready_jobs_by_queue({each.origin: [each.id]})
+    for each in waiting:
+        if each.get_status() != "deferred":  # nothing else ends what is known of its waiting
+            queue.connection.delete(each.dependencies_key)
