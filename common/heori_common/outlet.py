@@ -75,16 +75,21 @@ class Outlet:
     def __init__(self, name: str, file: int) -> None:
         self.name = name
         self.dropped = 0
+        self._file = file
         self._sink = _Sink(file)
         self._pieces: deque[bytes] = deque()
         self._held = 0  # bytes that are not written yet, those that are being written included
         self._changed = threading.Condition()
         self._started = False
+        self._direct = False
         self._told = 0  # of the dropped ones
         self._told_at = 0.0  # time.monotonic()
 
     def write(self, data: bytes) -> None:
         """Have it written; or drop it, when too much waits already."""
+        if self._direct:
+            self._sink.write(data)
+            return
         size = len(data) + PIECE_BYTES
         with self._changed:
             if not self._started:
@@ -108,6 +113,16 @@ class Outlet:
     def join(self, other: "Outlet") -> None:
         """Take turns with another that writes to the same place; before either writes."""
         self._sink = other._sink
+
+    def forked(self) -> None:
+        """Do without the thread from now on: a copy of a process has one thread only.
+
+        What waits is the original's to write, and a lock may be held by a thread that is not here.
+        """
+        self._direct = True
+        self._held = 0
+        self._changed = threading.Condition()
+        self._sink = _Sink(self._file)
 
     def end(self) -> None:
         """Write what waits, and tell what was dropped, as far as somebody reads it."""
@@ -171,6 +186,8 @@ def never_wait() -> None:
         STDERR.end()
 
     atexit.register(end)  # after the last word, which may be a traceback
+    for outlet in (STDOUT, STDERR):  # a task of the model `inline` may fork
+        os.register_at_fork(after_in_child=outlet.forked)
 
 
 class _Raw(io.RawIOBase):

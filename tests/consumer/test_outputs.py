@@ -139,6 +139,16 @@ def test_a_reader_that_comes_back_is_told_how_much_it_has_missed(
         assert told["stderr"] >= 50
 
 
+def test_a_copy_that_an_inline_task_forks_is_heard(producer: Producer, redis_url: str) -> None:
+    with closing(Unheard(redis_url, "inline", "2>/dev/null")) as consumer:
+        producer.submit(log_tasks.tell, "original").result(60)
+        producer.submit(log_tasks.tell_from_copy, "copy").result(60)
+        consumer.process.terminate()
+        assert consumer.process.wait(60) == 0
+        printed = os.read(consumer.read, 1 << 16).decode().splitlines()
+        assert sorted(printed) == ["copy", "original"]
+
+
 def test_a_collector_may_go_and_come_back_while_all_that_is_printed_goes_its_own_way(
     producer: Producer, redis_url: str, tmp_path: Path
 ) -> None:

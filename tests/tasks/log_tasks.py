@@ -159,6 +159,15 @@ def tell_past_python() -> None:
 
 
 @task
+def tell_from_copy(text: str) -> None:
+    """In a copy of this process."""
+    if (copy := os.fork()) == 0:
+        print(text, flush=True)
+        os._exit(0)
+    os.waitpid(copy, 0)
+
+
+@task
 def tell_and_wait(url: str, key: str) -> None:
     """Say that it runs, wait to be told to end, and say that, too."""
     with redis.Redis.from_url(url) as client:
