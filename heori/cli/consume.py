@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import guarded, read_settings, read_size, refuse
+from heori.cli.console import FAILED, fail, guarded, read_settings, read_size, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori_common import logs, outlet
+from heori_consumer.pool.forkserver import ForkserverBroken
 from heori_consumer.pool.roster import TasksBroken
 from heori_consumer.supervisor.endpoint import PortTaken
 from heori_consumer.supervisor.options import MAX_THREADS, ConsumerOptions
 from heori_consumer.supervisor.queue_order import Order, parse_queues
-from heori_consumer.supervisor.supervisor import Supervisor
+from heori_consumer.supervisor.supervisor import Supervisor, SupervisorFailed
+
+log = logs.get_logger(__name__)
 
 
 def consume(
@@ -88,8 +91,13 @@ def consume(
     """Run a consumer: a supervisor and its worker processes, until SIGTERM or Ctrl-C.
 
     HEORI_TASKS names the modules whose tasks it runs, HEORI_ALLOW the prefixes of other functions
-    that it may run. The first signal drains: running jobs finish, all others go back to their
-    queues. A second signal stops it at once.
+    that it may run. SIGTERM, Ctrl-C and SIGHUP drain: running jobs get HEORI_GRACE seconds to
+    finish, all others go back to their queues. A second SIGTERM or Ctrl-C stops it at once, as
+    SIGQUIT does: all jobs go back.
+
+    The exit code is 0 after each of these; 1 when it has failed by a defect, after it has given
+    back its jobs; 2 when it could not begin: a setting or the tasks are wrong, the port is taken,
+    or with --no-wait Redis is away.
     """
     settings = read_settings()
     try:
@@ -127,3 +135,8 @@ def consume(
         guarded(lambda: asyncio.run(main()))
     except (TasksBroken, PortTaken) as error:
         refuse(str(error))
+    except (SupervisorFailed, ForkserverBroken) as error:
+        fail(str(error))
+    except OSError as error:  # of which click would end without a word, were it a broken pipe
+        log.critical("the consumer has failed", exc_info=error)
+        raise typer.Exit(FAILED) from error

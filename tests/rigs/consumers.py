@@ -48,7 +48,7 @@ class Consumer:
             "stderr": subprocess.PIPE,
         }
         self.process: Started | subprocess.Popen[str] = (
-            subprocess.Popen([sys.executable, "-m", *words], text=True, **options)
+            subprocess.Popen([sys.executable, "-m", *words], text=True, process_group=0, **options)
             if fresh
             else Started(*words, **options)
         )
@@ -97,6 +97,15 @@ class Consumer:
             except psutil.NoSuchProcess:
                 continue
         return sorted(found, key=lambda child: child.create_time())
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        """All processes below it, the forkserver first."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to all of its processes at once, as a terminal or `timeout` does."""
+        os.killpg(self.process.pid, number)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""

@@ -182,6 +182,7 @@ def _serve(control: socket.socket) -> list[str]:
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:
+    os.setpgid(0, 0)  # as a shell starts a command: a signal to its group reaches no other
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

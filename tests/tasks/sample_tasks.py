@@ -3,8 +3,10 @@
 import asyncio
 import ctypes
 import hashlib
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -319,3 +321,25 @@ _waiting: list[None] = []
 def stamp() -> float:
     """When it ran, by the clock that all processes of this machine share."""
     return time.monotonic()
+
+
+@task
+def end_children() -> list[int]:
+    """Starts a process in each way, and ends it by a signal; returns their exit codes."""
+    codes = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        program = subprocess.Popen(["sleep", "3600"])
+        program.send_signal(number)
+        codes.append(program.wait())
+        if (child := os.fork()) == 0:
+            try:
+                time.sleep(3600)
+            except KeyboardInterrupt:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(child, number)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+    worker.start()
+    worker.terminate()
+    worker.join()
+    return [*codes, worker.exitcode or 0]

@@ -100,14 +100,16 @@ class Forkserver:
             self._send(self._control, pickle.dumps(libraries), ())
 
     async def close(self) -> None:
-        """End it, and with it all that it has started."""
-        for task in self._beside:
-            task.cancel()
+        """End it, and with it all that it has started and that has not been killed yet."""
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
             self._control = None
             await asyncio.to_thread(self._reap)
+        if self._beside:
+            await asyncio.wait(self._beside, timeout=END_S)
+        for task in self._beside:
+            task.cancel()
         for child in self._children.values():  # that it had no time for; they are killed
             child.ended.set_result(End())
         self._children.clear()

@@ -95,8 +95,7 @@ class Roster:
         Raises:
             TasksBroken: the task modules cannot be imported.
         """
-        for place in range(self.options.processes):
-            self._fill(place)
+        self._fill(0)
         await self._started
 
     def close(self) -> None:
@@ -150,10 +149,19 @@ class Roster:
             self._leaving.add(old)
             old.recall()
             self.let_go(old)
-        if not self._started.done() and len(self.workers) == self.options.processes:
+        if not self._up:
+            self._begin_others(worker)
+
+    def _begin_others(self, worker: WorkerHandle) -> None:
+        """Start all others when the first is ready, which shows that the tasks can be imported."""
+        everyone = range(self.options.processes)
+        if not self._coming and len(self.workers) == 1:
+            self._forkserver.preload(worker.libraries)
+            for place in everyone[1:]:
+                self._fill(place)
+        if len(self.workers) == len(everyone) and not self._started.done():
             self._up = True
             self._started.set_result(None)
-            self._forkserver.preload(worker.libraries)
 
     def broken(self, worker: WorkerHandle, module: str, reason: str) -> None:
         """A worker has said that it cannot import a module of tasks."""

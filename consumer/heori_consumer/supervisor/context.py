@@ -1,6 +1,7 @@
 """What all roles of one consumer share."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +14,10 @@ from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.redis_retry import RedisRetry
 from heori_consumer.supervisor.stand_back import StandBack
+
+# What repeats a request sooner is one request: `timeout` and some init systems send SIGTERM to a
+# process and to its group, so that it arrives twice at once. A person takes longer.
+SAME_REQUEST_S = 0.25
 
 
 class Role(Protocol):
@@ -33,11 +38,20 @@ class StopRequest:
     def __init__(self) -> None:
         self.drain = asyncio.Event()
         self.at_once = asyncio.Event()
+        self._asked: float | None = None  # time.monotonic()
 
     def ask(self) -> None:
         """Ask it to drain; if that was asked before, to stop at once."""
-        if self.drain.is_set():
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = now
+        elif now - self._asked > SAME_REQUEST_S:
             self.at_once.set()
+        self.drain.set()
+
+    def ask_at_once(self) -> None:
+        """Ask it to stop without waiting for what runs."""
+        self.at_once.set()
         self.drain.set()
 
 

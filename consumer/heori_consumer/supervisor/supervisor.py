@@ -1,7 +1,9 @@
 """One consumer, from its start to the end of its drain."""
 
 import asyncio
+import atexit
 import contextlib
+import os
 import signal
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -27,20 +29,27 @@ LARGE_BLOCK_BYTES = 256_000
 CANCEL_AGAIN_S = 0.1  # until a role that has not ended is cancelled once more
 
 
+class SupervisorFailed(RuntimeError):
+    """A role has failed, which is a defect; the message says which, and the log why."""
+
+
 class Supervisor:
     """Starts the roles of a consumer, and ends them in order."""
 
     def __init__(self, settings: Settings, options: ConsumerOptions) -> None:
         self._context = Context(settings, options, consumer_name())
         self._roles = Roles.create(self._context)
+        self._failed: Role | None = None  # the first one
 
     async def run(self) -> None:
-        """Consume until SIGTERM, SIGINT or rq's shutdown command, then drain.
+        """Consume until a signal or rq's shutdown command, then drain.
 
         Raises:
             RedisUnavailable: Redis is away at the start and `wait` is off.
             TasksBroken: the task modules cannot be imported.
             PortTaken: the port for /metrics is not to be had.
+            ForkserverBroken: no worker process can be started.
+            SupervisorFailed: a role has failed; what it held has been given back.
         """
         settings, roles = self._context.settings, self._roles
         give_back_blocks(LARGE_BLOCK_BYTES)
@@ -88,29 +97,40 @@ class Supervisor:
         return True
 
     async def _consume(self) -> None:
-        """Have all roles do their duty until it is to stop.
+        """Have all roles do their duty until it is to stop, or one of them has failed.
 
         Raises:
-            Exception: a role has failed, which is a defect; the others end with it.
+            SupervisorFailed: one has; what was held has been given back all the same.
         """
-        with _first_error():
-            async with asyncio.TaskGroup() as group:
-                tasks = {
-                    role: group.create_task(self._perform(role), name=type(role).__name__)
-                    for role in self._roles.all()
-                }
-                try:
-                    await self._context.stop.drain.wait()
-                    await self._drain(tasks[self._roles.claimer])
-                finally:
-                    await _cancel(*tasks.values())
+        roles = self._roles
+        tasks = {
+            role: asyncio.create_task(self._perform(role), name=type(role).__name__)
+            for role in roles.all()
+        }
+        try:
+            await self._context.stop.drain.wait()
+            await self._drain(tasks[roles.claimer], tasks[roles.acknowledger])
+        finally:
+            await _cancel(*tasks.values())
+        if self._failed is not None:
+            raise SupervisorFailed(f"{type(self._failed).__name__} has failed, as the log tells")
 
     async def _perform(self, role: Role) -> None:
-        await role.run()
-        if not self._context.stop.drain.is_set():
-            raise RuntimeError(f"{type(role).__name__} has ended by itself")
+        try:
+            await role.run()
+            if not self._context.stop.drain.is_set():
+                raise RuntimeError("it has ended by itself")
+        except Exception as error:
+            name = type(role).__name__
+            log.critical(
+                "the supervisor has failed; giving back what it holds", role=name, exc_info=error
+            )
+            self._failed = self._failed or role
+            self._context.stop.ask_at_once()
+            if role is self._roles.acknowledger:
+                await role.run()  # once more, as only it can give back; it may send twice
 
-    async def _drain(self, claiming: asyncio.Task[None]) -> None:
+    async def _drain(self, claiming: asyncio.Task[None], acknowledging: asyncio.Task[None]) -> None:
         """Stop claiming, give back what has not begun, let the rest finish, give back the rest."""
         settings, pool = self._context.settings, self._roles.pool
         log.info("draining", held=pool.held(), grace_seconds=settings.grace)
@@ -124,11 +144,17 @@ class Supervisor:
         except TimeoutError:
             log.warning("grace is over; giving back what still runs", held=pool.held())
         await pool.stop()
-        try:
-            async with asyncio.timeout(settings.lease):
-                await self._roles.acknowledger.settled()
-        except TimeoutError:
-            log.error("Redis is away; the leases will run out and the jobs be delivered again")
+        settled = asyncio.create_task(self._roles.acknowledger.settled())
+        await asyncio.wait(
+            [settled, acknowledging], timeout=settings.lease, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not settled.done():
+            settled.cancel()
+            reason = "its role has failed" if acknowledging.done() else "Redis is away"
+            log.error(
+                "not all can be acknowledged; the leases will run out and jobs be delivered again",
+                reason=reason,
+            )
         log.info("stopped", consumer=self._context.name)
 
     async def _until_idle(self) -> None:
@@ -158,28 +184,33 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first SIGTERM or SIGINT drains; the second stops at once."""
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        for number in numbers:
-            loop.add_signal_handler(number, self._context.stop.ask)
+        """Obey signals: see `docs/consumers.md`."""
+        loop, stop = asyncio.get_running_loop(), self._context.stop
+        obeyed = {
+            signal.SIGTERM: stop.ask,
+            signal.SIGINT: stop.ask,
+            # Of a terminal that is closed. It never hurries: systemd sends it after SIGTERM.
+            signal.SIGHUP: stop.drain.set,
+            signal.SIGQUIT: stop.ask_at_once,
+        }
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            del obeyed[signal.SIGHUP]  # it was started by nohup
+        for number, obey in obeyed.items():
+            loop.add_signal_handler(number, obey)
         try:
             yield
-        finally:
-            for number in numbers:
+        except BaseException:
+            for number in obeyed:
                 loop.remove_signal_handler(number)
-
-
-@contextlib.contextmanager
-def _first_error() -> Iterator[None]:
-    """Raise the error of one role as it is; it has ended the others."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from group
+            raise
+        # All is told. A further signal ends what is left, should it hang, and changes no exit code,
+        # which it would by its default, back in place while the interpreter goes.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, obeyed)
+        for number in obeyed:
+            loop.remove_signal_handler(number)
+            signal.signal(number, lambda *_: os._exit(0))
+            atexit.register(signal.signal, number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _cancel(*tasks: "asyncio.Task[None]") -> None:

@@ -18,6 +18,7 @@ import pickle
 import select
 import signal
 import socket
+import struct
 import sys
 import traceback
 from collections import deque
@@ -43,6 +44,7 @@ def main(control: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     logs.configure_as_parent()
     find_gil()  # here, and no worker has to
+    importlib.import_module("redis")  # which most tasks use, if only for locks and results
     _freeze()
     _Parent(socket.socket(fileno=control)).run()
     os._exit(0)
@@ -72,16 +74,19 @@ class _Parent:
         poll = select.poll()
         for each in (self._control, self._woken):
             poll.register(each, select.POLLIN)
-        with contextlib.suppress(ConnectionError):  # the supervisor has gone in the midst of it
+        with contextlib.suppress(ConnectionError, struct.error):  # it has gone in the midst of it
             while True:
-                ready = {file for file, _ in poll.poll(0 if self._libraries else None)}
+                ready = dict(poll.poll(0 if self._libraries else None))
                 if self._woken.fileno() in ready:
                     self._woken.recv(4096)
                     self._tell_ends()
-                if self._control.fileno() in ready and not self._obey():
-                    break
-                if not ready and self._libraries:
+                asked = ready.get(self._control.fileno(), 0)
+                if asked & select.POLLHUP:
+                    break  # the supervisor has gone
+                if self._libraries:
                     self._import_next()
+                elif asked:
+                    self._obey()
         for worker in self._workers:
             os.kill(worker, signal.SIGKILL)
         for worker in self._workers:
@@ -97,20 +102,16 @@ class _Parent:
                     self._workers.discard(worker)
                     self._control.sendall(REPLY.pack(worker, status, peak_of(usage)))
 
-    def _obey(self) -> bool:
-        """Do what is asked for; returns False when the supervisor has gone."""
+    def _obey(self) -> None:
         header, files, _, _ = socket.recv_fds(
             self._control, REQUEST.size, len(Files._fields), socket.MSG_WAITALL
         )
-        if not header:
-            return False
         [length] = REQUEST.unpack(header)
         pickled = self._control.recv(length, socket.MSG_WAITALL)
         if files:
             self._fork(Files(*files), pickled)
         else:
             self._libraries.extend(pickle.loads(pickled))
-        return True
 
     def _fork(self, files: Files, options: bytes) -> None:
         for file in files:

@@ -56,7 +56,7 @@ from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
 from heori_consumer.worker.execution import Runner
 from heori_consumer.worker.lending import WaitingJobs
 from heori_consumer.worker.libraries import libraries
-from heori_consumer.worker.signals import give_back, let_pass
+from heori_consumer.worker.signals import let_pass, obey_in_copies
 from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
 log = logs.get_logger(__name__)
@@ -85,7 +85,7 @@ def main(files: Files, options: WorkerOptions) -> NoReturn:
     link = socket.socket(fileno=files.link)
     # A copy of this process that a task forks must not speak for it, and can be terminated.
     os.register_at_fork(after_in_child=link.close)
-    os.register_at_fork(after_in_child=give_back)
+    obey_in_copies()
     if serve(link, options, table):
         # Without a goodbye: a task may have left threads or exit handlers that never end.
         os._exit(0)

@@ -1,10 +1,11 @@
 """Which signals a worker lets pass: its supervisor decides when it ends."""
 
+import os
 import signal
 from collections.abc import Iterable
 from typing import Any
 
-_theirs: dict[int, Any] = {}  # by number, what was to be done before
+_before: dict[int, Any] = {}  # by number, what was to be done
 
 
 def let_pass(numbers: Iterable[int]) -> None:
@@ -16,14 +17,27 @@ def let_pass(numbers: Iterable[int]) -> None:
     for number in numbers:
         before = signal.getsignal(number)
         if before not in (signal.SIG_IGN, _nothing):
-            _theirs[number] = before
+            _before[number] = before
             signal.signal(number, _nothing)
 
 
-def give_back() -> None:
-    """Do at each of them what was to be done: in a copy of this process that a task has forked."""
-    for number, handler in _theirs.items():
+def obey_in_copies() -> None:
+    """Have each copy of this process that a task forks do what was to be done, from its start."""
+    os.register_at_fork(
+        before=lambda: _mask(signal.SIG_BLOCK),
+        after_in_parent=lambda: _mask(signal.SIG_UNBLOCK),
+        after_in_child=_obey,
+    )
+
+
+def _obey() -> None:
+    for number, handler in _before.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    _mask(signal.SIG_UNBLOCK)
+
+
+def _mask(how: int) -> None:
+    signal.pthread_sigmask(how, _before)
 
 
 def _nothing(*_: object) -> None:
