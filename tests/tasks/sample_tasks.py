@@ -327,16 +327,13 @@ def stamp() -> float:
 def end_children() -> list[int]:
     """Starts a process in each way, and ends it by a signal; returns their exit codes."""
     codes = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         program = subprocess.Popen(["sleep", "3600"])
         program.send_signal(number)
         codes.append(program.wait())
         if (child := os.fork()) == 0:
-            try:
-                time.sleep(3600)
-            except KeyboardInterrupt:
-                os.kill(os.getpid(), signal.SIGKILL)
-        os.kill(child, number)
+            time.sleep(3600)
+        os.kill(child, number)  # in its very first moments
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
     worker.start()
