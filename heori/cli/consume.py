@@ -91,9 +91,9 @@ def consume(
     """Run a consumer: a supervisor and its worker processes, until SIGTERM or Ctrl-C.
 
     HEORI_TASKS names the modules whose tasks it runs, HEORI_ALLOW the prefixes of other functions
-    that it may run. SIGTERM, Ctrl-C and SIGHUP drain: running jobs get HEORI_GRACE seconds to
-    finish, all others go back to their queues. A second SIGTERM or Ctrl-C stops it at once, as
-    SIGQUIT does: all jobs go back.
+    that it may run. At SIGTERM, Ctrl-C or SIGHUP it drains: running jobs get HEORI_GRACE seconds to
+    finish, all others go back to their queues. A second SIGTERM or Ctrl-C, or SIGQUIT, stops it at
+    once.
 
     The exit code is 0 after each of these; 1 when it has failed by a defect, after it has given
     back its jobs; 2 when it could not begin: a setting or the tasks are wrong, the port is taken,
