@@ -181,11 +181,13 @@ def _what_fails() -> Line:
         ),
         lines(
             "Given back, refused, dead",
-            "Given back: their worker or consumer died, so they run again. Refused: a result that "
-            "came after the lease was lost. Dead letters: delivered too often. Unknown here: of a "
-            "task that this consumer's code does not have; they wait for one that has it.",
+            "Given back: their worker or consumer died, so they run again. Restarted: they had "
+            "begun beside a late job, or when the consumer stopped; no delivery. Refused: a result "
+            "that came after the lease was lost. Dead letters: delivered too often. Unknown here: "
+            "of a task that this consumer's code does not have; they wait for one that has it.",
             EACH_MINUTE,
             each_minute(metrics.REDELIVERED, "given back"),
+            each_minute(metrics.RESTARTED, "restarted"),
             each_minute(metrics.UNKNOWN_JOBS, "unknown here"),
             each_minute(metrics.REFUSED, "refused"),
             each_minute(metrics.DEAD, "dead letters"),

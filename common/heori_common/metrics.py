@@ -127,6 +127,10 @@ DELIVERIES = _counter(
 REDELIVERED = _counter(
     "heori_jobs_redelivered_total", "Jobs given back after their worker or consumer died."
 )
+RESTARTED = _counter(
+    "heori_jobs_restarted_total",
+    "Jobs given back after they had begun, which was no delivery: beside a late one, for example.",
+)
 DEAD = _counter("heori_jobs_dead_total", "Jobs that became dead letters.")
 REFUSED = _counter("heori_results_refused_total", "Results that came after the lease was lost.")
 UNKNOWN_JOBS = _counter(

@@ -1,12 +1,16 @@
 """Jobs that no exception ends in time cost their worker its life: once for all of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from heori import Handle, JobFailed, Producer
-from heori_consumer.pool.lateness import Accused, Doing, Sentence, judge
+from heori_common.platform import shared_memory
+from heori_common.protocol.job import Claim
+from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.gil.states import RUNNING
+from heori_consumer.pool.lateness import Accused, Doing, Lateness, Sentence, judge
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import late_tasks
@@ -14,7 +18,6 @@ from tests.tasks import late_tasks
 TASKS = "tests.tasks.late_tasks"
 ONE_WORKER = {
     "threads": ["--model", "threads", "--slots", "6"],
-    "hybrid": ["--model", "hybrid", "--processes", "1", "--slots", "6"],
     "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "6"],
 }
 HOLDING, OWN_CALL, HELD_UP, UNKNOWN = Doing
@@ -51,6 +54,7 @@ def test_all_that_are_late_end_with_one_kill_and_the_others_run_again_once(
     assert consumer.metric("heori_worker_restarts_total", reason="timeout") == 2
     assert [restarts(redis, handle) for handle in late] == [0] * 4
     assert restarts(redis, beside) in (1, 2)
+    assert consumer.metric("heori_jobs_restarted_total") == restarts(redis, beside)
     assert redis.hget(f"rq:job:{beside.id}", "heori_deliveries") == b"1"
 
 
@@ -107,6 +111,50 @@ def test_a_start_that_a_drain_cut_short_is_counted(
     assert consumer.stop() == 0
     until(lambda: redis.llen("rq:queue:default") == 2)
     assert (restarts(redis, begun), restarts(redis, waiting)) == (1, 0)
+
+
+# With a clock of their own
+
+
+@pytest.fixture
+def table() -> SlotTable:
+    """One slot, whose job was to end a second ago at 11."""
+    table = SlotTable(shared_memory(SlotTable.bytes_of(1, 0)), 1, 0)
+    table.tell_gil(enabled=True)
+    table.sit(0, 1000)
+    table.take(0, 7, 9.0)
+    return table
+
+
+CLAIM = Claim("id", "default", "e", 1, 0.0, None, 1, None, None, b"")
+
+
+def times(table: SlotTable, looks: Iterable[float]) -> list[float]:
+    """When it says that the worker must be killed; it lives on here."""
+    lateness = Lateness(table, lambda _: RUNNING, 9.0)
+    return [now for now in looks if lateness.look(now, {7: CLAIM}, {}) is not None]
+
+
+def test_a_job_is_late_a_second_after_its_timeout(table: SlotTable) -> None:
+    assert times(table, [9.5, 10.2, 10.9, 11.1]) == [11.1]
+
+
+def test_after_a_pause_of_the_whole_consumer_workers_get_another_second(table: SlotTable) -> None:
+    assert times(table, [9.5, 20.0, 20.5, 20.9, 21.1]) == [21.1]
+
+
+def test_who_held_the_gil_is_sought_for_some_looks_and_then_it_is_let_go_in_peace(
+    table: SlotTable,
+) -> None:
+    table.be_alive(9.0)
+    assert times(table, [9.5, 10.2, 11.1, 11.2, 11.3]) == [11.3]
+    lateness = Lateness(table, lambda _: RUNNING, 10.9)
+    assert lateness.look(11.1, {7: CLAIM}, {}) is None
+    table.be_alive(11.2)  # so the worker can end its job itself, and gets a second for it
+    assert lateness.look(11.3, {7: CLAIM}, {}) is None
+    table.be_alive(12.2)
+    assert lateness.look(12.2, {7: CLAIM}, {}) is None
+    assert lateness.look(12.4, {7: CLAIM}, {}) == Sentence(frozenset({7}), frozenset())
 
 
 LATE, IN_TIME = True, False

@@ -206,6 +206,11 @@ class Outcome(NamedTuple):
 Settled = tuple[Claim, Outcome]
 
 
+def is_restart(outcome: Outcome) -> bool:
+    """Whether it is what `begun_and_returned` makes."""
+    return outcome.status == RETURNED and outcome.evidence is not None
+
+
 def begun_and_returned(suspicion: int = 0) -> Outcome:
     """The outcome of a job that was begun and is given back; it is no delivery, but it is a start.
 

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from heori_common import logs
 from heori_common.metrics import BATCH_JOBS, Histogram
 from heori_common.protocol.commands import CALL_BYTES
-from heori_common.protocol.job import CRASHED, FAILED, UNKNOWN_HERE, Claim, Settled
+from heori_common.protocol.job import (
+    CRASHED,
+    FAILED,
+    UNKNOWN_HERE,
+    Claim,
+    Settled,
+    is_restart,
+)
 from heori_common.protocol.payload import encode_failure
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.pool.held_results import HeldResults
@@ -57,6 +64,7 @@ class Acknowledger:
         self.batches = Histogram(BATCH_JOBS)
         self.refused = 0  # acknowledgements that came after the lease was lost
         self.redelivered = 0
+        self.restarted = 0  # given back uncounted, though they had begun
         self.dead = 0
         self.unknown = 0  # deliveries of jobs that the workers' code does not know
         self.given_up = 0  # of these, jobs that have failed as no consumer's does
@@ -186,6 +194,7 @@ class Acknowledger:
         for (_, outcome), fate in zip(batch, fates, strict=False):
             self.dead += fate == "dead"
             self.redelivered += fate == "queued" and outcome.status == CRASHED
+            self.restarted += fate == "queued" and is_restart(outcome)
 
 
 def _bytes(entries: Sequence[Settled]) -> int:

@@ -79,6 +79,7 @@ class ConsumerMetrics(Collector):
             yield MetricSample(m.JOB_QUEUE, totals.queue_time, (task,))
         redelivered = self._roles.acknowledger.redelivered + self._roles.reaper.redelivered
         yield MetricSample(m.REDELIVERED, redelivered)
+        yield MetricSample(m.RESTARTED, self._roles.acknowledger.restarted)
         yield MetricSample(m.DEAD, self._roles.acknowledger.dead + self._roles.reaper.dead)
         yield MetricSample(m.REFUSED, self._roles.acknowledger.refused)
         given_up = self._roles.acknowledger.given_up
