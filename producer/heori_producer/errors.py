@@ -43,12 +43,16 @@ class JobNotFound(HeoriError, LookupError):
 # How an exception's line begins after the frames of its traceback: `package.module.Error: text`.
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?\Z", re.DOTALL)
 
+# How Python writes an error of the system's: `[Errno 2] No such file or directory: 'name'`.
+_OS_ERROR = re.compile(r"\[Errno (\d+)\] (.*?)(?:: ('.*'|\".*\"))?", re.DOTALL)
+
 
 def original(failed: JobFailed) -> BaseException:
     """The exception that the job raised, made anew, with the failure as its cause.
 
     Only of a class that is built in or that this program has imported: a name read from Redis
-    makes nothing be imported. What cannot be made from its text alone stays the failure.
+    makes nothing be imported. What cannot be made from its text alone stays the failure: one made
+    of that text must say the same again, which those that want other arguments do not.
     """
     last = failed.traceback.rpartition("Traceback (most recent call last):\n")
     lines = last[2].rstrip("\n").split("\n")
@@ -60,7 +64,9 @@ def original(failed: JobFailed) -> BaseException:
     if kind is None:
         return failed
     try:
-        error = kind() if text is None else kind(_argument(kind, text))
+        error = kind() if text is None else kind(*_arguments(kind, text))
+        if str(error) not in (text or "", repr(text)):  # repr: of a key that no literal makes
+            return failed
     except Exception:  # it wants other arguments, or runs whatever its class likes
         return failed
     error.__cause__ = failed
@@ -95,10 +101,17 @@ def _derived(kind: type[Exception]) -> Iterator[type[Exception]]:
             yield from _derived(each)
 
 
-def _argument(kind: type[Exception], text: str) -> Any:
+def _arguments(kind: type[Exception], text: str) -> tuple[Any, ...]:
     if issubclass(kind, KeyError):  # whose text is its key as it is written in Python
-        try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return text
-    return text
+        return (_literal(text),)
+    if issubclass(kind, OSError) and (parts := _OS_ERROR.fullmatch(text)):
+        number, said, name = parts.groups()
+        return (int(number), said) if name is None else (int(number), said, _literal(name))
+    return (text,)
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

@@ -130,6 +130,16 @@ TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    f(
             ("two",),
         ),
         (TRACE + "heori_common.tasks.UnknownTask: what\n", UnknownTask, ("what",)),
+        (
+            TRACE + "FileNotFoundError: [Errno 2] No such file or directory: 'a: b'\n",
+            FileNotFoundError,
+            (2, "No such file or directory"),
+        ),
+        (
+            TRACE + "ConnectionRefusedError: [Errno 111] Connection refused\n",
+            ConnectionRefusedError,
+            (111, "Connection refused"),
+        ),
         (TRACE + "tests.producer.test_executor.Outer.Inner: nested\n", "Outer.Inner", ("nested",)),
     ],
 )
@@ -151,6 +161,12 @@ def test_an_exception_is_made_anew_from_its_traceback(text: str, kind: Any, args
         "UnicodeDecodeError: 'utf-8' codec can't decode",
         "tests.producer.test_executor.Demanding: one",
         "tests.producer.test_executor.Explosive: bang",
+        "tests.producer.test_executor.Numbered: number 7 is refused",
+        "tests.producer.test_executor.Numbered",
+        "heori.FencedOut: the write with fence 7 was refused: 9 has written; the lock was lost",
+        "heori.DeadlockDetected: this wait would never end: a waits for b",
+        "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+        "PermissionError: [Errno 13] Permission denied: 'a' -> 'b'",
         "  | ExceptionGroup: two (2 sub-exceptions)",
         "no error at all",
         "",
@@ -165,6 +181,11 @@ def test_what_cannot_safely_be_made_anew_stays_a_failed_job(line: str) -> None:
 class Outer:
     class Inner(Exception):
         pass
+
+
+class Numbered(Exception):
+    def __init__(self, number: object = 0) -> None:
+        super().__init__(f"number {number} is refused")
 
 
 class Demanding(Exception):
