@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from heori_common.protocol.job import MalformedJob
     from heori_common.protocol.payload import BadPayload, PayloadTooLarge
     from heori_common.redis.errors import RedisRefused, RedisUnavailable
+    from heori_common.redis.redis_py import connect
     from heori_common.retry import Retry
     from heori_common.settings import Settings
     from heori_common.tasks import InvalidArguments, InvalidResult, Task, UnknownTask, task
@@ -80,6 +81,7 @@ __all__ = [
     "Task",
     "UnknownTask",
     "acquire_all",
+    "connect",
     "current_job",
     "group",
     "require",
@@ -105,6 +107,7 @@ _HOMES = {
     "heori_common.protocol.job": ("MalformedJob",),
     "heori_common.protocol.payload": ("BadPayload", "PayloadTooLarge"),
     "heori_common.redis.errors": ("RedisRefused", "RedisUnavailable"),
+    "heori_common.redis.redis_py": ("connect",),
     "heori_common.retry": ("Retry",),
     "heori_common.settings": ("Settings",),
     "heori_common.tasks": ("InvalidArguments", "InvalidResult", "Task", "UnknownTask", "task"),

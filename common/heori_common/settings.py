@@ -18,7 +18,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from heori_common.names import check_queue
 from heori_common.protocol.commands import MOST_WAITING, UNKNOWN_WAIT_S
 from heori_common.public import public
-from heori_common.redis.address import Address, with_password
+from heori_common.redis.address import Address, with_password_file
+from heori_common.redis.tls_files import unreadable
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
@@ -92,7 +93,7 @@ class Settings(BaseSettings):
     redis_password_file: Path | None = Field(
         default=None,
         description="A file with the password of the server and its sentinels, for what the URL "
-        "leaves out.",
+        "leaves out. It is read for each connection, so that a new password needs no restart.",
     )
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
@@ -237,11 +238,14 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _well_formed(cls, url: str, others: ValidationInfo) -> str:
-        Address.parse(url)  # a ValueError says what is wrong with it
+        where = Address.parse(url)  # a ValueError says what is wrong with it
+        if (fault := unreadable(where.tls_files)) is not None:
+            raise ValueError(fault)
         file: Path | None = others.data.get("redis_password_file")
         if file is None:
             return url
-        return with_password(url, _secret("HEORI_REDIS_PASSWORD_FILE", file))
+        _secret("HEORI_REDIS_PASSWORD_FILE", file)  # it is read again for each connection
+        return with_password_file(url, str(file.absolute()))
 
     @field_validator("api_tokens")
     @classmethod

@@ -8,9 +8,7 @@ import time
 from functools import cache
 from typing import Any
 
-from redis import Redis
-
-from heori import DeadlockDetected, Mutex, Retry, Semaphore, Settings, acquire_all, task
+from heori import DeadlockDetected, Mutex, Retry, Semaphore, Settings, acquire_all, connect, task
 
 ACCOUNTS = 6
 OPENING = 100_000  # cents in each account at the beginning
@@ -25,7 +23,7 @@ SEEN = "printing:seen"  # list: what that was, each time that a job began
 @cache
 def redis() -> Any:  # its hints mix in those of asyncio
     """This process's client; it is safe to share between threads."""
-    return Redis.from_url(Settings().redis_url)
+    return connect(Settings().redis_url)
 
 
 def move(source: int, target: int, cents: int) -> None:

@@ -285,7 +285,9 @@ def test_a_wait_that_is_broken_off_as_the_server_becomes_a_replica_goes_on(
         assert result.result(60) == 3
 
 
-def test_passwords_are_told_apart_those_of_the_sentinels_and_those_of_the_servers() -> None:
+def test_passwords_are_told_apart_those_of_the_sentinels_and_those_of_the_servers(
+    tmp_path: Path,
+) -> None:
     with (
         EmbeddedValkey() as server,
         redis_py.Redis.from_url(server.url) as client,
@@ -306,6 +308,16 @@ def test_passwords_are_told_apart_those_of_the_sentinels_and_those_of_the_server
             finally:
                 await other.close()
 
+        assert asyncio.run(look()) == []
+        own, theirs = tmp_path / "own", tmp_path / "theirs"
+        url = f"redis+sentinel://{at}?password_file={own}&sentinel_password_file={theirs}"
+        own.write_text("s3cr@t")
+        theirs.write_text("wotch")
+        with RedisClient(url, patience=0) as redis_client:
+            with pytest.raises(RedisUnavailable, match=rf"sentinel 127.0.0.1:{sentinel.port}: "):
+                redis_client.execute(Commands().queues())
+            theirs.write_text("watch")
+            assert redis_client.execute(Commands().queues()) == []
         assert asyncio.run(look()) == []
         with (
             RedisClient(f"redis+sentinel://:s3cr%40t@{at}", patience=0) as redis_client,

@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from heori_common.redis.url_options import read_options
 
 SENTINEL_PORT = 26379
 
@@ -13,6 +15,14 @@ _SENTINELS = re.compile(
     r"(?:/(?P<primary>[^/?#]*))?(?:/(?P<database>[^/?#]*))?(?:\?(?P<options>[^#]*))?"
 )
 _EXAMPLE = "redis+sentinel://host1:26379,host2:26379/NAME"
+_TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+
+
+class LoginFile(NamedTuple):
+    """A login whose password is in a file, which is read for each connection."""
+
+    username: str | None
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +32,13 @@ class Address:
     Attributes:
         url: what redis-py reads: login, database and options, and, where there are no sentinels,
             the server.
+        login_file: the login, where the URL has no password of its own and names a file.
         primary: the name under which the sentinels know it.
         login: of the sentinels, when they want one: `sentinel_username` and `sentinel_password`
             among the URL's options. The login before the @ is the servers'.
+        sentinel_file: in place of that, as `login_file`.
         tls: whether sentinels and what they name are spoken to over TLS.
+        tls_files: option and path of each file that TLS needs.
     """
 
     url: str = field(repr=False)
@@ -33,6 +46,9 @@ class Address:
     primary: str = ""
     login: tuple[str | None, str | None] = field(default=(None, None), repr=False)
     tls: bool = False
+    login_file: LoginFile | None = None
+    sentinel_file: LoginFile | None = None
+    tls_files: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, url: str) -> Self:
@@ -54,14 +70,24 @@ class Address:
             except ValueError:  # whose text may hold a piece of a password
                 raise ValueError(
                     "the port must be a number from 1 to 65535; an IPv6 address stands in "
-                    "brackets, and / in a password is written %2F"
+                    "brackets, and / in a password is written %2F, ? %3F"
                 ) from None
         else:
             raise ValueError(
                 "must begin with redis://, rediss://, unix://, redis+sentinel:// "
                 "or rediss+sentinel://"
             )
-        return cls(url)
+        parts = urlsplit(url)
+        options = read_options(parts.query, tls=scheme == "rediss")
+        if scheme != "unix" and not _is_database(parts.path.strip("/")):
+            raise ValueError("the database must be a number, as in redis://host:6379/0")
+        login, _, host = parts.netloc.rpartition("@")
+        read, login_file = _login(login, options)
+        return cls(
+            f"{scheme}://{read}{host}{parts.path}" + (f"?{_query(options)}" if options else ""),
+            login_file=login_file,
+            tls_files=_tls_files(options),
+        )
 
     @classmethod
     def _of_sentinels(cls, rest: str, *, tls: bool) -> Self:
@@ -75,13 +101,23 @@ class Address:
         if not match["primary"]:
             raise ValueError(f"the name of the primary is missing: {_EXAMPLE}")
         database = match["database"] or "0"
-        if not (database.isascii() and database.isdigit()):
+        if not _is_database(database):
             raise ValueError(f"the database must be a number: {_EXAMPLE}/0")
-        options = dict(parse_qsl(match["options"] or ""))
+        options = read_options(match["options"] or "", tls=tls, sentinels=True)
         login = options.pop("sentinel_username", None), options.pop("sentinel_password", None)
-        before = f"{match['login']}@" if match["login"] else ""
-        url = f"redis://{before}/{database}?{urlencode(options, quote_via=quote)}"
-        return cls(url, sentinels, unquote(match["primary"]), login, tls)
+        path = options.pop("sentinel_password_file", None)
+        sentinel_file = LoginFile(login[0], path) if path and login[1] is None else None
+        read, login_file = _login(match["login"] or "", options)
+        return cls(
+            f"redis://{read}/{database}?{_query(options)}",
+            sentinels,
+            unquote(match["primary"]),
+            login,
+            tls,
+            login_file,
+            sentinel_file,
+            _tls_files(options),
+        )
 
     def __str__(self) -> str:
         """For people to read; never with a password."""
@@ -94,23 +130,48 @@ class Address:
         return endpoint(parts.hostname or "127.0.0.1", parts.port or 6379)
 
 
-def with_password(url: str, password: str) -> str:
-    """The URL with this password wherever it has none: the server's and the sentinels'."""
-    scheme, _, rest = url.partition("://")
-    end = re.search(r"[/?#]", rest)
-    authority, path = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
-    login, _, hosts = authority.rpartition("@")
-    secret = quote(password, safe="")
-    if ":" not in login:
-        authority = f"{login}:{secret}@{hosts}"
-    if scheme.endswith("+sentinel") and "sentinel_password=" not in path:
-        path += f"{'&' if '?' in path else '?'}sentinel_password={secret}"
-    return f"{scheme}://{authority}{path}"
+def with_password_file(url: str, path: str) -> str:
+    """The URL with this file for each password that it leaves out: the server's, the sentinels'.
+
+    Raises:
+        ValueError: the URL is malformed.
+    """
+    where = Address.parse(url)
+    rest, _, query = url.partition("://")[2].partition("?")
+    has_password = ":" in rest.partition("/")[0].rpartition("@")[0] or "password" in dict(
+        parse_qsl(query)
+    )
+    added = {}
+    if where.login_file is None and not has_password:
+        added["password_file"] = path
+    if where.sentinels and where.sentinel_file is None and where.login[1] is None:
+        added["sentinel_password_file"] = path
+    return f"{url}{'&' if '?' in url else '?'}{_query(added)}" if added else url
 
 
 def endpoint(host: str, port: int) -> str:
     """A host and a port as people write them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_database(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit())
+
+
+def _login(login: str, options: dict[str, str]) -> tuple[str, LoginFile | None]:
+    """What of a login stays in the URL, and what is in a file; takes its options away."""
+    path = options.pop("password_file", None)
+    if path is None or ":" in login or "password" in options:
+        return f"{login}@" if login else "", None
+    return "", LoginFile(options.pop("username", None) or unquote(login) or None, path)
+
+
+def _query(options: dict[str, str]) -> str:
+    return urlencode(options, quote_via=quote, safe="/")
+
+
+def _tls_files(options: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, options[name]) for name in _TLS_FILES if name in options)
 
 
 def _endpoint(number: int, text: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from redis import exceptions
 from heori_common.errors import HeoriError
 from heori_common.public import public
 from heori_common.redis.address import Address
+from heori_common.redis.tls_files import unreadable
 
 # What a server says that cannot serve anybody for now: it is still starting, or full of clients.
 _AWAY = ("LOADING", "ERR max number of clients reached")
@@ -87,7 +88,7 @@ def translated(where: Address) -> Iterator[None]:
     except exceptions.ResponseError as error:
         raise error_of(_in_full(error), where) from error
     except (exceptions.RedisError, OSError) as error:
-        raise away(where, error) from error
+        raise away(where, unreadable(where.tls_files) or error) from error
 
 
 def away(where: Address, why: object) -> RedisUnavailable:

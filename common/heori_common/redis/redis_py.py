@@ -11,18 +11,23 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from heori_common.public import public
 from heori_common.redis.address import Address
 from heori_common.redis.errors import translated
+from heori_common.redis.password_file import FileCredentials
 from heori_common.redis.private import socket_of, transport_of
 from heori_common.redis.retries import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S
 from heori_common.redis.sentinel import AsyncSentinels, Endpoint, Sentinels
 
 
+@public
 def connect(url: str) -> redis.Redis:
     """A plain redis-py client of the server, or the primary, for what needs one, such as rq.
 
-    It sends no command again by itself: redis-py would send it to the server that has just
-    failed. What it raises `heori_common.redis.errors.translated` translates.
+    It takes all URLs that Heori takes, as in ``connect(Settings().redis_url)``, and reads a
+    password file for each connection. It sends no command again by itself: redis-py would send it
+    to the server that has just failed. What it raises `heori_common.redis.errors.translated`
+    translates.
 
     Raises:
         ValueError: the URL is malformed.
@@ -43,6 +48,8 @@ def connect(url: str) -> redis.Redis:
 
 def _options(where: Address) -> dict[str, Any]:
     options: dict[str, Any] = {"socket_timeout": ANSWER_TIMEOUT_S}
+    if where.login_file is not None:
+        options["credential_provider"] = FileCredentials(where.login_file)
     if where.sentinels:
         options["socket_connect_timeout"] = CONNECT_TIMEOUT_S
     return options

@@ -19,6 +19,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 from heori_common.redis.address import Address, endpoint
+from heori_common.redis.password_file import FileCredentials
 from heori_common.redis.retries import ANSWER_TIMEOUT_S, LOOK_S
 
 Endpoint = tuple[str, int]
@@ -41,11 +42,13 @@ class _Search:
         self._last = address.sentinels[0]  # the last that knew; the next to be asked first
         username, password = address.login
         self._options: dict[str, Any] = {
-            "username": username,
-            "password": password,
             "socket_timeout": SENTINEL_TIMEOUT_S,
             "socket_connect_timeout": SENTINEL_TIMEOUT_S,
         }
+        if address.sentinel_file is not None:
+            self._options["credential_provider"] = FileCredentials(address.sentinel_file)
+        else:
+            self._options |= {"username": username, "password": password}
         if address.tls:
             given = parse_url(address.url)  # type: ignore[no-untyped-call]
             tls = {name: value for name, value in given.items() if name.startswith("ssl_")}
