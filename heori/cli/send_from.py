@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from heori import Producer, QueueFull
+from heori import PayloadTooLarge, Producer, QueueFull
 from heori.cli.console import guarded, printable, refuse
 from heori.formats import count
 from heori_common.protocol.commands import Commands, Cursor
@@ -177,7 +177,7 @@ def send_from(
                 begin = min(client.execute(commands.position(key)), report.lines)
                 try:
                     given.send(key, begin, progress)
-                except QueueFull as error:
+                except (QueueFull, PayloadTooLarge) as error:
                     report.error = str(error)
 
             guarded(run)

@@ -122,6 +122,7 @@ class Service:
             docs_url=None if tokens else "/docs",  # a browser's page names no token
             redoc_url=None,
             exception_handlers={
+                PayloadTooLarge: _failed,
                 QueueFull: _failed,
                 RedisUnavailable: _failed,
                 RedisRefused: _failed,
@@ -268,8 +269,8 @@ class Service:
     ) -> NewJob:
         try:
             return self._producer.encode(task, tuple(args), kwargs)
-        except PayloadTooLarge as error:
-            raise HTTPException(413, str(error)) from error
+        except PayloadTooLarge:
+            raise
         except (TypeError, ValueError) as error:
             raise invalid_arguments(error, loc) from error
 

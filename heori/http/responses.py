@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import HTTPException
 from pydantic import BaseModel, Field, ValidationError
 
-from heori import QueueFull
+from heori import PayloadTooLarge, QueueFull
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
 Place = tuple[str | int, ...]  # of something in a request: ("body", "to")
@@ -142,8 +142,10 @@ def invalid_arguments(error: Exception, loc: Place) -> HTTPException:
 
 
 def failure(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """Status, body and headers for what Redis, or a queue in it, does not allow now."""
+    """Status, body and headers for what Redis, or a queue in it, does not allow."""
     match error:
+        case PayloadTooLarge():
+            return 413, {"detail": str(error)}, {}
         case QueueFull():
             after = str(max(1, math.ceil(error.retry_after or 1.0)))
             sent = [handle.id for handle in error.sent]

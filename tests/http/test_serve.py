@@ -204,6 +204,16 @@ def test_what_is_too_large_is_refused(serve: Callable[..., Service], redis: Any)
     assert enqueued(redis) == 0
 
 
+def test_what_is_too_large_for_redis_itself_is_refused() -> None:
+    with (
+        EmbeddedValkey({"proto-max-bulk-len": "1mb"}) as server,
+        serving(server.url, HEORI_MAX_PAYLOAD="9000000") as service,
+    ):
+        noise = random.randbytes(2_000_000).hex()
+        large = service.ask("POST", f"{TASKS}.anything", {"value": noise})
+        assert (large.status, "proto-max-bulk-len" in large.body["detail"]) == (413, True)
+
+
 def test_only_json_is_read_so_that_no_page_elsewhere_can_send(service: Service, redis: Any) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded"):
         assert service.ask("POST", f"{TASKS}.order", ["tea"], Content_Type=kind).status == 415
