@@ -15,7 +15,7 @@ from rich.text import Text
 
 from heori import formats
 from heori.cli.console import JsonOption, guarded, printable, read_duration, read_settings, refuse
-from heori.inspect.overview import ConsumerRow, Overview, WorkerRow, compare, take_reading
+from heori.inspect.overview import ConsumerRow, Overview, QueueRow, WorkerRow, compare, take_reading
 from heori.inspect.queues import MORE_SLOTS
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
@@ -94,7 +94,7 @@ def _draw(overview: Overview, address: str) -> RenderableType:
     for table in (
         _table(
             ("queue", "waiting", "oldest", "running", "scheduled", "dead", "limit", "blocked"),
-            overview.queues,
+            _fullest(overview.queues),
             lambda row: (
                 printable(row.queue),
                 formats.count(row.waiting),
@@ -159,6 +159,13 @@ def _draw(overview: Overview, address: str) -> RenderableType:
     if not overview.consumers:
         parts += ["", "No consumer is there; start one with `heori consume`."]
     return Group(*parts)
+
+
+def _fullest(queues: Sequence[QueueRow]) -> Sequence[QueueRow]:
+    """As they come; of more than there are rows for, those where most wait or run first."""
+    if len(queues) <= MOST_ROWS:
+        return queues
+    return sorted(queues, key=lambda row: (-row.waiting, -row.running, row.queue))
 
 
 def _table(

@@ -39,7 +39,7 @@ def test_commands_ask_for_many_queues_at_once(
             assert "jobs, each in its place" in " ".join(each["says"] for each in shown)
 
 
-def test_status_shows_as_many_queues_as_a_person_may_read_the_fullest_first(
+def test_a_person_is_shown_as_many_queues_as_may_be_read_the_fullest_first(
     heori: Heori, bench: Bench
 ) -> None:
     for number in range(110):
@@ -47,3 +47,7 @@ def test_status_shows_as_many_queues_as_a_person_may_read_the_fullest_first(
     shown = heori("status").stdout
     assert all(f"q{number:03}" in shown for number in range(1, 110, 2))
     assert "and 10 more; --json has all" in shown
+    shown = heori("top", "--once", "--every", "100ms").stdout
+    assert "and 98 more" in shown
+    assert "q001" in shown
+    assert "q000" not in shown, "fewer wait there"

@@ -21,6 +21,7 @@ from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
 TASKS = "tests.tasks.sample_tasks,tests.tasks.lock_tasks"
+HOLDING_JOBS = [made("default") for made in (KEYS.queue, KEYS.wip, KEYS.deferred)]
 LEFT = OF_ONE_CONSUMER | OF_LOCKS
 
 
@@ -160,16 +161,23 @@ class Life:
         return 1
 
     def _lost(self, producer: Producer, consumer: Consumer) -> int:
-        """Some jobs whose consumer is killed run elsewhere; one takes its workers with it."""
+        """Some jobs whose consumer is killed run elsewhere; one takes its workers with it.
+
+        The last one, and one that waits for its lock, are lost with the second consumer.
+        """
         held = producer.submit_many(sample_tasks.hold, [(self._url, "held")] * 4)
-        for _ in held:
+        held += producer.submit_many(lock_tasks.hold_account, [(self._url, 7, "held")] * 3)
+        for _ in range(5):
             assert self._redis.blpop(["held:running"], timeout=60)
         consumer.process.send_signal(signal.SIGKILL)
-        self._redis.rpush("held:go", *"12345678")
-        assert len(group(held).results(60)) == 4
+        self._redis.rpush("held:go", *range(2 * len(held)))
+        assert len(group(held).results(60)) == len(held)
         with pytest.raises(JobFailed):
             producer.submit(sample_tasks.leave, "os._exit").result(60)
-        return len(held) + 1
+        producer.submit_many(lock_tasks.hold_account, [(self._url, 8, "last")] * 2)
+        assert self._redis.blpop(["last:running"], timeout=60)
+        self._redis.rpush("last:go", *range(4))
+        return len(held) + 3
 
 
 # As if the time of all that has one had passed. KEYS those to keep; of registries, none is to stay.
@@ -212,8 +220,9 @@ def test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_f
         dead = redis.smembers("rq:workers")
         assert len(dead) == 2
         redis.eval(PASS_TTLS, 0)  # of their records, too
-        last = consume(HEORI_TASKS=TASKS).ready()
+        last = consume(HEORI_TASKS=TASKS, HEORI_LEASE="1").ready()
         until(lambda dead=dead: not redis.smembers("rq:workers") & dead)  # type: ignore[misc]
+        until(lambda: not redis.exists(*HOLDING_JOBS))  # what the killed ones had is done
         [me] = (key.decode() for key in redis.smembers("rq:workers"))
         for _ in range(3):
             redis.eval(PASS_TTLS, 1, me)
@@ -237,3 +246,12 @@ def test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_f
     for name in LEFT - {KEYS.workers(), KEYS.workers_of("default")}:  # those go with the consumer
         [entry] = entry_of(name)
         assert entry.end == "Stays for ever: one."
+
+
+def test_a_consumer_looks_at_all_of_many_queues(
+    consume: Callable[..., Consumer], redis: Any
+) -> None:
+    many = [f"{KEYS.queue('once')}{number}" for number in range(500)]
+    redis.sadd(KEYS.queues(), *many)
+    consume().ready()
+    until(lambda: redis.zcard(KEYS.idle()) == len(many))
