@@ -6,6 +6,8 @@
   SIGKILL, SIGTERM or SIGSTOP, some for longer than their lease.
 - quarantine: a job that crashes its worker, among good ones; in turns with good ones alone.
 - drains: consumers get SIGTERM in the midst of their work, one after the other.
+- deploys: consumers get each signal that stops them, once or twice, alone or with all of their
+  processes, while they import, are idle, run jobs or drain; four minutes, and one with --short.
 - bound: several producers send into a queue with a limit, whose consumers are slower; the depth of
   the queue and the memory of the producers and the server are watched.
 - locks: coroutines are cancelled and replies lost while they acquire and release locks; 1,000 wait
@@ -32,6 +34,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.chaos.bound import Bounded, bound
+from tests.chaos.deploys import Deploys, deploys
 from tests.chaos.drains import Drains, drains
 from tests.chaos.fleet import MODELS, Report
 from tests.chaos.kills import Kills, kills
@@ -41,7 +44,7 @@ from tests.chaos.soak import Soak, soak
 
 Row = dict[str, str]
 
-SCENARIOS = ["kills", "quarantine", "drains", "locks", "bound", "soak"]
+SCENARIOS = ["kills", "quarantine", "drains", "deploys", "locks", "bound", "soak"]
 
 
 def main() -> int:
@@ -92,6 +95,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limit", type=_number, default=10_000, help="bound: of the queue (10000)")
     parser.add_argument("--good", type=_number, default=5_000, help="quarantine: good jobs (5000)")
     parser.add_argument("--rounds", type=_number, default=3, help="quarantine: rounds (3)")
+    parser.add_argument(
+        "--short", action="store_true", help="deploys: each signal at each moment in one way only"
+    )
     parser.add_argument("--drains", type=_number, default=50, help="drains in all (50)")
     parser.add_argument(
         "--tries", type=_number, default=2_000, help="locks: cancellations, lost replies (2000)"
@@ -129,6 +135,8 @@ def _scenario(
             # The first models take what cannot be divided.
             share = len(range(models.index(model), options.drains, len(models)))
             return lambda report: drains(model, share, chance, report)
+        case "deploys":
+            return lambda report: deploys(model, report, short=options.short)
         case "bound":
             return lambda report: bound(
                 model, options.jobs, options.producers, options.limit, report
@@ -151,7 +159,7 @@ def _watched(progress: Progress, scenario: str, model: str, run: Callable[[Repor
     return run(lambda done, total: progress.update(bar, completed=done, total=total))
 
 
-def _row(result: Kills | Quarantine | Drains | Bounded | Locks | Soak) -> Row:
+def _row(result: Kills | Quarantine | Drains | Deploys | Bounded | Locks | Soak) -> Row:
     """What a table shows of it."""
     match result:
         case Kills():
@@ -188,6 +196,20 @@ def _row(result: Kills | Quarantine | Drains | Bounded | Locks | Soak) -> Row:
                 "held at the signal": f"{result.held:,}",
                 "out of order": str(result.out_of_order),
                 "longest": f"{result.longest:.2f} s",
+            }
+        case Deploys():
+            return {
+                "model": result.model,
+                "stops": str(result.stops),
+                "sent": f"{result.sent:,}",
+                "finished": f"{result.finished:,}",
+                "lost": str(result.lost),
+                "charged": str(result.charged),
+                "cut short": str(result.cut),
+                "twice": str(result.twice),
+                "exit codes not 0": str(len(result.bad_exits)),
+                "left over": str(result.left),
+                "longest, s": _lines(result.longest, ".1f"),
             }
         case Bounded():
             return {
@@ -237,7 +259,7 @@ def _lines(figures: dict[str, Any], shape: str) -> str:
 def _show(scenario: str, rows: list[Row]) -> None:
     table = Table(title=f"{scenario}: {_machine()}", show_lines=True)
     for heading in rows[0]:
-        left = heading in ("model", "strikes", "MB", "MB per 100,000 jobs", "keys")
+        left = heading in ("model", "strikes", "MB", "MB per 100,000 jobs", "keys", "longest, s")
         table.add_column(heading, justify="left" if left else "right")
     for row in rows:
         table.add_row(*row.values())

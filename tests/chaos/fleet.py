@@ -4,7 +4,7 @@ import collections
 import contextlib
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,16 +64,18 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
-    def start(self, *arguments: str) -> Consumer:
+    def start(self, *arguments: str, queues: Sequence[str] = (QUEUE,), **settings: str) -> Consumer:
         """Start a consumer; it is not ready yet."""
+        served = [word for queue in queues for word in ("--queue", queue)]
         consumer = Consumer(
-            ["--queue", QUEUE, *MODELS[self.model], *arguments],
+            [*served, *MODELS[self.model], *arguments],
             {
                 "HEORI_REDIS_URL": self.server.url,
                 "HEORI_TASKS": "tests.chaos.tasks",
                 "HEORI_METRICS_PORT": "0",
                 _MARK: self._token,
                 **self._settings,
+                **settings,
             },
         )
         self.consumers.append(consumer)
@@ -83,9 +85,9 @@ class Fleet:
         """The members of a registry."""
         return int(self.redis.zcard(key))
 
-    def finished(self) -> int:
+    def finished(self, queue: str = QUEUE) -> int:
         """How many jobs are in RQ's finished registry."""
-        return self.count(self.keys.finished(QUEUE))
+        return self.count(self.keys.finished(queue))
 
     def failed(self) -> int:
         """How many are in the failed one."""

@@ -77,3 +77,23 @@ def fail_once(directory: str, number: int) -> int:
         os.unlink(mark)  # noqa: PTH108
         return number
     raise ValueError(number)
+
+
+@task
+def run_for(path: str, number: int, seconds: float, enough: str) -> int:
+    """Note the run, then take some time, until a file says that it is enough."""
+    note(path, number)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not os.path.exists(enough):  # noqa: PTH110 - the cheapest way
+        time.sleep(0.05)
+    return number
+
+
+@task
+async def run_for_later(path: str, number: int, seconds: float, enough: str) -> int:
+    """The same as a coroutine."""
+    note(path, number)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not os.path.exists(enough):  # noqa: ASYNC110, ASYNC240, PTH110
+        await asyncio.sleep(0.05)
+    return number

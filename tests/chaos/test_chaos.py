@@ -5,6 +5,7 @@ import random
 import pytest
 
 from tests.chaos.bound import bound
+from tests.chaos.deploys import deploys
 from tests.chaos.drains import drains
 from tests.chaos.kills import kills
 from tests.chaos.quarantine import quarantine
@@ -33,6 +34,13 @@ def test_drains_under_load_lose_nothing_and_keep_the_order() -> None:
     print(counted)
     assert counted.problems() == []
     assert counted.held > 0
+
+
+def test_each_signal_at_each_moment_is_obeyed_and_costs_no_job_anything() -> None:
+    counted = deploys("threads", quiet, short=True)
+    print(counted)
+    assert counted.problems() == []
+    assert counted.stops == 16
 
 
 def test_a_bound_holds_for_producers_at_once_and_nothing_is_lost() -> None:

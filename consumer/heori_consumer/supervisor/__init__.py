@@ -9,5 +9,6 @@ acknowledger settles it, with dependents; lease_keeper extends leases, reaper ta
 consumers that are gone; cancellation drops what was cancelled; scheduler moves what is due;
 failover follows Redis; queue_sampler and the GIL's sampler count; registration is for RQ's tools.
 
-For people: metrics and health, served by endpoint; remote_control obeys rq's commands.
+For people: metrics and health, served by endpoint; remote_control obeys rq's commands; notify tells
+systemd how far it is.
 """

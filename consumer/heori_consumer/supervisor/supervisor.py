@@ -16,6 +16,7 @@ from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
 from heori_consumer.supervisor.metrics import ConsumerMetrics
+from heori_consumer.supervisor.notify import READY, STOPPING, notify
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.registration import consumer_name
 from heori_consumer.supervisor.roles import Roles
@@ -94,6 +95,7 @@ class Supervisor:
             slots=options.slots,
             metrics=metrics_url,
         )
+        notify(READY)
         return True
 
     async def _consume(self) -> None:
@@ -133,6 +135,7 @@ class Supervisor:
     async def _drain(self, claiming: asyncio.Task[None], acknowledging: asyncio.Task[None]) -> None:
         """Stop claiming, give back what has not begun, let the rest finish, give back the rest."""
         settings, pool = self._context.settings, self._roles.pool
+        notify(STOPPING)
         log.info("draining", held=pool.held(), grace_seconds=settings.grace)
         self._roles.claimer.stop()
         await asyncio.wait([claiming], timeout=LAST_CLAIM_S)
