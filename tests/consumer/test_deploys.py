@@ -86,7 +86,7 @@ def waits(job: Job) -> bool:
 
 
 def result_of(job: Job) -> Any:
-    until(job.latest_result)
+    until(job.latest_result, timeout=180)  # several looks, on a machine that is busy
     result = job.latest_result()
     assert result is not None
     assert result.exc_string is None
@@ -94,7 +94,7 @@ def result_of(job: Job) -> Any:
 
 
 def error_of(job: Job) -> str | None:
-    until(job.latest_result)
+    until(job.latest_result, timeout=180)  # several looks, on a machine that is busy
     result = job.latest_result()
     assert result is not None
     return result.exc_string

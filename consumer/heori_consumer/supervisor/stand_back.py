@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable
 
 # What others get to claim such a job: a round trip, and what a busy machine adds to it.
-HEAD_START_S = 0.05
+HEAD_START_S = 0.2
 # When such a job may come back, from this long before it is due until this long after.
-EARLY_S, LATE_S = 0.05, 0.3
+EARLY_S, LATE_S = 0.05, 0.5
 
 
 class StandBack:

@@ -6,7 +6,7 @@
 -- ARGS   consumer, unknown_wait_s
 -- USES   now_s, read_fields, queue_names, run_again
 
--- Between two deliveries: half as long as it has waited, within these.
+-- Between two deliveries: a quarter as long as it has waited, within these.
 local SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 1, 10
 -- One that is always slower than the others may never get it: so many times as long is enough.
 local LONGEST_WAIT = 10
@@ -47,6 +47,6 @@ local function put_off(queue, scheduled, id, execution, why)
   redis.pcall('HSET', job, 'started_at', '', 'heori_unknown', why,
     'heori_unknown_since', string.format('%.6f', since_s), 'heori_unknown_to', names)
   redis.pcall('HINCRBY', job, 'heori_deliveries', -1)
-  local pause_s = math.max(SHORTEST_PAUSE_S, math.min(waited_s / 2, LONGEST_PAUSE_S))
+  local pause_s = math.max(SHORTEST_PAUSE_S, math.min(waited_s / 4, LONGEST_PAUSE_S))
   return pause_s, run_again(queue, scheduled, id, execution, pause_s)
 end
