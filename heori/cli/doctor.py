@@ -55,7 +55,8 @@ def doctor(
             def progress(what: str, done: int) -> None:
                 bar.update(line, description=what, completed=done)
 
-            return list(examine(client, bulk, Keys(settings.key_prefix), progress))
+            keys = Keys(settings.key_prefix)
+            return list(examine(client, bulk, keys, settings.max_payload, progress))
 
     findings = guarded(look)
     if as_json:

@@ -112,6 +112,23 @@ def test_a_quick_run_of_tenants_shows_that_a_flood_keeps_no_other_waiting(tmp_pa
     assert beside["left"] > 0
 
 
+def test_a_quick_run_of_large_jobs_shows_what_they_do_to_others(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    words = ["heavy", "--quick", "--only", "output limit", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [figures] = json.loads(file.read_text())["medians"]["heavy"].values()
+    assert figures["done"] == 10
+    assert figures["small"] > 0 < figures["block"]
+    assert figures["before"] <= figures["peak"]
+
+
 def test_two_inside_a_lock_at_once_refuse_the_figure() -> None:
     with pytest.raises(Refused, match="two were inside at once"):
         locks._contend(0.3, 0.001, locks.BARE)  # which excludes nobody

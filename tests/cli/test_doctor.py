@@ -45,7 +45,7 @@ def ailments(client: Any, login: str = "") -> list[Finding]:
     with RedisClient(
         f"redis://{login}{where['host']}:{where['port']}/{where.get('db', 0)}"
     ) as bulk:
-        found = list(examine(client, bulk, Keys(), lambda *_: None))
+        found = list(examine(client, bulk, Keys(), 1_000_000, lambda *_: None))
     return [finding for finding in found if finding.level != "fine"]
 
 
@@ -108,6 +108,8 @@ def endless(client: Any) -> None:
 
 ILLNESSES = [
     ("streams", "warning", "stream-node-max-bytes 4096", setting("stream-node-max-bytes", 4096)),
+    ("payloads", "warning", "proto-max-bulk-len 1048576, and HEORI_MAX_PAYLOAD 1000000",
+        setting("proto-max-bulk-len", "1mb")),
     ("memory", "problem", "maxmemory-policy allkeys-lru", lambda client: client.config_set(
         "maxmemory", "1gb", "maxmemory-policy", "allkeys-lru")),
     ("memory", "warning", "with no maxmemory yet", setting("maxmemory-policy", "volatile-ttl")),
@@ -133,7 +135,10 @@ ILLNESSES = [
 
 @pytest.fixture
 def healthy(client: Any) -> Iterator[None]:
-    names = ("appendonly", "save", "maxmemory", "maxmemory-policy", "stream-node-max-bytes")
+    names = (
+        *("appendonly", "save", "maxmemory", "maxmemory-policy"),
+        *("stream-node-max-bytes", "proto-max-bulk-len"),
+    )
     before = {name: client.config_get(name)[name] for name in names}
     yield
     for name, value in before.items():
@@ -205,7 +210,8 @@ def test_what_the_user_may_not_see_is_unknown_and_the_rest_is_found(
         dead_worker(client)
         with redis_py.Redis.from_url(patient.url, username="nurse", password="any") as nurse:
             found = {each.check: each.level for each in ailments(nurse, "nurse:any@")}
-        assert found == {"persistence": "unknown", "streams": "unknown", "consumers": "warning"}
+        unknown = dict.fromkeys(("persistence", "streams", "payloads"), "unknown")
+        assert found == {**unknown, "consumers": "warning"}
     finally:
         client.acl_deluser("nurse")
 

@@ -17,19 +17,21 @@ from heori_common.redis.errors import RedisRefused
 
 
 def examine(
-    client: redis.Redis, bulk: RedisClient, keys: Keys, progress: Progress
+    client: redis.Redis, bulk: RedisClient, keys: Keys, max_payload: int, progress: Progress
 ) -> Iterator[Finding]:
     """All findings, the server's before the jobs'.
 
     Args:
         client: of the server, undecoded.
         bulk: of the same, for what is asked of many keys: it takes a fifth of the time.
+        max_payload: bytes of arguments or a result, at most, by the settings.
         progress: called with what is being read, and how many of it so far.
 
     Raises:
         redis.RedisError, RedisUnavailable: the server is away.
     """
-    for check in (*ServerChecks(client).all(), *JobChecks(client, bulk, keys, progress).all()):
+    of_server = ServerChecks(client, max_payload).all()
+    for check in (*of_server, *JobChecks(client, bulk, keys, progress).all()):
         try:
             yield from list(check())
         except (redis.ResponseError, RedisRefused) as error:

@@ -13,6 +13,7 @@ OLDEST = (6, 2)  # the first server that has all commands that Heori and RQ use
 NODE_BYTES = (
     256  # stream-node-max-bytes: a result stream takes 512 bytes with it, and 4,352 by default
 )
+AROUND_BYTES = 10_000  # that are sent with a result, which base64 makes longer by a third
 CLOCK_SECONDS = 1.0  # by which two clocks may differ without a warning
 FULL = 0.9  # of maxmemory
 
@@ -22,10 +23,12 @@ class ServerChecks:
 
     Args:
         client: of the server.
+        max_payload: bytes of arguments or a result, at most, by the settings.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, max_payload: int) -> None:
         self._client: Any = client
+        self._max_payload = max_payload
 
     def all(self) -> tuple[Callable[[], Iterable[Finding]], ...]:
         """The checks, in the order in which people should read them."""
@@ -35,6 +38,7 @@ class ServerChecks:
             self._persistence,
             self._memory,
             self._streams,
+            self._payloads,
             self._clock,
         )
 
@@ -131,6 +135,20 @@ class ServerChecks:
             )
         else:
             yield Finding("streams", "fine", f"stream-node-max-bytes {size}")
+
+    def _payloads(self) -> Iterator[Finding]:
+        takes = int(self._setting("proto-max-bulk-len"))
+        needed = self._max_payload * 4 // 3 + AROUND_BYTES
+        if takes < needed:
+            yield Finding(
+                "payloads",
+                "warning",
+                f"proto-max-bulk-len {takes}, and HEORI_MAX_PAYLOAD {self._max_payload}",
+                "arguments and results between the two are refused by the server",
+                f"redis-cli CONFIG SET proto-max-bulk-len {needed}",
+            )
+        else:
+            yield Finding("payloads", "fine", f"proto-max-bulk-len {takes}")
 
     def _clock(self) -> Iterator[Finding]:
         before = time.time()
