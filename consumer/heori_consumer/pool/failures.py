@@ -1,10 +1,12 @@
 """Logs what fails: a failure that is new at once, those that are like it by their number."""
 
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from heori_common import logs
+from heori_common.protocol.job import Claim
 from heori_consumer.between.failures import Failure
 
 log = logs.get_logger(__name__)
@@ -30,7 +32,7 @@ class _Again:
 
 
 class FailureLog:
-    """The failures of all workers of a consumer."""
+    """The failures of one consumer."""
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str, str], _Again] = {}
@@ -49,7 +51,12 @@ class FailureLog:
                 self.tell_all()
                 self._kinds.clear()
             self._kinds[kind] = _Again(failure, time.monotonic(), failure.times - 1)
-            log.warning(failure.event, **_fields(failure))
+            log.log(failure.level, failure.event, **_fields(failure))
+
+    def of_job(self, event: str, claim: Claim, error: str = "") -> None:
+        """Tell, or count, what has gone wrong with a job here and not in a worker."""
+        failure = Failure(event, "queue", claim.queue, "", error, claim.job_id, 1, logging.ERROR)
+        self.add([failure])
 
     def tell(self, now: float) -> None:
         """Tell what has come again for long enough.
@@ -74,7 +81,8 @@ class FailureLog:
     def _tell(self, again: _Again, now: float) -> None:
         if again.times:
             event = again.latest.event + " again"
-            log.warning(
+            log.log(
+                again.latest.level,
                 event,
                 **_fields(again.latest),
                 times=again.times,
@@ -84,4 +92,5 @@ class FailureLog:
 
 
 def _fields(failure: Failure) -> dict[str, str]:
-    return {"job": failure.job, failure.what: failure.name, "error": failure.error}
+    error = {"error": failure.error} if failure.error else {}
+    return {"job": failure.job, failure.what: failure.name, **error}

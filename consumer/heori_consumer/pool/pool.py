@@ -63,12 +63,12 @@ class Pool:
         changed: set when there may be room, or nothing left.
     """
 
-    def __init__(self, options: PoolOptions, settlement: Settlement) -> None:
+    def __init__(self, options: PoolOptions, settlement: Settlement, failures: FailureLog) -> None:
         self.roster = Roster(options, self, self._bury)
         self.changed = asyncio.Event()
         self._batch = options.batch
         self._settlement = settlement
-        self._failures = FailureLog()
+        self._failures = failures
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._totals_of_dead: Totals = {}
         self._locks_of_dead = Statistics()
@@ -99,7 +99,6 @@ class Pool:
         self.recall()
         await self.roster.stop()
         self._end_recall()
-        self._failures.tell_all()
 
     def recall(self) -> None:
         """Take no more jobs, and have all that have not begun given back, in their order.

@@ -48,6 +48,7 @@ class Acknowledger:
         self._commands = context.commands
         self._leases = context.leases
         self._retry = context.retry
+        self._failures = context.failures
         self._stand_back = context.stand_back
         self._redis_url = context.settings.redis_url
         self._consumer = context.name
@@ -138,12 +139,12 @@ class Acknowledger:
             except RedisRefused as error:
                 if not error.is_size or outcome.body is None:
                     raise
-                log.error("a result is too large for Redis", job=claim.job_id, error=str(error))
+                self._failures.of_job("a result is too large for Redis", claim, str(error))
                 text = TOO_LARGE.format(len(outcome.body))
                 failed = outcome._replace(status=FAILED, body=encode_failure(text))
                 await self._ack([(claim, failed)])
         except RedisRefused as error:
-            log.error("cannot settle a job", job=claim.job_id, error=str(error))
+            self._failures.of_job("cannot settle a job", claim, str(error))
 
     async def _ack(self, batch: list[Settled]) -> None:
         command = self._commands.ack(
@@ -161,7 +162,7 @@ class Acknowledger:
         self._stand_back.expect(told.pauses)
         self.given_up += len(told.given_up)
         for number in told.given_up:
-            log.error("no consumer knows the task of a job", job=batch[number][0].job_id)
+            self._failures.of_job("no consumer knows the task of a job", batch[number][0])
         if told.awaited:
             claims = [batch[number][0] for number in told.awaited]
             await self._retry.persist(

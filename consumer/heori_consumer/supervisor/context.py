@@ -9,6 +9,7 @@ from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.settings import Settings
+from heori_consumer.pool.failures import FailureLog
 from heori_consumer.supervisor.broken_keys import BrokenKeys
 from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.options import ConsumerOptions
@@ -63,6 +64,7 @@ class Context:
         name: under which this consumer is known in Redis.
         leases: all claims that it holds.
         scheduled: set by the listener when a job was scheduled.
+        failures: what is told of jobs that go wrong.
         stand_back: when jobs are due that other consumers should get.
     """
 
@@ -73,6 +75,7 @@ class Context:
     retry: RedisRetry = field(default_factory=RedisRetry)
     broken_keys: BrokenKeys = field(default_factory=BrokenKeys)
     scheduled: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: FailureLog = field(default_factory=FailureLog)
     stand_back: StandBack = field(default_factory=StandBack)
     redis: AsyncRedisClient = field(init=False)
     commands: Commands = field(init=False)

@@ -50,7 +50,8 @@ class Roles:
     def create(cls, context: Context) -> "Roles":
         """Make them, each after those that it calls."""
         acknowledger = Acknowledger(context)
-        pool = Pool(_pool_options(context.settings, context.options), acknowledger)
+        pool_options = _pool_options(context.settings, context.options)
+        pool = Pool(pool_options, acknowledger, context.failures)
         cancellation = Cancellation(context, pool.cancel)
         listener = Listener(
             context.redis,

@@ -158,6 +158,7 @@ class Supervisor:
                 "not all can be acknowledged; the leases will run out and jobs be delivered again",
                 reason=reason,
             )
+        self._context.failures.tell_all()
         log.info("stopped", consumer=self._context.name)
 
     async def _until_idle(self) -> None:

@@ -1,5 +1,6 @@
 """Notes what fails in a worker, for its supervisor to log: each kind of failure once."""
 
+import logging
 import threading
 from types import TracebackType
 
@@ -22,7 +23,15 @@ class FailureNotes:
         self._notes: dict[tuple[object, ...], Failure] = {}
         self._lock = threading.Lock()
 
-    def note(self, event: str, what: str, name: str, job: str, error: BaseException) -> None:
+    def note(
+        self,
+        event: str,
+        what: str,
+        name: str,
+        job: str,
+        error: BaseException,
+        level: int = logging.WARNING,
+    ) -> None:
         """Note a failure; see `Failure`."""
         raised = None if issubclass(type(error), _ANYWHERE) else _raised(error.__traceback__)
         kind = (event, name, id(type(error)), raised)
@@ -31,7 +40,7 @@ class FailureNotes:
             # It runs code of the exception's, which may run anything; so not under the lock.
             text = summary(error).encode("utf-8", "backslashreplace").decode()  # as it can travel
             place = f"{text.partition(':')[0]} {raised}"
-            known = Failure(event, what, name, place, text, job, 0)
+            known = Failure(event, what, name, place, text, job, 0, level)
         with self._lock:
             times = self._notes[kind].times if kind in self._notes else 0
             self._notes[kind] = known._replace(job=job, times=times + 1)

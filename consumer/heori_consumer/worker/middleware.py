@@ -12,6 +12,7 @@ each, without arguments, and calls it from all its slots.
 """
 
 import importlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -101,7 +102,8 @@ class Chain:
         try:
             call(job, about)
         except Exception as error:  # the job has ended; nothing of it may be lost for this
-            self._notes.note("middleware failed", "middleware", call.__qualname__, job.id, error)
+            name = call.__qualname__
+            self._notes.note("middleware failed", "middleware", name, job.id, error, logging.ERROR)
 
 
 def _make(name: str) -> Middleware:
