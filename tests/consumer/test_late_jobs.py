@@ -139,6 +139,17 @@ def test_a_job_is_late_a_second_after_its_timeout(table: SlotTable) -> None:
     assert times(table, [9.5, 10.2, 10.9, 11.1]) == [11.1]
 
 
+def test_who_began_a_little_later_ends_with_it_if_its_own_timeout_is_over() -> None:
+    table = SlotTable(shared_memory(SlotTable.bytes_of(3, 0)), 3, 0)
+    claims = {}
+    for slot, since in enumerate((9.0, 9.9, 10.5)):
+        table.sit(slot, 1000 + slot)
+        table.take(slot, slot + 1, since)
+        claims[slot + 1] = CLAIM
+    lateness = Lateness(table, lambda _: RUNNING, 10.9)
+    assert lateness.look(11.1, claims, {}) == Sentence(frozenset({1, 2}), frozenset())
+
+
 def test_after_a_pause_of_the_whole_consumer_workers_get_another_second(table: SlotTable) -> None:
     assert times(table, [9.5, 20.0, 20.5, 20.9, 21.1]) == [21.1]
 

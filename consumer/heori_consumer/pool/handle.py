@@ -16,18 +16,13 @@ import psutil
 from heori_common.locks.statistics import Statistics, total
 from heori_common.platform import shared_memory
 from heori_common.protocol.job import (
-    CRASHED,
-    FAILED,
-    RETRY,
     RETURNED,
-    STOPPED,
     SUSPECT,
     Claim,
     Outcome,
     Settled,
     begun_and_returned,
 )
-from heori_common.protocol.payload import encode_failure
 from heori_consumer.between import frames
 from heori_consumer.between.failures import Failure
 from heori_consumer.between.options import WorkerOptions
@@ -35,6 +30,7 @@ from heori_consumer.between.slot_table import SlotState, SlotTable
 from heori_consumer.between.totals import TaskTotals, Totals, count
 from heori_consumer.gil.states import RUNNING, GilFutex, Tally, state_of
 from heori_consumer.gil.usage import line_of
+from heori_consumer.pool.endings import crashed_outcome, late_outcome, stopped_outcome
 from heori_consumer.pool.forkserver import Forkserver
 from heori_consumer.pool.host import Death, Host, InlineHost, ProcessHost
 from heori_consumer.pool.lateness import Lateness, Sentence
@@ -275,7 +271,7 @@ class WorkerHandle:
             elif self._sentence is not None:
                 outcome = begun_and_returned(SUSPECT if number in self._sentence.apart else 1)
             elif death is not None and not (state.waits and at_work):
-                outcome = _crashed(claim, death)
+                outcome = crashed_outcome(claim, death)
             else:
                 outcome = begun_and_returned()
             settled.append((claim, outcome))
@@ -394,36 +390,12 @@ class WorkerHandle:
     def _outcome_of_late(self, claim: Claim, state: SlotState) -> Outcome:
         """The end of a job that it had to be killed for, which it cannot count itself."""
         run_time = time.monotonic() - state.since
+        outcome = (
+            stopped_outcome(claim)
+            if state.taken in self._asked_to_stop
+            else late_outcome(claim, state.at_timeout, run_time)
+        )
         task = self.tasks.get(state.task, UNKNOWN)
-        if state.taken in self._asked_to_stop:
-            outcome = stopped_outcome(claim)
-        elif state.at_timeout is not None:
-            outcome = Outcome(RETRY, retry=state.at_timeout)
-        else:
-            text = (
-                f"the job ran for longer than its timeout of {claim.timeout} s and "
-                "could not be interrupted; its worker process was killed\n"
-            )
-            outcome = Outcome(FAILED, encode_failure(text))
         outcome = outcome._replace(task=task, run_time=run_time)
         count(self.totals, [outcome])
         return outcome
-
-
-def stopped_outcome(claim: Claim) -> Outcome:
-    """What comes of a job that was stopped before it began."""
-    return Outcome(STOPPED, encode_failure(f"job {claim.job_id} was stopped by request\n"))
-
-
-def _crashed(claim: Claim, death: Death) -> Outcome:
-    """What a dead letter says in the place of a traceback; as there, the last line sums it up."""
-    text = ""
-    if last := death.evidence.get("heori_last_log"):
-        text += f"What the worker wrote last:\n{last}\n\n"
-    if peak := death.evidence.get("heori_peak_memory"):
-        text += f"Its peak memory was at least {int(peak) / 1e6:.0f} MB.\n"
-    text += (
-        f"delivered {claim.deliveries} times without an end; the last worker {death.words} "
-        "while it had this job\n"
-    )
-    return Outcome(CRASHED, encode_failure(text), evidence=death.evidence)

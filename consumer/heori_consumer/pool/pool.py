@@ -16,8 +16,9 @@ from heori_consumer.between.failures import Failure
 from heori_consumer.between.options import own_threads
 from heori_consumer.between.slot_table import SlotState
 from heori_consumer.between.totals import Totals, add
+from heori_consumer.pool.endings import stopped_outcome
 from heori_consumer.pool.failures import FailureLog
-from heori_consumer.pool.handle import WorkerHandle, stopped_outcome
+from heori_consumer.pool.handle import WorkerHandle
 from heori_consumer.pool.held_results import HeldResults
 from heori_consumer.pool.host import Death
 from heori_consumer.pool.roster import PoolOptions, Roster
