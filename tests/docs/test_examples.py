@@ -8,7 +8,6 @@ script.
 import contextlib
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -24,7 +23,7 @@ import redis as redis_py
 from heori import Producer, Settings
 from heori_common.embedded import EmbeddedValkey
 from heori_common.tasks import Task
-from tests.rigs.pages import DOCS, PAGES, blocks, program
+from tests.rigs.pages import PAGES, blocks, program, users_with_rights
 from tests.rigs.shell import shell_heori
 from tests.rigs.waiting import until
 
@@ -156,13 +155,11 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
 
 def limited_user(url: str) -> str:
     """Make the user that a page recommends; its name and password."""
-    [rights] = re.findall(
-        r"^redis-cli (ACL SETUSER .*)$", (DOCS / "deploying.md").read_text(), re.MULTILINE
-    )
-    name, password = re.findall(r"SETUSER (\w+) on '>(\w+)'", rights)[0]
+    rights = users_with_rights()["heori"]
     with redis_py.Redis.from_url(url) as client:
-        client.execute_command(*shlex.split(rights), "~balance:*")  # what a fence guards
-    return f"{name}:{password}"
+        # what a fence guards, and what doctor says more with
+        client.execute_command(*rights, "~balance:*", "+config|get", "+info", "+scan", "+zscan")
+    return "heori:secret"
 
 
 def a_dead_letter(url: str) -> str:

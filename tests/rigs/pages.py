@@ -9,6 +9,7 @@ A block of Python that begins with ``# myapp/tasks.py`` is that file.
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,3 +92,10 @@ def program(page: Path) -> str:
         if block.language == "python" and block.file is None and block.is_run:
             lines += [""] * (block.line - 1 - len(lines)) + block.code.splitlines()
     return "\n".join([*lines, ""]) if lines else ""
+
+
+def users_with_rights() -> dict[str, list[str]]:
+    """What docs/deploying.md tells redis-cli to give to each user; their password is `secret`."""
+    page = (DOCS / "deploying.md").read_text().replace("\\\n", "")
+    lines = re.findall(r"^redis-cli (ACL SETUSER (\S+) .*)$", page, re.MULTILINE)
+    return {user: shlex.split(words) for words, user in lines}

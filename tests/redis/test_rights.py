@@ -1,0 +1,153 @@
+"""Users with just the rights that docs/deploying.md gives them can do what it says they can."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from heori import (
+    JobFailed,
+    Mutex,
+    NotHeld,
+    Producer,
+    RedisExecutor,
+    Semaphore,
+    Settings,
+    acquire_all,
+    group,
+)
+from heori_common.embedded import EmbeddedValkey
+from heori_common.locks import session
+from heori_common.protocol.scripts import script
+from tests.rigs.commands import run_heori
+from tests.rigs.consumers import Consumer
+from tests.rigs.lua_files import CALLED
+from tests.rigs.pages import users_with_rights
+from tests.rigs.waiting import until
+from tests.tasks import lock_tasks, sample_tasks
+
+TASKS = "tests.tasks.sample_tasks,tests.tasks.lock_tasks"
+
+
+class Rights:
+    """A server with the page's users."""
+
+    def __init__(self, endpoint: str, admin: Any) -> None:
+        self.admin = admin
+        self._endpoint = endpoint
+        for words in users_with_rights().values():
+            admin.execute_command(*words)
+
+    def url(self, user: str) -> str:
+        return f"redis://{user}:secret@{self._endpoint}/0"
+
+    def denied(self) -> set[tuple[str, ...]]:
+        """User, kind and name of each refusal since it was asked last."""
+        names = ("username", "reason", "object")
+        found = {tuple(str(entry[name]) for name in names) for entry in self.admin.acl_log()}
+        self.admin.acl_log_reset()
+        return found
+
+
+@pytest.fixture
+def rights() -> Iterator[Rights]:
+    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as admin:
+        yield Rights(server.url.removeprefix("redis://").removesuffix("/0"), admin)
+        session.close()
+
+
+def send_all_kinds(url: str) -> None:
+    """What programs do that send jobs and wait for them."""
+    settings = Settings(redis_url=url, queue_limits={"default": 50}, when_full="drop_oldest")
+    with Producer(settings=settings) as producer:
+        assert producer.submit_many(sample_tasks.add, range(200))[-1].result(60) == 201
+        handle = producer.submit(sample_tasks.add, 1, delay=0.05)
+        assert handle.result(60) == 3
+        assert producer.submit(sample_tasks.add, 1, key="once").result(60) == 3
+        assert producer.submit(sample_tasks.add, 1, tenant="a").result(60) == 3
+        with pytest.raises(JobFailed):
+            producer.submit(sample_tasks.fail, "no").result(60)
+        late = producer.submit(sample_tasks.add, 1, delay=60)
+        assert (late.status(), late.cancel(), late.status()) == ("scheduled", True, "canceled")
+        assert group([producer.submit(sample_tasks.add, n) for n in range(3)]).results(60)
+        assert producer.submit(lock_tasks.use_a_mutex, "inside").result(60)
+        assert producer.submit(sample_tasks.flaky_soon, 1).result(60) == 1
+
+        async def wait() -> int:
+            return await producer.submit(sample_tasks.add_later, 1, 2)
+
+        assert asyncio.run(wait()) == 3
+    with RedisExecutor(url) as executor:
+        assert list(executor.map(sample_tasks.add, range(3))) == [2, 3, 4]
+
+
+def use_locks(url: str) -> None:
+    with Mutex("a", url) as mutex, Semaphore("b", 2, url):
+        assert mutex.owner()
+    with acquire_all([Mutex("a", url), Mutex("d", url)]):
+        pass
+    with pytest.raises(NotHeld):
+        Mutex("a", url).release()
+
+
+def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
+    rights: Rights, consume: Callable[..., Consumer], tmp_path: Path
+) -> None:
+    url = rights.url("heori")
+    consumer = consume(HEORI_REDIS_URL=url, HEORI_TASKS=TASKS).ready()
+    for user in ("heori-producer", "heori"):
+        send_all_kinds(rights.url(user))
+        use_locks(rights.url(user))
+    stock = Queue(connection=rights.admin, serializer=JSONSerializer)
+    first = stock.enqueue("tests.tasks.sample_tasks.add", 1)
+    second = stock.enqueue("tests.tasks.sample_tasks.add", 5, depends_on=first)
+    until(lambda: second.get_status() == "finished")
+    jobs = tmp_path / "jobs.jsonl"
+    jobs.write_text('{"a": 1}\n{"a": 2}\n')
+
+    def heori(*words: str) -> str:
+        done = run_heori(url, *words)
+        assert done.returncode in (0, 1), done
+        assert "NOPERM" not in done.stdout + done.stderr
+        return str(done.stdout)
+
+    dead = rights.admin.zrange("rq:failed:default", 0, 0)[0].decode()
+    heori("status")
+    heori("status", dead)
+    heori("top", "--once")
+    heori("limit", "default", "500")
+    heori("locks")
+    heori("dead", "list")
+    heori("dead", "show", dead)
+    heori("dead", "replay", dead)
+    heori("dead", "purge", "--all")
+    heori("doctor")
+    heori("send", "tests.tasks.sample_tasks.add", "--args", "[1]", "--wait")
+    heori("send", "tests.tasks.sample_tasks.add", "--from", str(jobs))
+    assert consumer.stop() == 0
+    left_to_doctor = {"config|get", "info", "scan", "zscan"}
+    assert {each for each in rights.denied() if each[2] not in left_to_doctor} == set()
+
+    for user, words in (
+        ("heori-producer", ("SMEMBERS", "rq:workers")),
+        ("heori", ("FLUSHALL",)),
+        ("heori", ("GET", "balance:1")),
+    ):
+        refused = pytest.raises(redis_py.exceptions.NoPermissionError)
+        with redis_py.Redis.from_url(rights.url(user)) as client, refused:
+            client.execute_command(*words)
+
+
+def test_the_page_names_each_command_of_a_script() -> None:
+    rights = users_with_rights()
+    for name in CALLED:
+        called = re.findall(r"redis\.p?call\('(\w+)'|'([LR]PUSH)'", script(name).source)
+        for command in {(one or other).lower() for one, other in called}:
+            assert f"+{command}" in rights["heori"], f"{name}.lua calls {command}"
+    assert set(rights["heori-producer"]) - {"heori-producer"} < set(rights["heori"])
