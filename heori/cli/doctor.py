@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ MARKS: dict[Level, str] = {
     "unknown": "[dim]?[/]",
     "fine": "[green]✓[/]",
 }
+MOST_ALIKE = 20  # findings of one check that a person is shown
 
 
 def doctor(
@@ -71,7 +73,11 @@ def doctor(
 def _show(findings: list[Finding], where: str) -> None:
     console = Console(highlight=False)
     console.print(f"Redis at {where}\n")
+    alike: Counter[tuple[str, Level]] = Counter()
     for finding in findings:
+        alike[finding.check, finding.level] += 1
+        if alike[finding.check, finding.level] > MOST_ALIKE:
+            continue
         console.print(MARKS[finding.level], f"{finding.check:12}", end=" ")
         console.print(printable(finding.says), markup=False)
         for text, style in ((finding.means, ""), (finding.mend, "cyan")):
@@ -79,6 +85,11 @@ def _show(findings: list[Finding], where: str) -> None:
                 console.print(
                     f"{'':15}{printable(text)}", style=style, markup=False, soft_wrap=True
                 )
+    for (check, level), number in alike.items():
+        if number > MOST_ALIKE:
+            console.print(
+                MARKS[level], f"{check:12} and {number - MOST_ALIKE:,} more; --json has all"
+            )
     problems, warnings = (
         sum(finding.level == level for finding in findings) for level in ("problem", "warning")
     )

@@ -47,6 +47,10 @@ def test_a_person_is_shown_as_many_queues_as_may_be_read_the_fullest_first(
     shown = heori("status").stdout
     assert all(f"q{number:03}" in shown for number in range(1, 110, 2))
     assert "and 10 more; --json has all" in shown
+    shown = heori("doctor").stdout
+    assert shown.count("which no consumer serves") == 20
+    assert "consumers    and 90 more; --json has all" in shown
+    assert "problems: 111," in shown, "none is left out of the count; the other is persistence"
     shown = heori("top", "--once", "--every", "100ms").stdout
     assert "and 98 more" in shown
     assert "q001" in shown
