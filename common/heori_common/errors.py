@@ -4,8 +4,15 @@ import reprlib
 
 from heori_common.public import public
 
-# Enough to fill a line, and no copy of a value that is large.
-_shown = reprlib.Repr()
+
+class _Shown(reprlib.Repr):
+    """Enough to fill a line, and no copy of a value that is large."""
+
+    def repr_instance(self, x: object, level: int) -> str:  # noqa: ARG002
+        return repr(x)  # reprlib would say less of one that raises
+
+
+_shown = _Shown()
 _shown.maxlist = _shown.maxtuple = _shown.maxdict = _shown.maxset = _shown.maxfrozenset = 100
 _shown.maxstring = _shown.maxother = _shown.maxlong = 1000
 
