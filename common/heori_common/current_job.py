@@ -11,7 +11,7 @@ for n, row in enumerate(rows):
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,6 +22,10 @@ from heori_common.public import public
 # job is blocked for no longer than this, in seconds, and then goes on waiting.
 BLOCKED_AT_MOST_S = 0.5
 LONGEST_PROGRESS_CHARS = 1000  # of what a job tells: it is sent on and kept with the job
+
+# Returns the queues and ids of the jobs that a job waits for, as far as they have not ended; the id
+# is empty where any job of the queue will do. Called from any thread.
+AwaitedJobs = Callable[[], Sequence[tuple[str, str]]]
 
 _current: ContextVar["CurrentJob | None"] = ContextVar("heori_job", default=None)
 
@@ -108,8 +112,8 @@ class CurrentJob:
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id} of {self.task}>"
 
-    def wait_begins(self, queues: Iterable[str]) -> object:
-        """Know that it waits for jobs of these queues; returns what `wait_ends` is to be given."""
+    def wait_begins(self, awaited: AwaitedJobs) -> object:
+        """Know that it waits for these jobs; returns what `wait_ends` is to be given."""
 
     def wait_ends(self, wait: object) -> None:
         """Know that this wait is over."""
@@ -190,8 +194,8 @@ def running_job() -> CurrentJob | None:
 
 
 @contextlib.contextmanager
-def waiting_for_jobs(queues: Iterable[str]) -> Iterator[None]:
-    """While whatever runs here only waits for jobs of these queues.
+def waiting_for_jobs(awaited: AwaitedJobs) -> Iterator[None]:
+    """While whatever runs here only waits for these jobs.
 
     If it is a job itself, its slot is lent meanwhile: another job runs in its place, perhaps one of
     those that it waits for.
@@ -200,7 +204,7 @@ def waiting_for_jobs(queues: Iterable[str]) -> Iterator[None]:
     if job is None:
         yield
         return
-    wait = job.wait_begins(queues)
+    wait = job.wait_begins(awaited)
     try:
         yield
     finally:

@@ -129,7 +129,7 @@ class Backpressure:
 
     def _wait(self, queue: str, told: Enqueued, seconds: float) -> int:
         """Wait for something to happen; returns how many jobs there seems to be room for."""
-        happened = JobEvent([queue])
+        happened = JobEvent(queue)
         room = 0
 
         def on_depth(depth: object) -> None:

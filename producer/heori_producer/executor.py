@@ -50,8 +50,10 @@ class JobFuture(AwaitedFuture[R], Generic[R]):
         handle: the job; None until it is sent.
     """
 
-    def __init__(self, executor: "RedisExecutor", queue: str, load: Callable[[bytes], R]) -> None:
-        super().__init__(queue)
+    def __init__(
+        self, executor: "RedisExecutor", queue: str, job_id: str, load: Callable[[bytes], R]
+    ) -> None:
+        super().__init__(queue, job_id)
         self.handle: Handle[Any] | None = None
         self.awaited: Awaited | None = None
         self._executor = executor
@@ -215,9 +217,12 @@ class RedisExecutor(Executor):
         # A job that has been ended must not wait for others before it does so.
         self.shutdown(wait=not isinstance(error, JobTimeout | JobStopped))
 
+    def _awaited(self) -> list[tuple[str, str]]:
+        return [each.job for each in list(self._pending)]
+
     def _wait_for_all(self) -> None:
         step = None if running_job() is None else BLOCKED_AT_MOST_S
-        with waiting_for_jobs([self._queue]), self._changed:
+        with waiting_for_jobs(self._awaited), self._changed:
             while self._pending:
                 self._changed.wait(step)
 
@@ -243,7 +248,7 @@ class RedisExecutor(Executor):
     def _send(
         self, task: Task[..., Any], jobs: list[NewJob], load: Callable[[bytes], Any]
     ) -> list[JobFuture[Any]]:
-        futures = [JobFuture(self, self._queue, load) for _ in jobs]
+        futures = [JobFuture(self, self._queue, job.id, load) for job in jobs]
         with self._changed:
             if self._shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")

@@ -99,7 +99,7 @@ class Group(Generic[R_co]):
         results = []
         for handle, end in zip(self.handles, self._ends, strict=True):
             if not end.done():  # what has ended costs the event loop no turn
-                with waiting_for_jobs([handle.queue]):
+                with waiting_for_jobs(end.pending):
                     await asyncio.wrap_future(end)
             results.append(handle.load(end.result()))
         return results
@@ -115,7 +115,7 @@ def group(handles: Iterable[Handle[R]]) -> Group[R]:
 
 
 def _end_of(handle: Handle[Any]) -> AwaitedFuture[bytes]:
-    future = AwaitedFuture[bytes](handle.queue)
+    future = AwaitedFuture[bytes](handle.queue, handle.id)
     future.set_running_or_notify_cancel()  # giving up a wait cancels it for no other
 
     def ended(end: End) -> None:

@@ -102,7 +102,7 @@ class Handle(Generic[R_co]):
         from heori_common.locks.job_wait import waiting_for  # noqa: PLC0415 - producers seldom are jobs
 
         with (
-            waiting_for_jobs([self.queue]),
+            waiting_for_jobs(lambda: [(self.queue, self.id)]),
             waiting_for(self.id, self._redis, self._commands.keys) as note,
         ):
             return self._wait(timeout, note, BLOCKED_AT_MOST_S)
@@ -150,7 +150,7 @@ class Handle(Generic[R_co]):
         return self._ended().__await__()
 
     async def _ended(self) -> R_co:
-        with waiting_for_jobs([self.queue]):
+        with waiting_for_jobs(lambda: [(self.queue, self.id)]):
             end = await self._results.ended(self.id)
         return self._task.load_result(_returned(end))
 

@@ -8,7 +8,6 @@ what it is in `concurrent.futures` and `threading`.
 import concurrent.futures
 import threading
 import time
-from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
@@ -20,12 +19,16 @@ class JobEvent(threading.Event):
     """An event that jobs make happen.
 
     Args:
-        queues: of those jobs.
+        queue: whose jobs; without it, those of `futures`.
+
+    Attributes:
+        futures: of those jobs.
     """
 
-    def __init__(self, queues: Iterable[str]) -> None:
+    def __init__(self, queue: str | None = None) -> None:
         super().__init__()
-        self.queues = set(queues)
+        self.futures: list[AwaitedFuture[Any]] = []
+        self._jobs = [] if queue is None else [(queue, "")]
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for it; in a job, in steps.
@@ -36,24 +39,32 @@ class JobEvent(threading.Event):
         if running_job() is None or self.is_set():
             return super().wait(timeout)
         end = float("inf") if timeout is None else time.monotonic() + timeout
-        with waiting_for_jobs(self.queues):
+        with waiting_for_jobs(self._awaited):
             while not super().wait(max(0.0, min(BLOCKED_AT_MOST_S, end - time.monotonic()))):
                 if time.monotonic() >= end:
                     return False
         return True
 
+    def _awaited(self) -> list[tuple[str, str]]:
+        return self._jobs + [job for each in self.futures for job in each.pending()]
+
 
 class AwaitedFuture(concurrent.futures.Future[R], Generic[R]):
     """A future of a job, which another job may wait for.
 
-    Args:
-        queue: the job's.
+    Attributes:
+        job: the queue and the id of its job.
     """
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, job_id: str) -> None:
         super().__init__()
+        self.job = queue, job_id
         if running_job() is not None:
-            self._waiters: list[Any] = _Waiters(queue)
+            self._waiters: list[Any] = _Waiters(self)
+
+    def pending(self) -> list[tuple[str, str]]:
+        """Its job, unless that has ended; for `waiting_for_jobs`."""
+        return [] if self.done() else [self.job]
 
     def result(self, timeout: float | None = None) -> R:
         """As `Future.result`."""
@@ -78,12 +89,12 @@ class _Waiters(list[Any]):
     library, unchanged since Python 3.2; `tests/consumer/test_waiting_jobs.py` sees that it works.
     """
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, future: AwaitedFuture[Any]) -> None:
         super().__init__()
-        self._queue = queue
+        self._future = future
 
     def append(self, waiter: Any) -> None:
         if not isinstance(waiter.event, JobEvent):
-            waiter.event = JobEvent(())
-        waiter.event.queues.add(self._queue)
+            waiter.event = JobEvent()
+        waiter.event.futures.append(self._future)
         super().append(waiter)

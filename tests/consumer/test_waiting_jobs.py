@@ -68,6 +68,18 @@ def test_more_parents_than_slots_have_their_children_run_once(
     assert consumer.metric("heori_worker_restarts_total") == 0
 
 
+@pytest.mark.parametrize(("model", "queue"), [("threads", "low"), ("asyncio", "default")])
+def test_any_number_of_parents_finds_slots_for_the_children_behind_them(
+    model: str, queue: str, start: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = start(*ONE_SLOT[model], "--queue", "low", HEORI_LEND_SLOTS="4")
+    calls = [(n, queue) for n in range(40)]
+    parents = producer.submit_many(waiting_tasks.parent_of, calls)
+    parents += producer.submit_many(waiting_tasks.parent_of_two, calls)
+    assert [each.result(60) for each in parents] == [2 * n + 1 for n in range(40)] * 2
+    assert consumer.metric("heori_worker_restarts_total") == 0
+
+
 @pytest.mark.parametrize("model", ["threads", "processes", "asyncio"])
 def test_a_job_that_waits_for_jobs_is_ended_by_its_timeout_and_by_a_person(
     model: str, start: Callable[..., Consumer], producer: Producer, redis: Any

@@ -46,6 +46,17 @@ def test_jobs_given_back_stand_in_front_in_the_order_they_had(bench: Bench) -> N
     assert (job.worker_name, job.started_at) == (None, None)
 
 
+def test_jobs_that_others_wait_for_go_to_the_front_where_they_still_wait(bench: Bench) -> None:
+    bench.send("a", "b", "c", "d", "e")
+    bench.send("x", "y", queue="x")
+    [a] = bench.claim(count=1)
+    wanted = [("default", "d"), ("default", "a"), ("x", "y"), ("default", "c"), ("x", "none")]
+    assert bench.execute(bench.commands.advance(wanted)) == [0, 2, 3]
+    assert bench.queue() == ["c", "d", "b", "e"]
+    assert bench.queue("x") == ["y", "x"]
+    assert list(bench.wip()) == [member(a)]
+
+
 def test_a_delivery_that_had_not_begun_is_not_counted(bench: Bench) -> None:
     bench.send("a", "b")
     for _ in range(3):

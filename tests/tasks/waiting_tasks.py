@@ -42,6 +42,21 @@ async def parent_later(number: int, url: str = "") -> int:
 
 
 @task
+def parent_of(number: int, queue: str) -> int:
+    """Waits for a job on that queue."""
+    return producer().submit(child, number, queue=queue).result() + 1
+
+
+@task
+def parent_of_two(number: int, queue: str) -> int:
+    """Waits for two jobs on that queue, whichever comes first."""
+    with RedisExecutor(queue=queue) as own:
+        two = [own.submit(child, number) for _ in range(2)]
+        wait(two)
+    return two[1].result() + 1
+
+
+@task
 def merge_sort(numbers: list[int], depth: int) -> list[int]:
     """Sorts each half in a job of its own."""
     if depth == 0:

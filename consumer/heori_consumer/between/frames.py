@@ -29,7 +29,7 @@ PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fracti
 LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
 SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
 # To the supervisor: [waits, jobs that wait for others, jobs that ask after others, [queue of those
-# others, …], slots lent]
+# others, …], [[queue, id], …] of those that are to run before all others, slots lent]
 WAITS = "waits"
 WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
 

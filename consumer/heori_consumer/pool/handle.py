@@ -92,6 +92,7 @@ class WorkerHandle:
         worn: whether a task has left it so that no other is to run in it.
         waiting, asking: how many of its jobs wait for other jobs, or ask after them.
         waits_for: the queues of those others.
+        run_first: queue and id of those that are to run before all others, as few slots are left.
         lent: how many slots it has more because jobs wait.
         dismissed: whether it is to end: no more jobs, no successor.
         totals, locks: what it has counted: of its tasks, and of the locks that they took.
@@ -121,6 +122,7 @@ class WorkerHandle:
         self.worn = False
         self.waiting = self.asking = self.lent = 0
         self.waits_for: frozenset[str] = frozenset()
+        self.run_first: list[tuple[str, str]] = []
         self.dismissed = False
         self.totals: Totals = {}
         self.locks = Statistics()
@@ -335,8 +337,9 @@ class WorkerHandle:
         elif kind == frames.BROKEN:
             self._events.broken(self, *rest)
         elif kind == frames.WAITS:
-            self.waiting, self.asking, queues, self.lent = rest
+            self.waiting, self.asking, queues, first, self.lent = rest
             self.waits_for = frozenset(queues)
+            self.run_first = [(queue, job_id) for queue, job_id in first]
 
     def _ended(self, outcomes: Mapping[int, Sequence[Any]], totals: Mapping[str, Any]) -> None:
         self.stalled = False

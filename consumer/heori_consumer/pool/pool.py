@@ -200,6 +200,10 @@ class Pool:
         """How many jobs wait in a worker for a slot."""
         return max(0, self._with_workers() - sum(state.running for state in self._states()))
 
+    def run_first(self) -> list[tuple[str, str]]:
+        """Queue and id of jobs that are to run before all others, as many wait for them."""
+        return [job for worker in self.roster.open() for job in worker.run_first]
+
     def waited_for(self) -> frozenset[str]:
         """The queues for whose jobs all slots wait, with none left to lend; none otherwise."""
         workers = self.roster.open()
@@ -277,7 +281,7 @@ class Pool:
     def _aim(self, worker: WorkerHandle) -> int:
         """How many jobs a worker should have: one per slot, and more while they are short."""
         slots = worker.slots
-        if self._run_s.value is None or worker.stalled:
+        if self._run_s.value is None or worker.stalled or worker.run_first:
             return slots
         ahead = PREFETCH_S * slots / max(self._run_s.value, 1e-6)
         size = (self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0)

@@ -14,6 +14,7 @@ from heori_common.redis.errors import RedisRefused
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.listener import Listener
+from heori_consumer.supervisor.precedence import Precedence
 from heori_consumer.supervisor.queue_order import QueueOrder
 
 log = logs.get_logger(__name__)
@@ -37,6 +38,7 @@ class Claimer:
         self._pool = pool
         self._listener = listener
         self._order = QueueOrder(len(context.queues), context.options.weights)
+        self._precedence = Precedence(context, pool)
         self._about = (socket.gethostname(), os.getpid())
         self._stopping = False
         self.suspended = False
@@ -65,6 +67,7 @@ class Claimer:
                 if claimed is not None:
                     self._context.leases.add(claimed.claims)
                     self._pool.dispatch(claimed.claims)
+                    self._precedence.claimed(claimed.claims)
                     self._count(claimed.claims)
             if claimed is None:
                 await self._listener.wait(LOOK_EVERY_S, (), suspended=False)
@@ -98,7 +101,11 @@ class Claimer:
 
     async def _claim(self, wanted: int) -> Claimed | None:
         """Claim; None when Redis refuses to."""
-        shares = self._order.shares(wanted)
+        shares = await self._precedence.shares(wanted)
+        if shares is None:
+            shares = self._order.shares(wanted)
+        else:
+            wanted = sum(shares)
 
         async def attempt() -> Claimed:
             if self._doubtful is not None:

@@ -90,7 +90,7 @@ class Runner:
         self._own = threading.local()
         self._threads: list[ThreadCalls] = []  # all that ever ran a job
         self._beside = ThreadPoolExecutor(table.most, "plain")
-        self.lending = Lending(self._jobs, table, wake)
+        self.lending = Lending(self._jobs, table.most - table.slots, table, wake)
 
     # In a slot
 

@@ -1,14 +1,21 @@
 """Which jobs of a worker wait for other jobs, so that their slots are lent meanwhile."""
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
+from itertools import islice
 from typing import NamedTuple
 
+from heori_common.current_job import AwaitedJobs
 from heori_consumer.between.slot_table import SlotTable
 
 # A job that has asked how another is doing, this many seconds ago at most, may ask until that ends.
 # Its slot is not lent, as nobody knows what it does in between.
 ASKED_LATELY_S = 2.0
+# With this part of the slots lent that can be, the awaited jobs are to run before all others: else
+# those that wait in front of them might take the rest, and wait as well.
+MOSTLY = 0.5
+# Jobs that are named so, of each wait.
+NAMED_JOBS = 16
 
 
 class WaitingJobs(NamedTuple):
@@ -17,12 +24,13 @@ class WaitingJobs(NamedTuple):
     waiting: int  # jobs that wait for others
     asking: int  # jobs that ask others how they are doing
     queues: list[str]  # of those others
+    first: list[tuple[str, str]]  # queue and id of those that are to run before all others
 
 
 class _JobWait(NamedTuple):
     slot: int
     number: int
-    queues: tuple[str, ...]
+    awaited: AwaitedJobs
 
 
 class Lending:
@@ -34,14 +42,18 @@ class Lending:
 
     Args:
         jobs: the numbers of those that run.
+        most: slots that can be lent.
         wake: has `settle` called soon.
 
     Attributes:
         changed: whether it is to be called.
     """
 
-    def __init__(self, jobs: Container[int], table: SlotTable, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, jobs: Container[int], most: int, table: SlotTable, wake: Callable[[], object]
+    ) -> None:
         self._jobs = jobs
+        self._most = most
         self._table = table
         self._wake = wake
         self._waits: dict[object, _JobWait] = {}
@@ -51,13 +63,13 @@ class Lending:
 
     @property
     def expects_more(self) -> bool:
-        """Whether it is to be looked at again soon, as time alone may change what is so."""
-        return bool(self._asked)
+        """Whether it is to be looked at again soon, as it may change without being told."""
+        return bool(self._asked) or self._is_deep(len(self._settled))
 
-    def begin(self, slot: int, number: int, queues: Iterable[str]) -> object:
+    def begin(self, slot: int, number: int, awaited: AwaitedJobs) -> object:
         """A job begins to wait; one job may do so several times at once."""
         wait = object()
-        self._waits[wait] = _JobWait(slot, number, tuple(queues))
+        self._waits[wait] = _JobWait(slot, number, awaited)
         self.look()
         return wait
 
@@ -81,10 +93,13 @@ class Lending:
         self.changed = False
         waiting: dict[int, int] = {}
         queues: set[str] = set()
-        for wait, (slot, number, of) in self._waits.copy().items():
+        first: list[tuple[str, str]] = []
+        for wait, (slot, number, awaited) in self._waits.copy().items():
             if number in self._jobs:
                 waiting[number] = slot
-                queues.update(of)
+                jobs = awaited()
+                queues.update(queue for queue, _ in jobs)
+                first += islice((job for job in jobs if job[1]), NAMED_JOBS)
             else:  # a thread that the job has left behind
                 self._waits.pop(wait, None)
         for number in self._settled.keys() - waiting.keys():
@@ -99,4 +114,9 @@ class Lending:
             elif number not in waiting:
                 asking += 1
                 queues.add(queue)
-        return WaitingJobs(len(waiting), asking, sorted(queues))
+        if not self._is_deep(len(waiting)):
+            first.clear()
+        return WaitingJobs(len(waiting), asking, sorted(queues), first)
+
+    def _is_deep(self, waiting: int) -> bool:
+        return waiting > 0 and waiting >= self._most * MOSTLY

@@ -146,7 +146,7 @@ class _Worker:
         self._moved = [0, 0]  # bytes received and sent since memory was given back
         self._moved_before = 0  # their sum, one tick ago
         self._lend = options.lend
-        self._waiting = WaitingJobs(0, 0, [])  # as told last
+        self._waiting = WaitingJobs(0, 0, [], [])  # as told last
         self._worn = False
         self._broken = False
         self._runner = Runner(
@@ -306,6 +306,9 @@ class _Worker:
         """Lend the slots of jobs that wait for others, as far as may be, and tell of it."""
         now = self._runner.lending.settle()
         if now != self._waiting:
+            if now.first and not self._waiting.first:
+                # What waits here for a slot would take those that are left to lend.
+                self._outbox.append([UNBEGUN, self._slots.recall()])
             self._waiting = now
             lent = min(now.waiting, self._lend)
             self._slots.lend(lent)

@@ -1,13 +1,13 @@
 """A job while it runs: what its task can ask about it, and what its slot needs to run it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import msgpack
 
 from heori_common import resolution, tasks
-from heori_common.current_job import CurrentJob
+from heori_common.current_job import AwaitedJobs, CurrentJob
 from heori_common.protocol.job import (
     Claim,
     LockName,
@@ -88,10 +88,10 @@ class RunningJob(CurrentJob):
         self.has_waited = False
         self._lending = lending
 
-    def wait_begins(self, queues: Iterable[str]) -> object:
+    def wait_begins(self, awaited: AwaitedJobs) -> object:
         """See `CurrentJob`."""
         self.has_waited = True
-        return self._lending.begin(self.slot, self.number, queues)
+        return self._lending.begin(self.slot, self.number, awaited)
 
     def wait_ends(self, wait: object) -> None:
         """See `CurrentJob`."""

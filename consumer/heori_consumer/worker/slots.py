@@ -99,10 +99,11 @@ class ThreadSlots(_Common):
         broken: Callable[[], None],
     ) -> None:
         super().__init__(runner, table, hand_over, worn, broken)
-        # None ends the thread that takes it.
+        # None ends the thread that takes it, if there is one too many.
         self._inbox: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
         self._unused = list(range(table.most))  # slots that have no thread
-        self._threads = 0  # without those for which there is a None
+        self._resizing = threading.Lock()
+        self._threads = self._wanted = 0
         self.lend(0)
 
     def put(self, jobs: Sequence[Numbered]) -> None:
@@ -129,22 +130,37 @@ class ThreadSlots(_Common):
 
     def lend(self, slots: int) -> None:
         """See `Slots`."""
-        wanted = self._table.slots + slots
-        while self._threads < wanted:
-            slot = _take_first(self._unused)
-            self._table.use(slot + 1)
-            threading.Thread(
-                target=self._slot, args=(slot,), name=f"slot-{slot}", daemon=True
-            ).start()
-            self._threads += 1
-        while self._threads > wanted:
-            self._inbox.put(None)
+        with self._resizing:
+            self._wanted = self._table.slots + slots
+            while self._threads < self._wanted:
+                slot = _take_first(self._unused)
+                self._table.use(slot + 1)
+                threading.Thread(
+                    target=self._slot, args=(slot,), name=f"slot-{slot}", daemon=True
+                ).start()
+                self._threads += 1
+            for _ in range(self._threads - self._wanted):
+                self._inbox.put(None)
+
+    def _leave(self, slot: int) -> bool:
+        """End a slot's thread, if there is one too many; returns whether it is to end."""
+        with self._resizing:
+            if self._threads <= self._wanted:
+                return False
             self._threads -= 1
+            self._table.sit(slot, 0)
+            self._unused.append(slot)
+            return True
 
     def _slot(self, slot: int) -> None:
         try:
             self._table.sit(slot, threading.get_native_id())
-            while (job := self._inbox.get()) is not None:
+            while True:
+                job = self._inbox.get()
+                if job is None:
+                    if self._leave(slot):
+                        break
+                    continue
                 number, claim = job
                 self._table.take(slot, number, time.monotonic())
                 outcome = self._runner.run(slot, number, claim)
@@ -152,8 +168,6 @@ class ThreadSlots(_Common):
                 self._hand_over(number, outcome, more=not self._inbox.empty())
                 del job, claim, outcome  # they may be large, and this slot idle from now on
             self._runner.end_thread()
-            self._table.sit(slot, 0)
-            self._unused.append(slot)
         except BaseException:
             self._break_down()
 

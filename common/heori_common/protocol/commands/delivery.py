@@ -253,6 +253,19 @@ class DeliveryCommands(Builders):
             margin_s=LEASE_MARGIN_S,
         )
 
+    def advance(self, jobs: Sequence[tuple[str, str]]) -> Command[list[int]]:
+        """Put jobs, each by queue and id, to the front of their queues; the last comes first.
+
+        Reads the numbers of those that waited there.
+        """
+        queues = {queue: number for number, queue in enumerate(dict.fromkeys(q for q, _ in jobs))}
+        return self._call(
+            "advance",
+            [self.keys.queue(queue) for queue in queues],
+            unpack,
+            jobs=[[queues[queue], job_id] for queue, job_id in jobs],
+        )
+
     def give_back(
         self, given_back: Sequence[Settled], *, consumer: str, max_deliveries: int
     ) -> Command[list[str]]:
