@@ -134,6 +134,8 @@ class Child:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._reader.join(1.0)
 
     def __enter__(self) -> Self:
@@ -172,7 +174,7 @@ class ConsumerChild(Child):
     def __init__(self, name: str, *arguments: str, redis_url: str, tasks: str) -> None:
         super().__init__(
             name,
-            "heori",
+            "heori.demo.consumer",
             *("consume", *arguments),
             HEORI_REDIS_URL=redis_url,
             HEORI_TASKS=tasks,
@@ -183,8 +185,7 @@ class ConsumerChild(Child):
         return isinstance(record, dict) and record.get("event") == "consuming"
 
     def ask_to_end(self) -> None:
-        super().ask_to_end()
-        self._process.terminate()
+        self._process.terminate()  # the end of its standard input would be the end of its jobs
 
 
 @contextmanager
@@ -195,7 +196,9 @@ def signals() -> Iterator[Interrupt]:
     def note(number: int, _: object) -> None:
         interrupt.number = number
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield interrupt

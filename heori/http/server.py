@@ -1,4 +1,4 @@
-"""Runs the service until a signal ends it."""
+"""Runs the service until a signal ends it: SIGINT, SIGTERM or SIGHUP."""
 
 import signal
 import socket
@@ -11,7 +11,7 @@ from heori_common.settings import Settings
 
 
 def run(settings: Settings, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, and then what has begun."""
+    """Serve until a signal, and then what has begun."""
     service = Service(settings)
     config = uvicorn.Config(
         service.app(),
@@ -23,7 +23,10 @@ def run(settings: Settings, listening: socket.socket) -> None:
     # uvicorn raises the signal that ended it once more, for the handler that was there before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    _ServiceServer(config, service).run(sockets=[listening])
+    server = _ServiceServer(config, service)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    server.run(sockets=[listening])
 
 
 class _ServiceServer(uvicorn.Server):

@@ -122,7 +122,7 @@ def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -
         "valkey-server",
         "fileserver",
         "heori.demo.producer",
-        "heori consume",
+        "heori.demo.consumer",
         "forkserver",
     ):
         assert any(part in command for command in commands), commands
@@ -146,13 +146,21 @@ def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -
     assert list(folder.iterdir()) == []
 
 
+def test_killed_it_leaves_no_process(up: Callable[..., Up]) -> None:
+    process = up("--forever")
+    family = running(process)
+    process.kill()
+    process.communicate()
+    until(lambda: all(gone(each) for each in family))
+
+
 @pytest.mark.parametrize("moment", ["any", "while it is asked for its metrics"])
 def test_a_process_that_dies_ends_the_run_and_is_named(
     up: Callable[..., Up], folder: Path, moment: str
 ) -> None:
     process = up("--forever")
     family = running(process)
-    [consumer] = [each for each in family if "heori consume" in " ".join(each.cmdline())]
+    [consumer] = [each for each in family if "heori.demo.consumer" in each.cmdline()]
     if moment != "any":
         consumer.suspend()
         metrics = {each.laddr for each in consumer.net_connections() if each.status == "LISTEN"}

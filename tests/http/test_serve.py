@@ -336,7 +336,10 @@ def test_it_does_not_start_where_it_should_not(
 # Its end and its description
 
 
-def test_a_signal_ends_it_and_lets_those_go_who_wait(serve: Callable[..., Service]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_lets_those_go_who_wait(
+    number: signal.Signals, serve: Callable[..., Service]
+) -> None:
     service = serve()
     sent = service.ask("POST", f"{TASKS}.order", ["tea"])
     answers: list[Answer] = []
@@ -346,7 +349,7 @@ def test_a_signal_ends_it_and_lets_those_go_who_wait(serve: Callable[..., Servic
     waiting.start()
     until(lambda: "heori-watcher" in _threads(service))
     began = time.monotonic()
-    service.process.send_signal(signal.SIGTERM)
+    service.process.send_signal(number)
     assert service.process.wait(60) == 0
     assert time.monotonic() - began < 10
     waiting.join(5)
