@@ -151,8 +151,16 @@ class _Zygote:
         self._process.wait()
 
 
-@functools.cache
+_making = threading.Lock()  # `cache` alone would let two threads make one each
+
+
 def _zygote() -> _Zygote:
+    with _making:
+        return _only_zygote()
+
+
+@functools.cache
+def _only_zygote() -> _Zygote:
     return _Zygote()
 
 
