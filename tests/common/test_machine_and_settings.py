@@ -127,7 +127,6 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "log_level": ("HEORI_LOG_LEVEL", "Debug", "debug"),
     "lease": ("HEORI_LEASE", "1.5", 1.5),
     "max_deliveries": ("HEORI_MAX_DELIVERIES", "7", 7),
-    "lend_slots": ("HEORI_LEND_SLOTS", "7", 7),
     "unknown_wait": ("HEORI_UNKNOWN_WAIT", "2.5", 2.5),
     "max_payload": ("HEORI_MAX_PAYLOAD", "123", 123),
     "metrics_port": ("HEORI_METRICS_PORT", "9100", 9100),
