@@ -53,7 +53,12 @@ class Precedence:
     def claimed(self, claims: Iterable[Claim]) -> None:
         """These have been claimed."""
         if self._ahead:
-            self._ahead.difference_update((claim.queue, claim.job_id) for claim in claims)
+            taken = {(claim.queue, claim.job_id) for claim in claims}
+            if taken <= self._ahead:
+                self._ahead -= taken
+            else:  # what was given back meanwhile stands before them
+                self._ahead.clear()
+                self._known.clear()
 
     async def _advance(self, jobs: Sequence[Job]) -> None:
         if not jobs:
