@@ -157,10 +157,21 @@ def check_nothing(_: list[str]) -> None:
     """Another's program, or one that needs no check."""
 
 
+def check_copy(words: list[str]) -> None:
+    assert (ROOT / words[0]).exists()
+
+
+def check_systemctl(words: list[str]) -> None:
+    for unit in [word for word in words if "@" in word]:
+        assert (ROOT / f"examples/systemd/{unit.partition('@')[0]}@.service").exists()
+
+
 CHECKS = {
     "make": check_make,
     "docker": check_docker,
     "kubectl": check_files,
     "heori": check_heori,
+    "cp": check_copy,
+    "systemctl": check_systemctl,
     **dict.fromkeys(("pip", "openssl", "curl", "cat", "redis-cli"), check_nothing),
 }
