@@ -8,6 +8,7 @@ imports the tasks, is idle, runs jobs, or drains already.
 import contextlib
 import itertools
 import signal
+import subprocess
 import time
 import uuid
 from collections import Counter
@@ -150,7 +151,11 @@ class _Case:
             time.sleep(turn * AGAIN)
             if consumer.process.poll() is None:
                 self._signal(consumer)
-        self._code = consumer.join(3 * GRACE)
+        try:
+            self._code = consumer.join(3 * GRACE)
+        except subprocess.TimeoutExpired:  # which is counted as no exit code
+            consumer.process.kill()
+            consumer.join()
         self._took = time.monotonic() - began
         return self
 

@@ -99,16 +99,23 @@ def test_what_a_task_starts_can_be_ended_by_a_signal(shared: Consumer, producer:
     assert codes == [term, term, hup, hup, quit_, quit_, term]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [(signal.SIGTERM, "supervisor"), (signal.SIGTERM, "all"), (signal.SIGKILL, "supervisor")],
+)
 def test_a_signal_is_obeyed_while_the_tasks_are_imported(
-    number: signal.Signals, consume: Callable[..., Consumer]
+    number: signal.Signals, whom: str, consume: Callable[..., Consumer]
 ) -> None:
-    """To the supervisor alone; the import would never come to an end."""
+    """The import would not come to an end, were it not for a signal to the worker."""
     consumer = consume(HEORI_TASKS=IMPORTING, HEORI_TEST_IMPORT="hang")
     consumer.wait_for("importing")
     family = consumer.family
     assert len(family) == 2
-    assert consumer.stop(number) == (0 if number == signal.SIGTERM else -number)
+    if whom == "all":
+        consumer.signal_group(number)
+    else:
+        consumer.process.send_signal(number)
+    assert consumer.join() == (0 if number == signal.SIGTERM else -number)
     gone(family)
 
 

@@ -180,10 +180,10 @@ class Supervisor:
         stop = asyncio.create_task(self._context.stop.drain.wait())
         await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
-        if start.done():
+        if start.done() and not self._context.stop.drain.is_set():
             start.result()
             return True
-        await _cancel(start)
+        await _cancel(start)  # or it has failed, perhaps of the same signal to a worker
         return False
 
     @contextlib.contextmanager
