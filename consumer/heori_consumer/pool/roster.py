@@ -227,12 +227,6 @@ class Roster:
         self._begin(worker)
 
     def _begin(self, worker: WorkerHandle) -> None:
-        def exited(_: "asyncio.Future[None]") -> None:
-            if not worker.dismissed:
-                worker.dismissed = True
-                self.keep(self._replace(worker))
-
-        worker.host.exited.add_done_callback(exited)
         self.keep(self._start(worker))
 
     async def _start(self, worker: WorkerHandle) -> None:
@@ -243,6 +237,14 @@ class Roster:
             if worker.dismissed:
                 return
         await worker.start()
+
+        def exited(_: "asyncio.Future[None]") -> None:
+            if not worker.dismissed:
+                worker.dismissed = True
+                self.keep(self._replace(worker))
+
+        # Only now: what it said before it died at its import can be read.
+        worker.host.exited.add_done_callback(exited)
 
     async def _replace(self, worker: WorkerHandle) -> None:
         """Bury a worker that has died; its place, if it had one, gets another."""
