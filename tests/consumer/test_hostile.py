@@ -5,8 +5,11 @@ jobs have theirs; and the next job finds the process as it should be, or a new o
 """
 
 import contextlib
+import os
+import pickle
 import re
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -17,7 +20,7 @@ from rq.serializers import JSONSerializer
 
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.payload import decode_failure
-from tests.rigs.hostile_rows import DROPPED, FINISHES, PICKLES, RECORDS, TASKS, Row, cases
+from tests.rigs.hostile_rows import DROPPED, FINISHES, PICKLES, RECORDS, TASKS, Evil, Row, cases
 from tests.rigs.siege import ADD, HOSTILE, MODELS, MODULES, Siege, consuming
 from tests.rigs.waiting import is_alive, until
 
@@ -115,6 +118,20 @@ def test_it_has_one_end_and_the_jobs_around_it_have_theirs(
     until(lambda: redis.zcard(f"rq:wip:{queue}") == 0)
     until(siege.healthy)
     row.restores(redis, queue, job_id)
+
+
+@pytest.mark.parametrize("model", ["pickle"])
+def test_a_copy_that_a_payload_forks_takes_no_job(
+    model: str, sieges: Callable[[str], Siege]
+) -> None:
+    siege = sieges(model)
+    # By itself, so that nothing else wakes the copy.
+    forks = zlib.compress(pickle.dumps(Evil(os.fork)))
+    siege.result(siege.add(siege.redis, siege.new_id(), "", data=forks))
+    [worker] = [each for each in siege.consumer.workers if each.children()] or [None]
+    if worker is not None:  # the copy has not ended yet
+        until(lambda: not any(is_alive(child) for child in worker.children()))
+    assert siege.ask("surroundings") == siege.baseline
 
 
 # What stands around the jobs: the key, and whether its queue has to wait until it is mended.

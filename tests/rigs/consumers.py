@@ -151,6 +151,23 @@ class Consumer:
         self.process.stdout.close()
         return code
 
+    def nothing_left(self) -> bool:
+        """Whether all that it has started has ended, but what a task has made a daemon."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return not any(
+            is_alive(each) for each in psutil.process_iter() if _group(each) == self.process.pid
+        )
+
+
+def _group(process: psutil.Process) -> int | None:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return None
+
 
 MODELS = {
     "threads": ["--model", "threads", "--slots", "4"],

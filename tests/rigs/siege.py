@@ -17,6 +17,7 @@ from typing import Any
 
 from heori_common.protocol.payload import decode_failure
 from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 
 ADD = "tests.tasks.sample_tasks.add"
 HOSTILE = "tests.tasks.hostile_tasks."
@@ -135,6 +136,7 @@ def consuming(model: str, url: str, modules: str) -> Iterator[Consumer]:
             consumer.process.kill()
         drop.join(5)
         consumer.join()
+        until(consumer.nothing_left)
 
 
 MAX_PAYLOAD = 1_000_000

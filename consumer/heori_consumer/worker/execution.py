@@ -175,6 +175,7 @@ class Runner:
             job.prepare(claim, self._policy)
         except BaseException as error:  # reading a payload runs others' code: pickle, validators
             return self._not_begun(job, error)
+        self._end_copy()
         at_timeout = _retry(job, JobTimeout()) if job.retries and job.timeout > 0 else None
         self._table.begin(slot, self._tasks.get(job.task) or self._number(job.task), at_timeout)
         self._jobs[number] = job
@@ -183,6 +184,7 @@ class Runner:
         return job
 
     def _not_begun(self, job: RunningJob, error: BaseException) -> Outcome:
+        self._end_copy()
         if elsewhere := self._unknown_here(job, error) or self._spent(job, error):
             return elsewhere
         self._chain.on_failure(job, error)
@@ -251,6 +253,7 @@ class Runner:
         return partial(hold, job.missing, self._policy.redis_url, job.function)
 
     def _end(self, job: RunningJob) -> None:
+        self._end_copy()
         self._jobs.pop(job.number, None)
         self._stops.pop(job.number, None)
         if job.has_waited:
@@ -295,7 +298,8 @@ class Runner:
     def _end_copy(self) -> None:
         """End this process if it is a copy that a task has forked and let return.
 
-        It must not say a second time what came of the job.
+        Middleware, payloads and results run the code of others, too. It must not say a second time
+        what came of the job.
         """
         if os.getpid() != self._pid:
             os._exit(0)
