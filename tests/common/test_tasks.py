@@ -260,8 +260,8 @@ LOOP.append(LOOP)
         (protocol_tasks.take_anything, b"\xff", "no JSON form"),
         (protocol_tasks.take_untyped, LOOP, "no JSON form"),
         (protocol_tasks.take_untyped, "\ud800", "no JSON form"),
-        (protocol_tasks.take_untyped, NoRepr(), "<NoRepr instance at .*no JSON"),
-        (sample_tasks.add, NoRepr(), "<NoRepr instance at .*integer"),
+        (protocol_tasks.take_untyped, NoRepr(), "<NoRepr whose repr raises RuntimeError>.*no JSON"),
+        (sample_tasks.add, NoRepr(), "<NoRepr whose repr raises RuntimeError>: .*integer"),
     ],
 )
 def test_a_result_that_does_not_fit_or_has_no_json_form_is_refused(

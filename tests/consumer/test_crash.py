@@ -58,10 +58,13 @@ def test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
         """How many jobs each worker held that died."""
         return [line["jobs"] for line in list(consumer.log) if line["event"] == "worker died"]
 
-    # A kill may hit a process that was on its way out anyway, which is no loss; so count deaths.
+    # A kill may hit a process that was on its way out anyway, or one that still imports, which is no
+    # loss; so count deaths. Whoever is killed each time it starts is started less and less often.
+    killed_at = 0
     while len(deaths()) < KILLS:
-        due = len(deaths()) * JOBS * 0.9 / KILLS
+        due = max(len(deaths()) * JOBS * 0.9 / KILLS, min(killed_at + 1, JOBS))
         until(lambda due=due: finished() >= due)  # type: ignore[misc]
+        killed_at = finished()
         workers = consumer.workers
         if not workers:
             continue  # the next one is just being started
@@ -78,7 +81,8 @@ def test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
     assert again <= in_flight
     assert redis.zcard("rq:failed:default") == 0
     assert redis.zcard("rq:wip:default") == 0
-    assert consumer.metric("heori_worker_restarts_total") == len(deaths()) >= KILLS
+    # And those that were killed while they imported.
+    assert consumer.metric("heori_worker_restarts_total") >= len(deaths()) >= KILLS
     assert consumer.stop() == 0
 
 
@@ -211,4 +215,4 @@ def test_tasks_that_cannot_be_imported_are_told_at_the_start(
 ) -> None:
     consumer = consume(HEORI_TASKS="tests.no_such_module")
     assert consumer.join(30) == 2
-    assert "No module named 'tests.no_such_module'" in str(consumer.log)
+    assert "there is no module 'tests.no_such_module'" in consumer.log[-1]["event"]

@@ -38,7 +38,8 @@ def nothing_of_a_lock_is_left(redis: Any) -> Iterator[None]:
     yield
     session.close()
     left = {b"rq:heori:fence", b"rq:heori:forced", b"rq:heori:watched:default"}
-    left |= {b"rq:heori:counter:default", b"rq:heori:lock-counter"}  # of a consumer that goes on
+    # Of a consumer that goes on.
+    left |= {b"rq:heori:counter:default", b"rq:heori:lock-counter", b"rq:heori:janitor"}
 
     def ours() -> set[bytes]:
         return {key for key in redis.keys("rq:heori:*") if b":fenced:" not in key} - left

@@ -105,6 +105,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.ack(done(b)) == ([], [])
     assert bench.reclaim() == (0, 0)
     assert bench.undo("default", token="f") == 0
+    assert bench.execute(bench.commands.advance([("default", "no such job")])) == []
     assert len(bench.execute(bench.commands.read_jobs(["b"], most_value=9))) == 1
     assert bench.execute(bench.commands.replay("default", ["b"], forget=(), dry_run=True)) == [
         "absent"

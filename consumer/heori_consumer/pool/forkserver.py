@@ -66,7 +66,7 @@ class Forkserver:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._one_by_one = asyncio.Lock()
-        self._asked: deque[asyncio.Future[int]] = deque()  # for workers that have not begun yet
+        self._asked: deque[asyncio.Future[Forked]] = deque()  # for workers that have not begun yet
         self._children: dict[int, Forked] = {}
         self._libraries: list[str] = []
         self._unread = b""
@@ -90,7 +90,7 @@ class Forkserver:
                 self._asked.append(asked)
                 self._send(control, options, files)
                 with contextlib.suppress(ConnectionError):
-                    return self._children[await asked]
+                    return await asked
         raise ForkserverBroken("no worker can be started: the process that forks them dies")
 
     def preload(self, libraries: list[str]) -> None:
@@ -170,18 +170,18 @@ class Forkserver:
                 self._children.pop(pid).ended.set_result(End(code, peak))
 
     def _begun(self, pid: int) -> None:
-        if pid > 0:
-            process = None
-            with contextlib.suppress(psutil.NoSuchProcess):  # it may have been killed already
-                process = psutil.Process(pid)
-            self._children[pid] = Forked(process, asyncio.get_running_loop().create_future())
         asked = self._asked.popleft()
-        if asked.done():  # nobody waits for it any more
+        if pid <= 0:
+            if not asked.done():
+                asked.set_exception(OSError(-pid, os.strerror(-pid)))
             return
-        if pid > 0:
-            asked.set_result(pid)
-        else:
-            asked.set_exception(OSError(-pid, os.strerror(-pid)))
+        process = None
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have been killed already
+            process = psutil.Process(pid)
+        child = Forked(process, asyncio.get_running_loop().create_future())
+        self._children[pid] = child
+        if not asked.done():  # else nobody waits for it any more
+            asked.set_result(child)  # not its number: it may have ended before that is read
 
     def _lost(self, control: socket.socket) -> None:
         """It has died: its workers have not, and who waits for another one asks again."""
