@@ -58,8 +58,8 @@ def test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
         """How many jobs each worker held that died."""
         return [line["jobs"] for line in list(consumer.log) if line["event"] == "worker died"]
 
-    # A kill may hit a process that was on its way out anyway, or one that still imports, which is no
-    # loss; so count deaths. Whoever is killed each time it starts is started less and less often.
+    # A kill may hit a process that was on its way out anyway, or one that still imports, which is
+    # no loss; so count deaths. Whoever is killed at each start is started less and less often.
     killed_at = 0
     while len(deaths()) < KILLS:
         due = max(len(deaths()) * JOBS * 0.9 / KILLS, min(killed_at + 1, JOBS))
