@@ -128,9 +128,8 @@ def test_a_copy_that_a_payload_forks_takes_no_job(
     # By itself, so that nothing else wakes the copy.
     forks = zlib.compress(pickle.dumps(Evil(os.fork)))
     siege.result(siege.add(siege.redis, siege.new_id(), "", data=forks))
-    [worker] = [each for each in siege.consumer.workers if each.children()] or [None]
-    if worker is not None:  # the copy has not ended yet
-        until(lambda: not any(is_alive(child) for child in worker.children()))
+    for worker in siege.consumer.workers:
+        until(lambda worker=worker: not any(map(is_alive, worker.children())))  # type: ignore[misc]
     assert siege.ask("surroundings") == siege.baseline
 
 

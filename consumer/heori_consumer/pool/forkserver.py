@@ -86,7 +86,7 @@ class Forkserver:
         async with self._one_by_one:  # so that requests never fill the socket
             for _ in range(TRIES):
                 control = self._control or self._start()
-                asked = asyncio.get_running_loop().create_future()
+                asked: asyncio.Future[Forked] = asyncio.get_running_loop().create_future()
                 self._asked.append(asked)
                 self._send(control, options, files)
                 with contextlib.suppress(ConnectionError):
