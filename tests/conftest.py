@@ -65,7 +65,8 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def redis(redis_url: str) -> "Iterator[redis_py.Redis]":
     """A plain client, to look at what is really there."""
-    with redis_py.Redis.from_url(redis_url) as client:
+    # It may wait as long as a test says, and not only as long as redis-py thinks fit.
+    with redis_py.Redis.from_url(redis_url, socket_timeout=None) as client:
         yield client
 
 

@@ -69,10 +69,10 @@ def test_more_parents_than_slots_have_their_children_run_once(
 
 
 @pytest.mark.parametrize(("model", "queue"), [("threads", "low"), ("asyncio", "default")])
-def test_any_number_of_parents_finds_slots_for_the_children_behind_them(
+def test_as_many_parents_as_slots_can_be_lent_find_one_for_each_child_behind_them(
     model: str, queue: str, start: Callable[..., Consumer], producer: Producer
 ) -> None:
-    consumer = start(*ONE_SLOT[model], "--queue", "low", HEORI_LEND_SLOTS="4")
+    consumer = start(*ONE_SLOT[model], "--queue", "low", HEORI_LEND_SLOTS="80")
     calls = [(n, queue) for n in range(40)]
     parents = producer.submit_many(waiting_tasks.parent_of, calls)
     parents += producer.submit_many(waiting_tasks.parent_of_two, calls)

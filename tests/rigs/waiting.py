@@ -17,6 +17,8 @@ def is_alive(process: psutil.Process) -> bool:
 def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Wait until something that has no signal of its own is so."""
     deadline = time.monotonic() + timeout
+    pause = 0.005
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(0.1, pause * 1.5)  # a look may take more than what it looks for
