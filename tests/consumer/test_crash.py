@@ -112,7 +112,7 @@ def test_a_stopped_consumer_whose_lease_ran_out_has_its_result_refused(
     assert redis.blpop(["pause:running"], timeout=60)
     first.process.send_signal(signal.SIGSTOP)
     second = consume(HEORI_LEASE="1").ready()
-    assert redis.blpop(["pause:running"], timeout=6)  # the second delivery
+    assert redis.blpop(["pause:running"], timeout=60)  # the second delivery
     redis.rpush("pause:go", "first", "second")
     assert handle.result(60) == "pause"
     first.process.send_signal(signal.SIGCONT)

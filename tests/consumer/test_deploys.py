@@ -195,8 +195,13 @@ def version() -> int:
 
 def write(folder: Path, version: int, tail: str = "") -> None:
     """Deploy under a running consumer: its files are other ones from now on."""
-    (folder / "helpers.py").write_text(f"VERSION = {version}\n")
-    (folder / "tasks.py").write_text(f"VERSION = {version}\n{FINE}\n{tail}")
+    for name, text in {
+        "helpers.py": f"VERSION = {version}\n",
+        "tasks.py": f"VERSION = {version}\n{FINE}\n{tail}",
+    }.items():
+        new = folder / f"{name}.new"
+        new.write_text(text)
+        new.replace(folder / name)  # in one step: a worker may be just importing it
 
 
 def test_a_recycled_worker_runs_the_files_of_now_and_one_that_cannot_leaves_the_old_one_at_work(

@@ -97,10 +97,10 @@ def test_delayed_jobs_run_in_the_order_of_their_time_and_none_early(
 ) -> None:
     consumer = consume("--slots", "1").ready()
     path = str(tmp_path / "order")
-    delays = [0.8, 0.2, 0.5, 0.35, 0.65]
+    delays = [2.8, 2.2, 2.5, 2.35, 2.65]
     handles = [producer.submit(sample_tasks.record, path, n, delay=d) for n, d in enumerate(delays)]
     handles.append(
-        producer.submit(sample_tasks.record, path, 5, at=datetime.now(UTC) + timedelta(seconds=1))
+        producer.submit(sample_tasks.record, path, 5, at=datetime.now(UTC) + timedelta(seconds=3))
     )
     due = [redis.zscore(SCHEDULED, handle.id) for handle in handles]
     assert [handle.result(60) for handle in handles] == [0, 1, 2, 3, 4, 5]

@@ -136,11 +136,12 @@ class Supervisor:
         """Stop claiming, give back what has not begun, let the rest finish, give back the rest."""
         settings, pool = self._context.settings, self._roles.pool
         notify(STOPPING)
-        log.info("draining", held=pool.held(), grace_seconds=settings.grace)
+        held = pool.held()
         self._roles.claimer.stop()
         await asyncio.wait([claiming], timeout=LAST_CLAIM_S)
         await _cancel(claiming)  # should Redis not answer
         pool.recall()
+        log.info("draining", held=held, grace_seconds=settings.grace)
         try:
             async with asyncio.timeout(settings.grace):
                 await self._until_idle()
