@@ -25,8 +25,9 @@ log = logs.get_logger(__name__)
 
 LAST_CLAIM_S = 1.0  # for a claim that is under way when a drain begins
 # Payloads and results pass through here, and their memory is of no use to what comes after them. To
-# get it anew costs about as much as to copy it once.
-LARGE_BLOCK_BYTES = 256_000
+# get it anew costs about as much as to copy it once. So it must be more than what asyncio has ready
+# for each read from a socket, 256 KiB, however little comes.
+LARGE_BLOCK_BYTES = 512 * 1024
 CANCEL_AGAIN_S = 0.1  # until a role that has not ended is cancelled once more
 
 
