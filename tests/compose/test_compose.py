@@ -195,8 +195,10 @@ def test_a_job_that_takes_all_memory_is_a_dead_letter_and_the_others_run(
         sent = load.end()
     result = stack.audit(sent)
     tell(result, " ".join(said.split())[:200])
-    # Or the whole consumer came to a standstill at its limit, for longer than its lease.
-    assert "signal 9" in said or "the last consumer vanished" in said
+    # Where the engine hides the container's own count of OOM kills, the signal alone is known. Or
+    # the whole consumer came to a standstill at its limit, for longer than its lease.
+    causes = ("(an OOM kill)", "signal 9", "the last consumer vanished")
+    assert any(cause in said for cause in causes), said
     assert all_were_done(result)
     assert len(stack.containers("consumer")) == 1
 
