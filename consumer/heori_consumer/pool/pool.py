@@ -144,16 +144,18 @@ class Pool:
         if not room or self._draining:  # they died, or a drain began, while the claim was made
             self._give_back_unbegun(claims)
             return
-        if claims:
-            self._payload_bytes.add(sum(len(claim.fields) for claim in claims), len(claims))
         shares: dict[WorkerHandle, list[Claim]] = {}
+        size = 0
         for claim in claims:
+            size += len(claim.fields)
             if claim.is_suspect:
                 self._suspects.append(claim)
                 continue
             worker = max(room, key=room.__getitem__)
             room[worker] -= 1
             shares.setdefault(worker, []).append(claim)
+        if claims:
+            self._payload_bytes.add(size, len(claims))
         for worker, share in shares.items():
             worker.send(share)
         self._isolate()
@@ -239,9 +241,12 @@ class Pool:
     def ended(self, worker: WorkerHandle, settled: list[Settled]) -> None:
         """See `WorkerEvents`."""
         self._settlement.ended(settled)
-        self._run_s.add(sum(outcome.run_time for _, outcome in settled), len(settled))
-        results = sum(len(outcome.body) for _, outcome in settled if outcome.body)
-        self._result_bytes.add(results, len(settled))
+        run_s, size = 0.0, 0
+        for _, outcome in settled:  # once through them: this is done for each job
+            run_s += outcome.run_time
+            size += len(outcome.body or b"")
+        self._run_s.add(run_s, len(settled))
+        self._result_bytes.add(size, len(settled))
         most = self.roster.options.max_jobs
         if most is not None and worker.finished >= most:
             self.roster.retire(worker, "max-jobs")

@@ -73,8 +73,12 @@ class Acknowledger:
     def ended(self, entries: list[Settled]) -> None:
         """Executions that came to an end, or are unknown here."""
         self._ended += entries
-        self.held.add(_bytes(entries))
-        self.unknown += sum(outcome.status == UNKNOWN_HERE for _, outcome in entries)
+        size = 0
+        for _, outcome in entries:  # once through them: this is done for each job
+            size += len(outcome.body or b"")
+            if outcome.status == UNKNOWN_HERE:
+                self.unknown += 1
+        self.held.add(size)
         self._wake()
 
     def given_back(self, entries: list[Settled]) -> None:
@@ -118,7 +122,7 @@ class Acknowledger:
         if pause > 0 and few and self.held.bytes < CALL_BYTES:
             await asyncio.sleep(pause)
         self._called = time.monotonic()
-        batch = _first(self._ended)
+        batch, size = _first(self._ended)
         self._leases.settling(claim for claim, _ in batch)
         try:
             await self._ack(batch)
@@ -128,7 +132,7 @@ class Acknowledger:
             for entry in batch:
                 await self._ack_alone(entry)
         del self._ended[: len(batch)]
-        self.held.remove(_bytes(batch))
+        self.held.remove(size)
         self._leases.drop(claim for claim, _ in batch)
 
     async def _ack_alone(self, entry: Settled) -> None:
@@ -198,16 +202,11 @@ class Acknowledger:
             self.restarted += fate == "queued" and is_restart(outcome)
 
 
-def _bytes(entries: Sequence[Settled]) -> int:
-    """How large their results are."""
-    return sum(len(outcome.body) for _, outcome in entries if outcome.body)
-
-
-def _first(entries: list[Settled]) -> list[Settled]:
-    """Those that go into one call: fewer when they are large, one at least."""
+def _first(entries: list[Settled]) -> tuple[list[Settled], int]:
+    """Those that go into one call, fewer when they are large, and the bytes of their results."""
     size = 0
     for number, (_, outcome) in enumerate(entries[:CALL_ENTRIES]):
         if size >= CALL_BYTES:
-            return entries[:number]
+            return entries[:number], size
         size += len(outcome.body or b"")
-    return entries[:CALL_ENTRIES]
+    return entries[:CALL_ENTRIES], size
