@@ -77,6 +77,7 @@ class Fleet:
                 **self._settings,
                 **settings,
             },
+            marked=True,
         )
         self.consumers.append(consumer)
         return consumer

@@ -31,6 +31,8 @@ class Consumer:
     Args:
         program: the module that it is.
         fresh: in an interpreter of its own too, which inherits what the calling thread may do.
+        marked: by its environment, which /proc/PID/environ of its workers is to tell: they are
+            forked from an interpreter of their own.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Consumer:
         *,
         program: str = "heori",
         fresh: bool = False,
+        marked: bool = False,
     ) -> None:
         words = [program, "consume", *arguments]
         options: dict[str, Any] = {
@@ -50,7 +53,7 @@ class Consumer:
         self.process: Started | subprocess.Popen[str] = (
             subprocess.Popen([sys.executable, "-m", *words], text=True, process_group=0, **options)
             if fresh
-            else Started(*words, **options)
+            else Started(*words, **options, forkserver=not marked and "inline" not in arguments)
         )
         self.log: list[dict[str, Any]] = []
         self._before: dict[Sample, float] = {}

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from heori_common.protocol import scripts
+from tests.rigs import forkserver
 
 # Between them, what all that is started imports.
 IMPORTED = (
@@ -44,6 +45,7 @@ IMPORTED = (
     "heori.cli.up",
     "heori.http.server",
     "heori_consumer.supervisor.supervisor",
+    "redis",  # which a forkserver imports, too
 )
 MOST = 1 << 17  # bytes of a request: an environment, above all
 OFTEN = 0.01  # seconds between two looks whether a program has ended
@@ -57,6 +59,7 @@ class Started:
         env: its environment.
         cwd: its folder; by default this process's own.
         stdin, stdout, stderr: `subprocess.PIPE` or a file; a null device if not said.
+        forkserver: whether it is a consumer whose forkserver is to cost no imports either.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Started:
         stdin: int | IO[Any] | None = None,
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
+        forkserver: bool = False,
     ) -> None:
         self._code: int | None = None
         self.stdin: IO[str] | None = None
@@ -87,9 +91,13 @@ class Started:
                     end = os.dup(wanted.fileno())
                 theirs.callback(os.close, end)
                 streams.append(end)
-            self.pid: int = _zygote()(
-                {"words": words, "env": dict(env), "folder": str(cwd or Path.cwd())}, streams
-            )
+            request = {
+                "words": words,
+                "env": dict(env),
+                "folder": str(cwd or Path.cwd()),
+                "forkserver": forkserver,
+            }
+            self.pid: int = _zygote()(request, streams)
 
     def poll(self) -> int | None:
         """Its exit code, or the negative number of the signal that ended it; None if it runs."""
@@ -199,6 +207,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     os.chdir(request["folder"])
     further = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:1] = [request["folder"], *(path for path in further if path not in sys.path)]
+    if request["forkserver"]:
+        forkserver.wait_to_be_wanted()
 
 
 if __name__ == "__main__":
