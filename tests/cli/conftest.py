@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.rigs.lab import Lab
+from tests.rigs.zygote import Started
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def lab(folder: Path) -> Iterator[Callable[..., Lab]]:
     """Start `heori lab`."""
     started: list[Lab] = []
 
-    def start(*arguments: str) -> Lab:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "heori", "lab", *arguments],
+    def start(*arguments: str, program: str = "heori") -> Lab:
+        process = Started(
+            *(program, "lab", *arguments),
             # Settings that must not reach its processes.
             env={
                 **os.environ,
@@ -36,7 +36,6 @@ def lab(folder: Path) -> Iterator[Callable[..., Lab]]:
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
         started.append(process)
         return process

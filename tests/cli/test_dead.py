@@ -3,8 +3,6 @@
 import json
 import os
 import pty
-import subprocess
-import sys
 import zlib
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +19,7 @@ from tests.rigs.dead_letters import (
     rows,
     told,
 )
+from tests.rigs.zygote import Started
 
 # list
 
@@ -184,8 +183,8 @@ def test_what_is_not_clear_is_refused_and_changes_nothing(
 def on_a_terminal(redis_url: str, *words: str, answer: str = "") -> tuple[int, str]:
     """Run a command on a terminal and answer its question; returns exit code and what it shows."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "heori", *words],
+    process = Started(
+        *("heori", *words),
         env={**os.environ, "HEORI_REDIS_URL": redis_url, "TERM": "xterm", "COLUMNS": "100"},
         stdin=theirs,
         stdout=theirs,

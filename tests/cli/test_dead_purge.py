@@ -17,6 +17,7 @@ from heori_common.redis.client import RedisClient
 from tests.rigs.commands import Heori
 from tests.rigs.dead_letters import FAIL, damaged, dead, fill, letter, queued, told
 from tests.rigs.waiting import until
+from tests.rigs.zygote import Started
 
 
 def test_purging_leaves_nothing_that_rqs_own_delete_would_not_leave(
@@ -131,12 +132,11 @@ def test_large_letters_are_read_few_at_a_time(redis: Any, redis_url: str) -> Non
 
 def test_interrupted_between_pages_every_letter_is_in_one_place(redis: Any, redis_url: str) -> None:
     fill(redis, 100_000)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "heori", "dead", "replay", "--all"],
+    process = Started(
+        *("heori", "dead", "replay", "--all"),
         env={**os.environ, "HEORI_REDIS_URL": redis_url},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
     until(lambda: redis.llen("rq:queue:default") > 0)
     process.send_signal(signal.SIGINT)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.rigs.dead_letters import (
     rows,
     told,
 )
+from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
 
 
@@ -146,13 +146,9 @@ def test_two_who_replay_all_at_once_move_and_count_each_letter_once(
     heori: Heori, redis: Any, redis_url: str
 ) -> None:
     fill(redis, 5000)
-    command = [sys.executable, "-m", "heori", "dead", "replay", "--all", "--json"]
-    both = [
-        subprocess.Popen(
-            command, env={**os.environ, "HEORI_REDIS_URL": redis_url}, stdout=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
+    command = ("heori", "dead", "replay", "--all", "--json")
+    environment = {**os.environ, "HEORI_REDIS_URL": redis_url}
+    both = [Started(*command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
     answers = [json.loads(process.communicate(timeout=40)[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum(answer["replayed"] for answer in answers) == 5000

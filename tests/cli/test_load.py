@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from os import environ
@@ -21,22 +20,22 @@ from heori_common.embedded import EmbeddedValkey
 from heori_common.redis.client import RedisClient
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import is_alive, until
+from tests.rigs.zygote import Started
 
-Load = Callable[..., "subprocess.Popen[str]"]
+Load = Callable[..., Started]
 
 
 @pytest.fixture
 def load() -> Iterator[Load]:
     """Start `heori load`; what is still there after the test is killed."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Started] = []
 
-    def start(url: str, *arguments: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "heori", "load", "--json", *arguments],
+    def start(url: str, *arguments: str) -> Started:
+        process = Started(
+            *("heori", "load", "--json", *arguments),
             env={**environ, "HEORI_REDIS_URL": url, "HEORI_METRICS_PORT": "0"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
         started.append(process)
         return process
@@ -48,7 +47,7 @@ def load() -> Iterator[Load]:
                 process.kill()
 
 
-def told(process: "subprocess.Popen[str]") -> tuple[dict[str, Any], str]:
+def told(process: Started) -> tuple[dict[str, Any], str]:
     """The last thing it says, and its messages; it must have ended well."""
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err

@@ -18,6 +18,7 @@ from heori import Producer
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
+from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
 
 ADD = "tests.tasks.sample_tasks.add"
@@ -39,14 +40,14 @@ def test_an_import_that_is_killed_thrice_sends_each_line_once(
     tmp_path: Path, redis: Any, redis_url: str, heori: Heori
 ) -> None:
     path = write(tmp_path / "jobs.jsonl", [{"a": number} for number in range(JOBS)])
-    words = [sys.executable, "-m", "heori", "send", ADD, "--from", path]
+    words = ["heori", "send", ADD, "--from", path]
     environment = {
         **os.environ,
         "HEORI_REDIS_URL": redis_url,
         "HEORI_TASKS": "tests.tasks.sample_tasks",
     }
     for _ in range(3):
-        importing = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+        importing = Started(*words, env=environment)
         goal = redis.llen("rq:queue:default") + random.randrange(1, JOBS // 5)
         until(lambda goal=goal: redis.llen("rq:queue:default") >= goal, timeout=50)  # type: ignore[misc]
         importing.send_signal(signal.SIGKILL)
@@ -78,8 +79,8 @@ def test_two_at_once_share_the_work(tmp_path: Path, redis: Any, redis_url: str) 
         "HEORI_REDIS_URL": redis_url,
         "HEORI_TASKS": "tests.tasks.sample_tasks",
     }
-    words = [sys.executable, "-m", "heori", "send", ADD, "--from", path]
-    both = [subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) for _ in range(2)]
+    words = ["heori", "send", ADD, "--from", path]
+    both = [Started(*words, env=environment) for _ in range(2)]
     assert [each.wait() for each in both] == [0, 0]
     assert sent(redis) == list(range(3000))
 

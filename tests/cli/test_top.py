@@ -4,8 +4,6 @@ import json
 import os
 import pty
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from heori.inspect.scraper import Samples
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
+from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
 
 ONE = """
@@ -98,8 +97,8 @@ def test_it_is_live_on_a_terminal_until_ctrl_c(
 ) -> None:
     consume().ready()
     leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "heori", "top", "--every", "200ms"],
+    with Started(
+        *("heori", "top", "--every", "200ms"),
         stdin=follower,
         stdout=follower,
         stderr=follower,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,9 @@ from heori.inspect.scraper import scrape
 from heori_common.redis.client import RedisClient
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
+from tests.rigs.zygote import Started
 
-Up = subprocess.Popen[str]
+Up = Started | subprocess.Popen[str]
 
 
 @pytest.fixture
@@ -38,21 +40,30 @@ def up(folder: Path) -> Iterator[Callable[..., Up]]:
     """Start `heori up`."""
     started: list[Up] = []
 
-    def start(*arguments: str) -> Up:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "heori", "up", *arguments],
-            # Settings that must not reach its processes, and a proxy that is not there.
-            env={
-                **os.environ,
-                "TMPDIR": str(folder),
-                "HEORI_ACCEPT": "pickle",
-                "RQ_KEY_PREFIX": "other",
-                "http_proxy": "http://127.0.0.1:9",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(*arguments: str, customized: Path | None = None) -> Up:
+        words = ("heori", "up", *arguments)
+        # Settings that must not reach its processes, and a proxy that is not there.
+        environment = {
+            **os.environ,
+            "TMPDIR": str(folder),
+            "HEORI_ACCEPT": "pickle",
+            "RQ_KEY_PREFIX": "other",
+            "http_proxy": "http://127.0.0.1:9",
+        }
+        pipe = subprocess.PIPE
+        process: Up
+        if customized is None:
+            process = Started(*words, env=environment, stdout=pipe, stderr=pipe)
+        else:  # only an interpreter of its own reads that
+            further = filter(None, (str(customized), environment.get("PYTHONPATH")))
+            environment["PYTHONPATH"] = os.pathsep.join(further)
+            process = subprocess.Popen(
+                [sys.executable, "-m", *words],
+                env=environment,
+                stdout=pipe,
+                stderr=pipe,
+                text=True,
+            )
         started.append(process)
         return process
 
@@ -79,19 +90,38 @@ def gone(process: psutil.Process) -> bool:
         return True
 
 
+# What has the processes of a run take the files of another folder.
+ELSEWHERE = """
+from pathlib import Path
+from heori.examples import corpus
+corpus.ROOT = Path({folder!r})
+"""
+# The files of one model are those of the library, of which others need not do all once more.
+SOME = ("asyncio", "encodings", "json", "unittest")
+
+
 @pytest.mark.parametrize("model", ["threads", "processes"])
 def test_every_file_goes_through_every_task_once(
-    up: Callable[..., Up], folder: Path, model: str
+    up: Callable[..., Up], folder: Path, model: str, tmp_path: Path
 ) -> None:
     root = Path(sysconfig.get_path("stdlib"))
+    customized = None
+    if model != "threads":
+        some = tmp_path / "some"
+        for package in SOME:
+            shutil.copytree(root / package, some / package)
+        root = some
+        (tmp_path / "sitecustomize.py").write_text(ELSEWHERE.format(folder=str(some)))
+        customized = tmp_path
     sizes = [
         path.stat().st_size
         for path in root.rglob("*.py")
         if not {"site-packages", "dist-packages"} & set(path.parts[len(root.parts) :])
         and not path.is_symlink()
     ]
+    assert len(sizes) > 100
     size = ["--slots", "8"] if model == "threads" else ["--processes", "4"]
-    process = up("--json", "--model", model, *size)
+    process = up("--json", "--model", model, *size, customized=customized)
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)

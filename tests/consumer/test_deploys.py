@@ -62,10 +62,10 @@ def deploy(tmp_path: Path, consume: Callable[..., Consumer]) -> Deploy:
         for name, text in {"__init__.py": "", **files}.items():
             (package / name).write_text(text)
 
-    def start(version: str, *arguments: str, **environment: str) -> Consumer:
+    def start(version: str, *arguments: str, fresh: bool = False, **environment: str) -> Consumer:
         return consume(
             *arguments,
-            fresh=True,
+            fresh=fresh,
             HEORI_TASKS="deployed.tasks",
             HEORI_ALLOW="deployed",
             PYTHONPATH=str(tmp_path / version),
@@ -210,7 +210,7 @@ def test_a_recycled_worker_runs_the_files_of_now_and_one_that_cannot_leaves_the_
     folder = tmp_path / "new" / "deployed"
     write(folder, 1)
     consumer = deploy(
-        *("new", "--slots", "2", "--max-jobs", "2"), PYTHONDONTWRITEBYTECODE="1"
+        *("new", "--slots", "2", "--max-jobs", "2"), fresh=True, PYTHONDONTWRITEBYTECODE="1"
     )  # files that change within a second look the same to its cache
 
     def run() -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from heori import JobFailed, Producer
 from tests.rigs.consumers import MODELS, Consumer
+from tests.rigs.zygote import Started
 from tests.tasks import log_tasks
 
 Consume = Callable[..., Consumer]
@@ -212,10 +213,11 @@ def on_terminal(*words: str, redis_url: str) -> str:
         "LOG_SETUP": "",
         "HEORI_METRICS_PORT": "0",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "heori", "consume", "--slots", "1", "-p", "1", *words],
+    process = Started(
+        *("heori", "consume", "--slots", "1", "-p", "1", *words),
         stderr=theirs,
         env=environment,
+        forkserver=True,
     )
     os.close(theirs)
     said = b""

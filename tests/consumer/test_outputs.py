@@ -17,15 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from heori import Producer
 from tests.rigs.consumers import MODELS
 from tests.rigs.waiting import until
+from tests.rigs.zygote import Started
 from tests.tasks import log_tasks
 
-REDIRECTIONS = {
-    "closed": "<&- >&- 2>&-",
-    "error closed": "2>&-",
-    "full": ">/dev/full 2>/dev/full",
-    "left by its reader": "",
-    "not read": "",
-}
+# What only a shell can do to it.
+REDIRECTIONS = {"closed": "<&- >&- 2>&-", "error closed": "2>&-"}
 CASES = [
     *(("threads", state) for state in ("closed", "full", "left by its reader", "not read")),
     ("hybrid", "error closed"),
@@ -48,20 +44,32 @@ class Unheard:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.read, write = os.pipe()
-        command = [sys.executable, "-m", "heori", "consume", *MODELS[model], *words]
-        self.process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$@" {REDIRECTIONS.get(state, state)}', "sh", *command],
-            stdout=write,
-            stderr=write,
-            env={
-                **os.environ,
-                "HEORI_REDIS_URL": url,
-                "HEORI_TASKS": "tests.tasks.log_tasks",
-                "HEORI_METRICS_PORT": str(port),
-                "HEORI_METRICS_HOST": "127.0.0.1",
-                **environment,
-            },
-        )
+        command = ["heori", "consume", *MODELS[model], *words]
+        environment = {
+            **os.environ,
+            "HEORI_REDIS_URL": url,
+            "HEORI_TASKS": "tests.tasks.log_tasks",
+            "HEORI_METRICS_PORT": str(port),
+            "HEORI_METRICS_HOST": "127.0.0.1",
+            **environment,
+        }
+        self.process: Started | subprocess.Popen[bytes]
+        if redirection := REDIRECTIONS.get(state, state if ">" in state else ""):
+            shell = ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m"]
+            self.process = subprocess.Popen(
+                [*shell, *command], stdout=write, stderr=write, env=environment
+            )
+        else:
+            if state == "full":
+                os.close(write)
+                write = os.open("/dev/full", os.O_WRONLY)
+            self.process = Started(
+                *command,
+                stdout=write,
+                stderr=write,
+                env=environment,
+                forkserver=model != "inline",
+            )
         os.close(write)
         if state == "left by its reader":
             os.close(self.read)

@@ -32,14 +32,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy knows of the libraries, which are the same in both environments."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.mark.parametrize("install", ["wheel", "editable"])
 def test_mypy_knows_what_jobs_return(
-    folder: Path, install: str, request: pytest.FixtureRequest
+    folder: Path, install: str, cache: Path, request: pytest.FixtureRequest
 ) -> None:
     interpreter = request.getfixturevalue("python") if install == "wheel" else sys.executable
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(interpreter),
-         "--output", "json", "--cache-dir", str(folder / "cache"), APPLICATION.name],
+         "--output", "json", "--cache-dir", str(cache), APPLICATION.name],
         cwd=folder, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     said = {}

@@ -307,15 +307,15 @@ def connections() -> int:
     return sum(each.status == psutil.CONN_ESTABLISHED for each in every)
 
 
-def test_ten_thousand_futures_are_resolved_over_one_connection(
+def test_thousands_of_futures_are_resolved_over_one_connection(
     executor: RedisExecutor, consume: Callable[..., Consumer], redis: Any
 ) -> None:
     consume().ready()
     before = connections()
-    futures = [executor.submit(sample_tasks.add, number) for number in range(10_000)]
+    futures = [executor.submit(sample_tasks.add, number) for number in range(3000)]
     assert connections() - before == 2, "one to send, one to wait"
-    assert wait(futures, 90).not_done == set()
-    assert [future.result() for future in futures] == [n + 2 for n in range(10_000)]
+    assert wait(futures, 27).not_done == set()
+    assert [future.result() for future in futures] == [n + 2 for n in range(3000)]
     assert connections() - before == 2
 
 

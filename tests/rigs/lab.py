@@ -1,14 +1,14 @@
 """`heori lab` as a person runs it."""
 
-import subprocess
 from typing import Any
 
 import psutil
 from redis import Redis
 
 from tests.rigs.waiting import until
+from tests.rigs.zygote import Started
 
-Lab = subprocess.Popen[str]
+Lab = Started
 
 
 def server(lab: Lab) -> Any:

@@ -28,7 +28,11 @@ class Proxy:
         self._listener.close()
 
     def _forward(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self._target) as server:
+        with (
+            contextlib.suppress(ConnectionError),  # one of them has broken it off
+            client,
+            socket.create_connection(self._target) as server,
+        ):
             losing = False
             while True:
                 readable, _, _ = select.select([client, server], [], [])

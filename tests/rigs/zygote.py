@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -22,8 +23,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from heori_common.protocol import scripts
 from tests.rigs import forkserver
@@ -58,7 +60,8 @@ class Started:
         words: the module and its arguments.
         env: its environment.
         cwd: its folder; by default this process's own.
-        stdin, stdout, stderr: `subprocess.PIPE` or a file; a null device if not said.
+        stdin, stdout, stderr: `subprocess.PIPE`, a file or its descriptor; a null device if not
+            said.
         forkserver: whether it is a consumer whose forkserver is to cost no imports either.
     """
 
@@ -87,8 +90,7 @@ class Started:
                     mode = "w" if name == "stdin" else "r"
                     setattr(self, name, os.fdopen(ours, mode, errors="backslashreplace"))
                 else:
-                    assert not isinstance(wanted, int)
-                    end = os.dup(wanted.fileno())
+                    end = os.dup(wanted if isinstance(wanted, int) else wanted.fileno())
                 theirs.callback(os.close, end)
                 streams.append(end)
             request = {
@@ -98,6 +100,39 @@ class Started:
                 "forkserver": forkserver,
             }
             self.pid: int = _zygote()(request, streams)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        self.wait()
+
+    def _close(self) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, as `poll` told it last."""
+        return self._code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end, as `wait` does; what it has written, if that goes to pipes."""
+        with ThreadPoolExecutor(2) as side_by_side:
+            reading = [
+                side_by_side.submit(stream.read) if stream is not None else None
+                for stream in (self.stdout, self.stderr)
+            ]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()  # or the reading would not end
+                raise
+            out, err = (each.result() if each is not None else "" for each in reading)
+        self._close()
+        return out, err
 
     def poll(self) -> int | None:
         """Its exit code, or the negative number of the signal that ended it; None if it runs."""
@@ -112,6 +147,11 @@ class Started:
             subprocess.TimeoutExpired: it still runs.
         """
         deadline = time.monotonic() + (timeout or float("inf"))
+        if self.poll() is None and hasattr(os, "pidfd_open"):  # else it is looked for, and often
+            with open(os.pidfd_open(self.pid)) as end:  # noqa: PTH123 - a descriptor
+                poll = select.poll()
+                poll.register(end, select.POLLIN)
+                poll.poll(timeout and timeout * 1000)
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)

@@ -1,0 +1,8 @@
+"""`heori`, whose `lab models --quick` measures each setup for a shorter time."""
+
+from heori.cli.app import app
+from heori.lab import models
+
+if __name__ == "__main__":
+    models.WARM, models.QUICK_SPAN = 0.2, 0.3
+    app(prog_name="heori")
