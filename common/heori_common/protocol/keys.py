@@ -8,9 +8,10 @@ gone. Scripts get the same names from here: `job_key(id)` in Lua is `Keys.job`, 
 `heori_common.protocol.expansion`.
 """
 
+import hashlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +24,12 @@ def tenant_queue(queue: str, tenant: str) -> str:
 def whole_queue(queue: str) -> str:
     """The queue whose tenant's this is; or that queue itself."""
     return queue.partition("@")[0]
+
+
+def service_of(queues: Iterable[str]) -> str:
+    """The name of the service of all consumers that serve just these queues."""
+    named = "\n".join(sorted(set(queues))).encode(errors="surrogateescape")
+    return hashlib.blake2b(named, digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +213,45 @@ class Keys:
         return f"{self.prefix}:pubsub:{worker}"
 
     # Heori's
+
+    def service(self, service: str) -> str:
+        """string, expires: there while it is known which queues consumers of that service take from
+
+        Gone by itself.
+        """
+        return f"{self.prefix}:heori:service:{service}"
+
+    def services(self, queue: str) -> str:
+        """zset service → until when that is believed (s): whose consumers take from that queue
+
+        Gone by itself.
+        """
+        return f"{self.prefix}:heori:services:{queue}"
+
+    def offers(self, service: str) -> str:
+        """zset offer → since when it waits (µs): the idle consumers of a service, see offers.lua
+
+        Gone when none is idle.
+        """
+        return f"{self.prefix}:heori:offers:{service}"
+
+    def handed(self, service: str) -> str:
+        """zset hand-over or wake-up → when it is taken back (µs): what no consumer has confirmed
+
+        Gone when all is confirmed.
+        """
+        return f"{self.prefix}:heori:handed:{service}"
+
+    def told(self, consumer: str) -> str:
+        """channel: what is told to one consumer"""
+        return f"{self.prefix}:heori:told:{consumer}"
+
+    def leased(self) -> str:
+        """set of the names of the queues whose jobs, or whose tenants' jobs, are under leases
+
+        Gone when no job is.
+        """
+        return f"{self.prefix}:heori:leased"
 
     def watched(self, queue: str) -> str:
         """string, expires: since when expired leases are looked for without a break (s)

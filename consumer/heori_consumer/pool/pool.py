@@ -136,6 +136,23 @@ class Pool:
             return min(room, self._batch)
         return 0
 
+    def idle(self) -> int:
+        """How many slots have nothing to do."""
+        if self._draining:
+            return 0
+        workers = [worker for worker in self.roster.open() if not worker.clogged]
+        return sum(max(0, worker.slots - len(worker)) for worker in workers)
+
+    async def change_within(self, seconds: float) -> bool:
+        """Wait for `changed`, for so long at most; returns whether it was set."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+        except TimeoutError:
+            return False
+        self.changed.clear()
+        return True
+
     def dispatch(self, claims: Sequence[Claim]) -> None:
         """Give claims to the workers that have the most room, and suspects to none of them."""
         workers = self.roster.open()

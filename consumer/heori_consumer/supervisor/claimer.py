@@ -1,4 +1,8 @@
-"""Claims jobs when there is room for them, and waits, without polling, when there are none."""
+"""Claims jobs when there is room for them, and waits, without polling, when there are none.
+
+While it waits, Redis has an offer of it: whoever puts a job on a queue takes the offer that has
+waited longest, and tells that consumer alone.
+"""
 
 import os
 import socket
@@ -6,13 +10,12 @@ import uuid
 from collections.abc import Sequence
 
 from heori_common import logs
-from heori_common.metrics import BATCH_JOBS, Histogram
-from heori_common.protocol.commands import Claimed
-from heori_common.protocol.job import Claim
-from heori_common.protocol.keys import whole_queue
+from heori_common.protocol.commands import LEASE_MARGIN_S, Claimed, Offer
 from heori_common.redis.errors import RedisRefused
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.hand_overs import HandOvers, now
+from heori_consumer.supervisor.intake import Intake
 from heori_consumer.supervisor.listener import Listener
 from heori_consumer.supervisor.precedence import Precedence
 from heori_consumer.supervisor.queue_order import QueueOrder
@@ -21,7 +24,13 @@ log = logs.get_logger(__name__)
 
 # However quiet it is, look into the queues this often: were a wake-up ever lost,
 # jobs would be late and not forgotten.
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 10.0
+# The same while Redis refuses, tells nothing, or has a key that does not hold what it should.
+TRY_AGAIN_S = 1.0
+# When there is no claim to confirm a hand-over with, it is confirmed after this time.
+CONFIRM_S = 0.2
+# For how long a consumer that stops waits for jobs that are on their way to it.
+LAST_ARRIVAL_S = 0.3
 
 
 class Claimer:
@@ -29,115 +38,111 @@ class Claimer:
 
     Attributes:
         suspended: whether `rq suspend` held back the last claim.
-        batches: how many jobs claims brought that brought any.
-        deliveries: jobs claimed, by queue.
     """
 
-    def __init__(self, context: Context, pool: Pool, listener: Listener) -> None:
+    def __init__(
+        self,
+        context: Context,
+        pool: Pool,
+        precedence: Precedence,
+        intake: Intake,
+        hand_overs: HandOvers,
+        listener: Listener,
+    ) -> None:
         self._context = context
-        self._pool = pool
         self._listener = listener
+        self._pool = pool
+        self._intake = intake
+        self._hand_overs = hand_overs
         self._order = QueueOrder(len(context.queues), context.options.weights)
-        self._precedence = Precedence(context, pool)
+        self._precedence = precedence
         self._about = (socket.gethostname(), os.getpid())
         self._stopping = False
         self.suspended = False
-        self.batches = Histogram(BATCH_JOBS)
-        self.deliveries = dict.fromkeys(context.queues, 0)
         self._doubtful: str | None = None  # the token of a claim whose reply did not come
+        self._offers: list[Offer] = []  # that Redis may have
         self._refusal: str | None = None  # why Redis did not take the last claim
 
     def stop(self) -> None:
         """Make no further claim; one that is under way is brought to its end."""
         self._stopping = True
         self._pool.changed.set()
-        self._listener.ring()
+        self._hand_overs.rung.set()
 
     async def run(self) -> None:
         """Claim until stopped, then return; a claim that is under way is brought to its end."""
         while not self._stopping:
             wanted = self._pool.wanted()
-            if not wanted:
-                await self._pool.changed.wait()
-                self._pool.changed.clear()
+            if not wanted and not await self._is_to_confirm():
                 continue
-            self._listener.arm()
-            async with self._context.leases.claiming:
-                claimed = await self._claim(wanted)
-                if claimed is not None:
-                    self._context.leases.add(claimed.claims)
-                    self._pool.dispatch(claimed.claims)
-                    self._precedence.claimed(claimed.claims)
-                    self._count(claimed.claims)
+            self._hand_overs.rung.clear()
+            claimed = await self._take(wanted)
             if claimed is None:
-                await self._listener.wait(LOOK_EVERY_S, (), suspended=False)
-            elif claimed.empty:
-                await self._listener.wait(
-                    LOOK_EVERY_S, self._sound(claimed.broken), suspended=claimed.suspended
-                )
-                await self._context.stand_back.give_way()
+                await self._hand_overs.wait(TRY_AGAIN_S)
+            elif claimed.empty and wanted:
+                await self._wait(claimed)
+        await self._withdraw()
 
-    def _count(self, claims: Sequence[Claim]) -> None:
-        if claims:
-            self.batches.observe(len(claims))
-        tenants = set()
-        for claim in claims:
-            queue = claim.queue
-            if queue not in self.deliveries:  # a tenant's; there may be any number of them
-                tenants.add(queue)
-                queue = whole_queue(queue)
-            self.deliveries[queue] += 1
-        if tenants:
-            self._listener.watch_canceled(tenants)
+    async def _wait(self, claimed: Claimed) -> None:
+        """Wait for jobs, as there are none."""
+        if not self._offers:  # all slots are at work, and there would be room for jobs ahead
+            await self._pool.change_within(LOOK_EVERY_S)
+            return
+        is_sure = self._listener.is_told and not claimed.broken
+        await self._hand_overs.wait(LOOK_EVERY_S if is_sure else TRY_AGAIN_S)
+        await self._context.stand_back.give_way()
 
-    def _sound(self, broken: frozenset[str]) -> list[str]:
-        """The queues whose jobs can be claimed: what is in the others must not ring."""
-        keys = self._context.commands.keys
-        return [
-            name
-            for name in self._context.queues
-            if broken.isdisjoint((keys.queue(name), keys.wip(name), keys.turns(name)))
-        ]
+    async def _is_to_confirm(self) -> bool:
+        """Wait until there may be room; or return True when a hand-over is to be confirmed."""
+        if not self._hand_overs.unconfirmed:
+            await self._pool.changed.wait()
+            self._pool.changed.clear()
+            return False
+        return not await self._pool.change_within(CONFIRM_S)
 
-    async def _claim(self, wanted: int) -> Claimed | None:
-        """Claim; None when Redis refuses to."""
-        shares = await self._precedence.shares(wanted)
+    async def _withdraw(self) -> None:
+        """Take the offer back, or what has come of it, to be given back like all else."""
+        last = self._offers.copy()
+        claimed = await self._take(0)
+        if last and claimed and not claimed.withdrawn:
+            await self._hand_overs.arrival(last[-1].token, LAST_ARRIVAL_S)
+
+    async def _take(self, wanted: int) -> Claimed | None:
+        """Claim so many, and confirm what has come; None when Redis refuses to."""
+        received = self._hand_overs.unconfirmed
+        async with self._context.leases.claiming:
+            claimed = await self._claim(wanted, [each.told for each in received])
+            if claimed is not None:
+                self._hand_overs.confirmed(received, claimed.taken_back)
+                self._intake.take(claimed.claims)
+        return claimed
+
+    def _make_offer(self, *, is_to_look: bool) -> Offer | None:
+        """What to leave when there is nothing.
+
+        Args:
+            is_to_look: it is to be woken only, as it may not take any job that comes.
+        """
+        slots = self._pool.idle()
+        if not slots or self._stopping:
+            return None
+        settings = self._context.settings
+        most = 0 if is_to_look else settings.max_payload
+        token = uuid.uuid4().hex[:16]
+        return Offer(self._context.name, token, slots, settings.lease, LEASE_MARGIN_S, most)
+
+    async def _claim(self, wanted: int, received: Sequence[bytes]) -> Claimed | None:
+        shares = await self._precedence.shares(wanted) if wanted else None
+        is_to_look = shares is not None
         if shares is None:
             shares = self._order.shares(wanted)
         else:
             wanted = sum(shares)
 
-        async def attempt() -> Claimed:
-            if self._doubtful is not None:
-                # Redis may have made a claim and not been able to say so. Its jobs would have
-                # to wait for their leases to run out.
-                await self._context.redis.execute(
-                    self._context.commands.undo_claim(
-                        self._context.queues,
-                        token=self._doubtful,
-                        consumer=self._context.name,
-                        max_deliveries=self._context.settings.max_deliveries,
-                    )
-                )
-            token = self._doubtful = uuid.uuid4().hex[:16]
-            claimed = await self._context.redis.execute(
-                self._context.commands.claim(
-                    self._context.queues,
-                    wanted,
-                    lease=self._context.settings.lease,
-                    consumer=self._context.name,
-                    token=token,
-                    max_payload=self._context.settings.max_payload,
-                    shares=shares,
-                    about=self._about,
-                    deadlock=self._context.settings.deadlock,
-                )
-            )
-            self._doubtful = None
-            return claimed
-
         try:
-            claimed = await self._context.retry.persist(attempt)
+            claimed = await self._context.retry.persist(
+                lambda: self._attempt(wanted, shares, received, is_to_look=is_to_look)
+            )
         except RedisRefused as error:
             if str(error) != self._refusal:  # once, and not each time
                 self._refusal = str(error)
@@ -154,4 +159,46 @@ class Claimer:
                 log.info("resumed")
         if not claimed.suspended:
             self._context.broken_keys.see("claimer", claimed.broken)
+        return claimed
+
+    async def _attempt(
+        self, wanted: int, shares: Sequence[int], received: Sequence[bytes], *, is_to_look: bool
+    ) -> Claimed:
+        if self._doubtful is not None:
+            # Redis may have made a claim and not been able to say so. Its jobs would have
+            # to wait for their leases to run out.
+            await self._context.redis.execute(
+                self._context.commands.undo_claim(
+                    self._context.queues,
+                    token=self._doubtful,
+                    consumer=self._context.name,
+                    max_deliveries=self._context.settings.max_deliveries,
+                )
+            )
+        token = self._doubtful = uuid.uuid4().hex[:16]
+        # Another one for each attempt, as one may have been taken meanwhile.
+        offer = self._make_offer(is_to_look=is_to_look) if wanted else None
+        last = self._offers.copy()
+        if offer:
+            self._offers.append(offer)
+        sent = now()
+        claimed = await self._context.redis.execute(
+            self._context.commands.claim(
+                self._context.queues,
+                wanted,
+                lease=self._context.settings.lease,
+                consumer=self._context.name,
+                token=token,
+                max_payload=self._context.settings.max_payload,
+                shares=shares,
+                about=self._about,
+                deadlock=self._context.settings.deadlock,
+                offer=offer,
+                last_offers=last,
+                received=received,
+            )
+        )
+        self._doubtful = None
+        self._hand_overs.claimed(sent, claimed.at)
+        self._offers = [offer] if offer and claimed.empty else []
         return claimed

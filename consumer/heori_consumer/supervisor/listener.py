@@ -1,21 +1,22 @@
 """Listens to Redis, over one connection, so that an idle consumer polls nothing.
 
+*A hand-over or a wake-up for this consumer* and *rq's commands to it* (``rq.command``): these come
+by subscriptions.
+
 *A queue may have got a job, a job was cancelled or scheduled, `rq resume`*: these come by client
 tracking. After a connection has read a key, the first write to that key, by any client, sends one
 message to the connection. The message carries the key and no job, so no job is lost with it.
 (Redis documentation, "Client-side caching", default mode.)
 
-*rq's commands to one worker* (``rq.command``): these come by a subscription. RESP3 allows both on
-one connection, as it marks messages that are no replies: pushes.
+RESP3 allows both on one connection, as it marks messages that are no replies: pushes.
 """
 
-import asyncio
-import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from heori_common import logs
+from heori_common.protocol.commands.builder import unpack
 from heori_common.protocol.keys import Keys
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.conversation import OnReply
@@ -39,7 +40,7 @@ class RemoteCommand(NamedTuple):
 
 
 class Listener:
-    """Rings when a queue may have got a job, and calls back for everything else.
+    """Calls back for whatever is told.
 
     Args:
         consumer: its name, under which ``rq.command`` finds it.
@@ -47,6 +48,9 @@ class Listener:
             after each connect, as messages may have been missed.
         on_scheduled: called once after each `watch_scheduled`, when a job is scheduled.
         on_command: called with each of rq's commands, whatever its name.
+        on_told: called with what is told to this consumer alone: a kind, and what belongs to it.
+        on_changed: called with queues that were watched and may have got jobs.
+        on_connected: called after each connect, as anything may have been missed.
     """
 
     def __init__(
@@ -59,6 +63,9 @@ class Listener:
         on_canceled: Callable[[str], None],
         on_scheduled: Callable[[], None],
         on_command: Callable[[RemoteCommand], None],
+        on_told: Callable[[Sequence[Any]], None],
+        on_changed: Callable[[Collection[str]], None],
+        on_connected: Callable[[], None],
     ) -> None:
         self._keys = keys
         self._canceled = {keys.canceled(queue).encode(): queue for queue in queues}
@@ -66,13 +73,24 @@ class Listener:
         self._on_canceled = on_canceled
         self._on_scheduled = on_scheduled
         self._on_command = on_command
+        self._on_told = on_told
+        self._on_changed = on_changed
+        self._on_connected = on_connected
+        self._hears = False
+        self._told = keys.told(consumer).encode()
         self._queues = frozenset(queues)
-        self._rung = asyncio.Event()
         self._losses_told: set[str] = set()
         self._tracking: Words = ("CLIENT", "TRACKING", "ON")
+        self._telling: Words = ("SUBSCRIBE", keys.told(consumer))
+        self._queue_keys = {
+            key.encode(): queue
+            for queue in queues
+            for key in (keys.queue(queue), keys.turns(queue))
+        }
+        self._suspended = keys.suspended().encode()
         self._connection = AsyncPushConnection(
             redis_client.dialer,
-            [self._tracking, ("SUBSCRIBE", keys.commands_to(consumer))],
+            [self._tracking, self._telling, ("SUBSCRIBE", keys.commands_to(consumer))],
             self._pushed,
             self._connected,
         )
@@ -84,35 +102,31 @@ class Listener:
         """
         await self._connection.run()
 
-    def ring(self) -> None:
-        """Ring, for a reason that Redis does not tell."""
-        self._rung.set()
+    @property
+    def is_told(self) -> bool:
+        """Whether what is told to this consumer comes here."""
+        return self._hears and self._connection.is_connected
 
-    def arm(self) -> None:
-        """Forget earlier rings. Call it before looking into the queues."""
-        self._rung.clear()
-
-    async def wait(self, seconds: float, queues: Iterable[str], *, suspended: bool) -> None:
-        """Wait until one of the queues may have got a job.
+    def watch_queues(self, queues: Iterable[str], on_length: Callable[[str, int], None]) -> bool:
+        """Have `on_changed` called once when one of these, or `rq suspend`, is written.
 
         Args:
-            seconds: for how long at most.
-            suspended: wait for `rq resume` instead.
+            on_length: called with how much is in each now.
+
+        Returns:
+            Whether it could be asked for.
         """
-        if suspended:
-            self._send([(("EXISTS", self._keys.suspended()), self._ring_if_none)])
-        else:
-            keys = self._keys
-            self._send(
-                [
-                    (words, self._ring_if_any)
-                    for queue in queues
-                    for words in (("LLEN", keys.queue(queue)), ("ZCARD", keys.turns(queue)))
-                ]
-            )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._rung.wait()
+        keys = self._keys
+
+        def answer(queue: str) -> OnReply:
+            return lambda length: on_length(queue, length)
+
+        commands: list[tuple[Iterable[Word], OnReply]] = [
+            (words, answer(queue))
+            for queue in queues
+            for words in (("LLEN", keys.queue(queue)), ("ZCARD", keys.turns(queue)))
+        ]
+        return self._send([(("EXISTS", self._suspended), _ignore), *commands])
 
     def watch_canceled(self, queues: Iterable[str]) -> None:
         """Listen for cancelled jobs of these queues, too, from now on."""
@@ -132,15 +146,17 @@ class Listener:
 
     def _connected(self, refused: Mapping[Words, RedisRefused]) -> None:
         for words, error in refused.items():
-            tracking = words == self._tracking
             loss = (
-                "queues are looked at once a second" if tracking else "rq's commands are not heard"
+                "queues are looked at once a second"
+                if words in (self._tracking, self._telling)
+                else "rq's commands are not heard"
             )
             if loss not in self._losses_told:  # once, and not after each connect
                 self._losses_told.add(loss)
                 log.error("Redis does not let us listen", so=loss, reason=str(error))
+        self._hears = self._telling not in refused
         self._watch_canceled(self._canceled)
-        self._rung.set()
+        self._on_connected()
 
     def _pushed(self, push: list[Any]) -> None:
         match push:
@@ -150,9 +166,14 @@ class Listener:
                 canceled = written & self._canceled.keys()
                 if written & self._scheduled:
                     self._on_scheduled()
-                if keys is None or written - canceled - self._scheduled:
-                    self._rung.set()
                 self._watch_canceled(canceled)
+                changed = {self._queue_keys[key] for key in written & self._queue_keys.keys()}
+                if keys is None or self._suspended in written:
+                    changed = set(self._queue_keys.values())
+                if changed:
+                    self._on_changed(changed)
+            case [b"message", self._told, payload]:
+                self._on_told(unpack(payload))
             case [b"message", _, payload]:
                 command = parse_command(payload)
                 if command is None:
@@ -180,14 +201,6 @@ class Listener:
                 [(words, _unless_refused(on_reply)) for words, on_reply in commands]
             )
         return True
-
-    def _ring_if_any(self, length: int) -> None:
-        if length > 0:
-            self._rung.set()
-
-    def _ring_if_none(self, found: int) -> None:
-        if not found:
-            self._rung.set()
 
 
 def parse_command(payload: bytes) -> RemoteCommand | None:

@@ -93,7 +93,7 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.SCHEDULER_LAG, self._roles.scheduler.lag)
 
     def _queues(self) -> Iterator[MetricSample]:
-        for queue, delivered in self._roles.claimer.deliveries.items():
+        for queue, delivered in self._roles.intake.deliveries.items():
             yield MetricSample(m.DELIVERIES, delivered, (queue,))
         for queue, count in self._roles.queue_sampler.counted().items():
             yield MetricSample(m.QUEUE_DEPTH, count.waiting, (queue,))
@@ -121,7 +121,7 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.SUSPENDED, self._roles.claimer.suspended)
         for command, took in sorted(self._context.redis.calls.copy().items()):
             yield MetricSample(m.REDIS_CALL, took, (command,))
-        yield MetricSample(m.BATCH, self._roles.claimer.batches, ("claim",))
+        yield MetricSample(m.BATCH, self._roles.intake.batches, ("claim",))
         yield MetricSample(m.BATCH, self._roles.acknowledger.batches, ("ack",))
         for outlet in (STDOUT, STDERR):
             yield MetricSample(m.LINES_DROPPED, outlet.dropped, (outlet.name,))

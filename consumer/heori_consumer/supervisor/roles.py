@@ -1,8 +1,11 @@
 """Every role of a consumer, each a file beside this one, and which of them knows which."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from heori_common.platform import usable_cores
+from heori_common.protocol.commands import read_hand_over
 from heori_common.settings import Settings
 from heori_consumer.between.options import Kind, Policy, WorkerOptions
 from heori_consumer.gil.sampler import Sampler
@@ -13,12 +16,16 @@ from heori_consumer.supervisor.cancellation import Cancellation
 from heori_consumer.supervisor.claimer import Claimer
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.failover import Failover
+from heori_consumer.supervisor.hand_overs import HandOvers
 from heori_consumer.supervisor.health import Health
+from heori_consumer.supervisor.intake import Intake
 from heori_consumer.supervisor.janitor import Janitor
 from heori_consumer.supervisor.lease_keeper import LeaseKeeper
 from heori_consumer.supervisor.listener import Listener
 from heori_consumer.supervisor.options import ConsumerOptions
+from heori_consumer.supervisor.precedence import Precedence
 from heori_consumer.supervisor.queue_sampler import QueueSampler
+from heori_consumer.supervisor.queue_watch import QueueWatch
 from heori_consumer.supervisor.reaper import Reaper
 from heori_consumer.supervisor.registration import Registration
 from heori_consumer.supervisor.remote_control import RemoteControl
@@ -28,11 +35,13 @@ from heori_consumer.supervisor.standstill import Standstill
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The roles of one consumer. All but its health have one verb, `run`."""
+    """The roles of one consumer. All but its health and its intake have one verb, `run`."""
 
     acknowledger: Acknowledger
     pool: Pool
     listener: Listener
+    queue_watch: QueueWatch
+    intake: Intake
     claimer: Claimer
     lease_keeper: LeaseKeeper
     reaper: Reaper
@@ -53,6 +62,21 @@ class Roles:
         pool_options = _pool_options(context.settings, context.options)
         pool = Pool(pool_options, acknowledger, context.failures)
         cancellation = Cancellation(context, pool.cancel)
+        lease_keeper = LeaseKeeper(context, pool)
+        precedence = Precedence(context, pool)
+        intake = Intake(context, pool, precedence)
+        hand_overs = HandOvers(intake, lease_keeper.hurry)
+        queue_watch = QueueWatch(context, lambda: True)
+
+        def connected() -> None:
+            hand_overs.rung.set()
+            queue_watch.connected()
+
+        def told(words: Sequence[Any]) -> None:
+            if words[0] == b"handed":
+                hand_overs.told(read_hand_over(*words[1:]))
+                pool.changed.set()
+
         listener = Listener(
             context.redis,
             context.commands.keys,
@@ -61,15 +85,21 @@ class Roles:
             on_canceled=cancellation.told,
             on_scheduled=context.scheduled.set,
             on_command=RemoteControl(context, pool).obey,
+            on_told=told,
+            on_changed=queue_watch.changed,
+            on_connected=connected,
         )
-        claimer = Claimer(context, pool, listener)
-        lease_keeper = LeaseKeeper(context, pool)
+        queue_watch.watch = listener.watch_queues
+        intake.on_tenants = listener.watch_canceled
+        claimer = Claimer(context, pool, precedence, intake, hand_overs, listener)
         health = Health(context, pool, claimer)
         standstill = Standstill(context, pool)
         return cls(
             acknowledger,
             pool,
             listener,
+            queue_watch,
+            intake,
             claimer,
             lease_keeper,
             Reaper(context, lease_keeper),
@@ -90,6 +120,7 @@ class Roles:
             self.acknowledger,
             self.pool,
             self.listener,
+            self.queue_watch,
             self.claimer,
             self.lease_keeper,
             self.reaper,

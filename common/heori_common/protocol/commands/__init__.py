@@ -3,19 +3,25 @@
 from heori_common.protocol.commands.bounds import MOST_WAITING, Bound, BoundCommands
 from heori_common.protocol.commands.builder import (
     CALL_BYTES,
+    EXECUTION_MARK,
     FAILURE_TTL_S,
     HANDOVER_LEASE_US,
+    LEASE_MARGIN_S,
     RESULT_TTL_S,
     Command,
     Word,
 )
+from heori_common.protocol.commands.claiming import (
+    Claimed,
+    ClaimingCommands,
+    HandOver,
+    Offer,
+    read_hand_over,
+)
 from heori_common.protocol.commands.dead_letters import DeadLetterCommands, Record
 from heori_common.protocol.commands.delivery import (
     DEADLOCK,
-    EXECUTION_MARK,
-    LEASE_MARGIN_S,
     UNKNOWN_WAIT_S,
-    Claimed,
     DeliveryCommands,
     Extended,
     Reclaimed,
@@ -59,7 +65,9 @@ __all__ = [
     "Cursor",
     "Enqueued",
     "Extended",
+    "HandOver",
     "Moved",
+    "Offer",
     "Progress",
     "QueueCensus",
     "QueueCounts",
@@ -69,12 +77,14 @@ __all__ = [
     "Tidied",
     "WhenFull",
     "Word",
+    "read_hand_over",
 ]
 
 
 class Commands(
     SendingCommands,
     BoundCommands,
+    ClaimingCommands,
     DeliveryCommands,
     SchedulingCommands,
     RegistryCommands,

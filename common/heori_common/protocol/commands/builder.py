@@ -20,6 +20,17 @@ HANDOVER_LEASE_US = 2_000_000
 # Bytes of payloads or results in one call, about: Redis does nothing else while it moves them, and
 # one that takes a millisecond for each megabyte keeps nobody waiting.
 CALL_BYTES = 1_000_000
+# How far a score in wip lies behind the end of its lease, in seconds. rq fails whatever it
+# finds there with a score in the past, and any `rq info` may look at any moment. So its turn
+# comes only when no consumer of ours has been there for a day to deliver the job again.
+LEASE_MARGIN_S = 24 * 3600
+# Seconds that holders get to come back then. A consumer that waits for a server tries every 2 s,
+# and each try may take as long as the kernel's next attempt to connect, which is about 5 s.
+COME_BACK_S = 10.0
+# Seconds until a job that waits for a lock is looked at, whether it still does. It is told when its
+# turn comes; this is for what nobody has foreseen.
+PARKED_LOOK_S = 10
+EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
 MOST_HOPS = 200  # from owner to owner, that a search for a deadlock follows
 
 

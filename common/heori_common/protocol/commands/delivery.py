@@ -1,45 +1,31 @@
-"""What consumers send about jobs: claims, leases, and what came of them."""
+"""What consumers send about jobs that they have claimed: leases, and what came of them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from heori_common.protocol.commands.builder import (
-    CALL_BYTES,
+    COME_BACK_S,
+    EXECUTION_MARK,
     FAILURE_TTL_S,
     HANDOVER_LEASE_US,
-    MOST_HOPS,
+    LEASE_MARGIN_S,
+    PARKED_LOOK_S,
     RESULT_TTL_S,
     Builders,
     Command,
     text,
     unpack,
 )
-from heori_common.protocol.job import CRASHED, FINISHED, Claim, MalformedJob, Settled, parse_timeout
-from heori_common.protocol.keys import tenant_queue, whole_queue
+from heori_common.protocol.job import CRASHED, FINISHED, Claim, Settled
+from heori_common.protocol.keys import whole_queue
 from heori_common.protocol.payload import encode_failure
-from heori_common.protocol.records import ClaimReply
-
-# How far a score in wip lies behind the end of its lease, in seconds. rq fails whatever it
-# finds there with a score in the past, and any `rq info` may look at any moment. So its turn
-# comes only when no consumer of ours has been there for a day to deliver the job again.
-LEASE_MARGIN_S = 24 * 3600
 
 # Expired leases are looked for once an interval. When nobody has for so many intervals, nobody
 # could, and nobody could extend a lease.
 UNWATCHED_INTERVALS = 3
-# Seconds that holders get to come back then. A consumer that waits for a server tries every 2 s,
-# and each try may take as long as the kernel's next attempt to connect, which is about 5 s.
-COME_BACK_S = 10.0
-
-EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
-
 # Entries struck from a registry in one call: it takes Redis about 10 ms, and is more than ends in
 # the second between two calls.
 MOST_STRUCK = 30_000
-# Seconds until a job that waits for a lock is looked at, whether it still does. It is told when its
-# turn comes; this is for what nobody has foreseen.
-PARKED_LOOK_S = 10
-MOST_PARKED = 200  # jobs that a claim leaves to wait for locks, about
 MOST_LOOKED_AT = 100  # of those, and of overdue locks, in one call
 MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
 
@@ -51,21 +37,6 @@ DEADLOCK = "its wait for a lock would never end (deadlock)"
 
 # The failure of a job whose key was overwritten while it was claimed.
 UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
-
-
-class Claimed(NamedTuple):
-    """What a claim has brought.
-
-    Attributes:
-        empty: whether there was no id at all. Without claims and not empty, all were dropped.
-        suspended: whether `rq suspend` holds all claims back.
-        broken: keys of the wrong type; their queues were passed over.
-    """
-
-    claims: list[Claim]
-    empty: bool = True
-    suspended: bool = False
-    broken: frozenset[str] = frozenset()
 
 
 class Acknowledged(NamedTuple):
@@ -108,71 +79,7 @@ class Extended(NamedTuple):
 
 
 class DeliveryCommands(Builders):
-    """Claims, leases, and what came of the jobs."""
-
-    def claim(
-        self,
-        queues: Sequence[str],
-        count: int,
-        *,
-        lease: float,
-        consumer: str,
-        token: str,
-        max_payload: int,
-        shares: Sequence[int] = (),
-        about: tuple[str, int] = ("", 0),
-        deadlock: str = "raise",
-    ) -> Command[Claimed]:
-        """Pop and lease up to `count` jobs: first each queue's share, then in their order.
-
-        Fewer when their payloads come to CALL_BYTES before.
-
-        Args:
-            lease: seconds.
-            token: new and unique for each call; names the executions.
-            shares: for each queue, in their order; without any, the order alone decides.
-            about: host and pid of the consumer, for those who look into the locks of its jobs.
-            deadlock: raise fails a job whose wait for its locks would never end.
-        """
-        triples = (
-            key
-            for queue in queues
-            for key in (self.keys.queue(queue), self.keys.wip(queue), self.keys.turns(queue))
-        )
-        keys = [self.keys.suspended(), *triples]
-
-        def parse(reply: bytes | None) -> Claimed:
-            if reply is None:
-                return Claimed([])
-            now, popped, suspended, broken, claims = unpack(reply)
-            return Claimed(
-                [_claim(ClaimReply._make(claimed), queues, now) for claimed in claims],
-                not popped,
-                suspended,
-                frozenset(keys[number] for number in broken),
-            )
-
-        return self._call(
-            "claim",
-            keys,
-            parse,
-            count=count,
-            shares=shares,
-            lease_s=lease,
-            margin_s=LEASE_MARGIN_S,
-            consumer=consumer,
-            token=EXECUTION_MARK + token,
-            max_payload=max_payload,
-            most_bytes=CALL_BYTES,
-            most_parked=MOST_PARKED,
-            host=about[0],
-            pid=about[1],
-            deadlock=deadlock,
-            most_hops=MOST_HOPS,
-            look_again_s=PARKED_LOOK_S,
-            come_back_s=COME_BACK_S,
-            handover_lease_us=HANDOVER_LEASE_US,
-        )
+    """Leases, and what came of the jobs."""
 
     def ack(
         self, ended: Sequence[Settled], *, consumer: str, unknown_wait: float = UNKNOWN_WAIT_S
@@ -382,30 +289,6 @@ class DeliveryCommands(Builders):
             "unreadable": UNREADABLE,
             "handover_lease_us": HANDOVER_LEASE_US,
         }
-
-
-def _claim(claimed: ClaimReply, queues: Sequence[str], now: float) -> Claim:
-    problem = claimed.problem.decode("utf-8", "backslashreplace") if claimed.problem else None
-    timeout = -1
-    try:
-        timeout = parse_timeout(claimed.timeout or None)
-    except MalformedJob as error:
-        problem = problem or str(error)
-    return Claim(
-        text(claimed.job_id),
-        tenant_queue(queues[claimed.queue_number], text(claimed.tenant)),
-        claimed.execution.decode(),
-        claimed.deliveries,
-        now,
-        problem,
-        timeout,
-        claimed.result_ttl or None,
-        claimed.failure_ttl or None,
-        claimed.packed_fields,
-        [(key.decode(), fence) for key, fence in claimed.locks or ()],
-        claimed.waited_s,
-        claimed.suspicion,
-    )
 
 
 def _queues(claims: Iterable[Claim]) -> dict[str, int]:

@@ -7,31 +7,82 @@
 -- A job that declares locks is claimed when it has them all; else it waits for one of them, and
 -- leaves its place in this claim to another. A job without locks pays nothing for it.
 -- Where a queue has tenants, these and the jobs of no tenant take turns in the queue's place.
--- KEYS   suspended (string), then for each queue: queue (list), wip (zset), turns (zset)
--- ARGS   count, shares, lease_s, margin_s, consumer, token, max_payload, most_bytes, most_parked
+-- When there is nothing to claim, the consumer's offer is left in its stead: see offers.lua.
+-- KEYS   nothing
+-- ARGS   queues, count, shares, lease_s, margin_s, consumer, token, max_payload, most_bytes, most_parked,
+--        service, offer, last_offers, received, told_s
+--        queues: msgpack [name, …]
 --        shares: [how many to take from each queue at first, …]; what is left of count is then
 --        taken in the order of the queues
 --        lease_s: from now; margin_s: by which a score in wip lies after the lease's end
 --        token: how the names of all executions of this call begin
 --        most_parked: jobs that are left to wait for a lock in one call, about
--- REPLY  nil when the queues were empty, else msgpack [now_s, whether there were ids, whether RQ's
---        workers are suspended, [number of a key of the wrong type from 0, …], [ClaimReply, …]]
--- USES   now_s, rq_time, to_integer, has_type, queue_names, tenants, job_locks, take_job_locks
+--        offer: what to leave, or ''; last_offers: [what may have been left before, …]
+--        received: [hand-over or wake-up, …] that the consumer has got, as it was told
+--        told_s: how long it is believed that consumers of this service are there
+-- REPLY  msgpack [now_s, whether there were ids, whether RQ's workers are suspended, [key of the wrong
+--        type, …], [ClaimReply, …], [number from 0 of a hand-over that was taken back, …], whether
+--        the latest of last_offers was still there]
+-- USES   now_s, now_us, has_type, queue_names, tenants, offers, claim_job, job_locks, take_job_locks
 
-local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
-  ready_to_enqueue = true, rate_limited = true, started = true }
-local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
-
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  return cmsgpack.pack({ now_s, false, true, {}, {} })
-end
+local LOOKED_AT = 32 -- queues at a time, whether there is anything in them
 
 local claims, claimed = {}, {}
 local popped, parked, broken, refusal = 0, 0, {}, false
 local bytes = 0 -- of the payloads that were read
-local done = {} -- the queues that have no more to give
-local in_turns = {} -- those of which tenants have something to give
 local score_s = math.ceil(now_s + args.lease_s + args.margin_s) -- of its lease in wip
+local handed, offers = handed_key(args.service), offers_key(args.service)
+
+-- Whether a hand-over that is not waited for any more has left the consumer its jobs. It may have been
+-- confirmed by a call whose reply was lost.
+local function has_kept(told)
+  local _, _, name, jobs = unpack(cmsgpack.unpack(told))
+  for n = 1, #jobs, 2 do
+    if not redis.pcall('ZSCORE', wip_key(name), jobs[n] .. ':' .. jobs[n + 1]) then
+      return false
+    end
+  end
+  return true
+end
+
+local taken_back = {}
+for n, told in ipairs(args.received) do
+  if redis.pcall('ZREM', handed, told) ~= 1 and not has_kept(told) then
+    taken_back[#taken_back + 1] = n - 1
+  end
+end
+local withdrawn = false
+for _, offer in ipairs(args.last_offers) do
+  withdrawn = redis.pcall('ZREM', offers, offer) == 1
+end
+
+local names = cmsgpack.unpack(args.queues)
+
+-- Has it known of each queue that consumers of this service take its jobs.
+local function announce_service()
+  if redis.call('EXISTS', service_key(args.service)) == 1 then
+    return
+  end
+  for _, name in ipairs(names) do
+    local services = services_key(name)
+    redis.pcall('ZREMRANGEBYSCORE', services, '-inf', now_s)
+    redis.pcall('ZADD', services, now_s + 2 * args.told_s, args.service)
+    redis.pcall('EXPIRE', services, 2 * args.told_s)
+  end
+  redis.call('SET', service_key(args.service), '', 'EX', args.told_s)
+end
+
+local function reply(suspended)
+  if #claims == 0 and args.offer ~= '' and (suspended or popped == 0) then
+    announce_service()
+    redis.pcall('ZADD', offers, now_us, args.offer) -- pcall: it may hold something else
+  end
+  return cmsgpack.pack({ now_s, popped > 0, suspended, broken, claims, taken_back, withdrawn })
+end
+
+if redis.call('EXISTS', suspended_key()) == 1 then
+  return reply(true)
+end
 
 -- Returns its locks and their fences and for how long it waited for them, or false when it waits for
 -- one; or nil and what is the matter.
@@ -49,35 +100,17 @@ end
 
 -- Returns the name of the new execution, or false for an id that is dropped or waits for a lock.
 local function claim(q, tenant, queue, wip, id)
-  local job = job_key(id)
-  local values = read_job_fields(job)
-  local problem = false
-  if values.err then
-    problem, values = 'its key ' .. job .. ' does not hold a hash', {}
-  end
-  local data, status = values[DATA], values[STATUS] or ''
-  bytes = bytes + #(data or '')
-  local skip = ENDED[status] or false
-  if not problem and not data then
-    if redis.call('EXISTS', job) == 0 then
-      skip = true -- deleted or expired while it waited
-    else
-      problem = 'its hash has no data field'
-    end
-  elseif data and #data > args.max_payload then
-    problem = 'its payload of ' .. #data .. ' bytes is over the limit of ' .. args.max_payload
-  elseif not problem and not skip and not RUNS[status] then
-    problem = 'its status ' .. string.sub(status, 1, 40) .. ' is none that RQ knows'
-  end
+  local values, problem = read_claimable(id, args.max_payload)
+  bytes = bytes + #(values and values[DATA] or '')
   -- The same id twice in the list: the other one is running under a live lease.
-  if skip or claimed[id] or
-    status == 'started' and values[HEORI_EXECUTION]
+  if not values or claimed[id] or
+    values[STATUS] == 'started' and values[HEORI_EXECUTION]
     and redis.call('ZSCORE', wip, id .. ':' .. values[HEORI_EXECUTION]) then
     return false
   end
   local locks, waited_s = false, 0
   if values[HEORI_LOCKS] and not problem then
-    local held, more = take_declared_locks(id, job, queue, values[HEORI_LOCKS])
+    local held, more = take_declared_locks(id, job_key(id), queue, values[HEORI_LOCKS])
     if held == false then
       parked = parked + 1
       return false
@@ -90,23 +123,7 @@ local function claim(q, tenant, queue, wip, id)
   end
   claimed[id] = true
   local execution = args.token .. string.format('%04x', #claims)
-  local deliveries = to_integer(values[HEORI_DELIVERIES], 0) + 1
-  local suspicion = 0
-  if values[HEORI_EXECUTION] then -- not asked of a job that was never claimed before, as most are
-    suspicion = to_integer(redis.call('HGET', job, 'heori_suspicion'), 0)
-  end
-  if #values > 0 then
-    redis.call('HSET', job, 'status', 'started', 'started_at', now_iso, 'last_heartbeat', now_iso,
-      'worker_name', args.consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
-    -- It may expire while it waits, and not while it runs: by its ttl, or, when it was
-    -- requeued or its id is used again, by the end of its last run, which no field tells.
-    redis.call('PERSIST', job)
-  end
-  local queue_number, job_id = q - 1, id
-  local packed_fields = problem and '' or cmsgpack.pack(values)
-  claims[#claims + 1] = claim_reply(queue_number, job_id, execution, deliveries, problem,
-    values[TIMEOUT] or false, values[RESULT_TTL] or false, values[FAILURE_TTL] or false,
-    packed_fields, locks, waited_s, tenant, suspicion)
+  claims[#claims + 1] = note_claim(args.consumer, id, execution, values, problem, q - 1, tenant, locks, waited_s)
   return execution
 end
 
@@ -130,6 +147,7 @@ local function take_from(q, tenant, queue, wip, most)
   end
   if #leases > 0 then
     redis.call('ZADD', wip, unpack(leases))
+    redis.pcall('SADD', leased_key(), names[q]) -- pcall: the reaper looks at all in turn as well
   end
   local left = {} -- the first of them last, as each goes to the front
   for n = #ids, taken + 1, -1 do
@@ -169,21 +187,39 @@ local function take_turn(turns, q, tenant, had, queue, wip, most)
   end
 end
 
-local function take_once(q, most)
-  local queue, wip, turns = unpack(KEYS, 3 * q - 1, 3 * q + 1)
-  local first = in_turns[q] and redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES') or {}
+-- A queue that may have jobs: the keys of it that a claim needs, whether it has no more to give, and
+-- whether tenants have something to give.
+local function look_at(q)
+  local name = names[q]
+  local found = { queue = queue_key(name), wip = wip_key(name), turns = turns_key(name), done = false }
+  for key, kind in pairs({ queue = 'list', wip = 'zset', turns = 'zset' }) do
+    if not has_type(kind, found[key]) then
+      broken[#broken + 1] = found[key]
+      found.done = true
+    end
+  end
+  -- Whoever puts jobs of no tenant on the queue need not know that it has any.
+  found.in_turns = not found.done and redis.call('EXISTS', found.turns) == 1
+  if found.in_turns and redis.call('EXISTS', found.queue) == 1 then
+    redis.call('ZADD', found.turns, 'NX', had_by_old(found.turns), '')
+  end
+  return found
+end
+
+local function take_once(q, of, most)
+  local first = of.in_turns and redis.call('ZRANGE', of.turns, 0, 0, 'WITHSCORES') or {}
   if first[1] then
-    take_turn(turns, q, first[1], tonumber(first[2]), queue, wip, most)
+    take_turn(of.turns, q, first[1], tonumber(first[2]), of.queue, of.wip, most)
   else
-    local _, empty = take_from(q, '', queue, wip, most)
-    done[q] = empty
+    local _, empty = take_from(q, '', of.queue, of.wip, most)
+    of.done = empty
   end
 end
 
-local function take(q, most)
-  while most > 0 and not done[q] and not refusal and bytes < args.most_bytes do
+local function take(q, of, most)
+  while most > 0 and not of.done and not refusal and bytes < args.most_bytes do
     local left = popped - parked
-    take_once(q, most)
+    take_once(q, of, most)
     most = most - (popped - parked - left)
     if parked >= args.most_parked then
       return
@@ -191,29 +227,37 @@ local function take(q, most)
   end
 end
 
-local queues = (#KEYS - 1) / 3
-for q = 1, queues do
-  for offset, kind in ipairs({ 'list', 'zset', 'zset' }) do
-    local number = 3 * q + offset - 3
-    if not has_type(kind, KEYS[number + 1]) then
-      broken[#broken + 1] = number
-      done[q] = true
+local looked_at = {} -- those that may have jobs, by number
+local function look_at_some(first)
+  local keys, last = {}, math.min(first + LOOKED_AT - 1, #names)
+  for q = first, last do
+    keys[#keys + 1], keys[#keys + 2] = queue_key(names[q]), turns_key(names[q])
+  end
+  if redis.call('EXISTS', unpack(keys)) > 0 then
+    for q = first, last do
+      if last == first or redis.call('EXISTS', queue_key(names[q]), turns_key(names[q])) > 0 then
+        looked_at[#looked_at + 1] = { q, look_at(q) }
+      end
     end
   end
-  local queue, _, turns = unpack(KEYS, 3 * q - 1, 3 * q + 1)
-  -- Whoever puts jobs of no tenant on the queue need not know that it has any.
-  in_turns[q] = not done[q] and redis.call('EXISTS', turns) == 1
-  if in_turns[q] and redis.call('EXISTS', queue) == 1 then
-    redis.call('ZADD', turns, 'NX', had_by_old(turns), '')
+end
+
+local function left()
+  return args.count - popped + parked
+end
+
+if args.count > 0 then
+  for first = 1, #names, LOOKED_AT do
+    look_at_some(first)
   end
 end
-for q = 1, queues do
-  take(q, math.min(args.shares[q] or 0, args.count - popped + parked))
+for _, each in ipairs(looked_at) do
+  take(each[1], each[2], math.min(args.shares[each[1]] or 0, left()))
 end
-for q = 1, queues do
-  take(q, args.count - popped + parked)
+for _, each in ipairs(looked_at) do
+  take(each[1], each[2], left())
 end
-if popped == 0 and (refusal or #broken == 0) then
+if popped == 0 and refusal then
   return refusal
 end
-return cmsgpack.pack({ now_s, popped > 0, false, broken, claims })
+return reply(false)

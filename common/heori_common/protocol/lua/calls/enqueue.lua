@@ -1,5 +1,5 @@
 -- enqueue.lua: write jobs as rq 3.0.0 writes them and put them on their queue, or, when they
--- are to run later, among its scheduled jobs. Takes as many, from the first on, as the queue's
+-- are to run later, among its scheduled jobs; a consumer that waits for jobs gets them at once. Takes as many, from the first on, as the queue's
 -- limit lets in; what is scheduled is not limited, neither now nor when it is due.
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
 -- What a tenant sends is scheduled and counted with all jobs of the queue whose tenant it is; the
@@ -21,7 +21,7 @@
 -- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
 --        that has the key already or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
--- USES   now_s, rq_time, to_integer, tenants, drain_rate, drop_oldest, waiting_producers
+-- USES   now_s, rq_time, to_integer, arrivals, hand_over, drain_rate, drop_oldest, waiting_producers
 
 local FORGET_S = 60 -- then it is not known any more how fast a tenant's queue is emptied
 
@@ -94,20 +94,32 @@ for n, job in ipairs(args.jobs) do
   taken = taken + 1
 end
 
-if #ids > 0 then
-  if later then
-    redis.call('ZADD', scheduled, unpack(scores))
-  elseif args.front then
+-- Returns how many wait there now.
+local function put_on_queue()
+  -- Where jobs wait already, or take turns, a claim says who is next.
+  local left = depth == 0 and queue == whole_queue and hand_over(queue, ids) or ids
+  if #left == 0 then
+    return depth
+  end
+  if args.front then
     local reversed = {}
-    for n = #ids, 1, -1 do
-      reversed[#reversed + 1] = ids[n]
+    for n = #left, 1, -1 do
+      reversed[#reversed + 1] = left[n]
     end
     redis.call('LPUSH', queue, unpack(reversed))
   else
-    redis.call('RPUSH', queue, unpack(ids))
+    redis.call('RPUSH', queue, unpack(left))
   end
-  if not later then
-    join_turns(queue)
+  jobs_arrived(queue, #left)
+  return depth + #left
+end
+
+local depth_now = depth
+if #ids > 0 then
+  if later then
+    redis.call('ZADD', scheduled, unpack(scores))
+  else
+    depth_now = put_on_queue()
   end
   if args.key then
     redis.call('SET', args.key[1], ids[1], 'EX', args.key[2])
@@ -117,7 +129,7 @@ if args.cursor and args.cursor[2] + taken > position then
   redis.call('SET', args.cursor[1], args.cursor[2] + taken, 'EX', args.cursor[3])
 end
 if limit > 0 then
-  local over = depth + #ids - limit
+  local over = depth_now - limit
   if #ids > 0 then
     redis.pcall('HINCRBY', bound, 'sent', #ids) -- pcall: a spoilt counter refuses no job
   end
@@ -137,6 +149,6 @@ if limit > 0 then
   end
 end
 if taken < #args.jobs then
-  return cmsgpack.pack({ taken, false, depth + #ids, limit, before, rate })
+  return cmsgpack.pack({ taken, false, depth_now, limit, before, rate })
 end
 return #ids

@@ -9,7 +9,7 @@
 --        batch: how many ids to take, at most
 -- REPLY  msgpack [how many were moved, late_s of the latest of them, number of the queues whose
 --        lock this consumer holds, pause_s until there may be something to do, or false, [key that does not hold what it should, …]]
--- USES   now_s, rq_time, to_integer, read_fields, queue_names, tenants
+-- USES   now_s, rq_time, to_integer, read_fields, queue_names, arrivals
 
 local ELSEWHERE = { queued = true, started = true, deferred = true, ready_to_enqueue = true,
   rate_limited = true, finished = true, failed = true, stopped = true, canceled = true }
@@ -60,7 +60,8 @@ local function place_of(queue, origin)
   return queue
 end
 
-local function put(queue, front, back)
+--   avoid: the consumers that do not know the task of one of these jobs
+local function put(queue, front, back, avoid)
   if #back > 0 then
     redis.call('RPUSH', queue, unpack(back))
   end
@@ -68,7 +69,7 @@ local function put(queue, front, back)
     redis.call('LPUSH', queue, unpack(front))
   end
   redis.pcall('SADD', KEYS[1], queue) -- a queue that ran empty may have been deleted
-  join_turns(queue)
+  jobs_arrived(queue, #front + #back, avoid)
   moved = moved + #front + #back
 end
 
@@ -77,7 +78,7 @@ local function move(ids, scheduled, queue)
   for _, id in ipairs(ids) do
     local job = job_key(id)
     local found = read_fields(job, 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at', 'ttl',
-      'origin')
+      'origin', 'heori_unknown_to')
     if found.status == 'scheduled' then
       redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now_iso)
       local ttl_s = to_integer(found.ttl, 0) -- RQ counts it from here
@@ -91,10 +92,11 @@ local function move(ids, scheduled, queue)
       local place = place_of(queue, found.origin)
       places[place] = places[place] or { front = {}, back = {} }
       table.insert(places[place][first and 'front' or 'back'], id)
+      places[place].avoid = found.heori_unknown_to or places[place].avoid
     end
   end
   for place, sides in pairs(places) do
-    put(place, sides.front, sides.back)
+    put(place, sides.front, sides.back, sides.avoid)
   end
   redis.call('ZREM', scheduled, unpack(ids))
 end

@@ -19,7 +19,7 @@
 --        most_looked_at: such jobs, and locks; most_tenants: of each queue
 -- REPLY  nil when there was nothing to do or to tell, else msgpack [how many were queued again, how many
 --        are dead letters, whether holders may still be coming back, [key of the wrong type, …]]
--- USES   now_s, has_type, read_fields, queue_names, tenants, all_tenants, lock_handover,
+-- USES   now_s, has_type, read_fields, queue_names, arrivals, all_tenants, lock_handover,
 --        lock_overdue, lock_record, job_locks, end_lease, our_leases, strike_expired,
 --        watched
 
@@ -100,7 +100,7 @@ end
 
 local function look_after_tenant(queue, wip, failed, finished, first_score)
   if look_after(queue, wip, failed, finished, first_score) and redis.call('EXISTS', queue) == 1 then
-    join_turns(queue)
+    jobs_arrived(queue, redis.call('LLEN', queue))
   end
 end
 

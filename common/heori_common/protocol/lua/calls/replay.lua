@@ -7,7 +7,7 @@
 --        dry_run: change nothing, only tell
 -- REPLY  msgpack ['replayed', 'limited' (RQ alone minds rate limits) or what dead_letter_state.lua says, …] in
 --        the order of ids
--- USES   rq_time, to_integer, read_fields, tenants, dead_letter_state
+-- USES   rq_time, to_integer, read_fields, arrivals, dead_letter_state
 
 -- How many retries a job began with is kept nowhere: RQ counts retries_left down, and its
 -- number_of_retries counts those that a job itself has asked for. The intervals tell, when there
@@ -50,6 +50,6 @@ end
 if #ids > 0 then
   redis.call('ZREM', failed, unpack(ids))
   redis.call('RPUSH', queue, unpack(ids))
-  join_turns(queue)
+  jobs_arrived(queue, #ids)
 end
 return cmsgpack.pack(fates)

@@ -19,7 +19,7 @@
 --        record_ttl_s: of a worker's record that has none: its worker died while it was written
 -- REPLY  nil when another consumer is elected; else msgpack [cursor, how many dead consumers were
 --        struck, how many queues are not listed any more]
--- USES   now_s, rq_time, has_type, read_fields, queue_names, tenants, expire_canceled, strike_expired
+-- USES   now_s, rq_time, has_type, read_fields, queue_names, tenants, arrivals, expire_canceled, strike_expired
 
 local BUSY_S = 5 -- for which somebody may yet be about to put a job on its queue
 local SAMPLE = 20 -- names, of which many are dead when a quarter is
@@ -86,7 +86,7 @@ local function enqueue_ready(queue, ready)
     if waits and not limited then
       redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now_iso)
       redis.call(found.enqueue_at_front == '1' and 'LPUSH' or 'RPUSH', queue, id)
-      join_turns(queue)
+      jobs_arrived(queue, 1)
     end
     if not limited then
       redis.call('ZREM', ready, id)

@@ -1,7 +1,7 @@
 -- lock_handover.lua: how a lock passes from one holder to the next.
 -- After each of these functions no waiter that can be told is left waiting for a free permit.
 -- ARGS   handover_lease_us
--- USES   now_us, tenants, lock_record
+-- USES   now_us, arrivals, lock_record
 
 -- Rises for ever, over all locks: by the clock, so that it also rises when Redis has lost the last
 -- one, and by one at least, so that a clock that was set back does not matter.
@@ -47,7 +47,7 @@ local function requeue_parked(id, key, queue, deferred, parked)
   if type(redis.pcall('LPUSH', queue, id)) == 'table' then
     return false
   end
-  join_turns(queue)
+  jobs_arrived(queue, 1)
   redis.call('HSET', key, 'status', 'queued')
   redis.pcall('ZREM', deferred, id)
   redis.pcall('ZREM', parked, id)

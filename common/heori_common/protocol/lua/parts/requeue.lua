@@ -1,7 +1,7 @@
 -- requeue.lua: end one delivery without a result: back to the front of the queue, or,
 -- when it has been delivered too often, to the failed registry, RQ's dead-letter queue.
 -- ARGS   max_deliveries, failure_ttl_s
--- USES   rq_time, to_integer, read_fields, tenants, job_locks, end_job
+-- USES   rq_time, to_integer, read_fields, arrivals, job_locks, end_job
 
 -- Returns 'queued', 'dead' or 'gone' (the job was deleted, cancelled or started anew meanwhile).
 --   counted: whether this delivery counts against max_deliveries (the job had started)
@@ -36,6 +36,6 @@ local function requeue(queue, failed, id, execution, counted, failure, evidence)
   end
   redis.call('HSET', job, 'status', 'queued', 'started_at', '', 'worker_name', '', 'heori_execution', '')
   redis.call('LPUSH', queue, id)
-  join_turns(queue)
+  jobs_arrived(queue, 1)
   return 'queued'
 end

@@ -1,5 +1,5 @@
 -- run_again.lua: put a job that was claimed where it is claimed again, now or later.
--- USES   now_s, rq_time, tenants
+-- USES   now_s, rq_time, arrivals
 
 -- Returns the key that holds something else and so could not take the job, or false.
 --   execution: that has ended; the next claim writes its own into the hash, and this one may have to be
@@ -22,6 +22,6 @@ local function run_again(queue, scheduled, id, execution, delay_s)
   if type(queued) == 'table' then
     return queue
   end
-  join_turns(queue)
+  jobs_arrived(queue, 1)
   return done and scheduled or false
 end

@@ -1,0 +1,50 @@
+-- claim_job.lua: the claim of one job, for whoever is to run it.
+-- USES   now_s, rq_time, to_integer
+
+local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
+  ready_to_enqueue = true, rate_limited = true, started = true }
+local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
+
+-- Returns the fields of a job, and why it cannot run as it stands, or false. Or false, when there is
+-- nothing to run any more.
+local function read_claimable(id, max_payload)
+  local job = job_key(id)
+  local values = read_job_fields(job)
+  if values.err then
+    return {}, 'its key ' .. job .. ' does not hold a hash'
+  end
+  local data, status = values[DATA], values[STATUS] or ''
+  if ENDED[status] or not data and redis.call('EXISTS', job) == 0 then
+    return false -- deleted or expired while it waited
+  elseif not data then
+    return values, 'its hash has no data field'
+  elseif #data > max_payload then
+    return values, 'its payload of ' .. #data .. ' bytes is over the limit of ' .. max_payload
+  elseif not RUNS[status] then
+    return values, 'its status ' .. string.sub(status, 1, 40) .. ' is none that RQ knows'
+  end
+  return values, false
+end
+
+-- Notes that a consumer has claimed it; returns what the consumer gets to know of it.
+--   values, problem: from read_claimable; locks, waited_s: what it holds, or false
+local function note_claim(consumer, id, execution, values, problem, queue_number, tenant, locks, waited_s)
+  local job = job_key(id)
+  local deliveries = to_integer(values[HEORI_DELIVERIES], 0) + 1
+  local suspicion = 0
+  if values[HEORI_EXECUTION] then -- not asked of a job that was never claimed before, as most are
+    suspicion = to_integer(redis.call('HGET', job, 'heori_suspicion'), 0)
+  end
+  if #values > 0 then
+    redis.call('HSET', job, 'status', 'started', 'started_at', now_iso, 'last_heartbeat', now_iso,
+      'worker_name', consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
+    -- It may expire while it waits, and not while it runs: by its ttl, or, when it was
+    -- requeued or its id is used again, by the end of its last run, which no field tells.
+    redis.call('PERSIST', job)
+  end
+  local job_id = id
+  local packed_fields = problem and '' or cmsgpack.pack(values)
+  return claim_reply(queue_number, job_id, execution, deliveries, problem,
+    values[TIMEOUT] or false, values[RESULT_TTL] or false, values[FAILURE_TTL] or false,
+    packed_fields, locks, waited_s, tenant, suspicion)
+end

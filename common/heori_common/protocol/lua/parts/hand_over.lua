@@ -1,0 +1,51 @@
+-- hand_over.lua: claim jobs for a consumer that waits, and give them to it at once.
+-- USES   now_s, has_type, queue_names, offers, claim_job
+
+-- Hands new jobs of an empty queue to consumers that wait; returns the ids of the others. A job that
+-- needs more than a slot, such as locks, is left for a claim.
+local function hand_over(queue, ids)
+  local name = queue_name(queue)
+  local wip = wip_key(name)
+  if not has_type('zset', wip) then
+    return ids
+  end
+  local next_id = 1
+  while next_id <= #ids do
+    local first, problem = read_claimable(ids[next_id], math.huge)
+    if not first or problem or first[HEORI_LOCKS] then
+      break
+    end
+    local ok, service, offer = pcall(take_offer, name) -- pcall: a key may hold anything
+    if not ok or not service then
+      break
+    end
+    local jobs, claims, leases = {}, {}, {}
+    local score_s = math.ceil(now_s + offer[OFFER_LEASE_S] + offer[OFFER_MARGIN_S])
+    while next_id <= #ids and #claims < offer[OFFER_SLOTS] do
+      local id = ids[next_id]
+      local values
+      values, problem = read_claimable(id, offer[OFFER_MAX_PAYLOAD])
+      if not values or problem or values[HEORI_LOCKS] then
+        break
+      end
+      local execution = offer[OFFER_TOKEN] .. string.format('%04x', #claims)
+      claims[#claims + 1] = note_claim(offer[OFFER_CONSUMER], id, execution, values, false, 0, '', false, 0)
+      jobs[#jobs + 1], jobs[#jobs + 2] = id, execution
+      leases[#leases + 1], leases[#leases + 2] = score_s, id .. ':' .. execution
+      next_id = next_id + 1
+    end
+    if #leases > 0 then
+      redis.call('ZADD', wip, unpack(leases))
+      redis.pcall('SADD', leased_key(), name)
+    end
+    tell(service, offer, name, jobs, claims) -- a wake-up, if it is not to have that job as it stands
+    if #claims == 0 then
+      break
+    end
+  end
+  local left = {}
+  for n = next_id, #ids do
+    left[#left + 1] = ids[n]
+  end
+  return left
+end
