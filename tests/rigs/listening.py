@@ -1,9 +1,9 @@
 """Roles of a consumer on a real server, without the consumer: its listener, and what it hears."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from heori_common.protocol.commands import Commands
 from heori_common.redis.async_client import AsyncRedisClient
@@ -28,6 +28,9 @@ class Heard:
         self.canceled: asyncio.Queue[str] = asyncio.Queue()
         self.scheduled: asyncio.Queue[None] = asyncio.Queue()
         self.commands: asyncio.Queue[RemoteCommand] = asyncio.Queue()
+        self.told: asyncio.Queue[Sequence[Any]] = asyncio.Queue()
+        self.changed: set[str] = set()
+        self._rung = asyncio.Event()
         self.listener = Listener(
             redis_client,
             Commands().keys,
@@ -36,20 +39,40 @@ class Heard:
             on_canceled=self.canceled.put_nowait,
             on_scheduled=lambda: self.scheduled.put_nowait(None),
             on_command=self.commands.put_nowait,
+            on_told=self.told.put_nowait,
+            on_changed=self._change,
+            on_connected=self._rung.set,
         )
 
-    async def rings(self, *queues: str, suspended: bool = False) -> bool:
-        """Whether it rings within seconds."""
-        begin = time.monotonic()
-        await self.listener.wait(5, queues, suspended=suspended)
-        return time.monotonic() - begin < 4
+    def _change(self, queues: Collection[str]) -> None:
+        self.changed.update(queues)
+        self._rung.set()
+
+    def _measure(self, queue: str, length: int) -> None:
+        if length:
+            self._change([queue])
+
+    async def rings(self, *queues: str, seconds: float = 5.0) -> bool:
+        """Whether it rings within seconds for a job that is in these, or comes, or for a change."""
+        assert self.listener.watch_queues(queues, self._measure)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def arm(self) -> None:
+        """Forget earlier rings."""
+        self.changed.clear()
+        self._rung.clear()
 
     async def connected(self, *queues: str) -> None:
         """Wait until it watches, which it tells as if jobs had been cancelled."""
         told = {await asyncio.wait_for(self.canceled.get(), 10) for _ in queues}
         assert told == set(queues)
         assert await self.rings(*queues), "something may have come before"
-        self.listener.arm()
+        self.arm()
 
 
 async def ended(role: "asyncio.Task[None]") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import pytest
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
@@ -13,6 +14,7 @@ from heori_common.protocol.commands import (
     Claimed,
     Command,
     Commands,
+    Offer,
     Reclaimed,
     Tidied,
 )
@@ -62,19 +64,28 @@ class Bench:
         lease: float = 30.0,
         max_payload: int = 1_000_000,
         shares: Sequence[int] = (),
+        consumer: str = ME,
+        offer: Offer | None = None,
+        last_offers: Sequence[Offer] = (),
+        received: Sequence[bytes] = (),
     ) -> Claimed:
         self.calls += 1
-        return self.execute(
+        claimed = self.execute(
             self.commands.claim(
                 queues or ("default",),
                 count,
                 lease=lease,
-                consumer=ME,
+                consumer=consumer,
                 token=f"{self.calls:016x}",
                 max_payload=max_payload,
                 shares=shares,
+                offer=offer,
+                last_offers=last_offers,
+                received=received,
             )
         )
+        assert claimed.at == pytest.approx(self.now(), abs=5.0)
+        return claimed._replace(at=0.0)
 
     def claim(self, *queues: str, **options: Any) -> list[Claim]:
         claimed = self.look(*queues, **options)

@@ -168,9 +168,11 @@ class Listener:
                     self._on_scheduled()
                 self._watch_canceled(canceled)
                 changed = {self._queue_keys[key] for key in written & self._queue_keys.keys()}
-                if keys is None or self._suspended in written:
+                if self._suspended in written:
                     changed = set(self._queue_keys.values())
-                if changed:
+                if keys is None:
+                    self._on_connected()
+                elif changed:
                     self._on_changed(changed)
             case [b"message", self._told, payload]:
                 self._on_told(unpack(payload))

@@ -136,7 +136,7 @@ class ClaimingCommands(Builders):
                 not popped,
                 suspended,
                 frozenset(text(key) for key in broken),
-                taken_back,
+                tuple(taken_back),
                 withdrawn,
                 at,
             )

@@ -81,11 +81,12 @@ local function wake(queue, jobs, avoid)
   while left > 0 do
     local ok, service, offer = pcall(take_offer, whole, avoid) -- pcall: a key may hold anything
     if not ok or not service then
+      room_told[whole] = 0
       return left
     end
     tell(service, offer, name, {}, {})
     left = left - offer[OFFER_SLOTS]
-    room_told[whole] = -left
   end
+  room_told[whole] = -left
   return 0
 end

@@ -1,0 +1,245 @@
+"""Offers: which idle consumer is told of a job, what it is told, and what it has to confirm."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgpack
+import pytest
+from rq.suspension import resume, suspend
+
+from heori_common.protocol.commands import LEASE_MARGIN_S, HandOver, Offer, read_hand_over
+from heori_common.protocol.job import LockName, NewJob
+from heori_common.protocol.keys import service_of
+from heori_common.protocol.payload import Call
+from tests.rigs.script_bench import ADD, Bench, done, ids, member
+from tests.rigs.waiting import until
+
+
+class Idle:
+    """A consumer that waits, and what it is told."""
+
+    def __init__(self, bench: Bench, name: str, *queues: str) -> None:
+        self.bench = bench
+        self.name = name
+        self.queues = queues or ("default",)
+        self.channel = bench.redis.pubsub()
+        self.channel.subscribe(bench.commands.keys.told(name))
+        assert self.channel.get_message(timeout=5)["type"] == "subscribe"
+        self.offers: list[Offer] = []
+
+    def offer(self, slots: int = 1, *, max_payload: int = 1_000_000, **more: Any) -> None:
+        """Find nothing, and leave an offer."""
+        token = f"{self.name}{len(self.offers):04x}"
+        offer = Offer(self.name, token, slots, 30.0, LEASE_MARGIN_S, max_payload)
+        claimed = self.bench.look(
+            *self.queues, consumer=self.name, offer=offer, last_offers=self.offers[-1:], **more
+        )
+        assert claimed.claims == []
+        self.offers.append(offer)
+
+    def told(self) -> HandOver | None:
+        """The next that it is told, if there is one."""
+        message = self.channel.get_message(timeout=0.5)
+        if message is None:
+            return None
+        kind, *rest = msgpack.unpackb(message["data"], raw=True)
+        assert kind == b"handed"
+        return read_hand_over(*rest)
+
+    def hears(self) -> HandOver:
+        """What it must be told."""
+        told = self.told()
+        assert told is not None
+        return told
+
+
+@contextmanager
+def idle(bench: Bench, *names: str, slots: int = 1, queue: str = "default") -> Iterator[list[Idle]]:
+    consumers = [Idle(bench, name, queue) for name in names]
+    for consumer in consumers:
+        consumer.offer(slots)
+    try:
+        yield consumers
+    finally:
+        for consumer in consumers:
+            consumer.channel.close()
+
+
+def waiting(bench: Bench, queue: str = "default") -> int:
+    count: int = bench.redis.zcard(bench.commands.keys.offers(service_of([queue])))
+    return count
+
+
+def handed(bench: Bench, queue: str = "default") -> int:
+    count: int = bench.redis.zcard(bench.commands.keys.handed(service_of([queue])))
+    return count
+
+
+def test_a_job_is_handed_to_the_consumer_that_has_waited_longest(bench: Bench) -> None:
+    with idle(bench, "a", "b") as (a, b):
+        bench.send("first")
+        [claim] = a.hears().claims
+        assert (claim.job_id, claim.queue, claim.deliveries) == ("first", "default", 1)
+        assert claim.problem is None
+        assert bench.wip() == {
+            member(claim): pytest.approx(claim.claimed_at + 30 + LEASE_MARGIN_S, abs=1.001)
+        }
+        assert bench.field("first", "worker_name") == "a"
+        assert bench.field("first", "heori_execution") == claim.execution
+        assert bench.queue() == []
+        assert b.told() is None
+        bench.send("second")
+        assert ids(b.hears().claims) == ["second"]
+        bench.send("third")
+        assert bench.queue() == ["third"], "nobody waits"
+        assert bench.ack(done(claim)) == ([], [])
+        assert bench.field("first", "status") == "finished"
+
+
+def test_a_handed_job_is_claimed_as_any_other(bench: Bench) -> None:
+    bench.send("claimed")
+    [claim] = bench.claim()
+    with idle(bench, "a") as (a,):
+        bench.send("handed")
+        [given] = a.hears().claims
+    same = {"worker_name", "heori_execution", "created_at", "enqueued_at", "started_at"}
+    one, other = (bench.redis.hgetall(f"rq:job:{id_}") for id_ in ("claimed", "handed"))
+    differing = {
+        name.decode() for name in one.keys() | other.keys() if one.get(name) != other.get(name)
+    }
+    assert differing <= same | {"last_heartbeat", "description", "data"}
+    assert given._replace(job_id="", execution="", claimed_at=0.0, fields=b"") == claim._replace(
+        job_id="", execution="", claimed_at=0.0, fields=b""
+    )
+
+
+def test_a_burst_fills_the_slots_of_as_many_as_it_needs(bench: Bench) -> None:
+    with idle(bench, "a", "b", "c", slots=2) as (a, b, c):
+        bench.send("1", "2", "3")
+        assert ids(a.hears().claims) == ["1", "2"]
+        assert ids(b.hears().claims) == ["3"]
+        assert c.told() is None
+        bench.send(*"4567")
+        assert ids(c.hears().claims) == ["4", "5"]
+        assert bench.queue() == ["6", "7"]
+
+
+def test_nobody_waits_for_queues_that_it_does_not_serve_nor_while_rq_is_suspended(
+    bench: Bench,
+) -> None:
+    with idle(bench, "a") as (a,):
+        bench.send("elsewhere", queue="other")
+        suspend(bench.redis)
+        bench.send("later")
+        assert a.told() is None
+        resume(bench.redis)
+        assert bench.execute(bench.commands.wake(["default", "other"])) == 1, "nobody serves other"
+        assert a.hears().claims == [], "it is woken only"
+        assert ids(bench.claim()) == ["later"]
+
+
+def test_consumers_of_several_services_wait_in_one_line(bench: Bench) -> None:
+    one, two = Idle(bench, "one", "default"), Idle(bench, "two", "default", "low")
+    two.offer()
+    one.offer()
+    bench.send("1")
+    bench.send("2")
+    bench.send("3", queue="low")
+    assert ids(two.hears().claims) == ["1"]
+    assert ids(one.hears().claims) == ["2"]
+    assert two.told() is one.told() is None
+    for consumer in (one, two):
+        consumer.channel.close()
+
+
+def test_whoever_is_gone_is_passed_over(bench: Bench) -> None:
+    with idle(bench, "a", "b", "c") as (a, b, c):
+        a.channel.close()
+        until(lambda: bench.redis.pubsub_numsub(bench.commands.keys.told("a"))[0][1] == 0)
+        bench.send("1")
+        assert ids(b.hears().claims) == ["1"]
+        bench.send("2")
+        assert ids(c.hears().claims) == ["2"]
+        assert bench.field("1", "heori_deliveries") == "1"
+
+
+def test_an_offer_is_withdrawn_and_holds_once(bench: Bench) -> None:
+    with idle(bench, "a") as (a,):
+        a.offer()
+        assert waiting(bench) == 1, "the latest holds"
+        assert bench.look(count=0, last_offers=a.offers[-1:]).withdrawn
+        assert waiting(bench) == 0
+        assert not bench.look(count=0, last_offers=a.offers[-1:]).withdrawn
+        bench.send("1")
+        assert a.told() is None
+
+
+def test_a_hand_over_stands_until_it_is_confirmed(bench: Bench) -> None:
+    with idle(bench, "a") as (a,):
+        bench.send("1")
+        told = a.hears()
+        assert handed(bench) == 1
+        for _ in range(2):  # the reply may be lost
+            confirmed = bench.look(count=0, received=[told.told])
+            assert (confirmed.taken_back, handed(bench)) == ((), 0)
+        [claim] = told.claims
+        assert bench.release(claim, counted=False) == ["queued"]
+        assert bench.look(count=0, received=[told.told]).taken_back == (0,), "it is another's by now"
+
+
+@pytest.mark.parametrize("kind", ["lock", "large", "tenant", "front of others", "broken wip"])
+def test_what_needs_more_than_a_slot_wakes_only(bench: Bench, kind: str) -> None:
+    a = Idle(bench, "a")
+    if kind == "front of others":
+        suspend(bench.redis)
+        bench.send("before")
+        a.offer()
+        resume(bench.redis)
+    else:
+        a.offer(max_payload=10 if kind == "large" else 1_000_000)
+    queue = "default@t" if kind == "tenant" else "default"
+    if kind == "broken wip":
+        bench.redis.set("rq:wip:default", "text")
+    locks = [LockName("mutex", "m", None)] if kind == "lock" else []
+    job = NewJob.create("1", Call(ADD, [1], {"b": 2}), 180, locks=locks)
+    bench.execute(bench.commands.enqueue(queue, [job]))
+    told = a.hears()
+    assert told.claims == []
+    assert "1" in bench.queue(queue), "it waits to be claimed"
+    assert handed(bench) == 1
+    confirmed = bench.look(received=[told.told])
+    assert confirmed.taken_back == ()
+    expected = {"front of others": ["before", "1"], "broken wip": []}.get(kind, ["1"])
+    assert ids(confirmed.claims) == expected
+    assert handed(bench) == 0
+    a.channel.close()
+
+
+def test_what_comes_back_wakes_one_for_all_that_it_has_room_for(bench: Bench) -> None:
+    bench.send(*"1234567")
+    claims = bench.claim()
+    with idle(bench, "a", "b", "c", slots=4) as (a, b, c):
+        bench.release(*claims)
+        assert [consumer.hears().claims for consumer in (a, b)] == [[], []]
+        assert c.told() is None
+        assert len(bench.queue()) == 7
+
+
+def test_keys_that_hold_something_else_lose_no_job(bench: Bench) -> None:
+    keys = bench.commands.keys
+    service = service_of(["default"])
+    for key in (
+        keys.offers(service),
+        keys.services("default"),
+        keys.handed(service),
+        keys.leased(),
+    ):
+        with idle(bench, "a") as (a,):
+            bench.redis.set(key, "text")
+            bench.send(key)
+            told = a.told()
+            given = ids(told.claims) if told else []
+            assert [*given, *bench.queue()] == [key]
+            assert ids(bench.look(count=1).claims) == bench.queue() + ([] if given else [key])
+            bench.redis.flushdb()
