@@ -15,7 +15,7 @@ from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import LEASE_MARGIN_S
 from heori_common.protocol.commands.delivery import UNWATCHED_INTERVALS
 from heori_common.protocol.keys import Keys
-from heori_consumer.supervisor.reaper import REAP_EVERY_S
+from heori_consumer.supervisor.leadership import REAP_EVERY_S
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks

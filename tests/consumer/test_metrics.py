@@ -122,7 +122,7 @@ def test_a_consumer_that_ends_leaves_the_counting_to_the_next_at_once(
     consume: Callable[..., Consumer], redis: Any
 ) -> None:
     consumer = consume().ready()
-    until(lambda: redis.get("rq:heori:counter:default"))
+    until(lambda: consumer.samples("heori_queue_depth") and redis.get("rq:heori:counter:default"))
     assert consumer.stop() == 0
     assert not redis.exists("rq:heori:counter:default")
 

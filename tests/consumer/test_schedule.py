@@ -20,9 +20,11 @@ from rq.serializers import JSONSerializer
 from heori import Handle, Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
+from heori_consumer.supervisor.context import Role
+from heori_consumer.supervisor.leadership import Leadership
 from heori_consumer.supervisor.scheduler import CALL_JOBS, Scheduler
 from tests.rigs.consumers import Consumer
-from tests.rigs.listening import context_of
+from tests.rigs.listening import Heard, context_of
 from tests.rigs.stock_rq import reads_all
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
@@ -50,14 +52,21 @@ def test_100_000_jobs_due_at_once_are_moved_once_each_while_others_are_claimed(
     redis.eval(FILL, 0, number)
     commands = Commands()
 
-    async def unwatched() -> bool:
-        return False
-
     async def move() -> tuple[list[str], int]:
-        contexts = [context_of(redis_url, "default", name=name) for name in (ME, OTHER)]
-        scheduler, rival = (Scheduler(context, unwatched) for context in contexts)
+        services = [("default",), ("default", "x")]  # two may serve the same queue
+        contexts = [
+            context_of(redis_url, *queues, name=name)
+            for queues, name in zip(services, (ME, OTHER), strict=True)
+        ]
+        leaders = [Leadership(context) for context in contexts]
+        scheduler, rival = (
+            # nobody listens, so that it has to look
+            Scheduler(context, leader, Heard(context.redis).listener)
+            for context, leader in zip(contexts, leaders, strict=True)
+        )
         client = contexts[0].redis
-        roles = [asyncio.create_task(each.run()) for each in (scheduler, rival)]
+        performed: list[Role] = [*leaders, scheduler, rival]
+        roles = [asyncio.create_task(each.run()) for each in performed]
         claimed: list[str] = []
         between = 0
         while scheduler.moved + rival.moved < number:
@@ -123,6 +132,7 @@ def test_a_job_that_is_due_sooner_than_all_others_is_not_slept_over(
 def test_when_the_elected_consumer_is_killed_another_moves_what_is_due(
     consume: Callable[..., Consumer], producer: Producer, redis: Any
 ) -> None:
+    producer.submit(sample_tasks.add, 1, delay="1h")
     consumers = [consume("--slots", "1").ready() for _ in range(2)]
     until(lambda: redis.get(LOCK))
     consumers.sort(key=lambda consumer: name_of(consumer) != redis.get(LOCK))
@@ -136,9 +146,11 @@ def test_when_the_elected_consumer_is_killed_another_moves_what_is_due(
 
 
 def test_a_consumer_that_stops_leaves_no_lock_behind(
-    consume: Callable[..., Consumer], redis: Any
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
 ) -> None:
     consumer = consume("--queue", "x").ready()
+    for queue in ("default", "x"):
+        producer.submit(sample_tasks.add, 1, delay="1h", queue=queue)
     until(lambda: redis.get(LOCK) == redis.get("rq:scheduler-lock:x") == name_of(consumer))
     assert consumer.stop() == 0
     assert not redis.exists(LOCK, "rq:scheduler-lock:x")
@@ -250,6 +262,7 @@ def test_a_stock_scheduler_and_ours_together_move_each_job_once(
 
     for handle in send("theirs"):
         handle.result(60)
+    later = producer.submit(sample_tasks.add, 1, delay="1h")
     assert redis.get(LOCK) == theirs
     assert consumer.metric("heori_jobs_scheduled_moved_total") == 0
 
@@ -267,6 +280,7 @@ def test_a_stock_scheduler_and_ours_together_move_each_job_once(
     assert redis.get(LOCK) == name_of(consumer)
     assert set(redis.hvals("runs")) == {b"1"}
     assert redis.hlen("runs") == 450
+    assert later.cancel()
 
 
 @reads_all

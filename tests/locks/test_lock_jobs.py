@@ -17,7 +17,7 @@ from heori import JobFailed, Mutex, Producer, Semaphore
 from heori_common.locks import session
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import FINISHED, Outcome
-from heori_common.protocol.keys import Keys
+from heori_common.protocol.keys import Keys, service_of
 from heori_common.redis.client import RedisClient
 from heori_common.tasks import InvalidArguments, task
 from tests.rigs.consumers import Consumer, SharedConsumers
@@ -40,6 +40,8 @@ def nothing_of_a_lock_is_left(redis: Any) -> Iterator[None]:
     left = {b"rq:heori:fence", b"rq:heori:forced", b"rq:heori:watched:default"}
     # Of a consumer that goes on.
     left |= {b"rq:heori:counter:default", b"rq:heori:lock-counter", b"rq:heori:janitor"}
+    service = service_of(["default"])
+    left |= {key.encode() for key in (Keys().leader(service), Keys().watching(service))}
 
     def ours() -> set[bytes]:
         return {key for key in redis.keys("rq:heori:*") if b":fenced:" not in key} - left

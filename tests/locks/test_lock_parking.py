@@ -75,9 +75,12 @@ class Yard(Table):
         assert self.execute(release) == ["queued"]
 
     def reclaim(self) -> None:
-        self.redis.delete("rq:heori:watched:x")
+        self.redis.delete("rq:heori:watched:x", "rq:heori:watching:service")
         reclaim = self.commands.reclaim(
             ["x"],
+            service="service",
+            whole=True,
+            leased=0,
             interval=1,
             lease=30,
             consumer="me",

@@ -185,7 +185,9 @@ def test_a_hand_over_stands_until_it_is_confirmed(bench: Bench) -> None:
             assert (confirmed.taken_back, handed(bench)) == ((), 0)
         [claim] = told.claims
         assert bench.release(claim, counted=False) == ["queued"]
-        assert bench.look(count=0, received=[told.told]).taken_back == (0,), "it is another's by now"
+        assert bench.look(count=0, received=[told.told]).taken_back == (0,), (
+            "it is another's by now"
+        )
 
 
 @pytest.mark.parametrize("kind", ["lock", "large", "tenant", "front of others", "broken wip"])

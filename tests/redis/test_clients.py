@@ -222,7 +222,8 @@ def test_whoever_looks_sees_queues_counts_and_consumers(bench: Bench, redis_url:
             waiting=1, scheduled=0, running=1, finished=1, failed=1, limit=None, blocked=0
         )
         client.execute_many(bench.commands.announce(ME, ["default"], {"state": "busy"}))
-        client.execute_many(bench.commands.heartbeat(ME, "2026-01-02T00:00:00.0Z", "idle", 480))
+        beat = bench.commands.heartbeat(ME, "2026-01-02T00:00:00.0Z", {"state": "idle"}, 480)
+        client.execute_many(beat)
     assert bench.execute(bench.commands.consumers()) == [ME]
     assert bench.execute(bench.commands.consumer(ME))["state"] == "idle"
     assert bench.redis.ttl(f"rq:worker:{ME}") == pytest.approx(480, abs=5)

@@ -226,7 +226,15 @@ def test_a_server_that_is_no_primary_is_an_outage_with_sentinels_and_a_refusal_w
     cluster: Cluster, way: str
 ) -> None:
     write = Commands().reclaim(
-        ["default"], interval=0.001, lease=30, consumer="me", max_deliveries=3, evidence=b""
+        ["default"],
+        service="service",
+        whole=True,
+        leased=0,
+        interval=0.001,
+        lease=30,
+        consumer="me",
+        max_deliveries=3,
+        evidence=b"",
     )
 
     def refuse_writes(yes: bool) -> None:  # behind the sentinel's back: there is no way round it

@@ -115,9 +115,14 @@ class Bench:
         max_deliveries: int = 3,
         lease: float = 30.0,
         come_back: float = 0.0,
+        leased: int = 0,
+        whole: bool = True,
     ) -> Command[Reclaimed | None]:
         return self.commands.reclaim(
             queues or ("default",),
+            service="service",
+            whole=whole,
+            leased=leased,
             interval=interval,
             lease=lease,
             come_back=come_back,
@@ -141,7 +146,8 @@ class Bench:
 
     def forget_looks(self, *queues: str) -> None:
         """As if nobody had looked for expired leases for a while."""
-        self.redis.delete(*(f"rq:heori:watched:{queue}" for queue in queues or ("default",)))
+        watched = (f"rq:heori:watched:{queue}" for queue in queues or ("default",))
+        self.redis.delete("rq:heori:watching:service", *watched)
 
     def undo(self, *queues: str, token: str) -> int:
         command = self.commands.undo_claim(queues, token=token, consumer=ME, max_deliveries=1)

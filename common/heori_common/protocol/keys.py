@@ -242,14 +242,28 @@ class Keys:
         """
         return f"{self.prefix}:heori:handed:{service}"
 
+    def leader(self, service: str) -> str:
+        """string, expires: the consumer that does for a service what one can do, see leader.lua
+
+        Gone by itself.
+        """
+        return f"{self.prefix}:heori:leader:{service}"
+
+    def watching(self, service: str) -> str:
+        """string, expires: since when leaders of a service look for expired leases (s)
+
+        Gone by itself.
+        """
+        return f"{self.prefix}:heori:watching:{service}"
+
     def told(self, consumer: str) -> str:
         """channel: what is told to one consumer"""
         return f"{self.prefix}:heori:told:{consumer}"
 
     def leased(self) -> str:
-        """set of the names of the queues whose jobs, or whose tenants' jobs, are under leases
+        """set of the names of queues with jobs under leases, or that wait for locks
 
-        Gone when no job is.
+        Gone a moment after the last of them.
         """
         return f"{self.prefix}:heori:leased"
 

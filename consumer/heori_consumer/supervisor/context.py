@@ -63,7 +63,6 @@ class Context:
     Attributes:
         name: under which this consumer is known in Redis.
         leases: all claims that it holds.
-        scheduled: set by the listener when a job was scheduled.
         failures: what is told of jobs that go wrong.
         stand_back: when jobs are due that other consumers should get.
     """
@@ -74,7 +73,6 @@ class Context:
     stop: StopRequest = field(default_factory=StopRequest)
     retry: RedisRetry = field(default_factory=RedisRetry)
     broken_keys: BrokenKeys = field(default_factory=BrokenKeys)
-    scheduled: asyncio.Event = field(default_factory=asyncio.Event)
     failures: FailureLog = field(default_factory=FailureLog)
     stand_back: StandBack = field(default_factory=StandBack)
     redis: AsyncRedisClient = field(init=False)

@@ -1,15 +1,17 @@
-"""What is of no use to anybody, and has no TTL that ends it. One of all consumers takes it away."""
+"""What is of no use to anybody, and has no TTL that ends it. The leader takes it away."""
 
 import asyncio
 
 from heori_common import logs
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.leadership import Leadership
 
 log = logs.get_logger(__name__)
 
-TIDY_EVERY_S = 60.0  # some consumer looks at all queues this often
+TIDY_EVERY_S = 60.0  # all queues are looked at this often, whatever services there are
 ELECTED_FOR_S = 0.9 * TIDY_EVERY_S  # so that whoever comes again after that is elected again
+ASK_EVERY_S = 10.0  # while another service's leader does so, or has just done so
 STEP_S = 0.25  # between two looks at some of many queues
 
 
@@ -19,31 +21,34 @@ class Janitor:
     What there is to do, `tidy.lua` says.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, leadership: Leadership) -> None:
+        self._leadership = leadership
         self._redis = context.redis
         self._commands = context.commands
         self._name = context.name
+        self._cursor = "0"
 
     async def run(self) -> None:
         """Tidy up now and then, for ever."""
-        cursor = "0"
         while True:
-            cursor = await self._tidy(cursor)
-            await asyncio.sleep(TIDY_EVERY_S if cursor == "0" else STEP_S)
+            await self._leadership.gained()
+            await asyncio.sleep(await self._tidy())
 
-    async def _tidy(self, cursor: str) -> str:
-        """Look after some queues; returns where to go on, "0" when there is no more to do."""
+    async def _tidy(self) -> float:
+        """Look after some queues; returns for how many seconds there is no more to do."""
+        cursor, self._cursor = self._cursor, "0"
         try:
             tidied = await self._redis.execute(
                 self._commands.tidy(consumer=self._name, interval=ELECTED_FOR_S, cursor=cursor)
             )
         except RedisUnavailable:
-            return "0"  # the claimer says so
+            return ASK_EVERY_S  # the claimer says so
         except RedisRefused as error:  # it is out of memory, say, or a replica now
             log.error("Redis refuses to tidy up", reason=str(error))
-            return "0"
+            return TIDY_EVERY_S
         if tidied is None:
-            return "0"
+            return ASK_EVERY_S
         if tidied.dead:
             log.info("consumers that were killed are not listed any more", number=tidied.dead)
-        return tidied.cursor
+        self._cursor = tidied.cursor
+        return TIDY_EVERY_S if tidied.cursor == "0" else STEP_S

@@ -1,34 +1,30 @@
 """Listens to Redis, over one connection, so that an idle consumer polls nothing.
 
-*A hand-over or a wake-up for this consumer* and *rq's commands to it* (``rq.command``): these come
-by subscriptions.
+*What is told to this consumer*, by others of ours and with ``rq.command``: hand-overs, wake-ups,
+the jobs of it that were cancelled, and what people ask of it. These come by subscriptions.
 
-*A queue may have got a job, a job was cancelled or scheduled, `rq resume`*: these come by client
-tracking. After a connection has read a key, the first write to that key, by any client, sends one
-message to the connection. The message carries the key and no job, so no job is lost with it.
-(Redis documentation, "Client-side caching", default mode.)
+*A key that was read is written*: this comes by client tracking. After a connection has read a key,
+the first write to that key, by any client, sends one message to the connection. The message carries
+the key and nothing else, so nothing is lost with it. (Redis documentation, "Client-side caching",
+default mode.) Only the leader reads keys here.
 
 RESP3 allows both on one connection, as it marks messages that are no replies: pushes.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from heori_common import logs
-from heori_common.protocol.commands.builder import unpack
 from heori_common.protocol.keys import Keys
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.conversation import OnReply
 from heori_common.redis.errors import RedisRefused
 from heori_common.redis.push import AsyncPushConnection, Words
-from heori_common.redis.resp import Word
 
 log = logs.get_logger(__name__)
 
-# Queues, most of them of tenants, whose cancelled jobs are listened for. With more, those of
-# tenants are forgotten, and each is watched again as soon as a job of it is claimed.
-MOST_WATCHED_QUEUES = 10_000
+OnWrite = Callable[[], None]
 
 
 class RemoteCommand(NamedTuple):
@@ -44,50 +40,31 @@ class Listener:
 
     Args:
         consumer: its name, under which ``rq.command`` finds it.
-        on_canceled: called with a queue in which jobs may have been cancelled; with each queue
-            after each connect, as messages may have been missed.
-        on_scheduled: called once after each `watch_scheduled`, when a job is scheduled.
+        on_connected: called after each connect, as anything may have been missed; and when all keys
+            were deleted.
+        on_told: called with what other consumers tell to this one.
         on_command: called with each of rq's commands, whatever its name.
-        on_told: called with what is told to this consumer alone: a kind, and what belongs to it.
-        on_changed: called with queues that were watched and may have got jobs.
-        on_connected: called after each connect, as anything may have been missed.
     """
 
     def __init__(
         self,
         redis_client: AsyncRedisClient,
         keys: Keys,
-        queues: Sequence[str],
         consumer: str,
         *,
-        on_canceled: Callable[[str], None],
-        on_scheduled: Callable[[], None],
-        on_command: Callable[[RemoteCommand], None],
-        on_told: Callable[[Sequence[Any]], None],
-        on_changed: Callable[[Collection[str]], None],
         on_connected: Callable[[], None],
+        on_told: Callable[[bytes], None],
+        on_command: Callable[[RemoteCommand], None],
     ) -> None:
-        self._keys = keys
-        self._canceled = {keys.canceled(queue).encode(): queue for queue in queues}
-        self._scheduled = {keys.scheduled(queue).encode() for queue in queues}
-        self._on_canceled = on_canceled
-        self._on_scheduled = on_scheduled
-        self._on_command = on_command
-        self._on_told = on_told
-        self._on_changed = on_changed
         self._on_connected = on_connected
-        self._hears = False
-        self._told = keys.told(consumer).encode()
-        self._queues = frozenset(queues)
+        self._on_told = on_told
+        self._on_command = on_command
+        self._tracked: dict[bytes, OnWrite] = {}  # by key
         self._losses_told: set[str] = set()
         self._tracking: Words = ("CLIENT", "TRACKING", "ON")
         self._telling: Words = ("SUBSCRIBE", keys.told(consumer))
-        self._queue_keys = {
-            key.encode(): queue
-            for queue in queues
-            for key in (keys.queue(queue), keys.turns(queue))
-        }
-        self._suspended = keys.suspended().encode()
+        self._told = keys.told(consumer).encode()
+        self._tracks = self._hears = False  # whether Redis lets us
         self._connection = AsyncPushConnection(
             redis_client.dialer,
             [self._tracking, self._telling, ("SUBSCRIBE", keys.commands_to(consumer))],
@@ -107,42 +84,29 @@ class Listener:
         """Whether what is told to this consumer comes here."""
         return self._hears and self._connection.is_connected
 
-    def watch_queues(self, queues: Iterable[str], on_length: Callable[[str, int], None]) -> bool:
-        """Have `on_changed` called once when one of these, or `rq suspend`, is written.
+    def track(self, commands: Iterable[tuple[Words, OnReply, OnWrite]], /) -> bool:
+        """Read keys, and be called back once when one is written after that.
 
         Args:
-            on_length: called with how much is in each now.
+            commands: what reads, with the key as its second word; what is called with the reply, or
+                with the error in its place; and what is called at the first write, or when that may
+                have been missed.
 
         Returns:
-            Whether it could be asked for.
+            Whether that will be told. If not, nothing was sent.
         """
-        keys = self._keys
+        if not self._tracks or not self._connection.is_connected:
+            return False
+        commands = list(commands)
+        if commands:
+            self._tracked |= {str(words[1]).encode(): on_write for words, _, on_write in commands}
+            self._connection.send([(words, on_reply) for words, on_reply, _ in commands])
+        return True
 
-        def answer(queue: str) -> OnReply:
-            return lambda length: on_length(queue, length)
-
-        commands: list[tuple[Iterable[Word], OnReply]] = [
-            (words, answer(queue))
-            for queue in queues
-            for words in (("LLEN", keys.queue(queue)), ("ZCARD", keys.turns(queue)))
-        ]
-        return self._send([(("EXISTS", self._suspended), _ignore), *commands])
-
-    def watch_canceled(self, queues: Iterable[str]) -> None:
-        """Listen for cancelled jobs of these queues, too, from now on."""
-        keys = {self._keys.canceled(queue).encode(): queue for queue in queues}
-        new = set(keys) - self._canceled.keys()
-        if len(self._canceled) > MOST_WATCHED_QUEUES:
-            self._canceled = {
-                key: queue for key, queue in self._canceled.items() if queue in self._queues
-            }
-            new = set(keys)
-        self._canceled |= keys
-        self._watch_canceled(new)
-
-    async def watch_scheduled(self) -> bool:
-        """Call `on_scheduled` when the next job is scheduled; returns False when not connected."""
-        return self._send([(("ZCARD", key), _ignore) for key in self._scheduled])
+    def forget(self, keys: Iterable[str]) -> None:
+        """Do not call back for these keys any more."""
+        for key in keys:
+            self._tracked.pop(key.encode(), None)
 
     def _connected(self, refused: Mapping[Words, RedisRefused]) -> None:
         for words, error in refused.items():
@@ -154,28 +118,18 @@ class Listener:
             if loss not in self._losses_told:  # once, and not after each connect
                 self._losses_told.add(loss)
                 log.error("Redis does not let us listen", so=loss, reason=str(error))
+        self._tracks = self._tracking not in refused
         self._hears = self._telling not in refused
-        self._watch_canceled(self._canceled)
-        self._on_connected()
+        self._missed()
 
     def _pushed(self, push: list[Any]) -> None:
         match push:
+            case [b"invalidate", None]:  # FLUSHALL
+                self._missed()
             case [b"invalidate", keys]:
-                # Without keys it is FLUSHALL: all keys were written.
-                written = {*self._canceled, *self._scheduled} if keys is None else set(keys)
-                canceled = written & self._canceled.keys()
-                if written & self._scheduled:
-                    self._on_scheduled()
-                self._watch_canceled(canceled)
-                changed = {self._queue_keys[key] for key in written & self._queue_keys.keys()}
-                if self._suspended in written:
-                    changed = set(self._queue_keys.values())
-                if keys is None:
-                    self._on_connected()
-                elif changed:
-                    self._on_changed(changed)
+                self._written(keys)
             case [b"message", self._told, payload]:
-                self._on_told(unpack(payload))
+                self._on_told(payload)
             case [b"message", _, payload]:
                 command = parse_command(payload)
                 if command is None:
@@ -183,26 +137,14 @@ class Listener:
                 else:
                     self._on_command(command)
 
-    def _watch_canceled(self, keys: Iterable[bytes]) -> None:
-        """Track the registries of cancelled jobs, and call back for jobs that are there already."""
+    def _missed(self) -> None:
+        self._written(self._tracked.copy())
+        self._on_connected()
 
-        def call_back(queue: str) -> OnReply:
-            return lambda _: self._on_canceled(queue)
-
-        self._send([(("ZCARD", key), call_back(self._canceled[key])) for key in keys])
-
-    def _send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> bool:
-        """Send commands; returns False when not connected.
-
-        A refusal is passed over: the next claim is refused, too, and the claimer says so.
-        """
-        if not self._connection.is_connected:
-            return False
-        if commands:
-            self._connection.send(
-                [(words, _unless_refused(on_reply)) for words, on_reply in commands]
-            )
-        return True
+    def _written(self, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            if (call_back := self._tracked.pop(key, None)) is not None:
+                call_back()
 
 
 def parse_command(payload: bytes) -> RemoteCommand | None:
@@ -217,11 +159,3 @@ def parse_command(payload: bytes) -> RemoteCommand | None:
     if not words[0] or not all(isinstance(word, str) for word in words):
         return None
     return RemoteCommand(*words)
-
-
-def _unless_refused(on_reply: OnReply) -> OnReply:
-    return lambda reply: None if isinstance(reply, Exception) else on_reply(reply)
-
-
-def _ignore(_: object) -> None:
-    pass

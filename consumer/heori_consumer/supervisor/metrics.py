@@ -4,7 +4,7 @@ What each metric is stands in the catalogue, `heori_common.metrics`; its values 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -17,10 +17,11 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from heori_common import metrics as m
-from heori_common.locks.commands import LockCount
+from heori_common.locks.commands import LockCount, LockCounts
 from heori_common.locks.statistics import MOST_FAMILIES, OTHER, family_name, total
 from heori_common.outlet import STDERR, STDOUT
 from heori_common.platform import usable_cores
+from heori_common.protocol.commands import QueueCensus
 from heori_common.protocol.job import FAILED, FINISHED, RETRY, STATUSES, STOPPED
 from heori_consumer.gil.usage import memory
 from heori_consumer.supervisor.context import Context
@@ -50,15 +51,16 @@ class ConsumerMetrics(Collector):
         """All metrics, now."""
         ours = (metric for metric in m.CATALOGUE.values() if metric.source == "consumer")
         families = {metric.name: _family(metric) for metric in ours}
+        queues, locks = self._roles.queue_sampler.counts()
         for part in (
-            self._jobs,
-            self._queues,
-            self._consumer,
-            self._workers,
-            self._threads,
-            self._locks,
+            self._jobs(),
+            self._queues(queues),
+            self._consumer(),
+            self._workers(),
+            self._threads(),
+            self._locks(locks),
         ):
-            for metric, value, labels in part():
+            for metric, value, labels in part:
                 family = families[metric.name]
                 if isinstance(family, HistogramMetricFamily):
                     assert isinstance(value, m.Histogram)
@@ -92,10 +94,10 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.MOVED, self._roles.scheduler.moved)
         yield MetricSample(m.SCHEDULER_LAG, self._roles.scheduler.lag)
 
-    def _queues(self) -> Iterator[MetricSample]:
+    def _queues(self, counts: Mapping[str, QueueCensus]) -> Iterator[MetricSample]:
         for queue, delivered in self._roles.intake.deliveries.items():
             yield MetricSample(m.DELIVERIES, delivered, (queue,))
-        for queue, count in self._roles.queue_sampler.counted().items():
+        for queue, count in counts.items():
             yield MetricSample(m.QUEUE_DEPTH, count.waiting, (queue,))
             yield MetricSample(m.QUEUE_OLDEST, count.oldest, (queue,))
             for registry, size in count.registries.items():
@@ -164,7 +166,7 @@ class ConsumerMetrics(Collector):
         for task, speedup in sorted(report.speedups.items()):
             yield MetricSample(m.TASK_SPEEDUP, speedup, (task,))
 
-    def _locks(self) -> Iterator[MetricSample]:
+    def _locks(self, counts: LockCounts | None) -> Iterator[MetricSample]:
         seen = total([self._roles.pool.locks(), self._context.leases.locks.statistics])
         for labels, family in sorted(seen.families.items()):
             yield MetricSample(m.LOCK_WAIT, family.wait, labels)
@@ -173,7 +175,7 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.LOCKS_EXPIRED, seen.expired)
         yield MetricSample(m.LOCK_DEADLOCKS, seen.deadlocks)
         yield MetricSample(m.FENCE_REJECTIONS, seen.fenced_out)
-        if counts := self._roles.queue_sampler.locks():
+        if counts is not None:
             yield MetricSample(m.LOCKS_FORCED, counts.forced)
             yield from self._lock_counts(counts.locks)
 

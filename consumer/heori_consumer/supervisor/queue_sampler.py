@@ -1,6 +1,8 @@
-"""How many jobs are where, told by one consumer of each queue; and locks, by one of all."""
+"""How many jobs are where, and locks: counted when somebody asks, and told by the leader alone."""
 
 import asyncio
+import concurrent.futures
+import contextlib
 import time
 
 from heori_common import logs
@@ -8,54 +10,92 @@ from heori_common.locks.commands import LockCommands, LockCounts
 from heori_common.protocol.commands import QueueCensus
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.leadership import Leadership
 
 log = logs.get_logger(__name__)
 
-INTERVAL = 1.0  # seconds between two counts
+INTERVAL = 1.0  # seconds between two counts at least
 # So many tenants make it a second longer each: to count them takes Redis about 12 ms.
 TENANTS = 1000
-LEASE = 3  # intervals for which an elected consumer stays so without being heard of
+# Seconds for which a service that has told of a queue is the one that does, where several serve it.
+# Whoever asks does so more often; Prometheus does every minute at the latest, as a rule.
+LEASE = 150.0
+CALL_QUEUES = 200  # in one call: to count them takes Redis a few milliseconds
+ANSWER_S = 5.0  # for which somebody that asks is kept waiting at most
 
 
 class QueueSampler:
-    """Counts the jobs of those queues, and the locks, for which this consumer is elected."""
+    """Counts the jobs of those queues, and the locks, of which this consumer is to tell."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, leadership: Leadership) -> None:
         self._redis = context.redis
         self._commands = context.commands
         self._queues = context.queues
-        self._consumer = context.name
+        self._leadership = leadership
         self._lock_commands = LockCommands(self._commands.keys)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._counting = asyncio.Lock()
+        self._again = 0.0  # when to count again, as time.monotonic() tells it
+        self._until = 0.0  # when another may tell, likewise
         self._counted: dict[str, QueueCensus] = {}
         self._locks: LockCounts | None = None
-        self._until = 0.0  # when another may have been elected, as time.monotonic() tells it
 
-    def counted(self) -> dict[str, QueueCensus]:
-        """The latest, by queue; nothing for what another consumer tells, or may tell by now."""
-        return self._counted if time.monotonic() < self._until else {}
+    def counts(self) -> tuple[dict[str, QueueCensus], LockCounts | None]:
+        """Count, if it was not done just before; by queue, and of all locks.
 
-    def locks(self) -> LockCounts | None:
-        """The latest; None when another consumer tells it, or may do so by now."""
-        return self._locks if time.monotonic() < self._until else None
+        Nothing of what another consumer tells, or may tell by now. Called in another thread.
+        """
+        if self._loop is None or not self._leadership.leads:
+            return {}, None
+        counting = asyncio.run_coroutine_threadsafe(self._count(), self._loop)
+        try:
+            counting.result(ANSWER_S)
+        except concurrent.futures.TimeoutError:
+            counting.cancel()
+        except concurrent.futures.CancelledError:
+            pass  # it ends just now
+        if time.monotonic() < self._until and self._leadership.leads:
+            return self._counted, self._locks
+        return {}, None
 
     async def run(self) -> None:
-        """Count, for ever."""
-        interval = INTERVAL
-        while True:
+        """Be there for those who ask, until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._loop = None
+
+    async def resign(self) -> None:
+        """Let other services tell of the queues that this one has told of."""
+        if self._counted:
+            with contextlib.suppress(RedisUnavailable, RedisRefused):
+                await self._redis.execute(
+                    self._commands.resign(self._queues, consumer=self._leadership.service)
+                )
+
+    async def _count(self) -> None:
+        async with self._counting:
             asked = time.monotonic()
-            who, lease = self._consumer, LEASE * interval
+            if asked < self._again or not self._leadership.leads:
+                return
+            service = self._leadership.service
+            counted: dict[str, QueueCensus] = {}
             try:
-                counted = await self._redis.execute(
-                    self._commands.count_queues(self._queues, consumer=who, lease=lease)
-                )
+                for first in range(0, len(self._queues), CALL_QUEUES):
+                    queues = self._queues[first : first + CALL_QUEUES]
+                    count = self._commands.count_queues(queues, consumer=service, lease=LEASE)
+                    of_these = await self._redis.execute(count)
+                    counted |= of_these
                 self._locks = await self._redis.execute(
-                    self._lock_commands.count(consumer=who, lease=lease)
+                    self._lock_commands.count(consumer=service, lease=LEASE)
                 )
-                self._counted = counted
-                self._until = asked + lease
-                interval = INTERVAL + sum(of.tenants for of in counted.values()) / TENANTS
             except RedisUnavailable:
-                pass  # the claimer says so
+                return  # the claimer says so
             except RedisRefused as error:  # it is out of memory, say, or a replica now
                 log.error("Redis refuses to count jobs", reason=str(error))
-            await asyncio.sleep(interval)
+                return
+            self._counted = counted
+            tenants = sum(of.tenants for of in counted.values())
+            self._again = asked + INTERVAL + tenants / TENANTS
+            self._until = asked + LEASE

@@ -1,15 +1,21 @@
 """Has consumers woken for jobs that others than Heori have put on queues, such as rq's producers.
 
-Heori's own scripts wake them by themselves. One of all consumers of a service watches.
+Heori's own scripts wake them by themselves. The leader of a service watches.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
 
+from heori_common.redis.conversation import OnReply
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_common.redis.push import Words
 from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.leadership import Leadership
+from heori_consumer.supervisor.listener import Listener, OnWrite
+from heori_consumer.supervisor.turn import Turn
 
 # While all consumers are at work, they claim by themselves: nobody has to be woken so soon, and
 # each queue that is written is read again to be watched, which takes about a millisecond for these.
@@ -19,33 +25,20 @@ BUSY_QUEUES = 50
 LOOK_EVERY_S = 1.0
 LOOKED_AT = 3
 
-Watch = Callable[[Iterable[str], Callable[[str, int], None]], bool]
-
 
 class QueueWatch:
-    """Knows when a queue was written, and has consumers woken if there are jobs in it.
+    """Knows when a queue was written, and has consumers woken if there are jobs in it."""
 
-    Attributes:
-        watch: `Listener.watch_queues`.
-    """
-
-    def __init__(self, context: Context, leads: Callable[[], bool]) -> None:
+    def __init__(self, context: Context, leadership: Leadership, listener: Listener) -> None:
         self._context = context
-        self._leads = leads
-        self.watch: Watch | None = None
-        self._changed: set[str] = set(context.queues)
+        self._leadership = leadership
+        self._listener = listener
+        self._term = 0
+        self._turn = Turn(context.queues, LOOKED_AT)
+        self._changed: set[str] = set()
         self._with_jobs: set[str] = set()
         self._event = asyncio.Event()
-        self._next = 0  # of the queues, that is to be looked at
-
-    def changed(self, queues: Collection[str]) -> None:
-        """These were written."""
-        self._changed.update(queues)
-        self._event.set()
-
-    def connected(self) -> None:
-        """Nothing is watched, and anything may have been missed."""
-        self.changed(self._context.queues)
+        leadership.on_elected.append(self._event.set)
 
     async def run(self) -> None:
         """Watch, for ever."""
@@ -53,27 +46,34 @@ class QueueWatch:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._event.wait()
+            await self._leadership.gained()
             self._event.clear()
-            if not self._leads():
+            if self._term != self._leadership.term:
+                self._term = self._leadership.term
                 self._changed.update(self._context.queues)
-                await asyncio.sleep(LOOK_EVERY_S)
-                continue
             changed, self._changed = self._changed, set()
             if not changed:
-                self._with_jobs.update(self._some())
-            elif not (self.watch and self.watch(changed, self._measured)):
-                self._changed = changed
+                self._with_jobs.update(self._turn.next())
+            elif not self._listener.track(self._reads(changed)):
+                self._changed |= changed
+                self._with_jobs |= changed
             if self._with_jobs and await self._wake():
                 await asyncio.sleep(BUSY_S * max(1.0, len(changed) / BUSY_QUEUES))
 
-    def _some(self) -> list[str]:
-        queues = self._context.queues
-        some = list(islice(queues, self._next, self._next + LOOKED_AT))
-        self._next = 0 if self._next + LOOKED_AT >= len(queues) else self._next + LOOKED_AT
-        return some
+    def _reads(self, queues: Iterable[str]) -> Iterator[tuple[Words, OnReply, OnWrite]]:
+        keys = self._context.commands.keys
+        all_of_them = partial(self._change, self._context.queues)
+        yield ("EXISTS", keys.suspended()), lambda _: None, all_of_them
+        for queue in queues:
+            for words in (("LLEN", keys.queue(queue)), ("ZCARD", keys.turns(queue))):
+                yield words, partial(self._measured, queue), partial(self._change, [queue])
 
-    def _measured(self, queue: str, length: int) -> None:
-        if length:
+    def _change(self, queues: Iterable[str]) -> None:
+        self._changed.update(queues)
+        self._event.set()
+
+    def _measured(self, queue: str, length: Any) -> None:
+        if isinstance(length, int) and length:
             self._with_jobs.add(queue)
             self._event.set()
 

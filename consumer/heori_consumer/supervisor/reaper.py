@@ -1,16 +1,24 @@
 """The leases that no consumer extends any more: their jobs are delivered again."""
 
 import asyncio
+from collections.abc import Sequence
 
 from heori_common import logs
+from heori_common.protocol.commands import Reclaimed
+from heori_common.protocol.keys import whole_queue
 from heori_common.protocol.payload import encode_failure
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.leadership import REAP_EVERY_S, Leadership
 from heori_consumer.supervisor.lease_keeper import LeaseKeeper
+from heori_consumer.supervisor.turn import Turn
 
 log = logs.get_logger(__name__)
 
-REAP_EVERY_S = 1.0  # some consumer looks for expired leases this often
+# Queues that are looked at each second beside those that are known to have leases: for leases that
+# a consumer of an older version has made, and for registries.
+OTHERS = 3
+CALL_QUEUES = 1000  # in one call, when all of them are looked at
 
 EVIDENCE = encode_failure(
     "delivered too often without an end; the last consumer vanished with this job and did not "
@@ -19,52 +27,94 @@ EVIDENCE = encode_failure(
 
 
 class Reaper:
-    """Gives back the jobs of consumers that vanished. One of all consumers works at a time.
+    """Gives back the jobs of consumers that vanished, while this consumer leads.
 
     A consumer that could not extend its own leases must not end them, or those of others who could
     not either: it extends first. How long the others get then, says watched.lua.
     """
 
-    def __init__(self, context: Context, keeper: LeaseKeeper) -> None:
+    def __init__(self, context: Context, leadership: Leadership, keeper: LeaseKeeper) -> None:
+        self._leadership = leadership
         self._keeper = keeper
         self._coming_back = False  # what Redis said last
         self._redis = context.redis
         self._broken_keys = context.broken_keys
-        self._command = context.commands.reclaim(
-            context.queues,
-            interval=REAP_EVERY_S,
-            lease=context.settings.lease,
-            consumer=context.name,
-            max_deliveries=context.settings.max_deliveries,
-            evidence=EVIDENCE,
-        )
+        self._commands = context.commands
+        self._settings = context.settings
+        self._name = context.name
+        self._queues = context.queues
+        self._turn = Turn(context.queues, OTHERS)
+        self._broken: dict[str, frozenset[str]] = {}  # keys, by their queue
+        self._term = 0  # in which all queues were looked at
         self.redelivered = 0
         self.dead = 0
 
     async def run(self) -> None:
         """Look for expired leases, for ever."""
         while True:
-            if self._keeper.is_behind:
-                await asyncio.sleep(REAP_EVERY_S)
-                continue
-            try:
-                reclaimed = await self._redis.execute(self._command)
-            except RedisUnavailable:
-                reclaimed = None
-            except RedisRefused as error:  # it is out of memory, say, or a replica now
-                reclaimed = None
-                log.error("Redis refuses to reclaim", reason=str(error))
-            if reclaimed is not None:
-                self._broken_keys.see("reaper", reclaimed.broken)
-                if reclaimed.coming_back and not self._coming_back:
-                    self._keeper.hurry()
-                self._coming_back = reclaimed.coming_back
-                self.redelivered += reclaimed.queued
-                self.dead += reclaimed.dead
-                if reclaimed.queued or reclaimed.dead:
-                    log.warning(
-                        "jobs of a vanished consumer",
-                        redelivered=reclaimed.queued,
-                        dead=reclaimed.dead,
-                    )
+            await self._leadership.gained()
+            if not self._keeper.is_behind:
+                try:
+                    await self._look()
+                except RedisUnavailable:
+                    pass  # the claimer says so
+                except RedisRefused as error:  # it is out of memory, say, or a replica now
+                    log.error("Redis refuses to reclaim", reason=str(error))
             await asyncio.sleep(REAP_EVERY_S)
+
+    async def _look(self) -> None:
+        """Look at the queues with leases and at some others; at all at the beginning of a term."""
+        term = self._leadership.term
+        if term != self._term:
+            for first in range(0, len(self._queues), CALL_QUEUES):
+                queues = self._queues[first : first + CALL_QUEUES]
+                await self._reclaim(queues, 0)
+            self._term = term
+            return
+        leased = await self._redis.execute(self._commands.leased(self._queues))
+        others = dict.fromkeys([*self._turn.next(), *self._broken])
+        await self._reclaim(
+            [*leased, *(each for each in others if each not in leased)], len(leased)
+        )
+
+    async def _reclaim(self, queues: Sequence[str], leased: int) -> None:
+        reclaimed = await self._redis.execute(
+            self._commands.reclaim(
+                queues,
+                service=self._leadership.service,
+                whole=len(queues) == len(self._queues),
+                leased=leased,
+                interval=REAP_EVERY_S,
+                lease=self._settings.lease,
+                consumer=self._name,
+                max_deliveries=self._settings.max_deliveries,
+                evidence=EVIDENCE,
+            )
+        )
+        if reclaimed is None:
+            return
+        self._tell_broken(queues, reclaimed)
+        if reclaimed.coming_back and not self._coming_back:
+            self._keeper.hurry()
+        self._coming_back = reclaimed.coming_back
+        self.redelivered += reclaimed.queued
+        self.dead += reclaimed.dead
+        if reclaimed.queued or reclaimed.dead:
+            log.warning(
+                "jobs of a vanished consumer", redelivered=reclaimed.queued, dead=reclaimed.dead
+            )
+
+    def _tell_broken(self, queues: Sequence[str], reclaimed: Reclaimed) -> None:
+        """Keep in mind what is broken of queues that were not looked at this time."""
+        for queue in queues:
+            self._broken.pop(queue, None)
+        for key in reclaimed.broken:
+            queue = self._queue_of(key)
+            self._broken[queue] = self._broken.get(queue, frozenset()) | {key}
+        self._broken_keys.see("reaper", frozenset().union(*self._broken.values()))
+
+    def _queue_of(self, key: str) -> str:
+        keys = self._commands.keys
+        stems = (keys.queue(""), keys.wip(""), keys.failed(""))
+        [name] = [key.removeprefix(stem) for stem in stems if key.startswith(stem)]
+        return whole_queue(name)

@@ -7,7 +7,7 @@ import platform
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,6 +50,8 @@ class Registration:
         self._name = context.name
         self._state = state
         self._waits_for = waits_for
+        self._record: dict[str, Word] = {}  # what of it stays the same
+        self._broken: set[str] = set()  # keys of the wrong type
 
     async def announce(self, metrics: str) -> None:
         """Write the record.
@@ -60,22 +62,20 @@ class Registration:
         Raises:
             RedisUnavailable: Redis cannot be reached, or takes no writes.
         """
-        now = _now()
-        record: dict[str, Word] = {
-            "birth": now,
-            "last_heartbeat": now,
+        self._record = {
+            "birth": _now(),
             "queues": ",".join(self._queues),
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
             "ip_address": "",
             "version": RQ_VERSION,
             "python_version": sys.version,
-            "state": "started",
             "heori_python": platform.python_implementation(),
             "heori_metrics": metrics,
         }
         try:
-            await self._tell(record, now, "started")
+            await self._beat("started")
+            await self._announce()
         except RedisRefused as error:  # it is out of memory, say, or a replica now
             raise RedisUnavailable(
                 f"Redis at {self._redis.address} does not let a consumer register: {error.said}"
@@ -84,11 +84,10 @@ class Registration:
     async def run(self) -> None:
         """Tell every few seconds that it lives and what its state is, for ever."""
         while True:
-            # Announced anew each time: a server that was restarted empty has forgotten it.
             with contextlib.suppress(RedisUnavailable, RedisRefused):
-                doing = self._state()
-                waits_for = ",".join(sorted(self._waits_for()))
-                await self._tell({"state": doing, "heori_waits_for": waits_for}, _now(), doing)
+                # A server that was restarted empty has forgotten the consumer.
+                if not await self._beat(self._state()) or self._broken:
+                    await self._announce()
             await asyncio.sleep(HEARTBEAT_EVERY_S)
 
     async def retire(self) -> None:
@@ -96,25 +95,33 @@ class Registration:
         with contextlib.suppress(RedisUnavailable, RedisRefused):
             await self._execute(self._commands.retire(self._name, self._queues, _now()))
 
-    async def _tell(self, record: Mapping[str, Word], now: str, state: str) -> None:
-        await self._execute(
-            [
-                *self._commands.announce(self._name, self._queues, record),
-                *self._commands.heartbeat(self._name, now, state, RECORD_TTL_S),
-            ]
+    async def _beat(self, state: str) -> bool:
+        """Tell that it lives; returns whether all of the record is there."""
+        told = {"state": state, "heori_waits_for": ",".join(sorted(self._waits_for()))}
+        new_fields, _ = await self._execute(
+            self._commands.heartbeat(self._name, _now(), told, RECORD_TTL_S)
         )
+        return not new_fields
 
-    async def _execute(self, commands: Sequence[Command[Any]]) -> None:
+    async def _announce(self) -> None:
+        """Write the record, and the consumer's name where it is looked for."""
+        await self._execute(self._commands.announce(self._name, self._queues, self._record))
+
+    async def _execute(self, commands: Sequence[Command[Any]]) -> list[Any]:
         """Execute each; a key of the wrong type spoils what is shown, and no more than that."""
-        broken = set()
+        replies = []
         for command in commands:
+            key = str(command.words[1])
             try:
-                await self._redis.execute(command)
+                replies.append(await self._redis.execute(command))
+                self._broken.discard(key)
             except RedisRefused as error:
                 if error.code != "WRONGTYPE":
                     raise
-                broken.add(str(command.words[1]))
-        self._broken_keys.see("registration", frozenset(broken))
+                replies.append(None)
+                self._broken.add(key)
+        self._broken_keys.see("registration", frozenset(self._broken))
+        return replies
 
 
 def _now() -> str:

@@ -1,18 +1,17 @@
 """Every role of a consumer, each a file beside this one, and which of them knows which."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from heori_common.platform import usable_cores
-from heori_common.protocol.commands import read_hand_over
+from heori_common.protocol.commands import CANCELED, HANDED, read_hand_over
 from heori_common.settings import Settings
 from heori_consumer.between.options import Kind, Policy, WorkerOptions
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.pool import Pool
 from heori_consumer.pool.roster import PoolOptions
 from heori_consumer.supervisor.acknowledger import Acknowledger
-from heori_consumer.supervisor.cancellation import Cancellation
+from heori_consumer.supervisor.cancellation import Cancellation, CancellationWatch
 from heori_consumer.supervisor.claimer import Claimer
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.failover import Failover
@@ -20,6 +19,7 @@ from heori_consumer.supervisor.hand_overs import HandOvers
 from heori_consumer.supervisor.health import Health
 from heori_consumer.supervisor.intake import Intake
 from heori_consumer.supervisor.janitor import Janitor
+from heori_consumer.supervisor.leadership import Leadership
 from heori_consumer.supervisor.lease_keeper import LeaseKeeper
 from heori_consumer.supervisor.listener import Listener
 from heori_consumer.supervisor.options import ConsumerOptions
@@ -31,6 +31,7 @@ from heori_consumer.supervisor.registration import Registration
 from heori_consumer.supervisor.remote_control import RemoteControl
 from heori_consumer.supervisor.scheduler import Scheduler
 from heori_consumer.supervisor.standstill import Standstill
+from heori_consumer.supervisor.told import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,11 @@ class Roles:
     intake: Intake
     claimer: Claimer
     lease_keeper: LeaseKeeper
+    leadership: Leadership
     reaper: Reaper
     janitor: Janitor
     cancellation: Cancellation
+    cancellation_watch: CancellationWatch
     scheduler: Scheduler
     failover: Failover
     queue_sampler: QueueSampler
@@ -66,31 +69,25 @@ class Roles:
         precedence = Precedence(context, pool)
         intake = Intake(context, pool, precedence)
         hand_overs = HandOvers(intake, lease_keeper.hurry)
-        queue_watch = QueueWatch(context, lambda: True)
 
         def connected() -> None:
             hand_overs.rung.set()
-            queue_watch.connected()
+            lease_keeper.hurry()
+            cancellation.missed()
 
-        def told(words: Sequence[Any]) -> None:
-            if words[0] == b"handed":
-                hand_overs.told(read_hand_over(*words[1:]))
-                pool.changed.set()
+        def handed(*words: Any) -> None:
+            hand_overs.told(read_hand_over(*words))
+            pool.changed.set()
 
         listener = Listener(
             context.redis,
             context.commands.keys,
-            context.queues,
             context.name,
-            on_canceled=cancellation.told,
-            on_scheduled=context.scheduled.set,
-            on_command=RemoteControl(context, pool).obey,
-            on_told=told,
-            on_changed=queue_watch.changed,
             on_connected=connected,
+            on_told=Told({HANDED: handed, CANCELED: cancellation.told}).hear,
+            on_command=RemoteControl(context, pool).obey,
         )
-        queue_watch.watch = listener.watch_queues
-        intake.on_tenants = listener.watch_canceled
+        leadership = Leadership(context)
         claimer = Claimer(context, pool, precedence, intake, hand_overs, listener)
         health = Health(context, pool, claimer)
         standstill = Standstill(context, pool)
@@ -98,16 +95,18 @@ class Roles:
             acknowledger,
             pool,
             listener,
-            queue_watch,
+            QueueWatch(context, leadership, listener),
             intake,
             claimer,
             lease_keeper,
-            Reaper(context, lease_keeper),
-            Janitor(context),
+            leadership,
+            Reaper(context, leadership, lease_keeper),
+            Janitor(context, leadership),
             cancellation,
-            Scheduler(context, listener.watch_scheduled),
+            CancellationWatch(context, leadership, listener),
+            Scheduler(context, leadership, listener),
             Failover(context),
-            QueueSampler(context),
+            QueueSampler(context, leadership),
             Sampler(pool.roster.everyone, usable_cores(), context.settings.gil_source),
             standstill,
             Registration(context, health.state, lambda: standstill.queues),
@@ -123,9 +122,11 @@ class Roles:
             self.queue_watch,
             self.claimer,
             self.lease_keeper,
+            self.leadership,
             self.reaper,
             self.janitor,
             self.cancellation,
+            self.cancellation_watch,
             self.scheduler,
             self.failover,
             self.queue_sampler,

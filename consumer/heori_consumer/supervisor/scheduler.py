@@ -1,22 +1,27 @@
-"""Puts scheduled jobs on their queues when they are due. One of all consumers does so at a time."""
+"""Puts scheduled jobs on their queues when they are due, while this consumer leads."""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Sequence
+from functools import partial
 
 from heori_common import logs
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.leadership import Leadership
+from heori_consumer.supervisor.listener import Listener
+from heori_consumer.supervisor.turn import Turn
 
 log = logs.get_logger(__name__)
 
-# How long an elected consumer stays so without being heard of.
+# How long a queue's scheduler's lock is held without being renewed.
 ELECTED_FOR_S = 3.0
-# Whoever is elected knows when the next job is due, and is told when another is scheduled. Where
-# it cannot be told, it looks this often.
-LOOK_EVERY_S = 0.05
-# How often it looks for no reason, and all others whether somebody is elected.
-STANDBY_S = 1.0
+# The leader knows when the next job of each queue is due, and is told when another is scheduled.
+# So often it looks all the same where any is scheduled, renews those queues' locks, and asks about
+# some of the others; about all of them where it cannot be told.
+LOOK_EVERY_S = 1.0
+OTHERS = 3
 # The shortest pauses: when many jobs are due, claims come between two batches; and
 # when many are scheduled, not each of them is a reason to look.
 SHORTEST_PAUSE_S = 0.001
@@ -27,35 +32,37 @@ CALL_JOBS = 500
 
 
 class Scheduler:
-    """Moves due jobs, for those queues for which this consumer is elected.
-
-    Args:
-        watch: has `Context.scheduled` set once when a job is scheduled; returns whether it could.
+    """Moves due jobs, for those queues whose scheduler's lock is free.
 
     Attributes:
         moved: how many jobs it has put on their queues.
         lag: seconds by which the latest batch was late.
     """
 
-    def __init__(self, context: Context, watch: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, context: Context, leadership: Leadership, listener: Listener) -> None:
         self._redis = context.redis
-        self._due = context.commands.enqueue_due(
-            context.queues, consumer=context.name, lock_ttl=ELECTED_FOR_S, batch=CALL_JOBS
-        )
-        self._resign = context.commands.resign(context.queues, consumer=context.name)
-        self._scheduled = context.scheduled
-        self._broken: list[str] = []  # keys, as last told
-        self._watch = watch
-        self._watched = False
-        self._elected = False
+        self._commands = context.commands
+        self._name = context.name
+        self._queues = context.queues
+        self._leadership = leadership
+        self._listener = listener
+        self._term = 0
+        self._turn = Turn(context.queues, OTHERS)
+        self._next_turn = 0.0  # as all times here, as time.monotonic() tells it
+        self._written: set[str] = set()  # queues to ask about
+        self._looks: dict[str, float] = {}  # when to look, where something is scheduled
+        self._locked: set[str] = set()  # whose lock this consumer may hold
+        self._work = asyncio.Event()
+        self._broken: set[str] = set()  # keys, as last told
         self.moved = 0
         self.lag = 0.0
 
     async def run(self) -> None:
         """Look for due jobs, for ever."""
         while True:
-            self._scheduled.clear()
-            self._watched = self._elected and await self._watch()
+            await self._leadership.gained()
+            self._work.clear()
+            self._ask()
             pause = await self._move()
             if pause <= GATHER_S:
                 await asyncio.sleep(pause)
@@ -63,35 +70,85 @@ class Scheduler:
             await asyncio.sleep(GATHER_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause - GATHER_S):
-                    await self._scheduled.wait()
+                    await self._work.wait()
 
     async def resign(self) -> None:
-        """Let another consumer be elected at once."""
-        with contextlib.suppress(RedisUnavailable, RedisRefused):
-            await self._redis.execute(self._resign)
+        """Let another scheduler go on at once."""
+        if self._locked:
+            with contextlib.suppress(RedisUnavailable, RedisRefused):
+                await self._redis.execute(
+                    self._commands.resign(sorted(self._locked), consumer=self._name)
+                )
+
+    def _ask(self) -> None:
+        """Ask whether anything is scheduled where that may have changed, and to be told."""
+        now = time.monotonic()
+        if self._term != self._leadership.term:
+            self._term = self._leadership.term
+            self._written.update(self._queues)
+            self._next_turn = now
+        if is_turn := now >= self._next_turn:
+            self._next_turn = now + LOOK_EVERY_S
+            self._written.update(self._turn.next())
+        keys = self._commands.keys
+        asked = self._listener.track(
+            (
+                ("ZCARD", keys.scheduled(queue)),
+                partial(self._counted, queue),
+                partial(self._wrote, queue),
+            )
+            for queue in self._written
+        )
+        if asked:
+            self._written.clear()
+        elif is_turn:
+            self._looks = dict.fromkeys(self._queues, now) | self._looks
+
+    def _wrote(self, queue: str) -> None:
+        self._written.add(queue)
+        self._work.set()
+
+    def _counted(self, queue: str, scheduled: int | RedisUnavailable | RedisRefused) -> None:
+        # A key of another type is looked at, too, so that it is told of.
+        if scheduled and not isinstance(scheduled, RedisUnavailable):
+            self._looks[queue] = time.monotonic()
+            self._work.set()
 
     async def _move(self) -> float:
         """Move what is due; returns for how many seconds there is nothing to do."""
+        now = time.monotonic()
+        queues = [queue for queue, when in self._looks.items() if when <= now]
+        if queues:
+            for queue in queues:  # what comes meanwhile is not to be forgotten below
+                del self._looks[queue]
+            pauses = await self._look(queues)
+            now = time.monotonic()
+            for queue, pause in zip(queues, pauses, strict=True):
+                if pause is not None:
+                    look = now + min(LOOK_EVERY_S, max(SHORTEST_PAUSE_S, pause))
+                    self._looks[queue] = min(look, self._looks.get(queue, look))
+        return max(0.0, min([self._next_turn, *self._looks.values()]) - now)
+
+    async def _look(self, queues: Sequence[str]) -> Sequence[float | None]:
+        """Move what is due there; returns for how long there is nothing to do, queue by queue."""
+        self._locked.update(queues)
+        command = self._commands.enqueue_due(
+            queues, consumer=self._name, lock_ttl=ELECTED_FOR_S, batch=CALL_JOBS
+        )
         try:
-            moved = await self._redis.execute(self._due)
+            moved = await self._redis.execute(command)
         except RedisUnavailable:
-            return STANDBY_S
+            return [LOOK_EVERY_S] * len(queues)
         except RedisRefused as error:  # it is out of memory, say, or a replica now
             log.error("Redis refuses to move scheduled jobs", reason=str(error))
-            return STANDBY_S
+            return [LOOK_EVERY_S] * len(queues)
         if moved.jobs:
             self.moved += moved.jobs
             self.lag = moved.late
-        if moved.broken and moved.broken != self._broken:
+        if not self._broken.issuperset(moved.broken):
             log.error("keys of another type; their scheduled jobs wait", keys=moved.broken)
-        self._broken = moved.broken
-        newly = bool(moved.held) and not self._elected
-        self._elected = bool(moved.held)
-        longest = (
-            STANDBY_S
-            if self._watched or not self._elected
-            else SHORTEST_PAUSE_S
-            if newly
-            else LOOK_EVERY_S
-        )
-        return longest if moved.pause is None else min(longest, max(SHORTEST_PAUSE_S, moved.pause))
+        keys = self._commands.keys
+        for make in (keys.scheduler_lock, keys.scheduled, keys.queue):
+            self._broken.difference_update(map(make, queues))
+        self._broken.update(moved.broken)
+        return moved.pauses

@@ -66,7 +66,9 @@ class Supervisor:
                     await self._consume()
             finally:
                 await roles.pool.stop()
+                await roles.leadership.resign()
                 await roles.scheduler.resign()
+                await roles.queue_sampler.resign()
                 await roles.registration.retire()
                 await self._context.redis.close()
 

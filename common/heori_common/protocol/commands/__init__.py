@@ -12,6 +12,7 @@ from heori_common.protocol.commands.builder import (
     Word,
 )
 from heori_common.protocol.commands.claiming import (
+    HANDED,
     Claimed,
     ClaimingCommands,
     HandOver,
@@ -26,6 +27,7 @@ from heori_common.protocol.commands.delivery import (
     Extended,
     Reclaimed,
 )
+from heori_common.protocol.commands.leading import CANCELED, Lead, LeadingCommands
 from heori_common.protocol.commands.registry import (
     REGISTRIES,
     QueueCensus,
@@ -47,9 +49,11 @@ from heori_common.protocol.commands.tidying import Tidied, TidyingCommands
 
 __all__ = [
     "CALL_BYTES",
+    "CANCELED",
     "DEADLOCK",
     "EXECUTION_MARK",
     "FAILURE_TTL_S",
+    "HANDED",
     "HANDOVER_LEASE_US",
     "KEPT_DROPPED",
     "LEASE_MARGIN_S",
@@ -66,6 +70,7 @@ __all__ = [
     "Enqueued",
     "Extended",
     "HandOver",
+    "Lead",
     "Moved",
     "Offer",
     "Progress",
@@ -90,5 +95,6 @@ class Commands(
     RegistryCommands,
     DeadLetterCommands,
     TidyingCommands,
+    LeadingCommands,
 ):
     """All of them."""

@@ -25,6 +25,7 @@ from heori_common.protocol.records import ClaimReply
 
 # How long it stays known which queues a service takes from, in seconds: then it is written again.
 SERVICE_TOLD_S = 600
+HANDED = b"handed"  # the kind of what is told to a consumer whose offer was taken; see offers.lua
 MOST_PARKED = 200  # jobs that a claim leaves to wait for locks, about
 
 

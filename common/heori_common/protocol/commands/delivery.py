@@ -28,6 +28,7 @@ UNWATCHED_INTERVALS = 3
 MOST_STRUCK = 30_000
 MOST_LOOKED_AT = 100  # of those, and of overdue locks, in one call
 MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
+FEW_TENANTS = 3  # where none of them has a job that waits or is worked on
 
 # Seconds for which a job whose task no consumer knows waits for one that does, unless it is said.
 UNKNOWN_WAIT_S = 300.0
@@ -206,6 +207,9 @@ class DeliveryCommands(Builders):
         self,
         queues: Sequence[str],
         *,
+        service: str,
+        whole: bool,
+        leased: int,
         interval: float,
         lease: float,
         consumer: str,
@@ -218,12 +222,16 @@ class DeliveryCommands(Builders):
         Also strikes from the registries the jobs whose results have expired.
 
         Args:
+            whole: whether these are all queues of the service.
+            leased: how many of the queues, from the first on, are known to have leases.
             interval: seconds within which no other consumer looks again.
             lease: seconds for which this consumer extends.
             come_back: seconds that holders get to extend when nobody could for a while.
         """
         keys = [
             self.keys.queues(),
+            self.keys.leased(),
+            self.keys.watching(service),
             *self._delivery_keys(queues),
             *(self.keys.finished(queue) for queue in queues),
         ]
@@ -240,6 +248,9 @@ class DeliveryCommands(Builders):
             parse,
             interval_ms=round(interval * 1000),
             watch_ms=round(interval * 1000) * UNWATCHED_INTERVALS,
+            whole=whole,
+            leased=leased,
+            few_tenants=FEW_TENANTS,
             lease_s=lease,
             come_back_s=come_back,
             margin_s=LEASE_MARGIN_S,

@@ -58,11 +58,17 @@ class RegistryCommands(Builders):
             Command(("SADD", self.keys.queues(), *map(self.keys.queue, queues)), int),
         ]
 
-    def heartbeat(self, name: str, now: str, state: str, ttl: int) -> list[Command[Any]]:
-        """Tell that a consumer lives; without another its record ends after `ttl` seconds."""
+    def heartbeat(
+        self, name: str, now: str, told: Mapping[str, Word], ttl: int
+    ) -> list[Command[int]]:
+        """Tell that a consumer lives; without another its record ends after `ttl` seconds.
+
+        The first reads how many of the fields were not there, which says that the record was not.
+        """
         key = self.keys.worker(name)
+        fields = (word for pair in told.items() for word in pair)
         return [
-            Command(("HSET", key, "last_heartbeat", now, "state", state), int),
+            Command(("HSET", key, "last_heartbeat", now, *fields), int),
             Command(("EXPIRE", key, ttl), int),
         ]
 

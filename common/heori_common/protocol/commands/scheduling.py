@@ -1,4 +1,4 @@
-"""What the elected scheduler sends: due jobs move to their queues."""
+"""What the leader sends as the scheduler: due jobs move to their queues."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,8 +15,9 @@ class Moved(NamedTuple):
 
     jobs: int  # put on their queues
     late: float  # seconds by which the latest of them was so
-    held: int  # queues whose scheduler's lock this consumer holds
-    pause: float | None  # seconds until there may be something to do; None: nothing is known of
+    held: int  # queues with scheduled jobs, whose scheduler's lock this consumer holds
+    # Seconds until there may be something to do, queue by queue; None: nothing is scheduled.
+    pauses: list[float | None]
     broken: list[str]  # keys that do not hold what they should
 
 
@@ -26,7 +27,7 @@ class SchedulingCommands(Builders):
     def enqueue_due(
         self, queues: Sequence[str], *, consumer: str, lock_ttl: float, batch: int
     ) -> Command[Moved]:
-        """Put due jobs on their queues, for those queues for which this consumer is elected.
+        """Put due jobs on their queues, for those queues whose scheduler's lock is free or ours.
 
         Args:
             lock_ttl: seconds after which another may be elected, unless this is called again.
@@ -34,9 +35,14 @@ class SchedulingCommands(Builders):
         """
 
         def parse(reply: bytes) -> Moved:
-            jobs, late, held, pause, broken = unpack(reply)
-            pause = None if pause is False else float(pause)
-            return Moved(jobs, float(late), held, pause, [key.decode() for key in broken])
+            jobs, late, held, pauses, broken = unpack(reply)
+            return Moved(
+                jobs,
+                float(late),
+                held,
+                [None if pause is False else float(pause) for pause in pauses],
+                [key.decode() for key in broken],
+            )
 
         keys = [
             key

@@ -147,6 +147,8 @@ local function take_from(q, tenant, queue, wip, most)
   end
   if #leases > 0 then
     redis.call('ZADD', wip, unpack(leases))
+  end
+  if taken > 0 then -- it may wait for a lock now
     redis.pcall('SADD', leased_key(), names[q]) -- pcall: the reaper looks at all in turn as well
   end
   local left = {} -- the first of them last, as each goes to the front

@@ -1,6 +1,7 @@
 -- enqueue_due.lua: put the scheduled jobs that are due on their queues, as rq's scheduler does.
 -- For each queue only the holder of its lock does so. It is RQ's lock, so that a stock scheduler
--- and ours never both move a job; like RQ's, a call takes a lock that is free and renews its own.
+-- and ours never both move a job; like RQ's, a call takes a lock that is free and renews its own, where
+-- anything is scheduled.
 -- An id whose job is gone, or has gone on by another way, is dropped. A job that cannot run as it
 -- stands is moved like the others: the claim names what is wrong with it. The jobs of all tenants of
 -- a queue are scheduled with its own, and each is put where its origin says.
@@ -8,17 +9,16 @@
 -- ARGS   consumer, lock_ttl_ms, batch
 --        batch: how many ids to take, at most
 -- REPLY  msgpack [how many were moved, late_s of the latest of them, number of the queues whose
---        lock this consumer holds, pause_s until there may be something to do, or false, [key that does not hold what it should, …]]
+--        lock this consumer holds and that have jobs, [pause_s until there may be something to do in a
+--        queue, or false when nothing is scheduled there, …], [key that does not hold what it should, …]]
 -- USES   now_s, rq_time, to_integer, read_fields, queue_names, arrivals
 
 local ELSEWHERE = { queued = true, started = true, deferred = true, ready_to_enqueue = true,
   rate_limited = true, finished = true, failed = true, stopped = true, canceled = true }
 
-local moved, late_s, held, pause_s, broken = 0, 0, 0, false, {}
+local BROKEN_S = 1 -- until a key is looked at again that does not hold what it should
 
-local function look_again(after_s)
-  pause_s = math.min(pause_s or after_s, after_s)
-end
+local moved, late_s, held, broken = 0, 0, 0, {}
 
 local function is_broken(key, reply)
   local wrong = type(reply) == 'table' and reply.err
@@ -28,10 +28,11 @@ local function is_broken(key, reply)
   return wrong
 end
 
+-- Whether this consumer holds the lock; if not, for how long another may.
 local function is_elected(lock)
   local holder = redis.pcall('GET', lock)
   if is_broken(lock, holder) then
-    return false
+    return false, BROKEN_S
   end
   if not holder then
     redis.call('SET', lock, args.consumer, 'PX', args.lock_ttl_ms)
@@ -39,10 +40,7 @@ local function is_elected(lock)
   end
   local left_ms = redis.call('PTTL', lock)
   if holder ~= args.consumer then
-    if left_ms >= 0 then
-      look_again(left_ms / 1000)
-    end
-    return false
+    return false, left_ms >= 0 and left_ms / 1000 or BROKEN_S
   end
   if left_ms < args.lock_ttl_ms / 2 then -- not each time: it is written to the replicas and the disk
     redis.call('PEXPIRE', lock, args.lock_ttl_ms)
@@ -60,8 +58,7 @@ local function place_of(queue, origin)
   return queue
 end
 
---   avoid: the consumers that do not know the task of one of these jobs
-local function put(queue, front, back, avoid)
+local function put(queue, front, back)
   if #back > 0 then
     redis.call('RPUSH', queue, unpack(back))
   end
@@ -69,7 +66,7 @@ local function put(queue, front, back, avoid)
     redis.call('LPUSH', queue, unpack(front))
   end
   redis.pcall('SADD', KEYS[1], queue) -- a queue that ran empty may have been deleted
-  jobs_arrived(queue, #front + #back, avoid)
+  join_turns(queue)
   moved = moved + #front + #back
 end
 
@@ -78,7 +75,7 @@ local function move(ids, scheduled, queue)
   for _, id in ipairs(ids) do
     local job = job_key(id)
     local found = read_fields(job, 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at', 'ttl',
-      'origin', 'heori_unknown_to')
+      'origin')
     if found.status == 'scheduled' then
       redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now_iso)
       local ttl_s = to_integer(found.ttl, 0) -- RQ counts it from here
@@ -92,38 +89,50 @@ local function move(ids, scheduled, queue)
       local place = place_of(queue, found.origin)
       places[place] = places[place] or { front = {}, back = {} }
       table.insert(places[place][first and 'front' or 'back'], id)
-      places[place].avoid = found.heori_unknown_to or places[place].avoid
     end
   end
   for place, sides in pairs(places) do
-    put(place, sides.front, sides.back, sides.avoid)
+    put(place, sides.front, sides.back)
   end
   redis.call('ZREM', scheduled, unpack(ids))
 end
 
 local queues = (#KEYS - 1) / 3
 local room = args.batch
-for q = 1, queues do
+
+-- Returns pause_s, or false.
+local function look_at(q)
   local lock, scheduled, queue = unpack(KEYS, 3 * q - 1, 3 * q + 1)
-  if is_elected(lock) then
-    held = held + 1
-    local earliest = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
-    if not is_broken(scheduled, earliest) and earliest[2] then
-      local overdue_s = now_s - tonumber(earliest[2])
-      if overdue_s < 0 then
-        look_again(-overdue_s)
-      elseif not is_broken(queue, redis.pcall('LLEN', queue)) then
-        -- No queue keeps another waiting: each may take its share of what room is left.
-        local share = math.ceil(room / (queues - q + 1))
-        local ids = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_text, 'LIMIT', 0, share)
-        if #ids > 0 then
-          move(ids, scheduled, queue)
-        end
-        room = room - #ids
-        late_s = math.max(late_s, overdue_s)
-        look_again(0)
-      end
-    end
+  local earliest = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
+  if is_broken(scheduled, earliest) then
+    return BROKEN_S
+  elseif not earliest[2] then
+    return false
   end
+  local mine, left_s = is_elected(lock)
+  if not mine then
+    return left_s
+  end
+  held = held + 1
+  local overdue_s = now_s - tonumber(earliest[2])
+  if overdue_s < 0 then
+    return -overdue_s
+  elseif is_broken(queue, redis.pcall('LLEN', queue)) then
+    return BROKEN_S
+  end
+  -- No queue keeps another waiting: each may take its share of what room is left.
+  local share = math.ceil(room / (queues - q + 1))
+  local ids = redis.call('ZRANGEBYSCORE', scheduled, '-inf', now_text, 'LIMIT', 0, share)
+  if #ids > 0 then
+    move(ids, scheduled, queue)
+  end
+  room = room - #ids
+  late_s = math.max(late_s, overdue_s)
+  return 0
 end
-return cmsgpack.pack({ moved, late_s, held, pause_s, broken })
+
+local pauses = {}
+for q = 1, queues do
+  pauses[q] = look_at(q)
+end
+return cmsgpack.pack({ moved, late_s, held, pauses, broken })

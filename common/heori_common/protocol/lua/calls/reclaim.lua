@@ -1,23 +1,28 @@
 -- reclaim.lua: give back the jobs whose lease has run out, whoever held it; and strike from the
 -- registries jobs whose time there is over.
--- Any number of consumers may call it as often as they like: each queue is looked at at most once an
--- interval. After a time in which nobody has looked, leases from before that are left alone for a
--- while, and so are the locks of jobs: see watched.lua.
+-- The leader of a service calls it every second, for the queues that are known to have leases, and for
+-- some others in turns: there it finds leases of which nobody has told. Leaders of several services may
+-- serve the same queue: one with leases is looked at once an interval at most. After a time in which
+-- nobody has looked, leases from before that are left alone for a while, and so are the locks of jobs:
+-- see watched.lua.
 -- Entries of stock rq workers are left to rq, which has its own rule for them. A queue with a key
 -- of the wrong type is passed over: its jobs wait under their leases until that is mended.
 -- The tenants of these queues are looked after in turns, some in each call. One whose jobs were put
 -- on its queue by a tool of RQ's, which knows of no turns, gets its turn here.
--- KEYS   queues (set), then for each queue: queue (list), wip (zset), failed (zset); then for each
---        queue: finished (zset)
+-- KEYS   queues (set), leased (set), watching (string), then for each queue: queue (list), wip (zset),
+--        failed (zset); then for each queue: finished (zset)
 -- ARGS   interval_ms, watch_ms, lease_s, margin_s, mark, evidence, most_struck, look_again_s,
---        most_looked_at, most_tenants, come_back_s
+--        most_looked_at, most_tenants, few_tenants, come_back_s, whole, leased
 --        watch_ms: for which the mark of a look stays
 --        margin_s: by which a score in wip lies after its lease's end
 --        mark: how the name of an execution of ours begins
 --        most_struck: entries of each registry
 --        look_again_s: until a job that waits for a lock is looked at again
---        most_looked_at: such jobs, and locks; most_tenants: of each queue
--- REPLY  nil when there was nothing to do or to tell, else msgpack [how many were queued again, how many
+--        most_looked_at: such jobs, and locks; most_tenants: of each queue; few_tenants: of one where no
+--        tenant has a job that waits or is worked on
+--        whole: whether these are all queues of the service
+--        leased: how many of the queues, from the first on, are known to have leases
+-- REPLY  nil when no queue was looked at, else msgpack [how many were queued again, how many
 --        are dead letters, whether holders may still be coming back, [key of the wrong type, …]]
 -- USES   now_s, has_type, read_fields, queue_names, arrivals, all_tenants, lock_handover,
 --        lock_overdue, lock_record, job_locks, end_lease, our_leases, strike_expired,
@@ -25,7 +30,10 @@
 
 local total = { queued = 0, dead = 0, gone = 0, lost = 0, kept = 0 }
 local broken = {}
-local queues = (#KEYS - 1) / 4
+local listed, leased, watching = unpack(KEYS, 1, 3)
+local queues = (#KEYS - 3) / 4
+local watched_all_since_s = watched_since(watching)
+local any_soon_over = false -- of the leases where nobody has looked
 
 -- Jobs that wait for a lock are told of by its release. Should that ever fail, as when somebody has
 -- deleted what the lock knew of them, they go back to their queue to ask again.
@@ -58,21 +66,39 @@ end
 
 local tenants
 local function tenants_of(queue)
-  tenants = tenants or all_tenants(KEYS[1])
+  tenants = tenants or all_tenants(listed)
   return tenants[queue] or {}
 end
 
--- Whether it is time to look at a queue; whether holders of its leases may still be coming back; and
--- since when it is looked at without a break.
-local function begin_look(name, queue, wip)
-  local since_s = watched_since(name)
+local CHUNK = 1000 -- keys of one command
+
+-- How many of the keys are there that `make` gives for each tenant.
+local function count_keys(mine, make)
+  local found, keys = 0, {}
+  for n, tenant in ipairs(mine) do
+    for _, key in ipairs({ make(tenant) }) do
+      keys[#keys + 1] = key
+    end
+    if #keys >= CHUNK or n == #mine then
+      found, keys = found + redis.call('EXISTS', unpack(keys)), {}
+    end
+  end
+  return found
+end
+
+-- Whether it is time to look at a queue with leases; whether their holders may still be coming back;
+-- and since when it is looked at without a break.
+local function begin_look(name, wip, of_tenants)
+  local since_s = watched_since(watched_key(name))
   if since_s and redis.call('PTTL', watched_key(name)) > args.watch_ms - args.interval_ms then
     return false, may_come_back(since_s)
   end
+  since_s = since_s or watched_all_since_s
   if not since_s then
     -- pcall: look_after tells of it. Tenants may be too many to look at now.
     local soon_over = redis.pcall('ZCOUNT', wip, '-inf', now_s + args.come_back_s + args.margin_s)
-    local any = #tenants_of(queue) > 0 or type(soon_over) == 'number' and soon_over > 0
+    local any = of_tenants or type(soon_over) == 'number' and soon_over > 0
+    any_soon_over = any_soon_over or any
     since_s = any and now_s or now_s - args.come_back_s -- nobody has to come back
   end
   redis.call('SET', watched_key(name), string.format('%.6f', since_s), 'PX', args.watch_ms)
@@ -105,33 +131,56 @@ local function look_after_tenant(queue, wip, failed, finished, first_score)
 end
 
 local coming_back, looked = false, false
-for q = 0, queues - 1 do
-  local queue, wip, failed = unpack(KEYS, 3 * q + 2, 3 * q + 4)
+
+local function look_at(q)
+  local queue, wip, failed = unpack(KEYS, 3 * q + 4, 3 * q + 6)
+  local finished = KEYS[3 * queues + q + 4]
   local name = queue_name(queue)
-  local is_due, may_come, since_s = begin_look(name, queue, wip)
-  coming_back = coming_back or may_come
-  if is_due then
-    looked = true
-    local mine = tenants_of(queue)
-    local finished = KEYS[3 * queues + q + 2]
+  local mine = tenants_of(queue)
+  -- Jobs that are worked on, or wait for a lock.
+  local of_tenants = count_keys(mine, function(tenant)
+    return of_tenant(wip, tenant), of_tenant(parked_key(name), tenant)
+  end)
+  local held = of_tenants + redis.call('EXISTS', wip, parked_key(name))
+  local first_score = '-inf'
+  if held > 0 then
+    local is_due, may_come, since_s = begin_look(name, wip, of_tenants > 0)
+    coming_back = coming_back or may_come
+    if not is_due then
+      return
+    end
     -- A lease that was got or extended since ends no sooner.
-    local first_score = may_come and since_s + args.lease_s + args.margin_s or '-inf'
+    first_score = may_come and since_s + args.lease_s + args.margin_s or '-inf'
+  end
+  looked = true
+  if (held > 0) ~= (q < args.leased) then
+    redis.pcall(held > 0 and 'SADD' or 'SREM', leased, name) -- pcall: it may hold something else
+  end
+  if held > 0 or redis.call('EXISTS', queue, failed, finished) > 0 then
     look_after(queue, wip, failed, finished, first_score)
-    if #mine > 0 then
-      is_sound('zset', turns_key(name))
-    end
-    local rounds = math.max(1, math.ceil(#mine / args.most_tenants))
-    for n = math.floor(now_s) % rounds + 1, #mine, rounds do
-      local tenant = mine[n]
-      look_after_tenant(of_tenant(queue, tenant), of_tenant(wip, tenant), of_tenant(failed, tenant),
-        of_tenant(finished, tenant), first_score)
-    end
+  end
+  if #mine == 0 then
+    return
+  end
+  is_sound('zset', turns_key(name))
+  local busy = of_tenants + count_keys(mine, function(tenant) return of_tenant(queue, tenant) end)
+  local rounds = math.max(1, math.ceil(#mine / (busy > 0 and args.most_tenants or args.few_tenants)))
+  for n = math.floor(now_s) % rounds + 1, #mine, rounds do
+    local tenant = mine[n]
+    look_after_tenant(of_tenant(queue, tenant), of_tenant(wip, tenant), of_tenant(failed, tenant),
+      of_tenant(finished, tenant), first_score)
   end
 end
-if looked then
-  -- not all holders are jobs, and whoever waits for them may be one
-  sweep_overdue(args.most_looked_at, function() return coming_back end)
+
+for q = 0, queues - 1 do
+  look_at(q)
 end
+if not watched_all_since_s then
+  watched_all_since_s = args.whole and not any_soon_over and now_s - args.come_back_s or now_s
+end
+redis.call('SET', watching, string.format('%.6f', watched_all_since_s), 'PX', args.watch_ms)
+-- not all holders are jobs, and whoever waits for them may be one
+sweep_overdue(args.most_looked_at, function() return coming_back end)
 if looked or coming_back then
   return cmsgpack.pack({ total.queued, total.dead, coming_back, broken })
 end

@@ -1,0 +1,64 @@
+"""What the leader of a service sends, and whoever would be the next one."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from heori_common.protocol.commands.builder import EXECUTION_MARK, Builders, Command, unpack
+from heori_common.protocol.commands.delivery import UNWATCHED_INTERVALS
+
+CANCELED = b"canceled"  # the kind of what is told to a consumer: jobs of its were cancelled, by id
+
+
+class Lead(NamedTuple):
+    """Whether a consumer leads, and how many are registered in all."""
+
+    leads: bool
+    consumers: int
+
+
+class LeadingCommands(Builders):
+    """One consumer leads a service, and looks for all of it what there is to do."""
+
+    def lead(
+        self, service: str, *, consumer: str, ttl: float, interval: float, consumers: int = 0
+    ) -> Command[Lead]:
+        """Lead a service if no other consumer does.
+
+        Args:
+            ttl: seconds after which another may lead, unless this is called again; 0 lets one do so
+                at once.
+            interval: seconds between two looks of the leader for expired leases.
+            consumers: how many are registered, as far as known; 0 to have them counted.
+        """
+        keys = [self.keys.leader(service), self.keys.watching(service), self.keys.workers()]
+        return self._call(
+            "lead",
+            keys,
+            lambda reply: Lead(*unpack(reply)),
+            consumer=consumer,
+            ttl_ms=round(ttl * 1000),
+            watch_ms=round(interval * 1000) * UNWATCHED_INTERVALS,
+            consumers=consumers,
+        )
+
+    def leased(self, queues: Sequence[str]) -> Command[list[str]]:
+        """Which of these queues have leases, as far as claims have told."""
+        return Command(
+            ("SMISMEMBER", self.keys.leased(), *queues),
+            lambda reply: [queue for queue, has in zip(queues, reply, strict=True) if has],
+        )
+
+    def tell_canceled(self, queue: str, *, cursor: str = "0") -> Command[str]:
+        """Tell consumers which of their claimed jobs were cancelled, for some of a queue's.
+
+        Reads the cursor for the next call; "0" when all were looked at.
+        """
+        return self._call(
+            "tell_canceled",
+            [self.keys.wip(queue)],
+            bytes.decode,
+            cursor=cursor,
+            mark=EXECUTION_MARK,
+            kind=CANCELED,
+            most_looked_at=500,
+        )

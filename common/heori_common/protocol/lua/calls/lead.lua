@@ -1,0 +1,26 @@
+-- lead.lua: lead a service, if nobody does or this consumer does already.
+-- KEYS   leader (string), watching (string), workers (set)
+-- ARGS   consumer, ttl_ms, watch_ms, consumers
+--        ttl_ms: for which it leads, unless it calls again; 0 to lead no more
+--        watch_ms: for which the mark of the last look for expired leases stays: it looks every second
+--        consumers: how many are registered, as far as this one knows; 0 to have them counted
+-- REPLY  msgpack [whether this consumer leads, how many consumers are registered]
+-- USES   leader
+
+local key, watching, workers = unpack(KEYS)
+local leader, consumers = leader_of(key)
+if leader and leader ~= args.consumer then
+  return cmsgpack.pack({ false, consumers })
+end
+if args.ttl_ms == 0 then
+  redis.call('DEL', key)
+  return cmsgpack.pack({ false, args.consumers })
+end
+consumers = args.consumers
+if consumers == 0 then
+  local registered = redis.pcall('SCARD', workers) -- pcall: it may hold something else
+  consumers = type(registered) == 'number' and registered or 1
+end
+redis.call('SET', key, string.format('%d %s', consumers, args.consumer), 'PX', args.ttl_ms)
+redis.call('PEXPIRE', watching, args.watch_ms)
+return cmsgpack.pack({ true, consumers })

@@ -1,0 +1,118 @@
+"""Which consumer of a service does for all of them what one can do.
+
+A service is all consumers that serve the same queues. One of them leads it: it reaps, schedules,
+tidies up, counts and looks for cancelled jobs. The others ask now and then whether somebody leads,
+and send nothing else for it.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+
+from heori_common import logs
+from heori_common.protocol.commands import Command, Lead
+from heori_common.protocol.keys import service_of
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_consumer.supervisor.context import Context
+
+log = logs.get_logger(__name__)
+
+RENEW_EVERY_S = 0.5
+LEADS_FOR_S = 1.5  # without being heard of
+# All standby consumers together ask so often, and each of them no more often and no less than that:
+# so a leader is soon replaced, and the server has as little to do with a thousand as with twenty.
+ASKED_PER_S = 20
+SOONEST_S, LATEST_S = 1.0, 15.0
+COUNT_EVERY_S = 5.0  # the registered consumers
+REAP_EVERY_S = 1.0  # the leader looks for expired leases this often
+
+
+class Leadership:
+    """Leads the service, if no other consumer does.
+
+    Attributes:
+        service: its name.
+        term: how often this consumer has begun to lead; what it knew before is outdated then.
+        on_elected: what is called when it begins to.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._redis = context.redis
+        self._commands = context.commands
+        self._consumer = context.name
+        self._elected = asyncio.Event()
+        self._until = 0.0  # when another may lead, as time.monotonic() tells it
+        self._counted = 0.0  # when the consumers were, likewise
+        self._consumers = 0
+        self._refusal = ""  # as last told
+        self.service = service_of(context.queues)
+        self.term = 0
+        self.on_elected: list[Callable[[], None]] = []
+
+    @property
+    def leads(self) -> bool:
+        """Whether this consumer leads, and no other can by now."""
+        return time.monotonic() < self._until
+
+    async def gained(self) -> None:
+        """Wait until this consumer leads."""
+        while not self.leads:
+            self._elected.clear()
+            await self._elected.wait()
+
+    async def run(self) -> None:
+        """Lead, or stand by, for ever."""
+        while True:
+            await self._ask()
+            await asyncio.sleep(RENEW_EVERY_S if self.leads else self._standby())
+
+    async def resign(self) -> None:
+        """Let another consumer lead at once."""
+        if self._until:
+            self._until = 0.0
+            with contextlib.suppress(RedisUnavailable, RedisRefused):
+                await self._redis.execute(self._lead(ttl=0.0))
+
+    async def _ask(self) -> None:
+        asked = time.monotonic()
+        counts = asked >= self._counted + COUNT_EVERY_S
+        try:
+            led = await self._redis.execute(
+                self._lead(LEADS_FOR_S, 0 if counts else self._consumers)
+            )
+        except RedisUnavailable:
+            return  # the claimer says so
+        except RedisRefused as error:  # it is out of memory, say, or a replica now
+            if str(error) != self._refusal:
+                self._refusal = str(error)
+                log.error("Redis refuses to let this consumer lead", reason=self._refusal)
+            return
+        self._refusal = ""
+        self._consumers = led.consumers
+        if not led.leads:
+            self._until = 0.0
+            return
+        if counts:
+            self._counted = asked
+        begins = not self.leads
+        self._until = asked + LEADS_FOR_S
+        if begins:
+            self.term += 1
+            for call_back in self.on_elected:
+                call_back()
+        self._elected.set()
+
+    def _lead(self, ttl: float, consumers: int = 0) -> Command[Lead]:
+        return self._commands.lead(
+            self.service,
+            consumer=self._consumer,
+            ttl=ttl,
+            interval=REAP_EVERY_S,
+            consumers=consumers,
+        )
+
+    def _standby(self) -> float:
+        pause = min(LATEST_S, max(SOONEST_S, self._consumers / ASKED_PER_S))
+        return pause * random.uniform(0.8, 1.0)  # else all of them ask at the same moment

@@ -1,0 +1,133 @@
+"""One consumer of a service does for all what one can do, and the others next to nothing."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+from rq.job import Job as RqJob
+
+from heori import Producer
+from heori_common.protocol.commands import Claimed, Command, Commands
+from heori_common.protocol.keys import Keys, service_of
+from heori_consumer.supervisor.cancellation import CancellationWatch
+from heori_consumer.supervisor.leadership import LEADS_FOR_S
+from tests.rigs.consumers import Consumer
+from tests.rigs.listening import ME, leading
+from tests.rigs.script_bench import Bench
+from tests.rigs.stock_rq import enqueue
+from tests.rigs.waiting import until
+from tests.tasks import sample_tasks
+
+KEYS = Keys()
+LEADER = KEYS.leader(service_of(["default"]))
+
+
+def leader(redis: Any, key: str = LEADER) -> str:
+    """The name of the consumer that leads."""
+    return (redis.get(key) or b"").decode().partition(" ")[2]
+
+
+def name_of(consumer: Consumer) -> str:
+    [line] = [line for line in consumer.log if line["event"] == "consuming"]
+    return str(line["consumer"])
+
+
+# Being elected
+
+
+def test_a_service_is_a_set_of_queues() -> None:
+    assert service_of(["a", "b"]) == service_of(("b", "a"))
+    assert len({service_of(queues) for queues in (["a"], ["b"], ["a", "b"], ["ab"])}) == 4
+
+
+def test_one_leads_until_it_is_not_heard_of_or_resigns(bench: Bench, redis: Any) -> None:
+    def lead(consumer: str, ttl: float = 30.0, consumers: int = 0) -> tuple[bool, int]:
+        return bench.execute(
+            bench.commands.lead("s", consumer=consumer, ttl=ttl, interval=1.0, consumers=consumers)
+        )
+
+    key = KEYS.leader("s")
+    redis.sadd(KEYS.workers(), "a", "b", "c")
+    assert lead("one") == (True, 3)
+    assert lead("two", consumers=9) == (False, 3), "as the leader has counted them"
+    assert lead("one", consumers=40) == (True, 40)
+    assert lead("two") == (False, 40)
+    assert lead("two", ttl=0) == (False, 40), "who does not lead cannot resign"
+    assert leader(redis, key) == "one"
+    assert lead("one", ttl=0) == (False, 0)
+    assert lead("two", ttl=0.001) == (True, 3)
+    until(lambda: not redis.exists(key))
+    assert lead("one")[0]
+    redis.delete(key)
+    redis.lpush(key, "no string")
+    assert lead("two")[0]
+    assert redis.pttl(key) > 0
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP])
+def test_when_the_leader_ends_or_stands_still_another_leads(
+    ending: signal.Signals, consume: Callable[..., Consumer], producer: Producer, redis: Any
+) -> None:
+    consumers = [consume("--slots", "1").ready() for _ in range(3)]
+    until(lambda: leader(redis))
+    [first] = [each for each in consumers if name_of(each) == leader(redis)]
+    others = [each for each in consumers if each is not first]
+    begin = time.monotonic()
+    if ending == signal.SIGTERM:
+        assert first.stop() == 0
+    else:
+        first.process.send_signal(ending)
+    names = {name_of(each) for each in others}
+    until(lambda: leader(redis) in names)
+    took = time.monotonic() - begin
+    if ending == signal.SIGKILL:
+        assert took > LEADS_FOR_S / 2
+    assert producer.submit(sample_tasks.add, 1, delay=0.1).result(10) == 3
+    if ending == signal.SIGSTOP:
+        first.process.send_signal(signal.SIGCONT)
+        until(lambda: first.samples("heori_queue_depth") == [])
+    assert sum(len(each.samples("heori_queue_depth")) for each in others) == 1
+
+
+# Cancelled jobs
+
+
+def test_the_leader_tells_a_consumer_which_of_its_jobs_were_cancelled(
+    redis: Any, redis_url: str
+) -> None:
+    def claim(queue: str, consumer: str) -> Command[Claimed]:
+        return Commands().claim(
+            [queue], 9, lease=30, consumer=consumer, token=consumer, max_payload=1000
+        )
+
+    async def main() -> None:
+        jobs = {queue: enqueue(redis, "add", [1], [2], queue=queue) for queue in ("a", "a@t", "b")}
+        async with asyncio.timeout(30), leading(redis_url, "a", "b") as led:
+            led.begin(CancellationWatch(led.context, led.leadership, led.heard.listener))
+            for queue, consumer in (("a", ME), ("b", "another")):
+                claimed = await led.context.redis.execute(claim(queue, consumer))
+                assert claimed.claims
+
+            async def told_of(*canceled: RqJob) -> None:
+                expected = {job.id for job in canceled}
+                seen: set[str] = set()
+                while seen != expected:
+                    kind, ids = msgpack.unpackb(await led.heard.told.get())
+                    assert kind == "canceled"
+                    seen.update(ids)
+                    assert seen <= expected, "of the others another consumer is told"
+
+            for first, _ in jobs.values():
+                first.cancel()
+            mine = [jobs["a"][0], jobs["a@t"][0]]
+            await told_of(*mine)
+            redis.client_kill_filter(_type="pubsub")
+            jobs["a"][1].cancel()
+            jobs["b"][1].cancel()
+            await told_of(*mine, jobs["a"][1])
+
+    asyncio.run(main())
