@@ -1,0 +1,134 @@
+"""Several idle consumers: one job concerns one of them, whatever becomes of that one."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from heori import Producer
+from heori_common.protocol.keys import Keys, service_of
+from tests.rigs.consumers import Consumer
+from tests.rigs.stock_rq import enqueue
+from tests.rigs.waiting import until
+from tests.tasks import sample_tasks
+
+SLOTS = ("--model", "threads", "--slots", "4")
+OFFERS = Keys().offers(service_of(["default"]))
+JOBS = 60
+
+
+def commands(redis: Any) -> Counter[str]:
+    """All commands that the server has executed, those inside of scripts included, by name."""
+    return Counter(
+        {
+            name.removeprefix("cmdstat_"): of["calls"]
+            for name, of in redis.info("commandstats").items()
+        }
+    )
+
+
+def line(redis: Any) -> list[str]:
+    """The names of the consumers that wait, longest first."""
+    return [msgpack.unpackb(offer, raw=True)[0].decode() for offer in redis.zrange(OFFERS, 0, -1)]
+
+
+def who(redis: Any, job_id: str) -> str:
+    """Who had a job last."""
+    name: bytes = redis.hget(f"rq:job:{job_id}", "worker_name")
+    return name.decode()
+
+
+@pytest.fixture
+def fleet(consume: Callable[..., Consumer], redis: Any) -> Callable[[int], list[Consumer]]:
+    """Start so many consumers and wait until all are idle."""
+
+    def start(number: int) -> list[Consumer]:
+        consumers = [consume(*SLOTS) for _ in range(number)]
+        for consumer in consumers:
+            consumer.ready()
+        until(lambda: len(line(redis)) == number)
+        return consumers
+
+    return start
+
+
+def test_idle_consumers_get_jobs_in_turns_and_the_others_do_nothing(
+    fleet: Callable[[int], list[Consumer]], redis: Any, producer: Producer
+) -> None:
+    def claims_of(number: int) -> float:
+        before = commands(redis)
+        for n in range(number):
+            assert producer.submit(sample_tasks.add, n, 1).result(timeout=30) == n + 1
+        return (commands(redis) - before)["evalsha"] / number
+
+    fleet(1)
+    alone = claims_of(JOBS)
+    redis.delete(*redis.keys("rq:job:*"))
+    fleet(3)
+    together = claims_of(JOBS)
+    shares = Counter(who(redis, key.decode()[7:]) for key in redis.keys("rq:job:*"))
+    assert len(shares) == 4
+    assert min(shares.values()) >= JOBS / 4 * 0.6
+    assert together <= alone * 1.2 + 0.5, (
+        "no other consumer looks; what is sent in any second aside"
+    )
+
+
+def test_a_job_of_rqs_wakes_one_consumer(
+    fleet: Callable[[int], list[Consumer]], redis: Any
+) -> None:
+    fleet(3)
+    before = commands(redis)
+    for n in range(20):
+        [job] = enqueue(redis, "add", [n, 1])
+        until(lambda job=job: job.get_status(refresh=True) == "finished")  # type: ignore[misc]
+    told = (commands(redis) - before)["publish"]
+    assert 20 <= told <= 24, "rarely a second one, as what comes is looked at twice"
+
+
+@pytest.mark.parametrize("fate", ["frozen", "killed"])
+def test_a_hand_over_that_nobody_receives_goes_to_the_next_and_counts_no_delivery(
+    fate: str,
+    fleet: Callable[[int], list[Consumer]],
+    redis: Any,
+    producer: Producer,
+    tmp_path: Path,
+) -> None:
+    consumers = {consumer.process.pid: consumer for consumer in fleet(3)}
+    pids = [int(name.split("-")[-2]) for name in line(redis)]
+    # The first in the line is not the leader, who takes back: were it struck, another would lead.
+    leader = redis.get(Keys().leader(service_of(["default"]))).decode()
+    while str(pids[0]) in leader:
+        producer.submit(sample_tasks.add, 1, 1).result(timeout=30)
+        until(lambda: len(line(redis)) == 3)
+        pids = [int(name.split("-")[-2]) for name in line(redis)]
+    first = pids[0]
+    path = tmp_path / "runs"
+    os.kill(first, signal.SIGSTOP)
+    sent = time.monotonic()
+    [job] = producer.submit_many(sample_tasks.record, [(str(path), 1)])
+    if fate == "killed":
+        os.killpg(first, signal.SIGKILL)
+    assert job.result(timeout=30) == 1
+    took = time.monotonic() - sent
+    assert path.read_text().split() == ["1"]
+    other = who(redis, job.id)
+    assert redis.hget(f"rq:job:{job.id}", "heori_deliveries") == b"1"
+    if fate == "frozen":
+        assert str(first) not in other
+        os.kill(first, signal.SIGCONT)
+        # It finds what it was told, and that it is another's by now.
+        until(lambda: any(str(first) in name for name in line(redis)))
+        assert path.read_text().split() == ["1"]
+    assert took < 10, "and not when the lease has run out"
+    if fate == "killed":
+        consumers.pop(first).join()
+    for consumer in consumers.values():
+        assert consumer.stop() == 0
+    assert redis.zcard(Keys().handed(service_of(["default"]))) == 0
