@@ -46,9 +46,18 @@ def test_a_service_is_a_set_of_queues() -> None:
 
 def test_one_leads_until_it_is_not_heard_of_or_resigns(bench: Bench, redis: Any) -> None:
     def lead(consumer: str, ttl: float = 30.0, consumers: int = 0) -> tuple[bool, int]:
-        return bench.execute(
-            bench.commands.lead("s", consumer=consumer, ttl=ttl, interval=1.0, consumers=consumers)
+        led = bench.execute(
+            bench.commands.lead(
+                "s",
+                consumer=consumer,
+                ttl=ttl,
+                interval=1.0,
+                max_deliveries=3,
+                consumers=consumers,
+            )
         )
+        assert led.taken_back == 0
+        return led.leads, led.consumers
 
     key = KEYS.leader("s")
     redis.sadd(KEYS.workers(), "a", "b", "c")

@@ -9,7 +9,7 @@ from heori_common.protocol.commands import (
     Claimed,
     Reclaimed,
 )
-from heori_common.protocol.commands.delivery import UNREADABLE
+from heori_common.protocol.commands.builder import UNREADABLE
 from heori_common.protocol.payload import decode_failure
 from tests.rigs.script_bench import Bench, done, ids, member
 

@@ -9,8 +9,8 @@ from heori_common.protocol.commands import (
     FAILURE_TTL_S,
     LEASE_MARGIN_S,
 )
-from heori_common.protocol.commands.builder import COME_BACK_S
-from heori_common.protocol.commands.delivery import MOST_STRUCK, UNREADABLE
+from heori_common.protocol.commands.builder import COME_BACK_S, UNREADABLE
+from heori_common.protocol.commands.delivery import MOST_STRUCK
 from heori_common.protocol.job import begun_and_returned
 from tests.rigs.script_bench import Bench, done, ids, member
 from tests.rigs.stock_rq import running

@@ -1,5 +1,6 @@
 """Offers: which idle consumer is told of a job, what it is told, and what it has to confirm."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,6 +65,15 @@ def idle(bench: Bench, *names: str, slots: int = 1, queue: str = "default") -> I
     finally:
         for consumer in consumers:
             consumer.channel.close()
+
+
+@contextmanager
+def idle_despite(bench: Bench, *names: str) -> Iterator[list[Idle]]:
+    """Idle, though there is a job: they looked while rq was suspended."""
+    suspend(bench.redis)
+    with idle(bench, *names) as consumers:
+        resume(bench.redis)
+        yield consumers
 
 
 def waiting(bench: Bench, queue: str = "default") -> int:
@@ -216,6 +226,72 @@ def test_what_needs_more_than_a_slot_wakes_only(bench: Bench, kind: str) -> None
     assert ids(confirmed.claims) == expected
     assert handed(bench) == 0
     a.channel.close()
+
+
+def lead(bench: Bench, come_back: float = 0.0, queue: str = "default") -> int:
+    """As the leader does twice a second; returns how much was taken back."""
+    return bench.execute(
+        bench.commands.lead(
+            service_of([queue]),
+            consumer="leader",
+            ttl=30.0,
+            interval=1.0,
+            max_deliveries=3,
+            come_back=come_back,
+        )
+    ).taken_back
+
+
+def test_what_is_not_confirmed_goes_to_the_next_and_counts_no_delivery(bench: Bench) -> None:
+    with idle(bench, "a", "b", slots=2) as (a, b):
+        sent = bench.now()
+        bench.send("1", "2")
+        late = a.hears()
+        assert ids(late.claims) == ["1", "2"]
+        assert lead(bench) == 0, "it is not time"
+        until(lambda: lead(bench) == 1)
+        assert bench.now() - sent >= 0.5
+        assert bench.queue() == ["1", "2"], "in their order"
+        assert bench.wip() == {}
+        assert b.hears().claims == [], "it is woken"
+        again = bench.claim(consumer="b")
+        assert [(claim.job_id, claim.deliveries) for claim in again] == [("1", 1), ("2", 1)]
+        assert bench.look(count=0, received=[late.told]).taken_back == (0,)
+        assert bench.ack(done(late.claims[0])) == ([0], []), "its lease is lost"
+        assert bench.ack(*map(done, again)) == ([], [])
+
+
+def test_of_what_is_not_confirmed_nothing_that_has_ended_runs_again(bench: Bench) -> None:
+    with idle(bench, "a") as (a,):
+        bench.send("1")
+        [claim] = a.hears().claims
+        assert bench.ack(done(claim)) == ([], [])
+        until(lambda: lead(bench) == 1)
+        assert bench.queue() == []
+        assert bench.field("1", "status") == "finished"
+
+
+def test_a_wake_up_that_nobody_follows_wakes_the_next_while_there_are_jobs(bench: Bench) -> None:
+    bench.send("1")
+    with idle_despite(bench, "a", "b") as (a, b):
+        assert bench.execute(bench.commands.wake(["default"])) == 0
+        assert a.hears().claims == []
+        until(lambda: lead(bench) == 1)
+        assert b.hears().claims == []
+        assert ids(bench.claim(consumer="b")) == ["1"]
+        until(lambda: lead(bench) == 1)
+        assert handed(bench) == 0, "nothing is left of it"
+
+
+def test_after_an_outage_consumers_get_a_while_to_confirm(bench: Bench) -> None:
+    with idle(bench, "a") as (a,):
+        bench.send("1")
+        told = a.hears()
+        time.sleep(0.6)  # until it is overdue
+        assert lead(bench, come_back=5.0) == 0
+        assert lead(bench) == 0, "it is not overdue any more"
+        assert bench.look(count=0, received=[told.told]).taken_back == ()
+        assert bench.wip() != {}
 
 
 def test_what_comes_back_wakes_one_for_all_that_it_has_room_for(bench: Bench) -> None:

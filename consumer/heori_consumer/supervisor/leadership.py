@@ -7,12 +7,14 @@ and send nothing else for it.
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import Callable
 
 from heori_common import logs
 from heori_common.protocol.commands import Command, Lead
+from heori_common.protocol.commands.builder import COME_BACK_S
 from heori_common.protocol.keys import service_of
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
@@ -25,6 +27,8 @@ LEADS_FOR_S = 1.5  # without being heard of
 # so a leader is soon replaced, and the server has as little to do with a thousand as with twenty.
 ASKED_PER_S = 20
 SOONEST_S, LATEST_S = 1.0, 15.0
+LATE_S = 1.0  # since the last answer, that a leader should have had by then
+RECONNECTED_S = 2.0  # after an outage, while consumers connect again
 COUNT_EVERY_S = 5.0  # the registered consumers
 REAP_EVERY_S = 1.0  # the leader looks for expired leases this often
 
@@ -34,6 +38,7 @@ class Leadership:
 
     Attributes:
         service: its name.
+        taken_back: hand-overs and wake-ups that no consumer confirmed, while this one led.
         term: how often this consumer has begun to lead; what it knew before is outdated then.
         on_elected: what is called when it begins to.
     """
@@ -47,6 +52,10 @@ class Leadership:
         self._counted = 0.0  # when the consumers were, likewise
         self._consumers = 0
         self._refusal = ""  # as last told
+        self._max_deliveries = context.settings.max_deliveries
+        self._answered = time.monotonic()  # when Redis did last
+        self._cut_off = 0.0  # when it did again after it could not be reached; 0 if it could
+        self.taken_back = 0
         self.service = service_of(context.queues)
         self.term = 0
         self.on_elected: list[Callable[[], None]] = []
@@ -83,6 +92,7 @@ class Leadership:
                 self._lead(LEADS_FOR_S, 0 if counts else self._consumers)
             )
         except RedisUnavailable:
+            self._cut_off = math.inf
             return  # the claimer says so
         except RedisRefused as error:  # it is out of memory, say, or a replica now
             if str(error) != self._refusal:
@@ -90,6 +100,9 @@ class Leadership:
                 log.error("Redis refuses to let this consumer lead", reason=self._refusal)
             return
         self._refusal = ""
+        self._answered = time.monotonic()
+        self._cut_off = min(self._cut_off, self._answered)
+        self.taken_back += led.taken_back
         self._consumers = led.consumers
         if not led.leads:
             self._until = 0.0
@@ -111,7 +124,17 @@ class Leadership:
             ttl=ttl,
             interval=REAP_EVERY_S,
             consumers=consumers,
+            max_deliveries=self._max_deliveries,
+            come_back=self._come_back(),
         )
+
+    def _come_back(self) -> float:
+        """For how long others may yet confirm what they have got."""
+        now = time.monotonic()
+        if self._cut_off and now - self._cut_off < RECONNECTED_S:
+            return COME_BACK_S
+        # The server stood still, or this consumer: what it was sent meanwhile may come after this.
+        return RENEW_EVERY_S if self.leads and now - self._answered > LATE_S else 0.0
 
     def _standby(self) -> float:
         pause = min(LATEST_S, max(SOONEST_S, self._consumers / ASKED_PER_S))

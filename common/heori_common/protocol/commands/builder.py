@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import msgpack
 
 from heori_common.protocol.keys import Keys
+from heori_common.protocol.payload import encode_failure
 from heori_common.protocol.scripts import script
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ COME_BACK_S = 10.0
 # turn comes; this is for what nobody has foreseen.
 PARKED_LOOK_S = 10
 EXECUTION_MARK = "heori"  # how our executions' names begin; stock rq's are bare hexadecimal
+# The failure of a job whose key was overwritten while it was claimed.
+UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
 MOST_HOPS = 200  # from owner to owner, that a search for a deadlock follows
 
 
@@ -64,6 +67,16 @@ class Builders:
         return Command(
             ("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest), name
         )
+
+    def _giving_back(self, consumer: str, max_deliveries: int) -> dict[str, Any]:
+        """What scripts need to end deliveries without a result."""
+        return {
+            "consumer": consumer,
+            "max_deliveries": max_deliveries,
+            "failure_ttl_s": FAILURE_TTL_S,
+            "unreadable": UNREADABLE,
+            "handover_lease_us": HANDOVER_LEASE_US,
+        }
 
 
 def unpack(reply: bytes) -> Any:

@@ -1,7 +1,7 @@
 """What consumers send about jobs that they have claimed: leases, and what came of them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from heori_common.protocol.commands.builder import (
     COME_BACK_S,
@@ -18,7 +18,6 @@ from heori_common.protocol.commands.builder import (
 )
 from heori_common.protocol.job import CRASHED, FINISHED, Claim, Settled
 from heori_common.protocol.keys import whole_queue
-from heori_common.protocol.payload import encode_failure
 
 # Expired leases are looked for once an interval. When nobody has for so many intervals, nobody
 # could, and nobody could extend a lease.
@@ -35,9 +34,6 @@ UNKNOWN_WAIT_S = 300.0
 
 # How the failure of a job begins whose wait for its locks would never end; see take_job_locks.lua.
 DEADLOCK = "its wait for a lock would never end (deadlock)"
-
-# The failure of a job whose key was overwritten while it was claimed.
-UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; nothing can run it\n")
 
 
 class Acknowledged(NamedTuple):
@@ -290,16 +286,6 @@ class DeliveryCommands(Builders):
             for queue in queues
             for key in (self.keys.queue(queue), self.keys.wip(queue), self.keys.failed(queue))
         ]
-
-    def _giving_back(self, consumer: str, max_deliveries: int) -> dict[str, Any]:
-        """What scripts need to end deliveries without a result."""
-        return {
-            "consumer": consumer,
-            "max_deliveries": max_deliveries,
-            "failure_ttl_s": FAILURE_TTL_S,
-            "unreadable": UNREADABLE,
-            "handover_lease_us": HANDOVER_LEASE_US,
-        }
 
 
 def _queues(claims: Iterable[Claim]) -> dict[str, int]:

@@ -10,35 +10,52 @@ CANCELED = b"canceled"  # the kind of what is told to a consumer: jobs of its we
 
 
 class Lead(NamedTuple):
-    """Whether a consumer leads, and how many are registered in all."""
+    """Whether a consumer leads, and how many are registered in all.
+
+    Attributes:
+        taken_back: hand-overs and wake-ups that were not confirmed, and went to others.
+    """
 
     leads: bool
     consumers: int
+    taken_back: int
 
 
 class LeadingCommands(Builders):
     """One consumer leads a service, and looks for all of it what there is to do."""
 
     def lead(
-        self, service: str, *, consumer: str, ttl: float, interval: float, consumers: int = 0
+        self,
+        service: str,
+        *,
+        consumer: str,
+        ttl: float,
+        interval: float,
+        max_deliveries: int,
+        consumers: int = 0,
+        come_back: float = 0.0,
     ) -> Command[Lead]:
-        """Lead a service if no other consumer does.
+        """Lead a service if no other consumer does, and take back what nobody has confirmed.
 
         Args:
             ttl: seconds after which another may lead, unless this is called again; 0 lets one do so
                 at once.
             interval: seconds between two looks of the leader for expired leases.
             consumers: how many are registered, as far as known; 0 to have them counted.
+            come_back: seconds that consumers get to confirm what is overdue, as they may have been
+                cut off; 0 to take it back.
         """
         keys = [self.keys.leader(service), self.keys.watching(service), self.keys.workers()]
         return self._call(
             "lead",
             keys,
             lambda reply: Lead(*unpack(reply)),
-            consumer=consumer,
+            service=service,
+            come_back_s=come_back,
             ttl_ms=round(ttl * 1000),
             watch_ms=round(interval * 1000) * UNWATCHED_INTERVALS,
             consumers=consumers,
+            **self._giving_back(consumer, max_deliveries),
         )
 
     def leased(self, queues: Sequence[str]) -> Command[list[str]]:

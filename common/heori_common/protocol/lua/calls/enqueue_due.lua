@@ -58,7 +58,8 @@ local function place_of(queue, origin)
   return queue
 end
 
-local function put(queue, front, back)
+--   avoid: the consumers that do not know the task of one of these jobs
+local function put(queue, front, back, avoid)
   if #back > 0 then
     redis.call('RPUSH', queue, unpack(back))
   end
@@ -66,7 +67,7 @@ local function put(queue, front, back)
     redis.call('LPUSH', queue, unpack(front))
   end
   redis.pcall('SADD', KEYS[1], queue) -- a queue that ran empty may have been deleted
-  join_turns(queue)
+  jobs_arrived(queue, #front + #back, avoid)
   moved = moved + #front + #back
 end
 
@@ -75,7 +76,7 @@ local function move(ids, scheduled, queue)
   for _, id in ipairs(ids) do
     local job = job_key(id)
     local found = read_fields(job, 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at', 'ttl',
-      'origin')
+      'origin', 'heori_unknown_to')
     if found.status == 'scheduled' then
       redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now_iso)
       local ttl_s = to_integer(found.ttl, 0) -- RQ counts it from here
@@ -89,10 +90,11 @@ local function move(ids, scheduled, queue)
       local place = place_of(queue, found.origin)
       places[place] = places[place] or { front = {}, back = {} }
       table.insert(places[place][first and 'front' or 'back'], id)
+      places[place].avoid = found.heori_unknown_to or places[place].avoid
     end
   end
   for place, sides in pairs(places) do
-    put(place, sides.front, sides.back)
+    put(place, sides.front, sides.back, sides.avoid)
   end
   redis.call('ZREM', scheduled, unpack(ids))
 end

@@ -1,20 +1,22 @@
--- lead.lua: lead a service, if nobody does or this consumer does already.
+-- lead.lua: lead a service, if nobody does or this consumer does already; and take back what a
+-- consumer has not confirmed.
 -- KEYS   leader (string), watching (string), workers (set)
 -- ARGS   consumer, ttl_ms, watch_ms, consumers
 --        ttl_ms: for which it leads, unless it calls again; 0 to lead no more
 --        watch_ms: for which the mark of the last look for expired leases stays: it looks every second
 --        consumers: how many are registered, as far as this one knows; 0 to have them counted
--- REPLY  msgpack [whether this consumer leads, how many consumers are registered]
--- USES   leader
+-- REPLY  msgpack [whether this consumer leads, how many consumers are registered, how many hand-overs
+--        and wake-ups were taken back]
+-- USES   leader, take_back
 
 local key, watching, workers = unpack(KEYS)
 local leader, consumers = leader_of(key)
 if leader and leader ~= args.consumer then
-  return cmsgpack.pack({ false, consumers })
+  return cmsgpack.pack({ false, consumers, 0 })
 end
 if args.ttl_ms == 0 then
   redis.call('DEL', key)
-  return cmsgpack.pack({ false, args.consumers })
+  return cmsgpack.pack({ false, args.consumers, 0 })
 end
 consumers = args.consumers
 if consumers == 0 then
@@ -23,4 +25,4 @@ if consumers == 0 then
 end
 redis.call('SET', key, string.format('%d %s', consumers, args.consumer), 'PX', args.ttl_ms)
 redis.call('PEXPIRE', watching, args.watch_ms)
-return cmsgpack.pack({ true, consumers })
+return cmsgpack.pack({ true, consumers, take_back_overdue() })
