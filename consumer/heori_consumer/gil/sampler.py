@@ -9,6 +9,7 @@ estimate: CPU time and how many slots run are all there is.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -118,6 +119,7 @@ class Sampler:
     Args:
         workers: returns those that there are now.
         best: the source to begin with; the others follow where it does not work.
+        occupied: set while any of them has jobs; when none has, there is next to nothing to see.
 
     Attributes:
         report: the latest; replaced as a whole, so that another thread can read it.
@@ -125,11 +127,16 @@ class Sampler:
     """
 
     def __init__(
-        self, workers: Callable[[], Iterable[Watched]], cores: float, best: Source
+        self,
+        workers: Callable[[], Iterable[Watched]],
+        cores: float,
+        best: Source,
+        occupied: asyncio.Event,
     ) -> None:
         self._workers = workers
         self._cores = cores
         self._best = best
+        self._occupied = occupied
         self._subjects: dict[Watched, _Subject] = {}
         self._uses: dict[str, Use] = {}  # of the workers that are gone
         self._tasks: dict[str, States] = {}  # likewise
@@ -142,7 +149,12 @@ class Sampler:
     async def run(self) -> None:
         """Watch, for ever."""
         while True:
-            await asyncio.sleep(pause())
+            if self._occupied.is_set():
+                await asyncio.sleep(pause())
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RENEW_EVERY_S):
+                        await self._occupied.wait()
             began = time.thread_time()
             self._look(time.monotonic())
             self.cpu += time.thread_time() - began
@@ -241,7 +253,7 @@ class _Subject:
         self._unsplit = Tally()  # what an estimate is to be made of
         self._uses: dict[int, ThreadUse] = {}  # by thread
         self._cpu = cpu_seconds(self._process) or 0.0
-        self._lags: deque[float] = deque(maxlen=int(WINDOW_S * LOOKS_PER_S))
+        self._lags: deque[tuple[float, float]] = deque()  # each with its time
         self._loop_busy = 0.0
 
     @property
@@ -269,7 +281,10 @@ class _Subject:
     def look_at_loop(self) -> None:
         """Note how much its event loop is behind."""
         if self._loop_busy:
-            self._lags.append(self.worker.table.loop_lag())
+            now = time.monotonic()
+            self._lags.append((now, self.worker.table.loop_lag()))
+            while now - self._lags[0][0] > WINDOW_S:
+                self._lags.popleft()
 
     def read_use(self, thread: int) -> None:
         """Renew what is known of one thread."""
@@ -307,7 +322,7 @@ class _Subject:
 
     def lag(self) -> float | None:
         """The longest lag of its event loop lately."""
-        return max(self._lags, default=None)
+        return max((lag for _, lag in self._lags), default=None)
 
     def _seen(self) -> Tally:
         return (self._asked and self.worker.seen) or self._tally

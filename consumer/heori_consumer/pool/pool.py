@@ -6,6 +6,7 @@ workers were killed twice for others that were late, so that it comes to an end.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
@@ -29,6 +30,7 @@ PREFETCH_S = 0.02
 PREFETCH_BYTES = 4_000_000  # and no more than that, with their results; for each worker
 # How often late jobs and waiting ones are looked for, and how often memory is.
 WATCH_EVERY_S = 0.05
+IDLE_EVERY_S = 0.5  # the same while there are no jobs
 MEMORY_EVERY_S = 0.25
 # How often open files and threads are; before Linux 6.2 counting the former takes long.
 REST_EVERY_S = 1.0
@@ -62,11 +64,13 @@ class Pool:
     Attributes:
         roster: the workers.
         changed: set when there may be room, or nothing left.
+        occupied: set while there are jobs, and perhaps a moment longer.
     """
 
     def __init__(self, options: PoolOptions, settlement: Settlement, failures: FailureLog) -> None:
         self.roster = Roster(options, self, self._bury)
         self.changed = asyncio.Event()
+        self.occupied = asyncio.Event()
         self._batch = options.batch
         self._settlement = settlement
         self._failures = failures
@@ -173,6 +177,7 @@ class Pool:
             shares.setdefault(worker, []).append(claim)
         if claims:
             self._payload_bytes.add(size, len(claims))
+            self.occupied.set()
         for worker, share in shares.items():
             worker.send(share)
         self._isolate()
@@ -366,7 +371,13 @@ class Pool:
         """Look after jobs that are late, jobs that wait behind long ones, and memory."""
         look_at_memory = look_at_rest = 0.0
         while True:
-            await asyncio.sleep(WATCH_EVERY_S)
+            if self.held():
+                await asyncio.sleep(WATCH_EVERY_S)
+            else:
+                self.occupied.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(IDLE_EVERY_S):
+                        await self.occupied.wait()
             now = time.monotonic()
             self._failures.tell(now)
             for worker in self.roster.everyone():

@@ -12,7 +12,8 @@ log = logs.get_logger(__name__)
 TIDY_EVERY_S = 60.0  # all queues are looked at this often, whatever services there are
 ELECTED_FOR_S = 0.9 * TIDY_EVERY_S  # so that whoever comes again after that is elected again
 ASK_EVERY_S = 10.0  # while another service's leader does so, or has just done so
-STEP_S = 0.25  # between two looks at some of many queues
+STEP_S = 0.25  # between two looks at some of many queues, at least
+THOROUGH_ROUNDS = 10  # one in so many looks for dead consumers at each queue, come what may
 
 
 class Janitor:
@@ -27,6 +28,9 @@ class Janitor:
         self._commands = context.commands
         self._name = context.name
         self._cursor = "0"
+        self._rounds = self._looks = 0  # and those at some queues, of this round
+        self._pause = STEP_S  # between two of these: all are looked at in TIDY_EVERY_S, about
+        self._thorough = True
 
     async def run(self) -> None:
         """Tidy up now and then, for ever."""
@@ -37,9 +41,21 @@ class Janitor:
     async def _tidy(self) -> float:
         """Look after some queues; returns for how many seconds there is no more to do."""
         cursor, self._cursor = self._cursor, "0"
+        if cursor == "0":
+            if self._looks:
+                self._pause = max(STEP_S, TIDY_EVERY_S / self._looks)
+            self._looks = 0
+            self._rounds += 1
+            self._thorough = self._rounds % THOROUGH_ROUNDS == 1
+        self._looks += 1
         try:
             tidied = await self._redis.execute(
-                self._commands.tidy(consumer=self._name, interval=ELECTED_FOR_S, cursor=cursor)
+                self._commands.tidy(
+                    consumer=self._name,
+                    interval=ELECTED_FOR_S,
+                    cursor=cursor,
+                    thorough=self._thorough,
+                )
             )
         except RedisUnavailable:
             return ASK_EVERY_S  # the claimer says so
@@ -49,6 +65,8 @@ class Janitor:
         if tidied is None:
             return ASK_EVERY_S
         if tidied.dead:
+            self._thorough = True
             log.info("consumers that were killed are not listed any more", number=tidied.dead)
         self._cursor = tidied.cursor
-        return TIDY_EVERY_S if tidied.cursor == "0" else STEP_S
+        is_over = tidied.cursor == "0" and self._pause == STEP_S
+        return TIDY_EVERY_S if is_over else self._pause

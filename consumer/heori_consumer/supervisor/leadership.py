@@ -88,9 +88,12 @@ class Leadership:
         asked = time.monotonic()
         counts = asked >= self._counted + COUNT_EVERY_S
         try:
-            led = await self._redis.execute(
-                self._lead(LEADS_FOR_S, 0 if counts else self._consumers)
-            )
+            if not self.leads and await self._is_led():
+                led = Lead(leads=False, consumers=self._consumers, taken_back=0)
+            else:
+                led = await self._redis.execute(
+                    self._lead(LEADS_FOR_S, 0 if counts else self._consumers)
+                )
         except RedisUnavailable:
             self._cut_off = math.inf
             return  # the claimer says so
@@ -116,6 +119,19 @@ class Leadership:
             for call_back in self.on_elected:
                 call_back()
         self._elected.set()
+
+    async def _is_led(self) -> bool:
+        """Whether another consumer leads: to ask that is less work than to try to."""
+        try:
+            led_by = await self._redis.execute(self._commands.led_by(self.service))
+        except RedisRefused as error:
+            if error.code != "WRONGTYPE":
+                raise
+            return False
+        if led_by is None or led_by[1] == self._consumer:
+            return False
+        self._consumers = led_by[0]
+        return True
 
     def _lead(self, ttl: float, consumers: int = 0) -> Command[Lead]:
         return self._commands.lead(

@@ -107,7 +107,9 @@ class Roles:
             Scheduler(context, leadership, listener),
             Failover(context),
             QueueSampler(context, leadership),
-            Sampler(pool.roster.everyone, usable_cores(), context.settings.gil_source),
+            Sampler(
+                pool.roster.everyone, usable_cores(), context.settings.gil_source, pool.occupied
+            ),
             standstill,
             Registration(context, health.state, lambda: standstill.queues),
             health,

@@ -58,6 +58,15 @@ class LeadingCommands(Builders):
             **self._giving_back(consumer, max_deliveries),
         )
 
+    def led_by(self, service: str) -> Command[tuple[int, str] | None]:
+        """How many consumers are registered, and who leads a service; None when nobody does."""
+
+        def parse(reply: bytes | None) -> tuple[int, str] | None:
+            consumers, _, name = (reply or b"").partition(b" ")
+            return (int(consumers), name.decode()) if consumers.isdigit() else None
+
+        return Command(("GET", self.keys.leader(service)), parse)
+
     def leased(self, queues: Sequence[str]) -> Command[list[str]]:
         """Which of these queues have leases, as far as claims have told."""
         return Command(

@@ -23,7 +23,13 @@ class TidyingCommands(Builders):
     """What nobody needs any more goes."""
 
     def tidy(
-        self, *, consumer: str, interval: float, cursor: str = "0", forget: float = FORGET_QUEUE_S
+        self,
+        *,
+        consumer: str,
+        interval: float,
+        cursor: str = "0",
+        forget: float = FORGET_QUEUE_S,
+        thorough: bool = True,
     ) -> Command[Tidied | None]:
         """Look after some of all queues; None when another consumer does, or has just done so.
 
@@ -31,6 +37,7 @@ class TidyingCommands(Builders):
             interval: seconds after the last call within which no other consumer is elected.
             cursor: of the last call, to go on from there.
             forget: seconds until a queue is not listed any more of which nothing is left.
+            thorough: look at all queues for names of dead consumers, whether any was found or not.
         """
 
         def parse(reply: bytes | None) -> Tidied | None:
@@ -50,6 +57,7 @@ class TidyingCommands(Builders):
             most_queues=MOST_QUEUES,
             most_struck=MOST_STRUCK,
             forget_s=forget,
+            thorough=thorough,
             record_ttl_s=RECORD_TTL_S,
             result_ttl_s=RESULT_TTL_S,
         )

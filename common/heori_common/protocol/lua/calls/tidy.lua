@@ -11,11 +11,13 @@
 --   does rq, a moment before; so there is a second look at each as long after, and it is listed
 --   again if a job has come in just that moment.
 -- KEYS   janitor (string), queues (set), workers (set), idle (zset)
--- ARGS   consumer, interval_ms, cursor, most_queues, most_struck, forget_s, record_ttl_s
+-- ARGS   consumer, interval_ms, cursor, most_queues, most_struck, forget_s, record_ttl_s, thorough
 --        interval_ms: after the last call, in which nobody else is elected
 --        cursor: of the last reply; '0' to begin, for which this consumer has to be elected
 --        most_queues: to look at in one call, about; most_struck: entries, in all of them
 --        forget_s: until a queue is not listed any more
+--        thorough: whether to look who is dead of those that serve a queue, in which there is nothing,
+--        though none was found among all
 --        record_ttl_s: of a worker's record that has none: its worker died while it was written
 -- REPLY  nil when another consumer is elected; else msgpack [cursor, how many dead consumers were
 --        struck, how many queues are not listed any more]
@@ -27,13 +29,10 @@ local SAMPLE = 20 -- names, of which many are dead when a quarter is
 local janitor, queues, workers, idle = unpack(KEYS)
 local room, dead, forgotten = args.most_struck, 0, 0
 
-if args.cursor == '0' then
-  if not redis.call('SET', janitor, args.consumer, 'NX', 'PX', args.interval_ms) then
-    return false
-  end
-elseif redis.pcall('GET', janitor) ~= args.consumer then
+local is_new = args.cursor == '0' and redis.call('SET', janitor, args.consumer, 'NX', 'PX', args.interval_ms)
+if not is_new and redis.pcall('GET', janitor) ~= args.consumer then
   return false
-else
+elseif not is_new then
   redis.call('PEXPIRE', janitor, args.interval_ms)
 end
 
@@ -104,15 +103,36 @@ local function drop_expired(queue)
   end
 end
 
+-- All keys of which one is there when something is left of a queue, but workers_of.
+local function keys_of(queue)
+  local name = queue_name(queue)
+  return { queue, intermediate_key(name), wip_key(name), finished_key(name),
+    failed_key(name), scheduled_key(name), deferred_key(name), ready_key(name), canceled_key(name),
+    parked_key(name), turns_key(name), waiting_producers_key(name) }
+end
+
 local function is_forgettable(queue)
   local name = queue_name(queue)
-  return redis.call('EXISTS', queue, intermediate_key(name), wip_key(name), finished_key(name),
-    failed_key(name), scheduled_key(name), deferred_key(name), ready_key(name), canceled_key(name),
-    parked_key(name), turns_key(name), waiting_producers_key(name), workers_of_key(name)) == 0
+  return redis.call('EXISTS', workers_of_key(name), unpack(keys_of(queue))) == 0
     and redis.pcall('HEXISTS', bound_key(name), 'limit') == 0
 end
 
+-- Whether a queue is served, and nothing else is there of it. One command, as most are so: EXISTS counts
+-- a key as often as it is named.
+local function only_served(queue)
+  local keys = keys_of(queue)
+  keys[#keys + 1] = dropped_key(queue_name(queue))
+  local others = #keys
+  for n = 1, others + 1 do
+    keys[others + n] = workers_of_key(queue_name(queue))
+  end
+  return redis.call('EXISTS', unpack(keys)) == others + 1
+end
+
 local function look_after(queue)
+  if not args.thorough and dead == 0 and only_served(queue) then
+    return
+  end
   local name = queue_name(queue)
   local whole = string.match(name, '^[^@]*')
   local served_by = workers_of_key(name)
