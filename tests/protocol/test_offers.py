@@ -228,28 +228,14 @@ def test_what_needs_more_than_a_slot_wakes_only(bench: Bench, kind: str) -> None
     a.channel.close()
 
 
-def lead(bench: Bench, come_back: float = 0.0, queue: str = "default") -> int:
-    """As the leader does twice a second; returns how much was taken back."""
-    return bench.execute(
-        bench.commands.lead(
-            service_of([queue]),
-            consumer="leader",
-            ttl=30.0,
-            interval=1.0,
-            max_deliveries=3,
-            come_back=come_back,
-        )
-    ).taken_back
-
-
 def test_what_is_not_confirmed_goes_to_the_next_and_counts_no_delivery(bench: Bench) -> None:
     with idle(bench, "a", "b", slots=2) as (a, b):
         sent = bench.now()
         bench.send("1", "2")
         late = a.hears()
         assert ids(late.claims) == ["1", "2"]
-        assert lead(bench) == 0, "it is not time"
-        until(lambda: lead(bench) == 1)
+        assert bench.lead().taken_back == 0, "it is not time"
+        until(lambda: bench.lead().taken_back == 1)
         assert bench.now() - sent >= 0.5
         assert bench.queue() == ["1", "2"], "in their order"
         assert bench.wip() == {}
@@ -266,7 +252,7 @@ def test_of_what_is_not_confirmed_nothing_that_has_ended_runs_again(bench: Bench
         bench.send("1")
         [claim] = a.hears().claims
         assert bench.ack(done(claim)) == ([], [])
-        until(lambda: lead(bench) == 1)
+        until(lambda: bench.lead().taken_back == 1)
         assert bench.queue() == []
         assert bench.field("1", "status") == "finished"
 
@@ -276,10 +262,10 @@ def test_a_wake_up_that_nobody_follows_wakes_the_next_while_there_are_jobs(bench
     with idle_despite(bench, "a", "b") as (a, b):
         assert bench.execute(bench.commands.wake(["default"])) == 0
         assert a.hears().claims == []
-        until(lambda: lead(bench) == 1)
+        until(lambda: bench.lead().taken_back == 1)
         assert b.hears().claims == []
         assert ids(bench.claim(consumer="b")) == ["1"]
-        until(lambda: lead(bench) == 1)
+        until(lambda: bench.lead().taken_back == 1)
         assert handed(bench) == 0, "nothing is left of it"
 
 
@@ -288,8 +274,8 @@ def test_after_an_outage_consumers_get_a_while_to_confirm(bench: Bench) -> None:
         bench.send("1")
         told = a.hears()
         time.sleep(0.6)  # until it is overdue
-        assert lead(bench, come_back=5.0) == 0
-        assert lead(bench) == 0, "it is not overdue any more"
+        assert bench.lead(come_back=5.0).taken_back == 0
+        assert bench.lead().taken_back == 0, "it is not overdue any more"
         assert bench.look(count=0, received=[told.told]).taken_back == ()
         assert bench.wip() != {}
 

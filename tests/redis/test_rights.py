@@ -131,7 +131,7 @@ def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
     heori("send", "tests.tasks.sample_tasks.add", "--args", "[1]", "--wait")
     heori("send", "tests.tasks.sample_tasks.add", "--from", str(jobs))
     assert consumer.stop() == 0
-    left_to_doctor = {"config|get", "info", "scan", "zscan"}
+    left_to_doctor = {"config|get", "info", "scan"}
     assert {each for each in rights.denied() if each[2] not in left_to_doctor} == set()
 
     for user, words in (

@@ -14,6 +14,7 @@ from heori_common.protocol.commands import (
     Claimed,
     Command,
     Commands,
+    Lead,
     Offer,
     Reclaimed,
     Tidied,
@@ -28,6 +29,7 @@ from heori_common.protocol.job import (
     Outcome,
     Settled,
 )
+from heori_common.protocol.keys import service_of
 from heori_common.protocol.payload import Call, encode_failure, encode_result
 from tests.rigs.keys_left import tidy
 
@@ -140,6 +142,19 @@ class Bench:
             self.reclaim_command(*queues, interval=interval, max_deliveries=max_deliveries)
         )
         return (reclaimed.queued, reclaimed.dead) if reclaimed else (0, 0)
+
+    def lead(self, *, come_back: float = 0.0) -> Lead:
+        """As the leader of the queue default does twice a second."""
+        return self.execute(
+            self.commands.lead(
+                service_of(["default"]),
+                consumer=ME,
+                ttl=30.0,
+                interval=1.0,
+                max_deliveries=3,
+                come_back=come_back,
+            )
+        )
 
     def tidy(self, forget: float = 0.0) -> Tidied:
         return tidy(self.execute, self.redis, forget=forget)
