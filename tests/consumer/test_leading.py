@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -141,3 +142,49 @@ def test_the_leader_tells_a_consumer_which_of_its_jobs_were_cancelled(
             await told_of(*mine, jobs["a"][1])
 
     asyncio.run(main())
+
+
+# What idle consumers cost
+
+SECONDS = 5.0
+NO_COST = {"cmdstat_info", "cmdstat_config|resetstat"}  # of this test
+
+
+def commands_a_second(redis: Any) -> dict[str, float]:
+    """How often each command is called, by a client or a script, while nothing happens."""
+    redis.config_resetstat()
+    begin = time.monotonic()
+    time.sleep(SECONDS)
+    calls = {name: counts["calls"] for name, counts in redis.info("commandstats").items()}
+    seconds = time.monotonic() - begin
+    return {name: number / seconds for name, number in calls.items() if name not in NO_COST}
+
+
+def test_an_idle_consumer_that_does_not_lead_sends_next_to_nothing(
+    consume: Callable[..., Consumer], redis: Any
+) -> None:
+    consume().ready()
+    until(lambda: leader(redis))
+    time.sleep(2)  # for what is done once, when a consumer begins to lead
+    alone = sum(commands_a_second(redis).values())
+    number = 4
+    for _ in range(number):
+        consume().ready()
+    time.sleep(2)
+    each = (sum(commands_a_second(redis).values()) - alone) / number
+    assert each <= 3
+
+
+def test_quiet_queues_cost_about_what_one_does(
+    consume: Callable[..., Consumer], redis: Any
+) -> None:
+    alone = 0.0
+    for others in ([], [f"q{n}" for n in range(999)]):
+        key = KEYS.leader(service_of(["default", *others]))
+        consumer = consume(*(word for queue in others for word in ("--queue", queue))).ready()
+        until(partial(leader, redis, key))
+        time.sleep(2)
+        spent = commands_a_second(redis)
+        alone = alone or sum(spent.values())
+        assert sum(spent.values()) <= 2 * alone, (alone, spent)
+        assert consumer.stop() == 0
