@@ -106,6 +106,7 @@ class Claimer:
         claimed = await self._take(0)
         if last and claimed and not claimed.withdrawn:
             await self._hand_overs.arrival(last[-1].token, LAST_ARRIVAL_S)
+            await self._take(0)  # what has begun is ours until it ends
 
     async def _take(self, wanted: int) -> Claimed | None:
         """Claim so many, and confirm what has come; None when Redis refuses to."""
