@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
-from schemathesis import checks
-from schemathesis.core.result import Ok
 
 from heori_common.embedded import EmbeddedValkey
 from tests.rigs.consumers import Consumer
@@ -24,13 +21,6 @@ from tests.rigs.waiting import until
 TASKS = "/v1/tasks/tests.tasks.served_tasks"
 TOKEN = "a-token-of-some-length"
 JOB = "/v1/jobs/"
-CONFORM = [
-    checks.not_a_server_error,
-    checks.status_code_conformance,
-    checks.content_type_conformance,
-    checks.response_headers_conformance,
-    checks.response_schema_conformance,
-]
 
 
 @pytest.fixture
@@ -385,6 +375,18 @@ def test_each_task_is_described_with_its_types(service: Service) -> None:
 
 
 def test_no_answer_is_an_error_of_its_own_or_other_than_described(service: Service) -> None:
+    # Here, as it takes long to import, and every process of a run imports this module.
+    import schemathesis
+    from schemathesis import checks
+    from schemathesis.core.result import Ok
+
+    conform = [
+        checks.not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_headers_conformance,
+        checks.response_schema_conformance,
+    ]
     described = schemathesis.openapi.from_url(service.url + "/openapi.json")
     found = list(described.get_all_operations())
     operations = [each.ok() for each in found if isinstance(each, Ok)]
@@ -400,6 +402,6 @@ def test_no_answer_is_an_error_of_its_own_or_other_than_described(service: Servi
             suppress_health_check=list(HealthCheck),
         )
         def answers_as_described(case: Any) -> None:
-            case.call_and_validate(checks=CONFORM)
+            case.call_and_validate(checks=conform)
 
         answers_as_described()

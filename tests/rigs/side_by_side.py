@@ -9,6 +9,7 @@ import pytest
 LONG = (
     "test_it_has_one_end_and_the_jobs_around_it_have_theirs",
     "test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine",
+    "test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_few",
     "test_moving_goes_on_when_redis_refused_to_write_and_when_it_was_away",
     "test_every_file_goes_through_every_task_once",
     "test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight",
