@@ -251,6 +251,29 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
         forkserver.wait_to_be_wanted()
 
 
+def _run(module: str) -> None:
+    """Run it, and end without taking all down that was imported: a third of a short life."""
+    code: object = None
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    # As the interpreter begins its end.
+    getattr(threading, "_shutdown")()  # noqa: B009 - it is private
+    atexit._run_exitfuncs()
+    status = code or 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            status = 120
+    os._exit(status & 0xFF)
+
+
 if __name__ == "__main__":
     for module in IMPORTED:
         importlib.import_module(module)
@@ -260,4 +283,4 @@ if __name__ == "__main__":
     words = _serve(socket.socket(fileno=int(sys.argv[1])))
     if words:
         sys.argv = words
-        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        _run(words[0])
