@@ -49,10 +49,11 @@ def fleet(consume: Callable[..., Consumer], redis: Any) -> Callable[[int], list[
     """Start so many consumers and wait until all are idle."""
 
     def start(number: int) -> list[Consumer]:
+        idle = len(line(redis))
         consumers = [consume(*SLOTS) for _ in range(number)]
         for consumer in consumers:
             consumer.ready()
-        until(lambda: len(line(redis)) == number)
+        until(lambda: len(line(redis)) == idle + number)
         return consumers
 
     return start
@@ -61,23 +62,30 @@ def fleet(consume: Callable[..., Consumer], redis: Any) -> Callable[[int], list[
 def test_idle_consumers_get_jobs_in_turns_and_the_others_do_nothing(
     fleet: Callable[[int], list[Consumer]], redis: Any, producer: Producer
 ) -> None:
-    def claims_of(number: int) -> float:
-        before = commands(redis)
-        for n in range(number):
-            assert producer.submit(sample_tasks.add, n, 1).result(timeout=30) == n + 1
-        return (commands(redis) - before)["evalsha"] / number
+    consumers: list[Consumer] = []
 
-    fleet(1)
-    alone = claims_of(JOBS)
+    def claims_a_job() -> float:
+        def claims() -> float:
+            name = "heori_redis_call_seconds_count"
+            return sum(consumer.metric(name, command="claim") for consumer in consumers)
+
+        before, began = claims(), time.monotonic()
+        for n in range(JOBS):
+            assert producer.submit(sample_tasks.add, n, 1).result(timeout=30) == n + 1
+        # Each looks every ten seconds, whatever comes.
+        looks = len(consumers) * (1 + (time.monotonic() - began) / 10)
+        return (claims() - before - looks) / JOBS
+
+    consumers += fleet(1)
+    alone = claims_a_job()
+    until(lambda: len(line(redis)) == 1)
     redis.delete(*redis.keys("rq:job:*"))
-    fleet(3)
-    together = claims_of(JOBS)
+    consumers += fleet(3)
+    assert claims_a_job() <= alone + 0.2, "whoever gets no job does not look"
     shares = Counter(who(redis, key.decode()[7:]) for key in redis.keys("rq:job:*"))
     assert len(shares) == 4
-    assert min(shares.values()) >= JOBS / 4 * 0.6
-    assert together <= alone * 1.2 + 0.5, (
-        "no other consumer looks; what is sent in any second aside"
-    )
+    # A busy machine may keep one of them from being back in the line in time.
+    assert min(shares.values()) >= JOBS / 4 / 3
 
 
 def test_a_job_of_rqs_wakes_one_consumer(
@@ -89,7 +97,7 @@ def test_a_job_of_rqs_wakes_one_consumer(
         [job] = enqueue(redis, "add", [n, 1])
         until(lambda job=job: job.get_status(refresh=True) == "finished")  # type: ignore[misc]
     told = (commands(redis) - before)["publish"]
-    assert 20 <= told <= 24, "rarely a second one, as what comes is looked at twice"
+    assert 20 <= told < 3 * 20, "a second one at most, where the first is not heard of soon"
 
 
 @pytest.mark.parametrize("fate", ["frozen", "killed"])
