@@ -110,7 +110,7 @@ class Claimer:
 
     async def _take(self, wanted: int) -> Claimed | None:
         """Claim so many, and confirm what has come; None when Redis refuses to."""
-        received = self._hand_overs.unconfirmed
+        received = self._hand_overs.unconfirmed.copy()  # others may come during the claim
         async with self._context.leases.claiming:
             claimed = await self._claim(wanted, [each.told for each in received])
             if claimed is not None:
