@@ -257,8 +257,11 @@ def test_of_what_is_not_confirmed_nothing_that_has_ended_runs_again(bench: Bench
         assert bench.field("1", "status") == "finished"
 
 
-def test_a_wake_up_that_nobody_follows_wakes_the_next_while_there_are_jobs(bench: Bench) -> None:
-    bench.send("1")
+@pytest.mark.parametrize("queue", ["default", "default@tenant"])
+def test_a_wake_up_that_nobody_follows_wakes_the_next_while_there_are_jobs(
+    queue: str, bench: Bench
+) -> None:
+    bench.send("1", queue=queue)
     with idle_despite(bench, "a", "b") as (a, b):
         assert bench.execute(bench.commands.wake(["default"])) == 0
         assert a.hears().claims == []

@@ -7,12 +7,6 @@
 
 local jobs = 0
 for _, name in ipairs(args.queues) do
-  local queue = queue_key(name)
-  local waiting = redis.pcall('LLEN', queue) -- pcall: it may hold something else
-  local turns = redis.pcall('ZCARD', turns_key(name))
-  waiting = (type(waiting) == 'number' and waiting or 0) + (type(turns) == 'number' and turns or 0)
-  if waiting > 0 then
-    jobs = jobs + wake(queue, waiting)
-  end
+  jobs = jobs + wake(queue_key(name), jobs_waiting(name))
 end
 return jobs

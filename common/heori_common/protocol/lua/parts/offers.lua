@@ -70,6 +70,15 @@ local function tell(service, offer, name, jobs, claims)
   redis.call('PUBLISH', told_key(offer[OFFER_CONSUMER]), cmsgpack.pack({ 'handed', now_us / 1000000, told, claims }))
 end
 
+-- How many jobs wait on a queue, at least: of each tenant that has any, one.
+local function jobs_waiting(name)
+  local jobs = 0
+  for _, waiting in ipairs({ redis.pcall('LLEN', queue_key(name)), redis.pcall('ZCARD', turns_key(name)) }) do
+    jobs = jobs + (type(waiting) == 'number' and waiting or 0) -- else the key holds something else
+  end
+  return jobs
+end
+
 local room_told = {} -- free slots of those that were woken in this call and not for a job yet, by queue
 
 -- Wakes as many consumers as it needs for so many jobs that were put on a queue; returns for how many

@@ -25,9 +25,8 @@ local function take_back_overdue()
       for n = #jobs - 1, 1, -2 do -- the first of them last, as each goes to the front
         end_lease(queue, wip, failed, jobs[n], jobs[n + 1], false, false)
       end
-      local waiting = redis.pcall('LLEN', queue) -- pcall: it may hold something else
-      if #jobs == 0 and type(waiting) == 'number' and waiting > 0 then
-        wake(queue, waiting)
+      if #jobs == 0 then
+        wake(queue, jobs_waiting(name))
       end
     end
   end
