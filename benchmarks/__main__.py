@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +14,12 @@ import psutil
 import typer
 from redis import RedisError
 from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
+from rich.progress import Progress, TaskID, TimeElapsedColumn
 
 from benchmarks import (
     beside,
     drain,
+    fleet,
     footprint,
     gil,
     heavy,
@@ -26,6 +28,7 @@ from benchmarks import (
     redelivery,
     report,
     sending,
+    storms,
     targets,
     tenants,
 )
@@ -34,24 +37,26 @@ from benchmarks.report import Sample
 from benchmarks.rig import Checkout, Refused, Rig
 from heori.lab.steal import Steal
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        drain.DRAIN,
-        sending.LATENCY,
-        drain.IO,
-        drain.CPU,
-        sending.ENQUEUE,
-        footprint.CLAIM,
-        footprint.MEMORY,
-        footprint.BYTES,
-        redelivery.REDELIVERY,
-        gil.GIL,
-        locks.LOCKS,
-        tenants.TENANTS,
-        heavy.HEAVY,
-    )
-}
+KINDS = (
+    drain.DRAIN,
+    sending.LATENCY,
+    drain.IO,
+    drain.CPU,
+    sending.ENQUEUE,
+    footprint.CLAIM,
+    footprint.MEMORY,
+    footprint.BYTES,
+    redelivery.REDELIVERY,
+    gil.GIL,
+    locks.LOCKS,
+    tenants.TENANTS,
+    heavy.HEAVY,
+    fleet.FLEET,
+    fleet.PICK_UP,
+    fleet.FAIRNESS,
+    storms.STORMS,
+)
+GROUPS = tuple(dict.fromkeys(kind.group for kind in KINDS))
 ALL, PROFILE = "all", "profile"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -64,7 +69,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     kinds: Annotated[
         list[str] | None,
-        typer.Argument(metavar=f"[{'|'.join([*KINDS, ALL, PROFILE])}]...", show_default=ALL),
+        typer.Argument(metavar=f"[{'|'.join([*GROUPS, ALL, PROFILE])}]...", show_default=ALL),
     ] = None,
     *,
     turns: Annotated[int, typer.Option(min=1, help="Turns of each; medians are shown.")] = 3,
@@ -73,7 +78,9 @@ def main(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD", help="Only what has this word in its name; may be repeated."),
+        typer.Option(
+            metavar="WORD", help="Only what has this word in its name or its kind's; repeatable."
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Tiny sizes, one turn: shows that it works, no more.")
@@ -156,9 +163,12 @@ def _measure(
                 if other is not None:
                     cases = beside.doubled(cases, other)
                 rounds = min(turns, kind.turns or turns)
+                if not cases:
+                    continue
                 bar = progress.add_task(kind.name, total=rounds * len(cases))
                 for turn, case in itertools.product(range(rounds), cases):
                     progress.update(bar, description=f"{kind.name}: {case.name}")
+                    Rig.tell = _teller(progress, bar, f"{kind.name}: {case.name}")
                     steal = Steal()
                     try:
                         figures = case.measure()
@@ -172,12 +182,16 @@ def _measure(
     return samples, refused
 
 
+def _teller(progress: Progress, bar: TaskID, name: str) -> Callable[[str], None]:
+    return lambda said: progress.update(bar, description=f"{name}: {said}")
+
+
 def _chosen(names: list[str]) -> list[Kind]:
-    if unknown := set(names) - {*KINDS, ALL, PROFILE}:
+    if unknown := set(names) - {*GROUPS, ALL, PROFILE}:
         raise typer.BadParameter(
-            f"{', '.join(sorted(unknown))}: choose from {', '.join([*KINDS, ALL, PROFILE])}"
+            f"{', '.join(sorted(unknown))}: choose from {', '.join([*GROUPS, ALL, PROFILE])}"
         )
-    return [kind for kind in KINDS.values() if ALL in names or kind.name in names]
+    return [kind for kind in KINDS if ALL in names or kind.group in names]
 
 
 def _pin() -> None:
@@ -192,7 +206,7 @@ def _present(kind: Kind, *, quick: bool, only: list[str], progress: Progress) ->
     """The cases that can be measured here and are asked for."""
     cases = []
     for case in kind.cases(quick):
-        if only and not any(word in case.name for word in only):
+        if only and not any(word in f"{kind.name}: {case.name}" for word in only):
             continue
         if case.missing is None:
             cases.append(case)

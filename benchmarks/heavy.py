@@ -89,7 +89,7 @@ def measure(load: Load, jobs: int) -> Figures:
         rig.warm_up()
         for name, value in load.config.items():
             rig.client.config_set(name, value)
-        with RedisClient(rig.url) as client, _Pings(rig.url) as pings:
+        with RedisClient(rig.url) as client, Pings(rig.url) as pings:
             _small_job(client)
             base = rig.finished()
             before = _memory(heavy.pid, "VmRSS")
@@ -134,15 +134,17 @@ def _memory(pid: int, what: str) -> float:
     raise OSError(f"/proc/{pid}/status has no {what}")
 
 
-class _Pings:
+class Pings:
     """Asks a server again and again for nothing, as a context manager.
 
     Attributes:
         slowest: seconds that it has taken to answer, at most.
+        sent: how often it was asked.
     """
 
     def __init__(self, url: str) -> None:
         self.slowest = 0.0
+        self.sent = 0
         self._client = redis.Redis.from_url(url)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -165,6 +167,7 @@ class _Pings:
         while not self._over.wait(PING_EVERY):
             began = time.monotonic()
             self._client.ping()
+            self.sent += 1
             self.slowest = max(self.slowest, time.monotonic() - began)
 
 

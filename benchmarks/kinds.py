@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of measurement.
+    """One kind of measurement; one with a further word in its name is measured with the first.
 
     Attributes:
         title: says what is measured, and in which unit where the headings do not.
@@ -51,6 +51,11 @@ class Kind:
     columns: tuple[Column, ...]
     cases: Callable[[bool], list[Case]]
     turns: int | None = None
+
+    @property
+    def group(self) -> str:
+        """The name by which it is asked for: `fleet` has `fleet fairness`, too."""
+        return self.name.partition(" ")[0]
 
 
 # Medians by kind and by case.

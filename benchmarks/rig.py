@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -64,10 +64,13 @@ class Rig:
     Attributes:
         client: a plain client to look at the server.
         consumers: the processes that were started, each with its descendants.
+        directory: for files, gone at the end.
     """
 
     # Set by --pin; None leaves it to the kernel.
     server_cores: ClassVar[list[int] | None] = None
+    # How a long measurement says how far it is.
+    tell: ClassVar[Callable[[str], None]] = print
     # This checkout, but where --beside names another.
     checkout: ClassVar[Checkout] = Checkout(ROOT, sys.executable)
 
@@ -80,15 +83,18 @@ class Rig:
     ) -> None:
         self.system = system
         self.consumers: list[psutil.Popen] = []
+        self._senders: dict[str, psutil.Popen] = {}  # by library
+        self._others: list[psutil.Popen] = []  # that are neither
         self._server = EmbeddedValkey(config)
         self._more = dict(environment or {})
         memory = Path("/dev/shm")
         self._directory = tempfile.TemporaryDirectory(
             prefix="heori-bench-", dir=memory if memory.is_dir() else None
         )
-        self._tally = Path(self._directory.name, "tally")
+        self.directory = Path(self._directory.name)
+        self._tally = self.directory / "tally"
         self._tally.touch()
-        self._log = Path(self._directory.name, "log")
+        self._log = self.directory / "log"
         self._log.touch()
         self._warm = 0
 
@@ -96,9 +102,7 @@ class Rig:
         self._server.start()
         self.url = self._server.url
         self.client = redis.Redis.from_url(self.url)
-        self.server = psutil.Process(self.client.info("server")["process_id"])
-        if self.server_cores is not None:
-            self.server.cpu_affinity(self.server_cores)
+        self._found()
         self._environment = {
             **os.environ,
             REDIS_URL: self.url,
@@ -109,7 +113,7 @@ class Rig:
             "RQ_REDIS_URL": self.url,
             **self._more,
         }
-        self._sender = self._start("-m", "benchmarks.sender", self.system.app, talks=True)
+        self._sender(self.system.app)
         return self
 
     def __exit__(
@@ -120,22 +124,28 @@ class Rig:
     ) -> None:
         for consumer in self.consumers:
             stop(consumer)
-        self._sender.communicate()  # closing its standard input ends it
+        for other in self._others:
+            stop(other)
+        for sender in self._senders.values():
+            sender.communicate()  # closing its standard input ends it
         self.client.close()
         self._server.__exit__(kind, error, trace)
         self._directory.cleanup()
 
     # Work
 
-    def send(self, order: Order) -> Sent:
-        """Have jobs sent; returns when they are.
+    def send(self, order: Order, app: str | None = None) -> Sent:
+        """Have jobs sent, by another library than the system's if one is named.
+
+        Returns when they are.
 
         Raises:
             Refused: the sender failed.
         """
-        self._sender.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
-        self._sender.stdin.flush()
-        answer = json.loads(self._sender.stdout.readline() or '{"error": "the sender has ended"}')
+        sender = self._sender(app or self.system.app)
+        sender.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
+        sender.stdin.flush()
+        answer = json.loads(sender.stdout.readline() or '{"error": "the sender has ended"}')
         if "error" in answer:
             raise self.refusal(f"sending failed: {answer['error']}")
         return Sent(**answer)
@@ -177,7 +187,31 @@ class Rig:
             time.sleep(0.05)
         sent = self._warm - first
         self.until(lambda: self.done(sent, base))
+        self.forget()
+
+    def forget(self) -> None:
+        """Empty the tally."""
         os.truncate(self._tally, 0)
+
+    def restart(self, seconds: float) -> None:
+        """Stop the server for so long; returns when it has read what it wrote to disk."""
+        self._server.stop()
+        time.sleep(seconds)
+        self._server.start()
+        self.until(lambda: not self.client.info("persistence")["loading"])
+        self._found()
+
+    def run(self, *words: str, fine: Container[int] = (0,)) -> float:
+        """Run a program of the checkout to its end; returns how many seconds that took.
+
+        Raises:
+            Refused: its exit code is none of those that are fine.
+        """
+        began = time.monotonic()
+        code = self._start(*words).wait(PATIENCE)
+        if code not in fine:
+            raise self.refusal(f"{' '.join(words)} ended with {code}")
+        return time.monotonic() - began
 
     # Looking
 
@@ -204,8 +238,10 @@ class Rig:
             return False
         return not self.system.results or self.finished() - base >= jobs
 
-    def until(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
-        """Wait, looking every 2 ms.
+    def until(
+        self, condition: Callable[[], bool], patience: float = PATIENCE, pause: float = 0.002
+    ) -> None:
+        """Wait, looking every 2 ms, or with another pause in seconds.
 
         Raises:
             Refused: in vain.
@@ -214,7 +250,7 @@ class Rig:
         while not condition():
             if time.monotonic() > deadline:
                 raise self.refusal(f"it was not done in {patience:.0f} s")
-            time.sleep(0.002)
+            time.sleep(pause)
 
     def verify(self, jobs: int) -> int:
         """Make sure that every job from 0 on was run; returns how many runs were too many.
@@ -242,6 +278,17 @@ class Rig:
         """An error that quotes the last of what the processes said."""
         said = self.said().strip()[-600:]
         return Refused(reason + (f"\n{said}" if said else ""))
+
+    def _found(self) -> None:
+        """Note which process the server is."""
+        self.server = psutil.Process(self.client.info("server")["process_id"])
+        if self.server_cores is not None:
+            self.server.cpu_affinity(self.server_cores)
+
+    def _sender(self, app: str) -> psutil.Popen:
+        if app not in self._senders:
+            self._senders[app] = self._start("-m", "benchmarks.sender", app, talks=True)
+        return self._senders[app]
 
     def _start(self, *words: str, talks: bool = False) -> psutil.Popen:
         pipe = subprocess.PIPE if talks else None

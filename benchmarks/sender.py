@@ -6,12 +6,13 @@ that measures loads none of them. Reads one order a line as JSON and answers eac
 
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,17 +30,21 @@ PATIENCE = 30.0  # seconds for one job to start
 class Order:
     """What to send: `count` jobs of a task, numbered from `first`, with more arguments alike.
 
-    `how`: each by itself; in bulk, where the library can; or spaced, which waits for each to
-    start before the next.
+    `how`: each by itself; in bulk, where the library can; spaced, which waits for each to start
+    before the next; or answered, which waits for the result of each.
     `tenant`: for whom, in bulk, where the library knows tenants.
+    `queues`: to which, in turns, where the library can choose.
+    `seconds`: after which an answered order ends, with fewer jobs.
     """
 
-    how: Literal["each", "bulk", "spaced"]
+    how: Literal["each", "bulk", "spaced", "answered"]
     task: str
     count: int
     first: int = 0
     rest: tuple[float, ...] = ()
     tenant: str = ""
+    queues: Sequence[str] = ()
+    seconds: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Sent:
 
     seconds: float
     stamps: list[int]  # time.time_ns() before each was sent; only of spaced orders
+    round_trips: list[int]  # ns from before each until its result was there; only of answered ones
 
 
 def main() -> None:
@@ -67,17 +73,32 @@ def send(app: Any, order: Order) -> Sent:
     numbers = range(order.first, order.first + order.count)
     calls = [(number, *order.rest) for number in numbers]
     started = time.time_ns()
-    stamps = []
-    if order.how == "spaced":
+    stamps, round_trips = [], []
+    if order.how == "answered":
+        round_trips = list(_answered(app, order, calls))
+    elif order.how == "spaced":
         stamps = list(_spaced(app, order.task, calls))
     elif order.how == "bulk" and hasattr(app, "send_bulk"):
         options = {"tenant": order.tenant} if order.tenant else {}
-        for first in range(0, len(calls), BULK):
-            app.send_bulk(order.task, calls[first : first + BULK], **options)
+        for number, queue in enumerate(order.queues or [None]):
+            of_queue = calls[number :: max(1, len(order.queues))]
+            options |= {"queue": queue} if queue else {}
+            for first in range(0, len(of_queue), BULK):
+                app.send_bulk(order.task, of_queue[first : first + BULK], **options)
     else:
         # What it makes ready before the first is not part of the time.
         started, *_ = app.send_each(order.task, calls)
-    return Sent((time.time_ns() - started) / 1e9, stamps)
+    return Sent((time.time_ns() - started) / 1e9, stamps, round_trips)
+
+
+def _answered(app: Any, order: Order, calls: list[tuple[float, ...]]) -> Iterator[int]:
+    end = time.monotonic() + order.seconds
+    for call, queue in zip(calls, itertools.cycle(order.queues)):
+        began = time.perf_counter_ns()
+        app.call(order.task, call, queue)
+        yield time.perf_counter_ns() - began
+        if time.monotonic() > end:
+            return
 
 
 def _spaced(app: Any, task: str, calls: list[tuple[float, ...]]) -> Iterator[int]:

@@ -45,6 +45,7 @@ class System:
     safe: bool = False  # whether it loses nothing when a consumer is killed
     coroutines: bool = False  # whether its tasks had better be coroutines
     runs: bool = True  # whether it runs what it is sent; the floor does not
+    queues: tuple[str, ...] = (QUEUE,)
 
     @property
     def library(self) -> Library:
@@ -66,9 +67,18 @@ class System:
         return None
 
 
-def heori(model: str, processes: int, slots: int, *, batch: int = 64, jobs: int = 20_000) -> System:
+def heori(
+    model: str,
+    processes: int,
+    slots: int,
+    *,
+    batch: int = 64,
+    jobs: int = 20_000,
+    queues: tuple[str, ...] = (QUEUE,),
+) -> System:
     """Heori, as `heori consume` is started; P × S is part of its name."""
-    words = ["-m", "heori", "consume", "-q", QUEUE, "--model", model]
+    words = ["-m", "heori", "consume", *(word for queue in queues for word in ("-q", queue))]
+    words += ["--model", model]
     words += ["--processes", str(processes), "--slots", str(slots), "--batch", str(batch)]
     return System(
         f"heori {model} {processes}×{slots}" + ("" if batch == 64 else f", batch {batch}"),
@@ -79,6 +89,7 @@ def heori(model: str, processes: int, slots: int, *, batch: int = 64, jobs: int 
         results=True,
         safe=True,
         coroutines=model == "asyncio",
+        queues=queues,
     )
 
 

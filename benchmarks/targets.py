@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from benchmarks import gil, locks, redelivery, sending, tenants
+from benchmarks import fleet, gil, locks, redelivery, sending, tenants
 from benchmarks.footprint import PROCESS, THREAD, bytes_case
 from benchmarks.kinds import Results
 from benchmarks.systems import dramatiq, heori, taskiq
@@ -56,9 +56,9 @@ def _best(kind: str, figure: str, *prefixes: str) -> Figure:
     return best
 
 
-def _of_huey(figure: str) -> Figure:
-    ours = _one("latency", heori("threads", 1, 8).name, figure)
-    return _ratio(ours, _one("latency", sending.HUEY.name, figure))
+def _of_huey(kind: str, figure: str) -> Figure:
+    ours = _one(kind, heori("threads", 1, 8).name, figure)
+    return _ratio(ours, _one(kind, sending.HUEY.name, figure))
 
 
 def _ratio(figure: Figure, of: Figure) -> Figure:
@@ -73,6 +73,10 @@ def _worst(kind: str, figure: str) -> Figure:
     return lambda results: max(
         figures[figure] for figures in results[kind].values() if figure in figures
     )
+
+
+def _least(kind: str, figure: str) -> Figure:
+    return lambda results: min(figures[figure] for figures in results[kind].values())
 
 
 def _errors(results: Results) -> list[float]:
@@ -113,8 +117,8 @@ TARGETS = (
     Target("drain", "× rq SimpleWorker", 50, _best("drain", "of_rq", "heori")),
     Target("drain", "round trips per job", 0.1, _one("drain", OURS.name, "reads"), most=True),
     Target("drain", "commands per job", 10, _one("drain", OURS.name, "commands"), most=True),
-    Target("latency", "p50, × huey's", 1, _of_huey("p50"), most=True),
-    Target("latency", "p99, × huey's", 1, _of_huey("p99"), most=True),
+    Target("latency", "p50, × huey's", 1, _of_huey("latency", "p50"), most=True),
+    Target("latency", "p99, × huey's", 1, _of_huey("latency", "p99"), most=True),
     Target("io", "threads, jobs/s", 2_400, _best("io", "rate", "heori threads")),
     Target("io", "asyncio, jobs/s", 2_400, _best("io", "rate", "heori asyncio")),
     Target("cpu", "2 processes, % of bare ones", 95, _best("cpu", "of_pool", "heori processes")),
@@ -142,6 +146,27 @@ TARGETS = (
     Target("locks", "dead holder, ms beyond its lease", 100, _one(*DEAD_HOLDER, "late"), most=True),
     Target("tenants", "beside a flood, × alone", 2, BESIDE, most=True),
     Target("locks", "1,000 renewed, calls", 10, _one("locks", locks.RENEWAL, "calls"), most=True),
+    Target("fleet", "commands a job, × one consumer's", 1.1, fleet.most("commands"), most=True),
+    Target("fleet", "server µs a job, × one's", 1.1, fleet.most("server_us"), most=True),
+    Target("fleet", "sent by rq: commands, × one's", 1.1, fleet.most("rq_commands"), most=True),
+    Target("fleet", "sent by rq: server µs, × one's", 1.1, fleet.most("rq_server_us"), most=True),
+    Target("fleet", "p50, × one's", 1.2, fleet.most("p50", simulated=False), most=True),
+    Target("fleet", "idle, commands/s of each", 3, fleet.each_idle("idle_commands"), most=True),
+    Target("fleet", "idle, % of a core of each", 0.3, fleet.idle("idle_consumer"), most=True),
+    Target("fleet", "idle, × one queue's", 2, fleet.over_queues("idle_commands", max), most=True),
+    Target("fleet", "drain, × one queue's", 0.9, fleet.over_queues("drain", min)),
+    Target("fleet pick-up", "p50, × huey's", 1, _of_huey("fleet pick-up", "p50"), most=True),
+    Target("fleet pick-up", "p99, × huey's", 1, _of_huey("fleet pick-up", "p99"), most=True),
+    Target(
+        "fleet fairness", "least, of a fair share", 0.9, _least("fleet fairness", "least_of_fair")
+    ),
+    Target(
+        "fleet fairness",
+        "most, of a fair share",
+        1.1,
+        _worst("fleet fairness", "most_of_fair"),
+        most=True,
+    ),
 )
 
 

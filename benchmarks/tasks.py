@@ -19,39 +19,39 @@ TALLY = "BENCH_TALLY"  # the environment variable that names the file
 
 def nothing(number: int) -> int:
     """What is left is the cost of the queue. Returns something, so that a result is kept."""
-    _record(number)
+    record(number)
     return number
 
 
 async def nothing_async(number: int) -> int:
     """For workers that run coroutines."""
-    _record(number)
+    record(number)
     return number
 
 
 def wait(number: int, seconds: float) -> int:
     """Wait, as for a network."""
-    _record(number)
+    record(number)
     time.sleep(seconds)
     return number
 
 
 async def wait_async(number: int, seconds: float) -> int:
     """Wait in an event loop."""
-    _record(number)
+    record(number)
     await asyncio.sleep(seconds)
     return number
 
 
 def compute(number: int, rounds: int) -> int:
     """Hold the GIL."""
-    _record(number)
+    record(number)
     return work(rounds)
 
 
 def toil(number: int, rounds: float, blocks: float, seconds: float) -> int:
     """Hold the GIL, then hash without it, then wait."""
-    _record(number)
+    record(number)
     value = work(round(rounds))
     hash_blocks(round(blocks))
     if seconds:
@@ -75,9 +75,10 @@ def work(rounds: int) -> int:
     return value
 
 
-def _record(number: int) -> None:
+def record(number: int, by: int | None = None) -> None:
+    """Write into the tally that a job begins now, in this process or by somebody else."""
     # One write to a file opened for appending is atomic between processes.
-    os.write(_tally(), RECORD.pack(number, time.time_ns(), os.getpid()))
+    os.write(_tally(), RECORD.pack(number, time.time_ns(), os.getpid() if by is None else by))
 
 
 @cache

@@ -5,6 +5,7 @@ jobs. Each module has:
 
 - ``send_each(task, calls)``: send one by one; returns time.time_ns() before each.
 - ``send_bulk(task, calls)``, where the library can send many at once.
+- ``call(task, call, queue)``, where it can wait for a result: send one, and do so.
 """
 
 import os
@@ -15,6 +16,7 @@ Call = tuple[float, ...]  # the arguments of a job; the first is its number
 
 REDIS_URL = "BENCH_REDIS_URL"
 RESULTS = "BENCH_RESULTS"  # "1" where results are to be kept
+RESULT_PATIENCE = 60  # seconds for one result
 PROFILE = "BENCH_PROFILE"  # the file that a profile is written to
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from benchmarks import tasks
-from benchmarks.apps import Call, heori_tasks, redis_url, stamped
+from benchmarks.apps import RESULT_PATIENCE, Call, heori_tasks, redis_url, stamped
 from heori import Producer
 
-__all__ = ["heori_tasks", "send_bulk", "send_each"]
+__all__ = ["call", "heori_tasks", "send_bulk", "send_each"]
 
 producer = Producer(redis_url())
 
@@ -16,5 +16,11 @@ def send_each(task: str, calls: Sequence[Call]) -> list[int]:
     return stamped(partial(producer.submit, getattr(tasks, task)), calls)
 
 
-def send_bulk(task: str, calls: Sequence[Call], tenant: str | None = None) -> None:
-    producer.submit_many(getattr(tasks, task), calls, tenant=tenant)
+def send_bulk(
+    task: str, calls: Sequence[Call], tenant: str | None = None, queue: str | None = None
+) -> None:
+    producer.submit_many(getattr(tasks, task), calls, tenant=tenant, queue=queue)
+
+
+def call(task: str, call: Call, queue: str) -> None:
+    producer.submit(getattr(tasks, task), *call, queue=queue).result(RESULT_PATIENCE)
