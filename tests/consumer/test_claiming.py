@@ -237,7 +237,7 @@ def test_suspend_and_resume_are_heard_of(redis: Any, redis_url: str) -> None:
     async def main() -> None:
         async with listening(redis_url, "a", "b") as heard:
             for change in (suspend, resume):
-                waiting = asyncio.create_task(heard.rings("a"))
+                waiting = asyncio.create_task(heard.rings("a", "b"))
                 await asyncio.sleep(0)
                 await asyncio.to_thread(change, redis)
                 assert await waiting

@@ -25,7 +25,7 @@
 --        the latest of last_offers was still there]
 -- USES   now_s, now_us, has_type, queue_names, tenants, offers, claim_job, job_locks, take_job_locks
 
-local LOOKED_AT = 32 -- queues at a time, whether there is anything in them
+local LOOKED_AT, FEWER = 256, 16 -- queues that are asked after at a time; by how much fewer, if any has jobs
 
 local claims, claimed = {}, {}
 local popped, parked, broken, refusal = 0, 0, {}, false
@@ -229,36 +229,54 @@ local function take(q, of, most)
   end
 end
 
-local looked_at = {} -- those that may have jobs, by number
-local function look_at_some(first)
-  local keys, last = {}, math.min(first + LOOKED_AT - 1, #names)
-  for q = first, last do
-    keys[#keys + 1], keys[#keys + 2] = queue_key(names[q]), turns_key(names[q])
-  end
-  if redis.call('EXISTS', unpack(keys)) > 0 then
-    for q = first, last do
-      if last == first or redis.call('EXISTS', queue_key(names[q]), turns_key(names[q])) > 0 then
-        looked_at[#looked_at + 1] = { q, look_at(q) }
-      end
-    end
-  end
-end
-
 local function left()
   return args.count - popped + parked
 end
 
-if args.count > 0 then
-  for first = 1, #names, LOOKED_AT do
-    look_at_some(first)
+local looked_at = {} -- those that have had something, by number
+local function take_from_queue(q, most)
+  looked_at[q] = looked_at[q] or look_at(q)
+  take(q, looked_at[q], math.min(most, left()))
+end
+
+local empty = {} -- whether there is nothing in a queue, by number
+-- Whether there is anything in some queues.
+local function has_any(first, last)
+  if first == last and (empty[first] or looked_at[first] and looked_at[first].done) then
+    return false
+  end
+  local keys = {}
+  for q = first, last do
+    keys[#keys + 1], keys[#keys + 2] = queue_key(names[q]), turns_key(names[q])
+  end
+  local found = redis.call('EXISTS', unpack(keys)) > 0
+  empty[first] = empty[first] or first == last and not found
+  return found
+end
+
+-- Takes what is left of count, in the order of the queues. Most of many queues have nothing: these are
+-- asked after together, and those that are not come to not at all.
+local function take_in_order(first, last, at_a_time)
+  for from = first, last, at_a_time do
+    if left() <= 0 or refusal or bytes >= args.most_bytes then
+      return
+    end
+    local to = math.min(from + at_a_time - 1, last)
+    local any = has_any(from, to)
+    if any and from == to then
+      take_from_queue(from, left())
+    elseif any then
+      take_in_order(from, to, math.max(1, math.floor(at_a_time / FEWER)))
+    end
   end
 end
-for _, each in ipairs(looked_at) do
-  take(each[1], each[2], math.min(args.shares[each[1]] or 0, left()))
+
+for q, share in ipairs(args.shares) do
+  if share > 0 and has_any(q, q) then
+    take_from_queue(q, share)
+  end
 end
-for _, each in ipairs(looked_at) do
-  take(each[1], each[2], left())
-end
+take_in_order(1, #names, math.min(#names, LOOKED_AT))
 if popped == 0 and refusal then
   return refusal
 end
