@@ -30,6 +30,7 @@ MODELS = {
     "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "8"],
 }
 TASKS = {"HEORI_TASKS": "tests.tasks.lock_tasks,tests.tasks.sample_tasks"}
+KEYS = Keys()
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,10 @@ def nothing_of_a_lock_is_left(redis: Any) -> Iterator[None]:
     # Of a consumer that goes on.
     left |= {b"rq:heori:counter:default", b"rq:heori:lock-counter", b"rq:heori:janitor"}
     service = service_of(["default"])
-    left |= {key.encode() for key in (Keys().leader(service), Keys().watching(service))}
+    of_service = [make(service) for make in (KEYS.leader, KEYS.watching, KEYS.service, KEYS.offers)]
+    # And of the last one, when there is no other that would look.
+    of_queues = [KEYS.services("default"), KEYS.leased()]
+    left |= {key.encode() for key in (*of_service, *of_queues)}
 
     def ours() -> set[bytes]:
         return {key for key in redis.keys("rq:heori:*") if b":fenced:" not in key} - left
