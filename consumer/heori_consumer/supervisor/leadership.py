@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 from heori_common import logs
 from heori_common.protocol.commands import Command, Lead
-from heori_common.protocol.commands.builder import COME_BACK_S
 from heori_common.protocol.keys import service_of
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
@@ -29,6 +28,9 @@ ASKED_PER_S = 20
 SOONEST_S, LATEST_S = 1.0, 15.0
 LATE_S = 1.0  # since the last answer, that a leader should have had by then
 RECONNECTED_S = 2.0  # after an outage, while consumers connect again
+# For which they may confirm then what is overdue. They try to connect every 2 s. No longer, as the
+# outage may have been this consumer's alone, and then some of that was told to nobody.
+CONFIRM_AGAIN_S = 3.0
 COUNT_EVERY_S = 5.0  # the registered consumers
 REAP_EVERY_S = 1.0  # the leader looks for expired leases this often
 
@@ -148,7 +150,7 @@ class Leadership:
         """For how long others may yet confirm what they have got."""
         now = time.monotonic()
         if self._cut_off and now - self._cut_off < RECONNECTED_S:
-            return COME_BACK_S
+            return CONFIRM_AGAIN_S
         # The server stood still, or this consumer: what it was sent meanwhile may come after this.
         return RENEW_EVERY_S if self.leads and now - self._answered > LATE_S else 0.0
 
