@@ -1,6 +1,7 @@
 """What Heori must survive, done to real consumers on a Valkey of their own, and counted.
 
-    python -m tests.chaos [kills] [quarantine] [drains] [locks] [soak] [--model MODEL]… [--seed N] …
+    python -m tests.chaos [kills] [quarantine] [drains] [deploys] [handover] [locks] [bound] [soak]
+        [--model MODEL]… [--seed N] …
 
 - kills: two consumers run jobs while every half second a worker process or a whole consumer gets
   SIGKILL, SIGTERM or SIGSTOP, some for longer than their lease.
@@ -8,6 +9,8 @@
 - drains: consumers get SIGTERM in the midst of their work, one after the other.
 - deploys: consumers get each signal that stops them, once or twice, alone or with all of their
   processes, while they import, are idle, run jobs or drain; four minutes, and one with --short.
+- handover: of idle consumers the one that is next in line is stopped, killed or cut off as a job is
+  handed to it, and now and then the server is killed; late jobs are counted. With --short a tenth.
 - bound: several producers send into a queue with a limit, whose consumers are slower; the depth of
   the queue and the memory of the producers and the server are watched.
 - locks: coroutines are cancelled and replies lost while they acquire and release locks; 1,000 wait
@@ -37,6 +40,7 @@ from tests.chaos.bound import Bounded, bound
 from tests.chaos.deploys import Deploys, deploys
 from tests.chaos.drains import Drains, drains
 from tests.chaos.fleet import MODELS, Report
+from tests.chaos.handover import Handover, handover
 from tests.chaos.kills import Kills, kills
 from tests.chaos.locks import Locks, locks
 from tests.chaos.quarantine import Quarantine, quarantine
@@ -44,7 +48,18 @@ from tests.chaos.soak import Soak, soak
 
 Row = dict[str, str]
 
-SCENARIOS = ["kills", "quarantine", "drains", "deploys", "locks", "bound", "soak"]
+# Headings of columns whose lines begin alike.
+LEFT = {
+    "model",
+    "told",
+    "late, longest",
+    "longest, s",
+    "strikes",
+    "MB",
+    "MB per 100,000 jobs",
+    "keys",
+}
+SCENARIOS = ["kills", "quarantine", "drains", "deploys", "handover", "locks", "bound", "soak"]
 
 
 def main() -> int:
@@ -88,7 +103,8 @@ def _options() -> argparse.Namespace:
         "--model",
         action="append",
         choices=[*MODELS],
-        help="several are run one after the other; all if not said (bound, soak: hybrid)",
+        help="several are run one after the other; all if not said, but for handover (threads), "
+        "bound and soak (hybrid)",
     )
     parser.add_argument("--jobs", type=_number, default=20_000, help="kills, bound, soak: (20000)")
     parser.add_argument("--producers", type=_number, default=8, help="bound: at once (8)")
@@ -96,8 +112,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--good", type=_number, default=5_000, help="quarantine: good jobs (5000)")
     parser.add_argument("--rounds", type=_number, default=3, help="quarantine: rounds (3)")
     parser.add_argument(
-        "--short", action="store_true", help="deploys: each signal at each moment in one way only"
+        "--short",
+        action="store_true",
+        help="deploys: each signal at each moment in one way only; handover: a tenth",
     )
+    parser.add_argument("--handovers", type=_number, default=10_000, help="handover: (10000)")
     parser.add_argument("--drains", type=_number, default=50, help="drains in all (50)")
     parser.add_argument(
         "--tries", type=_number, default=2_000, help="locks: cancellations, lost replies (2000)"
@@ -137,6 +156,9 @@ def _scenario(
             return lambda report: drains(model, share, chance, report)
         case "deploys":
             return lambda report: deploys(model, report, short=options.short)
+        case "handover":
+            share = 10 if options.short else 1
+            return lambda report: handover(model, options.handovers // share, chance, report)
         case "bound":
             return lambda report: bound(
                 model, options.jobs, options.producers, options.limit, report
@@ -151,7 +173,8 @@ def _models(scenario: str, options: argparse.Namespace) -> list[str]:
     """The models that a scenario is run with, one after the other."""
     if scenario == "locks":
         return ["no model"]  # it runs no jobs
-    return options.model or (["hybrid"] if scenario in ("bound", "soak") else [*MODELS])
+    by_default = {"handover": ["threads"], "bound": ["hybrid"], "soak": ["hybrid"]}
+    return options.model or by_default.get(scenario, [*MODELS])
 
 
 def _watched(progress: Progress, scenario: str, model: str, run: Callable[[Report], Any]) -> Any:
@@ -159,7 +182,7 @@ def _watched(progress: Progress, scenario: str, model: str, run: Callable[[Repor
     return run(lambda done, total: progress.update(bar, completed=done, total=total))
 
 
-def _row(result: Kills | Quarantine | Drains | Deploys | Bounded | Locks | Soak) -> Row:
+def _row(result: Kills | Quarantine | Drains | Deploys | Handover | Bounded | Locks | Soak) -> Row:
     """What a table shows of it."""
     match result:
         case Kills():
@@ -211,6 +234,27 @@ def _row(result: Kills | Quarantine | Drains | Deploys | Bounded | Locks | Soak)
                 "left over": str(result.left),
                 "longest, s": _lines(result.longest, ".1f"),
             }
+        case Handover():
+            return {
+                "model": result.model,
+                "told": _lines(
+                    {
+                        **result.told,
+                        "strikes": sum(result.strikes.values()),
+                        "hit": sum(result.hit.values()),
+                    },
+                    ",",
+                ),
+                "lost": str(result.lost),
+                "twice": str(result.twice),
+                "in flight, twice": f"{result.in_flight:,}, {result.in_flight_twice:,}",
+                "charged": str(result.charged),
+                "late, longest": "\n".join(
+                    f"{late:,}, {result.longest[cause]:.1f} s: {cause}"
+                    for cause, late in result.late.items()
+                ),
+                "seconds": f"{result.seconds:.0f}",
+            }
         case Bounded():
             return {
                 "model": result.model,
@@ -259,7 +303,7 @@ def _lines(figures: dict[str, Any], shape: str) -> str:
 def _show(scenario: str, rows: list[Row]) -> None:
     table = Table(title=f"{scenario}: {_machine()}", show_lines=True)
     for heading in rows[0]:
-        left = heading in ("model", "strikes", "MB", "MB per 100,000 jobs", "keys", "longest, s")
+        left = heading in LEFT
         table.add_column(heading, justify="left" if left else "right")
     for row in rows:
         table.add_row(*row.values())

@@ -35,14 +35,16 @@ class Fleet:
     """A Valkey, a producer, and any number of consumers of one model.
 
     Args:
+        persistent: whether its server can be killed and started again, with all that was in it.
         settings: further environment variables of the consumers.
 
     Attributes:
         path: where the jobs note that they have begun.
     """
 
-    def __init__(self, model: str, **settings: str) -> None:
+    def __init__(self, model: str, *, persistent: bool = False, **settings: str) -> None:
         self.model = model
+        self._config = {"appendonly": "yes", "appendfsync": "always"} if persistent else {}
         self.consumers: list[Consumer] = []
         self.keys = Keys()
         self._token = uuid.uuid4().hex
@@ -51,7 +53,7 @@ class Fleet:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as exits:
-            self.server = exits.enter_context(EmbeddedValkey())
+            self.server = exits.enter_context(EmbeddedValkey(self._config))
             self.directory = Path(exits.enter_context(tempfile.TemporaryDirectory()))
             self.redis: Any = exits.enter_context(redis.Redis.from_url(self.server.url))
             self.producer = exits.enter_context(Producer(self.server.url))

@@ -172,7 +172,7 @@ class _Storm:
         up = [
             each
             for each in self._consumers
-            if _name(each) is not None and each.process.pid not in asleep
+            if consumer_name(each) is not None and each.process.pid not in asleep
         ]
         if not up:
             return False
@@ -200,7 +200,7 @@ class _Storm:
             _wake(process)
         self._sleeping.clear()
         for consumer in self._consumers:
-            if _name(consumer) is None:
+            if consumer_name(consumer) is None:
                 consumer.ready()
         _wait(lambda: self._fleet.leases() == 0, 3 * PAST_LEASE)
 
@@ -236,7 +236,7 @@ class _Storm:
     def _strike_consumer(
         self, consumer: Consumer, signal_name: str, now: float, *, past_lease: bool
     ) -> None:
-        name = _name(consumer)
+        name = consumer_name(consumer)
         assert name is not None
         if signal_name == "SIGTERM":
             self._drain(consumer)
@@ -270,7 +270,7 @@ class _Storm:
             self.bad_exits.append(code)
 
 
-def _name(consumer: Consumer) -> str | None:
+def consumer_name(consumer: Consumer) -> str | None:
     """The name under which it holds leases, once it consumes."""
     for line in list(consumer.log):
         if line["event"] == "consuming":

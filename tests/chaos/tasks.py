@@ -30,6 +30,15 @@ async def run_later(path: str, number: int, seconds: float) -> int:
     return number
 
 
+@task(result_ttl=3600)
+def run_on_time(path: str, number: int, seconds: float) -> int:
+    """Note the run and when it began, in nanoseconds since 1970, then take some time."""
+    with open(path, "ab", buffering=0) as file:  # noqa: PTH123 - unbuffered, as in `note`
+        file.write(b"%d %d\n" % (number, time.time_ns()))
+    time.sleep(seconds)
+    return number
+
+
 @task
 def segfault() -> None:
     """Read what is nobody's."""

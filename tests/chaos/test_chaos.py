@@ -7,6 +7,7 @@ import pytest
 from tests.chaos.bound import bound
 from tests.chaos.deploys import deploys
 from tests.chaos.drains import drains
+from tests.chaos.handover import handover
 from tests.chaos.kills import kills
 from tests.chaos.quarantine import quarantine
 
@@ -41,6 +42,16 @@ def test_each_signal_at_each_moment_is_obeyed_and_costs_no_job_anything() -> Non
     print(counted)
     assert counted.problems() == []
     assert counted.stops == 16
+
+
+def test_jobs_handed_to_consumers_that_are_struck_go_to_the_next_and_are_not_charged() -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    counted = handover("threads", 100, random.Random(seed), quiet)
+    print(counted)
+    assert counted.problems() == []
+    assert sum(counted.hit.values()) >= 5, "the strikes have missed the moment"
+    assert counted.told["hand-overs"] >= 30
 
 
 def test_a_bound_holds_for_producers_at_once_and_nothing_is_lost() -> None:

@@ -31,12 +31,16 @@ def rq(redis_url: str, *words: str) -> str:
     return done.stdout
 
 
-def enqueue(redis: Any, task: str, *calls: Sequence[Any], queue: str = "default") -> list[RqJob]:
+def enqueue(
+    redis: Any,
+    task: str,
+    *calls: Sequence[Any],
+    queue: str = "default",
+    module: str = "tests.tasks.sample_tasks",
+) -> list[RqJob]:
     """Put jobs on any queue, as rq does."""
     stock = Queue(queue, connection=redis, serializer=JSONSerializer)
-    data = [
-        stock.prepare_data(f"tests.tasks.sample_tasks.{task}", args=tuple(args)) for args in calls
-    ]
+    data = [stock.prepare_data(f"{module}.{task}", args=tuple(args)) for args in calls]
     return list(stock.enqueue_many(data))
 
 
