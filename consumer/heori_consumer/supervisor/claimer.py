@@ -98,7 +98,10 @@ class Claimer:
             await self._pool.changed.wait()
             self._pool.changed.clear()
             return False
-        return not await self._pool.change_within(CONFIRM_S)
+        left = self._hand_overs.since + CONFIRM_S - now()
+        if left > 0:
+            await self._pool.change_within(left)
+        return left <= 0
 
     async def _withdraw(self) -> None:
         """Take the offer back, or what has come of it, to be given back like all else."""

@@ -31,6 +31,7 @@ class HandOvers:
 
     Attributes:
         unconfirmed: all that have come since.
+        since: when the first of these came, by `now`.
         rung: set when there is a reason to claim.
     """
 
@@ -42,10 +43,13 @@ class HandOvers:
         self._ahead: deque[float] = deque(maxlen=CLOCKS)
         self._tokens: deque[str] = deque(maxlen=CLOCKS)  # of the offers that were taken last
         self.unconfirmed: list[HandOver] = []
+        self.since = now()
         self.rung = asyncio.Event()
 
     def told(self, hand_over: HandOver) -> None:
         """One has come."""
+        if not self.unconfirmed:
+            self.since = now()
         self.unconfirmed.append(hand_over)
         self._tokens.append(hand_over.token)
         if self._age(hand_over) <= TRUSTED_S:
@@ -62,6 +66,7 @@ class HandOvers:
         """Redis knows that these have come; those of these numbers it had taken back before."""
         known = {each.told for each in hand_overs}
         self.unconfirmed = [each for each in self.unconfirmed if each.told not in known]
+        self.since = now()
         begun = False
         for number, hand_over in enumerate(hand_overs):
             is_late = hand_over.told in self._late
