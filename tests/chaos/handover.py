@@ -148,6 +148,7 @@ class _Storm:
         self._by_id: dict[str, _Job] = {}
         self._by_rq = 0
         self._witness = fleet.path.open("rb")
+        self._cut = b""  # of its last line, which may be read while it is written
         self._leaderless: list[float] = []  # times at which the leader was struck, since 1970
         self._look_for_leader = 0.0  # time.monotonic()
         self._told_of = self._listen()
@@ -265,7 +266,8 @@ class _Storm:
                 self._leaderless.append(time.time())
         while message := self._told_of.get_message(ignore_subscribe_messages=True):
             self._hear(message["data"])
-        for line in self._witness.readlines():
+        *lines, self._cut = (self._cut + self._witness.read()).split(b"\n")
+        for line in lines:
             number, began = line.split()
             self._jobs[int(number)].begun.append(int(began) / 1e9)
 

@@ -50,7 +50,7 @@ def test_jobs_handed_to_consumers_that_are_struck_go_to_the_next_and_are_not_cha
     counted = handover("threads", 100, random.Random(seed), quiet)
     print(counted)
     assert counted.problems() == []
-    assert sum(counted.hit.values()) >= 5, "the strikes have missed the moment"
+    assert sum(counted.hit.values()) >= 2, "the strikes have missed the moment"
     assert counted.told["hand-overs"] >= 30
 
 
