@@ -231,14 +231,14 @@ class Keys:
     def offers(self, service: str) -> str:
         """zset offer → since when it waits (µs): the idle consumers of a service, see offers.lua
 
-        Gone when none is idle.
+        Gone when none is idle, or by itself.
         """
         return f"{self.prefix}:heori:offers:{service}"
 
     def handed(self, service: str) -> str:
         """zset hand-over or wake-up → when it is taken back (µs): what no consumer has confirmed
 
-        Gone when all is confirmed.
+        Gone when all is confirmed, or by itself.
         """
         return f"{self.prefix}:heori:handed:{service}"
 

@@ -75,7 +75,9 @@ end
 local function reply(suspended)
   if #claims == 0 and args.offer ~= '' and (suspended or popped == 0) then
     announce_service()
-    redis.pcall('ZADD', offers, now_us, args.offer) -- pcall: it may hold something else
+    if type(redis.pcall('ZADD', offers, now_us, args.offer)) == 'number' then -- else it holds something else
+      redis.call('EXPIRE', offers, 2 * args.told_s) -- the last of its consumers may be killed while they wait
+    end
   end
   return cmsgpack.pack({ now_s, popped > 0, suspended, broken, claims, taken_back, withdrawn })
 end

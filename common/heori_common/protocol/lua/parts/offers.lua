@@ -7,6 +7,7 @@
 -- USES   now_us, queue_names
 
 local CONFIRM_US = 500000 -- time to confirm
+local FORGOTTEN_S = 3600 -- when no consumer of the service is left that would take it back
 
 local OFFER_CONSUMER, OFFER_TOKEN, OFFER_SLOTS, OFFER_LEASE_S, OFFER_MARGIN_S, OFFER_MAX_PAYLOAD = 1, 2, 3, 4, 5, 6
 local PASSED_OVER = 50 -- offers of one service, where some are to be avoided
@@ -66,7 +67,10 @@ end
 local function tell(service, offer, name, jobs, claims)
   local told = cmsgpack.pack({ offer[OFFER_CONSUMER], offer[OFFER_TOKEN], name, jobs })
   -- pcall: it may hold something else, and the jobs are claimed
-  redis.pcall('ZADD', handed_key(service), string.format('%.0f', now_us + CONFIRM_US), told)
+  local noted = redis.pcall('ZADD', handed_key(service), string.format('%.0f', now_us + CONFIRM_US), told)
+  if type(noted) == 'number' then
+    redis.call('EXPIRE', handed_key(service), FORGOTTEN_S)
+  end
   redis.call('PUBLISH', told_key(offer[OFFER_CONSUMER]), cmsgpack.pack({ 'handed', now_us / 1000000, told, claims }))
 end
 
