@@ -184,7 +184,7 @@ def test_a_redis_that_refuses_writes_is_waited_out(consume: Callable[..., Consum
     with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
         consumer = consume(HEORI_REDIS_URL=server.url).ready()
         client.config_set("maxmemory", 1)
-        consumer.wait_for("Redis refuses to reclaim")
+        consumer.wait_for("Redis refuses to let this consumer lead")
         client.config_set("maxmemory", 0)
         with Producer(server.url) as producer:
             assert producer.submit(sample_tasks.add, 1).result(60) == 3

@@ -228,6 +228,7 @@ def test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_f
             redis.eval(PASS_TTLS, 1, me)
             bench.tidy()
         until(lambda: not redis.exists(KEYS.idle()) or not bench.tidy())  # a hundred in a call
+        until(lambda: not redis.exists(KEYS.leased()))  # it is looked at every second
         redis.delete(*filter(users_own, redis.keys("*")))
         names = {key.decode() for key in redis.keys("*")}
         left.append(lasting(redis))

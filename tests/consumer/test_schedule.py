@@ -167,7 +167,7 @@ def test_moving_goes_on_when_redis_refused_to_write_and_when_it_was_away(
         consumer = consume(HEORI_REDIS_URL=server.url).ready()
         handle = producer.submit(sample_tasks.add, 1, delay=0.2)
         redis.config_set("maxmemory", "1")
-        consumer.wait_for("Redis refuses to move scheduled jobs")
+        consumer.wait_for("Redis refuses to let this consumer lead")
         redis.config_set("maxmemory", "0")
         assert handle.result(60) == 3
         server.stop()

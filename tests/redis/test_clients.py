@@ -119,7 +119,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.tidy(consumer=ME, interval=1)) == Tidied("0", 0, 0)
     assert bench.execute(bench.commands.wake(["default"])) == 0
     assert bench.execute(bench.commands.tell_canceled("default")) == "0"
-    assert bench.lead() == Lead(True, 0, 0)
+    assert bench.lead() == Lead(True, 0)
     # Those of the locks are called in tests/locks/test_lock_scripts.py.
     assert seen == {script(name).digest for name in CALLED if not name.startswith("lock_")}
 

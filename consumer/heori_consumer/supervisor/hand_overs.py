@@ -10,7 +10,7 @@ from heori_common.protocol.commands import HandOver
 from heori_consumer.supervisor.intake import Intake
 
 # A hand-over that may be older may have been taken back, and another consumer may have the job: it
-# is run when Redis says that it is ours. In offers.lua that is half of the time to confirm.
+# is run when Redis says that it is ours. Much less than what offers.lua gives to confirm.
 TRUSTED_S = 0.25
 # Claims from whose times it is known how old a hand-over is.
 CLOCKS = 16

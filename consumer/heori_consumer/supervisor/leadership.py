@@ -26,6 +26,7 @@ LEADS_FOR_S = 1.5  # without being heard of
 # so a leader is soon replaced, and the server has as little to do with a thousand as with twenty.
 ASKED_PER_S = 20
 SOONEST_S, LATEST_S = 1.0, 15.0
+CLOCK_S = 0.01  # so that what will be overdue is so when it is looked at
 LATE_S = 1.0  # since the last answer, that a leader should have had by then
 RECONNECTED_S = 2.0  # after an outage, while consumers connect again
 # For which they may confirm then what is overdue. They try to connect every 2 s. No longer, as the
@@ -76,8 +77,8 @@ class Leadership:
     async def run(self) -> None:
         """Lead, or stand by, for ever."""
         while True:
-            await self._ask()
-            await asyncio.sleep(RENEW_EVERY_S if self.leads else self._standby())
+            pause = await self._ask()
+            await asyncio.sleep(min(RENEW_EVERY_S, pause) if self.leads else self._standby())
 
     async def resign(self) -> None:
         """Let another consumer lead at once."""
@@ -86,24 +87,25 @@ class Leadership:
             with contextlib.suppress(RedisUnavailable, RedisRefused):
                 await self._redis.execute(self._lead(ttl=0.0))
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> float:
+        """Lead, or ask who does; returns in how many seconds something may be overdue."""
         asked = time.monotonic()
         counts = asked >= self._counted + COUNT_EVERY_S
         try:
             if not self.leads and await self._is_led():
-                led = Lead(leads=False, consumers=self._consumers, taken_back=0)
+                led = Lead(leads=False, consumers=self._consumers)
             else:
                 led = await self._redis.execute(
                     self._lead(LEADS_FOR_S, 0 if counts else self._consumers)
                 )
         except RedisUnavailable:
             self._cut_off = math.inf
-            return  # the claimer says so
+            return RENEW_EVERY_S  # the claimer says so
         except RedisRefused as error:  # it is out of memory, say, or a replica now
             if str(error) != self._refusal:
                 self._refusal = str(error)
                 log.error("Redis refuses to let this consumer lead", reason=self._refusal)
-            return
+            return RENEW_EVERY_S
         self._refusal = ""
         self._answered = time.monotonic()
         self._cut_off = min(self._cut_off, self._answered)
@@ -111,7 +113,7 @@ class Leadership:
         self._consumers = led.consumers
         if not led.leads:
             self._until = 0.0
-            return
+            return RENEW_EVERY_S
         if counts:
             self._counted = asked
         begins = not self.leads
@@ -121,6 +123,7 @@ class Leadership:
             for call_back in self.on_elected:
                 call_back()
         self._elected.set()
+        return RENEW_EVERY_S if led.pause is None else led.pause + CLOCK_S
 
     async def _is_led(self) -> bool:
         """Whether another consumer leads: to ask that is less work than to try to."""

@@ -14,11 +14,13 @@ class Lead(NamedTuple):
 
     Attributes:
         taken_back: hand-overs and wake-ups that were not confirmed, and went to others.
+        pause: seconds until the next one may have to; None if all is confirmed.
     """
 
     leads: bool
     consumers: int
-    taken_back: int
+    taken_back: int = 0
+    pause: float | None = None
 
 
 class LeadingCommands(Builders):
@@ -49,7 +51,7 @@ class LeadingCommands(Builders):
         return self._call(
             "lead",
             keys,
-            lambda reply: Lead(*unpack(reply)),
+            lambda reply: Lead(*unpack(reply))._replace(pause=unpack(reply)[3] or None),
             service=service,
             come_back_s=come_back,
             ttl_ms=round(ttl * 1000),

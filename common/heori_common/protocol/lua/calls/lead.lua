@@ -6,17 +6,17 @@
 --        watch_ms: for which the mark of the last look for expired leases stays: it looks every second
 --        consumers: how many are registered, as far as this one knows; 0 to have them counted
 -- REPLY  msgpack [whether this consumer leads, how many consumers are registered, how many hand-overs
---        and wake-ups were taken back]
+--        and wake-ups were taken back, in how many seconds the next one is to be, or false]
 -- USES   leader, take_back
 
 local key, watching, workers = unpack(KEYS)
 local leader, consumers = leader_of(key)
 if leader and leader ~= args.consumer then
-  return cmsgpack.pack({ false, consumers, 0 })
+  return cmsgpack.pack({ false, consumers, 0, false })
 end
 if args.ttl_ms == 0 then
   redis.call('DEL', key)
-  return cmsgpack.pack({ false, args.consumers, 0 })
+  return cmsgpack.pack({ false, args.consumers, 0, false })
 end
 consumers = args.consumers
 if consumers == 0 then
@@ -25,4 +25,5 @@ if consumers == 0 then
 end
 redis.call('SET', key, string.format('%d %s', consumers, args.consumer), 'PX', args.ttl_ms)
 redis.call('PEXPIRE', watching, args.watch_ms)
-return cmsgpack.pack({ true, consumers, take_back_overdue() })
+local taken_back, pause_s = take_back_overdue()
+return cmsgpack.pack({ true, consumers, taken_back, pause_s })

@@ -6,7 +6,7 @@
 -- frozen or cut off just before. See take_back.lua.
 -- USES   now_us, queue_names
 
-local CONFIRM_US = 500000 -- time to confirm
+local CONFIRM_US = 900000 -- time to confirm
 local FORGOTTEN_S = 3600 -- when no consumer of the service is left that would take it back
 
 local OFFER_CONSUMER, OFFER_TOKEN, OFFER_SLOTS, OFFER_LEASE_S, OFFER_MARGIN_S, OFFER_MAX_PAYLOAD = 1, 2, 3, 4, 5, 6

@@ -7,28 +7,34 @@
 
 local MOST_TAKEN_BACK = 100 -- in one call
 
--- Returns how many hand-overs and wake-ups it were.
+local function take_back(told)
+  local _, _, name, jobs = unpack(cmsgpack.unpack(told))
+  local queue, wip, failed = queue_key(name), wip_key(name), failed_key(name)
+  for n = #jobs - 1, 1, -2 do -- the first of them last, as each goes to the front
+    end_lease(queue, wip, failed, jobs[n], jobs[n + 1], false, false)
+  end
+  if #jobs == 0 then
+    wake(queue, jobs_waiting(name))
+  end
+end
+
+-- Returns how many hand-overs and wake-ups were taken back, and in how many seconds the next one is to
+-- be, or false.
 local function take_back_overdue()
   local handed = handed_key(args.service)
-  local now_text_us = string.format('%.0f', now_us)
-  local overdue = redis.pcall('ZRANGEBYSCORE', handed, '-inf', now_text_us, 'LIMIT', 0, MOST_TAKEN_BACK)
-  if overdue.err then
-    return 0
-  end
-  for _, told in ipairs(overdue) do
-    if args.come_back_s > 0 then
+  local first = redis.pcall('ZRANGE', handed, 0, MOST_TAKEN_BACK - 1, 'WITHSCORES')
+  local taken_back = 0
+  for n = 1, first.err and 0 or #first, 2 do -- where it holds something else, the leases run out
+    local told, left_us = first[n], tonumber(first[n + 1]) - now_us
+    if left_us > 0 then
+      return taken_back, left_us / 1000000
+    elseif args.come_back_s > 0 then
       redis.call('ZADD', handed, string.format('%.0f', now_us + args.come_back_s * 1000000), told)
     else
       redis.call('ZREM', handed, told)
-      local _, _, name, jobs = unpack(cmsgpack.unpack(told))
-      local queue, wip, failed = queue_key(name), wip_key(name), failed_key(name)
-      for n = #jobs - 1, 1, -2 do -- the first of them last, as each goes to the front
-        end_lease(queue, wip, failed, jobs[n], jobs[n + 1], false, false)
-      end
-      if #jobs == 0 then
-        wake(queue, jobs_waiting(name))
-      end
+      take_back(told)
+      taken_back = taken_back + 1
     end
   end
-  return args.come_back_s > 0 and 0 or #overdue
+  return taken_back, false
 end
