@@ -11,7 +11,7 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
 from heori import Fence, JobFailed, LockLost, Mutex, Producer, RedisExecutor, Semaphore, group
-from heori_common.protocol.keys import CatalogueEntry, catalogue
+from heori_common.protocol.keys import CatalogueEntry, catalogue, service_of
 from heori_common.settings import Settings
 from tests.rigs.consumers import Consumer
 from tests.rigs.keys_left import KEYS, OF_LOCKS, OF_ONE_CONSUMER, lasting
@@ -21,6 +21,7 @@ from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
 TASKS = "tests.tasks.sample_tasks,tests.tasks.lock_tasks"
+SERVICE = service_of(["default"])
 HOLDING_JOBS = [made("default") for made in (KEYS.queue, KEYS.wip, KEYS.deferred)]
 LEFT = OF_ONE_CONSUMER | OF_LOCKS
 
@@ -239,6 +240,8 @@ def test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_f
             KEYS.scheduler_lock("default"),
             KEYS.counter("default"),
             KEYS.lock_counter(),
+            *(make(SERVICE) for make in (KEYS.leader, KEYS.watching, KEYS.service, KEYS.offers)),
+            KEYS.services("default"),
         }
         assert redis.smembers("rq:queues") == {b"rq:queue:default"}
         assert last.stop() == 0
