@@ -1,5 +1,6 @@
 """/metrics for Prometheus and /healthz for whoever restarts containers, in a daemon thread."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - as the settings may say it
+
+# How often the thread wakes to see whether it is to end: each time costs the machine a wake-up.
+LOOK_EVERY_S = 2.0
 
 
 class PortTaken(OSError):
@@ -74,10 +78,16 @@ class MetricsEndpoint:
         named = socket.gethostname() if host in _EVERYWHERE else host
         self.url = f"http://{named}:{self._server.server_port}"
         threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="http", daemon=True
+            target=self._server.serve_forever, args=(LOOK_EVERY_S,), name="http", daemon=True
         ).start()
 
     def close(self) -> None:
         """Stop serving and free the port."""
-        self._server.shutdown()
+        host, port = self._server.socket.getsockname()[:2]
+        ending = threading.Thread(target=self._server.shutdown, daemon=True)
+        ending.start()
+        while ending.is_alive():  # it sees that when somebody connects, or when it looks
+            with contextlib.suppress(OSError):
+                socket.create_connection((host, port), LOOK_EVERY_S).close()
+            ending.join(0.01)
         self._server.server_close()

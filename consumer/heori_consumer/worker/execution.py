@@ -120,6 +120,11 @@ class Runner:
 
     # From the worker's main thread
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job runs."""
+        return not self._jobs
+
     def watch(self, now: float) -> None:
         """End what is late; coroutines look after themselves.
 

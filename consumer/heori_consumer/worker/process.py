@@ -63,8 +63,9 @@ log = logs.get_logger(__name__)
 
 # Timers of a task's that outlive its job end in one of these.
 TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
-# How often slots are checked for jobs that are late, and progress is told.
-TICK_S = 0.1
+# How often slots are checked for jobs that are late, and progress is told; and how often where
+# there are no jobs: each time costs the machine a wake-up.
+TICK_S, IDLE_TICK_S = 0.1, 1.0
 # Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
 FRAME_OUTCOMES = 64
 FRAME_BYTES = 1_000_000  # of results in a frame, about: there is a copy of each while it is sent
@@ -250,7 +251,7 @@ class _Worker:
             now = time.monotonic()
             if now >= next_tick:
                 self._tick(now)
-                next_tick = now + TICK_S
+                next_tick = now + (IDLE_TICK_S if self._is_idle() else TICK_S)
             if not poll.poll(max(0.0, next_tick - now) * 1000):
                 continue
             try:
@@ -259,9 +260,18 @@ class _Worker:
                 return
             if not received:
                 return
+            now = time.monotonic()
+            self._table.be_alive(now)
+            next_tick = min(next_tick, now + TICK_S)
             self._moved[0] += len(received)
             stream.feed(received)
             yield from stream
+
+    def _is_idle(self) -> bool:
+        """Whether nothing happens here until the next job comes."""
+        is_burst = sum(self._moved) > BURST_BYTES
+        expects_more = self._outbox or self._runner.lending.expects_more or is_burst
+        return self._runner.is_idle and not expects_more
 
     def _tick(self, now: float) -> None:
         self._table.be_alive(now)
