@@ -48,10 +48,15 @@ class LeadingCommands(Builders):
                 cut off; 0 to take it back.
         """
         keys = [self.keys.leader(service), self.keys.watching(service), self.keys.workers()]
+
+        def parse(reply: bytes) -> Lead:
+            leads, known, taken_back, pause = unpack(reply)
+            return Lead(leads, known, taken_back, pause or None)
+
         return self._call(
             "lead",
             keys,
-            lambda reply: Lead(*unpack(reply))._replace(pause=unpack(reply)[3] or None),
+            parse,
             service=service,
             come_back_s=come_back,
             ttl_ms=round(ttl * 1000),
