@@ -64,7 +64,7 @@ class Crowd:
 def _fleets(quick: bool) -> list[Case]:
     if quick:
         size = Size(jobs=20, drained=200, idle=1.0)
-        crowds = [Crowd(1), Crowd(2), Crowd(1, 20), Crowd(12, simulated=12 - REAL)]
+        crowds = [Crowd(1), Crowd(2), Crowd(1, 20), Crowd(9, simulated=8)]
         workers = [1]
     else:
         size = Size(jobs=500, drained=20_000, idle=10.0)

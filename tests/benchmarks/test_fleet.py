@@ -51,8 +51,8 @@ def test_jobs_are_sent_to_all_of_many_queues(tmp_path: Path) -> None:
 
 
 def test_simulated_consumers_run_jobs_beside_real_ones(tmp_path: Path) -> None:
-    [figures] = measured(tmp_path / "figures.json", "fleet: heori, 12")["fleet"].values()
-    assert (figures["consumers"], figures["simulated"]) == (12, 8)
+    [figures] = measured(tmp_path / "figures.json", "fleet: heori, 9")["fleet"].values()
+    assert (figures["consumers"], figures["simulated"]) == (9, 8)
     assert figures["repeats"] == 0
     assert figures["idle_commands"] > 0
 
@@ -69,7 +69,7 @@ def test_pick_up_is_measured(tmp_path: Path) -> None:
 
 
 def test_people_look_at_a_crowd(tmp_path: Path) -> None:
-    [figures] = measured(tmp_path / "figures.json", "12: idle")["fleet storms"].values()
+    [figures] = measured(tmp_path / "figures.json", "9: idle")["fleet storms"].values()
     assert min(figures[look] for look in ("status", "top", "doctor", "metrics")) > 0
     assert figures["jobs"] > 0 == figures["failed"]
 

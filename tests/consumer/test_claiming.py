@@ -43,6 +43,12 @@ def name_of(consumer: Consumer) -> str:
     return str(line["consumer"])
 
 
+def hears_commands(redis: Any, consumer: Consumer) -> bool:
+    """Whether it is told what is published to it with `rq.command`: its last subscription."""
+    [(_, listeners)] = redis.pubsub_numsub(f"rq:pubsub:{name_of(consumer)}")
+    return bool(listeners)
+
+
 def seconds_for_calls(redis: Any, calls: int) -> float:
     """How long it takes until so many scripts are called; about five are, at once, each second.
 
@@ -352,7 +358,7 @@ def test_rqs_shutdown_drains_as_sigterm_does(
     consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
     consumer = consume().ready()
-    until(lambda: redis.client_list(_type="pubsub"))
+    until(lambda: hears_commands(redis, consumer))
     handle = producer.submit(sample_tasks.hold, redis_url, "shutdown")
     assert redis.blpop(["shutdown:running"], timeout=60)
     send_shutdown_command(redis, name_of(consumer))
@@ -366,7 +372,7 @@ def test_commands_that_cannot_be_obeyed_are_told_and_survived(
     consume: Callable[..., Consumer], producer: Producer, redis: Any
 ) -> None:
     consumer = consume().ready()
-    until(lambda: redis.client_list(_type="pubsub"))
+    until(lambda: hears_commands(redis, consumer))
     name = name_of(consumer)
     job = RqJob.create("tests.tasks.sample_tasks.add", connection=redis, serializer=JSONSerializer)
     job.worker_name = name
