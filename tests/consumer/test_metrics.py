@@ -127,11 +127,15 @@ def test_a_consumer_that_ends_leaves_the_counting_to_the_next_at_once(
     assert not redis.exists("rq:heori:counter:default")
 
 
-def test_counts_are_told_to_whoever_is_elected_for_a_queue(bench: Bench, redis: Any) -> None:
+def test_counts_are_told_by_one_service_of_a_queue_while_somebody_leads_it(
+    bench: Bench, redis: Any
+) -> None:
     execute, commands = bench.execute, bench.commands
 
-    def count(consumer: str, *queues: str, lease: float = 30.0) -> Any:
-        return execute(commands.count_queues(queues, consumer=consumer, lease=lease))
+    def count(service: str, *queues: str, lease: float = 30.0) -> Any:
+        return execute(commands.count_queues(queues, service=service, lease=lease))
+
+    redis.set(commands.keys.leader("me"), "1 a consumer")
 
     call = Call("tests.tasks.sample_tasks.add", [1], {})
     execute(commands.enqueue("x", [NewJob.create(each, call, 180) for each in "abc"]))
@@ -150,6 +154,7 @@ def test_counts_are_told_to_whoever_is_elected_for_a_queue(bench: Bench, redis: 
     assert execute(commands.resign(["x"], consumer="other")) == 0
     assert execute(commands.resign(["x", "y"], consumer="me")) == 2
     assert count("other", "x").keys() == {"x"}
+    assert count("me", "x").keys() == {"x"}, "nobody leads the other"
 
 
 @pytest.mark.parametrize("key", ["rq:heori:counter:x", "rq:queue:x", "rq:wip:x", "rq:job:a"])
@@ -161,7 +166,7 @@ def test_a_key_of_the_wrong_type_spoils_no_other_count(key: str, bench: Bench, r
     redis.lpush("rq:queue:x", "a")
     redis.delete(key)
     redis.hset(key, "some", "thing") if key != "rq:job:a" else redis.set(key, "some")
-    counted = execute(commands.count_queues(["x", "y"], consumer="me", lease=30))
+    counted = execute(commands.count_queues(["x", "y"], service="me", lease=30))
     assert counted["y"].waiting == 1
     if "x" in counted:
         assert counted["x"].waiting == (0 if key == "rq:queue:x" else 2)

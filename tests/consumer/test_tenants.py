@@ -183,7 +183,7 @@ def test_the_census_counts_tenants_with_their_queue(bench: Bench) -> None:
     flood(bench, "b", 5)
     flood(bench, "", 5)
     bench.ack(done(bench.claim(count=3)[0]))
-    census = bench.execute(bench.commands.count_queues(["default"], consumer="me", lease=3))
+    census = bench.execute(bench.commands.count_queues(["default"], service="me", lease=3))
     assert census.keys() == {"default"}
     assert (census["default"].waiting, census["default"].oldest > 0) == (12, True)
     assert census["default"].registries["started"] == 2

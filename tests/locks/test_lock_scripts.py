@@ -321,11 +321,13 @@ def test_of_several_it_waits_for_the_first_that_is_missing(table: Table) -> None
 # Counting
 
 
-def count(table: Table, consumer: str = "me") -> Any:
-    return table.execute(COMMANDS.count(consumer=consumer, lease=30))
+def count(table: Table, service: str = "me") -> Any:
+    return table.execute(COMMANDS.count(service=service, lease=30))
 
 
-def test_one_consumer_is_told_of_all_locks(table: Table) -> None:
+def test_one_service_is_told_of_all_locks_while_somebody_leads_it(table: Table) -> None:
+    leader = COMMANDS.keys.leader("me")
+    table.redis.set(leader, "1 a consumer")
     for request in "abc":
         table.acquire(S, owner=request, request=request)
     table.acquire(A, owner="x", request="x")
@@ -338,6 +340,8 @@ def test_one_consumer_is_told_of_all_locks(table: Table) -> None:
     assert count(table) == told
     table.execute(COMMANDS.set_limit(S.key, 5))
     assert ("semaphore", "s", 3, 5, 0) in count(table).locks
+    table.redis.delete(leader)
+    assert count(table, "another") is not None
 
 
 def test_locks_of_which_something_was_deleted_are_counted(table: Table) -> None:

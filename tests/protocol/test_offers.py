@@ -1,58 +1,18 @@
 """Offers: which idle consumer is told of a job, what it is told, and what it has to confirm."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import msgpack
 import pytest
 from rq.suspension import resume, suspend
 
-from heori_common.protocol.commands import LEASE_MARGIN_S, HandOver, Offer, read_hand_over
+from heori_common.protocol.commands import LEASE_MARGIN_S
 from heori_common.protocol.job import LockName, NewJob
 from heori_common.protocol.keys import service_of
 from heori_common.protocol.payload import Call
+from tests.rigs.offers import Idle, handed, overdue
 from tests.rigs.script_bench import ADD, Bench, done, ids, member
 from tests.rigs.waiting import until
-
-
-class Idle:
-    """A consumer that waits, and what it is told."""
-
-    def __init__(self, bench: Bench, name: str, *queues: str) -> None:
-        self.bench = bench
-        self.name = name
-        self.queues = queues or ("default",)
-        self.channel = bench.redis.pubsub()
-        self.channel.subscribe(bench.commands.keys.told(name))
-        assert self.channel.get_message(timeout=5)["type"] == "subscribe"
-        self.offers: list[Offer] = []
-
-    def offer(self, slots: int = 1, *, max_payload: int = 1_000_000, **more: Any) -> None:
-        """Find nothing, and leave an offer."""
-        token = f"{self.name}{len(self.offers):04x}"
-        offer = Offer(self.name, token, slots, 30.0, LEASE_MARGIN_S, max_payload)
-        claimed = self.bench.look(
-            *self.queues, consumer=self.name, offer=offer, last_offers=self.offers[-1:], **more
-        )
-        assert claimed.claims == []
-        self.offers.append(offer)
-
-    def told(self) -> HandOver | None:
-        """The next that it is told, if there is one."""
-        message = self.channel.get_message(timeout=0.5)
-        if message is None:
-            return None
-        kind, *rest = msgpack.unpackb(message["data"], raw=True)
-        assert kind == b"handed"
-        return read_hand_over(*rest)
-
-    def hears(self) -> HandOver:
-        """What it must be told."""
-        told = self.told()
-        assert told is not None
-        return told
 
 
 @contextmanager
@@ -78,11 +38,6 @@ def idle_despite(bench: Bench, *names: str) -> Iterator[list[Idle]]:
 
 def waiting(bench: Bench, queue: str = "default") -> int:
     count: int = bench.redis.zcard(bench.commands.keys.offers(service_of([queue])))
-    return count
-
-
-def handed(bench: Bench, queue: str = "default") -> int:
-    count: int = bench.redis.zcard(bench.commands.keys.handed(service_of([queue])))
     return count
 
 
@@ -272,15 +227,64 @@ def test_a_wake_up_that_nobody_follows_wakes_the_next_while_there_are_jobs(
         assert handed(bench) == 0, "nothing is left of it"
 
 
-def test_after_an_outage_consumers_get_a_while_to_confirm(bench: Bench) -> None:
+def test_what_may_yet_be_confirmed_is_not_taken_back(bench: Bench) -> None:
     with idle(bench, "a") as (a,):
         bench.send("1")
         told = a.hears()
-        time.sleep(1.0)  # until it is overdue
-        assert bench.lead(come_back=5.0).taken_back == 0
-        assert bench.lead().taken_back == 0, "it is not overdue any more"
+        overdue(bench)
+        begun = bench.lead()
+        assert (begun.taken_back, begun.pause) == (0, 0), "all may have stood still"
+        assert bench.lead(takes_back=False).taken_back == 0, "it was cut off"
         assert bench.look(count=0, received=[told.told]).taken_back == ()
+        assert bench.lead().taken_back == 0
         assert bench.wip() != {}
+
+
+@pytest.mark.parametrize("queue", ["default", "default@tenant"])
+def test_whoever_claims_sees_what_the_leader_has_not_taken_back(queue: str, bench: Bench) -> None:
+    bench.send("1", queue=queue)
+    with idle_despite(bench, "a", "b") as (a, b):
+        bench.execute(bench.commands.wake(["default"]))
+        bench.send("2", queue="other")
+        assert a.hears().claims == []
+        assert not bench.look("default", count=0).overdue
+        overdue(bench)
+        assert bench.look("default", count=0).overdue
+        assert not bench.look("other", count=0).overdue, "that is another service"
+        service = service_of(["default"])
+        taking = bench.commands.take_back_overdue(service, consumer="b", max_deliveries=3)
+        assert [bench.execute(taking) for _ in range(2)] == [1, 0]
+        assert b.hears().claims == []
+        assert not bench.look("default", count=0).overdue
+
+
+def test_what_a_service_without_a_leader_was_told_goes_to_another_of_the_queue(
+    bench: Bench,
+) -> None:
+    bench.reclaim(interval=1.0)  # so that somebody has looked for a while
+    gone, other = Idle(bench, "gone", "default", "low"), Idle(bench, "other", "default")
+    gone.offer()
+    bench.send("1")
+    assert ids(gone.hears().claims) == ["1"]
+    other.offer()
+    overdue(bench, *gone.queues)
+    key = bench.commands.keys.handed(service_of(gone.queues))
+    leader = bench.commands.keys.leader(service_of(gone.queues))
+    bench.redis.set(leader, "1 a consumer")
+
+    def look() -> None:
+        bench.redis.delete(bench.commands.keys.watched("default"))
+        assert bench.reclaim(interval=1.0) == (0, 0)
+
+    look()
+    assert bench.redis.zcard(key) == 1, "its leader does that"
+    bench.redis.delete(leader)
+    look()
+    assert bench.redis.zcard(key) == 0
+    assert other.hears().claims == []
+    assert [claim.deliveries for claim in bench.claim()] == [1]
+    for consumer in (gone, other):
+        consumer.channel.close()
 
 
 def test_what_comes_back_wakes_one_for_all_that_it_has_room_for(bench: Bench) -> None:

@@ -115,11 +115,13 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.enqueue_due([], consumer=ME, lock_ttl=1, batch=1)).jobs == 0
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
     assert bench.execute(bench.commands.cancel("default", ["a"])) == [0]
-    assert bench.execute(bench.commands.count_queues([], consumer=ME, lease=1)) == {}
+    assert bench.execute(bench.commands.count_queues([], service=ME, lease=1)) == {}
     assert bench.execute(bench.commands.tidy(consumer=ME, interval=1)) == Tidied("0", 0, 0)
     assert bench.execute(bench.commands.wake(["default"])) == 0
     assert bench.execute(bench.commands.tell_canceled("default")) == "0"
-    assert bench.lead() == Lead(True, 0)
+    assert bench.lead() == Lead(True, 0, pause=0)
+    taking = bench.commands.take_back_overdue("service", consumer=ME, max_deliveries=3)
+    assert bench.execute(taking) == 0
     # Those of the locks are called in tests/locks/test_lock_scripts.py.
     assert seen == {script(name).digest for name in CALLED if not name.startswith("lock_")}
 

@@ -143,7 +143,7 @@ class Bench:
         )
         return (reclaimed.queued, reclaimed.dead) if reclaimed else (0, 0)
 
-    def lead(self, *, come_back: float = 0.0) -> Lead:
+    def lead(self, *, takes_back: bool = True) -> Lead:
         """As the leader of the queue default does twice a second."""
         return self.execute(
             self.commands.lead(
@@ -152,7 +152,7 @@ class Bench:
                 ttl=30.0,
                 interval=1.0,
                 max_deliveries=3,
-                come_back=come_back,
+                takes_back=takes_back,
             )
         )
 

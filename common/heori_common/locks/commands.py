@@ -290,11 +290,11 @@ class LockCommands(Builders):
             ("ZRANGE", self.keys.locks(), 0, -1), lambda reply: [text(key) for key in reply]
         )
 
-    def count(self, *, consumer: str, lease: float) -> Command[LockCounts | None]:
-        """Count holders and waiters; None unless this consumer is, or thereby gets, elected.
+    def count(self, *, service: str, lease: float) -> Command[LockCounts | None]:
+        """Count holders and waiters; None unless this service tells of them, or thereby gets to.
 
         Args:
-            lease: seconds after which another may be elected, unless this is called again.
+            lease: seconds after which another may, unless this is called again.
         """
 
         def parse(reply: bytes | None) -> LockCounts | None:
@@ -313,7 +313,7 @@ class LockCommands(Builders):
             "lock_count",
             [self.keys.lock_counter(), self.keys.forced()],
             parse,
-            consumer=consumer,
+            service=service,
             lease_ms=round(lease * 1000),
             most=MOST_COUNTED,
         )

@@ -339,7 +339,7 @@ class Keys:
         return f"{self.prefix}:heori:import:{digest}"
 
     def counter(self, queue: str) -> str:
-        """string, expires: which consumer tells how many jobs of that queue are where
+        """string, expires: which service tells how many jobs of that queue are where
 
         Gone by itself.
         """
@@ -402,7 +402,7 @@ class Keys:
         return f"{self.prefix}:heori:fence"
 
     def lock_counter(self) -> str:
-        """string, expires: which consumer tells how many hold locks and wait for them
+        """string, expires: which service tells how many hold locks and wait for them
 
         Gone by itself.
         """

@@ -16,6 +16,7 @@ from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.hand_overs import HandOvers, now
 from heori_consumer.supervisor.intake import Intake
+from heori_consumer.supervisor.leadership import Leadership
 from heori_consumer.supervisor.listener import Listener
 from heori_consumer.supervisor.precedence import Precedence
 from heori_consumer.supervisor.queue_order import QueueOrder
@@ -48,9 +49,11 @@ class Claimer:
         intake: Intake,
         hand_overs: HandOvers,
         listener: Listener,
+        leadership: Leadership,
     ) -> None:
         self._context = context
         self._listener = listener
+        self._leadership = leadership
         self._pool = pool
         self._intake = intake
         self._hand_overs = hand_overs
@@ -119,6 +122,8 @@ class Claimer:
             if claimed is not None:
                 self._hand_overs.confirmed(received, claimed.taken_back)
                 self._intake.take(claimed.claims)
+        if claimed is not None and claimed.overdue:
+            await self._leadership.take_back()
         return claimed
 
     def _make_offer(self, *, is_to_look: bool) -> Offer | None:

@@ -28,6 +28,8 @@ class HandOvers:
 
     Args:
         on_lost: called when one was taken back whose jobs were begun here.
+        begins_at_once: whether jobs are begun before Redis knows that they have come. A job that
+            kills this process then was never delivered, and would be handed over for ever.
 
     Attributes:
         unconfirmed: all that have come since.
@@ -35,9 +37,12 @@ class HandOvers:
         rung: set when there is a reason to claim.
     """
 
-    def __init__(self, intake: Intake, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, intake: Intake, on_lost: Callable[[], None], *, begins_at_once: bool
+    ) -> None:
         self._intake = intake
         self._on_lost = on_lost
+        self._begins_at_once = begins_at_once
         self._late: set[bytes] = set()  # of `unconfirmed`, those whose jobs are not begun
         # By how much our clock is ahead of the server's, at least: of the latest claims.
         self._ahead: deque[float] = deque(maxlen=CLOCKS)
@@ -52,7 +57,7 @@ class HandOvers:
             self.since = now()
         self.unconfirmed.append(hand_over)
         self._tokens.append(hand_over.token)
-        if self._age(hand_over) <= TRUSTED_S:
+        if self._begins_at_once and self._age(hand_over) <= TRUSTED_S:
             self._intake.take(hand_over.claims)
         elif hand_over.claims:
             self._late.add(hand_over.told)

@@ -27,10 +27,9 @@ LEADS_FOR_S = 1.5  # without being heard of
 ASKED_PER_S = 20
 SOONEST_S, LATEST_S = 1.0, 15.0
 CLOCK_S = 0.01  # so that what will be overdue is so when it is looked at
-LATE_S = 1.0  # since the last answer, that a leader should have had by then
-RECONNECTED_S = 2.0  # after an outage, while consumers connect again
-# For which they may confirm then what is overdue. They try to connect every 2 s. No longer, as the
-# outage may have been this consumer's alone, and then some of that was told to nobody.
+LATE_S = 1.0  # for an answer
+# After an outage consumers connect again, each within 2 s, and may confirm then what is overdue. So
+# whoever was cut off takes nothing back for so long. Was it alone with that, others do it.
 CONFIRM_AGAIN_S = 3.0
 COUNT_EVERY_S = 5.0  # the registered consumers
 REAP_EVERY_S = 1.0  # the leader looks for expired leases this often
@@ -41,7 +40,6 @@ class Leadership:
 
     Attributes:
         service: its name.
-        taken_back: hand-overs and wake-ups that no consumer confirmed, while this one led.
         term: how often this consumer has begun to lead; what it knew before is outdated then.
         on_elected: what is called when it begins to.
     """
@@ -56,9 +54,10 @@ class Leadership:
         self._consumers = 0
         self._refusal = ""  # as last told
         self._max_deliveries = context.settings.max_deliveries
-        self._answered = time.monotonic()  # when Redis did last
-        self._cut_off = 0.0  # when it did again after it could not be reached; 0 if it could
-        self.taken_back = 0
+        self._asked: float | None = None  # since when an answer is awaited
+        # When this consumer came to be reached again, by which others may have been cut off, too.
+        self._cut_off = -math.inf
+        self._was_connected = False
         self.service = service_of(context.queues)
         self.term = 0
         self.on_elected: list[Callable[[], None]] = []
@@ -73,6 +72,24 @@ class Leadership:
         while not self.leads:
             self._elected.clear()
             await self._elected.wait()
+
+    def connected(self) -> None:
+        """This consumer hears again what is told to it; before, it did not."""
+        if self._was_connected:
+            self._cut_off = time.monotonic()
+        self._was_connected = True
+
+    async def take_back(self) -> None:
+        """Take back what is overdue, whoever leads: that consumer may be struck."""
+        if self._takes_back():
+            with contextlib.suppress(RedisUnavailable, RedisRefused):
+                await self._redis.execute(
+                    self._commands.take_back_overdue(
+                        self.service,
+                        consumer=self._consumer,
+                        max_deliveries=self._max_deliveries,
+                    )
+                )
 
     async def run(self) -> None:
         """Lead, or stand by, for ever."""
@@ -89,7 +106,7 @@ class Leadership:
 
     async def _ask(self) -> float:
         """Lead, or ask who does; returns in how many seconds something may be overdue."""
-        asked = time.monotonic()
+        asked = self._asked = time.monotonic()
         counts = asked >= self._counted + COUNT_EVERY_S
         try:
             if not self.leads and await self._is_led():
@@ -99,17 +116,18 @@ class Leadership:
                     self._lead(LEADS_FOR_S, 0 if counts else self._consumers)
                 )
         except RedisUnavailable:
-            self._cut_off = math.inf
+            self._cut_off = time.monotonic()
             return RENEW_EVERY_S  # the claimer says so
         except RedisRefused as error:  # it is out of memory, say, or a replica now
             if str(error) != self._refusal:
                 self._refusal = str(error)
                 log.error("Redis refuses to let this consumer lead", reason=self._refusal)
             return RENEW_EVERY_S
+        finally:
+            self._asked = None
         self._refusal = ""
-        self._answered = time.monotonic()
-        self._cut_off = min(self._cut_off, self._answered)
-        self.taken_back += led.taken_back
+        if time.monotonic() - asked > LATE_S:
+            self._cut_off = time.monotonic()
         self._consumers = led.consumers
         if not led.leads:
             self._until = 0.0
@@ -146,16 +164,14 @@ class Leadership:
             interval=REAP_EVERY_S,
             consumers=consumers,
             max_deliveries=self._max_deliveries,
-            come_back=self._come_back(),
+            takes_back=self._takes_back(),
         )
 
-    def _come_back(self) -> float:
-        """For how long others may yet confirm what they have got."""
+    def _takes_back(self) -> bool:
+        """Whether others could confirm what they have got, as far as this consumer can tell."""
         now = time.monotonic()
-        if self._cut_off and now - self._cut_off < RECONNECTED_S:
-            return CONFIRM_AGAIN_S
-        # The server stood still, or this consumer: what it was sent meanwhile may come after this.
-        return RENEW_EVERY_S if self.leads and now - self._answered > LATE_S else 0.0
+        is_awaited = self._asked is not None and now - self._asked > LATE_S
+        return not is_awaited and now - self._cut_off > CONFIRM_AGAIN_S
 
     def _standby(self) -> float:
         pause = min(LATEST_S, max(SOONEST_S, self._consumers / ASKED_PER_S))

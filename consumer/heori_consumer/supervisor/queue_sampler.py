@@ -17,7 +17,8 @@ log = logs.get_logger(__name__)
 INTERVAL = 1.0  # seconds between two counts at least
 # So many tenants make it a second longer each: to count them takes Redis about 12 ms.
 TENANTS = 1000
-# Seconds for which a service that has told of a queue is the one that does, where several serve it.
+# Seconds for which a service that has told of a queue is the one that does, where several serve it
+# and somebody leads that one.
 # Whoever asks does so more often; Prometheus does every minute at the latest, as a rule.
 LEASE = 150.0
 CALL_QUEUES = 200  # in one call: to count them takes Redis a few milliseconds
@@ -82,11 +83,11 @@ class QueueSampler:
             try:
                 for first in range(0, len(self._queues), CALL_QUEUES):
                     queues = self._queues[first : first + CALL_QUEUES]
-                    count = self._commands.count_queues(queues, consumer=service, lease=LEASE)
+                    count = self._commands.count_queues(queues, service=service, lease=LEASE)
                     of_these = await self._redis.execute(count)
                     counted |= of_these
                 self._locks = await self._redis.execute(
-                    self._lock_commands.count(consumer=service, lease=LEASE)
+                    self._lock_commands.count(service=service, lease=LEASE)
                 )
             except RedisUnavailable:
                 return  # the claimer says so

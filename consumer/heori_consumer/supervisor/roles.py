@@ -68,9 +68,11 @@ class Roles:
         lease_keeper = LeaseKeeper(context, pool)
         precedence = Precedence(context, pool)
         intake = Intake(context, pool, precedence)
-        hand_overs = HandOvers(intake, lease_keeper.hurry)
+        hand_overs = HandOvers(intake, lease_keeper.hurry, begins_at_once=not pool_options.inline)
+        leadership = Leadership(context)
 
         def connected() -> None:
+            leadership.connected()
             hand_overs.rung.set()
             lease_keeper.hurry()
             cancellation.missed()
@@ -87,8 +89,7 @@ class Roles:
             on_told=Told({HANDED: handed, CANCELED: cancellation.told}).hear,
             on_command=RemoteControl(context, pool).obey,
         )
-        leadership = Leadership(context)
-        claimer = Claimer(context, pool, precedence, intake, hand_overs, listener)
+        claimer = Claimer(context, pool, precedence, intake, hand_overs, listener, leadership)
         health = Health(context, pool, claimer)
         standstill = Standstill(context, pool)
         return cls(

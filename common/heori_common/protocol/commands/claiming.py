@@ -84,6 +84,7 @@ class Claimed(NamedTuple):
         broken: keys of the wrong type; their queues were passed over.
         taken_back: the numbers of the hand-overs that came too late, and are others' by now.
         withdrawn: whether the latest of the last offers was still there.
+        overdue: whether the leader has not taken back what was to be.
         at: when, in epoch seconds, by the server's clock.
     """
 
@@ -93,6 +94,7 @@ class Claimed(NamedTuple):
     broken: frozenset[str] = frozenset()
     taken_back: Sequence[int] = ()
     withdrawn: bool = False
+    overdue: bool = False
     at: float = 0.0
 
 
@@ -131,7 +133,7 @@ class ClaimingCommands(Builders):
         """
 
         def parse(reply: bytes) -> Claimed:
-            at, popped, suspended, broken, claims, taken_back, withdrawn = unpack(reply)
+            at, popped, suspended, broken, claims, taken_back, withdrawn, overdue = unpack(reply)
             return Claimed(
                 [_claim(ClaimReply._make(claimed), queues, at) for claimed in claims],
                 not popped,
@@ -139,6 +141,7 @@ class ClaimingCommands(Builders):
                 frozenset(text(key) for key in broken),
                 tuple(taken_back),
                 withdrawn,
+                overdue,
                 at,
             )
 

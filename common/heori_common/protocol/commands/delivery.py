@@ -242,6 +242,7 @@ class DeliveryCommands(Builders):
             "reclaim",
             keys,
             parse,
+            service=service,
             interval_ms=round(interval * 1000),
             watch_ms=round(interval * 1000) * UNWATCHED_INTERVALS,
             whole=whole,

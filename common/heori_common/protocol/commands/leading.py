@@ -14,7 +14,8 @@ class Lead(NamedTuple):
 
     Attributes:
         taken_back: hand-overs and wake-ups that were not confirmed, and went to others.
-        pause: seconds until the next one may have to; None if all is confirmed.
+        pause: seconds until the next one may have to, or this is to be asked again; None if all is
+            confirmed.
     """
 
     leads: bool
@@ -35,7 +36,7 @@ class LeadingCommands(Builders):
         interval: float,
         max_deliveries: int,
         consumers: int = 0,
-        come_back: float = 0.0,
+        takes_back: bool = True,
     ) -> Command[Lead]:
         """Lead a service if no other consumer does, and take back what nobody has confirmed.
 
@@ -44,24 +45,36 @@ class LeadingCommands(Builders):
                 at once.
             interval: seconds between two looks of the leader for expired leases.
             consumers: how many are registered, as far as known; 0 to have them counted.
-            come_back: seconds that consumers get to confirm what is overdue, as they may have been
-                cut off; 0 to take it back.
+            takes_back: whether consumers could have confirmed what is overdue, so that it is taken
+                back.
         """
         keys = [self.keys.leader(service), self.keys.watching(service), self.keys.workers()]
 
         def parse(reply: bytes) -> Lead:
             leads, known, taken_back, pause = unpack(reply)
-            return Lead(leads, known, taken_back, pause or None)
+            return Lead(leads, known, taken_back, None if pause is False else pause)
 
         return self._call(
             "lead",
             keys,
             parse,
             service=service,
-            come_back_s=come_back,
+            takes_back=takes_back,
             ttl_ms=round(ttl * 1000),
             watch_ms=round(interval * 1000) * UNWATCHED_INTERVALS,
             consumers=consumers,
+            **self._giving_back(consumer, max_deliveries),
+        )
+
+    def take_back_overdue(
+        self, service: str, *, consumer: str, max_deliveries: int
+    ) -> Command[int]:
+        """Take back what nobody has confirmed, whoever leads; reads how many that were."""
+        return self._call(
+            "take_back_overdue",
+            [],
+            int,
+            service=service,
             **self._giving_back(consumer, max_deliveries),
         )
 

@@ -105,12 +105,12 @@ class RegistryCommands(Builders):
         ]
 
     def count_queues(
-        self, queues: Sequence[str], *, consumer: str, lease: float
+        self, queues: Sequence[str], *, service: str, lease: float
     ) -> Command[dict[str, QueueCensus]]:
-        """Count the jobs of those queues for which this consumer is, or thereby gets, elected.
+        """Count the jobs of those queues of which this service tells, or thereby gets to.
 
         Args:
-            lease: seconds after which another may be elected, unless this is called again.
+            lease: seconds after which another may, unless this is called again.
         """
         of_queues = (
             key
@@ -147,7 +147,7 @@ class RegistryCommands(Builders):
             "count_queues",
             [self.keys.queues(), *of_queues],
             parse,
-            consumer=consumer,
+            service=service,
             lease_ms=round(lease * 1000),
             bound_fields=Bound._fields,
         )

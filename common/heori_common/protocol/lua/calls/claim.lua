@@ -22,10 +22,11 @@
 --        told_s: how long it is believed that consumers of this service are there
 -- REPLY  msgpack [now_s, whether there were ids, whether RQ's workers are suspended, [key of the wrong
 --        type, …], [ClaimReply, …], [number from 0 of a hand-over that was taken back, …], whether
---        the latest of last_offers was still there]
+--        the latest of last_offers was still there, whether the leader has left anything overdue]
 -- USES   now_s, now_us, has_type, queue_names, tenants, offers, claim_job, job_locks, take_job_locks
 
 local LOOKED_AT, FEWER = 256, 16 -- queues that are asked after at a time; by how much fewer, if any has jobs
+local LEADERS_TIME_US = 20000 -- in which the leader takes back by itself what is overdue
 
 local claims, claimed = {}, {}
 local popped, parked, broken, refusal = 0, 0, {}, false
@@ -51,6 +52,8 @@ for n, told in ipairs(args.received) do
     taken_back[#taken_back + 1] = n - 1
   end
 end
+local oldest = redis.pcall('ZRANGE', handed, 0, 0, 'WITHSCORES')[2] -- pcall: it may hold something else
+local is_overdue = oldest ~= nil and tonumber(oldest) + LEADERS_TIME_US < now_us
 local withdrawn = false
 for _, offer in ipairs(args.last_offers) do
   withdrawn = redis.pcall('ZREM', offers, offer) == 1
@@ -79,7 +82,7 @@ local function reply(suspended)
       redis.call('EXPIRE', offers, 2 * args.told_s) -- the last of its consumers may be killed while they wait
     end
   end
-  return cmsgpack.pack({ now_s, popped > 0, suspended, broken, claims, taken_back, withdrawn })
+  return cmsgpack.pack({ now_s, popped > 0, suspended, broken, claims, taken_back, withdrawn, is_overdue })
 end
 
 if redis.call('EXISTS', suspended_key()) == 1 then

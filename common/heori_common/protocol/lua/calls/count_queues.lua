@@ -1,26 +1,16 @@
--- count_queues.lua: how many jobs of some queues are where. For each queue only one consumer is told,
--- that which holds its lease or takes it: sums over all consumers would count a queue several times if
--- all of them told of it.
+-- count_queues.lua: how many jobs of some queues are where. For each queue only one service is told,
+-- see told_by.lua: sums over all consumers would count a queue several times if all of them told of it.
 -- The jobs of a queue's tenants are counted with its own.
 -- KEYS   queues (set), then for each queue: counter (string), queue (list), then zsets: wip,
 --        scheduled, deferred, finished, failed, canceled, line; bound (hash)
--- ARGS   consumer, lease_ms, bound_fields
+-- ARGS   bound_fields
 -- REPLY  msgpack [now_s, [[number of a queue from 0, how many wait, when the first of
 --        them was enqueued or false, how many are in each zset …, the fields of the bound,
 --        how many tenants it has], …]]
--- USES   now_s, queue_names, all_tenants
+-- USES   now_s, queue_names, all_tenants, told_by
 
 local SIZE = 10 -- keys of a queue
 local FIRST = 10 -- ids of jobs that may be gone, so that there is no telling how long they wait
-
-local function is_elected(key)
-  local holder = redis.pcall('GET', key)
-  if holder and holder ~= args.consumer then
-    return false -- an error, too: the key holds something else, and nobody counts
-  end
-  redis.call('SET', key, args.consumer, 'PX', args.lease_ms)
-  return true
-end
 
 local function count(command, key)
   local number = redis.pcall(command, key)
@@ -59,7 +49,7 @@ local counted = {}
 local tenants = all_tenants(KEYS[1])
 for q = 0, (#KEYS - 1) / SIZE - 1 do
   local key = q * SIZE + 2
-  if is_elected(KEYS[key]) then
+  if is_to_tell(KEYS[key]) then
     local counts = { q, 0, false }
     add(counts, key)
     local names = tenants[KEYS[key + 1]] or {}

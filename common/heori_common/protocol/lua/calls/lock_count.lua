@@ -1,20 +1,17 @@
--- lock_count.lua: how many hold locks and wait for them. Only one consumer is told, that which holds
--- the lease or takes it: sums over all consumers would count a lock several times if all told of it.
+-- lock_count.lua: how many hold locks and wait for them. Only one service is told, see
+-- told_by.lua: sums over all consumers would count a lock several times if all told of it.
 -- KEYS   counter (string), forced (string)
--- ARGS   consumer, lease_ms, most
+-- ARGS   most
 --        most: how many locks are looked at in one call
--- REPLY  nil when another consumer is told, else msgpack [[[lock, how many hold it, limit, how many
+-- REPLY  nil when another service is told, else msgpack [[[lock, how many hold it, limit, how many
 --        wait], …], how many locks were released by force since ever]
 --        limit: 0 where nobody says
--- USES   lock_record
+-- USES   lock_record, told_by
 
 local counter, forced = unpack(KEYS)
--- pcall, here and below: the key may hold something else
-local elected = redis.pcall('GET', counter)
-if elected and elected ~= args.consumer then
+if not is_to_tell(counter) then
   return nil
 end
-redis.call('SET', counter, args.consumer, 'PX', args.lease_ms)
 
 local function count(lock)
   local first = redis.call('ZRANGE', holders_key(lock), 0, 0)[1]
@@ -24,6 +21,7 @@ local function count(lock)
 end
 
 local counted = {}
+-- pcall, here and below: the key may hold something else
 local locks = redis.pcall('ZRANGE', locks_key(), 0, args.most - 1)
 for _, lock in ipairs(locks.err and {} or locks) do
   local ok, counts = pcall(count, lock)

@@ -5,13 +5,15 @@
 -- serve the same queue: one with leases is looked at once an interval at most. After a time in which
 -- nobody has looked, leases from before that are left alone for a while, and so are the locks of jobs:
 -- see watched.lua.
+-- A service may serve one of these queues whose consumers are all gone, and then what they were told goes
+-- to others here.
 -- Entries of stock rq workers are left to rq, which has its own rule for them. A queue with a key
 -- of the wrong type is passed over: its jobs wait under their leases until that is mended.
 -- The tenants of these queues are looked after in turns, some in each call. One whose jobs were put
 -- on its queue by a tool of RQ's, which knows of no turns, gets its turn here.
 -- KEYS   queues (set), leased (set), watching (string), then for each queue: queue (list), wip (zset),
 --        failed (zset); then for each queue: finished (zset)
--- ARGS   interval_ms, watch_ms, lease_s, margin_s, mark, evidence, most_struck, look_again_s,
+-- ARGS   service, interval_ms, watch_ms, lease_s, margin_s, mark, evidence, most_struck, look_again_s,
 --        most_looked_at, most_tenants, few_tenants, come_back_s, whole, leased
 --        watch_ms: for which the mark of a look stays
 --        margin_s: by which a score in wip lies after its lease's end
@@ -26,7 +28,7 @@
 --        are dead letters, whether holders may still be coming back, [key of the wrong type, …]]
 -- USES   now_s, has_type, read_fields, queue_names, arrivals, all_tenants, lock_handover,
 --        lock_overdue, lock_record, job_locks, end_lease, our_leases, strike_expired,
---        watched
+--        watched, take_back
 
 local total = { queued = 0, dead = 0, gone = 0, lost = 0, kept = 0 }
 local broken = {}
@@ -124,6 +126,16 @@ local function look_after(queue, wip, failed, finished, first_score)
   return sound
 end
 
+-- Takes back what other services of a queue were told and nobody of them takes back.
+local function look_after_services(name)
+  local services = redis.pcall('ZRANGE', services_key(name), 0, -1) -- pcall: it may hold something else
+  for _, service in ipairs(services.err and {} or services) do
+    if service ~= args.service and redis.call('EXISTS', leader_key(service)) == 0 then
+      take_back_overdue(service)
+    end
+  end
+end
+
 local function look_after_tenant(queue, wip, failed, finished, first_score)
   if look_after(queue, wip, failed, finished, first_score) and redis.call('EXISTS', queue) == 1 then
     jobs_arrived(queue, redis.call('LLEN', queue))
@@ -143,8 +155,9 @@ local function look_at(q)
   end)
   local held = of_tenants + redis.call('EXISTS', wip, parked_key(name))
   local first_score = '-inf'
+  local may_come, since_s, is_due = may_come_back(watched_all_since_s), nil, true
   if held > 0 then
-    local is_due, may_come, since_s = begin_look(name, wip, of_tenants > 0)
+    is_due, may_come, since_s = begin_look(name, wip, of_tenants > 0)
     coming_back = coming_back or may_come
     if not is_due then
       return
@@ -153,6 +166,9 @@ local function look_at(q)
     first_score = may_come and since_s + args.lease_s + args.margin_s or '-inf'
   end
   looked = true
+  if not may_come then
+    look_after_services(name)
+  end
   if (held > 0) ~= (q < args.leased) then
     redis.pcall(held > 0 and 'SADD' or 'SREM', leased, name) -- pcall: it may hold something else
   end

@@ -1,8 +1,6 @@
 -- take_back.lua: what was told to a consumer and is not confirmed in time goes to the next one.
 -- The consumer was killed, frozen or cut off just before. It has not begun the job, or finds that its
 -- lease is lost: so the delivery does not count.
--- ARGS   service, come_back_s
---        come_back_s: seconds that consumers get to come back, when all may have been cut off; else 0
 -- USES   now_us, queue_names, end_lease, offers
 
 local MOST_TAKEN_BACK = 100 -- in one call
@@ -18,23 +16,20 @@ local function take_back(told)
   end
 end
 
--- Returns how many hand-overs and wake-ups were taken back, and in how many seconds the next one is to
--- be, or false.
-local function take_back_overdue()
-  local handed = handed_key(args.service)
+-- Returns how many hand-overs and wake-ups of a service were taken back, and in how many seconds the
+-- next one is to be, or false.
+local function take_back_overdue(service)
+  local handed = handed_key(service)
   local first = redis.pcall('ZRANGE', handed, 0, MOST_TAKEN_BACK - 1, 'WITHSCORES')
   local taken_back = 0
   for n = 1, first.err and 0 or #first, 2 do -- where it holds something else, the leases run out
     local told, left_us = first[n], tonumber(first[n + 1]) - now_us
     if left_us > 0 then
       return taken_back, left_us / 1000000
-    elseif args.come_back_s > 0 then
-      redis.call('ZADD', handed, string.format('%.0f', now_us + args.come_back_s * 1000000), told)
-    else
-      redis.call('ZREM', handed, told)
-      take_back(told)
-      taken_back = taken_back + 1
     end
+    redis.call('ZREM', handed, told)
+    take_back(told)
+    taken_back = taken_back + 1
   end
   return taken_back, false
 end
