@@ -21,7 +21,7 @@ from heori.cli.console import FAILED, REFUSED
 from heori.cli.streams import UNREAD, UNTOLD
 from heori_common.metrics import CATALOGUE
 from heori_common.protocol.keys import Keys, catalogue
-from heori_common.settings import Settings
+from heori_common.settings import Settings, variable_of
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py: change the code, and run it again. -->\n"
@@ -58,8 +58,11 @@ def settings() -> str:
         (
             "Settings are environment variables, and `Settings(…)` takes the same names in lower "
             "case without their prefix. Some options of the command line override them. A value "
-            "that does not fit ends the program with exit code 2 and a message that names the "
-            "variable."
+            "that does not fit ends what reads it: a command with exit code 2, a program with "
+            "`InvalidSetting`, and a message that names the variable. What does not read it goes "
+            "on. An empty variable counts as not set. So does one that Kubernetes took for a "
+            "Service called `heori-metrics` or `heori-api`, such as "
+            "`HEORI_METRICS_PORT=tcp://10.0.0.1:9100`; that is logged."
         ),
         "",
         "Lists are written with commas.",
@@ -67,20 +70,14 @@ def settings() -> str:
         "| variable | type | default | unit | meaning |",
         "|---|---|---|---|---|",
     ]
-    for name, field in sorted(Settings.model_fields.items(), key=lambda item: variable(*item)):
+    for name, field in sorted(Settings.model_fields.items(), key=lambda item: variable_of(item[0])):
         about = cell(field.description or "")
         first = about.split()[0].lower()
         unit = first if first in ("seconds", "bytes", "jobs", "deliveries") else ""
         lines.append(
-            f"| `{variable(name, field)}` | {kind(name)} | {default(field)} | {unit} | {about} |"
+            f"| `{variable_of(name)}` | {kind(name)} | {default(field)} | {unit} | {about} |"
         )
     return "\n".join([*lines, ""])
-
-
-def variable(name: str, field: FieldInfo) -> str:
-    """The environment variable of a setting."""
-    prefix = Settings.model_config["env_prefix"]
-    return str(field.validation_alias or prefix + name.upper())
 
 
 def kind(name: str) -> str:

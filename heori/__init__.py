@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heori_common.current_job import CurrentJob, JobStopped, JobTimeout, current_job
-    from heori_common.errors import HeoriError
+    from heori_common.errors import HeoriError, InvalidSetting
     from heori_common.locks.errors import (
         DeadlockDetected,
         FencedOut,
@@ -51,6 +51,7 @@ __all__ = [
     "HeoriError",
     "InvalidArguments",
     "InvalidResult",
+    "InvalidSetting",
     "JobCanceled",
     "JobFailed",
     "JobFuture",
@@ -91,7 +92,7 @@ __all__ = [
 # Which module defines what. What it defines is marked there with heori_common.public.
 _HOMES = {
     "heori_common.current_job": ("CurrentJob", "JobStopped", "JobTimeout", "current_job"),
-    "heori_common.errors": ("HeoriError",),
+    "heori_common.errors": ("HeoriError", "InvalidSetting"),
     "heori_common.locks.errors": (
         "DeadlockDetected",
         "FencedOut",

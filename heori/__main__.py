@@ -10,9 +10,9 @@ def main() -> None:
     current_directory_last()
     # Nothing of the current directory comes first.
     from heori.cli import streams  # noqa: PLC0415
-    from heori.cli.app import app  # noqa: PLC0415
+    from heori.cli.app import run  # noqa: PLC0415
 
-    streams.run(lambda: app(prog_name="heori"))
+    streams.run(run)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ class HeoriError(Exception):
     """
 
 
+@public
+class InvalidSetting(HeoriError, ValueError):
+    """A setting has a value that does not fit; the message names it, and holds no secret."""
+
+
 class PerhapsElsewhere:
     """Of an error about what is not in the code of this process.
 

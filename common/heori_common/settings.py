@@ -1,20 +1,33 @@
 """Every setting, and the only place that reads the environment."""
 
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from heori_common.errors import InvalidSetting, short
+from heori_common.loggers import standard_logger
 from heori_common.names import check_queue
 from heori_common.protocol.commands import MOST_WAITING, UNKNOWN_WAIT_S
 from heori_common.public import public
@@ -26,6 +39,38 @@ Serializer = Literal["json", "pickle"]
 MIN_TOKEN_CHARS = 16
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Deadlock = Literal["raise", "warn", "off"]
+
+# What each kind of program reads: it fails by these, when it begins, and by no others.
+_OF_ALL = ("redis_password_file", "redis_url", "key_prefix")
+_OF_TASKS = ("tasks", "allow", "log_level")
+PRODUCER = (*_OF_ALL, "max_payload", "queue_limits", "when_full", "full_timeout", "key_ttl")
+CONSUMER = (
+    *_OF_ALL,
+    *_OF_TASKS,
+    "accept",
+    "deadlock",
+    "gil_source",
+    "grace",
+    "lease",
+    "lend_slots",
+    "max_deliveries",
+    "max_payload",
+    "metrics_host",
+    "metrics_port",
+    "middleware",
+    "unknown_wait",
+)
+SERVICE = (*PRODUCER, *_OF_TASKS, "api_host", "api_max_body", "api_port", "api_tokens")
+LOAD = (*PRODUCER, "log_level", "metrics_host", "metrics_port")
+
+# What Kubernetes tells all pods beside a Service that is called "heori-metrics", in a variable
+# HEORI_METRICS_PORT; it names no other of that kind as a setting is named.
+_OF_A_SERVICE = re.compile(r"(?:tcp|udp|sctp)://\S+")
+_IN_FILES = {"redis_url": "redis_password_file", "api_tokens": "api_tokens_file"}
+# What may hold a password, or is one; and the files, which the sentence about them names anyway.
+_UNTOLD = {*_IN_FILES, *_IN_FILES.values()}
+
+log = standard_logger(__name__)
 
 
 def _split(value: object) -> object:
@@ -61,14 +106,50 @@ def _limits(value: object) -> object:
     return limits
 
 
-def _secret(variable: str, file: Path) -> str:
+def _secret(file: Path) -> str:
     try:
         secret = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{variable} cannot be read: {error}") from None
+        raise ValueError(f"it cannot be read: {error}") from None
     if not secret:
-        raise ValueError(f"{variable}: {file} is empty")
+        raise ValueError(f"{file} is empty")
     return secret
+
+
+def _long_enough(tokens: Iterable[SecretStr]) -> tuple[SecretStr, ...]:
+    tokens = tuple(tokens)
+    if any(len(token.get_secret_value()) < MIN_TOKEN_CHARS for token in tokens):
+        raise ValueError(f"a token needs {MIN_TOKEN_CHARS} characters at least")
+    return tokens
+
+
+def _tokens(file: Path) -> tuple[SecretStr, ...]:
+    lines = map(str.strip, _secret(file).splitlines())
+    return _long_enough(SecretStr(line) for line in lines if line)
+
+
+def _holds_a_secret(file: Path | None) -> Path | None:
+    if file is not None:
+        _secret(file)
+    return file
+
+
+def _holds_tokens(file: Path | None) -> Path | None:
+    if file is not None:
+        _tokens(file)
+    return file
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, without what an orchestrator has put there under the name of a setting."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        return {name: value for name, value in values.items() if not _tells_of_a_service(value)}
+
+
+def _tells_of_a_service(value: object) -> bool:
+    return isinstance(value, str) and _OF_A_SERVICE.fullmatch(value) is not None
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
@@ -78,19 +159,24 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 class Settings(BaseSettings):
     """Read from ``HEORI_*`` environment variables; the command line overrides some.
 
+    A variable that is empty counts as not set. One that does not fit fails nothing but what reads
+    it.
+
     Raises:
-        pydantic.ValidationError: a variable has a value that does not fit.
+        InvalidSetting: a value that is given does not fit. So does each reading of a setting whose
+            variable does not fit.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="HEORI_",
+        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         validate_by_name=True,
         hide_input_in_errors=True,  # a URL may hold a password
     )
 
-    redis_password_file: Path | None = Field(
+    redis_password_file: Annotated[Path | None, AfterValidator(_holds_a_secret)] = Field(
         default=None,
         description="A file with the password of the server and its sentinels, for what the URL "
         "leaves out. It is read for each connection, so that a new password needs no restart.",
@@ -184,7 +270,7 @@ class Settings(BaseSettings):
     key_ttl: int = Field(
         default=24 * 3600, ge=1, description="Seconds for which an idempotency key holds."
     )
-    api_tokens_file: Path | None = Field(
+    api_tokens_file: Annotated[Path | None, AfterValidator(_holds_tokens)] = Field(
         default=None, description="A file with further tokens, one on each line."
     )
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = Field(
@@ -227,6 +313,61 @@ class Settings(BaseSettings):
         "logged (warn), or is not looked for (off).",
     )
 
+    _wrong: dict[str, str] = PrivateAttr(default_factory=dict)  # by setting, what is wrong with it
+
+    if not TYPE_CHECKING:  # which knows the names that may be given, and that may be read
+
+        def __init__(self, **given: Any) -> None:
+            wrong: dict[str, str] = {}
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                wrong = dict(_problem(each, given) for each in error.errors())
+                if asked_for := [sentence for name, sentence in wrong.items() if name in given]:
+                    raise InvalidSetting("; ".join(asked_for)) from None
+                fields = type(self).model_fields
+                defaults = {n: fields[n].get_default(call_default_factory=True) for n in wrong}
+                super().__init__(**given, **defaults)
+                wrong |= {name: wrong[file] for name, file in _IN_FILES.items() if file in wrong}
+                for name in wrong:  # it has no value; all others have theirs
+                    del self.__dict__[name]
+            self._wrong = wrong
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is not there."""
+            if name in type(self).model_fields and name in self._wrong:
+                raise InvalidSetting(self._wrong[name])
+            return super().__getattr__(name)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Be sure of these settings, before work begins that reads them.
+
+        Where Kubernetes has taken the variable of one of them, that is logged.
+
+        Raises:
+            InvalidSetting: some do not fit; the message has a sentence for each.
+        """
+        unset = [variable_of(name) for name in names if name not in self.model_fields_set]
+        if taken := [each for each in unset if _tells_of_a_service(os.environ.get(each))]:
+            log.warning(
+                "%s: ignored, as Kubernetes tells of a Service there; enableServiceLinks: false "
+                "in the pod keeps such variables out",
+                ", ".join(taken),
+            )
+        if wrong := [self._wrong[name] for name in names if name in self._wrong]:
+            raise InvalidSetting("; ".join(dict.fromkeys(wrong)))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the form of this hook
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Environment(settings_cls)
+
     @model_validator(mode="before")
     @classmethod
     def _name_before_variable(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -244,18 +385,29 @@ class Settings(BaseSettings):
         file: Path | None = others.data.get("redis_password_file")
         if file is None:
             return url
-        _secret("HEORI_REDIS_PASSWORD_FILE", file)  # it is read again for each connection
         return with_password_file(url, str(file.absolute()))
 
     @field_validator("api_tokens")
     @classmethod
-    def _long_enough(
+    def _with_those_of_the_file(
         cls, tokens: tuple[SecretStr, ...], others: ValidationInfo
     ) -> tuple[SecretStr, ...]:
         file: Path | None = others.data.get("api_tokens_file")
-        if file is not None:
-            lines = _secret("HEORI_API_TOKENS_FILE", file).splitlines()
-            tokens += tuple(SecretStr(line.strip()) for line in lines if line.strip())
-        if any(len(token.get_secret_value()) < MIN_TOKEN_CHARS for token in tokens):
-            raise ValueError(f"a token needs {MIN_TOKEN_CHARS} characters at least")
-        return tokens
+        return _long_enough(tokens) + (_tokens(file) if file is not None else ())
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return str(Settings.model_fields[name].validation_alias or f"HEORI_{name.upper()}")
+
+
+def _problem(told: ErrorDetails, given: dict[str, Any]) -> tuple[str, str]:
+    """Which setting it is, and a sentence about it under the name by which its value has come."""
+    place = str(told["loc"][0])
+    name = next((n for n in Settings.model_fields if place in (n, variable_of(n))), place)
+    known = place if name in given else variable_of(name)
+    fault = told.get("ctx", {}).get("error", told["msg"])
+    if told["type"] == "extra_forbidden":
+        return name, f"{name}: there is no such setting"
+    got = "" if name in _UNTOLD else f" (got {short(told['input'])})"
+    return name, f"{known}: {fault}{got}"

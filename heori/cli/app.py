@@ -5,11 +5,14 @@ Each command is a module of its own beside this one, and is imported when it is 
 """
 
 import importlib
+import sys
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
+
+from heori_common.errors import InvalidSetting
 
 # By name, what `heori --help` says of each: the first sentence of the command's own help.
 COMMANDS = {
@@ -71,3 +74,18 @@ def heori() -> None:
     See it work with `heori up`. Settings come from HEORI_* environment variables;
     HEORI_REDIS_URL names the server.
     """
+
+
+def run() -> None:
+    """Run the command that this process was started with.
+
+    Raises:
+        SystemExit: with its exit code.
+    """
+    try:
+        app(prog_name="heori")
+    except InvalidSetting as error:  # found by whatever reads it
+        from heori.cli.console import REFUSED  # noqa: PLC0415 - `heori --help` does without
+
+        print(f"heori: a setting does not fit: {error}", file=sys.stderr)
+        sys.exit(REFUSED)

@@ -7,11 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from pydantic import ValidationError
 
 from heori_common.duration import seconds
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
-from heori_common.settings import Settings
 
 T = TypeVar("T")
 
@@ -21,25 +19,6 @@ FAILED, REFUSED = (
 )  # exit codes: it went wrong; nothing was done, because the request or a setting is not valid
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-
-
-def read_settings() -> Settings:
-    """The settings from the environment; ends with one message that names all that are wrong."""
-    try:
-        return Settings()
-    except ValidationError as error:
-
-        def variable(name: object) -> str:
-            text = str(name)
-            return text if text.isupper() else f"HEORI_{text.upper()}"
-
-        problems = "; ".join(
-            f"{variable(e['loc'][0])}: {e['msg']}"
-            # a URL may hold a password, and a token is one
-            + ("" if e["loc"][0] in ("redis_url", "api_tokens") else f" (got {e['input']!r})")
-            for e in error.errors()
-        )
-        refuse(f"a setting does not fit: {problems}")
 
 
 def read_duration(option: str, text: str) -> float:

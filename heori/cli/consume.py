@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import FAILED, fail, guarded, read_settings, read_size, refuse
+from heori.cli.console import FAILED, fail, guarded, read_size, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori_common import logs, outlet
+from heori_common.settings import CONSUMER, Settings
 from heori_consumer.pool.forkserver import ForkserverBroken
 from heori_consumer.pool.roster import TasksBroken
 from heori_consumer.supervisor.endpoint import PortTaken
@@ -99,7 +100,7 @@ def consume(
     back its jobs; 2 when it could not begin: a setting or the tasks are wrong, the port is taken,
     or with --no-wait Redis is away.
     """
-    settings = read_settings()
+    settings = Settings()
     try:
         queues, weights = parse_queues(queue, order)
         options = ConsumerOptions.create(
@@ -118,13 +119,14 @@ def consume(
         )
     except ValueError as error:
         refuse(str(error))
+    outlet.never_wait()
+    logs.configure(as_json=options.json_logs, level=settings.log_level)
+    settings.check(CONSUMER)
     if not settings.tasks and not settings.allow:
         refuse(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
-    outlet.never_wait()
-    logs.configure(as_json=options.json_logs, level=settings.log_level)
     # Were the supervisor ever to crash in C, this would be all the evidence there is.
     faulthandler.enable(all_threads=True)
 

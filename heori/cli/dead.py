@@ -21,13 +21,13 @@ from heori.cli.console import (
     guarded,
     printable,
     read_duration,
-    read_settings,
     refuse,
 )
 from heori.inspect.dead_letters import PAGE, Action, Choice, DeadLetters, Entry
 from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
 from heori_common.protocol.payload import BadPayload
 from heori_common.redis.client import RedisClient
+from heori_common.settings import Settings
 
 LETTERS_AT_ONCE = 50  # that are read in full in one round trip
 
@@ -239,7 +239,7 @@ def purge(
 
 def _open(queues: list[str] | None, work: Callable[[DeadLetters], None]) -> None:
     """Work on the letters of these queues; print the problems, which make the exit code 1."""
-    settings = read_settings()
+    settings = Settings()
 
     def run() -> None:
         with RedisClient(settings.redis_url) as client:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from heori.cli.console import FAILED, JsonOption, guarded, printable, read_settings
+from heori.cli.console import FAILED, JsonOption, guarded, printable
 from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding, Level
 from heori_common.protocol.keys import Keys
@@ -17,6 +17,7 @@ from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import translated
 from heori_common.redis.redis_py import connect
+from heori_common.settings import Settings
 
 MARKS: dict[Level, str] = {
     "problem": "[bold red]✗[/]",
@@ -37,7 +38,7 @@ def doctor(
     It reads the key of every job and changes nothing. It looks at HEORI_REDIS_URL, and under
     RQ_KEY_PREFIX if that is set. The exit code is 1 when there is a problem.
     """
-    settings = read_settings()
+    settings = Settings()
     where = Address.parse(settings.redis_url)
 
     def look() -> list[Finding]:

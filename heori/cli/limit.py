@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, printable, read_settings, refuse
+from heori.cli.console import JsonOption, guarded, printable, refuse
 from heori_common.names import check_queue
 from heori_common.protocol.commands import MOST_WAITING, Commands
 from heori_common.protocol.keys import Keys, whole_queue
 from heori_common.redis.client import RedisClient
+from heori_common.settings import Settings
 
 
 def limit(
@@ -33,7 +34,7 @@ def limit(
     change applies to all producers at once. A producer that starts later and has HEORI_QUEUE_LIMITS
     set writes its own limits again.
     """
-    settings = read_settings()
+    settings = Settings()
     commands = Commands(Keys(settings.key_prefix))
     most: int | None = None
     if jobs is not None and jobs != "none":

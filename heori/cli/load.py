@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import FAILED, JsonOption, read_duration, read_settings, refuse
+from heori.cli.console import FAILED, JsonOption, read_duration, refuse
 from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Load, LoadPlan, Profile, parse_mix
 from heori.demo.processes import Child, ChildFailed, Interrupted, signals
 from heori.examples import fileserver
 from heori_common import logs, outlet
+from heori_common.settings import LOAD, Settings
 from heori_consumer.supervisor.endpoint import PortTaken
 
 
@@ -57,7 +58,7 @@ def load(
     With --for, and fetch among the tasks, it ends when all jobs are done. Its last line is the
     total.
     """
-    settings = read_settings()
+    settings = Settings()
     limit = None if seconds is None else read_duration("--for", seconds)
     host, _, port = serve.partition(":")
     if limit == 0:
@@ -72,6 +73,7 @@ def load(
         refuse(str(error))
     outlet.never_wait()
     logs.configure(as_json=as_json or not sys.stderr.isatty(), level=settings.log_level)
+    settings.check(LOAD)
     with signals() as interrupt, contextlib.ExitStack() as stack:
         try:
             files_url, check = "", lambda: None

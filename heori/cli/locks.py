@@ -12,10 +12,11 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from heori import Party, formats
-from heori.cli.console import FAILED, JsonOption, guarded, printable, read_settings, refuse
+from heori.cli.console import FAILED, JsonOption, guarded, printable, refuse
 from heori.inspect.locks import Kind, Locks, LockState
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
+from heori_common.settings import Settings
 
 
 class _ShowIsMeant(TyperGroup):
@@ -145,7 +146,7 @@ def release(
 
 def _open(work: Callable[[Locks], None]) -> None:
     """Work on the locks of the server, then print the problems; with any, the exit code is 1."""
-    settings = read_settings()
+    settings = Settings()
 
     def run() -> None:
         with RedisClient(settings.redis_url) as client:

@@ -17,7 +17,6 @@ from heori.cli.console import (
     print_record,
     read_duration,
     read_moment,
-    read_settings,
     refuse,
 )
 from heori.cli.send_from import Format, ImportRequest, send_from, told
@@ -103,7 +102,7 @@ def send(
     With --from it sends one for each line of a file. All lines are checked before the first job is
     sent. After an interruption the same command goes on where it stopped, and sends no job twice.
     """
-    settings = read_settings()
+    settings = Settings()
     positional, keywords = _arguments(args)
     after = None if delay is None else read_duration("--delay", delay)
     when = None if at is None else read_moment("--at", at)

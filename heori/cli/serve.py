@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import read_settings, refuse
+from heori.cli.console import refuse
 from heori_common import logs, outlet, task_modules
+from heori_common.settings import SERVICE, Settings
 
 log = logs.get_logger(__name__)
 
@@ -38,7 +39,7 @@ def serve(
         if error.name not in ("fastapi", "starlette", "uvicorn"):
             raise
         refuse("heori serve needs FastAPI and uvicorn: pip install 'heori[serve]'")
-    settings = read_settings()
+    settings = Settings()
     host = host or settings.api_host
     if not settings.api_tokens and not _is_loopback(host):
         refuse(
@@ -47,6 +48,7 @@ def serve(
         )
     outlet.never_wait()
     logs.configure(as_json=not sys.stderr.isatty(), level=settings.log_level)
+    settings.check(SERVICE)
     try:
         empty = task_modules.load(settings.tasks)
     except ImportError as error:

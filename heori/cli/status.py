@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, printable, read_settings, refuse
+from heori.cli.console import JsonOption, guarded, printable, refuse
 from heori.inspect import job as job_record
 from heori.inspect.queues import MORE_SLOTS, at_standstill, read_consumers, read_queues
 from heori_common.protocol.commands import Commands
@@ -19,6 +19,7 @@ from heori_common.protocol.job import MalformedJob
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
+from heori_common.settings import Settings
 
 T = TypeVar("T")
 MOST_ROWS = 100  # of one table; the others are counted below it
@@ -33,7 +34,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is in the queues and who consumes them, or one job with its result."""
-    settings = read_settings()
+    settings = Settings()
     commands = Commands(Keys(settings.key_prefix))
 
     def show() -> None:

@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, printable, read_duration, read_settings, refuse
+from heori.cli.console import JsonOption, guarded, printable, read_duration, refuse
 from heori.inspect.overview import ConsumerRow, Overview, QueueRow, WorkerRow, compare, take_reading
 from heori.inspect.queues import MORE_SLOTS
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
+from heori_common.settings import Settings
 
 BAR_WIDTH = 12  # characters
 MOST_ROWS = 12  # of one table; the others are counted in its last line
@@ -48,7 +49,7 @@ def top(
     costs. A task's speed-up is an estimate: how many times as many of its jobs would be done by
     processes in place of these threads.
     """
-    settings = read_settings()
+    settings = Settings()
     pause = read_duration("--every", every)
     if not 0.1 <= pause <= 3600:
         refuse(f"--every {every}: between 100ms and 1h")

@@ -14,7 +14,7 @@ from heori_common.protocol.payload import Call, PayloadTooLarge
 from heori_common.public import public
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
-from heori_common.settings import Settings
+from heori_common.settings import PRODUCER, Settings
 from heori_common.tasks import Task
 from heori_producer.backpressure import Backpressure, QueueFull
 from heori_producer.handle import Handle
@@ -52,6 +52,10 @@ class Producer:
 
     Attributes:
         results: awaits the ends of jobs, for what builds on this.
+
+    Raises:
+        InvalidSetting: a setting that a producer reads does not fit.
+        ValueError: the URL or an option makes no sense.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Producer:
         full_timeout: float | None = None,
     ) -> None:
         self._settings = settings or Settings()
+        self._settings.check(PRODUCER)
         self._commands = Commands(Keys(self._settings.key_prefix))
         url = url or self._settings.redis_url
         self._redis = RedisClient(url)

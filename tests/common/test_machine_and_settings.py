@@ -1,6 +1,7 @@
 """What the machine has, and what the environment asks for."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +12,10 @@ import pytest
 import redis as redis_py
 from pydantic import SecretStr, ValidationError
 
-from heori import Producer
+from heori import InvalidSetting, Producer
 from heori_common.platform import cgroups, oom_counter, oom_kills, usable_cores
-from heori_common.settings import Settings
+from heori_common.settings import CONSUMER, PRODUCER, SERVICE, Settings, variable_of
+from tests.rigs.commands import run_heori
 from tests.rigs.consumers import Consumer
 from tests.tasks import sample_tasks
 
@@ -153,14 +155,12 @@ BAD = [
     ("HEORI_REDIS_URL", "http://localhost"),
     ("RQ_KEY_PREFIX", "with blank"),
     ("RQ_KEY_PREFIX", "rq\n"),
-    ("RQ_KEY_PREFIX", ""),
     ("HEORI_ACCEPT", "json,yaml"),
     ("HEORI_LEASE", "0.5"),
     ("HEORI_LEASE", "soon"),
     ("HEORI_LEASE", "nan"),
     ("HEORI_LEASE", "inf"),
     ("HEORI_LOG_LEVEL", "loud"),
-    ("HEORI_LOG_LEVEL", ""),
     ("HEORI_MAX_DELIVERIES", "0"),
     ("HEORI_MAX_DELIVERIES", "1.5"),
     ("HEORI_UNKNOWN_WAIT", "-1"),
@@ -256,12 +256,12 @@ def test_a_password_file_without_a_password_is_refused(
     if content is not None:
         (tmp_path / "password").write_text(content)
     monkeypatch.setenv("HEORI_REDIS_PASSWORD_FILE", str(tmp_path / "password"))
-    with pytest.raises(ValidationError, match="HEORI_REDIS_PASSWORD_FILE"):
-        Settings()
+    with pytest.raises(InvalidSetting, match="HEORI_REDIS_PASSWORD_FILE"):
+        Settings().redis_url  # noqa: B018 - it is read
 
 
 def test_a_name_that_is_no_setting_is_refused() -> None:
-    with pytest.raises(ValidationError, match="leese"):
+    with pytest.raises(InvalidSetting, match="leese: there is no such setting"):
         Settings(leese=5)  # type: ignore[call-arg]
 
 
@@ -270,10 +270,90 @@ def test_a_value_that_does_not_fit_is_refused_with_the_settings_name(
     monkeypatch: pytest.MonkeyPatch, variable: str, text: str
 ) -> None:
     monkeypatch.setenv(variable, text)
-    with pytest.raises(ValidationError) as caught:
-        Settings()
-    [problem] = caught.value.errors()
-    assert str(problem["loc"][0]).upper() in (variable, variable.removeprefix("HEORI_"))
+    [name] = [name for name in Settings.model_fields if variable_of(name) == variable]
+    settings = Settings()
+    for read in (lambda: getattr(settings, name), lambda: settings.check([name])):
+        with pytest.raises(InvalidSetting, match=f"^{variable}: .+") as caught:
+            read()
+    assert "\n" not in str(caught.value)
+    assert ("got" in str(caught.value)) == (name not in ("redis_url", "api_tokens"))
+    settings.check(set(Settings.model_fields) - {name})  # all others are as they are set
+
+
+WRONG = {
+    variable_of("lease"): "soon",
+    variable_of("middleware"): "",
+    variable_of("api_tokens"): "short",
+    variable_of("max_deliveries"): "0",
+}
+
+
+def test_a_setting_is_read_only_by_what_uses_it(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    """A producer, and a command that only looks, go on beside a wrong setting of a consumer's."""
+    for variable, text in WRONG.items():
+        monkeypatch.setenv(variable, text)
+    with Producer(redis_url) as producer:
+        assert producer.submit(sample_tasks.add, 1).status() == "queued"
+    assert run_heori(redis_url, "status").returncode == 0
+    with pytest.raises(InvalidSetting) as caught:
+        Settings().check(CONSUMER)
+    assert [each.partition(":")[0] for each in str(caught.value).split("; ")] == [
+        "HEORI_LEASE",
+        "HEORI_MAX_DELIVERIES",
+    ]
+    monkeypatch.setenv("HEORI_KEY_TTL", "0")
+    with pytest.raises(InvalidSetting, match=r"^HEORI_KEY_TTL: [^;\n]+ \(got '0'\)$"):
+        Producer(redis_url)
+
+
+def test_each_program_names_all_settings_that_it_reads() -> None:
+    for package, names in (
+        ("consumer", CONSUMER),
+        ("producer", PRODUCER),
+        ("heori/http", SERVICE),
+    ):
+        code = "".join(file.read_text() for file in (ROOT / package).rglob("*.py"))
+        assert {*re.findall(r"settings\.(?!check\b)([a-z_]+)", code)} <= {*names, "py"}, package
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = Settings()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(variable_of(name), "")
+    assert Settings() == default
+    Settings().check(Settings.model_fields)
+
+
+def test_what_kubernetes_tells_of_services_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    default = Settings()
+    for service in ("HEORI", "HEORI_METRICS", "HEORI_API", "HEORI_REDIS", "HEORI_REDIS_URL"):
+        for scheme in ("tcp", "udp"):
+            port = f"{service}_PORT_9100_{scheme.upper()}"
+            told = {
+                f"{service}_SERVICE_HOST": "10.0.0.1",
+                f"{service}_SERVICE_PORT": "9100",
+                f"{service}_SERVICE_PORT_HTTP": "9100",
+                f"{service}_PORT": f"{scheme}://10.0.0.1:9100",
+                port: f"{scheme}://10.0.0.1:9100",
+                f"{port}_PROTO": scheme,
+                f"{port}_PORT": "9100",
+                f"{port}_ADDR": "10.0.0.1",
+            }
+            for variable, text in told.items():
+                monkeypatch.setenv(variable, text)
+        settings = Settings()
+        assert settings == default
+    settings.check(PRODUCER)
+    assert caplog.records == []
+    settings.check(Settings.model_fields)
+    [line] = caplog.records
+    assert "HEORI_METRICS_PORT, HEORI_API_PORT: ignored" in line.getMessage()
+    Settings(metrics_port=9100, api_port=8080).check(Settings.model_fields)
+    assert len(caplog.records) == 1
 
 
 def test_the_command_line_names_each_variable_that_does_not_fit() -> None:
@@ -335,15 +415,15 @@ def test_every_key_begins_with_the_prefix(
 def test_tokens_come_from_a_file_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "tokens"
     monkeypatch.setenv("HEORI_API_TOKENS_FILE", str(file))
-    with pytest.raises(ValidationError, match="HEORI_API_TOKENS_FILE"):
-        Settings()
+    with pytest.raises(InvalidSetting, match="HEORI_API_TOKENS_FILE"):
+        Settings().api_tokens  # noqa: B018 - it is read
     file.write_text("\n")
-    with pytest.raises(ValidationError, match="is empty"):
-        Settings()
+    with pytest.raises(InvalidSetting, match="is empty"):
+        Settings().check(["api_tokens"])
     file.write_text("a-token-of-some-length\n\n another-of-some-length \n")
     monkeypatch.setenv("HEORI_API_TOKENS", "one-that-is-long-enough")
     tokens = [token.get_secret_value() for token in Settings().api_tokens]
     assert tokens == ["one-that-is-long-enough", "a-token-of-some-length", "another-of-some-length"]
     file.write_text("short\n")
-    with pytest.raises(ValidationError, match="16 characters"):
-        Settings()
+    with pytest.raises(InvalidSetting, match="16 characters"):
+        Settings().check(["api_tokens"])

@@ -305,7 +305,7 @@ def test_tokens_are_asked_for_everywhere_but_by_those_who_look_after_it(
         (
             (),
             {"HEORI_API_TOKENS": "short"},
-            "HEORI_API_TOKENS: Value error, a token needs 16 characters",
+            "HEORI_API_TOKENS: a token needs 16 characters",
         ),
         ((), {"HEORI_TASKS": ""}, "there is no task to serve"),
         ((), {"HEORI_TASKS": "nowhere"}, "HEORI_TASKS cannot be imported"),

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
-from pydantic import ValidationError
 
-from heori import Mutex, Producer, RedisUnavailable, connect
+from heori import InvalidSetting, Mutex, Producer, RedisRefused, RedisUnavailable, connect
 from heori_common.embedded import EmbeddedValkey
 from heori_common.locks import session
 from heori_common.protocol.commands import Commands
@@ -17,6 +16,7 @@ from heori_common.redis.address import Address
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
+from tests.rigs.commands import run_heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
@@ -136,7 +136,7 @@ def test_a_file_that_tls_needs_and_cannot_read_is_named_in_one_message(
         with RedisClient(url, patience=0) as client, pytest.raises(RedisUnavailable) as caught:
             client.execute(Commands().queues())
         assert f"{option}: {file}" in str(caught.value)
-        with pytest.raises(ValidationError, match=f"{option}: {file}"):
+        with pytest.raises(InvalidSetting, match=f"{option}: {file}"):
             Settings(redis_url=url)
     if content is None and option == "ssl_ca_certs":
         consumer = consume(HEORI_REDIS_URL=url)
@@ -176,7 +176,18 @@ def test_what_is_about_redis_pys_own_clients_has_no_effect(redis_url: str) -> No
         ("rediss://a/0?ssl_keyfile=hush", "ssl_keyfile has no certificate"),
         ("redis://a/zero", "the database must be a number"),
         ("redis://a/0?db=hush", "db must be a number"),
+        ("redis://a/0?db=1.5", "db must be a number"),
+        ("redis://a/99999999999999999999", "the database must be a number"),
         ("redis://a/0?socket_timeout=hush", "socket_timeout must be a number"),
+        ("redis://a/0?socket_timeout=0", "socket_timeout must be a number of seconds, and not 0"),
+        ("redis://a/0?socket_keepalive=hush", "socket_keepalive must be true or false"),
+        ("rediss://a/0?ssl_check_hostname=hush", "ssl_check_hostname must be true or false"),
+        ("rediss://a/0?ssl_min_version=1.3", r"ssl_min_version must be one of .*772 \(TLS 1.3\)"),
+        ("redis://a:0/0", "the port must be a number from 1 to 65535"),
+        ("redis://:123#hush@a/0", "# has no meaning there; in a password it is written %23"),
+        ("redis+sentinel://:12#hush@a/main", "in a password it is written %23"),
+        ("unix://:12#hush@/run/valkey.sock", "in a password it is written %23"),
+        ("rediss://a/0#hush", "# has no meaning there"),
     ],
 )
 def test_an_option_that_does_not_fit_is_told_when_the_url_is_read(url: str, message: str) -> None:
@@ -184,3 +195,29 @@ def test_an_option_that_does_not_fit_is_told_when_the_url_is_read(url: str, mess
         with pytest.raises(ValueError, match=message) as caught:
             read(url)
         assert "hush" not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize(
+    ("login", "rest", "said"),
+    [
+        ("", "/0", "NOAUTH it wants a password, and was given none"),
+        (":@", "/0", "NOAUTH it wants a password, and was given none"),
+        (":hush@", "/0", "WRONGPASS it does not know this user with this password"),
+        ("ann:hush@", "/0", "WRONGPASS it does not know this user with this password"),
+        ("", "/0?password=hush", "WRONGPASS it does not know this user with this password"),
+        (":first@", "/99", "it has no database of the number that the URL names"),
+        (":first@", "?db=99", "it has no database of the number that the URL names"),
+    ],
+)
+def test_what_a_server_refuses_in_a_url_is_said_in_one_sentence(
+    rotating: Rotating, login: str, rest: str, said: str
+) -> None:
+    url = f"redis://{login}{rotating.endpoint}{rest}"
+    told = f"Redis at {rotating.endpoint} refused: {said}"
+    with RedisClient(url) as client, pytest.raises(RedisRefused) as caught:
+        client.execute(Commands().queues())
+    assert str(caught.value) == told
+    ran = run_heori(url, "status")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    hint = "" if "database" in said else "Does HEORI_REDIS_URL hold its login?\n"
+    assert ran.stderr == f"heori: {told}\n{hint}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from heori_common.redis.url_options import read_options
+from heori_common.redis.url_options import is_database, read_options
 
 SENTINEL_PORT = 26379
 
@@ -59,6 +59,8 @@ class Address:
                 may be anywhere in what is malformed.
         """
         scheme, _, rest = url.partition("://")
+        if "#" in rest:  # which would cut off the rest: of a password, and the host
+            raise ValueError("# has no meaning there; in a password it is written %23")
         if scheme in ("redis+sentinel", "rediss+sentinel"):
             return cls._of_sentinels(rest, tls=scheme == "rediss+sentinel")
         if scheme == "unix":
@@ -66,7 +68,8 @@ class Address:
                 raise ValueError("the path of the socket is missing: unix:///run/valkey.sock")
         elif scheme in ("redis", "rediss"):
             try:
-                _ = urlsplit(url).port
+                if urlsplit(url).port == 0:
+                    raise ValueError
             except ValueError:  # whose text may hold a piece of a password
                 raise ValueError(
                     "the port must be a number from 1 to 65535; an IPv6 address stands in "
@@ -79,7 +82,8 @@ class Address:
             )
         parts = urlsplit(url)
         options = read_options(parts.query, tls=scheme == "rediss")
-        if scheme != "unix" and not _is_database(parts.path.strip("/")):
+        database = parts.path.strip("/")
+        if scheme != "unix" and database and not is_database(database):
             raise ValueError("the database must be a number, as in redis://host:6379/0")
         login, _, host = parts.netloc.rpartition("@")
         read, login_file = _login(login, options)
@@ -101,7 +105,7 @@ class Address:
         if not match["primary"]:
             raise ValueError(f"the name of the primary is missing: {_EXAMPLE}")
         database = match["database"] or "0"
-        if not _is_database(database):
+        if not is_database(database):
             raise ValueError(f"the database must be a number: {_EXAMPLE}/0")
         options = read_options(match["options"] or "", tls=tls, sentinels=True)
         login = options.pop("sentinel_username", None), options.pop("sentinel_password", None)
@@ -152,10 +156,6 @@ def with_password_file(url: str, path: str) -> str:
 def endpoint(host: str, port: int) -> str:
     """A host and a port as people write them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_database(text: str) -> bool:
-    return not text or (text.isascii() and text.isdigit())
 
 
 def _login(login: str, options: dict[str, str]) -> tuple[str, LoginFile | None]:

@@ -14,6 +14,13 @@ from heori_common.redis.tls_files import unreadable
 _AWAY = ("LOADING", "ERR max number of clients reached")
 # What it says, before it hangs up, to a word that is longer than its proto-max-bulk-len.
 _TOO_LARGE = "Protocol error: invalid bulk length"
+# What it says that does not tell a person what is wrong, and what does.
+_IN_PLAIN_WORDS = {
+    _TOO_LARGE: f"{_TOO_LARGE}: this is more than it takes in one piece, its proto-max-bulk-len",
+    "NOAUTH": "NOAUTH it wants a password, and was given none",
+    "WRONGPASS": "WRONGPASS it does not know this user with this password",
+    "DB index is out of range": "it has no database of the number that the URL names",
+}
 # What it says that is not the primary, or one that is cut off from its replicas.
 _NO_PRIMARY = ("READONLY", "MASTERDOWN", "UNBLOCKED", "NOREPLICAS")
 # How redis-py names answers whose first word it cuts off.
@@ -73,8 +80,9 @@ def error_of(said: str, where: Address) -> RedisUnavailable | RedisRefused:
         return away(where, said)
     if where.sentinels and said.startswith(_NO_PRIMARY):
         return RedisUnavailable(f"Redis at {where} has moved: {said}")
-    if said == f"ERR {_TOO_LARGE}":
-        said += ": this is more than it takes in one piece, its proto-max-bulk-len"
+    for beginning, plainly in _IN_PLAIN_WORDS.items():
+        if said.removeprefix("ERR ").startswith(beginning):
+            said = plainly
     return RedisRefused(said, where)
 
 

@@ -41,8 +41,10 @@ _WITHOUT_EFFECT = {
     "retry_on_timeout",
     "timeout",
 }
-_NUMBERS = {"db", "socket_connect_timeout", "socket_timeout", "ssl_min_version"}
+_SECONDS = {"socket_connect_timeout", "socket_timeout"}
+_SWITCHES = {"socket_keepalive", "ssl_check_hostname"}
 _VERIFY = {"none", "optional", "required"}
+_VERSIONS = {"769": "1.0", "770": "1.1", "771": "1.2", "772": "1.3"}  # as ssl.TLSVersion has them
 
 
 def read_options(query: str, *, tls: bool, sentinels: bool = False) -> dict[str, str]:
@@ -79,6 +81,18 @@ def _value(name: str, value: str) -> str:
         value = value.lower().removeprefix("cert_")
         if value not in _VERIFY:
             raise ValueError(f"{name} must be none, optional or required")
-    elif name in _NUMBERS and re.fullmatch(r"\d+(\.\d+)?", value) is None:
-        raise ValueError(f"{name} must be a number")
+    elif name == "db" and not is_database(value):
+        raise ValueError("db must be a number, of a database")
+    elif name in _SECONDS and not (re.fullmatch(r"\d+(\.\d+)?", value) and float(value)):
+        raise ValueError(f"{name} must be a number of seconds, and not 0")
+    elif name in _SWITCHES and value.lower() not in ("0", "1", "false", "no", "true", "yes"):
+        raise ValueError(f"{name} must be true or false")
+    elif name == "ssl_min_version" and value not in _VERSIONS:
+        known = ", ".join(f"{number} (TLS {of})" for number, of in _VERSIONS.items())
+        raise ValueError(f"{name} must be one of {known}")
     return value
+
+
+def is_database(text: str) -> bool:
+    """Whether this is the number of a database."""
+    return text.isascii() and text.isdigit() and len(text) < 10
