@@ -47,6 +47,7 @@ def end_of(job_id: str, result: Result | None, status: str | None) -> End | None
             decode_failure(result.exc_string)
             if result.exc_string
             else _WITHOUT_TRACEBACK.get(result.type, "it left no traceback"),
+            result.error,
         )
     if status is None:
         return JobNotFound(f"there is no job {job_id}")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import heori
-from heori_producer.errors import original
+from heori_common.raised import Raised
 
 PACKAGES = ("heori", "heori_common", "heori_consumer", "heori_producer")
 EXPORTED = sorted(heori.__all__)
@@ -98,38 +98,11 @@ def test_an_import_brings_only_what_is_used(program: str, absent: list[str]) -> 
     assert not set(absent) & set(loaded)
 
 
-def test_a_failed_jobs_error_is_known_although_the_program_has_not_asked_heori_for_its_class() -> (
-    None
-):
-    program = """
-import json
-import heori
-from heori_producer.errors import original
-
-made = original(heori.JobFailed("id", "Traceback (most recent call last):\\nheori.LockLost: gone"))
-print(json.dumps([type(made) is heori.LockLost, str(made)]))
-"""
-    assert fresh(program) == [True, "gone"]
-
-
-def test_a_name_read_from_redis_makes_nothing_of_heori_be_imported() -> None:
-    program = """
-import json, sys
-import heori
-from heori_producer.errors import original
-
-for name in ("Middleware", "Mutex", "_HOMES", "importlib"):
-    failed = heori.JobFailed("id", f"Traceback (most recent call last):\\nheori.{name}: text")
-    assert original(failed) is failed
-print(json.dumps(sorted(sys.modules)))
-"""
-    assert not {"heori_consumer", "heori_common.locks.lock"} & set(fresh(program))
-
-
 def test_a_programs_own_error_that_derives_from_heoris_is_no_error_of_heori() -> None:
     class Rejected(heori.HeoriError):
         pass
 
-    failed = heori.JobFailed("id", "Traceback (most recent call last):\nheori.Rejected: gone")
     assert Rejected in heori.HeoriError.__subclasses__()
-    assert original(failed) is failed
+    copy = Raised.of(ValueError("gone")).copy
+    assert Raised("heori", "Rejected", "gone", [], copy).made_anew() is None
+    assert Raised("heori", "LockError", "gone", [], copy).made_anew() is not None

@@ -17,13 +17,13 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
 from heori import JobCanceled, JobFailed, JobNotFound, Producer, RedisExecutor, UnknownTask
-from heori_producer.errors import original
 from heori_producer.executor import JobFuture
 from heori_producer.watcher import CALL_EVERY_S
 from tests.rigs.consumers import Consumer, SharedConsumers
 from tests.rigs.waiting import until
 from tests.tasks import protocol_tasks, sample_tasks
 from tests.tasks.protocol_tasks import Point
+from tests.tasks.raising_tasks import EXACT, INEXACT, Status, throw
 
 
 @pytest.fixture
@@ -100,102 +100,33 @@ def test_a_chunk_runs_only_what_its_consumer_may_run(executor: RedisExecutor) ->
 def test_exceptions_are_what_they_were_with_the_traceback_from_there(
     executor: RedisExecutor,
 ) -> None:
-    future = executor.submit(sample_tasks.fail, "because: 힐\nof two lines")
-    error = future.exception(20)
-    assert type(error) is ValueError
-    assert str(error) == "because: 힐\nof two lines"
-    assert isinstance(error.__cause__, JobFailed)
-    assert "raise ValueError(text)" in error.__cause__.traceback
+    futures = {name: executor.submit(throw, name) for name in EXACT | INEXACT}
+    errors: dict[str, Any] = {name: future.exception(60) for name, future in futures.items()}
+    for name, error in errors.items():
+        told = error.__cause__ if name in EXACT else error
+        assert isinstance(told, JobFailed)
+        # traceback itself leaves out the cause of an error that is false
+        assert "LookupError: the cause of it" in told.traceback or name == "counted"
+        assert (told.error_type or "").endswith(type((EXACT | INEXACT)[name]()).__name__)
+    for name, make in EXACT.items():
+        error, here = errors[name], make()
+        assert (type(error), str(error), repr(error)) == (type(here), str(here), repr(here)), name
+        assert (error.args, vars(error)) == (here.args, vars(here))
+    assert errors["located"].errno == 2
+    noted = errors["noted"]
+    assert noted.__cause__.error_notes == noted.__notes__ == ["first note", "second\nnote"]
+    chunk = executor.map(throw, ["status", "plain"], chunksize=2)
+    with pytest.raises(Status, match=r"^status 404$"):
+        next(chunk)
     with pytest.raises(JobFailed, match="SystemExit: 3"):
         executor.submit(sample_tasks.leave, "SystemExit").result(60)
     with pytest.raises(JobFailed, match="longer than its timeout of 1 s"):
         executor.submit(sample_tasks.spin_limited, 30.0).result(60)
 
 
-TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    f()\n    ^^^\n'
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "args"),
-    [
-        (TRACE + "ZeroDivisionError: division by zero\n", ZeroDivisionError, ("division by zero",)),
-        (TRACE + "KeyError: 'order-17'\n", KeyError, ("order-17",)),
-        (TRACE + "KeyError: ('a', 1)\n", KeyError, (("a", 1),)),
-        (TRACE + "KeyError: <Key a>\n", KeyError, ("<Key a>",)),
-        (TRACE + "ValueError\n", ValueError, ()),
-        (TRACE + "ValueError: a\nb: c\n", ValueError, ("a\nb: c",)),
-        (
-            TRACE + "ValueError: first\n\nThe above exception was …\n\n" + TRACE + "OSError: two\n",
-            OSError,
-            ("two",),
-        ),
-        (TRACE + "heori_common.tasks.UnknownTask: what\n", UnknownTask, ("what",)),
-        (
-            TRACE + "FileNotFoundError: [Errno 2] No such file or directory: 'a: b'\n",
-            FileNotFoundError,
-            (2, "No such file or directory"),
-        ),
-        (
-            TRACE + "ConnectionRefusedError: [Errno 111] Connection refused\n",
-            ConnectionRefusedError,
-            (111, "Connection refused"),
-        ),
-        (TRACE + "tests.producer.test_executor.Outer.Inner: nested\n", "Outer.Inner", ("nested",)),
-    ],
-)
-def test_an_exception_is_made_anew_from_its_traceback(text: str, kind: Any, args: Any) -> None:
-    error = original(JobFailed("id", text))
-    assert type(error).__qualname__ == (kind if isinstance(kind, str) else kind.__qualname__)
-    assert error.args == args
-    assert isinstance(error.__cause__, JobFailed)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "nowhere.to.be.found.Error: not imported, and not imported for it",
-        "SystemExit: 3",
-        "KeyboardInterrupt",
-        "os.system: true",
-        "builtins.eval: 1",
-        "UnicodeDecodeError: 'utf-8' codec can't decode",
-        "tests.producer.test_executor.Demanding: one",
-        "tests.producer.test_executor.Explosive: bang",
-        "tests.producer.test_executor.Numbered: number 7 is refused",
-        "tests.producer.test_executor.Numbered",
-        "heori.FencedOut: the write with fence 7 was refused: 9 has written; the lock was lost",
-        "heori.DeadlockDetected: this wait would never end: a waits for b",
-        "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
-        "PermissionError: [Errno 13] Permission denied: 'a' -> 'b'",
-        "  | ExceptionGroup: two (2 sub-exceptions)",
-        "no error at all",
-        "",
-    ],
-)
-def test_what_cannot_safely_be_made_anew_stays_a_failed_job(line: str) -> None:
-    for text in (TRACE + line + "\n", line + "\n"):
-        failed = JobFailed("id", text)
-        assert original(failed) is failed
-
-
 class Outer:
     class Inner(Exception):
         pass
-
-
-class Numbered(Exception):
-    def __init__(self, number: object = 0) -> None:
-        super().__init__(f"number {number} is refused")
-
-
-class Demanding(Exception):
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(one, two)
-
-
-class Explosive(Exception):
-    def __init__(self, text: str) -> None:
-        raise ValueError(text)
 
 
 @pytest.mark.parametrize(

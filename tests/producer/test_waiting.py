@@ -30,6 +30,7 @@ from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.tasks import InvalidResult
+from heori_producer.errors import original
 from heori_producer.results import Results
 from heori_producer.watcher import Watcher
 from tests.rigs.stock_rq import reads_all
@@ -106,6 +107,8 @@ def test_every_way_in_which_rq_says_that_a_job_failed_raises(
         handle.result(timeout=5)
     assert (caught.value.job_id, caught.value.traceback) == (handle.id, reason)
     assert str(caught.value) == f"job {handle.id} failed:\n{reason}"
+    assert (caught.value.error_type, caught.value.error_text) == (None, None)
+    assert original(caught.value) is caught.value, "a text alone makes no error"
 
 
 def test_a_result_wakes_whoever_waits_for_it(producer: Producer, redis: redis_py.Redis) -> None:

@@ -187,7 +187,9 @@ SHARED = MODELS | {
     "locks in processes": ["--model", "processes", "--processes", "2"],
     "locks in asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "8"],
 }
-SHARED_TASKS = "tests.tasks.sample_tasks,tests.tasks.protocol_tasks,tests.tasks.lock_tasks"
+SHARED_TASKS = ",".join(
+    f"tests.tasks.{name}_tasks" for name in ("sample", "protocol", "lock", "raising")
+)
 # What crashes inline takes the consumer with it, which `tests/consumer/test_crash.py` is about.
 IN_PROCESSES = [model for model in MODELS if model != "inline"]
 

@@ -201,6 +201,7 @@ class Outcome(NamedTuple):
     beside_loop: bool = False  # a plain function that ran in a thread beside an event loop
     # Fields for the job's hash: of CRASHED to write them, of RETURNED to add to them.
     evidence: Mapping[str, str | int] | None = None
+    error: bytes | None = None  # what it has raised, as `heori_common.raised` writes it
 
 
 Settled = tuple[Claim, Outcome]

@@ -35,7 +35,7 @@ from heori_common.protocol.payload import BadPayload, encode_failure, encode_res
 from heori_consumer.between.options import Policy, own_threads
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker import interrupt, running_job
-from heori_consumer.worker.failures import FailureNotes
+from heori_consumer.worker.failures import FailureNotes, as_it_travels
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.lending import Lending
 from heori_consumer.worker.middleware import Chain
@@ -198,7 +198,7 @@ class Runner:
             return self._outcome(job, RETRY, None, retry)
         self_explaining = issubclass(type(error), _SELF_EXPLAINING)
         text = _bounded(f"{error}\n") if self_explaining else describe(error)
-        return self._outcome(job, FAILED, encode_failure(text))
+        return self._outcome(job, FAILED, encode_failure(text))._replace(error=as_it_travels(error))
 
     def _unknown_here(self, job: RunningJob, error: BaseException) -> Outcome | None:
         """What comes of a job that needs code which this worker does not have, if it may wait."""
@@ -323,7 +323,8 @@ class Runner:
             return self._outcome(job, STOPPED, encode_failure(f"{error}\n"))
         if retry := _retry(job, error):
             return self._outcome(job, RETRY, None, retry)
-        return self._outcome(job, FAILED, encode_failure(describe(error)))
+        outcome = self._outcome(job, FAILED, encode_failure(describe(error)))
+        return outcome._replace(error=as_it_travels(error))
 
     def _outcome(
         self, job: RunningJob, status: str, body: bytes | None, retry: RetryLater | None = None

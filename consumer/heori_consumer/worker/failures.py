@@ -1,4 +1,4 @@
-"""Notes what fails in a worker, for its supervisor to log: each kind of failure once."""
+"""What fails in a worker: as its producer gets to know it, and noted for its supervisor's log."""
 
 import logging
 import threading
@@ -6,6 +6,7 @@ from types import TracebackType
 
 from heori_common.current_job import JobStopped, JobTimeout
 from heori_common.errors import summary
+from heori_common.raised import Raised
 from heori_consumer.between.failures import Failure
 
 # Raised from outside, wherever the job is just then.
@@ -52,6 +53,18 @@ class FailureNotes:
         with self._lock:
             notes, self._notes = self._notes, {}
         return list(notes.values())
+
+
+def as_it_travels(error: BaseException) -> bytes | None:
+    """An exception for whoever waits for the job, beside its traceback."""
+    try:
+        raised = Raised.of(error)
+        # It says that this job was ended, and elsewhere it would say so of another.
+        if issubclass(type(error), _ANYWHERE):
+            raised = raised._replace(copy=None)
+        return raised.encode()
+    except BaseException:  # what a task has raised may run anything
+        return None
 
 
 def _raised(trace: TracebackType | None) -> tuple[str, int] | None:

@@ -115,6 +115,7 @@ class DeliveryCommands(Builders):
                     outcome.body or False,
                     outcome.retry or False,
                     [key for key, _ in claim.locks] or False,
+                    outcome.error or False,
                 ]
                 for claim, outcome in ended
             ],

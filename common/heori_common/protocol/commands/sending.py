@@ -38,6 +38,7 @@ class Result:
     type: int  # rq.results.Result.Type
     return_value: bytes | None
     exc_string: bytes | None
+    error: bytes | None = None  # as `heori_common.raised` writes it
 
 
 @public
@@ -261,4 +262,5 @@ def _result(entry_id: bytes, entry: Mapping[bytes, bytes] | Sequence[bytes]) -> 
         int(fields[b"type"]),
         fields.get(b"return_value"),
         fields.get(b"exc_string"),
+        fields.get(b"heori_error"),
     )

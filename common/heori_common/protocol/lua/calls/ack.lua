@@ -5,7 +5,7 @@
 -- ARGS   entries, result_ttl_s, failure_ttl_s
 --        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped', 'retry'
 --        or 'unknown here', started_s, run_s, ttl_s or false, body or false,
---        [delay_s, retries left] or false, [lock, …] or false], …]
+--        [delay_s, retries left] or false, [lock, …] or false, error or false], …]
 -- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
 --        [key that holds something else, …], [pause_s of a job that was unknown here and is put off,
 --        …], [entry number whose job was unknown here and has failed, …]]
@@ -51,7 +51,7 @@ local function is_put_off(n, queue, scheduled, id, execution, why)
 end
 
 for n, entry in ipairs(args.entries) do
-  local q, id, execution, status, started_s, run_s, ttl_s, body, retry, locks = unpack(entry)
+  local q, id, execution, status, started_s, run_s, ttl_s, body, retry, locks, raised = unpack(entry)
   local wip, finished, failed, queue, scheduled = unpack(KEYS, 5 * q + 1, 5 * q + 5)
   local end_status = status == 'unknown here' and 'failed' or status
   local is_finished = end_status == 'finished'
@@ -72,8 +72,12 @@ for n, entry in ipairs(args.entries) do
     busy_s = busy_s + run_s
   elseif status ~= 'unknown here' or not is_put_off(n, queue, scheduled, id, execution, body) then
     local registry = is_finished and finished or failed
+    local fields = body and { is_finished and 'return_value' or 'exc_string', body } or {}
+    if raised then
+      fields[#fields + 1], fields[#fields + 2] = 'heori_error', raised
+    end
     local score, unable, is_waited_for = end_job(id, execution, end_status, ttl_s,
-      string.format('%.6f', started_s), is_finished and 'return_value' or 'exc_string', body)
+      string.format('%.6f', started_s), fields)
     if score then
       registered[registry] = registered[registry] or {}
       table.insert(registered[registry], score)

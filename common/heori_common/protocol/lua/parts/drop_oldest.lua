@@ -14,7 +14,7 @@ local function drop_oldest(drops, queue, failed, dropped, count)
     local found = read_fields(job, 'status', 'failure_ttl')
     if WAITING[found.status] then
       local ttl_s = to_integer(found.failure_ttl, drops.failure_ttl_s)
-      local score = end_job(id, '', 'failed', ttl_s, now_text, 'exc_string', drops.body)
+      local score = end_job(id, '', 'failed', ttl_s, now_text, { 'exc_string', drops.body })
       if score then
         redis.call('HSET', job, 'heori_dropped_at', now_iso)
         redis.pcall('ZADD', failed, score, id) -- pcall: its key may hold something else

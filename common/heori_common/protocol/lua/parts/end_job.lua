@@ -10,8 +10,8 @@ local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 us
 -- holds something else and could not take this one; and whether other jobs wait for this one.
 --   status: 'finished', 'failed' or 'stopped'; ttl_s: -1 for ever, 0 not at all
 --   started_text: when it began, as now_text has it
---   field, body: the result's field in the stream and its value, or false for none
-local function end_job(id, execution, status, ttl_s, started_text, field, body)
+--   fields: [field, value, …] of the result in the stream, beside those of rq's that tell who and when
+local function end_job(id, execution, status, ttl_s, started_text, fields)
   local job = job_key(id)
   local results = results_key(id)
   local dependents = dependents_key(id)
@@ -31,14 +31,9 @@ local function end_job(id, execution, status, ttl_s, started_text, field, body)
   if type(redis.pcall('HSET', job, 'status', status, 'ended_at', now_iso)) == 'table' then
     redis.call('PERSIST', job) -- whatever it is, it is not ours to expire
   end
-  local added
-  if body then
-    added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
-      field, body, 'execution_id', execution, 'execution_started_at', started_text, 'execution_ended_at', now_text)
-  else
-    added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name', args.consumer,
-      'execution_id', execution, 'execution_started_at', started_text, 'execution_ended_at', now_text)
-  end
+  local added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name',
+    args.consumer, 'execution_id', execution, 'execution_started_at', started_text, 'execution_ended_at', now_text,
+    unpack(fields))
   local broken = type(added) == 'table' and results
   if ttl_s < 0 then
     redis.call('PERSIST', results) -- an earlier result may have expired with its job

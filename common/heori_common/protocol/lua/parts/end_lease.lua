@@ -20,7 +20,7 @@ local function end_lease(queue, wip, failed, id, execution, counted, failure, ev
     return requeue(queue, failed, id, execution, counted, failure, evidence)
   end
   -- Nothing is left that could run. It fails where RQ's tools look, rather than vanish.
-  local score = end_job(id, execution, 'failed', args.failure_ttl_s, now_text, 'exc_string', args.unreadable)
+  local score = end_job(id, execution, 'failed', args.failure_ttl_s, now_text, { 'exc_string', args.unreadable })
   redis.call('ZADD', failed, score, id)
   return 'dead'
 end

@@ -21,7 +21,7 @@ local function requeue(queue, failed, id, execution, counted, failure, evidence)
   local deliveries = to_integer(found.heori_deliveries, 1)
   if counted and deliveries >= args.max_deliveries then
     local ttl_s = to_integer(found.failure_ttl, args.failure_ttl_s)
-    local score = end_job(id, execution, 'failed', ttl_s, now_text, 'exc_string', failure)
+    local score = end_job(id, execution, 'failed', ttl_s, now_text, failure and { 'exc_string', failure } or {})
     if score then
       redis.call('HSET', job, 'heori_died_at', now_iso, 'heori_execution', '', unpack(evidence or {}))
       redis.pcall('ZADD', failed, score, id) -- pcall: its key may hold something else
