@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import msgpack
+import psutil
 import pytest
 from rq.job import Job as RqJob
 
@@ -160,19 +161,26 @@ def commands_a_second(redis: Any) -> dict[str, float]:
     return {name: number / seconds for name, number in calls.items() if name not in NO_COST}
 
 
-def test_an_idle_consumer_that_does_not_lead_sends_next_to_nothing(
+def wake_ups(consumer: Consumer) -> int:
+    """How often its supervisor has slept so far."""
+    return int(psutil.Process(consumer.process.pid).num_ctx_switches().voluntary)
+
+
+def test_idle_consumers_send_next_to_nothing_and_seldom_wake(
     consume: Callable[..., Consumer], redis: Any
 ) -> None:
-    consume().ready()
+    first = consume().ready()
     until(lambda: leader(redis))
     time.sleep(2)  # for what is done once, when a consumer begins to lead
     alone = sum(commands_a_second(redis).values())
-    number = 4
-    for _ in range(number):
-        consume().ready()
+    others = [consume().ready() for _ in range(4)]
     time.sleep(2)
-    each = (sum(commands_a_second(redis).values()) - alone) / number
+    before = {each: wake_ups(each) for each in (first, *others)}
+    each = (sum(commands_a_second(redis).values()) - alone) / len(others)
     assert each <= 3
+    woke = {each: (wake_ups(each) - so_far) / SECONDS for each, so_far in before.items()}
+    assert woke.pop(first) <= 8, "a beat twice a second, and the replies to what it asks then"
+    assert max(woke.values()) <= 5, "a beat once a second, and the reply to what it asks then"
 
 
 def test_quiet_queues_cost_about_what_one_does(

@@ -77,10 +77,10 @@ class AsyncRedisClient:
 
     async def follow(self) -> None:
         """Ask the sentinels, where there are any, every LOOK_S for ever, where the primary is."""
-        while True:
+        while self.dialer.sentinels is not None:
             await asyncio.sleep(LOOK_S)
-            if self.dialer.sentinels is not None:
-                await self.dialer.sentinels.look()
+            await self.dialer.sentinels.look()
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         """Close all connections."""

@@ -9,7 +9,6 @@ estimate: CPU time and how many slots run are all there is.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 import psutil
 
 from heori_common.platform import TELLS_OF_THREADS
+from heori_consumer.beat import Beat
 from heori_consumer.between.slot_table import Busy, SlotTable
 from heori_consumer.gil.states import (
     GIL_WAIT,
@@ -132,17 +132,20 @@ class Sampler:
         cores: float,
         best: Source,
         occupied: asyncio.Event,
+        beat: Beat,
     ) -> None:
         self._workers = workers
         self._cores = cores
         self._best = best
         self._occupied = occupied
+        self._beat = beat
         self._subjects: dict[Watched, _Subject] = {}
         self._uses: dict[str, Use] = {}  # of the workers that are gone
         self._tasks: dict[str, States] = {}  # likewise
         self._turns: deque[tuple[_Subject, int]] = deque()  # threads whose use is to be read
         self._past: deque[tuple[float, GilReport]] = deque()
-        self._looked = self._renewed = time.monotonic()
+        self._looked = time.monotonic()
+        self._next_renewal = beat.within(RENEW_EVERY_S)
         self.report = GilReport()
         self.cpu = 0.0
 
@@ -152,9 +155,7 @@ class Sampler:
             if self._occupied.is_set():
                 await asyncio.sleep(pause())
             else:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(RENEW_EVERY_S):
-                        await self._occupied.wait()
+                await self._beat.wait(self._occupied, RENEW_EVERY_S)
             began = time.thread_time()
             self._look(time.monotonic())
             self.cpu += time.thread_time() - began
@@ -172,8 +173,8 @@ class Sampler:
                     slots, share=min(1.0, READS_PER_S / LOOKS_PER_S / threads), seconds=seconds
                 )
         self._read_uses()
-        if now - self._renewed >= RENEW_EVERY_S:
-            self._renewed = now
+        if now >= self._next_renewal:
+            self._next_renewal = self._beat.within(RENEW_EVERY_S)
             self._renew(now)
 
     def _follow(self) -> None:

@@ -6,13 +6,13 @@ workers were killed twice for others that were late, so that it comes to an end.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import RETURNED, STATUSES, Claim, Outcome, Settled
+from heori_consumer.beat import Beat
 from heori_consumer.between.failures import Failure
 from heori_consumer.between.options import own_threads
 from heori_consumer.between.slot_table import SlotState
@@ -30,7 +30,7 @@ PREFETCH_S = 0.02
 PREFETCH_BYTES = 4_000_000  # and no more than that, with their results; for each worker
 # How often late jobs and waiting ones are looked for, and how often memory is.
 WATCH_EVERY_S = 0.05
-IDLE_EVERY_S = 0.5  # the same while there are no jobs
+IDLE_EVERY_S = 1.0  # memory, while there are no jobs
 MEMORY_EVERY_S = 0.25
 # How often open files and threads are; before Linux 6.2 counting the former takes long.
 REST_EVERY_S = 1.0
@@ -67,13 +67,16 @@ class Pool:
         occupied: set while there are jobs, and perhaps a moment longer.
     """
 
-    def __init__(self, options: PoolOptions, settlement: Settlement, failures: FailureLog) -> None:
+    def __init__(
+        self, options: PoolOptions, settlement: Settlement, failures: FailureLog, beat: Beat
+    ) -> None:
         self.roster = Roster(options, self, self._bury)
         self.changed = asyncio.Event()
         self.occupied = asyncio.Event()
         self._batch = options.batch
         self._settlement = settlement
         self._failures = failures
+        self._beat = beat
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._totals_of_dead: Totals = {}
         self._locks_of_dead = Statistics()
@@ -375,18 +378,17 @@ class Pool:
                 await asyncio.sleep(WATCH_EVERY_S)
             else:
                 self.occupied.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(IDLE_EVERY_S):
-                        await self.occupied.wait()
+                await self._beat.wait(self.occupied, IDLE_EVERY_S)
             now = time.monotonic()
             self._failures.tell(now)
-            for worker in self.roster.everyone():
-                worker.watch(now)
+            if self.held():
+                for worker in self.roster.everyone():
+                    worker.watch(now)
             if now >= look_at_memory:
                 look_at_memory = now + MEMORY_EVERY_S
                 self._look_at_memory()
             if now >= look_at_rest:
-                look_at_rest = now + REST_EVERY_S
+                look_at_rest = self._beat.within(REST_EVERY_S)
                 self._look_at_files_and_threads()
 
     def _look_at_memory(self) -> None:

@@ -9,6 +9,7 @@ from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.settings import Settings
+from heori_consumer.beat import Beat
 from heori_consumer.pool.failures import FailureLog
 from heori_consumer.supervisor.broken_keys import BrokenKeys
 from heori_consumer.supervisor.leases import Leases
@@ -62,6 +63,7 @@ class Context:
 
     Attributes:
         name: under which this consumer is known in Redis.
+        beat: with which the roles do what they do now and then.
         leases: all claims that it holds.
         failures: what is told of jobs that go wrong.
         stand_back: when jobs are due that other consumers should get.
@@ -71,6 +73,7 @@ class Context:
     options: ConsumerOptions
     name: str
     stop: StopRequest = field(default_factory=StopRequest)
+    beat: Beat = field(default_factory=Beat)
     retry: RedisRetry = field(default_factory=RedisRetry)
     broken_keys: BrokenKeys = field(default_factory=BrokenKeys)
     failures: FailureLog = field(default_factory=FailureLog)

@@ -45,6 +45,7 @@ class Leadership:
     """
 
     def __init__(self, context: Context) -> None:
+        self._beat = context.beat
         self._redis = context.redis
         self._commands = context.commands
         self._consumer = context.name
@@ -95,7 +96,10 @@ class Leadership:
         """Lead, or stand by, for ever."""
         while True:
             pause = await self._ask()
-            await asyncio.sleep(min(RENEW_EVERY_S, pause) if self.leads else self._standby())
+            if self.leads and pause < RENEW_EVERY_S:
+                await asyncio.sleep(pause)
+            else:
+                await self._beat.rest(RENEW_EVERY_S if self.leads else self._standby())
 
     async def resign(self) -> None:
         """Let another consumer lead at once."""
@@ -175,4 +179,4 @@ class Leadership:
 
     def _standby(self) -> float:
         pause = min(LATEST_S, max(SOONEST_S, self._consumers / ASKED_PER_S))
-        return pause * random.uniform(0.8, 1.0)  # else all of them ask at the same moment
+        return math.ceil(pause * random.uniform(0.8, 1.0))  # else all of them ask in one second

@@ -1,7 +1,6 @@
 """Extends the leases of this consumer, and tells the pool which of them are lost."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 
@@ -53,9 +52,7 @@ class LeaseKeeper:
         while True:
             due = self._extended + self._lease_s / 3
             while not self._hurried.is_set() and (left := due - time.clock_gettime(CLOCK)) > 0:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, LOOK_EVERY_S)):
-                        await self._hurried.wait()
+                await self._context.beat.wait(self._hurried, min(left, LOOK_EVERY_S))
             self._hurried.clear()
             held = self._context.leases.held()
             for first in range(0, len(held), CALL_LEASES):

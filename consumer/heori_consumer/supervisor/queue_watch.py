@@ -4,7 +4,6 @@ Heori's own scripts wake them by themselves. The leader of a service watches.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -43,9 +42,7 @@ class QueueWatch:
     async def run(self) -> None:
         """Watch, for ever."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await self._event.wait()
+            await self._context.beat.wait(self._event, LOOK_EVERY_S)
             await self._leadership.gained()
             self._event.clear()
             if self._term != self._leadership.term:

@@ -1,6 +1,5 @@
 """The leases that no consumer extends any more: their jobs are delivered again."""
 
-import asyncio
 from collections.abc import Sequence
 
 from heori_common import logs
@@ -34,6 +33,7 @@ class Reaper:
     """
 
     def __init__(self, context: Context, leadership: Leadership, keeper: LeaseKeeper) -> None:
+        self._beat = context.beat
         self._leadership = leadership
         self._keeper = keeper
         self._coming_back = False  # what Redis said last
@@ -60,7 +60,7 @@ class Reaper:
                     pass  # the claimer says so
                 except RedisRefused as error:  # it is out of memory, say, or a replica now
                     log.error("Redis refuses to reclaim", reason=str(error))
-            await asyncio.sleep(REAP_EVERY_S)
+            await self._beat.rest(REAP_EVERY_S)
 
     async def _look(self) -> None:
         """Look at the queues with leases and at some others; at all at the beginning of a term."""

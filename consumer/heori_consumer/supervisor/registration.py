@@ -1,6 +1,5 @@
 """This consumer's record among RQ's workers, so that `rq info` and dashboards show it."""
 
-import asyncio
 import contextlib
 import os
 import platform
@@ -43,6 +42,7 @@ class Registration:
             state: returns what the consumer does now, in rq's words.
             waits_for: returns the queues for whose jobs all slots wait, at a standstill.
         """
+        self._beats = context.beat
         self._redis = context.redis
         self._broken_keys = context.broken_keys
         self._commands = context.commands
@@ -88,7 +88,7 @@ class Registration:
                 # A server that was restarted empty has forgotten the consumer.
                 if not await self._beat(self._state()) or self._broken:
                     await self._announce()
-            await asyncio.sleep(HEARTBEAT_EVERY_S)
+            await self._beats.rest(HEARTBEAT_EVERY_S)
 
     async def retire(self) -> None:
         """Take the record out; RQ's tools stop showing it."""

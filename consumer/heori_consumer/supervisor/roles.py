@@ -63,7 +63,7 @@ class Roles:
         """Make them, each after those that it calls."""
         acknowledger = Acknowledger(context)
         pool_options = _pool_options(context.settings, context.options)
-        pool = Pool(pool_options, acknowledger, context.failures)
+        pool = Pool(pool_options, acknowledger, context.failures, context.beat)
         cancellation = Cancellation(context, pool.cancel)
         lease_keeper = LeaseKeeper(context, pool)
         precedence = Precedence(context, pool)
@@ -109,7 +109,11 @@ class Roles:
             Failover(context),
             QueueSampler(context, leadership),
             Sampler(
-                pool.roster.everyone, usable_cores(), context.settings.gil_source, pool.occupied
+                pool.roster.everyone,
+                usable_cores(),
+                context.settings.gil_source,
+                pool.occupied,
+                context.beat,
             ),
             standstill,
             Registration(context, health.state, lambda: standstill.queues),

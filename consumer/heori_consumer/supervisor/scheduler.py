@@ -40,6 +40,7 @@ class Scheduler:
     """
 
     def __init__(self, context: Context, leadership: Leadership, listener: Listener) -> None:
+        self._beat = context.beat
         self._redis = context.redis
         self._commands = context.commands
         self._name = context.name
@@ -63,14 +64,12 @@ class Scheduler:
             await self._leadership.gained()
             self._work.clear()
             self._ask()
-            pause = await self._move()
-            if pause <= GATHER_S:
-                await asyncio.sleep(pause)
-                continue
-            await asyncio.sleep(GATHER_S)
+            next_look = await self._move()
+            gathered = min(next_look, time.monotonic() + GATHER_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause - GATHER_S):
+                async with asyncio.timeout_at(next_look):
                     await self._work.wait()
+            await asyncio.sleep(max(0.0, gathered - time.monotonic()))
 
     async def resign(self) -> None:
         """Let another scheduler go on at once."""
@@ -88,7 +87,7 @@ class Scheduler:
             self._written.update(self._queues)
             self._next_turn = now
         if is_turn := now >= self._next_turn:
-            self._next_turn = now + LOOK_EVERY_S
+            self._next_turn = self._beat.within(LOOK_EVERY_S)
             self._written.update(self._turn.next())
         keys = self._commands.keys
         asked = self._listener.track(
@@ -115,7 +114,7 @@ class Scheduler:
             self._work.set()
 
     async def _move(self) -> float:
-        """Move what is due; returns for how many seconds there is nothing to do."""
+        """Move what is due; returns when there is more to do."""
         now = time.monotonic()
         queues = [queue for queue, when in self._looks.items() if when <= now]
         if queues:
@@ -125,9 +124,13 @@ class Scheduler:
             now = time.monotonic()
             for queue, pause in zip(queues, pauses, strict=True):
                 if pause is not None:
-                    look = now + min(LOOK_EVERY_S, max(SHORTEST_PAUSE_S, pause))
+                    look = (
+                        now + max(SHORTEST_PAUSE_S, pause)
+                        if pause < LOOK_EVERY_S
+                        else self._beat.within(LOOK_EVERY_S)
+                    )
                     self._looks[queue] = min(look, self._looks.get(queue, look))
-        return max(0.0, min([self._next_turn, *self._looks.values()]) - now)
+        return min([self._next_turn, *self._looks.values()])
 
     async def _look(self, queues: Sequence[str]) -> Sequence[float | None]:
         """Move what is due there; returns for how long there is nothing to do, queue by queue."""

@@ -1,7 +1,5 @@
 """Notices when all slots wait for jobs that could only run in them."""
 
-import asyncio
-
 from heori_common import logs
 from heori_common.protocol.keys import whole_queue
 from heori_consumer.pool.pool import Pool
@@ -21,6 +19,7 @@ class Standstill:
     """
 
     def __init__(self, context: Context, pool: Pool) -> None:
+        self._beat = context.beat
         self._served = frozenset(context.queues)
         self._lend = context.settings.lend_slots
         self._pool = pool
@@ -30,7 +29,7 @@ class Standstill:
     async def run(self) -> None:
         """Look, for ever."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await self._beat.rest(LOOK_EVERY_S)
             seen = frozenset(
                 queue for queue in self._pool.waited_for() if whole_queue(queue) in self._served
             )

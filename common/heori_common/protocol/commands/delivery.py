@@ -244,7 +244,7 @@ class DeliveryCommands(Builders):
             keys,
             parse,
             service=service,
-            interval_ms=round(interval * 1000),
+            interval_ms=round(interval * 900),  # each look may come a little early
             watch_ms=round(interval * 1000) * UNWATCHED_INTERVALS,
             whole=whole,
             leased=leased,
