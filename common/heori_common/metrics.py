@@ -179,7 +179,11 @@ JOBS_DROPPED = _counter(
 # Consumers
 
 CONSUMER_INFO = _gauge("heori_consumer_info", "What this consumer is.", "model")
-SLOTS = _gauge("heori_slots", "Slots that can run jobs.")
+SLOTS = _gauge(
+    "heori_slots",
+    "Slots that can run jobs; with those of suspects, which have processes of their own, and never "
+    "fewer than run one.",
+)
 SLOTS_RUNNING = _gauge(
     "heori_slots_running",
     "Slots that run a job. One whose job waits for other jobs is lent, and counts for what runs in "

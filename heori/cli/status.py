@@ -60,7 +60,8 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
         shown.append("blocked")
     table = Table("queue", title=f"Queues at {client.address}")
     for heading in ("waiting", *shown):
-        table.add_column(heading, justify="right")
+        # RQ's registry of running jobs has those, too, that wait in a consumer for a slot.
+        table.add_column("claimed" if heading == "running" else heading, justify="right")
     for name, of in _busiest(queues, lambda of: (of.waiting, of.running, of.failed, of.scheduled)):
         limit = "" if of.limit is None else f" of {formats.count(of.limit)}"
         numbers = [formats.count(getattr(of, field)) for field in shown]

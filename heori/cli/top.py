@@ -94,7 +94,7 @@ def _draw(overview: Overview, address: str) -> RenderableType:
     parts: list[RenderableType] = [heading]
     for table in (
         _table(
-            ("queue", "waiting", "oldest", "running", "scheduled", "dead", "limit", "blocked"),
+            ("queue", "waiting", "oldest", "claimed", "scheduled", "dead", "limit", "blocked"),
             _fullest(overview.queues),
             lambda row: (
                 printable(row.queue),

@@ -49,18 +49,18 @@ class Moment:
 
     seconds: float  # since it began
     sent: Mapping[str, int]  # by task, like the next two
-    running: Mapping[str, int]
+    claimed: Mapping[str, int]
     metrics: ConsumerCounts
 
     def waiting(self, task: str) -> int:
         """Jobs that no consumer has claimed.
 
-        No metric counts these by task, so they are computed: those sent, less those that run or
-        have ended. The parts are read one after the other while jobs go on, so the difference may
-        be off by a few; it is never less than zero.
+        No metric counts these by task, so they are computed: those sent, less those claimed and
+        those that have ended. The parts are read one after the other while jobs go on, so the
+        difference may be off by a few; it is never less than zero.
         """
         done = self.metrics.done[task] + self.metrics.failed[task]
-        return max(0, self.sent[task] - done - self.running.get(task, 0))
+        return max(0, self.sent[task] - done - self.claimed.get(task, 0))
 
 
 class Display:
@@ -104,12 +104,14 @@ class LineDisplay(Display):
         numbers = {
             "sent": sum(moment.sent.values()),
             "waiting": waiting,
-            "running": sum(moment.running.values()),
+            "claimed": sum(moment.claimed.values()),
             "done": done,
             "failed": failed,
         }
         text = ", ".join(f"{name} {formats.count(number)}" for name, number in numbers.items())
-        print(f"{moment.seconds:6.1f} s: {text}; {formats.count(rate)} jobs/s", flush=True)
+        slots = f"{moment.metrics.running} of {moment.metrics.slots} slots run"
+        rates = f"{formats.count(rate)} jobs/s"
+        print(f"{moment.seconds:6.1f} s: {text}; {slots}; {rates}", flush=True)
 
 
 class LiveDisplay(Display):
@@ -147,7 +149,9 @@ class LiveDisplay(Display):
         if self._moments:
             now, before = self._moments[-1], self._moments[0]
             limit = "" if self._plan.limit is None else f" of {formats.count(self._plan.limit)}"
-            heading = Text(f"{self._plan} · {formats.count(now.seconds)}{limit} s", style="bold")
+            slots = f"{now.metrics.running} of {now.metrics.slots} slots run"
+            time = f"{formats.count(now.seconds)}{limit} s"
+            heading = Text(f"{self._plan} · {slots} · {time}", style="bold")
             parts = [heading, "", self._tasks(now, before), "", self._workers(now, before), ""]
         self._live.update(Group(*parts, Text(self._doing, style="dim")), refresh=True)
 
@@ -155,7 +159,7 @@ class LiveDisplay(Display):
         table = Table(box=None, width=self._width, pad_edge=False)
         table.add_column("task", no_wrap=True)
         table.add_column("", ratio=1)
-        for heading in ("sent", "waiting", "running", "done", "failed", "jobs/s"):
+        for heading in ("sent", "waiting", "claimed", "done", "failed", "jobs/s"):
             table.add_column(heading, justify="right", no_wrap=True, min_width=6)
         seconds = now.seconds - before.seconds
         for task in ALL:
@@ -167,7 +171,7 @@ class LiveDisplay(Display):
                 ProgressBar(total=max(1, goal), completed=done + failed),
                 formats.count(now.sent[task]),
                 formats.count(now.waiting(task)),
-                formats.count(now.running.get(task, 0)),
+                formats.count(now.claimed.get(task, 0)),
                 Text(formats.count(done), style="green"),
                 Text(formats.count(failed), style="bold red" if failed else ""),
                 formats.count(recent / seconds) if seconds else "",

@@ -86,6 +86,8 @@ class ConsumerCounts:
     failed: Counter[str] = field(default_factory=Counter)
     cpu: dict[str, float] = field(default_factory=dict)  # seconds, of a worker's place
     memory: dict[str, float] = field(default_factory=dict)  # bytes, resident
+    running: int = 0  # slots that run a job, of so many
+    slots: int = 0
 
     @classmethod
     def read(cls, samples: Samples) -> Self:
@@ -107,6 +109,8 @@ class ConsumerCounts:
                 worker: samples.get(metrics.WORKER_MEMORY, worker=worker, kind="rss")
                 for worker in workers
             },
+            int(samples.get(metrics.SLOTS_RUNNING)),
+            int(samples.get(metrics.SLOTS)),
         )
 
 
@@ -124,8 +128,8 @@ class JobTally:
         self._redis = client
         self._commands = Commands()
 
-    def running(self) -> Counter[str]:
-        """How many jobs of each task are leased to a consumer just now."""
+    def claimed(self) -> Counter[str]:
+        """How many jobs of each task a consumer has: they run, or wait in it for a slot."""
         jobs = self._jobs(self._leased())
         return Counter(_task(job) for job in jobs if job is not None)
 

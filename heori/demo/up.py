@@ -113,8 +113,8 @@ class Run:
             found = read_queue(self._redis, commands, QUEUE)
             idle = idle + 1 if all_sent and found.waiting == found.running == 0 else 0
             if seconds >= next_show:
-                running = self._tally.running()
-                self._display.show(Moment(seconds, self._producer.report, running, self._metrics()))
+                claimed = self._tally.claimed()
+                self._display.show(Moment(seconds, self._producer.report, claimed, self._metrics()))
                 self._tally.count_and_forget()
                 next_show += SHOW_EVERY
             time.sleep(TICK)

@@ -78,6 +78,8 @@ def running(up: Up) -> list[psutil.Process]:
     """All processes of a run that has got so far as to tell that jobs are done."""
     assert up.stdout is not None
     for line in up.stdout:
+        for run, slots in re.findall(r"(\d+) of (\d+) slots run", line):
+            assert int(run) <= int(slots)
         if re.search(r"done [1-9]", line):
             return psutil.Process(up.pid).children(recursive=True)
     raise AssertionError(f"it ended before a job was done: {up.communicate()}")

@@ -35,7 +35,7 @@ def test_a_worker_is_recycled_after_so_many_jobs_and_no_slot_is_missing_meanwhil
         return not before & {worker.pid for worker in consumer.workers}
 
     until(replaced)
-    assert seen == {slots}
+    assert min(seen) == slots, "the old worker's last jobs may count beside its successor's"
     assert producer.submit(sample_tasks.process).result(60) not in before
     assert consumer.metric("heori_worker_restarts_total", reason="max-jobs") >= len(before)
     until(lambda: consumer.metric("heori_jobs_total", outcome="succeeded") == 601)

@@ -219,6 +219,15 @@ class Pool:
         """How many slots run a job; one that is lent counts for what runs in its place."""
         return sum(state.running and not state.waits for state in self._states())
 
+    def slots(self, running: int) -> int:
+        """How many slots there are when so many run a job.
+
+        Those of suspects in processes of their own count, as their jobs do. So do those that are
+        there for a moment only, of a worker that finishes what it has beside its successor.
+        """
+        workers = [*self.roster.workers.copy().values(), *self.roster.alone.copy()]
+        return max(running, sum(worker.table.slots for worker in workers))
+
     def waiting(self) -> int:
         """How many jobs wait for other jobs."""
         return sum(worker.waiting for worker in self.roster.everyone())

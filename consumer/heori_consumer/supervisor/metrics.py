@@ -109,11 +109,11 @@ class ConsumerMetrics(Collector):
             yield MetricSample(m.JOBS_DROPPED, count.bound.dropped, (queue,))
 
     def _consumer(self) -> Iterator[MetricSample]:
-        workers = list(self._roles.pool.roster.workers.copy().values())
+        running = self._roles.pool.running()
         yield MetricSample(m.CONSUMER_INFO, 1, (self._context.options.model,))
         yield MetricSample(m.USABLE_CORES, usable_cores())
-        yield MetricSample(m.SLOTS, sum(worker.table.slots for worker in workers))
-        yield MetricSample(m.SLOTS_RUNNING, self._roles.pool.running())
+        yield MetricSample(m.SLOTS, self._roles.pool.slots(running))
+        yield MetricSample(m.SLOTS_RUNNING, running)
         yield MetricSample(m.JOBS_WAITING, self._roles.pool.waiting())
         yield MetricSample(m.JOBS_HELD, len(self._context.leases))
         yield MetricSample(m.RESULTS_HELD, self._roles.acknowledger.held.bytes)
