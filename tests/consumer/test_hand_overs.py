@@ -67,7 +67,7 @@ class Claiming:
 @asynccontextmanager
 async def claiming(url: str, *, begins_at_once: bool = True) -> AsyncIterator[Claiming]:
     context = context_of(url, "default")
-    pool = Given(PoolOptions(1, WORKER), Acknowledger(context), context.failures)
+    pool = Given(PoolOptions(1, WORKER), Acknowledger(context), context.failures, context.beat)
     precedence = Precedence(context, pool)
     lost: list[None] = []
     hand_overs = HandOvers(
