@@ -12,14 +12,13 @@ from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys, tenant_queue
 from heori_common.protocol.payload import Call, PayloadTooLarge
 from heori_common.public import public
-from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
 from heori_common.settings import PRODUCER, Settings
 from heori_common.tasks import Task
 from heori_producer.backpressure import Backpressure, QueueFull
 from heori_producer.handle import Handle
 from heori_producer.results import Results
-from heori_producer.watcher import Watcher
+from heori_producer.shared import share
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,8 +69,7 @@ class Producer:
         self._settings.check(PRODUCER)
         self._commands = Commands(Keys(self._settings.key_prefix))
         url = url or self._settings.redis_url
-        self._redis = RedisClient(url)
-        self._watcher = Watcher(url)
+        self._redis, self._watcher = share(url)
         self.results = Results(self._watcher, self._commands)
         self._backpressure = Backpressure(self._redis, self._commands, self._watcher)
         self._limits = dict(self._settings.queue_limits)  # that are still to be written
@@ -376,9 +374,14 @@ class Producer:
         return canceled
 
     def close(self) -> None:
-        """Close the connections; what is still awaited in a coroutine is awaited in vain."""
-        self._watcher.close()
-        self._redis.close()
+        """Close the connections, unless others use them, too.
+
+        What is still awaited in a coroutine is awaited in vain. A producer that is only let go
+        leaves nothing either, once the garbage is collected.
+        """
+        self.results.close()
+        if not self._watcher.is_used:
+            self._redis.close()
 
     def __enter__(self) -> Self:
         return self

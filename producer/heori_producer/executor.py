@@ -36,7 +36,7 @@ from heori_producer.client import Producer
 from heori_producer.errors import JobCanceled, JobFailed, original
 from heori_producer.handle import Handle
 from heori_producer.job_future import AwaitedFuture
-from heori_producer.results import Awaited, End
+from heori_producer.results import End
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,7 +55,6 @@ class JobFuture(AwaitedFuture[R], Generic[R]):
     ) -> None:
         super().__init__(queue, job_id)
         self.handle: Handle[Any] | None = None
-        self.awaited: Awaited | None = None
         self._executor = executor
         self._load = load
 
@@ -89,6 +88,7 @@ class JobFuture(AwaitedFuture[R], Generic[R]):
                 self.set_result(self._load(end))
             except Exception as error:  # another version of the task wrote it
                 self.set_exception(error)
+        self._executor.ended(self)
 
 
 @public
@@ -237,7 +237,7 @@ class RedisExecutor(Executor):
         for job_id in canceled:
             future = waiting[job_id]
             if future.awaited is not None and self._producer.results.forget(future.awaited):
-                self._ended(future, JobCanceled(job_id))
+                future.end(JobCanceled(job_id))
         return len(canceled)
 
     def _task(self, function: Callable[..., Any]) -> Task[..., Any]:
@@ -262,12 +262,12 @@ class RedisExecutor(Executor):
                 self._changed.notify_all()
             raise
         for future, handle in zip(futures, handles, strict=True):
-            future.awaited = self._producer.results.wait(handle.id, partial(self._ended, future))
+            handle.tell(future)
             future.handle = handle
         return futures
 
-    def _ended(self, future: JobFuture[Any], end: End) -> None:
-        future.end(end)
+    def ended(self, future: JobFuture[Any]) -> None:
+        """Know that a future is done."""
         with self._changed:
             self._pending.pop(future, None)
             self._changed.notify_all()

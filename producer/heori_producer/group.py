@@ -1,12 +1,10 @@
 """Several jobs as one: waited for together, counted as they end."""
 
-import asyncio
 import concurrent.futures
 import time
 from collections.abc import Generator, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from heori_common.current_job import waiting_for_jobs
 from heori_common.public import public
 from heori_producer.handle import Handle
 from heori_producer.job_future import AwaitedFuture
@@ -98,10 +96,8 @@ class Group(Generic[R_co]):
     async def _in_order(self) -> list[R_co]:
         results = []
         for handle, end in zip(self.handles, self._ends, strict=True):
-            if not end.done():  # what has ended costs the event loop no turn
-                with waiting_for_jobs(end.pending):
-                    await asyncio.wrap_future(end)
-            results.append(handle.load(end.result()))
+            # What has ended costs the event loop no turn.
+            results.append(handle.load(end.result()) if end.done() else await handle)
         return results
 
 
@@ -115,14 +111,16 @@ def group(handles: Iterable[Handle[R]]) -> Group[R]:
 
 
 def _end_of(handle: Handle[Any]) -> AwaitedFuture[bytes]:
-    future = AwaitedFuture[bytes](handle.queue, handle.id)
-    future.set_running_or_notify_cancel()  # giving up a wait cancels it for no other
-
-    def ended(end: End) -> None:
-        if isinstance(end, Exception):
-            future.set_exception(end)
-        else:
-            future.set_result(end)
-
-    handle.when_ended(ended)
+    future = _JobEnd(handle.queue, handle.id)
+    handle.tell(future)
     return future
+
+
+class _JobEnd(AwaitedFuture[bytes]):
+    """A result as it is stored."""
+
+    def end(self, end: End) -> None:
+        if isinstance(end, Exception):
+            self.set_exception(end)
+        else:
+            self.set_result(end)

@@ -11,6 +11,7 @@ from heori_common.redis.client import RedisClient
 from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.tasks import Task
 from heori_producer.errors import JobNotFound
+from heori_producer.job_future import AwaitedFuture
 from heori_producer.results import GOES_ON, End, Results, end_of
 
 R_co = TypeVar("R_co", covariant=True)
@@ -137,9 +138,9 @@ class Handle(Generic[R_co]):
         result, status = self._redis.execute_many(read)
         return end_of(self.id, result, status), "0" if result is None else result.id, status
 
-    def when_ended(self, call: Callable[[End], None]) -> None:
-        """Be called back once, in the watcher's thread, when the job has ended."""
-        self._results.wait(self.id, call)
+    def tell(self, future: AwaitedFuture[Any]) -> None:
+        """Have a future become what comes of the job."""
+        future.wait_for_end(self._results)
 
     def load(self, end: bytes) -> R_co:
         """Read a result as it is stored."""

@@ -8,11 +8,16 @@ what it is in `concurrent.futures` and `threading`.
 import concurrent.futures
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
+from heori_producer.results import Awaited, End, Results
 
 R = TypeVar("R")
+
+_to_call_back: set["AwaitedFuture[Any]"] = set()  # those that are to call somebody back
 
 
 class JobEvent(threading.Event):
@@ -52,19 +57,46 @@ class JobEvent(threading.Event):
 class AwaitedFuture(concurrent.futures.Future[R], Generic[R]):
     """A future of a job, which another job may wait for.
 
+    It is kept by those who have it, and by those whom it is to call back. When there are none, the
+    end of the job is not awaited any more.
+
     Attributes:
         job: the queue and the id of its job.
+        awaited: its end, once somebody waits for that.
     """
 
     def __init__(self, queue: str, job_id: str) -> None:
         super().__init__()
         self.job = queue, job_id
+        self.awaited: Awaited | None = None
         if running_job() is not None:
             self._waiters: list[Any] = _Waiters(self)
 
     def pending(self) -> list[tuple[str, str]]:
         """Its job, unless that has ended; for `waiting_for_jobs`."""
         return [] if self.done() else [self.job]
+
+    def wait_for_end(self, results: Results) -> None:
+        """Have `end` called when the job has ended."""
+        me = weakref.ref(self)
+
+        def ended(end: End) -> None:
+            if (future := me()) is not None:
+                future.end(end)
+
+        self.awaited = results.wait(self.job[1], ended)
+        weakref.finalize(self, results.drop, self.awaited).atexit = False
+
+    def end(self, end: End) -> None:
+        """Become what came of the job."""
+        raise NotImplementedError
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[R]], object]) -> None:
+        """As `Future.add_done_callback`."""
+        if self not in _to_call_back:
+            _to_call_back.add(self)
+            super().add_done_callback(_to_call_back.discard)
+        super().add_done_callback(fn)
 
     def result(self, timeout: float | None = None) -> R:
         """As `Future.result`."""

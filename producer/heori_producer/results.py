@@ -70,10 +70,11 @@ class Results:
         self._watcher = watcher
         self._commands = commands
         self._awaited: dict[Awaited, None] = {}
-        watcher.call_regularly(self._look_for_gone)
+        watcher.enter(self)
 
     def wait(self, job_id: str, on_end: Callable[[End], None]) -> Awaited:
         """Call back once, in the watcher's thread, when the job has ended."""
+        self._watcher.enter(self)  # it may have been closed before
         awaited = Awaited(job_id, on_end)
         self._awaited[awaited] = None
         awaited.watch = self._watcher.watch(
@@ -81,6 +82,8 @@ class Results:
             self._commands.result(job_id),
             lambda result: self._read(awaited, result),
         )
+        if awaited not in self._awaited:  # it has ended meanwhile
+            awaited.watch.stop()
         return awaited
 
     async def ended(self, job_id: str) -> End:
@@ -109,6 +112,17 @@ class Results:
             awaited.watch.stop()
         return waited
 
+    def drop(self, awaited: Awaited) -> None:
+        """As `forget`, for a finalizer, which must not wait for a lock."""
+        if self._awaited.pop(awaited, awaited) is None and awaited.watch is not None:
+            awaited.watch.drop()
+
+    def close(self) -> None:
+        """Wait no more for any of them."""
+        for awaited in list(self._awaited):
+            self.forget(awaited)
+        self._watcher.leave(self)
+
     def _read(self, awaited: Awaited, result: Result | RedisRefused | None) -> None:
         if isinstance(result, RedisRefused):
             self._end(awaited, result)
@@ -131,7 +145,8 @@ class Results:
 
     # A job that is cancelled or deleted writes no result.
 
-    def _look_for_gone(self) -> None:
+    def look(self) -> None:
+        """See which of them were; see `User`."""
         everything = list(self._awaited)
         for first in range(0, len(everything), ASK_BATCH_JOBS):
             self._look(everything[first : first + ASK_BATCH_JOBS])

@@ -1,4 +1,4 @@
-"""Reads keys again whenever they are written: all that one producer waits for, in one thread.
+"""Reads keys again whenever they are written: all that a process waits for, in one thread.
 
 It uses client tracking. After a connection has read a key, the first write to that key, by any
 client, sends one message to the connection; the key is then read again. So one connection waits for
@@ -9,23 +9,23 @@ caching", opt-out mode.)
 import asyncio
 import contextlib
 import itertools
-import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from heori_common.protocol.commands import Command
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.conversation import OnReply
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.redis.push import AsyncPushConnection
 from heori_common.redis.resp import Word
 from heori_common.redis.retries import words_in_full
 
 T = TypeVar("T")
 
-# Seconds between two calls of what `call_regularly` was given: it looks for what no write tells.
+# Seconds between two calls of each user's `look`, for what no write tells.
 CALL_EVERY_S = 5.0
 # Keys that are read in one go, at most; fewer while what they hold is large: the server keeps in
 # memory all replies that are not sent yet, and may disconnect whoever has too many. Nobody knows
@@ -37,8 +37,15 @@ READ_BYTES = 1_000_000  # of their replies, about
 COLLECT_S = 0.001
 
 
+class User(Protocol):
+    """Whoever uses a watcher."""
+
+    def look(self) -> None:
+        """See to what no write tells; called in the watcher's thread every CALL_EVERY_S."""
+
+
 class Watch:
-    """One key that is watched until `stop` is called.
+    """One key that is watched until `stop` or `drop` is called.
 
     Attributes:
         command: what reads the key.
@@ -58,6 +65,11 @@ class Watch:
         """End it: nothing is called back from now on."""
         self._watcher.forget(self)
 
+    def drop(self) -> None:
+        """As `stop`, for a finalizer, which must not wait for a lock."""
+        self.stopped = True
+        self._watcher.sweep_soon(self)
+
     def __enter__(self) -> Self:
         return self
 
@@ -68,6 +80,8 @@ class Watch:
 class Watcher:
     """Watches keys, in a thread that starts with the first watch. Safe to share between threads.
 
+    The thread ends when there is no user any more: it has none that is kept only by it.
+
     Args:
         url: as for `heori_common.redis.client.RedisClient`.
 
@@ -77,17 +91,19 @@ class Watcher:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._lock = threading.Lock()
-        self._regular: list[Callable[[], None]] = []
-        self._reset()
+        self._users: set[weakref.ref[User]] = set()
+        self.reset()
 
-    def _reset(self) -> None:
-        self._owner = os.getpid()
+    def reset(self) -> None:
+        """Begin anew, in a forked process: it has a copy of this, but no thread."""
+        self._lock = threading.RLock()
+        self._dropped: deque[Watch] = deque()  # that are still to be forgotten
         self._watches: dict[bytes, list[Watch]] = {}
         self._due: deque[Watch] = deque()  # whose keys are to be read next
         self._reads = FIRST_READS  # at a time
         self._is_reading = False
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None  # the one before, if it may still be there
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._connection: AsyncPushConnection | None = None
@@ -102,8 +118,6 @@ class Watcher:
         """
         made = Watch(self, key, command, on_reply)
         with self._lock:
-            if self._owner != os.getpid():  # a forked process has a copy of this, but no thread
-                self._reset()
             self._watches.setdefault(made.key, []).append(made)
             self._due.append(made)
             loop = self._start() if len(self._due) == 1 else None
@@ -120,6 +134,11 @@ class Watcher:
                 others.remove(watch)
                 if not others:
                     del self._watches[watch.key]
+
+    def sweep_soon(self, watch: Watch) -> None:
+        """Forget a watch later, in the watcher's thread."""
+        self._dropped.append(watch)
+        self._call(self._sweep)
 
     def ask(self, command: Command[T], on_reply: Callable[[T], None]) -> None:
         """Execute a command once. Call it in the watcher's thread, from a callback.
@@ -141,36 +160,68 @@ class Watcher:
 
         self._send([(_NOT_TRACKED, _ignore), (command.words, reply)])
 
-    def call_regularly(self, call: Callable[[], None]) -> None:
-        """Call this in the watcher's thread every CALL_EVERY_S, while it is connected."""
-        self._regular.append(call)
+    @property
+    def is_used(self) -> bool:
+        """Whether it has a user."""
+        return any(user() is not None for user in list(self._users))
 
-    def close(self) -> None:
-        """Stop all watches, and the thread."""
+    def enter(self, user: User) -> None:
+        """Be used by this until it leaves, or nobody has it any more."""
         with self._lock:
-            self._watches.clear()
-            self._due.clear()
-            thread, loop, main = self._thread, self._loop, self._main
-            self._thread = None
-        if thread is None or loop is None or main is None or self._owner != os.getpid():
-            return
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-            loop.call_soon_threadsafe(main.cancel)
-        if thread is not threading.current_thread():
+            self._users.add(weakref.ref(user, self._let_go))
+
+    def leave(self, user: User) -> None:
+        """Be no longer used by this; the last one waits for the end of the thread."""
+        with self._lock:
+            self._users.discard(weakref.ref(user))
+            thread = None if self.is_used else self._end()
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
+
+    def _let_go(self, user: "weakref.ref[User]") -> None:
+        self._users.discard(user)
+        self._call(self._end_if_unused)  # this is a finalizer, which must not wait for a lock
+
+    def _call(self, call: Callable[[], object]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(call)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         if self._thread is None:
             loop = self._loop = asyncio.new_event_loop()
             self._main = loop.create_task(self._run())
             self._thread = threading.Thread(
-                target=_run_to_end, args=(loop, self._main), name="heori-watcher", daemon=True
+                target=_run_to_end,
+                args=(loop, self._main, self._ending),
+                name="heori-watcher",
+                daemon=True,
             )
             self._thread.start()
         assert self._loop is not None
         return self._loop
 
+    def _end(self) -> threading.Thread | None:
+        """Have the thread end, if there is one; returns it."""
+        self._watches.clear()
+        self._due.clear()
+        if self._thread is None or self._main is None:
+            return None
+        self._ending, self._thread = self._thread, None
+        self._call(self._main.cancel)
+        return self._ending
+
     # All that follows runs in the watcher's thread.
+
+    def _end_if_unused(self) -> None:
+        with self._lock:
+            in_use = self.is_used or self._watches
+            if not in_use and threading.current_thread() is self._thread:
+                self._end()
+
+    def _sweep(self) -> None:
+        while self._dropped:
+            self.forget(self._dropped.popleft())
 
     async def _run(self) -> None:
         client = AsyncRedisClient(self._url, connections=0)
@@ -189,15 +240,25 @@ class Watcher:
         while True:
             await asyncio.sleep(CALL_EVERY_S)
             if (refused := connection.login_refused) is not None:
-                with self._lock:
-                    watches = self._all_watches()
-                for watch in watches:
-                    _reader(watch)(refused)
+                self._refuse_all(refused)
             elif connection.is_connected:
                 if not connection.is_ready:  # Redis refuses to track: read all keys instead
                     self._read_all()
-                for call in self._regular:
-                    call()
+                self._let_users_look()
+
+    # No variable of a coroutine that sleeps may hold on to a watch or a user.
+
+    def _refuse_all(self, refused: RedisRefused) -> None:
+        with self._lock:
+            watches = self._all_watches()
+        for watch in watches:
+            _reader(watch)(refused)
+
+    def _let_users_look(self) -> None:
+        for ref in list(self._users):
+            if (user := ref()) is not None:
+                user.look()
+        self._end_if_unused()
 
     def _pushed(self, push: list[Any]) -> None:
         match push:
@@ -273,7 +334,11 @@ def _ignore(_: object) -> None:
     pass
 
 
-def _run_to_end(loop: asyncio.AbstractEventLoop, main: asyncio.Task[None]) -> None:
+def _run_to_end(
+    loop: asyncio.AbstractEventLoop, main: asyncio.Task[None], before: threading.Thread | None
+) -> None:
+    if before is not None:
+        before.join()
     with contextlib.suppress(asyncio.CancelledError):
         loop.run_until_complete(main)
     loop.run_until_complete(loop.shutdown_asyncgens())

@@ -6,6 +6,7 @@ while there is no trouble, a command is one write and one read, and little else.
 
 import os
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
@@ -48,6 +49,7 @@ class RedisClient:
         self._patience = patience_for(where, patience)
         self._idle: deque[BlockingConnection] = deque()
         self._owner = os.getpid()
+        weakref.finalize(self, _close_all, self._idle).atexit = False
 
     def execute(self, command: Command[T]) -> T:
         """Execute one command.
@@ -86,8 +88,7 @@ class RedisClient:
 
     def close(self) -> None:
         """Close all connections that are not in use."""
-        while self._idle:
-            self._idle.pop().close()
+        _close_all(self._idle)
 
     def __enter__(self) -> Self:
         return self
@@ -141,7 +142,8 @@ class RedisClient:
 
     def _connection(self) -> BlockingConnection:
         if self._owner != os.getpid():  # a copy of the process must not speak for the other
-            self._idle, self._owner = deque(), os.getpid()
+            self._idle.clear()
+            self._owner = os.getpid()
         try:
             connection = self._idle.pop()
             while self._follows and connection.has_moved:
@@ -150,3 +152,8 @@ class RedisClient:
         except IndexError:
             connection = BlockingConnection(self._dialer)
         return connection
+
+
+def _close_all(connections: deque[BlockingConnection]) -> None:
+    while connections:
+        connections.pop().close()
