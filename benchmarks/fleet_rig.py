@@ -11,6 +11,8 @@ import psutil
 from benchmarks.rig import HIDDEN, PATIENCE, WARM, Rig, family
 from benchmarks.sender import Order
 from benchmarks.systems import KEYS
+from heori.inspect.overview import READ
+from heori.inspect.scraper import query
 
 AT_ONCE = 4  # consumers that start at the same time: their imports want all cores
 SIMULATORS = 2  # programs that speak for the simulated ones
@@ -81,17 +83,15 @@ class Fleet(Rig):
         return programs
 
     def _serve_metrics(self) -> str:
-        """Start a server of what a real consumer tells, for all that are simulated.
+        """Start a server of what a real consumer tells `heori top`, for all that are simulated.
 
         Were it one of them, who looks at all would wait for its event loop.
         """
-        folder = self.directory / "http"
-        folder.mkdir()
-        (folder / "metrics").write_bytes(self.metrics())
-        words = ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(folder)]
-        server = self._start(*words, talks=True)
+        file = self.directory / "metrics"
+        file.write_bytes(self.metrics(query(READ)))
+        server = self._start("-m", "benchmarks.canned", str(file), talks=True)
         self._others.append(server)
-        return str(server.stdout.readline().decode().split("(")[1].split("/)")[0])
+        return str(server.stdout.readline().decode().strip())
 
     def until_ready(self, consumers: int) -> None:
         """Wait until so many take jobs.
@@ -195,15 +195,15 @@ class Fleet(Rig):
         """How many the server has accepted so far."""
         return int(self.client.info("stats")["total_connections_received"])
 
-    def metrics(self) -> bytes:
-        """What a real consumer tells Prometheus."""
+    def metrics(self, asked_for: str = "") -> bytes:
+        """What a real consumer tells Prometheus, or who asks for some of it only."""
         workers = sorted(self.client.smembers(KEYS.workers()))
         with self.client.pipeline(transaction=False) as pipe:
             for worker in workers:
                 pipe.hmget(worker, "pid", "heori_metrics")
             urls = dict(pipe.execute())
         url = urls[str(self.consumers[0].pid).encode()].decode()
-        with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(f"{url}/metrics{asked_for}", timeout=PATIENCE) as answer:
             return bytes(answer.read())
 
     def real(self) -> list[psutil.Popen]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from heori import formats
 from heori.cli.console import JsonOption, guarded, printable, refuse
 from heori.inspect import job as job_record
-from heori.inspect.queues import MORE_SLOTS, at_standstill, read_consumers, read_queues
+from heori.inspect.queues import at_standstill, describe_standstills, read_consumers, read_queues
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import MalformedJob
 from heori_common.protocol.keys import Keys
@@ -72,9 +72,8 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
     for name, record in _busiest(consumers, lambda record: record.get("state") == "busy"):
         fields = ("queues", "state", "successful_job_count", "failed_job_count", "last_heartbeat")
         table.add_row(printable(name), *(printable(record.get(field, "0")) for field in fields))
-    for name, waits_for in at_standstill(consumers).items():
-        where = f"All slots of {printable(name)} wait for jobs of {printable(waits_for)}"
-        console.print(Text(f"{where}: {MORE_SLOTS}.", "bold yellow"))
+    for line in describe_standstills(at_standstill(consumers)):
+        console.print(Text(printable(line), "bold yellow"))
     console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
     _tell_of_others(console, consumers)
 

@@ -15,8 +15,16 @@ from rich.text import Text
 
 from heori import formats
 from heori.cli.console import JsonOption, guarded, printable, read_duration, refuse
-from heori.inspect.overview import ConsumerRow, Overview, QueueRow, WorkerRow, compare, take_reading
-from heori.inspect.queues import MORE_SLOTS
+from heori.inspect.overview import (
+    ConsumerRow,
+    Overview,
+    QueueRow,
+    Reading,
+    WorkerRow,
+    compare,
+    take_reading,
+)
+from heori.inspect.queues import describe_standstills
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -43,11 +51,11 @@ def top(
 ) -> None:
     """Watch queues, consumers, workers, tasks and locks; Ctrl-C ends it.
 
-    It reads Redis, and the /metrics of every consumer that it can reach. A worker's bar shows how
-    its busy threads spent their time: running (green), waiting for the GIL (red), or waiting for
-    anything else (blue). GIL loss is the share of the possible throughput that waiting for the GIL
-    costs. A task's speed-up is an estimate: how many times as many of its jobs would be done by
-    processes in place of these threads.
+    It reads Redis, and the /metrics of every consumer that it can reach within a second or two. A
+    worker's bar shows how its busy threads spent their time: running (green), waiting for the GIL
+    (red), or waiting for anything else (blue). GIL loss is the share of the possible throughput
+    that waiting for the GIL costs. A task's speed-up is an estimate: how many times as many of its
+    jobs would be done by processes in place of these threads.
     """
     settings = Settings()
     pause = read_duration("--every", every)
@@ -59,8 +67,8 @@ def top(
         with RedisClient(settings.redis_url) as client:
             if once or as_json or not sys.stdout.isatty():
                 before = take_reading(client, commands)
-                time.sleep(pause)
-                overview = compare(before, take_reading(client, commands))
+                time.sleep(_left(pause, before))
+                overview = compare(before, take_reading(client, commands, before))
                 if as_json:
                     print(json.dumps(asdict(overview)))
                 else:
@@ -75,10 +83,15 @@ def _live(client: RedisClient, commands: Commands, pause: float) -> None:
     with Live(Text("reading …"), auto_refresh=False, screen=True) as live:
         before = take_reading(client, commands)
         while True:
-            time.sleep(pause)
-            now = take_reading(client, commands)
+            time.sleep(_left(pause, before))
+            now = take_reading(client, commands, before)
             live.update(_draw(compare(before, now), client.address), refresh=True)
             before = now
+
+
+def _left(pause: float, before: Reading) -> float:
+    """Seconds until the next reading, as the last one may have taken long itself."""
+    return max(0.0, before.at + pause - time.monotonic())
 
 
 def _draw(overview: Overview, address: str) -> RenderableType:
@@ -92,6 +105,10 @@ def _draw(overview: Overview, address: str) -> RenderableType:
         style="bold",
     )
     parts: list[RenderableType] = [heading]
+    if overview.answered < overview.asked:
+        answered, asked = formats.count(overview.answered), formats.count(overview.asked)
+        said = f"{answered} of {asked} consumers answered in {overview.within:.1f} s"
+        parts.append(Text(f"{said}; what follows is theirs.", "bold yellow"))
     for table in (
         _table(
             ("queue", "waiting", "oldest", "claimed", "scheduled", "dead", "limit", "blocked"),
@@ -109,7 +126,7 @@ def _draw(overview: Overview, address: str) -> RenderableType:
         ),
         _table(
             ("consumer", "model", "state", "slots", "jobs/s", "cores"),
-            overview.consumers,
+            _busiest(overview.consumers),
             lambda row: (
                 printable(row.consumer),
                 printable(row.model) if row.answers else "no metrics",
@@ -153,10 +170,9 @@ def _draw(overview: Overview, address: str) -> RenderableType:
     ):
         if table is not None:
             parts += ["", table]
-    for row in overview.consumers:
-        if row.waits_for:
-            where = f"All slots of {printable(row.consumer)} wait for jobs of "
-            parts += ["", Text(f"{where}{printable(row.waits_for)}: {MORE_SLOTS}.", "bold yellow")]
+    at_standstill = {row.consumer: row.waits_for for row in overview.consumers if row.waits_for}
+    for line in describe_standstills(at_standstill):
+        parts += ["", Text(printable(line), "bold yellow")]
     if not overview.consumers:
         parts += ["", "No consumer is there; start one with `heori consume`."]
     return Group(*parts)
@@ -167,6 +183,13 @@ def _fullest(queues: Sequence[QueueRow]) -> Sequence[QueueRow]:
     if len(queues) <= MOST_ROWS:
         return queues
     return sorted(queues, key=lambda row: (-row.waiting, -row.running, row.queue))
+
+
+def _busiest(consumers: Sequence[ConsumerRow]) -> Sequence[ConsumerRow]:
+    """As they come; of more than there are rows for, those first that do most."""
+    if len(consumers) <= MOST_ROWS:
+        return consumers
+    return sorted(consumers, key=lambda row: (-row.jobs_per_second, -row.running, row.consumer))
 
 
 def _table(
@@ -188,7 +211,7 @@ def _table(
         name, *figures = show(row)
         table.add_row(Text(str(name), no_wrap=True, overflow="ellipsis"), *figures)
     if len(rows) > MOST_ROWS:
-        table.add_row(Text(f"and {len(rows) - MOST_ROWS} more", style="dim"))
+        table.add_row(Text(f"and {formats.count(len(rows) - MOST_ROWS)} more", style="dim"))
     return table
 
 

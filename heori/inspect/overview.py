@@ -8,13 +8,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from heori.inspect.queues import ConsumerRecord, read_consumers, read_oldest, read_queues
-from heori.inspect.scraper import Samples, scrape_all
+from heori.inspect.scraper import Answers, Samples, scrape_all
 from heori_common import metrics
 from heori_common.metrics import Metric
 from heori_common.protocol.commands import Commands, QueueCounts
 from heori_common.redis.client import RedisClient
 
-SCRAPE_TIMEOUT = 1.0  # seconds; a consumer that takes longer is shown without its metrics
+# What consumers are asked for. All that they have would be ten times as much to read.
+READ = (
+    metrics.CONSUMER_INFO,
+    metrics.DRAINING,
+    metrics.GIL_SOURCE,
+    metrics.JOBS,
+    metrics.JOBS_WAITING,
+    metrics.JOB_CPU,
+    metrics.JOB_QUEUE,
+    metrics.JOB_RUN,
+    metrics.LOCK_HOLD,
+    metrics.LOCK_WAIT,
+    metrics.LOCK_WAITERS,
+    metrics.SLOTS,
+    metrics.SLOTS_RUNNING,
+    metrics.TASK_SPEEDUP,
+    metrics.THREAD_STATE,
+    metrics.USABLE_CORES,
+    metrics.WORKER_CPU,
+    metrics.WORKER_MEMORY,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +45,7 @@ class Reading:
     queues: dict[str, QueueCounts]
     oldest: dict[str, float]  # seconds for which the next job of a queue has waited
     records: dict[str, ConsumerRecord]  # by name
-    samples: dict[str, Samples]  # of the consumers that answered
+    answers: Answers  # of the consumers
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +120,19 @@ class LockRow:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Two readings, compared."""
+    """Two readings, compared.
+
+    Attributes:
+        seconds: between them.
+        asked: consumers that were asked for their metrics, and could answer.
+        answered: how many of them did.
+        within: seconds that they had to.
+    """
 
     seconds: float
+    asked: int
+    answered: int
+    within: float
     queues: list[QueueRow]
     consumers: list[ConsumerRow]
     workers: list[WorkerRow]
@@ -110,8 +140,11 @@ class Overview:
     locks: list[LockRow]
 
 
-def take_reading(client: RedisClient, commands: Commands) -> Reading:
+def take_reading(client: RedisClient, commands: Commands, before: Reading | None = None) -> Reading:
     """Read Redis, and ask all consumers at once.
+
+    Args:
+        before: those are asked first that answered then, as their rates will be known.
 
     Raises:
         RedisUnavailable: Redis cannot be reached.
@@ -122,18 +155,22 @@ def take_reading(client: RedisClient, commands: Commands) -> Reading:
     oldest = read_oldest(client, commands, waiting, now)
     records = read_consumers(client, commands)
     at = time.monotonic()
-    urls = {name: record.get("heori_metrics", "") for name, record in records.items()}
-    return Reading(at, queues, oldest, records, scrape_all(urls, SCRAPE_TIMEOUT))
+    known = before.answers.samples if before else {}
+    names = sorted(records, key=lambda name: name not in known)
+    urls = {name: records[name].get("heori_metrics", "") for name in names}
+    return Reading(at, queues, oldest, records, scrape_all(urls, READ))
 
 
 def compare(before: Reading, now: Reading) -> Overview:
     """What there is now, and what happened since the reading before."""
     seconds = max(now.at - before.at, 1e-6)
-    pairs = [
-        (name, before.samples.get(name, samples), samples) for name, samples in now.samples.items()
-    ]
+    old, new = before.answers.samples, now.answers.samples
+    pairs = [(name, old.get(name, samples), samples) for name, samples in new.items()]
     return Overview(
         seconds,
+        now.answers.asked,
+        len(new),
+        now.answers.within,
         [
             QueueRow(
                 name,
@@ -148,17 +185,17 @@ def compare(before: Reading, now: Reading) -> Overview:
             for name, of in now.queues.items()
         ],
         [
-            _consumer(name, record, before.samples.get(name), now.samples.get(name), seconds)
+            _consumer(name, record, old.get(name), new.get(name))
             for name, record in now.records.items()
         ],
-        [row for name, old, new in pairs for row in _workers(name, old, new, seconds)],
-        sorted(_tasks(pairs, seconds), key=lambda row: -row.jobs_per_second),
-        sorted(_locks(pairs, seconds), key=lambda row: (-row.waiters, -row.acquired_per_second)),
+        [row for name, then, latest in pairs for row in _workers(name, then, latest)],
+        sorted(_tasks(pairs), key=lambda row: -row.jobs_per_second),
+        sorted(_locks(pairs), key=lambda row: (-row.waiters, -row.acquired_per_second)),
     )
 
 
 def _consumer(
-    name: str, record: ConsumerRecord, before: Samples | None, now: Samples | None, seconds: float
+    name: str, record: ConsumerRecord, before: Samples | None, now: Samples | None
 ) -> ConsumerRow:
     queues, state = record.get("queues", ""), record.get("state", "?")
     waits_for = record.get("heori_waits_for", "")
@@ -172,15 +209,15 @@ def _consumer(
         "".join(now.values(metrics.CONSUMER_INFO, "model")[:1]),
         int(now.get(metrics.SLOTS)),
         int(now.get(metrics.SLOTS_RUNNING)),
-        _rate(metrics.JOBS, before, now, seconds),
-        _rate(metrics.WORKER_CPU, before, now, seconds),
+        now.rate(metrics.JOBS, before),
+        now.rate(metrics.WORKER_CPU, before),
         answers=True,
         waiting=int(now.get(metrics.JOBS_WAITING)),
         waits_for=waits_for,
     )
 
 
-def _workers(consumer: str, before: Samples, now: Samples, seconds: float) -> Iterator[WorkerRow]:
+def _workers(consumer: str, before: Samples, now: Samples) -> Iterator[WorkerRow]:
     for worker in now.values(metrics.WORKER_MEMORY, "worker"):
         spent = {
             state: now.get(metrics.THREAD_STATE, worker=worker, state=state)
@@ -189,7 +226,7 @@ def _workers(consumer: str, before: Samples, now: Samples, seconds: float) -> It
         }
         busy = sum(spent.values())
         states = {state: part / busy for state, part in spent.items()} if busy > 0 else {}
-        cores = _rate(metrics.WORKER_CPU, before, now, seconds, worker=worker)
+        cores = now.rate(metrics.WORKER_CPU, before, worker=worker)
         usable = max(1.0, now.get(metrics.USABLE_CORES))
         sources = [
             source
@@ -208,7 +245,7 @@ def _workers(consumer: str, before: Samples, now: Samples, seconds: float) -> It
         )
 
 
-def _tasks(pairs: list[tuple[str, Samples, Samples]], seconds: float) -> Iterator[TaskRow]:
+def _tasks(pairs: list[tuple[str, Samples, Samples]]) -> Iterator[TaskRow]:
     for task in sorted({task for _, _, now in pairs for task in now.values(metrics.JOBS, "task")}):
         means = {
             metric: _mean(metric, pairs, task=task)
@@ -223,7 +260,7 @@ def _tasks(pairs: list[tuple[str, Samples, Samples]], seconds: float) -> Iterato
             task,
             round(sum(now.get(metrics.JOBS, task=task, outcome="succeeded") for *_, now in pairs)),
             round(sum(now.get(metrics.JOBS, task=task, outcome="failed") for *_, now in pairs)),
-            sum(_rate(metrics.JOBS, old, now, seconds, task=task) for _, old, now in pairs),
+            sum(now.rate(metrics.JOBS, old, task=task) for _, old, now in pairs),
             means[metrics.JOB_RUN],
             means[metrics.JOB_CPU],
             means[metrics.JOB_QUEUE],
@@ -231,7 +268,7 @@ def _tasks(pairs: list[tuple[str, Samples, Samples]], seconds: float) -> Iterato
         )
 
 
-def _locks(pairs: list[tuple[str, Samples, Samples]], seconds: float) -> Iterator[LockRow]:
+def _locks(pairs: list[tuple[str, Samples, Samples]]) -> Iterator[LockRow]:
     found = {
         (kind, lock)
         for _, _, now in pairs
@@ -247,15 +284,12 @@ def _locks(pairs: list[tuple[str, Samples, Samples]], seconds: float) -> Iterato
     }
     for kind, lock in sorted(found):
         named = {"kind": kind, "lock": lock}
-        acquired = sum(
-            now.counted(metrics.LOCK_WAIT, **named) - old.counted(metrics.LOCK_WAIT, **named)
-            for _, old, now in pairs
-        )
+        acquired = sum(now.counted_rate(metrics.LOCK_WAIT, old, **named) for _, old, now in pairs)
         yield LockRow(
             lock,
             kind,
             round(sum(now.get(metrics.LOCK_WAITERS, **named) for *_, now in pairs)),
-            max(0.0, acquired) / seconds,
+            acquired,
             _mean(metrics.LOCK_WAIT, pairs, **named),
             _mean(metrics.LOCK_HOLD, pairs, **named),
         )
@@ -272,8 +306,3 @@ def _mean(metric: Metric, pairs: list[tuple[str, Samples, Samples]], **labels: s
         if weight := sum(count for _, count in found):
             return sum(mean * count for mean, count in found) / weight
     return None
-
-
-def _rate(metric: Metric, before: Samples, now: Samples, seconds: float, **labels: str) -> float:
-    # A consumer of the same name never begins anew, but the parts of a sum may come and go.
-    return max(0.0, now.get(metric, **labels) - before.get(metric, **labels)) / seconds

@@ -1,6 +1,6 @@
 """Queues and the consumers of them, as they are registered in Redis."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from heori_common.protocol.commands import Command, Commands, QueueCounts
@@ -11,8 +11,7 @@ T = TypeVar("T")
 ConsumerRecord = dict[str, str]
 
 PAGE = 1000  # commands in one round trip, so that thousands of queues take a few
-# What helps a consumer at a standstill.
-MORE_SLOTS = "start another consumer, or let this one lend more slots (HEORI_LEND_SLOTS)"
+MOST_STANDSTILLS = 5  # consumers that are named
 
 
 def read_queue(client: RedisClient, commands: Commands, queue: str) -> QueueCounts:
@@ -72,6 +71,18 @@ def at_standstill(records: dict[str, ConsumerRecord]) -> dict[str, str]:
         for name, record in records.items()
         if (queues := record.get("heori_waits_for", ""))
     }
+
+
+def describe_standstills(waits_for: Mapping[str, str]) -> list[str]:
+    """A line for each consumer whose slots all wait, given the queues; of many, the first few."""
+    lines = [
+        f"All slots of {name} wait for jobs of {queues}: start another consumer, or let this one "
+        "lend more slots (HEORI_LEND_SLOTS)."
+        for name, queues in list(waits_for.items())[:MOST_STANDSTILLS]
+    ]
+    if (others := len(waits_for) - len(lines)) > 0:
+        lines.append(f"So do those of {others:,} more.")
+    return lines
 
 
 def read_consumers(client: RedisClient, commands: Commands) -> dict[str, ConsumerRecord]:

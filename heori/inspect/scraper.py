@@ -1,21 +1,29 @@
 """Asks consumers for their metrics, without a Prometheus."""
 
+import asyncio
+import contextlib
+import math
+import resource
+import socket
+import threading
+import time
 from collections import defaultdict
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
-from urllib.request import ProxyHandler, build_opener
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from heori_common.metrics import Metric
 
-AT_ONCE = 16  # consumers asked at the same time
+# What many are given to answer in all, in seconds: so long, and longer by a second for so
+# many, as each answer is some work to read.
+LEAST_S = 1.0
+CONSUMERS_A_SECOND = 2000
+MOST_S = 4.0
+FILES_BESIDE = 64  # that this process has open beside its connections
 
 Labels = frozenset[tuple[str, str]]
-
-# Not through a proxy, should one be set: consumers are asked where they are.
-_opener = build_opener(ProxyHandler({}))
 
 
 class NoMetrics(Exception):
@@ -23,14 +31,19 @@ class NoMetrics(Exception):
 
 
 class Samples:
-    """The metrics of one consumer at one moment."""
+    """The metrics of one consumer at one moment.
 
-    def __init__(self, text: str) -> None:
+    Attributes:
+        at: when, as time.monotonic() tells it.
+    """
+
+    def __init__(self, text: str, at: float) -> None:
         """Read an exposition.
 
         Raises:
             ValueError: it is none.
         """
+        self.at = at
         self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
         for family in text_string_to_metric_families(text):
             for name, labels, value, *_ in family.samples:
@@ -40,6 +53,10 @@ class Samples:
         """Its value, summed over the labels that are not given; 0 when it is not there."""
         wanted = labels.items()
         return sum(value for key, value in self._values[metric.name].items() if wanted <= set(key))
+
+    def rate(self, metric: Metric, since: "Samples", **labels: str) -> float:
+        """By how much it has risen a second since another moment."""
+        return self._a_second(self.get(metric, **labels) - since.get(metric, **labels), since)
 
     def mean(self, metric: Metric, since: "Samples | None", **labels: str) -> float | None:
         """The mean of a histogram's values since another moment; None when there were none."""
@@ -53,15 +70,38 @@ class Samples:
         """How many values a histogram has."""
         return self._part(metric, "_count", labels)
 
+    def counted_rate(self, metric: Metric, since: "Samples", **labels: str) -> float:
+        """How many more values it has each second since another moment."""
+        rise = self.counted(metric, **labels) - since.counted(metric, **labels)
+        return self._a_second(rise, since)
+
     def values(self, metric: Metric, label: str) -> list[str]:
         """The values that a label has, in order."""
         names = {metric.name, f"{metric.name}_count"}
         found = {dict(key).get(label) for name in names for key in self._values[name]}
         return sorted((each for each in found if each is not None), key=_numbers_first)
 
+    def _a_second(self, rise: float, since: "Samples") -> float:
+        # A consumer of the same name never begins anew, but the parts of a sum may come and go.
+        return max(0.0, rise) / max(self.at - since.at, 1e-6)
+
     def _part(self, metric: Metric, part: str, labels: Mapping[str, str]) -> float:
         values = self._values[metric.name + part]
         return sum(value for key, value in values.items() if labels.items() <= set(key))
+
+
+class Answers(NamedTuple):
+    """What has come of asking many.
+
+    Attributes:
+        samples: of those that have answered, by name.
+        asked: how many were.
+        within: seconds that they had to answer.
+    """
+
+    samples: dict[str, Samples]
+    asked: int
+    within: float
 
 
 def scrape(url: str, timeout: float) -> Samples:
@@ -69,37 +109,134 @@ def scrape(url: str, timeout: float) -> Samples:
 
     Args:
         url: of its HTTP server, without a path.
-        timeout: seconds to wait for each part of the answer.
+        timeout: seconds to wait for the answer.
 
     Raises:
         NoMetrics: it does not answer, or not with metrics.
     """
-    if not url.startswith("http://"):  # a stock worker; or anything else that was written there
-        raise NoMetrics(f"{url!r} is no address of a consumer's metrics")
-    try:
-        with _opener.open(f"{url}/metrics", timeout=timeout) as answer:
-            return Samples(answer.read().decode())
-    except (OSError, HTTPException, ValueError) as error:
-        raise NoMetrics(f"{url}/metrics does not answer: {error}") from error
+    return asyncio.run(_ask(_address(url), "", timeout))
 
 
-def scrape_all(urls: Mapping[str, str], timeout: float) -> dict[str, Samples]:
-    """Ask many consumers at once; those that do not answer are left out.
+def scrape_all(urls: Mapping[str, str], metrics: Iterable[Metric]) -> Answers:
+    """Ask many consumers at once for some metrics; those that do not answer in time are left out.
 
     Args:
-        urls: of their HTTP servers, by the consumers' names.
-        timeout: as for one.
+        urls: of their HTTP servers, by the consumers' names, in the order in which to ask. Those
+            that have none, as stock workers, are not asked.
     """
+    addresses = {}
+    for name, url in urls.items():
+        with contextlib.suppress(NoMetrics):
+            addresses[name] = _address(url)
+    within = min(MOST_S, LEAST_S + len(addresses) / CONSUMERS_A_SECOND)
+    samples = asyncio.run(_ask_all(addresses, query(metrics), within)) if addresses else {}
+    return Answers(samples, len(addresses), within)
 
-    def ask(url: str) -> Samples | None:
+
+def query(metrics: Iterable[Metric]) -> str:
+    """What asks for these metrics alone, behind the path; for histograms without their buckets."""
+    return "?" + urlencode([("name[]", name) for each in metrics for name in _parts(each)])
+
+
+async def _ask_all(
+    addresses: Mapping[str, SplitResult], asked_for: str, within: float
+) -> dict[str, Samples]:
+    samples: dict[str, Samples] = {}
+    at_once = _most_connections(len(addresses))
+    # Where not all can be asked at once, those that are silent must leave time for the others.
+    patience = within / math.ceil(len(addresses) / at_once)
+    free = asyncio.Semaphore(at_once)
+
+    async def ask(name: str) -> None:
+        async with free:
+            with contextlib.suppress(NoMetrics):
+                samples[name] = await _ask(addresses[name], asked_for, patience)
+
+    asking = [asyncio.create_task(ask(name)) for name in addresses]
+    _, late = await asyncio.wait(asking, timeout=within)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    return samples
+
+
+async def _ask(address: SplitResult, asked_for: str, patience: float) -> Samples:
+    # HTTP/1.0: the answer comes in one piece, and ends with the connection. And never by a proxy,
+    # should one be set: consumers are asked where they are.
+    request = f"GET /metrics{asked_for} HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n"
+    try:
+        async with asyncio.timeout(patience):
+            host = await _resolve(address.hostname or "")
+            reader, writer = await asyncio.open_connection(host, address.port or 80)
+            try:
+                writer.write(request.encode())
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            finally:
+                writer.transport.abort()
+        if head.split(b" ", 2)[1:2] != [b"200"]:
+            raise ValueError(f"it says {head[:80]!r}")
+        return Samples(body.decode(), time.monotonic())
+    except (OSError, ValueError) as error:
+        reason = str(error) or f"nothing came within {patience:g} s"
+        raise NoMetrics(f"{address.geturl()}/metrics does not answer: {reason}") from error
+
+
+async def _resolve(host: str) -> str:
+    """The IP address of a host. Who waits for it may give up, unlike with asyncio's own threads.
+
+    The names of containers that are gone may go to a server that does not answer for long.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str] = loop.create_future()
+
+    def tell(address: str, error: Exception | None) -> None:
+        if found.done():  # nobody waits any more
+            return
+        if error:
+            found.set_exception(error)
+        else:
+            found.set_result(address)
+
+    def look() -> None:
+        address, failed = "", None
         try:
-            return scrape(url, timeout)
-        except NoMetrics:
-            return None
+            address = str(socket.getaddrinfo(host, None)[0][4][0])
+        except (OSError, UnicodeError) as error:
+            failed = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, address, failed)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = zip(urls, pool.map(ask, urls.values()), strict=True)
-        return {name: samples for name, samples in found if samples is not None}
+    threading.Thread(target=look, daemon=True).start()
+    return await found
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        address = urlsplit(url)
+        if address.scheme == "http" and address.hostname and address.port != 0:
+            return address
+    except ValueError:
+        pass
+    # A stock worker; or anything else that was written there.
+    raise NoMetrics(f"{url!r} is no address of a consumer's metrics")
+
+
+def _parts(metric: Metric) -> Iterator[str]:
+    """Its names."""
+    if metric.kind == "histogram":
+        yield from (f"{metric.name}_count", f"{metric.name}_sum")
+    else:
+        yield metric.name
+
+
+def _most_connections(wanted: int) -> int:
+    """How many may be open at once; lets this process open as many files as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + FILES_BESIDE
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - FILES_BESIDE))
 
 
 def _numbers_first(text: str) -> tuple[int, int, str]:

@@ -4,15 +4,23 @@ import json
 import os
 import pty
 import signal
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from heori import Producer
 from heori.inspect.overview import Reading, compare
-from heori.inspect.scraper import Samples
+from heori.inspect.scraper import Answers, NoMetrics, Samples, scrape, scrape_all
+from heori_common.metrics import SLOTS, SLOTS_RUNNING
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
@@ -42,7 +50,7 @@ TWO = (
 
 
 def reading(at: float, text: str) -> Reading:
-    return Reading(at, {}, {}, {"c": {"state": "busy"}}, {"c": Samples(text)})
+    return Reading(at, {}, {}, {"c": {"state": "busy"}}, Answers({"c": Samples(text, at)}, 1, 1.0))
 
 
 def test_what_is_shown_is_the_difference_of_two_readings() -> None:
@@ -60,7 +68,7 @@ def test_what_is_shown_is_the_difference_of_two_readings() -> None:
 
 
 def test_what_has_begun_or_gone_meanwhile_has_no_rate_below_zero() -> None:
-    new = Reading(0.0, {}, {}, {}, {})
+    new = Reading(0.0, {}, {}, {}, Answers({}, 0, 1.0))
     [consumer] = compare(new, reading(1.0, TWO)).consumers
     assert consumer.jobs_per_second == 0.0
     [worker] = compare(reading(0.0, TWO), reading(1.0, ONE)).workers
@@ -129,9 +137,99 @@ def test_stock_workers_and_consumers_that_do_not_answer_are_shown_without_metric
     )
     told = json.loads(heori("top", "--json").stdout)
     assert [row["answers"] for row in told["consumers"]] == [False, False]
+    assert (told["asked"], told["answered"]) == (1, 0), "the stock worker has no metrics"
     shown = heori("top", "--once").stdout
+    assert "0 of 1 consumers answered in 1.0 s" in shown
     assert shown.count("no metrics") == 2
     assert "\x1b[2J" not in shown
+
+
+def test_thousands_are_named_to_scripts_only(redis: Any, heori: Heori) -> None:
+    number = 2_000
+    with redis.pipeline(transaction=False) as pipe:
+        for n in range(number):
+            pipe.sadd("rq:workers", f"rq:worker:{n}")
+            record = {"state": "idle", "queues": "mail", "heori_waits_for": "mail"}
+            pipe.hset(f"rq:worker:{n}", mapping=record)
+        pipe.execute()
+    told = json.loads(heori("top", "--json").stdout)
+    assert len(told["consumers"]) == number
+    for command, rest in ((("top", "--once"), "and 1,988 more"), (("status",), "and 1,900 more")):
+        shown = heori(*command).stdout
+        assert rest in shown
+        assert "So do those of 1,995 more." in shown
+        assert len(shown.splitlines()) < 200
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Tells two metrics, or those that it is asked for."""
+
+    def do_GET(self) -> None:
+        told = "heori_slots 4.0\nheori_slots_running 1.0\n".splitlines(keepends=True)
+        asked = parse_qs(urlsplit(self.path).query).get("name[]", [])
+        self.send_response(200)
+        self.end_headers()
+        body = "".join(line for line in told if not asked or line.split()[0] in asked)
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """A scrape is no news."""
+
+
+@pytest.fixture
+def answering() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_those_who_do_not_answer_keep_nobody_waiting(answering: str) -> None:
+    silent = 400
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * silent) as deaf:
+        urls = {f"silent-{n}": f"http://127.0.0.1:{deaf.getsockname()[1]}" for n in range(silent)}
+        urls |= {"nobody": "http://127.0.0.1:1", "nameless": "http://no.such.host.invalid"}
+        urls |= {"stock worker": "", "nonsense": "http://[::1", "port": "http://localhost:99999"}
+        urls |= {f"well-{n}": answering for n in range(3)}
+        began = time.monotonic()
+        answers = scrape_all(urls, [SLOTS])
+        took = time.monotonic() - began
+    assert sorted(answers.samples) == ["well-0", "well-1", "well-2"]
+    assert answers.samples["well-0"].get(SLOTS) == 4
+    assert answers.samples["well-0"].get(SLOTS_RUNNING) == 0, "it was not asked for"
+    assert answers.asked == silent + 5
+    assert answers.within == pytest.approx(1.2025)
+    assert took < 15, "one after the other, or a few at a time, take longer"
+
+
+def test_with_few_files_those_who_answer_get_their_turn(answering: str) -> None:
+    code = (
+        "import resource, socket, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128));"
+        "from heori.inspect.scraper import scrape_all; from heori_common.metrics import SLOTS;"
+        "deaf = socket.create_server(('127.0.0.1', 0), backlog=999);"
+        "urls = {n: f'http://127.0.0.1:{deaf.getsockname()[1]}' for n in range(200)};"
+        "print(len(scrape_all(urls | {'well': sys.argv[1]}, [SLOTS]).samples))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, answering],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_one_that_answers_something_else_is_named(answering: str) -> None:
+    assert scrape(answering, 10.0).get(SLOTS_RUNNING) == 1
+    for url, reason in (
+        ("http://127.0.0.1:1", "127.0.0.1:1/metrics does not answer"),
+        ("ftp://somewhere", "no address"),
+    ):
+        with pytest.raises(NoMetrics, match=reason):
+            scrape(url, 10.0)
 
 
 def test_without_redis_or_with_nonsense_it_says_so(heori: Heori) -> None:

@@ -47,10 +47,13 @@ class ConsumerMetrics(Collector):
         self._roles = roles
         self._families: set[tuple[str, str]] = set()  # of locks, that were told before
 
+    def describe(self) -> Iterator[Family]:
+        """All metrics without values, so that some may be asked for by name."""
+        yield from _families().values()
+
     def collect(self) -> Iterator[Family]:
         """All metrics, now."""
-        ours = (metric for metric in m.CATALOGUE.values() if metric.source == "consumer")
-        families = {metric.name: _family(metric) for metric in ours}
+        families = _families()
         queues, locks = self._roles.queue_sampler.counts()
         for part in (
             self._jobs(),
@@ -208,6 +211,12 @@ _FAMILIES = {
     "gauge": GaugeMetricFamily,
     "histogram": HistogramMetricFamily,
 }
+
+
+def _families() -> dict[str, Family]:
+    """All that a consumer tells, by name, without values."""
+    ours = (metric for metric in m.CATALOGUE.values() if metric.source == "consumer")
+    return {metric.name: _family(metric) for metric in ours}
 
 
 def _family(metric: m.Metric) -> Family:
