@@ -116,10 +116,10 @@ def main(options: dict[str, Any]) -> None:
     try:
         server, port = _start(options["binary"], options["port"], directory, options["config"])
     except OSError as error:
-        print(error)
+        print(error)  # noqa: T201 - for the program that has started this
         sys.exit(1)
     try:
-        print(port, flush=True)
+        print(port, flush=True)  # noqa: T201 - likewise
         while server.poll() is None:
             readable, _, _ = select.select([sys.stdin], [], [], 1.0)
             if readable:  # nothing is ever written to it: this is its end

@@ -9,18 +9,20 @@ its loggers are standard ones, as any library's, and the application decides wha
 """
 
 import functools
+import io
 import logging
 import os
 import sys
 import threading
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
 from heori_common.loggers import are_apart, move_apart, standard_logger
+from heori_common.printable import LINES, printable
 
 # In the environment, for the forkserver, which imports the tasks before it can be told anything.
 FORM = "HEORI_LOG_FORM"
@@ -86,7 +88,7 @@ def _formatter(*, as_json: bool) -> ProcessorFormatter:
     ending: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [_escape, structlog.dev.ConsoleRenderer(exception_formatter=_traceback)]
     )
     return ProcessorFormatter(
         foreign_pre_chain=[structlog.contextvars.merge_contextvars, structlog.stdlib.ExtraAdder()],
@@ -98,6 +100,21 @@ def _formatter(*, as_json: bool) -> ProcessorFormatter:
             *ending,
         ],
     )
+
+
+def _escape(_: Any, __: str, fields: EventDict) -> EventDict:
+    """What is logged may be anybody's text; a terminal must not obey it."""
+    for name, value in fields.items():
+        if name not in ("exc_info", "_record"):
+            text = value if isinstance(value, str) else repr(value)
+            fields[name] = printable(text, kept=LINES)
+    return fields
+
+
+def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    stream.write(printable(written.getvalue(), kept=LINES))
 
 
 class _Handler(logging.StreamHandler[Any]):

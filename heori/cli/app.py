@@ -85,7 +85,9 @@ def run() -> None:
     try:
         app(prog_name="heori")
     except InvalidSetting as error:  # found by whatever reads it
-        from heori.cli.console import REFUSED  # noqa: PLC0415 - `heori --help` does without
+        # `heori --help` does without these.
+        from heori.cli.console import REFUSED  # noqa: PLC0415
+        from heori.terminal import say  # noqa: PLC0415
 
-        print(f"heori: a setting does not fit: {error}", file=sys.stderr)
+        say(f"heori: a setting does not fit: {error}", error=True)
         sys.exit(REFUSED)

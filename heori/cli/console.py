@@ -1,13 +1,12 @@
 """What all commands share: settings, options that are times or sizes, messages, exit codes."""
 
-import json
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from heori.terminal import say, say_json
 from heori_common.duration import seconds
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
@@ -54,35 +53,28 @@ def guarded(action: Callable[[], T]) -> T:
     try:
         return action()
     except RedisUnavailable as error:
-        refuse(f"{error}\nIs the server running, and does HEORI_REDIS_URL point at it?")
+        refuse(str(error), "Is the server running, and does HEORI_REDIS_URL point at it?")
     except RedisRefused as error:
-        hint = "\nDoes HEORI_REDIS_URL hold its login?" if error.is_login else ""
-        refuse(f"{error}{hint}")
+        hints = ["Does HEORI_REDIS_URL hold its login?"] if error.is_login else []
+        refuse(str(error), *hints)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-def refuse(message: str) -> NoReturn:
-    """End with a message that says why nothing was done."""
-    fail(message, REFUSED)
+def refuse(message: str, *lines: str) -> NoReturn:
+    """End with a message that says why nothing was done, and with more lines about it."""
+    fail(message, *lines, code=REFUSED)
 
 
-def fail(message: str, code: int = FAILED) -> NoReturn:
-    """End with a message that says what went wrong."""
-    print(f"heori: {message}", file=sys.stderr)
+def fail(message: str, *lines: str, code: int = FAILED) -> NoReturn:
+    """End with a message that says what went wrong, and with more lines about it."""
+    say(f"heori: {message}", *lines, error=True)
     raise typer.Exit(code)
 
 
-def print_record(record: dict[str, Any], text: str, *, as_json: bool) -> None:
+def print_record(record: dict[str, Any], *lines: str, as_json: bool) -> None:
     """Print a result: as JSON for a script, or as text for a person."""
-    print(json.dumps(record) if as_json else text)
-
-
-def printable(text: str, *, lines: bool = False) -> str:
-    """Text from Redis with its control characters escaped, so that no terminal obeys them.
-
-    Args:
-        lines: whether it may have several lines.
-    """
-    kept = "\n\t" if lines else ""
-    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+    if as_json:
+        say_json(record)
+    else:
+        say(*lines)

@@ -136,9 +136,9 @@ def consume(
     try:
         guarded(lambda: asyncio.run(main()))
     except (TasksBroken, PortTaken) as error:
-        refuse(str(error))
+        refuse(*str(error).splitlines())
     except (SupervisorFailed, ForkserverBroken) as error:
-        fail(str(error))
+        fail(*str(error).splitlines())
     except OSError as error:  # of which click would end without a word, were it a broken pipe
         log.critical("the consumer has failed", exc_info=error)
         raise typer.Exit(FAILED) from error

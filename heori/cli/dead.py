@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import RenderableType
 from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
-from rich.text import Text
 
 from heori import formats
 from heori.cli.console import (
     FAILED,
     JsonOption,
     guarded,
-    printable,
     read_duration,
     refuse,
 )
 from heori.inspect.dead_letters import PAGE, Action, Choice, DeadLetters, Entry
+from heori.terminal import Console, Text, say, say_json
+from heori_common.printable import printable
 from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
 from heori_common.protocol.payload import BadPayload
 from heori_common.redis.client import RedisClient
@@ -125,22 +125,20 @@ def list_letters(
             return 0
 
         letters.sweep(visit)
-        console = Console(highlight=False)
+        console = Console()
         for first in range(0, len(newest), LETTERS_AT_ONCE):
             for _, letter in letters.read(
                 [entry for _, entry in newest[first : first + LETTERS_AT_ONCE]]
             ):
                 if as_json:
-                    print(json.dumps(_summary(letter, letters)))
+                    say_json(_summary(letter, letters))
                 else:
                     console.print(_lines(letter, letters), soft_wrap=True)
         if total == 0:
-            print(f"no dead letters found at {letters.address}", file=sys.stderr)
+            say(f"no dead letters found at {letters.address}", error=True)
         elif total > len(newest):
-            print(
-                f"… and {formats.count(total - len(newest))} more; --limit shows them",
-                file=sys.stderr,
-            )
+            more = formats.count(total - len(newest))
+            say(f"… and {more} more; --limit shows them", error=True)
 
     _open(queue, work)
 
@@ -157,12 +155,12 @@ def show(
     def work(letters: DeadLetters) -> None:
         entry = next((found[0] for found in letters.find([job])), None)
         if entry is None:
-            refuse(f"{printable(job)} is not among the dead letters at {letters.address}")
+            refuse(f"{job} is not among the dead letters at {letters.address}")
         for _, letter in letters.read([entry]):
             if as_json:
-                print(json.dumps(_details(letter, letters), default=repr))
+                say_json(_details(letter, letters), default=repr)
             else:
-                Console(highlight=False).print(_table(_details(letter, letters)))
+                Console().print(_table(_details(letter, letters)))
 
     _open(queue, work)
 
@@ -231,7 +229,7 @@ def purge(
             letters.each(choice, letters.purge, meant, dry_run=True)
             if count := meant["purged"]:
                 what = f"Delete {formats.count(count)} dead letters at {letters.address} for good?"
-                typer.confirm(what, abort=True, err=True)
+                typer.confirm(printable(what), abort=True, err=True)
         _act(letters, "purged", letters.purge, choice, dry_run=dry_run, as_json=as_json)
 
     _open(queue, work)
@@ -248,7 +246,7 @@ def _open(queues: list[str] | None, work: Callable[[DeadLetters], None]) -> None
                 work(letters)
             finally:
                 for problem in letters.problems:
-                    print(f"heori: {printable(problem)}", file=sys.stderr)
+                    say(f"heori: {problem}", error=True)
         if letters.problems:
             raise typer.Exit(FAILED)
 
@@ -261,7 +259,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
     with Progress(
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
-        console=Console(stderr=True),
+        console=Console(sys.stderr),
         disable=not sys.stderr.isatty() or total <= PAGE,
         transient=True,
     ) as progress:
@@ -301,9 +299,9 @@ def _tell(
     left = {fate: count for fate, count in fates.items() if fate != done}
     if as_json:
         named = {"ids": by_id} if by_id else {}
-        print(json.dumps({done: fates[done], "left": left, "dry_run": dry_run, **named}))
+        say_json({done: fates[done], "left": left, "dry_run": dry_run, **named})
     else:
-        print(f"{formats.count(fates[done])} {'would be ' if dry_run else ''}{done}")
+        say(f"{formats.count(fates[done])} {'would be ' if dry_run else ''}{done}")
     if by_id:
         letters.problems += [
             f"{job_id}: {REASONS[fate]}" for job_id, fate in by_id.items() if fate != done
@@ -336,7 +334,7 @@ def _summary(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
     }
 
 
-def _lines(letter: DeadLetter, letters: DeadLetters) -> Text:
+def _lines(letter: DeadLetter, letters: DeadLetters) -> RenderableType:
     """The same for people: two lines, as an id must not be cut off."""
     told = _summary(letter, letters)
     failed = letter.failed_at
@@ -351,9 +349,10 @@ def _lines(letter: DeadLetter, letters: DeadLetters) -> Text:
     if told["restarts"]:
         often += f" and {formats.counted(told['restarts'], 'restart')}"
     return Text.assemble(
-        (printable(letter.id), "bold"),
-        f"  {when}  {printable(letter.queue)}  {printable(task)}  {letter.ending}{often}\n",
-        (f"    {printable(letter.reason)}", "dim"),
+        (letter.id, "bold"),
+        f"  {when}  {letter.queue}  {task}  {letter.ending}{often}",
+        Text("\n", lines=True),
+        (f"    {letter.reason}", "dim"),
     )
 
 
@@ -385,5 +384,5 @@ def _table(details: dict[str, Any]) -> Table:
             continue
         text = value if isinstance(value, str) else json.dumps(value, default=repr)
         label = LABELS.get(name, name.replace("_", " "))
-        table.add_row(Text(printable(label), "bold"), Text(printable(text.rstrip(), lines=True)))
+        table.add_row(Text(label, "bold"), Text(text.rstrip(), lines=True))
     return table

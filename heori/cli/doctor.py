@@ -1,17 +1,16 @@
 """`heori doctor`: what is wrong with a Redis, what that means, and the command that mends it."""
 
-import json
 import sys
 from collections import Counter
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from heori.cli.console import FAILED, JsonOption, guarded, printable
+from heori.cli.console import FAILED, JsonOption, guarded
 from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding, Level
+from heori.terminal import Console, Text, say_json
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
@@ -19,11 +18,11 @@ from heori_common.redis.errors import translated
 from heori_common.redis.redis_py import connect
 from heori_common.settings import Settings
 
-MARKS: dict[Level, str] = {
-    "problem": "[bold red]✗[/]",
-    "warning": "[yellow]![/]",
-    "unknown": "[dim]?[/]",
-    "fine": "[green]✓[/]",
+MARKS: dict[Level, Text] = {
+    "problem": Text("✗", "bold red"),
+    "warning": Text("!", "yellow"),
+    "unknown": Text("?", "dim"),
+    "fine": Text("✓", "green"),
 }
 MOST_ALIKE = 20  # findings of one check that a person is shown
 
@@ -47,8 +46,8 @@ def doctor(
             connect(settings.redis_url) as client,
             RedisClient(settings.redis_url) as bulk,
             Progress(
-                TextColumn("looking at {task.description}: {task.completed:,}"),
-                console=Console(file=sys.stderr),
+                TextColumn("looking at {task.description}: {task.completed:,}", markup=False),
+                console=Console(sys.stderr),
                 transient=True,
                 disable=not sys.stderr.isatty(),
             ) as bar,
@@ -63,7 +62,7 @@ def doctor(
 
     findings = guarded(look)
     if as_json:
-        print(json.dumps([finding.record() for finding in findings]))
+        say_json([finding.record() for finding in findings])
     else:
         _show(findings, str(where))
     bad = ("problem", "warning") if strict else ("problem",)
@@ -72,20 +71,18 @@ def doctor(
 
 
 def _show(findings: list[Finding], where: str) -> None:
-    console = Console(highlight=False)
-    console.print(f"Redis at {where}\n")
+    console = Console()
+    console.print(f"Redis at {where}", "", sep="\n")
     alike: Counter[tuple[str, Level]] = Counter()
     for finding in findings:
         alike[finding.check, finding.level] += 1
         if alike[finding.check, finding.level] > MOST_ALIKE:
             continue
         console.print(MARKS[finding.level], f"{finding.check:12}", end=" ")
-        console.print(printable(finding.says), markup=False)
+        console.print(finding.says)
         for text, style in ((finding.means, ""), (finding.mend, "cyan")):
             if text:
-                console.print(
-                    f"{'':15}{printable(text)}", style=style, markup=False, soft_wrap=True
-                )
+                console.print(f"{'':15}{text}", style=style, soft_wrap=True)
     for (check, level), number in alike.items():
         if number > MOST_ALIKE:
             console.print(
@@ -94,4 +91,4 @@ def _show(findings: list[Finding], where: str) -> None:
     problems, warnings = (
         sum(finding.level == level for finding in findings) for level in ("problem", "warning")
     )
-    console.print(f"\nproblems: {problems}, warnings: {warnings}")
+    console.print("", f"problems: {problems}, warnings: {warnings}", sep="\n")

@@ -1,12 +1,12 @@
 """`heori limit`: how many jobs may wait in a queue."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, printable, refuse
+from heori.cli.console import JsonOption, guarded, refuse
+from heori.terminal import say, say_json
 from heori_common.names import check_queue
 from heori_common.protocol.commands import MOST_WAITING, Commands
 from heori_common.protocol.keys import Keys, whole_queue
@@ -55,12 +55,12 @@ def limit(
             names = dict.fromkeys(map(whole_queue, known))
             bounds = {name: client.execute(commands.bound(name)) for name in names}
         if as_json:
-            print(json.dumps({name: of._asdict() for name, of in bounds.items()}))
+            say_json({name: of._asdict() for name, of in bounds.items()})
             return
         for name, of in bounds.items():
             allowed = (
                 "no limit" if of.limit is None else f"{formats.counted(of.limit, 'job')} may wait"
             )
-            print(f"{printable(name)}: {allowed}")
+            say(f"{name}: {allowed}")
 
     guarded(show)

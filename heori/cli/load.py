@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import FAILED, JsonOption, read_duration, refuse
+from heori.cli.console import JsonOption, fail, read_duration, refuse
 from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Load, LoadPlan, Profile, parse_mix
 from heori.demo.processes import Child, ChildFailed, Interrupted, signals
 from heori.examples import fileserver
@@ -88,7 +88,6 @@ def load(
         except PortTaken as error:
             refuse(str(error))
         except ChildFailed as error:
-            print(f"heori: {error}", file=sys.stderr)
-            raise typer.Exit(FAILED) from error
+            fail(*str(error).splitlines())
         except Interrupted:
             return

@@ -1,19 +1,16 @@
 """`heori locks`: who holds a lock, who waits for it, and how to take it from a holder."""
 
-import json
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperGroup
 
 from heori import Party, formats
-from heori.cli.console import FAILED, JsonOption, guarded, printable, refuse
+from heori.cli.console import FAILED, JsonOption, guarded, refuse
 from heori.inspect.locks import Kind, Locks, LockState
+from heori.terminal import Console, Text, say, say_json
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
@@ -61,25 +58,21 @@ def show(
     def work(locks: Locks) -> None:
         found = locks.all() if name is None else locks.named(name, kind)
         if as_json:
-            print(
-                json.dumps(
-                    {"locks": [lock.record() for lock in found], "forced_releases": locks.forced}
-                )
-            )
+            say_json({"locks": [lock.record() for lock in found], "forced_releases": locks.forced})
             return
-        console = Console(highlight=False)
+        console = Console()
         if name is not None:
             for lock in found:
                 _show_one(console, lock)
             if not found:
-                print(f"nobody holds {printable(name)} or waits for it at {locks.address}")
+                say(f"nobody holds {name} or waits for it at {locks.address}")
             return
         if found:
             console.print(_overview(found, locks.address))
         else:
-            print(f"nobody holds a lock or waits for one at {locks.address}")
+            say(f"nobody holds a lock or waits for one at {locks.address}")
         if locks.forced:
-            print(f"taken from their holders by force so far: {formats.count(locks.forced)}")
+            say(f"taken from their holders by force so far: {formats.count(locks.forced)}")
 
     if kind is not None and name is None:
         refuse("--kind says which lock of a NAME is meant; give the name too")
@@ -120,22 +113,21 @@ def release(
 
     def work(locks: Locks) -> None:
         lock, holders = _choose(locks, name, kind, request or [], everyone=everyone)
-        told = sys.stderr
-        for holder in holders:
-            print(f"{_name(lock)} is held by {_who(holder)}, {_held(lock, holder)}", file=told)
-        print(
+        say(
+            *(f"{lock} is held by {holder}, {_held(lock, holder)}" for holder in holders),
             "The holder is not stopped. It learns of this within a third of its lease; until then "
-            "it goes on beside the next one.\nOnly its writes that are guarded by the fence are "
-            "refused, and only once the next holder has written.",
-            file=told,
+            "it goes on beside the next one.",
+            "Only its writes that are guarded by the fence are refused, and only once the next "
+            "holder has written.",
+            error=True,
         )
         if not force:
             refuse("nothing was done; add --force to take it away all the same")
         taken = [holder.request for holder in holders if locks.force(lock, holder)]
         if as_json:
-            print(json.dumps({"kind": lock.kind, "name": lock.name, "released": taken}))
+            say_json({"kind": lock.kind, "name": lock.name, "released": taken})
         else:
-            print(f"released by force: {len(taken)} of {len(holders)}")
+            say(f"released by force: {len(taken)} of {len(holders)}")
         if len(taken) < len(holders):
             locks.problems.append(
                 f"{lock}: holders that are not counted had given it back meanwhile"
@@ -155,7 +147,7 @@ def _open(work: Callable[[Locks], None]) -> None:
                 work(locks)
             finally:
                 for problem in locks.problems:
-                    print(f"heori: {printable(problem)}", file=sys.stderr)
+                    say(f"heori: {problem}", error=True)
         if locks.problems:
             raise typer.Exit(FAILED)
 
@@ -168,9 +160,9 @@ def _choose(
     """The lock that is meant, and the holders from which it is to be taken."""
     held = [lock for lock in locks.named(name, kind) if lock.holders]
     if not held:
-        refuse(f"nobody holds {printable(name)} at {locks.address}")
+        refuse(f"nobody holds {name} at {locks.address}")
     if len(held) > 1:
-        refuse(f"{printable(name)} is a mutex and a semaphore; say which: --kind mutex")
+        refuse(f"{name} is a mutex and a semaphore; say which: --kind mutex")
     [lock] = held
     if everyone and requests:
         refuse("either --all, or --request for each of some holders")
@@ -178,12 +170,12 @@ def _choose(
         holders = [holder for holder in lock.holders if holder.request in requests]
         strangers = set(requests) - {holder.request for holder in holders}
         if strangers:
-            refuse(f"{_name(lock)} is not held by {printable(', '.join(sorted(strangers)))}")
+            refuse(f"{lock} is not held by {', '.join(sorted(strangers))}")
         return lock, holders
     if len(lock.holders) > 1 and not everyone:
         refuse(
-            f"{_name(lock)} has {len(lock.holders)} holders; say which: --request ID, or --all\n"
-            + "\n".join(f"  {holder.request}  {_who(holder)}" for holder in lock.holders)
+            f"{lock} has {len(lock.holders)} holders; say which: --request ID, or --all",
+            *(f"  {holder.request}  {holder}" for holder in lock.holders),
         )
     return lock, list(lock.holders)
 
@@ -201,9 +193,9 @@ def _overview(locks: list[LockState], address: str) -> Table:
         holder = min(lock.holders, key=lambda party: party.since, default=None)
         others = f", and {len(lock.holders) - 1} more" if len(lock.holders) > 1 else ""
         table.add_row(
-            Text(_name(lock)),
+            str(lock),
             _permits(lock),
-            Text(_who(holder) + others if holder else "nobody"),
+            f"{holder}{others}" if holder else "nobody",
             formats.duration(lock.now - holder.since) if holder else "",
             formats.count(len(lock.waiters)),
             formats.duration(max((lock.now - each.since for each in lock.waiters), default=0.0))
@@ -214,17 +206,17 @@ def _overview(locks: list[LockState], address: str) -> Table:
 
 
 def _show_one(console: Console, lock: LockState) -> None:
-    told = f"{_name(lock)}: {_permits(lock)} in use, {formats.count(len(lock.waiters))} waiting"
+    told = f"{lock}: {_permits(lock)} in use, {formats.count(len(lock.waiters))} waiting"
     console.print(Text(told, style="bold"), soft_wrap=True)
     for holder in lock.holders:
-        console.print(Text(f"  held by {_who(holder)}"), soft_wrap=True)
+        console.print(f"  held by {holder}", soft_wrap=True)
         console.print(Text(f"    {_held(lock, holder)}", style="dim"), soft_wrap=True)
-        console.print(Text(f"    request {printable(holder.request)}", style="dim"), soft_wrap=True)
+        console.print(Text(f"    request {holder.request}", style="dim"), soft_wrap=True)
     for place, waiter in enumerate(lock.waiters, 1):
         since = (
             f"since {formats.moment(waiter.since)}, for {formats.duration(lock.now - waiter.since)}"
         )
-        console.print(Text(f"  {place}. waits: {_who(waiter)}, {since}"), soft_wrap=True)
+        console.print(f"  {place}. waits: {waiter}, {since}", soft_wrap=True)
 
 
 def _permits(lock: LockState) -> str:
@@ -237,11 +229,3 @@ def _held(lock: LockState, holder: Party) -> str:
         f"its lease ends in {formats.duration(holder.lease_end - lock.now)} unless renewed; "
         f"fence {holder.fence}"
     )
-
-
-def _name(lock: LockState) -> str:
-    return printable(str(lock))
-
-
-def _who(party: Party) -> str:
-    return printable(str(party))

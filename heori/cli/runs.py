@@ -21,8 +21,8 @@ def run(action: Callable[[Interrupt], T]) -> T:
         try:
             return action(interrupt)
         except Interrupted:
-            fail("stopped before it came to its end", BY_SIGNAL + interrupt.number)
+            fail("stopped before it came to its end", code=BY_SIGNAL + interrupt.number)
         except (ChildFailed, EmbeddedValkeyError) as error:
-            fail(str(error))
+            fail(*str(error).splitlines())
         except RedisUnavailable as error:
             fail(f"the embedded Valkey has ended: {error}")

@@ -20,6 +20,7 @@ from heori.cli.console import (
     refuse,
 )
 from heori.cli.send_from import Format, ImportRequest, send_from, told
+from heori.terminal import say
 from heori_common import names, resolution, task_modules, tasks
 from heori_common.settings import Settings
 from heori_producer.client import when
@@ -139,7 +140,7 @@ def send(
                 print_record({"id": handle.id}, handle.id, as_json=as_json)
                 return
             if sys.stderr.isatty():
-                print(f"sent {handle.id}; waiting for its result", file=sys.stderr)
+                say(f"sent {handle.id}; waiting for its result", error=True)
             value = json.loads(guarded(lambda: handle.result_json(timeout)))
     except (tasks.InvalidArguments, ValueError) as error:
         refuse(str(error))
@@ -148,7 +149,9 @@ def send(
         raise typer.Exit(FAILED) from error
     except JobFailed as error:
         print_record(
-            {"id": error.job_id, "error": error.traceback}, error.traceback, as_json=as_json
+            {"id": error.job_id, "error": error.traceback},
+            *error.traceback.splitlines(),
+            as_json=as_json,
         )
         raise typer.Exit(FAILED) from error
     except TimeoutError as error:
@@ -176,8 +179,8 @@ def _task(name: str, settings: Settings) -> tasks.Task[..., Any]:
     except ImportError as error:
         refuse(f"HEORI_TASKS cannot be imported: {error}")
     except tasks.UnknownTask as error:
-        known = "\n  ".join(sorted(tasks.registered())) or "none; set HEORI_TASKS"
-        refuse(f"{error}\nRegistered are:\n  {known}")
+        known = sorted(tasks.registered()) or ["none; set HEORI_TASKS"]
+        refuse(str(error), "Registered are:", *(f"  {name}" for name in known))
 
 
 def _refuse(given: dict[str, bool], reason: str) -> None:
@@ -199,7 +202,6 @@ def _send_from(
         report = send_from(task, settings, wanted)
     except ValueError as error:  # the name of the queue
         refuse(str(error))
-    text = "\n".join(told(report, check=wanted.check))
-    print_record(asdict(report), text, as_json=as_json)
+    print_record(asdict(report), *told(report, check=wanted.check), as_json=as_json)
     if report.bad_lines or report.error:
         raise typer.Exit(REFUSED if report.bad_lines else FAILED)

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from pydantic_core import from_json
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from heori import PayloadTooLarge, Producer, QueueFull
-from heori.cli.console import guarded, printable, refuse
+from heori.cli.console import guarded, refuse
 from heori.formats import count
+from heori.terminal import Console
 from heori_common.protocol.commands import Commands, Cursor
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys, tenant_queue
@@ -239,8 +239,8 @@ def _csv(file: IO[bytes]) -> Iterator[tuple[int, Any]]:
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(sys.stderr)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     return Progress(
         *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
     )
@@ -249,7 +249,7 @@ def _progress() -> Progress:
 def told(report: ImportReport, *, check: bool) -> Iterable[str]:
     """A report for people, line by line."""
     for bad in report.bad:
-        yield f"line {bad.line}: {printable(bad.problem)}"
+        yield f"line {bad.line}: {bad.problem}"
     if report.bad_lines > len(report.bad):
         yield f"… and {count(report.bad_lines - len(report.bad))} more"
     if report.bad_lines:
@@ -265,4 +265,5 @@ def told(report: ImportReport, *, check: bool) -> Iterable[str]:
         before = f", after {count(report.before)} that were sent before" if report.before else ""
         yield f"{count(report.sent)} jobs sent{before}"
     if report.error:
-        yield f"{report.error}\nThe same command goes on from here."
+        yield report.error
+        yield "The same command goes on from here."

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from heori.cli.console import refuse
+from heori.terminal import say
 from heori_common import logs, outlet, task_modules
 from heori_common.settings import SERVICE, Settings
 
@@ -67,7 +68,7 @@ def serve(
         except OSError as error:
             refuse(f"cannot listen on {host}: {error.strerror}; --port 0 takes any free port")
         named = f"[{host}]" if family == socket.AF_INET6 else host
-        print(f"serving on http://{named}:{listening.getsockname()[1]}", file=sys.stderr)
+        say(f"serving on http://{named}:{listening.getsockname()[1]}", error=True)
         server.run(settings, listening)
 
 

@@ -6,14 +6,13 @@ from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, printable, refuse
+from heori.cli.console import JsonOption, guarded, refuse
 from heori.inspect import job as job_record
 from heori.inspect.queues import at_standstill, describe_standstills, read_consumers, read_queues
+from heori.terminal import Console, Text, say_json
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import MalformedJob
 from heori_common.protocol.keys import Keys
@@ -52,7 +51,7 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
     consumers = read_consumers(client, commands)
     if as_json:
         counts = {name: asdict(of) for name, of in queues.items()}
-        print(json.dumps({"queues": counts, "consumers": consumers}))
+        say_json({"queues": counts, "consumers": consumers})
         return
     console = Console()
     shown = ["scheduled", "running", "finished", "failed"]
@@ -65,15 +64,15 @@ def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> N
     for name, of in _busiest(queues, lambda of: (of.waiting, of.running, of.failed, of.scheduled)):
         limit = "" if of.limit is None else f" of {formats.count(of.limit)}"
         numbers = [formats.count(getattr(of, field)) for field in shown]
-        table.add_row(printable(name), formats.count(of.waiting) + limit, *numbers)
+        table.add_row(name, formats.count(of.waiting) + limit, *numbers)
     console.print(table if queues else f"No queue has jobs or consumers at {client.address}.")
     _tell_of_others(console, queues)
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
     for name, record in _busiest(consumers, lambda record: record.get("state") == "busy"):
         fields = ("queues", "state", "successful_job_count", "failed_job_count", "last_heartbeat")
-        table.add_row(printable(name), *(printable(record.get(field, "0")) for field in fields))
+        table.add_row(name, *(record.get(field, "0") for field in fields))
     for line in describe_standstills(at_standstill(consumers)):
-        console.print(Text(printable(line), "bold yellow"))
+        console.print(Text(line, "bold yellow"))
     console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
     _tell_of_others(console, consumers)
 
@@ -101,10 +100,10 @@ def _show_job(client: RedisClient, commands: Commands, job_id: str, *, as_json: 
     if shown is None:
         refuse(f"there is no job {job_id} at {client.address}; its result may have expired")
     if as_json:
-        print(json.dumps(shown))
+        say_json(shown)
         return
     table = Table.grid("", "", padding=(0, 2))
     for field, value in shown.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        table.add_row(field, printable(text.rstrip(), lines=True))
-    Console(markup=False).print(table)
+        table.add_row(field, Text(text.rstrip(), lines=True))
+    Console().print(table)

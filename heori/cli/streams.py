@@ -6,6 +6,7 @@ code of its own says that the answer is missing. A reader that has had enough, a
 the command at once and without a word, as it ends any program of a shell.
 """
 
+import codecs
 import errno
 import io
 import os
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from heori.terminal import say
 from heori_common.descriptors import write_some
 
 if TYPE_CHECKING:
@@ -24,6 +26,20 @@ _HUNG_UP = errno.EIO
 # Exit codes: the work is done, and its answer could not be written; nobody reads it any more, as
 # shells tell it of any program (128 and the number of SIGPIPE).
 UNTOLD, UNREAD = 3, 141
+_DESCRIBE = "heori.describe"
+# For terminals and pipes whose encoding is ASCII, as with LC_ALL=C.
+_ALIKE = {
+    "·": "-",
+    "×": "x",
+    "…": "...",
+    "µ": "u",
+    "█": "#",
+    "━": "-",
+    "╺": "-",
+    "╸": "-",
+    "✗": "x",
+    "✓": "+",
+}
 
 
 def run(command: Callable[[], object]) -> NoReturn:
@@ -47,7 +63,7 @@ def run(command: Callable[[], object]) -> NoReturn:
     if answer.error is not None and not answer.unread:
         done = "" if code else "it is done, but "
         reason = f"the answer cannot be written to standard output: {answer.error.strerror}"
-        print(f"heori: {done}{reason}", file=sys.stderr)
+        say(f"heori: {done}{reason}", error=True)
         code = code or UNTOLD
     sys.exit(code)
 
@@ -106,12 +122,23 @@ class _StandardOutput(_StandardError):
 
 
 def _text(raw: io.RawIOBase, before: object) -> TextIO:
-    """A stream for text that does as the one before did."""
+    """A stream for text that does as the one before did; what its encoding lacks is described."""
     if not isinstance(before, io.TextIOWrapper):  # the descriptor was closed
-        return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace")
+        return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", _DESCRIBE)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         before.encoding,
-        before.errors,
+        _DESCRIBE,
         line_buffering=before.line_buffering or before.write_through,
     )
+
+
+def _describe(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of codecs: something alike for what commands draw, escapes for the rest."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_ALIKE.get(c) or ascii(c)[1:-1] for c in lacking), error.end
+
+
+codecs.register_error(_DESCRIBE, _describe)

@@ -1,6 +1,5 @@
 """`heori top`: queues, consumers, workers, tasks and locks, live."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -8,13 +7,12 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, printable, read_duration, refuse
+from heori.cli.console import JsonOption, guarded, read_duration, refuse
 from heori.inspect.overview import (
     ConsumerRow,
     Overview,
@@ -25,6 +23,7 @@ from heori.inspect.overview import (
     take_reading,
 )
 from heori.inspect.queues import describe_standstills
+from heori.terminal import Console, Text, say_json
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -70,7 +69,7 @@ def top(
                 time.sleep(_left(pause, before))
                 overview = compare(before, take_reading(client, commands, before))
                 if as_json:
-                    print(json.dumps(asdict(overview)))
+                    say_json(asdict(overview))
                 else:
                     Console().print(_draw(overview, client.address))
                 return
@@ -80,7 +79,8 @@ def top(
 
 
 def _live(client: RedisClient, commands: Commands, pause: float) -> None:
-    with Live(Text("reading …"), auto_refresh=False, screen=True) as live:
+    reading = Text("reading …")
+    with Live(reading, console=Console(), auto_refresh=False, screen=True) as live:
         before = take_reading(client, commands)
         while True:
             time.sleep(_left(pause, before))
@@ -114,7 +114,7 @@ def _draw(overview: Overview, address: str) -> RenderableType:
             ("queue", "waiting", "oldest", "claimed", "scheduled", "dead", "limit", "blocked"),
             _fullest(overview.queues),
             lambda row: (
-                printable(row.queue),
+                row.queue,
                 formats.count(row.waiting),
                 _duration(row.oldest if row.waiting else None),
                 formats.count(row.running),
@@ -128,9 +128,9 @@ def _draw(overview: Overview, address: str) -> RenderableType:
             ("consumer", "model", "state", "slots", "jobs/s", "cores"),
             _busiest(overview.consumers),
             lambda row: (
-                printable(row.consumer),
-                printable(row.model) if row.answers else "no metrics",
-                printable(row.state),
+                row.consumer,
+                row.model if row.answers else "no metrics",
+                row.state,
                 _slots(row) if row.answers else "",
                 formats.count(row.jobs_per_second) if row.answers else "",
                 formats.cores(row.cores) if row.answers else "",
@@ -145,7 +145,7 @@ def _draw(overview: Overview, address: str) -> RenderableType:
             ("task", "done", "failed", "jobs/s", "run", "CPU", "queued", "speed-up"),
             overview.tasks,
             lambda row: (
-                " · ".join(reversed(printable(row.task).rpartition(".")[::2])),
+                " · ".join(reversed(row.task.rpartition(".")[::2])),
                 formats.count(row.done),
                 Text(formats.count(row.failed), style="bold red" if row.failed else ""),
                 formats.count(row.jobs_per_second),
@@ -159,7 +159,7 @@ def _draw(overview: Overview, address: str) -> RenderableType:
             ("lock", "kind", "waiting", "acquired/s", "wait", "hold"),
             overview.locks,
             lambda row: (
-                printable(row.lock),
+                row.lock,
                 row.kind,
                 Text(formats.count(row.waiters), style="yellow" if row.waiters else ""),
                 formats.count(row.acquired_per_second),
@@ -172,7 +172,7 @@ def _draw(overview: Overview, address: str) -> RenderableType:
             parts += ["", table]
     at_standstill = {row.consumer: row.waits_for for row in overview.consumers if row.waits_for}
     for line in describe_standstills(at_standstill):
-        parts += ["", Text(printable(line), "bold yellow")]
+        parts += ["", Text(line, "bold yellow")]
     if not overview.consumers:
         parts += ["", "No consumer is there; start one with `heori consume`."]
     return Group(*parts)
@@ -232,7 +232,7 @@ def _worker(row: WorkerRow) -> Sequence[RenderableType]:
         "" if loss is None else "bold red" if loss > 0.3 else "yellow" if loss > 0.1 else "green"
     )
     return (
-        f"{row.worker} of {printable(row.consumer)}",
+        f"{row.worker} of {row.consumer}",
         bar,
         *(
             formats.share(share) if row.states else ""

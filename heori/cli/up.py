@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from heori.cli import runs
 from heori.cli.console import FAILED, JsonOption, read_duration, refuse
@@ -12,6 +11,7 @@ from heori.demo.display import make_display, report
 from heori.demo.processes import BY_SIGNAL, Interrupt
 from heori.demo.tally import RunResult
 from heori.demo.up import plan_run, run_up
+from heori.terminal import Console
 
 
 def up(

@@ -3,20 +3,19 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from json import dumps
 from types import TracebackType
 from typing import Any, Self
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from heori import formats
 from heori.demo.tally import ConsumerCounts, Count, RunResult
 from heori.examples.tasks import ALL, UNITS
+from heori.terminal import Console, Text, say, say_json
 from heori_common.settings import Model
 
 LINE_EVERY = 2.0  # seconds between two lines
@@ -92,7 +91,7 @@ class LineDisplay(Display):
         self._last = (0.0, 0)
 
     def say(self, what: str) -> None:
-        print(what, flush=True)
+        say(what)
 
     def show(self, moment: Moment) -> None:
         if moment.seconds < self._next:
@@ -111,7 +110,7 @@ class LineDisplay(Display):
         text = ", ".join(f"{name} {formats.count(number)}" for name, number in numbers.items())
         slots = f"{moment.metrics.running} of {moment.metrics.slots} slots run"
         rates = f"{formats.count(rate)} jobs/s"
-        print(f"{moment.seconds:6.1f} s: {text}; {slots}; {rates}", flush=True)
+        say(f"{moment.seconds:6.1f} s: {text}; {slots}; {rates}")
 
 
 class LiveDisplay(Display):
@@ -215,7 +214,7 @@ def make_display(console: Console, plan: UpPlan, *, json: bool) -> Display:
 def report(console: Console, plan: UpPlan, result: RunResult, *, json: bool) -> None:
     """Print what came of a run: as one JSON object, or as a table and what to know about it."""
     if json:
-        print(dumps(_as_json(plan, result)))
+        say_json(_as_json(plan, result))
         return
     total = result.total
     rate = total.done / result.seconds if result.seconds else 0.0

@@ -6,9 +6,7 @@ again, and Redis takes each id once, so what it counts is what there is.
 """
 
 import contextlib
-import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from heori import formats
 from heori.demo.processes import Interrupt
 from heori.demo.sender import Sender
 from heori.examples.tasks import QUEUE
+from heori.terminal import say, say_json
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -123,7 +122,7 @@ class Load:
 
     def run(self) -> None:
         """Send until all is sent or a signal comes."""
-        print(f"sending to {self._redis.address}", file=sys.stderr, flush=True)
+        say(f"sending to {self._redis.address}", error=True)
         next_tell = TELL_EVERY
         while not self._interrupt.number:
             seconds = time.monotonic() - self._began
@@ -177,16 +176,12 @@ class Load:
     def _away(self, error: Exception) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
-            print(f"heori: {error}; trying again", file=sys.stderr, flush=True)
+            say(f"heori: {error}; trying again", error=True)
 
     def _back(self) -> None:
         if self._away_since is not None:
             seconds = time.monotonic() - self._away_since
-            print(
-                f"heori: Redis is back after {formats.duration(seconds)}",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"heori: Redis is back after {formats.duration(seconds)}", error=True)
             self._away_since = None
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
@@ -211,10 +206,10 @@ class Load:
                 "unanswered": unanswered,
                 "waiting": waiting,
             }
-            print(json.dumps(record), flush=True)
+            say_json(record)
             return
         each = ", ".join(f"{name} {formats.count(count)}" for name, count in sent.items())
         rest = f", {formats.count(waiting)} wait" if waiting is not None else ""
         open_ = f", {formats.count(unanswered)} not answered for" if unanswered else ""
         text = f"{formats.count(total)} sent ({each}), {total / seconds:,.1f}/s{rest}{open_}"
-        print(f"{seconds:6.0f} s  {text}", flush=True)
+        say(f"{seconds:6.0f} s  {text}")

@@ -51,7 +51,7 @@ def main() -> None:
     with _FileServer(address, _FileHandler) as server:
         server.latency = float(arguments.get(2, LATENCY))
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        print(server.server_port, flush=True)
+        print(server.server_port, flush=True)  # noqa: T201 - for the program that has started it
         sys.stdin.read()
         server.shutdown()
 

@@ -1,6 +1,5 @@
 """`heori lab locks`: what many consumers do to the same accounts, without locks and with them."""
 
-import json
 import random
 import sys
 import time
@@ -11,10 +10,8 @@ from typing import Any
 
 from redis import Redis
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
-from rich.text import Text
 
 from heori import Handle, JobFailed, Producer, formats
 from heori.demo.processes import (
@@ -25,6 +22,7 @@ from heori.demo.processes import (
 from heori.examples import accounts
 from heori.examples.accounts import ACCOUNTS, OPENING, PRINTERS
 from heori.inspect.queues import read_queue
+from heori.terminal import Console, Text, say_json
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.redis.client import RedisClient
@@ -117,10 +115,10 @@ class LockExperiment:
 
     def __init__(self, options: LockOptions, interrupt: Interrupt, stack: ExitStack) -> None:
         self._interrupt = interrupt
-        terminal = Console(file=sys.stderr)
+        terminal = Console(sys.stderr)
         self._progress = stack.enter_context(
             Progress(
-                TextColumn("{task.description:24}"),
+                TextColumn("{task.description:24}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 console=terminal,
@@ -332,11 +330,12 @@ def show(findings: Findings, *, as_json: bool) -> None:
             }
             for run, done, verdict in runs
         ]
-        print(json.dumps({"seed": options.seed, "runs": told, "deadlock": findings.deadlock}))
+        say_json({"seed": options.seed, "runs": told, "deadlock": findings.deadlock})
         return
-    console = Console(highlight=False)
+    console = Console()
     console.print(_table(options, runs))
-    console.print(*map(Text, _notes(runs, findings.deadlock)), sep="\n", soft_wrap=True)
+    notes = [Text(note, lines=True) for note in _notes(runs, findings.deadlock)]
+    console.print(*notes, sep="\n", soft_wrap=True)
 
 
 def _table(options: LockOptions, runs: Sequence[tuple[LockRun, Done, Verdict]]) -> Table:
@@ -348,7 +347,7 @@ def _table(options: LockOptions, runs: Sequence[tuple[LockRun, Done, Verdict]]) 
     table.add_column("what came of it")
     for work, done, verdict in runs:
         style = "bold" if verdict.well else "bold red"
-        told = Text.assemble((verdict.result, style), "\n", verdict.because)
+        told = Text.assemble((verdict.result, style), Text("\n", lines=True), verdict.because)
         table.add_row(
             work.name,
             formats.count(done.jobs),

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import heori
@@ -35,6 +34,7 @@ from heori.inspect.scraper import NoMetrics, Samples, scrape
 from heori.lab import report
 from heori.lab.figures import Figures, Interpreter, Setup
 from heori.lab.steal import Steal
+from heori.terminal import Console
 from heori_common import metrics as m
 from heori_common.embedded import EmbeddedValkey
 from heori_common.platform import usable_cores
@@ -123,10 +123,10 @@ class ModelExperiment:
         self._setups = setups(max(1, int(self._cores)), quick=options.quick)
         all_workloads = workloads.workloads(WAIT)
         self._workloads = all_workloads[:3] if options.quick else all_workloads
-        terminal = Console(file=sys.stderr)
+        terminal = Console(sys.stderr)
         self._progress = stack.enter_context(
             Progress(
-                TextColumn("{task.description:36}"),
+                TextColumn("{task.description:36}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
@@ -141,8 +141,7 @@ class ModelExperiment:
         if not options.json:
             terminal.print(
                 f"{len(self._workloads)} kinds of work on {len(self._setups)} setups: about "
-                f"{seconds:.0f} s; nothing else should run meanwhile",
-                highlight=False,
+                f"{seconds:.0f} s; nothing else should run meanwhile"
             )
         self._bar = self._progress.add_task("starting", total=cases)
         self.sizes = {
@@ -367,10 +366,10 @@ def _measure_other(python: Path, options: ModelOptions, interrupt: Interrupt) ->
     )
     with process, contextlib.ExitStack() as stack:
         stack.callback(process.terminate)
-        terminal = Console(file=sys.stderr)
+        terminal = Console(sys.stderr)
         shown = stack.enter_context(
             Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 console=terminal,
                 transient=True,

@@ -1,16 +1,14 @@
 """What `heori lab models` shows: a table, a sentence for each workload, and a chart."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from heori.lab.figures import COLUMNS, Figures, Interpreter, advice, by_workload, choice
+from heori.terminal import Console, Text, say_json
 
 DISTURBED = 0.05  # of the cores, taken by others
 
@@ -27,9 +25,9 @@ def show(found: Sequence[Interpreter], *, seed: int, out: Path | None, as_json: 
         except ImportError as error:
             missing = f"No chart: {error}; pip install 'heori[lab]' brings it."
     if as_json:
-        print(json.dumps(_record(found, seed, charts)))
+        say_json(_record(found, seed, charts))
         return
-    console = Console(highlight=False)
+    console = Console()
     for interpreter in found:
         console.print(_table(interpreter, seed))
     console.print(*map(Text, _sentences(found)), sep="\n", soft_wrap=True)

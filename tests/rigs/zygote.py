@@ -244,6 +244,10 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
         os.close(stream)
     os.environ.clear()
     os.environ.update(request["env"])
+    if named := os.environ.get("PYTHONIOENCODING"):  # which Python reads at its start
+        encoding, _, errors = named.partition(":")
+        sys.stdout.reconfigure(encoding=encoding, errors=errors or None)  # type: ignore[union-attr]
+        sys.stderr.reconfigure(encoding=encoding)  # type: ignore[union-attr]
     os.chdir(request["folder"])
     further = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:1] = [request["folder"], *(path for path in further if path not in sys.path)]

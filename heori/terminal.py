@@ -1,0 +1,81 @@
+"""The one place through which text reaches a terminal.
+
+Names, ids, errors and tracebacks come from Redis and from users, and may hold anything: what rich
+takes for markup, what a terminal takes for commands, line breaks that look like another answer. So
+nothing else makes a console, a styled text or prints (ruff forbids it), and here all of it is
+escaped, whatever a command does with it. What has several lines is given line by line, or says so.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import IO, Any
+
+import rich.console
+import rich.text
+from rich.segment import Segment
+from rich.style import Style
+
+from heori_common.printable import LINES, printable
+
+
+class Text(rich.text.Text):
+    """Text with a style.
+
+    Args:
+        lines: whether it may have several lines.
+    """
+
+    def __init__(
+        self, text: str = "", style: str | Style = "", *, lines: bool = False, **options: Any
+    ) -> None:
+        super().__init__(printable(text, kept=LINES if lines else ""), style, **options)
+
+    def append(
+        self, text: "rich.text.Text | str", style: str | Style | None = None
+    ) -> "rich.text.Text":
+        """Add to its end."""
+        return super().append(printable(text) if isinstance(text, str) else text, style)
+
+
+class Console(rich.console.Console):
+    """Draws on standard output, or on another stream. Strings are text of one line, not markup."""
+
+    def __init__(self, file: IO[str] | None = None) -> None:
+        super().__init__(file=file, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, *, style: str | Style = "", **options: Any) -> Text:
+        """What becomes of a string, wherever it stands."""
+        return Text(text, style, justify=options.get("justify"), overflow=options.get("overflow"))
+
+    def render(
+        self,
+        renderable: rich.console.RenderableType,
+        options: rich.console.ConsoleOptions | None = None,
+    ) -> Iterable[Segment]:
+        """Whatever is drawn comes through here, of rich's own, too."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text, kept=LINES), segment.style)
+
+
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines of text, at once.
+
+    Args:
+        error: on standard error, for what is no answer.
+    """
+    shown = [printable(line, kept="\t") for line in lines]
+    stream = sys.stderr if error else sys.stdout
+    print(*shown, sep="\n", file=stream, flush=True)
+
+
+def say_json(record: object, *, default: Callable[[Any], Any] | None = None) -> None:
+    """Print a JSON value in a line, for scripts; JSON escapes all that must be.
+
+    Args:
+        default: makes JSON values of what has no JSON form.
+    """
+    print(json.dumps(record, default=default), flush=True)  # noqa: T201
