@@ -111,6 +111,19 @@ def test_parts_are_brought_once_each_after_what_it_uses(loaded: Load) -> None:
     assert defined == ["args", "base", "a", "b"]
 
 
+WITHIN = "-- USES   base\nlocal function f()\n  -- USES   a\n  return a()\nend\n"
+A = {"base": "local base = 1\n", "a": "-- USES   base, b\nlocal function a() return base + b end\n"}
+B = {"b": "-- ARGS   b\nlocal b = args.b\n"}
+
+
+def test_what_few_calls_need_is_made_where_it_is_used(loaded: Load, redis: redis_py.Redis) -> None:
+    made = loaded(WITHIN + "return f()\n", **A, **B)
+    defined = re.findall(r"local (?:function )?(\w+)", made.source)
+    assert defined == ["args", "base", "f", "b", "a"]
+    assert made.arguments == {"b"}
+    assert redis.eval(made.source, 0, made.pack({"b": 2}, "")) == 3
+
+
 @pytest.mark.parametrize(
     ("call", "parts", "said"),
     [
@@ -125,6 +138,8 @@ def test_parts_are_brought_once_each_after_what_it_uses(loaded: Load) -> None:
             {"a": "local x = 2\n"},
             "parts/a.lua and calls/call.lua both define x",
         ),
+        (WITHIN + "return a()\n", A | B, "calls/call.lua: a is read where it is not defined"),
+        (WITHIN + "return b\n", A | B, "calls/call.lua, line 6: nothing that it uses defines b"),
         ("-- ARGS   a, b\nreturn args.a", {}, "ARGS and what it reads differ in b"),
         ("-- ARGS   a\nreturn args.a + args.c", {}, "ARGS and what it reads differ in c"),
         ("return job_key(1, 2)", {}, "line 1: job_key is given 2 for 1: job_id"),

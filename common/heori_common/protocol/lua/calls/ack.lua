@@ -9,7 +9,7 @@
 -- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
 --        [key that holds something else, …], [pause_s of a job that was unknown here and is put off,
 --        …], [entry number whose job was unknown here and has failed, …]]
--- USES   to_integer, read_fields, job_locks, end_job, retry, put_off
+-- USES   to_integer, read_fields, end_job
 
 local refused, with_dependents, broken, pauses, given_up = {}, {}, {}, {}, {}
 local count = { finished = 0, failed = 0 }
@@ -36,9 +36,15 @@ local function is_done(id, execution, end_status, ttl_s)
     or ended.heori_execution == execution and ended.status == end_status
 end
 
+local special -- what is done with jobs that do not just end, made for the first of them
+local function make_special()
+  -- USES   job_locks, retry, put_off
+  return { put_off = put_off, release_job_locks = release_job_locks, retry_job = retry_job }
+end
+
 -- Whether a job that is unknown here waits for another consumer.
 local function is_put_off(n, queue, scheduled, id, execution, why)
-  local pause_s, unable = put_off(queue, scheduled, id, execution, why)
+  local pause_s, unable = special.put_off(queue, scheduled, id, execution, why)
   if unable then
     broken[unable] = true
   end
@@ -57,6 +63,9 @@ for n, entry in ipairs(args.entries) do
   local is_finished = end_status == 'finished'
   ttl_s = to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s)
   local holds = take(wip, id, execution)
+  if locks or retry or status == 'unknown here' then
+    special = special or make_special()
+  end
   if not holds then
     if not is_done(id, execution, end_status, ttl_s) then
       refused[#refused + 1] = n - 1
@@ -64,7 +73,7 @@ for n, entry in ipairs(args.entries) do
       with_dependents[#with_dependents + 1] = n - 1
     end
   elseif retry then
-    local unable = retry_job(queue, scheduled, id, execution, retry[1], retry[2])
+    local unable = special.retry_job(queue, scheduled, id, execution, retry[1], retry[2])
     if unable then
       broken[unable] = true
     end
@@ -94,7 +103,7 @@ for n, entry in ipairs(args.entries) do
     end
   end
   if holds and locks then
-    release_job_locks(id, locks)
+    special.release_job_locks(id, locks)
   end
 end
 for registry, scores in pairs(registered) do

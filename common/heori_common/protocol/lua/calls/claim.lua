@@ -23,7 +23,7 @@
 -- REPLY  msgpack [now_s, whether there were ids, whether RQ's workers are suspended, [key of the wrong
 --        type, …], [ClaimReply, …], [number from 0 of a hand-over that was taken back, …], whether
 --        the latest of last_offers was still there, whether the leader has left anything overdue]
--- USES   now_s, now_us, has_type, queue_names, tenants, offers, claim_job, job_locks, take_job_locks
+-- USES   now_s, now_us, has_type, queue_names, tenants, claim_job
 
 local LOOKED_AT, FEWER = 256, 16 -- queues that are asked after at a time; by how much fewer, if any has jobs
 local LEADERS_TIME_US = 20000 -- in which the leader takes back by itself what is overdue
@@ -34,22 +34,17 @@ local bytes = 0 -- of the payloads that were read
 local score_s = math.ceil(now_s + args.lease_s + args.margin_s) -- of its lease in wip
 local handed, offers = handed_key(args.service), offers_key(args.service)
 
--- Whether a hand-over that is not waited for any more has left the consumer its jobs. It may have been
--- confirmed by a call whose reply was lost.
-local function has_kept(told)
-  local _, _, name, jobs = unpack(cmsgpack.unpack(told))
-  for n = 1, #jobs, 2 do
-    if not redis.pcall('ZSCORE', wip_key(name), jobs[n] .. ':' .. jobs[n + 1]) then
-      return false
-    end
-  end
-  return true
-end
-
 local taken_back = {}
 for n, told in ipairs(args.received) do
-  if redis.pcall('ZREM', handed, told) ~= 1 and not has_kept(told) then
-    taken_back[#taken_back + 1] = n - 1
+  if redis.pcall('ZREM', handed, told) ~= 1 then
+    -- It may have been confirmed by a call whose reply was lost. Then the consumer has kept its jobs.
+    local _, _, name, jobs = unpack(cmsgpack.unpack(told))
+    for job = 1, #jobs, 2 do
+      if not redis.pcall('ZSCORE', wip_key(name), jobs[job] .. ':' .. jobs[job + 1]) then
+        taken_back[#taken_back + 1] = n - 1
+        break
+      end
+    end
   end
 end
 local oldest = redis.pcall('ZRANGE', handed, 0, 0, 'WITHSCORES')[2] -- pcall: it may hold something else
@@ -61,23 +56,18 @@ end
 
 local names = cmsgpack.unpack(args.queues)
 
--- Has it known of each queue that consumers of this service take its jobs.
-local function announce_service()
-  if redis.call('EXISTS', service_key(args.service)) == 1 then
-    return
-  end
-  for _, name in ipairs(names) do
-    local services = services_key(name)
-    redis.pcall('ZREMRANGEBYSCORE', services, '-inf', now_s)
-    redis.pcall('ZADD', services, now_s + 2 * args.told_s, args.service)
-    redis.pcall('EXPIRE', services, 2 * args.told_s)
-  end
-  redis.call('SET', service_key(args.service), '', 'EX', args.told_s)
-end
-
 local function reply(suspended)
   if #claims == 0 and args.offer ~= '' and (suspended or popped == 0) then
-    announce_service()
+    -- Each queue is to be known to have consumers of this service.
+    if redis.call('EXISTS', service_key(args.service)) == 0 then
+      for _, name in ipairs(names) do
+        local services = services_key(name)
+        redis.pcall('ZREMRANGEBYSCORE', services, '-inf', now_s)
+        redis.pcall('ZADD', services, now_s + 2 * args.told_s, args.service)
+        redis.pcall('EXPIRE', services, 2 * args.told_s)
+      end
+      redis.call('SET', service_key(args.service), '', 'EX', args.told_s)
+    end
     if type(redis.pcall('ZADD', offers, now_us, args.offer)) == 'number' then -- else it holds something else
       redis.call('EXPIRE', offers, 2 * args.told_s) -- the last of its consumers may be killed while they wait
     end
@@ -89,18 +79,23 @@ if redis.call('EXISTS', suspended_key()) == 1 then
   return reply(true)
 end
 
--- Returns its locks and their fences and for how long it waited for them, or false when it waits for
--- one; or nil and what is the matter.
-local function take_declared_locks(id, job, queue, field)
-  local wanted = declared_locks(field)
-  if not wanted then
-    return nil, 'its heori_locks ' .. string.sub(field, 1, 40) .. ' have no meaning'
+local take_declared_locks -- made for the first job that declares any
+local function make_take_declared_locks()
+  -- USES   job_locks, take_job_locks
+
+  -- Returns its locks and their fences and for how long it waited for them, or false when it waits for
+  -- one; or nil and what is the matter.
+  return function(id, job, queue, field)
+    local wanted = declared_locks(field)
+    if not wanted then
+      return nil, 'its heori_locks ' .. string.sub(field, 1, 40) .. ' have no meaning'
+    end
+    local ok, held, more = pcall(take_job_locks, id, job, queue, wanted, (score_s - args.margin_s) * 1000000)
+    if not ok then
+      return nil, 'a key of its locks does not hold what it should; see TYPE'
+    end
+    return held, more
   end
-  local ok, held, more = pcall(take_job_locks, id, job, queue, wanted, (score_s - args.margin_s) * 1000000)
-  if not ok then
-    return nil, 'a key of its locks does not hold what it should; see TYPE'
-  end
-  return held, more
 end
 
 -- Returns the name of the new execution, or false for an id that is dropped or waits for a lock.
@@ -115,6 +110,7 @@ local function claim(q, tenant, queue, wip, id)
   end
   local locks, waited_s = false, 0
   if values[HEORI_LOCKS] and not problem then
+    take_declared_locks = take_declared_locks or make_take_declared_locks()
     local held, more = take_declared_locks(id, job_key(id), queue, values[HEORI_LOCKS])
     if held == false then
       parked = parked + 1
@@ -131,6 +127,8 @@ local function claim(q, tenant, queue, wip, id)
   claims[#claims + 1] = note_claim(args.consumer, id, execution, values, problem, q - 1, tenant, locks, waited_s)
   return execution
 end
+
+local looked_at = {} -- what is known of a queue, by number; see look_at
 
 -- Returns how many ids were taken, and whether there are no more.
 local function take_from(q, tenant, queue, wip, most)
@@ -153,8 +151,9 @@ local function take_from(q, tenant, queue, wip, most)
   if #leases > 0 then
     redis.call('ZADD', wip, unpack(leases))
   end
-  if taken > 0 then -- it may wait for a lock now
+  if taken > 0 and not looked_at[q].is_leased then -- it may wait for a lock now
     redis.pcall('SADD', leased_key(), names[q]) -- pcall: the reaper looks at all in turn as well
+    looked_at[q].is_leased = true
   end
   local left = {} -- the first of them last, as each goes to the front
   for n = #ids, taken + 1, -1 do
@@ -194,20 +193,30 @@ local function take_turn(turns, q, tenant, had, queue, wip, most)
   end
 end
 
--- A queue that may have jobs: the keys of it that a claim needs, whether it has no more to give, and
--- whether tenants have something to give.
+-- Whether a key of a queue holds something; one of the wrong type is told.
+local function see(of, key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then
+    broken[#broken + 1] = key
+    of.done = true
+  end
+  return found == kind
+end
+
+-- The keys of a queue that a claim needs, whether it has no more to give, and whether tenants have
+-- something to give.
 local function look_at(q)
   local name = names[q]
   local found = { queue = queue_key(name), wip = wip_key(name), turns = turns_key(name), done = false }
-  for key, kind in pairs({ queue = 'list', wip = 'zset', turns = 'zset' }) do
-    if not has_type(kind, found[key]) then
-      broken[#broken + 1] = found[key]
-      found.done = true
-    end
+  local has_jobs = see(found, found.queue, 'list')
+  found.in_turns = see(found, found.turns, 'zset')
+  if not (has_jobs or found.in_turns or found.done) then
+    found.done = true
+    return found
   end
+  see(found, found.wip, 'zset')
   -- Whoever puts jobs of no tenant on the queue need not know that it has any.
-  found.in_turns = not found.done and redis.call('EXISTS', found.turns) == 1
-  if found.in_turns and redis.call('EXISTS', found.queue) == 1 then
+  if has_jobs and found.in_turns and not found.done then
     redis.call('ZADD', found.turns, 'NX', had_by_old(found.turns), '')
   end
   return found
@@ -238,25 +247,18 @@ local function left()
   return args.count - popped + parked
 end
 
-local looked_at = {} -- those that have had something, by number
 local function take_from_queue(q, most)
   looked_at[q] = looked_at[q] or look_at(q)
   take(q, looked_at[q], math.min(most, left()))
 end
 
-local empty = {} -- whether there is nothing in a queue, by number
 -- Whether there is anything in some queues.
 local function has_any(first, last)
-  if first == last and (empty[first] or looked_at[first] and looked_at[first].done) then
-    return false
-  end
   local keys = {}
   for q = first, last do
     keys[#keys + 1], keys[#keys + 2] = queue_key(names[q]), turns_key(names[q])
   end
-  local found = redis.call('EXISTS', unpack(keys)) > 0
-  empty[first] = empty[first] or first == last and not found
-  return found
+  return redis.call('EXISTS', unpack(keys)) > 0
 end
 
 -- Takes what is left of count, in the order of the queues. Most of many queues have nothing: these are
@@ -267,17 +269,16 @@ local function take_in_order(first, last, at_a_time)
       return
     end
     local to = math.min(from + at_a_time - 1, last)
-    local any = has_any(from, to)
-    if any and from == to then
+    if from == to then
       take_from_queue(from, left())
-    elseif any then
+    elseif has_any(from, to) then
       take_in_order(from, to, math.max(1, math.floor(at_a_time / FEWER)))
     end
   end
 end
 
 for q, share in ipairs(args.shares) do
-  if share > 0 and has_any(q, q) then
+  if share > 0 then
     take_from_queue(q, share)
   end
 end

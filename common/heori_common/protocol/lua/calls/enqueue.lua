@@ -21,7 +21,7 @@
 -- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
 --        that has the key already or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
--- USES   now_s, rq_time, to_integer, arrivals, hand_over, drain_rate, drop_oldest, waiting_producers
+-- USES   now_s, rq_time, to_integer, arrivals
 
 local FORGET_S = 60 -- then it is not known any more how fast a tenant's queue is emptied
 
@@ -46,6 +46,12 @@ if args.cursor then
   skip = math.min(#args.jobs, math.max(0, position - args.cursor[2]))
 end
 
+-- What is needed for a queue with a limit: most have none.
+local function make_bounds()
+  -- USES   drain_rate, drop_oldest, waiting_producers
+  return { drain_rate = drain_rate, drop_oldest = drop_oldest, ticket_ahead = ticket_ahead, take_place = take_place }
+end
+
 local policy, detail, lease_ms = unpack(args.full)
 if policy == 'drop_oldest' then
   redis.call('LLEN', dropped)
@@ -53,12 +59,14 @@ end
 local waits = policy == 'block' and detail ~= '' -- it has come before, and has a place
 local ticket = waits and detail or args.jobs[1][1]
 local limit, rate, before, room = 0, 0, false, #args.jobs
+local bounds
 if not later then
   limit = to_integer(redis.call('HGET', bound, 'limit'), 0)
   if limit > 0 then
-    rate = drain_rate(own_bound, depth)
+    bounds = make_bounds()
+    rate = bounds.drain_rate(own_bound, depth)
     if policy ~= 'drop_oldest' then
-      before = ticket_ahead(args.origin, ticket)
+      before = bounds.ticket_ahead(args.origin, ticket)
       room = before and 0 or math.max(0, limit - depth)
     end
   end
@@ -94,10 +102,16 @@ for n, job in ipairs(args.jobs) do
   taken = taken + 1
 end
 
+-- Hands jobs to consumers that wait; returns the ids of the others.
+local function hand_over_first()
+  -- USES   hand_over
+  return hand_over(queue, ids)
+end
+
 -- Returns how many wait there now.
 local function put_on_queue()
   -- Where jobs wait already, or take turns, a claim says who is next.
-  local left = depth == 0 and queue == whole_queue and hand_over(queue, ids) or ids
+  local left = depth == 0 and queue == whole_queue and hand_over_first() or ids
   if #left == 0 then
     return depth
   end
@@ -139,9 +153,9 @@ if limit > 0 then
     redis.pcall('EXPIRE', own_bound, FORGET_S)
   end
   if policy == 'drop_oldest' and over > 0 then
-    redis.pcall('HINCRBY', bound, 'dropped', drop_oldest(detail, queue, failed, dropped, over))
+    redis.pcall('HINCRBY', bound, 'dropped', bounds.drop_oldest(detail, queue, failed, dropped, over))
   elseif policy == 'block' and (taken < #args.jobs or waits) then
-    if take_place(args.origin, ticket, lease_ms) then
+    if bounds.take_place(args.origin, ticket, lease_ms) then
       redis.pcall('HINCRBY', bound, 'blocked', 1)
     end
   elseif taken < #args.jobs then

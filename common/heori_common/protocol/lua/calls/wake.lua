@@ -3,7 +3,7 @@
 -- ARGS   queues
 --        queues: [name, …]
 -- REPLY  for how many jobs nobody waits
--- USES   offers
+-- USES   offers, jobs_waiting
 
 local jobs = 0
 for _, name in ipairs(args.queues) do

@@ -1,9 +1,16 @@
 -- claim_job.lua: the claim of one job, for whoever is to run it.
 -- USES   now_s, rq_time, to_integer
 
-local RUNS = { queued = true, created = true, deferred = true, scheduled = true, [''] = true,
-  ready_to_enqueue = true, rate_limited = true, started = true }
-local ENDED = { finished = true, failed = true, stopped = true, canceled = true }
+-- What the status of a job on a queue says: 'runs', 'ended', or nil for none that RQ knows.
+local function fate_of(status)
+  if status == 'queued' then
+    return 'runs' -- as most do, and tables take time
+  end
+  local fates = { created = 'runs', deferred = 'runs', scheduled = 'runs', [''] = 'runs',
+    ready_to_enqueue = 'runs', rate_limited = 'runs', started = 'runs',
+    finished = 'ended', failed = 'ended', stopped = 'ended', canceled = 'ended' }
+  return fates[status]
+end
 
 -- Returns the fields of a job, and why it cannot run as it stands, or false. Or false, when there is
 -- nothing to run any more.
@@ -14,13 +21,14 @@ local function read_claimable(id, max_payload)
     return {}, 'its key ' .. job .. ' does not hold a hash'
   end
   local data, status = values[DATA], values[STATUS] or ''
-  if ENDED[status] or not data and redis.call('EXISTS', job) == 0 then
+  local fate = fate_of(status)
+  if fate == 'ended' or not data and redis.call('EXISTS', job) == 0 then
     return false -- deleted or expired while it waited
   elseif not data then
     return values, 'its hash has no data field'
   elseif #data > max_payload then
     return values, 'its payload of ' .. #data .. ' bytes is over the limit of ' .. max_payload
-  elseif not RUNS[status] then
+  elseif not fate then
     return values, 'its status ' .. string.sub(status, 1, 40) .. ' is none that RQ knows'
   end
   return values, false

@@ -13,21 +13,12 @@ local OFFER_CONSUMER, OFFER_TOKEN, OFFER_SLOTS, OFFER_LEASE_S, OFFER_MARGIN_S, O
 local PASSED_OVER = 50 -- offers of one service, where some are to be avoided
 local AFTER_ALL_US = 1e17
 
--- The name of the queue whose tenant's this is, or of that queue itself.
-local function whole_name(name)
-  return string.match(name, '^[^@]*')
-end
-
-local function is_avoided(offer, avoid)
-  return avoid and string.find(avoid, '\n' .. cmsgpack.unpack(offer)[OFFER_CONSUMER] .. '\n', 1, true)
-end
-
 -- The offer of a service that comes first, and its place in the order of all services.
 --   avoid: names of consumers that come after all others, each between line ends, or nil
 local function first_offer(service, avoid)
   local found = redis.call('ZRANGE', offers_key(service), 0, avoid and PASSED_OVER or 0, 'WITHSCORES')
   for n = 1, #found, 2 do
-    if not is_avoided(found[n], avoid) then
+    if not avoid or not string.find(avoid, '\n' .. cmsgpack.unpack(found[n])[OFFER_CONSUMER] .. '\n', 1, true) then
       return found[n], tonumber(found[n + 1])
     end
   end
@@ -37,9 +28,6 @@ end
 -- Takes the offer that has waited longest of all that serve a queue. Returns its service and what it
 -- says; nil when nobody waits.
 local function take_offer(name, avoid)
-  if redis.call('EXISTS', suspended_key()) == 1 then
-    return nil
-  end
   local services = redis.call('ZRANGE', services_key(name), 0, -1)
   while true do
     local best, offer, place
@@ -49,7 +37,7 @@ local function take_offer(name, avoid)
         best, offer, place = service, other, other_place
       end
     end
-    if not best then
+    if not best or redis.call('EXISTS', suspended_key()) == 1 then
       return nil
     end
     redis.call('ZREM', offers_key(best), offer)
@@ -74,22 +62,13 @@ local function tell(service, offer, name, jobs, claims)
   redis.call('PUBLISH', told_key(offer[OFFER_CONSUMER]), cmsgpack.pack({ 'handed', now_us / 1000000, told, claims }))
 end
 
--- How many jobs wait on a queue, at least: of each tenant that has any, one.
-local function jobs_waiting(name)
-  local jobs = 0
-  for _, waiting in ipairs({ redis.pcall('LLEN', queue_key(name)), redis.pcall('ZCARD', turns_key(name)) }) do
-    jobs = jobs + (type(waiting) == 'number' and waiting or 0) -- else the key holds something else
-  end
-  return jobs
-end
-
 local room_told = {} -- free slots of those that were woken in this call and not for a job yet, by queue
 
 -- Wakes as many consumers as it needs for so many jobs that were put on a queue; returns for how many
 -- of them nobody waits.
 local function wake(queue, jobs, avoid)
   local name = queue_name(queue)
-  local whole = whole_name(name)
+  local whole = string.match(name, '^[^@]*') -- if it is a tenant's, the queue whose tenant that is
   local left = jobs - (room_told[whole] or 0)
   while left > 0 do
     local ok, service, offer = pcall(take_offer, whole, avoid) -- pcall: a key may hold anything

@@ -1,7 +1,7 @@
 -- take_back.lua: what was told to a consumer and is not confirmed in time goes to the next one.
 -- The consumer was killed, frozen or cut off just before. It has not begun the job, or finds that its
 -- lease is lost: so the delivery does not count.
--- USES   now_us, queue_names, end_lease, offers
+-- USES   now_us, queue_names, end_lease, offers, jobs_waiting
 
 local MOST_TAKEN_BACK = 100 -- in one call
 
