@@ -5,6 +5,7 @@ import statistics
 import time
 import uuid
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -31,6 +32,7 @@ from heori_common.redis.client import RedisClient
 THREADS = 51  # of the consumer that tells what a thread takes
 PROCESSES = 3  # of the one that tells what a process takes
 PROCESS, THREAD = "heori, each further process", "heori, each further thread"
+PRELOADED = "heori, each further process with --preload"
 SENT = heori("threads", 1, 1)  # whose jobs are claimed
 BATCHES = (1, 64)  # jobs a claim
 COMMANDS = Commands()
@@ -42,9 +44,12 @@ def _memory(quick: bool) -> list[Case]:
         main, *others = pss(system)
         return {"total": main + sum(others), "main": main, "others": sum(others)}
 
-    def each_process() -> Figures:
-        more = sum(pss(heori("processes", PROCESSES, 1))) - sum(pss(heori("processes", 1, 1)))
-        return {"each": more / (PROCESSES - 1)}
+    def each_process(*, preload: bool = False) -> Figures:
+        one, several = (
+            sum(pss(heori("processes", processes, 1, preload=preload)))
+            for processes in (1, PROCESSES)
+        )
+        return {"each": (several - one) / (PROCESSES - 1)}
 
     def each_thread() -> Figures:
         more = sum(pss(heori("threads", 1, THREADS))) - sum(pss(heori("threads", 1, 1)))
@@ -56,6 +61,7 @@ def _memory(quick: bool) -> list[Case]:
     return [
         Case.of(heori("threads", 1, 1), measure),
         Case(PROCESS, each_process),
+        Case(PRELOADED, partial(each_process, preload=True)),
         Case(THREAD, each_thread),
         *(Case.of(system, measure) for system in peers),
     ]

@@ -75,11 +75,13 @@ def heori(
     batch: int = 64,
     jobs: int = 20_000,
     queues: tuple[str, ...] = (QUEUE,),
+    preload: bool = False,
 ) -> System:
     """Heori, as `heori consume` is started; P × S is part of its name."""
     words = ["-m", "heori", "consume", *(word for queue in queues for word in ("-q", queue))]
     words += ["--model", model]
     words += ["--processes", str(processes), "--slots", str(slots), "--batch", str(batch)]
+    words += ["--preload"] if preload else []
     return System(
         f"heori {model} {processes}×{slots}" + ("" if batch == 64 else f", batch {batch}"),
         "heori",

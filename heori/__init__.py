@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from heori_common.retry import Retry
     from heori_common.settings import Settings
     from heori_common.tasks import InvalidArguments, InvalidResult, Task, UnknownTask, task
+    from heori_common.worker_hooks import on_worker_end, on_worker_start
     from heori_consumer.worker.middleware import Middleware
     from heori_producer.backpressure import QueueFull
     from heori_producer.client import Producer
@@ -85,6 +86,8 @@ __all__ = [
     "connect",
     "current_job",
     "group",
+    "on_worker_end",
+    "on_worker_start",
     "require",
     "task",
 ]
@@ -112,6 +115,7 @@ _HOMES = {
     "heori_common.retry": ("Retry",),
     "heori_common.settings": ("Settings",),
     "heori_common.tasks": ("InvalidArguments", "InvalidResult", "Task", "UnknownTask", "task"),
+    "heori_common.worker_hooks": ("on_worker_end", "on_worker_start"),
     "heori_consumer.worker.middleware": ("Middleware",),
     "heori_producer.backpressure": ("QueueFull",),
     "heori_producer.client": ("Producer",),

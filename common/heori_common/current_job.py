@@ -49,6 +49,7 @@ class CurrentJob:
         locks: fences of the locks that its task declares, by kind and name.
         holds: what `heori_common.locks` keeps of them.
         owner: the first of its threads or tasks that used a lock; it stands for the job.
+        programs: those that it has started through its event loop.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class CurrentJob:
         "lease_lost",
         "locks",
         "owner",
+        "programs",
         "queue",
         "run_time",
         "server",
@@ -92,6 +94,7 @@ class CurrentJob:
         self.locks = locks or {}
         self.holds: dict[str, Any] | None = None
         self.owner: object | None = None
+        self.programs: list[Any] = []
         self._report = report
 
     @property

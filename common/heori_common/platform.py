@@ -11,12 +11,17 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 PROC = "/proc"  # of the kernel, proc(5)
 CGROUP = Path("/sys/fs/cgroup")
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+# <asm-generic/resource.h>. A limit that Linux has not looked at since 2.4.25 (getrlimit(2)). All
+# that a process starts inherits it: through fork and exec, in a session and an environment of its
+# own. So it can carry a mark.
+RLIMIT_LOCKS = 10
 M_MMAP_THRESHOLD = -3  # <malloc.h>
 LONGEST_FILE = 4096  # bytes that are read of a file about a process: more than any of these has
 
@@ -191,6 +196,68 @@ def end_with(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what those below this process leave behind, in the place of PID 1.
+
+    It is to bury them. Where the system does not do that, PID 1 stays their parent.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def highest_mark() -> int:
+    """The highest mark that this process may give itself; 0 where processes cannot be marked."""
+    if not hasattr(resource, "prlimit"):
+        return 0
+    _, hard = resource.getrlimit(RLIMIT_LOCKS)
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def mark(number: int) -> None:
+    """Mark this process, and all that it will start, whatever becomes of that."""
+    resource.setrlimit(RLIMIT_LOCKS, (number, number))
+
+
+def marked(number: int) -> set[int]:
+    """All processes that have this mark and that this one may ask; those that have just ended, too.
+
+    It takes a millisecond for a hundred processes of the system.
+    """
+    found = set()
+    for each in Path(PROC).iterdir():
+        with contextlib.suppress(ValueError, OSError):  # no process; it has ended, or is another's
+            if resource.prlimit(int(each.name), RLIMIT_LOCKS)[1] == number:
+                found.add(int(each.name))
+    return found
+
+
+def children_of(thread: int, pid: int | str = "self") -> list[int]:
+    """The processes that a thread of a process has started; empty when there is no telling."""
+    return [int(child) for child in (_read(thread_file(pid, thread, "children")) or b"").split()]
+
+
+def below(pid: int) -> list[int]:
+    """All processes below another one, the lowest last; empty when there is no telling."""
+    found = [pid]
+    for each in found:  # which grows meanwhile
+        with contextlib.suppress(OSError):  # it has just ended
+            for thread in Path(f"{PROC}/{each}/task").iterdir():
+                found += children_of(int(thread.name), each)
+    return found[1:]
+
+
+def age(pid: int) -> float:
+    """Seconds since a process began; 0 when it has ended, or there is no telling.
+
+    It may be a hundredth more than that, as the kernel counts these (proc_pid_stat(5)).
+    """
+    _, _, fields = (_read(f"{PROC}/{pid}/stat") or b"").rpartition(b")")
+    if not fields:
+        return 0.0
+    began = int(fields.split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began
 
 
 def _read(path: str) -> bytes | None:

@@ -76,6 +76,14 @@ def consume(
             f"[default: {MAX_THREADS}]",
         ),
     ] = None,
+    preload: Annotated[
+        bool,
+        typer.Option(
+            "--preload",
+            help="Import the tasks once for all worker processes but the first, which share their "
+            "memory. What they open or start when imported is shared, too, and breaks.",
+        ),
+    ] = False,
     wait: Annotated[
         bool,
         typer.Option(
@@ -115,6 +123,7 @@ def consume(
             max_rss=None if max_rss is None else read_size("--max-rss", max_rss),
             max_files=max_files,
             max_threads=max_threads,
+            preload=preload,
             json_logs=as_json or not sys.stderr.isatty(),
         )
     except ValueError as error:

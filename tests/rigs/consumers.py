@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import queue
+import random
+import resource
 import signal
 import subprocess
 import sys
@@ -50,11 +52,20 @@ class Consumer:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         }
+        # All that it will start inherits this limit, which Linux has not looked at since 2.4.30.
+        self.mark = random.SystemRandom().randrange(1 << 40, 1 << 50)
         self.process: Started | subprocess.Popen[str] = (
             subprocess.Popen([sys.executable, "-m", *words], text=True, process_group=0, **options)
             if fresh
-            else Started(*words, **options, forkserver=not marked and "inline" not in arguments)
+            else Started(
+                *words,
+                **options,
+                forkserver=not marked and "inline" not in arguments,
+                mark=self.mark,
+            )
         )
+        if fresh:  # before it has started anything
+            resource.prlimit(self.process.pid, resource.RLIMIT_RSS, (self.mark, self.mark))
         self.log: list[dict[str, Any]] = []
         self._before: dict[Sample, float] = {}
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -107,8 +118,15 @@ class Consumer:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def signal_group(self, number: int) -> None:
-        """Send a signal to all of its processes at once, as a terminal or `timeout` does."""
+        """Send a signal to all of its processes at once, as systemd does.
+
+        A terminal, or `timeout`, reaches those of its process group, which workers leave.
+        """
+        workers = self.workers
         os.killpg(self.process.pid, number)
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.send_signal(number)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
@@ -155,20 +173,14 @@ class Consumer:
         return code
 
     def nothing_left(self) -> bool:
-        """Whether all that it has started has ended, but what a task has made a daemon."""
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return True
-        return not any(
-            is_alive(each) for each in psutil.process_iter() if _group(each) == self.process.pid
-        )
+        """Whether all that it has started has ended, whatever became of it meanwhile."""
+        return not any(is_alive(each) for each in psutil.process_iter() if _mark(each) == self.mark)
 
 
-def _group(process: psutil.Process) -> int | None:
+def _mark(process: psutil.Process) -> int | None:
     try:
-        return os.getpgid(process.pid)
-    except ProcessLookupError:
+        return resource.prlimit(process.pid, resource.RLIMIT_RSS)[1]
+    except (ProcessLookupError, PermissionError):
         return None
 
 

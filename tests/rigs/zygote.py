@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import runpy
 import select
 import signal
@@ -63,6 +64,7 @@ class Started:
         stdin, stdout, stderr: `subprocess.PIPE`, a file or its descriptor; a null device if not
             said.
         forkserver: whether it is a consumer whose forkserver is to cost no imports either.
+        mark: a limit of memory that Linux does not look at; all that it starts inherits it.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Started:
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
         forkserver: bool = False,
+        mark: int | None = None,
     ) -> None:
         self._code: int | None = None
         self.stdin: IO[str] | None = None
@@ -98,6 +101,7 @@ class Started:
                 "env": dict(env),
                 "folder": str(cwd or Path.cwd()),
                 "forkserver": forkserver,
+                "mark": mark,
             }
             self.pid: int = _zygote()(request, streams)
 
@@ -238,6 +242,8 @@ def _serve(control: socket.socket) -> list[str]:
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:
+    if (mark := request["mark"]) is not None:
+        resource.setrlimit(resource.RLIMIT_RSS, (mark, mark))
     os.setpgid(0, 0)  # as a shell starts a command: a signal to its group reaches no other
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

@@ -17,9 +17,9 @@ FORKSERVER = "heori_consumer.worker.forkserver"
 # What asks the forkserver for a worker: the length of its options, which follow as a pickle. The
 # files in `Files` come with it; without them, it is asked to import the libraries that follow.
 REQUEST = struct.Struct("=q")
-# What it answers: a process, how it ended as wait(2) tells, or STARTED, and the most bytes that it
-# had in memory. A worker that could not be started has the error's number, below 0, in the place of
-# its process.
+# What it answers: a process, how it ended as wait(2) tells, and the most bytes that it had in
+# memory; or a process, STARTED, and the mark of its family. A worker that could not be started has
+# the error's number, below 0, in the place of its process.
 REPLY = struct.Struct("=qqq")
 STARTED = -1
 
@@ -35,4 +35,4 @@ class Files(NamedTuple):
 
 def run_inline(link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:
     """Be a worker until the other end of its socket is closed; called in a thread."""
-    importlib.import_module(PROGRAM).serve(link, options, table)
+    importlib.import_module(PROGRAM).serve(link, options, table, lambda: None)

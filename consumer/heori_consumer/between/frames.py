@@ -18,7 +18,8 @@ IMPORTING = "importing"  # to the supervisor: [importing, module], which is one 
 # To the supervisor, when all is imported: [ready, memory in bytes, its GIL's futex, libraries,
 # sentences about modules without tasks].
 READY = "ready"
-BROKEN = "broken"  # to the supervisor: [broken, module, why]: it cannot be imported
+# To the supervisor: [broken, why it can take no jobs, in a line, a traceback if there is one].
+BROKEN = "broken"
 TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
 OUTCOMES = "outcomes"  # to the supervisor: [outcomes, {number: Outcome}, {task: totals}]
 FAILURES = "failures"  # to the supervisor: [failures, [Failure, …]], before their outcomes

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import psutil
 
 from heori_common import logs
+from heori_consumer.between import family
 from heori_consumer.between.entry import FORKSERVER, REPLY, REQUEST, STARTED
 from heori_consumer.between.signals import STOPPING
 from heori_consumer.pool.output import Output
@@ -52,10 +53,12 @@ class Forked:
 
     Attributes:
         process: the process; None if it ended at once.
-        ended: how, when it has ended.
+        family: the mark of all that it starts.
+        ended: how, when it has ended, and its family with it.
     """
 
     process: psutil.Process | None
+    family: int
     ended: "asyncio.Future[End]"
 
 
@@ -99,6 +102,10 @@ class Forkserver:
         if self._control is not None:
             self._send(self._control, pickle.dumps(libraries), ())
 
+    def owns(self, pid: int) -> bool:
+        """Whether this waits for the end of that process."""
+        return pid in self._children or (self._process is not None and pid == self._process.pid)
+
     async def close(self) -> None:
         """End it, and with it all that it has started and that has not been killed yet."""
         if self._control is not None:
@@ -110,7 +117,8 @@ class Forkserver:
             await asyncio.wait(self._beside, timeout=END_S)
         for task in self._beside:
             task.cancel()
-        for child in self._children.values():  # that it had no time for; they are killed
+        for pid, child in self._children.items():  # that it had no time for; they are killed
+            family.end(child.family, pid)
             child.ended.set_result(End())
         self._children.clear()
 
@@ -162,14 +170,14 @@ class Forkserver:
         self._unread += received
         whole = len(self._unread) - len(self._unread) % REPLY.size
         replies, self._unread = self._unread[:whole], self._unread[whole:]
-        for pid, status, peak in REPLY.iter_unpack(replies):
+        for pid, status, number in REPLY.iter_unpack(replies):
             if status == STARTED:
-                self._begun(pid)
+                self._begun(pid, number)
             else:
                 code = os.waitstatus_to_exitcode(status)
-                self._children.pop(pid).ended.set_result(End(code, peak))
+                self._children.pop(pid).ended.set_result(End(code, number))
 
-    def _begun(self, pid: int) -> None:
+    def _begun(self, pid: int, mark: int) -> None:
         asked = self._asked.popleft()
         if pid <= 0:
             if not asked.done():
@@ -178,7 +186,7 @@ class Forkserver:
         process = None
         with contextlib.suppress(psutil.NoSuchProcess):  # it may have been killed already
             process = psutil.Process(pid)
-        child = Forked(process, asyncio.get_running_loop().create_future())
+        child = Forked(process, mark, asyncio.get_running_loop().create_future())
         self._children[pid] = child
         if not asked.done():  # else nobody waits for it any more
             asked.set_result(child)  # not its number: it may have ended before that is read
@@ -221,6 +229,7 @@ async def _watch(pid: int, child: Forked) -> None:
     with contextlib.suppress(ChildProcessError):
         ended, status = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
         code = os.waitstatus_to_exitcode(status) if ended else None
+    family.end(child.family, pid)
     child.ended.set_result(End(code))
 
 

@@ -48,8 +48,8 @@ class WorkerEvents(Protocol):
     def ready(self, worker: "WorkerHandle") -> None:
         """It has imported the tasks."""
 
-    def broken(self, worker: "WorkerHandle", module: str, reason: str) -> None:
-        """It cannot import a module of tasks."""
+    def broken(self, worker: "WorkerHandle", reason: str, details: str) -> None:
+        """It cannot take jobs: a module of tasks cannot be imported, say."""
 
     def worn(self, worker: "WorkerHandle", reason: str) -> None:
         """A task has left it so that no other is to run in it."""

@@ -15,6 +15,7 @@ import psutil
 
 from heori_common import logs
 from heori_common.platform import cgroups, oom_counter, oom_kills, open_files, peak_memory
+from heori_consumer.between import family
 from heori_consumer.between.entry import Files, run_inline
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotTable
@@ -24,6 +25,9 @@ from heori_consumer.pool.output import Output
 log = logs.get_logger(__name__)
 
 OOM_KILLED = "was killed by the kernel, as memory had run out (an OOM kill)"
+# For what a worker had written to be read, once it has ended. A program that has left its family,
+# where that is possible, may keep the channel open for ever.
+LAST_WORDS_S = 0.2
 # Until it is tried again to start a process where the system could not.
 TRY_AGAIN_S = 1.0
 
@@ -62,6 +66,11 @@ class Host(abc.ABC):
         Args:
             killed_for: why it had to be killed, if it had: stop or timeout of a job.
         """
+
+    @property
+    @abc.abstractmethod
+    def begun(self) -> bool:
+        """Whether there is something whose end can be waited for."""
 
     @abc.abstractmethod
     async def start(self) -> None:
@@ -106,6 +115,10 @@ class ProcessHost(Host):
         # dying already.
         self._oom_kills = (0, 0)
 
+    @property
+    def begun(self) -> bool:
+        return self._child is not None
+
     async def start(self) -> None:
         try:
             self._child = await self._fork()
@@ -131,10 +144,10 @@ class ProcessHost(Host):
         await self._output.closed()
 
     async def reap(self) -> None:
-        if self._child is None:  # it has never begun
-            self._output.close()
-            return
-        await asyncio.wait([self._child.ended])
+        if self._child is not None:
+            await asyncio.wait([self._child.ended])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.said_all(), LAST_WORDS_S)
         self._output.close()
 
     def kill(self) -> None:
@@ -198,7 +211,8 @@ class ProcessHost(Host):
 class InlineHost(Host):
     """A thread of the supervisor itself, where a debugger and print() reach its tasks.
 
-    It cannot be killed: a job that no exception reaches is left behind, and goes on.
+    It cannot be killed: a job that no exception reaches is left behind, and goes on. What its jobs
+    have started ends with it.
     """
 
     def __init__(
@@ -208,6 +222,7 @@ class InlineHost(Host):
         loop = asyncio.get_running_loop()
         self._link = link
         self._link.setblocking(True)
+        self._family = family.new()
 
         def run() -> None:
             with self._link:
@@ -217,15 +232,21 @@ class InlineHost(Host):
 
         self._thread = threading.Thread(target=run, name=f"worker-{name}", daemon=True)
 
+    @property
+    def begun(self) -> bool:
+        return self._thread.ident is not None
+
     async def start(self) -> None:
+        family.join(self._family)
         self._thread.start()
 
     async def said_all(self) -> None:
         """It writes to the supervisor's own output."""
 
     async def reap(self) -> None:
-        if self._thread.ident is not None:  # it has begun
+        if self.begun:
             await self.exited
+            family.end_others(self._family)
 
     def _on_exit(self) -> None:
         if not self.exited.done():

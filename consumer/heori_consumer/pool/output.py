@@ -9,9 +9,10 @@ import socket
 
 from heori_common.outlet import STDERR, STDOUT, Outlet
 
-# How much is kept of each worker, in bytes, and how many lines of it are told at its death.
-KEPT_BYTES = 4096
-TOLD_LINES = 20
+# How much is kept of each worker, in bytes, and how many lines of it are told at its death: a
+# crash writes the stack of its thread, which below a task is Heori's own, fifteen lines long.
+KEPT_BYTES = 8192
+TOLD_LINES = 40
 # A line that is longer than this, in bytes, may be mixed with others.
 LINE_BYTES = 256 << 10
 

@@ -102,10 +102,14 @@ class Pool:
             group.create_task(self._hold_back())
             await self.roster.failure
 
-    async def stop(self) -> None:
-        """End all workers, and give back what they still hold, uncounted."""
+    async def stop(self, until: float = 0.0) -> None:
+        """End all workers, and give back what they still hold, uncounted.
+
+        Args:
+            until: the running loop's time, for those that have no job to end in their own way.
+        """
         self.recall()
-        await self.roster.stop()
+        await self.roster.stop(until)
         self._end_recall()
 
     def recall(self) -> None:
@@ -264,9 +268,9 @@ class Pool:
         """See `WorkerEvents`."""
         self.roster.ready(worker)
 
-    def broken(self, worker: WorkerHandle, module: str, reason: str) -> None:
+    def broken(self, worker: WorkerHandle, reason: str, details: str) -> None:
         """See `WorkerEvents`."""
-        self.roster.broken(worker, module, reason)
+        self.roster.broken(worker, reason, details)
 
     def worn(self, worker: WorkerHandle, reason: str) -> None:
         """See `WorkerEvents`."""

@@ -15,14 +15,14 @@ from heori_common import logs
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.pool.forkserver import Forkserver
 from heori_consumer.pool.handle import WorkerEvents, WorkerHandle
-from heori_consumer.pool.host import Death
+from heori_consumer.pool.host import LAST_WORDS_S, Death
+from heori_consumer.pool.orphans import Orphans
 from heori_consumer.pool.start_trouble import StartTrouble
 
 log = logs.get_logger(__name__)
 
-# For what a dead worker had sent to be read. A program that a task has started may
-# keep the socket open for ever.
-LAST_WORDS_S = 0.2
+# What a worker without a job has for its end at least, however late it is.
+GOODBYE_S = 0.5
 
 
 class TasksBroken(RuntimeError):
@@ -37,6 +37,8 @@ class PoolOptions:
     worker: WorkerOptions
     batch: int = 64  # jobs per claim at most
     inline: bool = False  # in the supervisor's own process
+    preload: bool = False  # whether workers share the modules of tasks, and not just libraries
+    grace: float = 25.0  # seconds that a worker without a job has for its end
     max_jobs: int | None = None
     max_rss: int | None = None  # bytes
     max_files: int | None = None  # open ones
@@ -72,6 +74,7 @@ class Roster:
         self._events = events
         self._on_death = on_death
         self._forkserver = Forkserver()
+        self._orphans = Orphans(self._forkserver.owns)
         self.workers: dict[int, WorkerHandle] = {}
         self.alone: set[WorkerHandle] = set()
         self.restarts: dict[str, int] = {}
@@ -83,6 +86,7 @@ class Roster:
             WorkerHandle, tuple[str, str]
         ] = {}  # of those that said they are broken
         self._leaving: set[WorkerHandle] = set()  # that finish what they have
+        self._ending: set[WorkerHandle] = set()  # that were dismissed, and have yet to end
         self._tasks: set[asyncio.Task[None]] = set()
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,6 +99,8 @@ class Roster:
         Raises:
             TasksBroken: the task modules cannot be imported.
         """
+        if not self.options.inline:  # where jobs wait for children of this process
+            self._orphans.watch()
         self._fill(0)
         await self._started
 
@@ -104,8 +110,12 @@ class Roster:
         for worker in self._put_off:
             self._dismiss(worker)
 
-    async def stop(self) -> None:
-        """End all workers."""
+    async def stop(self, until: float) -> None:
+        """End all workers.
+
+        Args:
+            until: the running loop's time, for those that have no job to end in their own way.
+        """
         self.close()
         for task in self._tasks:
             task.cancel()
@@ -114,14 +124,17 @@ class Roster:
         for group in (self.workers, self._coming, self._leaving, self.alone):
             group.clear()
         for worker in workers:
-            worker.dismissed = True
-            worker.host.kill()
-        for worker in workers:
+            if len(worker) or not worker.ready:
+                worker.host.kill()
             self._on_death(worker, None)
             worker.dismiss()
+        ending = [*workers, *self._ending]
+        left = max(until - asyncio.get_running_loop().time(), GOODBYE_S)
+        await asyncio.gather(*(self._see_off(worker, left) for worker in ending))
         await self._forkserver.close()
-        for worker in workers:
+        for worker in ending:
             await worker.host.reap()
+        self._orphans.close()
 
     def everyone(self) -> list[WorkerHandle]:
         """All there are. Safe to call from another thread: it is what a scrape looks at."""
@@ -156,24 +169,27 @@ class Roster:
         """Start all others when the first is ready, which shows that the tasks can be imported."""
         everyone = range(self.options.processes)
         if not self._coming and len(self.workers) == 1:
-            self._forkserver.preload(worker.libraries)
+            own = self.options.worker.policy.tasks if self.options.preload else ()
+            self._forkserver.preload([*worker.libraries, *own])
             for place in everyone[1:]:
                 self._fill(place)
         if len(self.workers) == len(everyone) and not self._started.done():
             self._up = True
             self._started.set_result(None)
 
-    def broken(self, worker: WorkerHandle, module: str, reason: str) -> None:
-        """A worker has said that it cannot import a module of tasks."""
+    def broken(self, worker: WorkerHandle, reason: str, details: str) -> None:
+        """A worker has said that it can take no jobs: a module of tasks cannot be imported, say.
+
+        Args:
+            worker: which.
+            reason: in a line.
+            details: a traceback, if there is one.
+        """
         if self._up:
-            last = reason.rstrip().rpartition("\n")[2]
-            self._reasons[worker] = (
-                f"{module} cannot be imported: {last}" if module else reason,
-                reason if module else "",
-            )
+            last = details.rstrip().rpartition("\n")[2]
+            self._reasons[worker] = (f"{reason}: {last}" if last else reason, details)
         elif not self._started.done():
-            words = f"the task module {module} cannot be imported:\n{reason}" if module else reason
-            self._started.set_exception(TasksBroken(words))
+            self._started.set_exception(TasksBroken(f"{reason}:\n{details}" if details else reason))
 
     def retire(self, worker: WorkerHandle, reason: str) -> None:
         """Start a successor; once it is ready, the worker ends with its last job."""
@@ -195,7 +211,22 @@ class Roster:
         self._on_death(worker, None)  # before it is struck off: no count is missing meanwhile
         self._forget(worker)
         worker.dismiss()
-        self.keep(worker.host.reap())
+        self.keep(self._see_off_and_reap(worker))
+
+    async def _see_off_and_reap(self, worker: WorkerHandle) -> None:
+        self._ending.add(worker)
+        await self._see_off(worker, self.options.grace)
+        await worker.host.reap()
+        self._ending.discard(worker)
+
+    async def _see_off(self, worker: WorkerHandle, seconds: float) -> None:
+        """Wait for the end of a worker that was dismissed; kill it when that takes longer."""
+        if not worker.host.begun or self.options.inline:  # which nothing can kill
+            return
+        await asyncio.wait([worker.host.exited], timeout=seconds)
+        if not worker.host.exited.done():
+            log.warning("a worker has not ended in time; killing it", worker=worker.name)
+            worker.host.kill()
 
     def start_alone(self) -> WorkerHandle:
         """Start a process with one slot, which no other job shares."""

@@ -30,6 +30,7 @@ class ConsumerOptions:
     max_rss: int | None = None  # its memory, in bytes, likewise
     max_files: int | None = None  # that it has open, likewise
     max_threads: int | None = None  # that tasks have left in it, likewise
+    preload: bool = False  # whether workers share what the modules of tasks make when imported
     json_logs: bool = True
 
     @classmethod
@@ -56,6 +57,8 @@ class ConsumerOptions:
             others.get(limit) for limit in ("max_jobs", "max_rss", "max_files", "max_threads")
         ):
             raise ValueError("the inline model has no worker process that could be recycled")
+        if model == "inline" and others.get("preload"):
+            raise ValueError("the inline model has no worker processes that could share tasks")
         cores = max(1, int(usable_cores()))
         usual = {
             "threads": (1, THREADS),

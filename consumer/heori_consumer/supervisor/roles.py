@@ -166,6 +166,8 @@ def _pool_options(settings: Settings, options: ConsumerOptions) -> PoolOptions:
         ),
         batch=options.batch,
         inline=options.model == "inline",
+        preload=options.preload,
+        grace=settings.grace,
         max_jobs=options.max_jobs,
         max_rss=options.max_rss,
         max_files=options.max_files,

@@ -145,12 +145,13 @@ class Supervisor:
         await _cancel(claiming)  # should Redis not answer
         pool.recall()
         log.info("draining", held=held, grace_seconds=settings.grace)
+        until = asyncio.get_running_loop().time() + settings.grace
         try:
-            async with asyncio.timeout(settings.grace):
+            async with asyncio.timeout_at(until):
                 await self._until_idle()
         except TimeoutError:
             log.warning("grace is over; giving back what still runs", held=pool.held())
-        await pool.stop()
+        await pool.stop(0.0 if self._context.stop.at_once.is_set() else until)
         settled = asyncio.create_task(self._roles.acknowledger.settled())
         await asyncio.wait(
             [settled, acknowledging], timeout=settings.lease, return_when=asyncio.FIRST_COMPLETED

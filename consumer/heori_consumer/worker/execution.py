@@ -39,6 +39,7 @@ from heori_consumer.worker.failures import FailureNotes, as_it_travels
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.lending import Lending
 from heori_consumer.worker.middleware import Chain
+from heori_consumer.worker.programs import end_programs
 from heori_consumer.worker.running_job import RunningJob
 from heori_consumer.worker.spent import what_is_spent
 
@@ -296,6 +297,9 @@ class Runner:
         self._chain.before(job)
         try:
             return await call.call(job.timeout, job.function())
+        except (JobTimeout, JobStopped):
+            end_programs(job.programs)
+            raise
         finally:
             job.cpu_time = call.cpu_time
             self._end_copy()

@@ -7,6 +7,7 @@ It is what `multiprocessing` calls a forkserver, and not that one, which dies of
 whole group, takes all workers for dead when it is killed, and cannot be spoken to while it imports.
 This one imports what the tasks use only after a worker has done so, one library at a time. It goes
 when its supervisor does, however that ends, and takes all workers along, whatever they are doing.
+What a worker has started ends with it.
 """
 
 import contextlib
@@ -25,7 +26,8 @@ from collections import deque
 from typing import NoReturn
 
 from heori_common import logs
-from heori_common.platform import peak_of
+from heori_common.platform import adopt_orphans, peak_of
+from heori_consumer.between import family
 from heori_consumer.between.entry import REPLY, REQUEST, STARTED, Files
 from heori_consumer.between.signals import STOPPING
 from heori_consumer.gil.inside import find_gil
@@ -42,6 +44,7 @@ def main(control: int) -> NoReturn:
     let_pass(STOPPING)
     # Blocked until here, where they would have ended it.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    adopt_orphans()
     logs.configure_as_parent()
     find_gil()  # here, and no worker has to
     importlib.import_module("redis")  # which most tasks use, if only for locks and results
@@ -61,7 +64,7 @@ class _Parent:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._workers: set[int] = set()
+        self._workers: dict[int, int] = {}  # the marks of their families
         self._libraries: deque[str] = deque()  # that are still to be imported
         # A child's end wakes the wait for requests: the interpreter writes to this pair.
         self._woken, self._wake = socket.socketpair()
@@ -89,8 +92,9 @@ class _Parent:
                     self._obey()
         for worker in self._workers:
             os.kill(worker, signal.SIGKILL)
-        for worker in self._workers:
+        for worker, mark in self._workers.items():
             os.waitpid(worker, 0)
+            family.end(mark, worker)
 
     def _tell_ends(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -98,8 +102,9 @@ class _Parent:
                 worker, status, usage = os.wait4(-1, os.WNOHANG)
                 if not worker:
                     break
-                if worker in self._workers:  # and not a child that a library has left
-                    self._workers.discard(worker)
+                # Others are orphans that it has adopted, or children that a library has left.
+                if (mark := self._workers.pop(worker, None)) is not None:
+                    family.end(mark, worker)
                     self._control.sendall(REPLY.pack(worker, status, peak_of(usage)))
 
     def _obey(self) -> None:
@@ -116,17 +121,18 @@ class _Parent:
     def _fork(self, files: Files, options: bytes) -> None:
         for file in files:
             os.set_inheritable(file, False)
+        mark = family.new()
         try:
             worker = os.fork()
         except OSError as error:  # there are too many processes, or no memory
             worker = -(error.errno or errno.EAGAIN)
         if worker == 0:
-            self._become_worker(files, options)
+            self._become_worker(files, options, mark)
         for file in files:
             os.close(file)
         if worker > 0:
-            self._workers.add(worker)
-        self._control.sendall(REPLY.pack(worker, STARTED, 0))
+            self._workers[worker] = mark
+        self._control.sendall(REPLY.pack(worker, STARTED, mark))
 
     def _import_next(self) -> None:
         with contextlib.suppress(BaseException):  # workers import it again, and report it
@@ -135,13 +141,14 @@ class _Parent:
             let_pass(STOPPING)  # whatever one of them would do then
             _freeze()
 
-    def _become_worker(self, files: Files, options: bytes) -> NoReturn:
+    def _become_worker(self, files: Files, options: bytes, mark: int) -> NoReturn:
         try:
+            family.begin(mark)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for each in (self._control, self._woken, self._wake):
                 each.close()
-            process.main(files, pickle.loads(options))
+            process.main(files, pickle.loads(options), mark)
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()

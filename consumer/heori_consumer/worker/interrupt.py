@@ -9,11 +9,12 @@ import ctypes
 import threading
 import time
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import copy_context
 from typing import Any, TypeVar
 
 from heori_common.current_job import JobStopped, JobTimeout
+from heori_consumer.worker.programs import ProgramLoop, end_programs_of
 
 T = TypeVar("T")
 
@@ -22,14 +23,17 @@ class ThreadCalls:
     """The calls of one thread, one after the other; made by that thread itself.
 
     Another thread can raise an exception in the call that is under way, and in nothing else:
-    none is raised after the call has ended, not even one that was on its way.
+    none is raised after the call has ended, not even one that was on its way. The programs that the
+    call has started end with it then: it may be waiting for one, where no exception reaches it.
     """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
+        self._native = threading.get_native_id()
         self._lock = threading.Lock()
         self._number = 0
         self._deadline = float("inf")
+        self._began = 0.0  # time.monotonic()
         self._raised = False
         self._loop: asyncio.Runner | None = None
 
@@ -44,6 +48,7 @@ class ThreadCalls:
             JobTimeout, JobStopped: it was ended.
         """
         self._raised = False
+        self._began = time.monotonic()
         self._number, self._deadline = number, deadline
         try:
             return function()
@@ -52,6 +57,7 @@ class ThreadCalls:
                 self._number, self._deadline = 0, float("inf")
                 if self._raised:
                     _raise_in(self._thread, None)
+                    self._end_programs()  # that it has started meanwhile
 
     def interrupt_if_late(self, now: float) -> None:
         """End the call if its deadline has passed."""
@@ -70,21 +76,25 @@ class ThreadCalls:
             self._raised = True
             self._deadline = float("inf")
             _raise_in(self._thread, exception)
+            self._end_programs()
+
+    def _end_programs(self) -> None:
+        end_programs_of(self._native, time.monotonic() - self._began)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, in an event loop of this thread's own.
 
         What it leaves behind in that loop ends with it, as with ``asyncio.run``.
         """
-        if self._loop is None:
-            self._loop = asyncio.Runner()
+        if self._loop is None or self._loop.get_loop().is_closed():
+            self._loop = asyncio.Runner(loop_factory=ProgramLoop)
         try:
             # Not in the runner's own context, which would carry variables to the next coroutine.
             return self._loop.run(coroutine, context=copy_context())
         finally:
-            if asyncio.all_tasks(self._loop.get_loop()):
-                runner, self._loop = self._loop, None
-                runner.close()
+            # The loop stays: what a module keeps from one job to the next is bound to it.
+            if left := asyncio.all_tasks(self._loop.get_loop()):
+                self._loop.run(_end(left))
 
     def close(self) -> None:
         """Close its event loop, if it has one; called by the thread itself, which makes no more."""
@@ -173,6 +183,12 @@ class CoroutineCall:
         assert self._task is not None
         self._stopped = True
         self._task.cancel()
+
+
+async def _end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _raise_in(thread: int, exception: type[BaseException] | None) -> None:

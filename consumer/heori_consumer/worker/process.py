@@ -1,82 +1,50 @@
-"""A worker process: runs jobs in its slots, and nothing else.
-
-    supervisor ──jobs──▶ main thread ─▶ inbox ─▶ slots ─▶ outbox ─▶ sender ──outcomes──▶
+"""A worker process: imports the tasks, runs jobs in its slots, and ends in order.
 
 Every execution model is this, with other numbers of processes and slots and one of two kinds of
 slots. The process holds no connection to Redis and answers to no signal: its supervisor ends
 it, by closing the socket or by SIGKILL.
 """
 
-import contextlib
 import faulthandler
 import os
-import select
 import signal
 import socket
 import sys
 import threading
-import time
 import traceback
-from collections import deque
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
 
 from heori_common import chunks, logs, task_modules
-from heori_common.platform import give_back_memory, own_peak_memory
-from heori_common.protocol.job import RETURNED, Claim, Outcome
 from heori_common.task_modules import NoTaskModule, nothing_to_run
+from heori_consumer.between import family
 from heori_consumer.between.entry import Files
-from heori_consumer.between.frames import (
-    AGAIN,
-    BROKEN,
-    FAILURES,
-    IMPORTING,
-    JOBS,
-    LOCKS,
-    LOOK,
-    LOST,
-    OUTCOMES,
-    PROGRESS,
-    READY,
-    RECALL,
-    SEEN,
-    STOP,
-    TASK,
-    UNBEGUN,
-    WAITS,
-    WORN,
-    pack,
-    unpacker,
-)
+from heori_consumer.between.frames import BROKEN, IMPORTING, pack
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.signals import STOPPING
 from heori_consumer.between.slot_table import SlotTable
-from heori_consumer.between.totals import Totals, count
-from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
-from heori_consumer.worker.execution import Runner
-from heori_consumer.worker.lending import WaitingJobs
+from heori_consumer.worker.chance import draw_anew
+from heori_consumer.worker.ending import flush_streams, say_goodbye
+from heori_consumer.worker.hooks import StartHookFailed, run_end_hooks, run_start_hooks
 from heori_consumer.worker.libraries import libraries
+from heori_consumer.worker.link import Worker
 from heori_consumer.worker.signals import let_pass, obey_in_copies
-from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
 log = logs.get_logger(__name__)
 
 # Timers of a task's that outlive its job end in one of these.
 TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
-# How often slots are checked for jobs that are late, and progress is told; and how often where
-# there are no jobs: each time costs the machine a wake-up.
-TICK_S, IDLE_TICK_S = 0.1, 1.0
-# Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
-FRAME_OUTCOMES = 64
-FRAME_BYTES = 1_000_000  # of results in a frame, about: there is a copy of each while it is sent
-# After so many bytes of payloads and results, memory is given back, once no more of them come.
-BURST_BYTES = 32_000_000
-# How long an outcome may wait for others while there are more jobs at hand.
-LINGER_S = 0.002
 
 
-def main(files: Files, options: WorkerOptions) -> NoReturn:
-    """The worker process, from its start to its end."""
+def main(files: Files, options: WorkerOptions, mark: int) -> NoReturn:
+    """The worker process, from its start to its end.
+
+    Args:
+        files: what connects it to its supervisor.
+        options: what it is told.
+        mark: of its family (see `between.family`).
+    """
     let_pass((*STOPPING, *TIMERS))
     _speak_through(files)
     faulthandler.enable(2, all_threads=False)  # where it crashed is the best evidence
@@ -87,10 +55,19 @@ def main(files: Files, options: WorkerOptions) -> NoReturn:
     # A copy of this process that a task forks must not speak for it, and can be terminated.
     os.register_at_fork(after_in_child=link.close)
     obey_in_copies()
-    if serve(link, options, table):
-        # Without a goodbye: a task may have left threads or exit handlers that never end.
-        os._exit(0)
-    os._exit(1)
+    draw_anew()
+    abandon = partial(_leave, mark, 1)
+    well = serve(link, options, table, abandon)
+    if well:
+        say_goodbye()
+    _leave(mark, 0 if well else 1)
+
+
+def _leave(mark: int, code: int) -> NoReturn:
+    """End at once: tasks may have left threads that never do."""
+    flush_streams()
+    family.end_others(mark)
+    os._exit(code)
 
 
 def _speak_through(files: Files) -> None:
@@ -104,8 +81,20 @@ def _speak_through(files: Files) -> None:
     sys.stdout = open(1, "w", 1, was.encoding, was.errors, closefd=False)  # noqa: SIM115
 
 
-def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool:
-    """Run jobs until the supervisor closes the socket; returns whether all was well."""
+def serve(
+    link: socket.socket, options: WorkerOptions, table: SlotTable, abandon: Callable[[], None]
+) -> bool:
+    """Run jobs until the supervisor closes the socket; returns whether all was well.
+
+    Args:
+        link: to the supervisor.
+        options: what it is told.
+        table: what its slots are doing.
+        abandon: see `Worker`.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main:  # the main thread is the supervisor's
+        obey_in_copies(STOPPING)
     module = ""
     known = set(sys.modules)
     empty: list[str] = []
@@ -115,245 +104,27 @@ def serve(link: socket.socket, options: WorkerOptions, table: SlotTable) -> bool
             empty += task_modules.load([module])
         if not options.policy.allow and (told := nothing_to_run(empty, options.policy.tasks)):
             raise NoTaskModule(told)
-        if threading.current_thread() is threading.main_thread():
+        run_start_hooks()
+        if in_main:
             let_pass(STOPPING)  # whatever the modules would do then
-        worker = _Worker(link, options, table)
+        worker = Worker(link, options, table, abandon)
         used = libraries(known, (*options.policy.tasks, *options.policy.allow))
     except NoTaskModule as error:
-        link.sendall(pack([BROKEN, "", f"HEORI_TASKS: {error}"]))
+        link.sendall(pack([BROKEN, f"HEORI_TASKS: {error}", ""]))
+        return True
+    except StartHookFailed as error:
+        details = "".join(traceback.format_exception(error.__cause__))
+        link.sendall(pack([BROKEN, str(error), details]))
         return True
     except BaseException:  # their modules may raise anything
-        link.sendall(pack([BROKEN, module, traceback.format_exc()]))
+        what = f"the task module {module} cannot be imported"
+        link.sendall(pack([BROKEN, what, traceback.format_exc()]))
         return True
     try:
         worker.run(used, empty)
     except BaseException:  # a task has closed our socket, say; our supervisor starts another
         log.critical("this worker has failed", exc_info=True)
         return False
+    if worker.is_idle:  # else its supervisor has gone, and a job goes on
+        run_end_hooks()
     return True
-
-
-class _Worker:
-    """The slots of one process and their link to the supervisor."""
-
-    def __init__(self, link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:
-        self._link = link
-        self._table = table
-        self._outbox: deque[tuple[int, Outcome] | list[Any]] = deque()
-        self._sendable = threading.Semaphore(0)
-        self._sent_at = 0.0  # time.monotonic() when the sender was woken last
-        self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
-        self._locks: list[Any] = []  # what was told of them last
-        self._moved = [0, 0]  # bytes received and sent since memory was given back
-        self._moved_before = 0  # their sum, one tick ago
-        self._lend = options.lend
-        self._waiting = WaitingJobs(0, 0, [], [])  # as told last
-        self._worn = False
-        self._broken = False
-        self._runner = Runner(
-            options.policy,
-            table,
-            self._report,
-            self._introduce,
-            self._wear_out,
-            self._sendable.release,
-        )
-        kind = ThreadSlots if options.kind == "threads" else CoroutineSlots
-        self._slots: Slots = kind(
-            self._runner, table, self._hand_over, self._wear_out, self._break_down
-        )
-
-    def run(self, used: list[str], empty: list[str]) -> None:
-        """Serve the supervisor until it closes the socket.
-
-        Args:
-            used: the libraries that the tasks use.
-            empty: a sentence for each module that should have tasks, and has none.
-        """
-        # Told by itself: its first job may end it before the supervisor looks at it.
-        self._table.tell_gil(enabled=gil_enabled())
-        self._link.sendall(pack([READY, own_peak_memory(), find_gil(), used, empty]))
-        threading.Thread(target=self._send, name="sender", daemon=True).start()
-        try:
-            self._serve()
-        finally:
-            self._slots.recall()  # no slot is to begin anything more
-
-    def _serve(self) -> None:
-        for kind, *rest in self._frames():
-            if kind == JOBS and self._worn:
-                self._tell([UNBEGUN, list(rest[0])])
-            elif kind == JOBS:
-                self._slots.put([(number, Claim._make(job)) for number, job in rest[0].items()])
-            elif kind == RECALL:
-                self._tell([UNBEGUN, self._slots.recall()])
-            elif kind == STOP:
-                self._runner.stop(rest[0])
-            elif kind == LOST:
-                self._runner.lease_lost(rest[0])
-            elif kind == LOOK:
-                threading.Thread(target=self._look, name="sampler", daemon=True).start()
-        if self._broken:
-            raise RuntimeError("a slot of this worker has broken down")
-
-    def _hand_over(self, number: int, outcome: Outcome, *, more: bool) -> None:
-        if outcome.status == RETURNED:
-            self._tell([AGAIN, number, outcome])
-            return
-        self._outbox.append((number, outcome))
-        # With more jobs at hand, the sender may wait for company: each wake-up costs as much
-        # as a small job. What is left over when a long job follows goes with the next tick.
-        now = time.monotonic()
-        if not more or len(self._outbox) >= FRAME_OUTCOMES or now - self._sent_at > LINGER_S:
-            self._sent_at = now
-            self._sendable.release()
-
-    def _tell(self, frame: list[Any]) -> None:
-        self._outbox.append(frame)
-        self._sendable.release()
-
-    def _report(self, number: int, fraction: float, text: str) -> None:
-        # As it can travel: without lone surrogates.
-        self._progress[number] = (fraction, text.encode("utf-8", "backslashreplace").decode())
-
-    def _introduce(self, number: int, task: str) -> None:
-        self._tell([TASK, number, task])
-
-    def _look(self) -> None:
-        try:
-            look_around(
-                self._table, find_gil(), lambda threads, tasks: self._tell([SEEN, threads, tasks])
-            )
-        except PermissionError:
-            self._tell([SEEN])
-
-    def _wear_out(self, reason: str) -> None:
-        if not self._worn:
-            self._worn = True
-            self._tell([WORN, reason])
-        self._tell([UNBEGUN, self._slots.recall()])
-
-    def _break_down(self) -> None:
-        """End this worker: the main thread finds its socket closed."""
-        self._broken = True
-        with contextlib.suppress(OSError):
-            self._link.shutdown(socket.SHUT_RDWR)
-
-    def _frames(self) -> Iterator[list[Any]]:
-        """Frames from the supervisor; between them, what is due every tick."""
-        stream = unpacker()
-        self._link.setblocking(True)
-        poll = select.poll()
-        poll.register(self._link, select.POLLIN)
-        self._table.be_alive(time.monotonic())
-        next_tick = time.monotonic() + TICK_S
-        while True:
-            now = time.monotonic()
-            if now >= next_tick:
-                self._tick(now)
-                next_tick = now + (IDLE_TICK_S if self._is_idle() else TICK_S)
-            if not poll.poll(max(0.0, next_tick - now) * 1000):
-                continue
-            try:
-                received = self._link.recv(1 << 18)
-            except ConnectionResetError:
-                return
-            if not received:
-                return
-            now = time.monotonic()
-            self._table.be_alive(now)
-            next_tick = min(next_tick, now + TICK_S)
-            self._moved[0] += len(received)
-            stream.feed(received)
-            yield from stream
-
-    def _is_idle(self) -> bool:
-        """Whether nothing happens here until the next job comes."""
-        is_burst = sum(self._moved) > BURST_BYTES
-        expects_more = self._outbox or self._runner.lending.expects_more or is_burst
-        return self._runner.is_idle and not expects_more
-
-    def _tick(self, now: float) -> None:
-        self._table.be_alive(now)
-        self._runner.watch(now)
-        self._slots.watch()
-        self._table.tell_gil(enabled=gil_enabled())  # what a task imports may switch it on
-        if self._progress:
-            latest, self._progress = self._progress, {}
-            self._outbox.append([PROGRESS, latest])
-        self._give_back_memory()
-        # Most tasks use no locks; their workers need not load what counts them.
-        if locks := sys.modules.get("heori_common.locks.session"):
-            seen = [statistics.to_wire() for statistics in locks.statistics()]
-            if seen != self._locks:
-                self._locks = seen
-                self._outbox.append([LOCKS, seen])
-        if self._runner.lending.expects_more:
-            self._runner.lending.look()
-        if self._outbox:
-            self._sendable.release()
-
-    def _give_back_memory(self) -> None:
-        """When a burst of large payloads or results is over: else all of its memory is kept."""
-        moved = sum(self._moved)
-        if moved > BURST_BYTES and moved == self._moved_before:
-            self._moved, moved = [0, 0], 0
-            give_back_memory()
-        self._moved_before = moved
-
-    def _send(self) -> None:
-        """Sends outcomes, as many at a time as there are, and counts them on the way."""
-        try:
-            self._send_all()
-        except OSError:
-            return  # the main thread sees it, too, and knows what to do
-        except BaseException:  # a task has ruined something that this stands on
-            with contextlib.suppress(Exception):
-                log.critical("outcomes cannot be sent", exc_info=True)
-            self._break_down()
-
-    def _settle(self) -> None:
-        """Lend the slots of jobs that wait for others, as far as may be, and tell of it."""
-        now = self._runner.lending.settle()
-        if now != self._waiting:
-            if now.first and not self._waiting.first:
-                # What waits here for a slot would take those that are left to lend.
-                self._outbox.append([UNBEGUN, self._slots.recall()])
-            self._waiting = now
-            lent = min(now.waiting, self._lend)
-            self._slots.lend(lent)
-            self._outbox.append([WAITS, *now, lent])
-
-    def _send_all(self) -> None:
-        totals: Totals = {}
-        while True:
-            self._sendable.acquire()
-            if self._runner.lending.changed:
-                self._settle()
-            while self._outbox:
-                outcomes, frames = self._next()
-                if outcomes:
-                    tasks_of = count(totals, outcomes.values())
-                    touched = {name: totals[name].to_wire() for name in tasks_of}
-                    frames.insert(0, pack([OUTCOMES, outcomes, touched]))
-                    if failures := self._runner.failures.take():
-                        frames.insert(0, pack([FAILURES, failures]))
-                data = b"".join(frames)
-                self._link.sendall(data)
-                self._moved[1] += len(data)
-                del data, outcomes, frames  # they may be large, and this the last for long
-
-    def _next(self) -> tuple[dict[int, Outcome], list[bytes]]:
-        """The outcomes that make the next frame, and the other frames that go with it."""
-        outcomes: dict[int, Outcome] = {}
-        frames = []
-        size = 0
-        while self._outbox and len(outcomes) < FRAME_OUTCOMES and size < FRAME_BYTES:
-            item = self._outbox.popleft()
-            if isinstance(item, tuple):
-                number, outcome = item
-                outcomes[number] = outcome
-                size += len(outcome.body or b"")
-            else:
-                frames.append(pack(item))
-        return outcomes, frames

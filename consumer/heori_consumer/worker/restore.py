@@ -1,16 +1,26 @@
 """What all jobs of a process share and a task may change: put back after each job."""
 
+import importlib
 import locale
 import os
+import signal
 import sys
+from typing import Any
 
+MOST_SIGNALS = 32  # below those for real time, which have no names
 STANDARD = range(3)  # standard input, output and error
+# What `signal.getsignal` asks, without making an enum of each answer: twenty times cheaper.
+_handler_of = importlib.import_module("_signal").getsignal
 
 
 class SharedState:
-    """The state that a worker's jobs are to find, as it was when this was made."""
+    """The state that a worker's jobs are to find, as it was when this was made.
 
-    def __init__(self) -> None:
+    Args:
+        handlers: whether those of signals belong to it, as jobs run in the main thread.
+    """
+
+    def __init__(self, *, handlers: bool = False) -> None:
         self._directory = os.getcwd()  # noqa: PTH109 - a microsecond matters here
         self._locale = locale.setlocale(locale.LC_ALL)
         self._umask = os.umask(0o77)  # reading it means setting it
@@ -18,6 +28,10 @@ class SharedState:
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._files = [file for file in STANDARD if _is_open(file)]
         self._recursion_limit = sys.getrecursionlimit()
+        self._handlers: dict[int, Any] = {}
+        if handlers:
+            every = {number: _handler_of(number) for number in range(1, MOST_SIGNALS)}
+            self._handlers = {number: what for number, what in every.items() if what is not None}
 
     def restore(self) -> str | None:
         """Put everything back; returns what cannot be, as the reason for a new process.
@@ -25,6 +39,9 @@ class SharedState:
         The environment is not put back: programs set it once, at the first job that needs it.
         """
         sys.setrecursionlimit(self._recursion_limit)
+        for number, handler in self._handlers.items():
+            if _handler_of(number) is not handler:
+                signal.signal(number, handler)
         try:
             os.chdir(self._directory)
         except OSError:

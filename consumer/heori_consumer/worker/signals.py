@@ -21,8 +21,15 @@ def let_pass(numbers: Iterable[int]) -> None:
             signal.signal(number, _nothing)
 
 
-def obey_in_copies() -> None:
-    """Have each copy of this process that a task forks do what was to be done, from its start."""
+def obey_in_copies(numbers: Iterable[int] = ()) -> None:
+    """Have each copy of this process that a task forks do what was to be done, from its start.
+
+    Args:
+        numbers: further signals, at which a copy is to do what any new process does.
+    """
+    for number in numbers:
+        is_ctrl_c = number == signal.SIGINT
+        _before[number] = signal.default_int_handler if is_ctrl_c else signal.SIG_DFL
     os.register_at_fork(
         before=lambda: _mask(signal.SIG_BLOCK),
         after_in_parent=lambda: _mask(signal.SIG_UNBLOCK),
@@ -31,6 +38,7 @@ def obey_in_copies() -> None:
 
 
 def _obey() -> None:
+    signal.set_wakeup_fd(-1)  # else an event loop of the original would hear its signals
     for number, handler in _before.items():
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
     _mask(signal.SIG_UNBLOCK)

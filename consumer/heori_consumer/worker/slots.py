@@ -19,9 +19,12 @@ from heori_common import logs
 from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.execution import Runner
+from heori_consumer.worker.programs import ProgramLoop
 from heori_consumer.worker.restore import SharedState
 
 log = logs.get_logger(__name__)
+# For another thread to take what the main thread leaves to it.
+YIELD_S = 0.005
 Numbered = tuple[int, Claim]  # a job, by the number that the supervisor has given it
 
 
@@ -62,13 +65,15 @@ class _Common:
         hand_over: Handover,
         worn: Callable[[str], None],
         broken: Callable[[], None],
+        *,
+        restores_handlers: bool = False,
     ) -> None:
         self._runner = runner
         self._table = table
         self._hand_over = hand_over
         self._worn = worn
         self._broken = broken
-        self._shared_state = SharedState()
+        self._shared_state = SharedState(handlers=restores_handlers)
 
     def _clean_up(self, slot: int) -> None:
         """Put back what the task has changed; before its outcome is told, and the next begins."""
@@ -97,14 +102,32 @@ class ThreadSlots(_Common):
         hand_over: Handover,
         worn: Callable[[str], None],
         broken: Callable[[], None],
+        *,
+        first_is_main: bool = False,
     ) -> None:
-        super().__init__(runner, table, hand_over, worn, broken)
+        """Prepare.
+
+        Args:
+            first_is_main: whether the first slot is the main thread, which calls `run_main`.
+        """
+        super().__init__(runner, table, hand_over, worn, broken, restores_handlers=first_is_main)
         # None ends the thread that takes it, if there is one too many.
         self._inbox: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
-        self._unused = list(range(table.most))  # slots that have no thread
         self._resizing = threading.Lock()
-        self._threads = self._wanted = 0
+        self._threads = self._wanted = int(first_is_main)
+        self._main = 0 if first_is_main else None
+        self._unused = list(range(self._threads, table.most))  # slots that have no thread
+        self._closed = False
         self.lend(0)
+
+    def run_main(self) -> None:
+        """Run jobs in this thread until `close`."""
+        self._slot(0)
+
+    def close(self) -> None:
+        """Have `run_main` return, when it has run what was put before."""
+        self._closed = True
+        self._inbox.put(None)
 
     def put(self, jobs: Sequence[Numbered]) -> None:
         """See `Slots`."""
@@ -147,6 +170,10 @@ class ThreadSlots(_Common):
         with self._resizing:
             if self._threads <= self._wanted:
                 return False
+            if slot == self._main:  # another one is to
+                self._inbox.put(None)
+                time.sleep(YIELD_S)
+                return False
             self._threads -= 1
             self._table.sit(slot, 0)
             self._unused.append(slot)
@@ -158,7 +185,7 @@ class ThreadSlots(_Common):
             while True:
                 job = self._inbox.get()
                 if job is None:
-                    if self._leave(slot):
+                    if self._closed or self._leave(slot):
                         break
                     continue
                 number, claim = job
@@ -190,7 +217,7 @@ class CoroutineSlots(_Common):
         self._lent = 0
         self._too_many = 0  # slots at work that are to end with their jobs
         self._running: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.SelectorEventLoop(_TimedSelector(table))
+        self._loop = ProgramLoop(_TimedSelector(table))
         threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
 
     def put(self, jobs: Sequence[Numbered]) -> None:

@@ -1,0 +1,172 @@
+"""What jobs leave behind: programs, orphans, output that was not written yet, handlers."""
+
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from heori import JobFailed, Producer
+from tests.rigs.consumers import IN_PROCESSES, MODELS, Consumer
+from tests.rigs.waiting import is_alive, until
+from tests.tasks import program_tasks
+
+TASKS = "tests.tasks.program_tasks"
+
+
+def programs(name: str) -> int:
+    """How many of the programs that are called so still run."""
+    found = 0
+    for process in psutil.process_iter():
+        try:
+            found += process.cmdline()[1:] == [f"311.{name}"] and is_alive(process)
+        except (psutil.Error, IndexError):
+            continue
+    return found
+
+
+@pytest.fixture
+def name() -> str:
+    """A number that no other test's programs have, as their time has it behind the point."""
+    return str(uuid.uuid4().int)[:30]
+
+
+def told(path: Path) -> dict[str, list[str]]:
+    """Which processes have told what, from the start of a worker to its end."""
+    told: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        what, process = line.split()
+        told.setdefault(process, []).append(what)
+    return told
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_its_jobs_have_started_ends_with_a_worker_and_what_they_wrote_is_there(
+    model: str,
+    name: str,
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    tmp_path: Path,
+) -> None:
+    events, file = tmp_path / "events", tmp_path / "file"
+    environment = {
+        "HEORI_TASKS": TASKS,
+        "HEORI_TEST_OUTPUT": str(events),
+        "HEORI_MAX_DELIVERIES": "1",
+    }
+    consumer = consume(*MODELS[model], **environment).ready()
+
+    # A late job takes its programs along, and its worker lives on.
+    late = program_tasks.run_program, program_tasks.run_program_later
+    for handle in [producer.submit(task, name) for task in late]:
+        with pytest.raises(JobFailed, match="JobTimeout"):
+            handle.result(60)
+    until(lambda: programs(name) == 0)
+    assert consumer.metric("heori_worker_restarts_total") == 0
+
+    if model in IN_PROCESSES:  # a crash would end all
+        with pytest.raises(JobFailed, match="SIGKILL"):
+            producer.submit(program_tasks.crash_with_programs, name).result(60)
+        until(lambda: programs(name) == 0)
+
+    assert producer.submit(program_tasks.fork_children).result(60) == [[0, 1, 4], -signal.SIGTERM]
+    producer.submit(program_tasks.print_everywhere, str(file)).result(60)
+    if model == "processes":
+        for _ in range(2):  # the handlers are put back
+            assert producer.submit(program_tasks.be_woken).result(60) == "woken"
+    assert producer.submit(program_tasks.leave_programs, name).result(60) == "left"
+    until(lambda: programs(name) == len(program_tasks.WAYS))
+    consumer.process.send_signal(signal.SIGTERM)
+    assert consumer.process.wait(60) == 0
+    until(lambda: programs(name) == 0)
+    until(consumer.nothing_left)
+
+    if model in IN_PROCESSES:  # else the interpreter does so at its end, which tests cut short
+        assert file.read_text(encoding="utf-8") == "to a file"
+    assert consumer.process.stdout is not None
+    output = consumer.process.stdout.read()
+    for part in ("to the standard output", " and the one at the start", " and from C"):
+        assert part in output
+    lives = told(events)
+    assert all(life[0] == "start" for life in lives.values())
+    ended = [life for life in lives.values() if life != ["start"]]
+    assert ended == [["start", "end", "atexit"]] * len(ended)
+    assert len(ended) >= 1
+
+
+def test_a_hook_that_fails_keeps_a_worker_from_taking_jobs_and_is_told(
+    consume: Callable[..., Consumer], tmp_path: Path
+) -> None:
+    consumer = consume(
+        HEORI_TASKS=TASKS, HEORI_TEST_HOOK="fails", HEORI_TEST_OUTPUT=str(tmp_path / "events")
+    )
+    assert consumer.join() == 2
+    text = "\n".join(line["event"] for line in consumer.log)
+    assert "on_worker_start: tests.tasks.program_tasks.begin has failed" in text
+    assert "ConnectionError: no database" in text
+    assert "consuming" not in text
+    assert told(tmp_path / "events").popitem()[1] == ["atexit"]
+
+
+def test_a_hook_that_hangs_costs_no_more_than_the_grace(
+    consume: Callable[..., Consumer], tmp_path: Path
+) -> None:
+    consumer = consume(
+        HEORI_TASKS=TASKS,
+        HEORI_TEST_HOOK="hangs",
+        HEORI_TEST_OUTPUT=str(tmp_path / "events"),
+        HEORI_GRACE="1",
+    ).ready()
+    assert consumer.stop() == 0
+    consumer.wait_for("a worker has not ended in time; killing it")
+    assert told(tmp_path / "events").popitem()[1] == ["start", "end"]
+
+
+def test_without_an_init_orphans_are_buried_and_when_all_is_killed_programs_end(
+    name: str, consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = consume(program="tests.rigs.first_process", HEORI_TASKS=TASKS).ready()
+    supervisor = psutil.Process(consumer.process.pid)
+    forkserver = consumer.family[0]
+
+    def zombies() -> list[psutil.Process]:
+        every = supervisor.children(recursive=True)
+        return [each for each in every if not is_alive(each)]
+
+    producer.submit(program_tasks.leave_orphans).result(60)
+    until(lambda: not zombies())
+    forkserver.kill()
+    consumer.wait_for("the process that forks the workers has died; they go on")
+    producer.submit(program_tasks.leave_orphans).result(60)
+    until(lambda: not zombies())
+    producer.submit(program_tasks.leave_programs, name).result(60)
+    # Nobody is left to kill the worker, which ends by itself.
+    supervisor.kill()
+    until(lambda: programs(name) == 0)
+    until(consumer.nothing_left)
+
+
+def test_workers_draw_their_own_numbers_and_share_tasks_only_when_told(
+    consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = consume("--model", "processes", "--processes", "3", "--preload", HEORI_TASKS=TASKS)
+    consumer.ready()
+    seen: dict[Any, dict[str, Any]] = {}
+
+    def all_seen() -> bool:
+        for handle in producer.submit_many(program_tasks.who, [()] * 20):
+            about: Any = handle.result(60)
+            seen.setdefault(about["pid"], about)
+        return len(seen) == 3
+
+    until(all_seen)
+    assert {about["hook"] for about in seen.values()} == seen.keys()
+    assert all(about["main thread"] for about in seen.values())
+    assert len({about["random"] for about in seen.values()}) == 3
+    # The first imports them itself, to find out whether they can be; the others share what it had.
+    assert len({about["own"] for about in seen.values()}) == 2
+    assert seen.keys() & {os.getpid()} == set()
