@@ -13,21 +13,14 @@ from benchmarks import locks, tenants
 from benchmarks.rig import ROOT, Refused, Rig
 from benchmarks.sender import Order
 from benchmarks.systems import heori
+from tests.rigs.benchmarks import medians, run
 
 
 def test_a_quick_drain_shows_its_figures_and_writes_every_turn(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    words = ["drain", "--quick", "--only", "heori processes 2×1", "--json", str(file)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "heori processes 2×1" in done.stdout
-    assert "none of this counts" in done.stdout
+    shown = run("drain", "--only", "heori processes 2×1", "--json", str(file))
+    assert "heori processes 2×1" in shown
+    assert "none of this counts" in shown
     written = json.loads(file.read_text())
     [sample] = written["samples"]
     assert sample["case"] == "heori processes 2×1"
@@ -46,17 +39,9 @@ def test_another_checkout_is_measured_in_turns_and_compared(tmp_path: Path) -> N
     used = tmp_path / "used"
     python.write_text(f'#!/bin/sh\necho "$*" >> {used}\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    words = ["enqueue", "--quick", "--only", "heori threads 1×1", "--beside", str(other)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "heori threads 1×1, beside" in done.stdout
-    assert "here / beside" in done.stdout
+    shown = run("enqueue", "--only", "heori threads 1×1", "--beside", str(other))
+    assert "heori threads 1×1, beside" in shown
+    assert "here / beside" in shown
     assert used.read_text().splitlines() == ["-m benchmarks.sender heori"]
 
 
@@ -75,17 +60,7 @@ def test_a_folder_without_an_interpreter_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_quick_run_of_locks_shows_its_figures(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    words = ["locks", "--quick", "--only", "heori", "--only", "floor", "--json", str(file)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(file.read_text())["medians"]["locks"]
+    figures = medians(tmp_path / "figures.json", "locks", "heori", "floor")["locks"]
     assert figures["heori: alone"]["of_floor"] > 0
     contended = figures["heori: nothing inside"]
     assert 0 < contended["changes"] <= contended["rate"]
@@ -94,16 +69,7 @@ def test_a_quick_run_of_locks_shows_its_figures(tmp_path: Path) -> None:
 
 
 def test_a_quick_run_of_tenants_shows_that_a_flood_keeps_no_other_waiting(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "tenants", "--quick", "--json", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(file.read_text())["medians"]["tenants"]
+    figures = medians(tmp_path / "figures.json", "tenants")["tenants"]
     alone, beside, without = (
         figures[name] for name in (tenants.ALONE, tenants.BESIDE, tenants.WITHOUT)
     )
@@ -113,17 +79,7 @@ def test_a_quick_run_of_tenants_shows_that_a_flood_keeps_no_other_waiting(tmp_pa
 
 
 def test_a_quick_run_of_large_jobs_shows_what_they_do_to_others(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    words = ["heavy", "--quick", "--only", "output limit", "--json", str(file)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    [figures] = json.loads(file.read_text())["medians"]["heavy"].values()
+    [figures] = medians(tmp_path / "figures.json", "heavy", "output limit")["heavy"].values()
     assert figures["done"] == 10
     assert figures["small"] > 0 < figures["block"]
     assert figures["before"] <= figures["peak"]

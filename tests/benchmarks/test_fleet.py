@@ -1,38 +1,18 @@
 """What measures fleets, at sizes that only show that it works."""
 
-import json
 import resource
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks import fleet, simulated
 from benchmarks.fleet_rig import Use
-
-
-def measured(file: Path, *only: str) -> dict[str, Any]:
-    """The medians of a quick run of those cases."""
-    words = ["fleet", "--quick", "--json", str(file)]
-    for word in only:
-        words += ["--only", word]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    medians: dict[str, Any] = json.loads(file.read_text())["medians"]
-    return medians
+from tests.rigs.benchmarks import medians
 
 
 def test_a_fleet_is_measured_idle_and_with_jobs_of_heori_and_of_rq(tmp_path: Path) -> None:
-    medians = measured(tmp_path / "figures.json", "fleet: heori, 2 consumers", "SimpleWorker")
-    two, rq = medians["fleet"]["heori, 2 consumers"], medians["fleet"]["rq, 1 SimpleWorker"]
+    found = medians(tmp_path / "figures.json", "fleet", "fleet: heori, 2 consumers", "SimpleWorker")
+    two, rq = (found["fleet"][case] for case in ("heori, 2 consumers", "rq, 1 SimpleWorker"))
     assert two["repeats"] == rq["repeats"] == 0
     # A claim and an acknowledgement are some commands, whoever has sent the job.
     assert min(two["commands"], two["rq_commands"], rq["rq_commands"]) > 10
@@ -44,44 +24,44 @@ def test_a_fleet_is_measured_idle_and_with_jobs_of_heori_and_of_rq(tmp_path: Pat
 
 
 def test_jobs_are_sent_to_all_of_many_queues(tmp_path: Path) -> None:
-    [figures] = measured(tmp_path / "figures.json", "20 queues")["fleet"].values()
+    [figures] = medians(tmp_path / "figures.json", "fleet", "20 queues")["fleet"].values()
     assert figures["queues"] == 20
     assert figures["repeats"] == 0  # and each was run
     assert figures["drain"] > 0
 
 
 def test_simulated_consumers_run_jobs_beside_real_ones(tmp_path: Path) -> None:
-    [figures] = measured(tmp_path / "figures.json", "fleet: heori, 9")["fleet"].values()
+    [figures] = medians(tmp_path / "figures.json", "fleet", "fleet: heori, 9")["fleet"].values()
     assert (figures["consumers"], figures["simulated"]) == (9, 8)
     assert figures["repeats"] == 0
     assert figures["idle_commands"] > 0
 
 
 def test_shares_are_told(tmp_path: Path) -> None:
-    [figures] = measured(tmp_path / "figures.json", "fairness")["fleet fairness"].values()
+    [figures] = medians(tmp_path / "figures.json", "fleet", "fairness")["fleet fairness"].values()
     assert figures["least"] + figures["most"] == 100  # of two consumers
     assert figures["least_of_fair"] <= 1 <= figures["most_of_fair"]
 
 
 def test_pick_up_is_measured(tmp_path: Path) -> None:
-    figures = measured(tmp_path / "figures.json", "fleet pick-up: heori")["fleet pick-up"]
+    figures = medians(tmp_path / "figures.json", "fleet", "fleet pick-up: heori")["fleet pick-up"]
     assert 0 < figures[fleet.ONE.name]["p50"] <= figures[fleet.ONE.name]["p99"]
 
 
 def test_people_look_at_a_crowd(tmp_path: Path) -> None:
-    [figures] = measured(tmp_path / "figures.json", "9: idle")["fleet storms"].values()
+    [figures] = medians(tmp_path / "figures.json", "fleet", "9: idle")["fleet storms"].values()
     assert min(figures[look] for look in ("status", "top", "doctor", "metrics")) > 0
     assert figures["jobs"] > 0 == figures["failed"]
 
 
 def test_a_crowd_comes_back_after_an_outage(tmp_path: Path) -> None:
-    [figures] = measured(tmp_path / "figures.json", "outage")["fleet storms"].values()
+    [figures] = medians(tmp_path / "figures.json", "fleet", "outage")["fleet storms"].values()
     assert figures["jobs"] > 0 == figures["failed"]
     assert figures["seconds"] > 0 < figures["connections"]
 
 
 def test_jobs_are_run_when_most_consumers_are_killed(tmp_path: Path) -> None:
-    [figures] = measured(tmp_path / "figures.json", "dying")["fleet storms"].values()
+    [figures] = medians(tmp_path / "figures.json", "fleet", "dying")["fleet storms"].values()
     assert figures["jobs"] > 0 == figures["failed"]
     assert figures["p50"] <= figures["slowest"]
 

@@ -4,7 +4,6 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import msgpack
@@ -161,6 +160,22 @@ def commands_a_second(redis: Any) -> dict[str, float]:
     return {name: number / seconds for name, number in calls.items() if name not in NO_COST}
 
 
+def until_it_leads_as_ever(consumer: Consumer, redis: Any, queues: int = 1) -> None:
+    """Wait until it has done what it does once, when it begins to lead."""
+    # Four keys of each queue, the list of all, and whether rq is suspended.
+    until(lambda: redis.info("stats")["tracking_total_keys"] >= 4 * queues + 2)
+    calls = "heori_redis_call_seconds_count"
+    until(lambda: consumer.metric(calls, command="tidy") >= 1)
+    # The first looks at all queues.
+    until(lambda: consumer.metric(calls, command="reclaim") >= 2)
+
+
+def until_all_are_idle(number: int, redis: Any) -> None:
+    """Wait until so many wait for jobs, and hear what is told to them."""
+    until(lambda: redis.zcard(KEYS.offers(service_of(["default"]))) == number)
+    until(lambda: len(redis.pubsub_channels(KEYS.told("*"))) == number)
+
+
 def wake_ups(consumer: Consumer) -> int:
     """How often its supervisor has slept so far."""
     return int(psutil.Process(consumer.process.pid).num_ctx_switches().voluntary)
@@ -170,11 +185,10 @@ def test_idle_consumers_send_next_to_nothing_and_seldom_wake(
     consume: Callable[..., Consumer], redis: Any
 ) -> None:
     first = consume().ready()
-    until(lambda: leader(redis))
-    time.sleep(2)  # for what is done once, when a consumer begins to lead
+    until_it_leads_as_ever(first, redis)
     alone = sum(commands_a_second(redis).values())
     others = [consume().ready() for _ in range(4)]
-    time.sleep(2)
+    until_all_are_idle(1 + len(others), redis)
     before = {each: wake_ups(each) for each in (first, *others)}
     each = (sum(commands_a_second(redis).values()) - alone) / len(others)
     assert each <= 3
@@ -188,10 +202,8 @@ def test_quiet_queues_cost_about_what_one_does(
 ) -> None:
     alone = 0.0
     for others in ([], [f"q{n}" for n in range(999)]):
-        key = KEYS.leader(service_of(["default", *others]))
         consumer = consume(*(word for queue in others for word in ("--queue", queue))).ready()
-        until(partial(leader, redis, key))
-        time.sleep(2)
+        until_it_leads_as_ever(consumer, redis, 1 + len(others))
         spent = commands_a_second(redis)
         alone = alone or sum(spent.values())
         assert sum(spent.values()) <= 2 * alone, (alone, spent)

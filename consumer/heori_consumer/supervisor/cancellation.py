@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 
 from heori_common import logs
 from heori_common.protocol.commands.builder import text
@@ -18,6 +17,7 @@ from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.leadership import Leadership
 from heori_consumer.supervisor.listener import Listener
+from heori_consumer.supervisor.tracked_counts import Count, TrackedCounts
 
 log = logs.get_logger(__name__)
 
@@ -96,9 +96,14 @@ class CancellationWatch:
         self._tenants: dict[str, None] = {}  # their queues, in the order in which they came
         self._listed = False  # whether these are all
         self._list_again = 0.0  # time.monotonic()
-        self._unknown: set[str] = set()  # queues to ask whether they have cancelled jobs
-        self._look: set[str] = set()  # those that have some
+        self._look: set[str] = set()  # queues that have cancelled jobs
         self._work = asyncio.Event()
+        self._counts = TrackedCounts(
+            listener,
+            context.commands.keys.canceled,
+            on_count=self._counted,
+            on_write=self._work.set,
+        )
         leadership.on_elected.append(self._work.set)
 
     async def run(self) -> None:
@@ -115,14 +120,14 @@ class CancellationWatch:
                 log.error("cannot see which jobs were cancelled", reason=str(error))
             await asyncio.sleep(max(GATHER_S, (time.monotonic() - began) / LOOKING_SHARE))
             with contextlib.suppress(TimeoutError):
-                is_done = self._listed and not self._unknown and not self._look
+                is_done = self._listed and self._counts.all_known and not self._look
                 async with asyncio.timeout(None if is_done else AGAIN_S):
                     await self._work.wait()
 
     async def _watch(self, now: float) -> None:
         if self._term != self._leadership.term:
             self._term = self._leadership.term
-            self._unknown.update(self._queues, self._tenants)
+            self._counts.look_at([*self._queues, *self._tenants])
             self._listed = False
         keys = self._commands.keys
         if not self._listed and now >= self._list_again:
@@ -130,16 +135,7 @@ class CancellationWatch:
             self._listed = self._listener.track(
                 [(("SMEMBERS", keys.queues()), self._list, self._unlist)]
             )
-        asked = self._listener.track(
-            (
-                ("ZCARD", keys.canceled(queue)),
-                partial(self._counted, queue),
-                partial(self._wrote, queue),
-            )
-            for queue in self._unknown
-        )
-        if asked:
-            self._unknown.clear()
+        self._counts.ask()
         while self._look:
             queue = next(iter(self._look))
             cursor = ""
@@ -148,11 +144,7 @@ class CancellationWatch:
                 cursor = await self._redis.execute(command)
             self._look.discard(queue)
 
-    def _wrote(self, queue: str) -> None:
-        self._unknown.add(queue)
-        self._work.set()
-
-    def _counted(self, queue: str, canceled: int | RedisUnavailable | RedisRefused) -> None:
+    def _counted(self, queue: str, canceled: Count) -> None:
         if isinstance(canceled, int) and canceled:
             self._look.add(queue)
             self._work.set()
@@ -172,8 +164,8 @@ class CancellationWatch:
         gone += [name for name in self._tenants if name in now][: len(now) - MOST_TENANTS]
         for name in gone:
             del self._tenants[name]
-        self._listener.forget(map(keys.canceled, gone))
+        self._counts.forget(gone)
         new = sorted(now - self._tenants.keys())[:MOST_TENANTS]
         self._tenants |= dict.fromkeys(new)
-        self._unknown.update(new)
+        self._counts.look_at(new)
         self._work.set()

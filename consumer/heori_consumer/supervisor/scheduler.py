@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from heori_common import logs
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.leadership import Leadership
 from heori_consumer.supervisor.listener import Listener
+from heori_consumer.supervisor.tracked_counts import Count, TrackedCounts
 from heori_consumer.supervisor.turn import Turn
 
 log = logs.get_logger(__name__)
@@ -46,14 +46,18 @@ class Scheduler:
         self._name = context.name
         self._queues = context.queues
         self._leadership = leadership
-        self._listener = listener
         self._term = 0
         self._turn = Turn(context.queues, OTHERS)
         self._next_turn = 0.0  # as all times here, as time.monotonic() tells it
-        self._written: set[str] = set()  # queues to ask about
         self._looks: dict[str, float] = {}  # when to look, where something is scheduled
         self._locked: set[str] = set()  # whose lock this consumer may hold
         self._work = asyncio.Event()
+        self._counts = TrackedCounts(
+            listener,
+            context.commands.keys.scheduled,
+            on_count=self._counted,
+            on_write=self._work.set,
+        )
         self._broken: set[str] = set()  # keys, as last told
         self.moved = 0
         self.lag = 0.0
@@ -84,30 +88,15 @@ class Scheduler:
         now = time.monotonic()
         if self._term != self._leadership.term:
             self._term = self._leadership.term
-            self._written.update(self._queues)
+            self._counts.look_at(self._queues)
             self._next_turn = now
         if is_turn := now >= self._next_turn:
             self._next_turn = self._beat.within(LOOK_EVERY_S)
-            self._written.update(self._turn.next())
-        keys = self._commands.keys
-        asked = self._listener.track(
-            (
-                ("ZCARD", keys.scheduled(queue)),
-                partial(self._counted, queue),
-                partial(self._wrote, queue),
-            )
-            for queue in self._written
-        )
-        if asked:
-            self._written.clear()
-        elif is_turn:
+            self._counts.look_at(self._turn.next())
+        if not self._counts.ask() and is_turn:
             self._looks = dict.fromkeys(self._queues, now) | self._looks
 
-    def _wrote(self, queue: str) -> None:
-        self._written.add(queue)
-        self._work.set()
-
-    def _counted(self, queue: str, scheduled: int | RedisUnavailable | RedisRefused) -> None:
+    def _counted(self, queue: str, scheduled: Count) -> None:
         # A key of another type is looked at, too, so that it is told of.
         if scheduled and not isinstance(scheduled, RedisUnavailable):
             self._looks[queue] = time.monotonic()
