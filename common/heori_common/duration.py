@@ -26,6 +26,21 @@ def seconds(duration: Duration) -> float:
     return length
 
 
+def check_wait(name: str, given: float | None, least: float = 0.0) -> float | None:
+    """How long to wait at most, in seconds; None for as long as it takes.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        ValueError: it is no number, or less than `least`.
+    """
+    if given is not None and (type(given) not in (int, float) or not given >= least):
+        from_zero = " from 0 up" if least == 0 else ""
+        raise ValueError(f"{name}={given!r}: seconds{from_zero} are needed, or None")
+    return given
+
+
 def _seconds(duration: object) -> float | None:
     if isinstance(duration, timedelta):
         return duration.total_seconds()

@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from heori_common.duration import LONGEST_S
 from heori_common.errors import InvalidSetting, short
 from heori_common.loggers import standard_logger
 from heori_common.names import check_queue
@@ -212,6 +213,7 @@ class Settings(BaseSettings):
     lease: float = Field(
         default=30.0,
         ge=1.0,
+        le=LONGEST_S,
         allow_inf_nan=False,
         description="Seconds until the jobs of a consumer that has died are reclaimed.",
     )
@@ -223,6 +225,7 @@ class Settings(BaseSettings):
     unknown_wait: float = Field(
         default=UNKNOWN_WAIT_S,
         ge=0.0,
+        le=LONGEST_S,
         allow_inf_nan=False,
         description="Seconds for which a job waits whose function is missing in the code of all "
         "consumers of its queue; then it fails. 0 fails it at the first consumer that does not "
@@ -263,12 +266,16 @@ class Settings(BaseSettings):
     full_timeout: float | None = Field(
         default=None,
         ge=0.0,
+        le=LONGEST_S,
         allow_inf_nan=False,
         description="Seconds to wait for room at most. Without it, a producer waits as long as it "
         "takes.",
     )
     key_ttl: int = Field(
-        default=24 * 3600, ge=1, description="Seconds for which an idempotency key holds."
+        default=24 * 3600,
+        ge=1,
+        le=int(LONGEST_S),
+        description="Seconds for which an idempotency key holds.",
     )
     api_tokens_file: Annotated[Path | None, AfterValidator(_holds_tokens)] = Field(
         default=None, description="A file with further tokens, one on each line."
@@ -297,6 +304,7 @@ class Settings(BaseSettings):
     grace: float = Field(
         default=25.0,
         ge=0.0,
+        le=LONGEST_S,
         allow_inf_nan=False,
         description="Seconds that running jobs get to finish on SIGTERM.",
     )

@@ -266,9 +266,9 @@ def task(
         ValueError: the queue, a time, the retry or the name of a lock makes no sense.
     """
     check_queue(queue)
-    if timeout != -1 and timeout < 1:
+    if timeout != -1 and (type(timeout) is not int or timeout < 1):
         raise ValueError(f"timeout={timeout}: whole seconds from 1 up, or -1 for no limit")
-    if result_ttl is not None and result_ttl != -1 and result_ttl < 1:
+    if result_ttl not in (None, -1) and (type(result_ttl) is not int or result_ttl < 1):
         raise ValueError(f"result_ttl={result_ttl}: whole seconds from 1 up, or -1 for ever")
     policy = retry if retry is None or isinstance(retry, Retry) else Retry(max=retry)
     tried_again, given_up = _errors("retry_on", retry_on), _errors("give_up_on", give_up_on)

@@ -7,6 +7,9 @@ request ──▶ RequestMetrics ──▶ Authentication ──▶ route ──
 
 import asyncio
 import contextlib
+import math
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -35,6 +38,7 @@ from heori import Handle, PayloadTooLarge, Producer, QueueFull
 from heori.http import responses as answers
 from heori.http import schema
 from heori.http.auth import Authentication
+from heori.http.head import HeadRequests
 from heori.http.metrics import RequestMetrics
 from heori.http.responses import invalid, invalid_arguments, responses
 from heori.inspect import job as job_record
@@ -50,6 +54,8 @@ from heori_common.tasks import Task
 from heori_producer.client import when
 
 LONGEST_WAIT = 60.0  # seconds for which a result is awaited in one request
+# In the text of a JSON value: without one of these, no number in it is too large for a float.
+MAYBE_TOO_LARGE = re.compile(rb"[eE]\+?\d{3}|\d{200}")
 ENDED = ("finished", "failed", "stopped", "canceled")
 
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$", description="As it was answered.")]
@@ -132,7 +138,7 @@ class Service:
         )
         served = schema.served(self._settings.tasks)
         schemas, shared = schema.of(served)
-        router = APIRouter(prefix="/v1", dependencies=bearer)
+        router = APIRouter(prefix="/v1", dependencies=[Depends(_known_query), *bearer])
         for task in served:
             self._add_task(router, task, schemas[task.name])
         self._add_jobs(router)
@@ -149,6 +155,7 @@ class Service:
         app.openapi = openapi  # type: ignore[method-assign]
         app.add_middleware(Authentication, tokens=tokens)
         app.add_middleware(RequestMetrics, registry=registry)
+        app.add_middleware(HeadRequests)
         return app
 
     @contextlib.asynccontextmanager
@@ -260,9 +267,12 @@ class Service:
                     {"Connection": "close"},
                 )
         try:
-            return from_json(bytes(body), allow_inf_nan=False)
+            given = from_json(bytes(body), allow_inf_nan=False)
         except ValueError as error:
             raise invalid(("body",), f"no JSON: {error}", "json_invalid") from error
+        if MAYBE_TOO_LARGE.search(body) and _has_infinity(given):
+            raise invalid(("body",), "a number is too large for JSON's readers: over 1.8e308")
+        return given
 
     def _encode(
         self, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any], loc: answers.Place
@@ -365,6 +375,30 @@ class Service:
         def readyz() -> dict[str, str]:
             self._redis.execute(self._commands.time())
             return {"status": "ready"}
+
+
+def _known_query(request: Request) -> None:
+    """Refuse a name in the query that means nothing: it may be a slip, as in ?Delay=5.
+
+    Raises:
+        HTTPException: it is not known, or stands there twice.
+    """
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise HTTPException(400, f"the query has {name!r}, which is not known; known: {names}")
+        if count > 1:
+            raise HTTPException(400, f"the query has {name!r} twice")
+
+
+def _has_infinity(value: Any) -> bool:
+    """Whether a number was too large to be read, and became infinite."""
+    if isinstance(value, dict):
+        return any(map(_has_infinity, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_infinity, value))
+    return isinstance(value, float) and math.isinf(value)
 
 
 def _arguments(given: Any, loc: answers.Place) -> tuple[list[Any], dict[str, Any]]:

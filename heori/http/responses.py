@@ -101,7 +101,11 @@ class InvalidFields(BaseModel):
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The descriptions of the errors that any route may answer with, and of these."""
-    everywhere = {401: "No token, or not one of them.", 403: "Not from this machine."}
+    everywhere = {
+        400: "A name in its query is not known, or stands there twice.",
+        401: "No token, or not one of them.",
+        403: "Not from this machine.",
+    }
     known = {
         404: "There is no such job.",
         409: "It cannot be done to a job in that state.",

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, get_args, overload
 
 from heori_common import names, tasks
-from heori_common.duration import Duration, seconds
+from heori_common.duration import Duration, check_wait, seconds
 from heori_common.protocol.commands import Commands, Cursor, WhenFull
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys, tenant_queue
@@ -74,7 +74,8 @@ class Producer:
         self._backpressure = Backpressure(self._redis, self._commands, self._watcher)
         self._limits = dict(self._settings.queue_limits)  # that are still to be written
         self._when_full: WhenFull = when_full or self._settings.when_full
-        self._full_timeout = self._settings.full_timeout if full_timeout is None else full_timeout
+        given = check_wait("full_timeout", full_timeout)
+        self._full_timeout = self._settings.full_timeout if given is None else given
 
     @overload
     def submit(
@@ -319,7 +320,8 @@ class Producer:
         if tenant is not None:
             name = tenant_queue(name, names.check_tenant(tenant))
         policy = _policy(when_full or self._when_full)
-        patience = self._full_timeout if full_timeout is None else full_timeout
+        given = check_wait("full_timeout", full_timeout)
+        patience = self._full_timeout if given is None else given
         handles: list[Handle[R]] = []
         for chunk in _chunks(jobs):
             try:

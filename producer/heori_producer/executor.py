@@ -8,6 +8,7 @@ Arguments and results are JSON, as everywhere in Heori: what is annotated comes 
 a tuple that is not as a list.
 """
 
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ from heori_common.current_job import (
     running_job,
     waiting_for_jobs,
 )
+from heori_common.duration import check_wait
 from heori_common.protocol.job import NewJob
 from heori_common.public import public
 from heori_common.settings import Settings
@@ -170,6 +172,7 @@ class RedisExecutor(Executor):
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
+        check_wait("timeout", timeout, least=-math.inf)
         end = None if timeout is None else time.monotonic() + timeout
         task = self._task(fn)
         calls = zip(*iterables, strict=False)

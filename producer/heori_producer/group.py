@@ -1,10 +1,12 @@
 """Several jobs as one: waited for together, counted as they end."""
 
 import concurrent.futures
+import math
 import time
 from collections.abc import Generator, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from heori_common.duration import check_wait
 from heori_common.public import public
 from heori_producer.handle import Handle
 from heori_producer.job_future import AwaitedFuture
@@ -54,6 +56,7 @@ class Group(Generic[R_co]):
         Args:
             timeout: seconds to wait at most; None for as long as it takes.
         """
+        check_wait("timeout", timeout, least=-math.inf)
         return not concurrent.futures.wait(self._ends, timeout).not_done
 
     def results(self, timeout: float | None = None) -> list[R_co]:
@@ -69,6 +72,7 @@ class Group(Generic[R_co]):
             TimeoutError: not all have ended in time. They go on.
             JobFailed, JobCanceled, JobNotFound: as `Handle.result`.
         """
+        check_wait("timeout", timeout, least=-math.inf)
         deadline = None if timeout is None else time.monotonic() + timeout
         results = []
         for handle, end in zip(self.handles, self._ends, strict=True):

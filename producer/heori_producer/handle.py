@@ -1,10 +1,12 @@
 """What a producer holds in place of a result that is not there yet."""
 
+import math
 import time
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
+from heori_common.duration import check_wait
 from heori_common.protocol.commands import Command, Commands, Progress
 from heori_common.public import public
 from heori_common.redis.client import RedisClient
@@ -115,6 +117,7 @@ class Handle(Generic[R_co]):
             before: called before each wait of LONGEST_WAIT_S.
             step: seconds for which this is blocked at most.
         """
+        check_wait("timeout", timeout, least=-math.inf)  # what is over is over
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             end, latest, status = self._end_so_far()

@@ -159,7 +159,52 @@ def test_queues_are_shown(service: Service) -> None:
     assert (queue["queue"], queue["waiting"], queue["limit"]) == ("shop", 1, None)
 
 
+def test_a_head_is_answered_as_a_get_without_its_body(service: Service) -> None:
+    sent = service.ask("POST", f"{TASKS}.order", ["tea"])
+    for path in ("/healthz", "/readyz", "/metrics", "/v1/queues", JOB + sent.body["id"]):
+        get, head = service.ask("GET", path), service.ask("HEAD", path)
+        assert (head.status, head.body) == (get.status, "")
+        assert head.headers["Content-Type"] == get.headers["Content-Type"]
+        if path != "/metrics":  # which counts requests
+            assert head.headers["Content-Length"] == get.headers["Content-Length"]
+    assert service.ask("HEAD", JOB + "nobody").status == 404
+    assert service.ask("HEAD", f"{TASKS}.order").status == 405
+
+
 # What is refused
+
+
+def test_a_query_that_means_nothing_is_refused_by_name(service: Service, redis: Any) -> None:
+    known = "known: queue, tenant, delay, at, at_front"
+    for query, detail in (
+        ("Delay=5", f"the query has 'Delay', which is not known; {known}"),
+        ("delay=5&prio=1", f"the query has 'prio', which is not known; {known}"),
+        ("delay=5&delay=6", "the query has 'delay' twice"),
+    ):
+        refused = service.ask("POST", f"{TASKS}.order?{query}", ["tea"])
+        assert (refused.status, refused.body) == (400, {"detail": detail})
+    for method, path in (
+        ("POST", f"{TASKS}.order/batch?at_front=1"),
+        ("GET", "/v1/queues?queue=shop"),
+        ("GET", f"{JOB}nobody?Wait=1"),
+        ("DELETE", f"{JOB}nobody?wait=1"),
+    ):
+        assert service.ask(method, path, [] if method == "POST" else None).status == 400
+    assert service.ask("GET", "/healthz?probe=1").status == 200
+    assert enqueued(redis) == 0
+
+
+def test_a_number_that_no_float_holds_is_refused(service: Service, redis: Any) -> None:
+    for number in ("1e999", "-1E+0400", "1" * 400 + ".0", "1" * 220 + "e99"):
+        for body in (f'["tea", {number}]', f'{{"article": [{{"x": {number}}}]}}'):
+            refused = service.ask("POST", f"{TASKS}.order", body.encode())
+            assert (refused.status, refused.body["detail"][0]["loc"]) == (422, ["body"]), number
+            assert "too large" in refused.body["detail"][0]["msg"]
+    for wait in ("nan", "inf", "1e999", "-1", "61"):
+        assert service.ask("GET", f"{JOB}nobody?wait={wait}").status == 422
+    assert enqueued(redis) == 0
+    sent = service.ask("POST", f"{TASKS}.order", ["tea of 1e999 leaves"])
+    assert sent.status == 202, "what looks like one in a text is none"
 
 
 def test_what_does_not_fit_is_told_field_by_field(service: Service, redis: Any) -> None:

@@ -1,6 +1,7 @@
 """Producers on a real server, with stock rq as the other side."""
 
 import json
+import math
 import random
 import threading
 import uuid
@@ -23,7 +24,10 @@ from heori import (
     PayloadTooLarge,
     Producer,
     QueueFull,
+    RedisExecutor,
     UnknownTask,
+    group,
+    task,
 )
 from heori_common import tasks
 from heori_common.protocol.commands import Commands
@@ -415,3 +419,41 @@ def test_large_jobs_are_sent_few_at_a_time(producer: Producer, redis: redis_py.R
     ]
     assert len(sizes) >= 2
     assert max(sizes) <= CHUNK_BYTES
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -1, -0.001, -math.inf, "1", True])
+def test_a_wait_for_room_that_is_no_length_of_time_is_refused(
+    producer: Producer, redis_url: str, redis: Any, seconds: Any
+) -> None:
+    told = pytest.raises(
+        ValueError, match=r"full_timeout=.*: seconds from 0 up are needed, or None"
+    )
+    with told:
+        Producer(redis_url, full_timeout=seconds)
+    with told:
+        producer.submit(sample_tasks.add, 1, full_timeout=seconds)
+    with told:
+        producer.submit_many(sample_tasks.add, [1], full_timeout=seconds)
+    assert redis.keys("rq:job:*") == []
+
+
+@pytest.mark.parametrize("seconds", [math.nan, "1", True])
+def test_a_wait_for_a_result_that_is_no_length_of_time_is_refused(
+    producer: Producer, redis_url: str, seconds: Any
+) -> None:
+    handle = producer.submit(sample_tasks.add, 1)
+    waits: list[Callable[[], Any]] = [
+        lambda: handle.result(seconds),
+        lambda: handle.result_json(seconds),
+        lambda: group([handle]).wait(seconds),
+        lambda: group([handle]).results(seconds),
+        lambda: RedisExecutor(redis_url).map(sample_tasks.add, [1], timeout=seconds),
+    ]
+    for wait in waits:
+        with pytest.raises(ValueError, match=r"timeout=.*: seconds are needed, or None"):
+            wait()
+    with pytest.raises(TimeoutError):
+        handle.result(-1)
+    for option in ("timeout", "result_ttl"):
+        with pytest.raises(ValueError, match=f"{option}=.*: whole seconds from 1 up"):
+            task(**{option: seconds})
