@@ -29,11 +29,13 @@ class QueueOrder:
         self._gathered = [0] * queues
 
     def shares(self, count: int) -> list[int]:
-        """Divide `count` jobs among the queues; the sum is `count`."""
-        shares = [0] * self._queues
+        """Divide `count` jobs among the queues; the sum is `count`.
+
+        In strict order the first is given all, and no other is named.
+        """
         if self._weights is None:
-            shares[0] = count
-            return shares
+            return [count]
+        shares = [0] * self._queues
         # A whole round leaves what was gathered as it was.
         rounds, turns = divmod(count, self._total)
         for queue, weight in enumerate(self._weights):

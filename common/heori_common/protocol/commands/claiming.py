@@ -127,7 +127,7 @@ class ClaimingCommands(Builders):
             received: each `HandOver.told` that is not confirmed yet.
             lease: seconds.
             token: new and unique for each call; names the executions.
-            shares: for each queue, in their order; without any, the order alone decides.
+            shares: for the first queues, in their order; the rest is taken in the order of all.
             about: host and pid of the consumer, for those who look into the locks of its jobs.
             deadlock: raise fails a job whose wait for its locks would never end.
         """

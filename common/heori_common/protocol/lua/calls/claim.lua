@@ -25,7 +25,7 @@
 --        the latest of last_offers was still there, whether the leader has left anything overdue]
 -- USES   now_s, now_us, has_type, queue_names, tenants, claim_job
 
-local LOOKED_AT, FEWER = 256, 16 -- queues that are asked after at a time; by how much fewer, if any has jobs
+local LOOKED_AT, FEWER = 64, 8 -- queues that are asked after at a time; by how much fewer, if any has jobs
 local LEADERS_TIME_US = 20000 -- in which the leader takes back by itself what is overdue
 
 local claims, claimed = {}, {}
