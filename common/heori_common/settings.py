@@ -44,7 +44,15 @@ Deadlock = Literal["raise", "warn", "off"]
 # What each kind of program reads: it fails by these, when it begins, and by no others.
 _OF_ALL = ("redis_password_file", "redis_url", "key_prefix")
 _OF_TASKS = ("tasks", "allow", "log_level")
-PRODUCER = (*_OF_ALL, "max_payload", "queue_limits", "when_full", "full_timeout", "key_ttl")
+PRODUCER = (
+    *_OF_ALL,
+    "max_payload",
+    "queue_limits",
+    "when_full",
+    "full_timeout",
+    "key_ttl",
+    "strict",
+)
 CONSUMER = (
     *_OF_ALL,
     *_OF_TASKS,
@@ -59,6 +67,7 @@ CONSUMER = (
     "metrics_host",
     "metrics_port",
     "middleware",
+    "strict",
     "unknown_wait",
 )
 SERVICE = (*PRODUCER, *_OF_TASKS, "api_host", "api_max_body", "api_port", "api_tokens")
@@ -206,6 +215,11 @@ class Settings(BaseSettings):
         default=("json",),
         description="Serializers whose payloads are read. rq pickles by default; unpickling runs "
         "any code that the sender likes.",
+    )
+    strict: bool = Field(
+        default=False,
+        description="Refuse arguments and results for which there is no hint, or Any, when they "
+        "would arrive as another type.",
     )
     middleware: Names = Field(
         default=(), description="Classes of middleware that run around each job."

@@ -9,14 +9,14 @@ The decorator returns the function unchanged: calling it runs it here and now, s
 enqueue it, and a stock worker can import it.
 """
 
-import functools
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError, validate_call
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic import PydanticUserError, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from heori_common.errors import HeoriError, PerhapsElsewhere, short
 from heori_common.importable import shown, why_not
@@ -25,9 +25,13 @@ from heori_common.names import check_queue
 from heori_common.protocol.job import LockName
 from heori_common.public import public
 from heori_common.retry import Retry
+from heori_common.values.arguments import Arguments, Bound, Sent
+from heori_common.values.forms import Unwritable
+from heori_common.values.results import Returned, Stored
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 _registry: dict[str, "Task[..., Any]"] = {}
@@ -89,15 +93,15 @@ class Task(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(function)
         self.needs = LockTemplates(function, locks, permits) if locks or permits else None
         try:
-            self._bind = _binder(function)
-            self._result = _result_adapter(function)
+            self._arguments = Arguments(function)
+            self._returned = Returned(_result_hint(function))
         except (PydanticUserError, NameError, SyntaxError) as error:
             raise TypeError(f"{self.name} has a hint that is no type: {error}") from error
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
-    @functools.cached_property
+    @cached_property
     def keywords(self) -> frozenset[str]:
         """The names of the parameters that can be given by keyword."""
         try:
@@ -115,35 +119,67 @@ class Task(Generic[P, R]):
         kind = type(error)  # its __class__ may be anything
         return issubclass(kind, self.retry_on) and not issubclass(kind, self.give_up_on)
 
-    def bind(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
         """Validate arguments and convert them to the annotated types.
 
         Raises:
             InvalidArguments: they do not fit.
         """
-        try:
-            return self._bind(*args, **kwargs)
-        except ValidationError as error:
-            raise InvalidArguments(self._explain(error)) from error
-        except Exception as error:  # the validators of a type may raise anything
-            raise InvalidArguments(f"{self.name}: {type(error).__name__}: {error}") from error
+        return self._checked(partial(self._arguments.bind, args, kwargs))
 
-    def arguments_to_send(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Validate like `bind`, and leave out the defaults of what was not given.
+    def to_send(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        from_json: bool = False,
+        strict: bool = False,
+    ) -> Sent:
+        """Validate like `bind`, and write what was given.
 
-        They are for the consumer's version of the task to fill in.
+        Args:
+            from_json: the arguments were read from JSON.
+            strict: of HEORI_STRICT.
+
+        Raises:
+            InvalidArguments: they do not fit, or one would not arrive as what it is.
+        """
+        return self._checked(
+            partial(self._arguments.write, args, kwargs, from_json=from_json, strict=strict)
+        )
+
+    def receive(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: bytes | None,
+        *,
+        from_json: bool = True,
+    ) -> Bound:
+        """The arguments of a call that has arrived.
+
+        Args:
+            types: as `to_send` wrote them; None for a call that is still to be validated.
+            from_json: such a call was read from JSON.
 
         Raises:
             InvalidArguments: they do not fit.
         """
-        bound_args, bound_kwargs = self.bind(args, kwargs)
-        if not kwargs.keys() <= bound_kwargs.keys():  # some were given by an alias
-            return bound_args, bound_kwargs
-        return bound_args[: len(args)], {name: bound_kwargs[name] for name in kwargs}
+        if types is not None:
+            return self._checked(partial(self._arguments.read, args, kwargs, types))
+        bind = self._arguments.bind_json if from_json else self._arguments.bind
+        return self._checked(partial(bind, args, kwargs))
+
+    def _checked(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except ValidationError as error:
+            raise InvalidArguments(self._explain(error)) from error
+        except Unwritable as error:
+            where = ".".join(error.path)
+            raise InvalidArguments(f"{self.name}: {where}: {error}") from error
+        except Exception as error:  # the validators of a type may raise anything
+            raise InvalidArguments(f"{self.name}: {type(error).__name__}: {error}") from error
 
     def locks_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[LockName, ...]:
         """The locks that a job with these arguments, which `bind` has validated, needs to run.
@@ -158,11 +194,14 @@ class Task(Generic[P, R]):
         except ValueError as error:
             raise InvalidArguments(f"{self.name}: {error}") from error
 
-    def dump_result(self, value: Any) -> bytes | None:
+    def dump_result(self, value: Any, *, strict: bool = False) -> Stored | None:
         """Validate a result and write it as JSON; None, which RQ does not store, stays None.
 
+        Args:
+            strict: of HEORI_STRICT.
+
         Raises:
-            InvalidResult: it does not fit the return type, or has no JSON form.
+            InvalidResult: it does not fit the return type, or would not be read as what it is.
         """
         if isinstance(value, Iterator | AsyncIterator):
             # Writing it would run the task's code when its time is no longer measured.
@@ -170,34 +209,33 @@ class Task(Generic[P, R]):
                 f"{self.name} returned {short(value)}, which has no JSON form; return a list"
             )
         try:
-            if self._result is None:
-                return None if value is None else to_json(value)
-            checked = self._result.validate_python(value)
-            if checked is None:
-                return None
-            # Names, not aliases, and no computed fields: what `load_result` can read. Not
-            # dump_json, which writes NaN and infinity as null.
-            return to_json(
-                self._result.dump_python(checked, mode="json", by_alias=False, round_trip=True)
-            )
+            return self._returned.write(value, strict=strict)
         except ValidationError as error:
             reason = "; ".join(str(problem["msg"]) for problem in error.errors())
             raise InvalidResult(f"{self.name} returned {short(value)}: {reason}") from error
+        except Unwritable as error:
+            where = "".join(f"{part}: " for part in error.path)
+            raise InvalidResult(
+                f"{self.name} returned {short(value)}, which cannot be given back: {where}{error}"
+            ) from error
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise InvalidResult(
                 f"{self.name} returned {short(value)}, which has no JSON form: {error}"
             ) from error
+        except Exception as error:  # the validators of a type may raise anything
+            raise InvalidResult(
+                f"{self.name} returned {short(value)}: {type(error).__name__}: {error}"
+            ) from error
 
-    def load_result(self, value: bytes) -> R:
+    def load_result(self, stored: Stored) -> R:
         """Read a result back into the annotated type.
 
         Raises:
             InvalidResult: it does not fit, because another version of the task wrote it.
         """
-        adapter = self._result or TypeAdapter(Any)
         try:
-            return cast("R", adapter.validate_json(value, by_alias=True, by_name=True))
-        except ValidationError as error:
+            return cast("R", self._returned.read(stored))
+        except Exception as error:  # likewise
             raise InvalidResult(
                 f"the stored result of {self.name} does not fit: {error}"
             ) from error
@@ -356,28 +394,13 @@ def _check(function: Callable[..., Any]) -> None:
         )
 
 
-def _binder(function: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Something that takes the function's arguments and returns them, validated."""
-    try:
-        inspect.signature(function)
-    except ValueError:  # a function in C that does not tell its parameters
-        return lambda *args, **kwargs: (args, kwargs)
-
-    @functools.wraps(function)
-    def capture(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args, kwargs
-
-    return validate_call(capture)
-
-
-def _result_adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
-    """What checks results; None when nothing is promised."""
+def _result_hint(function: Callable[..., Any]) -> Any:
+    """What is promised of results; Any when nothing is."""
     try:
         hints = get_type_hints(function, include_extras=True)
     except TypeError:  # a function in C
-        return None
-    hint = hints.get("return", Any)
-    return None if hint is Any else TypeAdapter(hint)
+        return Any
+    return hints.get("return", Any)
 
 
 def _errors(name: str, errors: Any) -> tuple[type[BaseException], ...]:

@@ -134,6 +134,7 @@ def send(
                     at=when,
                     at_front=at_front,
                     key=key,
+                    from_json=True,
                 )
             )
             if not wait:
@@ -141,7 +142,7 @@ def send(
                 return
             if sys.stderr.isatty():
                 say(f"sent {handle.id}; waiting for its result", error=True)
-            value = json.loads(guarded(lambda: handle.result_json(timeout)))
+            value = json.loads(guarded(lambda: handle.stored(timeout).json))
     except (tasks.InvalidArguments, ValueError) as error:
         refuse(str(error))
     except QueueFull as error:

@@ -149,7 +149,7 @@ class Import:
             args = tuple(call) if isinstance(call, list) else ()
             kwargs = call if isinstance(call, dict) else {}
             try:
-                yield self._producer.encode(self._task, args, kwargs)
+                yield self._producer.encode(self._task, args, kwargs, from_json=True)
             except (TypeError, ValueError) as error:
                 yield BadLine(line, str(error))
 

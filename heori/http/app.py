@@ -278,7 +278,7 @@ class Service:
         self, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any], loc: answers.Place
     ) -> NewJob:
         try:
-            return self._producer.encode(task, tuple(args), kwargs)
+            return self._producer.encode(task, tuple(args), kwargs, from_json=True)
         except PayloadTooLarge:
             raise
         except (TypeError, ValueError) as error:

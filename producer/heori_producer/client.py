@@ -15,6 +15,7 @@ from heori_common.public import public
 from heori_common.redis.errors import RedisRefused
 from heori_common.settings import PRODUCER, Settings
 from heori_common.tasks import Task
+from heori_common.values.arguments import Sent
 from heori_producer.backpressure import Backpressure, QueueFull
 from heori_producer.handle import Handle
 from heori_producer.results import Results
@@ -199,8 +200,13 @@ class Producer:
         key: str | None = None,
         when_full: WhenFull | None = None,
         full_timeout: float | None = None,
+        from_json: bool = False,
     ) -> Handle[R]:
-        """Send one job of a task found by name, with the arguments of `submit` as values."""
+        """Send one job of a task found by name, with the arguments of `submit` as values.
+
+        Args:
+            from_json: of `encode`.
+        """
         options = when(delay, at)
         if at_front:
             options["at_front"] = True
@@ -208,7 +214,7 @@ class Producer:
             options["key"] = self.key(task, key, tenant)
         [handle] = self.send(
             task,
-            [self.encode(task, tuple(args), kwargs or {})],
+            [self.encode(task, tuple(args), kwargs or {}, from_json=from_json)],
             queue,
             when_full,
             full_timeout,
@@ -282,21 +288,43 @@ class Producer:
                 raise
         return self.send(found, jobs, queue, when_full, full_timeout, tenant=tenant, **options)
 
-    def encode(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewJob:
-        """A job that can be sent, with the arguments of `submit` as values."""
-        args, kwargs = task.arguments_to_send(args, kwargs)
-        call = Call(task.name, args, kwargs)
+    def encode(
+        self,
+        task: Task[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        from_json: bool = False,
+    ) -> NewJob:
+        """A job that can be sent, with the arguments of `submit` as values.
+
+        Args:
+            from_json: they were read from JSON, and are validated by its rules.
+        """
+        sent = self.check(task, args, kwargs, from_json=from_json)
         delays = task.retry.delays() if task.retry else ()
-        locks = task.locks_of(args, kwargs) if task.needs else ()
+        locks = task.locks_of(sent.args, sent.kwargs) if task.needs else ()
         return NewJob.create(
             str(uuid.uuid4()),
-            call,
+            Call(task.name, *sent.json, types=sent.types),
             task.timeout,
             delays,
             locks,
             task.result_ttl,
             self._settings.max_payload,
+            Call(task.name, sent.args, sent.kwargs) if sent.types else None,
         )
+
+    def check(
+        self,
+        task: Task[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        from_json: bool = False,
+    ) -> Sent:
+        """Arguments that can be sent, as `encode` takes them."""
+        return task.to_send(args, kwargs, from_json=from_json, strict=self._settings.strict)
 
     def send(
         self,

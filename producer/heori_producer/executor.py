@@ -4,8 +4,7 @@
       │                                                    │ one connection for all
       └── JobFuture ◀── result, exception, cancelled ◀── Results (the watcher's thread)
 
-Arguments and results are JSON, as everywhere in Heori: what is annotated comes back as its type,
-a tuple that is not as a list.
+Arguments and results travel as everywhere in Heori: as what they are, or not at all.
 """
 
 import math
@@ -34,6 +33,7 @@ from heori_common.protocol.job import NewJob
 from heori_common.public import public
 from heori_common.settings import Settings
 from heori_common.tasks import Task
+from heori_common.values.results import Stored
 from heori_producer.client import Producer
 from heori_producer.errors import JobCanceled, JobFailed, original
 from heori_producer.handle import Handle
@@ -53,7 +53,7 @@ class JobFuture(AwaitedFuture[R], Generic[R]):
     """
 
     def __init__(
-        self, executor: "RedisExecutor", queue: str, job_id: str, load: Callable[[bytes], R]
+        self, executor: "RedisExecutor", queue: str, job_id: str, load: Callable[[Stored], R]
     ) -> None:
         super().__init__(queue, job_id)
         self.handle: Handle[Any] | None = None
@@ -181,10 +181,17 @@ class RedisExecutor(Executor):
             return self._in_order(self._send(task, jobs, lambda end: [task.load_result(end)]), end)
         many = tasks.find(run_chunk)
         jobs = [
-            self._producer.encode(many, (task.name, chunk), {})
+            self._producer.encode(many, (task.name, *self._chunk(task, chunk)), {})
             for chunk in iter(lambda: list(islice(calls, chunksize)), [])
         ]
         return self._in_order(self._send(many, jobs, partial(_load_chunk, task)), end)
+
+    def _chunk(
+        self, task: Task[..., Any], calls: list[tuple[Any, ...]]
+    ) -> tuple[list[Any], list[str | None]]:
+        sent = [self._producer.check(task, args, {}) for args in calls]
+        types = [None if each.types is None else each.types.decode() for each in sent]
+        return [list(each.json[0]) for each in sent], types
 
     def shutdown(
         self,
@@ -249,7 +256,7 @@ class RedisExecutor(Executor):
         return self._tasks[function]
 
     def _send(
-        self, task: Task[..., Any], jobs: list[NewJob], load: Callable[[bytes], Any]
+        self, task: Task[..., Any], jobs: list[NewJob], load: Callable[[Stored], Any]
     ) -> list[JobFuture[Any]]:
         futures = [JobFuture(self, self._queue, job.id, load) for job in jobs]
         with self._changed:
@@ -292,5 +299,8 @@ class RedisExecutor(Executor):
                 self.cancel(futures)
 
 
-def _load_chunk(task: Task[..., R], end: bytes) -> list[R]:
-    return [task.load_result(to_json(value)) for value in from_json(end)]
+def _load_chunk(task: Task[..., R], end: Stored) -> list[R]:
+    return [
+        task.load_result(Stored(to_json(value), None if types is None else types.encode()))
+        for value, types in from_json(end.json)
+    ]

@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from heori_common.duration import check_wait
 from heori_common.public import public
+from heori_common.values.results import Stored
 from heori_producer.handle import Handle
 from heori_producer.job_future import AwaitedFuture
 from heori_producer.results import End
@@ -114,13 +115,13 @@ def group(handles: Iterable[Handle[R]]) -> Group[R]:
     return Group(handles)
 
 
-def _end_of(handle: Handle[Any]) -> AwaitedFuture[bytes]:
+def _end_of(handle: Handle[Any]) -> AwaitedFuture[Stored]:
     future = _JobEnd(handle.queue, handle.id)
     handle.tell(future)
     return future
 
 
-class _JobEnd(AwaitedFuture[bytes]):
+class _JobEnd(AwaitedFuture[Stored]):
     """A result as it is stored."""
 
     def end(self, end: End) -> None:

@@ -12,6 +12,7 @@ from heori_common.public import public
 from heori_common.redis.client import RedisClient
 from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.tasks import Task
+from heori_common.values.results import Stored
 from heori_producer.errors import JobNotFound
 from heori_producer.job_future import AwaitedFuture
 from heori_producer.results import GOES_ON, End, Results, end_of
@@ -93,10 +94,10 @@ class Handle(Generic[R_co]):
             DeadlockDetected: this is called in a job that holds a lock which that job waits for.
             RedisUnavailable: Redis cannot be reached.
         """
-        return self._task.load_result(self.result_json(timeout))
+        return self._task.load_result(self.stored(timeout))
 
-    def result_json(self, timeout: float | None = None) -> bytes:
-        """Like `result`, but the JSON as it is stored."""
+    def stored(self, timeout: float | None = None) -> Stored:
+        """Like `result`, but as it is stored."""
         if running_job() is None:
             return self._wait(timeout, lambda: None, LONGEST_WAIT_S)
         end = self._end_so_far()[0]
@@ -110,7 +111,7 @@ class Handle(Generic[R_co]):
         ):
             return self._wait(timeout, note, BLOCKED_AT_MOST_S)
 
-    def _wait(self, timeout: float | None, before: Callable[[], None], step: float) -> bytes:
+    def _wait(self, timeout: float | None, before: Callable[[], None], step: float) -> Stored:
         """Wait for the job's end.
 
         Args:
@@ -145,7 +146,7 @@ class Handle(Generic[R_co]):
         """Have a future become what comes of the job."""
         future.wait_for_end(self._results)
 
-    def load(self, end: bytes) -> R_co:
+    def load(self, end: Stored) -> R_co:
         """Read a result as it is stored."""
         return self._task.load_result(end)
 
@@ -159,7 +160,7 @@ class Handle(Generic[R_co]):
         return self._task.load_result(_returned(end))
 
 
-def _returned(end: End) -> bytes:
+def _returned(end: End) -> Stored:
     if isinstance(end, Exception):
         raise end
     return end

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from heori_common.protocol.commands import Commands, Result
 from heori_common.protocol.payload import BadPayload, decode_failure, decode_result
 from heori_common.redis.errors import RedisRefused
+from heori_common.values.results import Stored
 from heori_producer.errors import JobCanceled, JobFailed, JobNotFound
 from heori_producer.watcher import Watch, Watcher
 
@@ -25,7 +26,7 @@ _WITHOUT_TRACEBACK = {3: "it was stopped", 5: "it has used up its retries"}
 
 ASK_BATCH_JOBS = 500  # jobs to ask about in one call
 
-End = bytes | Exception  # the result as JSON, or what to raise in its place
+End = Stored | Exception  # the result, or what to raise in its place
 
 
 def end_of(job_id: str, result: Result | None, status: str | None) -> End | None:
@@ -38,7 +39,8 @@ def end_of(job_id: str, result: Result | None, status: str | None) -> End | None
     """
     if result is not None and result.type == _SUCCESSFUL:
         try:
-            return b"null" if result.return_value is None else decode_result(result.return_value)
+            value = result.return_value
+            return Stored(b"null" if value is None else decode_result(value), result.types)
         except BadPayload as error:
             return error
     if result is not None and result.type != _RETRIED and status not in GOES_ON:

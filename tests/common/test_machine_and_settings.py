@@ -126,6 +126,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "allow": ("HEORI_ALLOW", "myapp, other.", ("myapp.", "other.")),
     "accept": ("HEORI_ACCEPT", "json,pickle", ("json", "pickle")),
     "middleware": ("HEORI_MIDDLEWARE", "a.B,c.D", ("a.B", "c.D")),
+    "strict": ("HEORI_STRICT", "1", True),
     "log_level": ("HEORI_LOG_LEVEL", "Debug", "debug"),
     "lease": ("HEORI_LEASE", "1.5", 1.5),
     "max_deliveries": ("HEORI_MAX_DELIVERIES", "7", 7),

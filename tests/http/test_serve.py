@@ -55,9 +55,12 @@ def test_a_job_is_sent_run_and_awaited(service: Service, consume: Callable[..., 
     assert sent.headers["Location"] == JOB + sent.body["id"]
     assert sent.body["queue"] == "shop"
     assert service.ask("GET", JOB + sent.body["id"]).body["status"] == "queued"
+    dated = service.ask("POST", f"{TASKS}.strictly", ["2026-01-02"])
     consume(queue="shop", HEORI_TASKS="tests.tasks.served_tasks").ready()
     job = service.ask("GET", f"{JOB}{sent.body['id']}?wait=20").body
     assert (job["status"], job["result"], job["deliveries"]) == ("finished", "3 tea", 1)
+    job = service.ask("GET", f"{JOB}{dated.body['id']}?wait=20").body
+    assert (job["status"], job["result"]) == ("finished", ["2026-01-02"])
 
 
 def test_a_result_is_told_the_moment_it_is_there(

@@ -8,20 +8,31 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wait
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from pydantic import SecretStr
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
-from heori import JobCanceled, JobFailed, JobNotFound, Producer, RedisExecutor, UnknownTask
+from heori import (
+    InvalidResult,
+    JobCanceled,
+    JobFailed,
+    JobNotFound,
+    Producer,
+    RedisExecutor,
+    UnknownTask,
+)
+from heori_common.values.equality import same
 from heori_producer.executor import JobFuture
 from heori_producer.watcher import CALL_EVERY_S
 from tests.rigs.consumers import Consumer, SharedConsumers
 from tests.rigs.waiting import until
-from tests.tasks import protocol_tasks, sample_tasks
+from tests.tasks import protocol_tasks, sample_tasks, value_tasks
 from tests.tasks.protocol_tasks import Point
 from tests.tasks.raising_tasks import EXACT, INEXACT, Status, throw
 
@@ -320,9 +331,28 @@ def test_an_awaited_handle_can_time_out_and_be_cancelled(producer: Producer) -> 
     asyncio.run(main())
 
 
-def test_a_date_in_a_chunk_comes_back_as_its_type(
-    executor: RedisExecutor, consume: Callable[..., Consumer]
+def test_values_come_back_as_they_were_also_in_chunks(
+    executor: RedisExecutor, consume: Callable[..., Consumer], redis: Any
 ) -> None:
-    consume(HEORI_TASKS="tests.tasks.protocol_tasks").ready()
+    consume(HEORI_TASKS="tests.tasks.protocol_tasks,tests.tasks.value_tasks").ready()
     address = protocol_tasks.Address(postCode="1", since=date(2020, 2, 29))
     assert list(executor.map(protocol_tasks.take_address, [address], chunksize=2)) == [address]
+    values: list[tuple[Callable[[Any], Any], Any]] = [
+        (value_tasks.take_counted, value_tasks.Counted([1])),
+        (value_tasks.take_bytes_of_any_kind, b"\xff"),
+        (value_tasks.take_datetime_or_str, "2026-01-02"),
+        (value_tasks.take_grid, {(1, 2): "a"}),
+        (value_tasks.take_secret, SecretStr("x")),
+        (value_tasks.take_it, (1, {2: date(2026, 1, 2)})),
+    ]
+    for function, value in values:
+        assert same(executor.submit(function, value).result(60), value)
+        assert all(same(each, value) for each in executor.map(function, [value] * 3, chunksize=2))
+    future = executor.submit(value_tasks.returns_less, value_tasks.Derived(x=1, y=2).model_dump())
+    with pytest.raises(InvalidResult, match="Derived, and the hint names Base only"):
+        future.result(60)
+    assert rq_job(redis, future).get_status() == "failed"
+    pair = value_tasks.Pair(datetime(2026, 1, 2, tzinfo=UTC), Path("a"))
+    read = executor.submit(value_tasks.take_pair, pair)
+    assert read.result(60).path == Path("a")
+    assert rq_job(redis, read).return_value() == ["2026-01-02T00:00:00Z", "a"], "rq sees plain JSON"

@@ -31,7 +31,7 @@ from heori import (
 )
 from heori_common import tasks
 from heori_common.protocol.commands import Commands
-from heori_common.protocol.payload import BadPayload, Call, decode_call
+from heori_common.protocol.payload import Call, decode_call
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
@@ -101,7 +101,7 @@ def test_arguments_are_sent_as_validated(producer: Producer, redis: redis_py.Red
         (sample_tasks.add, (1, 2, 3), {}, InvalidArguments, "Unexpected positional"),
         (sample_tasks.add, (1,), {"c": 1}, InvalidArguments, "add: c: Unexpected keyword"),
         (take_point, ({"x": "?"},), {}, InvalidArguments, r"take_point: value\.x: .*integer"),
-        (unlock, (threading.Lock(),), {}, BadPayload, "no JSON form"),
+        (unlock, (threading.Lock(),), {}, InvalidArguments, "unlock: lock: .*no JSON form"),
         (unlock, ("x" * 1000,), {}, PayloadTooLarge, r"unlock take 10\d\d bytes, .*limit of 1000 "),
         (plain, (1,), {}, UnknownTask, "put @task above it"),
     ],
@@ -444,7 +444,7 @@ def test_a_wait_for_a_result_that_is_no_length_of_time_is_refused(
     handle = producer.submit(sample_tasks.add, 1)
     waits: list[Callable[[], Any]] = [
         lambda: handle.result(seconds),
-        lambda: handle.result_json(seconds),
+        lambda: handle.stored(seconds),
         lambda: group([handle]).wait(seconds),
         lambda: group([handle]).results(seconds),
         lambda: RedisExecutor(redis_url).map(sample_tasks.add, [1], timeout=seconds),

@@ -1,12 +1,12 @@
 """Tasks as a service shows them: of every kind of argument."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, Strict
 
 from heori import task
 
@@ -32,6 +32,12 @@ def order(
 ) -> str:
     """Order an article."""
     return f"{count} {article}"
+
+
+@task(queue="shop")
+def strictly(day: Annotated[date, Strict()]) -> list[date]:
+    """Takes a date, which JSON can only write as a text."""
+    return [day]
 
 
 @task

@@ -109,7 +109,7 @@ class DeadLetter:
         numbers = ("heori_exit_code", "heori_peak_memory")
         told: dict[str, str | int] = {}
         for name in self.record.fields:
-            if name.startswith("heori_") and name not in _HISTORY_FIELDS:
+            if name.startswith("heori_") and name not in (*_HISTORY_FIELDS, "heori_types"):
                 number = self.integer(name) if name in numbers else None
                 told[name.removeprefix("heori_")] = self.text(name) if number is None else number
         return told

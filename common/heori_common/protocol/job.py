@@ -100,12 +100,13 @@ class NewJob:
     """A job that is about to be sent; the enqueue script adds the server's time."""
 
     id: str
-    call: Call
+    description: str
     data: bytes
     timeout: int  # seconds, -1 for none
     retry_delays: tuple[float, ...]  # seconds before each retry
     locks: Sequence[LockName] = ()  # what it needs to run
     result_ttl: int | None = None  # seconds, -1 for ever; None for what its consumer has
+    types: bytes | None = None  # of its arguments, where JSON does not say all
 
     @classmethod
     def create(
@@ -117,23 +118,34 @@ class NewJob:
         locks: Sequence[LockName] = (),
         result_ttl: int | None = None,
         limit: int | None = None,
+        shown: Call | None = None,
     ) -> "NewJob":
         """Encode a call.
 
         Args:
             limit: of `encode_call`.
+            shown: what to describe in the call's place.
 
         Raises:
             BadPayload, PayloadTooLarge: as `encode_call`.
         """
         data = encode_call(call, limit)
-        return cls(job_id, call, data, timeout, tuple(retry_delays), locks, result_ttl)
+        return cls(
+            job_id,
+            describe(shown or call),
+            data,
+            timeout,
+            tuple(retry_delays),
+            locks,
+            result_ttl,
+            call.types,
+        )
 
     def fields(self) -> list[str | bytes | int]:
         """What of its hash the enqueue script does not know, value after field."""
         fields: list[str | bytes | int] = [
             "data", self.data,
-            "description", describe(self.call),
+            "description", self.description,
             "timeout", self.timeout,
         ]  # fmt: skip
         if self.retry_delays:
@@ -144,6 +156,8 @@ class NewJob:
             fields += ["heori_locks", encode_locks(self.locks)]
         if self.result_ttl is not None:
             fields += ["result_ttl", self.result_ttl]
+        if self.types is not None:
+            fields += ["heori_types", self.types]
         return fields
 
 
@@ -202,6 +216,7 @@ class Outcome(NamedTuple):
     # Fields for the job's hash: of CRASHED to write them, of RETURNED to add to them.
     evidence: Mapping[str, str | int] | None = None
     error: bytes | None = None  # what it has raised, as `heori_common.raised` writes it
+    types: bytes | None = None  # of a result, where JSON does not say all
 
 
 Settled = tuple[Claim, Outcome]

@@ -42,13 +42,14 @@ class Call:
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     serializer: Serializer = "json"
+    types: bytes | None = None  # of the arguments, where JSON does not say all
 
 
 def encode_call(call: Call, limit: int | None = None) -> bytes:
     """The ``data`` field of a job.
 
     Args:
-        limit: bytes that it may have when inflated; None for any number.
+        limit: bytes that it, and the types, may have when inflated; None for any number.
 
     Raises:
         BadPayload: an argument has no JSON form.
@@ -61,10 +62,21 @@ def encode_call(call: Call, limit: int | None = None) -> bytes:
     try:
         raw = to_json((call.function, None, call.args, call.kwargs), round_trip=True)
     except (PydanticSerializationError, ValueError) as error:
-        raise BadPayload(f"the arguments have no JSON form: {error}") from error
-    if limit is not None and len(raw) > limit:
-        raise _too_large(call, f"{len(raw)} bytes", limit)
+        raise BadPayload(f"{call.function}: {_where(call)} no JSON form: {error}") from error
+    size = len(raw) + len(call.types or b"")
+    if limit is not None and size > limit:
+        raise _too_large(call, f"{size} bytes", limit)
     return _deflate(raw)
+
+
+def _where(call: Call) -> str:
+    """Which argument of a call is at fault, as the beginning of a sentence."""
+    for name, value in (*enumerate(call.args, 1), *call.kwargs.items()):
+        try:
+            to_json(value)
+        except (PydanticSerializationError, ValueError):
+            return f"argument {name} has"
+    return "the arguments have"
 
 
 _SIZED = {str, bytes, list, tuple, dict}

@@ -18,6 +18,7 @@ class JobFields(NamedTuple):
     result_ttl: bytes | None
     failure_ttl: bytes | None
     heori_locks: bytes | None
+    heori_types: bytes | None
     enqueued_at: bytes | None
     retries_left: bytes | None
     retry_intervals: bytes | None

@@ -19,6 +19,7 @@ class Policy:
     unknown_wait: float  # seconds for which what is unknown here waits for another consumer
     middleware: tuple[str, ...] = ()
     redis_url: str = ""
+    strict: bool = False  # refuse results that would change
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ class Acknowledger:
                     raise
                 self._failures.of_job("a result is too large for Redis", claim, str(error))
                 text = TOO_LARGE.format(len(outcome.body))
-                failed = outcome._replace(status=FAILED, body=encode_failure(text))
+                failed = outcome._replace(status=FAILED, body=encode_failure(text), types=None)
                 await self._ack([(claim, failed)])
         except RedisRefused as error:
             self._failures.of_job("cannot settle a job", claim, str(error))

@@ -152,6 +152,7 @@ def _pool_options(settings: Settings, options: ConsumerOptions) -> PoolOptions:
         settings.unknown_wait,
         settings.middleware,
         settings.redis_url,
+        settings.strict,
     )
     kind: Kind = "coroutines" if options.model == "asyncio" else "threads"
     return PoolOptions(

@@ -314,9 +314,9 @@ class Runner:
             os._exit(0)
 
     def _succeeded(self, job: RunningJob, value: Any) -> Outcome:
-        body = self._encode(job, value)
+        body, types = self._encode(job, value)
         self._chain.after(job, value)
-        return self._outcome(job, FINISHED, body)
+        return self._outcome(job, FINISHED, body)._replace(types=types)
 
     def _failed(self, job: RunningJob, error: BaseException) -> Outcome:
         # Unknown is a chunk of calls of such a function.
@@ -343,16 +343,17 @@ class Runner:
             retry,
         )
 
-    def _encode(self, job: RunningJob, value: Any) -> bytes | None:
-        dumped = job.definition.dump_result(value)
-        if dumped is None:
-            return None
-        if len(dumped) > self._policy.max_payload:
+    def _encode(self, job: RunningJob, value: Any) -> tuple[bytes | None, bytes | None]:
+        stored = job.definition.dump_result(value, strict=self._policy.strict)
+        if stored is None:
+            return None, None
+        size = len(stored.json) + len(stored.types or b"")
+        if size > self._policy.max_payload:
             raise tasks.InvalidResult(
-                f"{job.task} returned {len(dumped)} bytes, over the limit of "
+                f"{job.task} returned {size} bytes, over the limit of "
                 f"{self._policy.max_payload} (HEORI_MAX_PAYLOAD); store it and return where"
             )
-        return encode_result(dumped, job.serializer)
+        return encode_result(stored.json, job.serializer), stored.types
 
 
 # Errors whose message says all that there is to say; a traceback would show our code only.

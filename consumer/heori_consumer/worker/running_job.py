@@ -130,7 +130,9 @@ class RunningJob(CurrentJob):
             self.locks = dict(zip(named, (fence for _, fence in claim.locks), strict=True))
         if self.retries is None and task.retry is not None:
             self.retries = Retries(task.retry.max, task.retry.delays())
-        args, kwargs = task.bind(call.args, call.kwargs)
+        args, kwargs = task.receive(
+            call.args, call.kwargs, fields.heori_types or None, from_json=call.serializer == "json"
+        )
         if task.needs and not locks:
             self.missing = task.locks_of(args, kwargs)
         self.function = partial(task.function, *args, **kwargs)

@@ -116,6 +116,7 @@ class DeliveryCommands(Builders):
                     outcome.retry or False,
                     [key for key, _ in claim.locks] or False,
                     outcome.error or False,
+                    outcome.types or False,
                 ]
                 for claim, outcome in ended
             ],

@@ -39,6 +39,7 @@ class Result:
     return_value: bytes | None
     exc_string: bytes | None
     error: bytes | None = None  # as `heori_common.raised` writes it
+    types: bytes | None = None  # what JSON does not say of the value
 
 
 @public
@@ -263,4 +264,5 @@ def _result(entry_id: bytes, entry: Mapping[bytes, bytes] | Sequence[bytes]) -> 
         fields.get(b"return_value"),
         fields.get(b"exc_string"),
         fields.get(b"heori_error"),
+        fields.get(b"heori_types"),
     )

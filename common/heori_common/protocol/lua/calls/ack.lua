@@ -5,7 +5,8 @@
 -- ARGS   entries, result_ttl_s, failure_ttl_s
 --        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped', 'retry'
 --        or 'unknown here', started_s, run_s, ttl_s or false, body or false,
---        [delay_s, retries left] or false, [lock, …] or false, error or false], …]
+--        [delay_s, retries left] or false, [lock, …] or false, error or false,
+--        types or false], …]
 -- REPLY  msgpack [[refused entry number from 0, …], [entry number whose job has dependents, …],
 --        [key that holds something else, …], [pause_s of a job that was unknown here and is put off,
 --        …], [entry number whose job was unknown here and has failed, …]]
@@ -57,7 +58,8 @@ local function is_put_off(n, queue, scheduled, id, execution, why)
 end
 
 for n, entry in ipairs(args.entries) do
-  local q, id, execution, status, started_s, run_s, ttl_s, body, retry, locks, raised = unpack(entry)
+  local q, id, execution, status, started_s, run_s, ttl_s, body, retry, locks, raised, types =
+    unpack(entry)
   local wip, finished, failed, queue, scheduled = unpack(KEYS, 5 * q + 1, 5 * q + 5)
   local end_status = status == 'unknown here' and 'failed' or status
   local is_finished = end_status == 'finished'
@@ -84,6 +86,9 @@ for n, entry in ipairs(args.entries) do
     local fields = body and { is_finished and 'return_value' or 'exc_string', body } or {}
     if raised then
       fields[#fields + 1], fields[#fields + 2] = 'heori_error', raised
+    end
+    if types then
+      fields[#fields + 1], fields[#fields + 2] = 'heori_types', types
     end
     local score, unable, is_waited_for = end_job(id, execution, end_status, ttl_s,
       string.format('%.6f', started_s), fields)

@@ -1,0 +1,73 @@
+"""What a function returns: checked in its worker, and put together where it is read."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
+
+from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
+from heori_common.values.writing import Forms, LooseForms, is_json
+
+
+class Stored(NamedTuple):
+    """A result as it is stored."""
+
+    json: bytes
+    types: bytes | None = None  # None where JSON says all
+
+
+class Returned:
+    """How what a hint promises is checked, written and read.
+
+    Raises:
+        PydanticUserError, NameError, SyntaxError: the hint is no type.
+    """
+
+    def __init__(self, hint: Any) -> None:
+        self._hint = hint
+        self._adapter: TypeAdapter[Any] = TypeAdapter(hint)
+        self._schema: Mapping[str, Any] = self._adapter.core_schema
+        self._kind = kind_of(self._schema)
+
+    def write(self, value: Any, *, strict: bool) -> Stored | None:
+        """Validate a result, and write it; None, which RQ does not store, stays None.
+
+        Raises:
+            ValidationError: it does not fit.
+            Unwritable: it would not be read as what it is.
+            PydanticSerializationError, ValueError, RecursionError: it has no JSON form.
+        """
+        checked = self._adapter.validate_python(value)
+        if checked is None:
+            return None
+        if self._kind == "plain" or (self._kind == "any" and not strict and is_json(checked)):
+            return Stored(to_json(checked))
+        json, types = self._forms.write(checked, strict=strict)
+        if self._kind == "any" and types is None:
+            return Stored(to_json(json))
+        return Stored(to_json(json), to_json([self._fingerprint, types]))
+
+    def read(self, stored: Stored) -> Any:
+        """The result that was written; it is validated, too, if it was by other hints.
+
+        Raises:
+            ValueError, TypeError, LookupError: it does not fit, because another version of the
+                task wrote it.
+        """
+        if stored.types is None:
+            return self._adapter.validate_json(stored.json, by_alias=True, by_name=True)
+        print_, types = from_json(stored.types)
+        if print_ == self._fingerprint:
+            return self._forms.read(from_json(stored.json), types)
+        loose = LooseForms().read(from_json(stored.json), types)
+        return self._adapter.validate_python(loose, by_alias=True, by_name=True)
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self._schema)
+
+    @functools.cached_property
+    def _forms(self) -> Forms:
+        return Forms(forms_of([self._hint]), has_any=has_any(self._schema))
