@@ -311,7 +311,7 @@ class Service:
             operation_id="cancel",
         )
         def cancel(job_id: JobId) -> Response:
-            """Keep a job from running, if no consumer has claimed it."""
+            """Keep a job from running, if no slot has begun it."""
             record = self._read(job_id)
             if not self._producer.cancel(record["queue"], [job_id]):
                 status = self._read(job_id)["status"]

@@ -18,6 +18,7 @@ from heori_common.tasks import Task
 from heori_common.values.arguments import Sent
 from heori_producer.backpressure import Backpressure, QueueFull
 from heori_producer.handle import Handle
+from heori_producer.recall import Recall
 from heori_producer.results import Results
 from heori_producer.shared import share
 
@@ -26,7 +27,6 @@ R = TypeVar("R")
 
 # Jobs per call when there are many: Redis does nothing else meanwhile.
 CHUNK_JOBS = 500
-CANCEL_CHUNK_JOBS = 100  # likewise: each is looked for in the whole queue
 CHUNK_BYTES = 1_000_000  # of them, about; no server can be told to take less in one piece
 FIELDS_BYTES = 300  # of each, beside its payload
 
@@ -72,6 +72,7 @@ class Producer:
         url = url or self._settings.redis_url
         self._redis, self._watcher = share(url)
         self.results = Results(self._watcher, self._commands)
+        self._recall = Recall(self._redis, self._commands, self._watcher)
         self._backpressure = Backpressure(self._redis, self._commands, self._watcher)
         self._limits = dict(self._settings.queue_limits)  # that are still to be written
         self._when_full: WhenFull = when_full or self._settings.when_full
@@ -391,17 +392,12 @@ class Producer:
         )
 
     def cancel(self, queue: str, ids: Sequence[str]) -> list[str]:
-        """Cancel those of the jobs that wait or are scheduled, as `Handle.cancel`; returns these.
+        """Cancel those of the jobs that have not begun, as `Handle.cancel`; returns these.
 
         Raises:
             RedisUnavailable: Redis cannot be reached.
         """
-        canceled = []
-        for first in range(0, len(ids), CANCEL_CHUNK_JOBS):
-            batch = ids[first : first + CANCEL_CHUNK_JOBS]
-            numbers = self._redis.execute(self._commands.cancel(queue, batch))
-            canceled += [batch[number] for number in numbers]
-        return canceled
+        return self._recall.cancel(queue, ids)
 
     def close(self) -> None:
         """Close the connections, unless others use them, too.
@@ -423,7 +419,15 @@ class Producer:
         self, task: Task[..., R], queue: str, jobs: Iterable[NewJob], same: str | None = None
     ) -> list[Handle[R]]:
         return [
-            Handle(same or job.id, queue, task, self._redis, self._commands, self.results)
+            Handle(
+                same or job.id,
+                queue,
+                task,
+                self._redis,
+                self._commands,
+                self.results,
+                self._recall,
+            )
             for job in jobs
         ]
 

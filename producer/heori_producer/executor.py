@@ -61,7 +61,7 @@ class JobFuture(AwaitedFuture[R], Generic[R]):
         self._load = load
 
     def cancel(self) -> bool:
-        """Keep the job from running; returns False when it was claimed, or has ended, before.
+        """Keep the job from running, as `Handle.cancel`; returns whether it will not run.
 
         Raises:
             RedisUnavailable: Redis cannot be reached.
@@ -69,12 +69,12 @@ class JobFuture(AwaitedFuture[R], Generic[R]):
         return self.cancelled() or (not self.done() and bool(self._executor.cancel([self])))
 
     def running(self) -> bool:
-        """Whether a consumer has claimed the job; asks Redis.
+        """Whether a slot runs the job, as `Handle.running`.
 
         Raises:
             RedisUnavailable: Redis cannot be reached.
         """
-        return not self.done() and self.handle is not None and self.handle.status() == "started"
+        return not self.done() and self.handle is not None and self.handle.running()
 
     def end(self, end: End) -> None:
         """Become what came of the job."""
@@ -204,7 +204,7 @@ class RedisExecutor(Executor):
         Args:
             wait: for all futures to be done. Without, they become so all the same, as long as
                 this program runs.
-            cancel_futures: cancel what no consumer has claimed.
+            cancel_futures: cancel what no slot has begun.
         """
         with self._changed:
             self._shut_down = True
@@ -237,7 +237,7 @@ class RedisExecutor(Executor):
                 self._changed.wait(step)
 
     def cancel(self, futures: Iterable["JobFuture[Any]"]) -> int:
-        """Cancel those of the futures whose jobs no consumer has claimed; returns how many."""
+        """Cancel those of the futures whose jobs no slot has begun; returns how many."""
         waiting = {
             future.handle.id: future
             for future in futures

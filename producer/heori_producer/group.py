@@ -11,6 +11,7 @@ from heori_common.public import public
 from heori_common.values.results import Stored
 from heori_producer.handle import Handle
 from heori_producer.job_future import AwaitedFuture
+from heori_producer.recall import Recall
 from heori_producer.results import End
 
 R = TypeVar("R")
@@ -87,12 +88,15 @@ class Group(Generic[R_co]):
         return results
 
     def cancel(self) -> int:
-        """Keep those from running that no consumer has claimed; returns how many.
+        """Keep those from running that no slot has begun, as `Handle.cancel`; returns how many.
 
         Raises:
             RedisUnavailable: Redis cannot be reached.
         """
-        return sum(handle.cancel() for handle in self.handles)
+        together: dict[tuple[Recall, str], list[str]] = {}
+        for handle in self.handles:
+            together.setdefault((handle.recall, handle.queue), []).append(handle.id)
+        return sum(len(recall.cancel(queue, ids)) for (recall, queue), ids in together.items())
 
     def __await__(self) -> Generator[Any, None, list[R_co]]:
         """Wait as `results` does, and let the event loop go on; asyncio.timeout limits it."""

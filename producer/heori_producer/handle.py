@@ -15,6 +15,7 @@ from heori_common.tasks import Task
 from heori_common.values.results import Stored
 from heori_producer.errors import JobNotFound
 from heori_producer.job_future import AwaitedFuture
+from heori_producer.recall import Recall
 from heori_producer.results import GOES_ON, End, Results, end_of
 
 R_co = TypeVar("R_co", covariant=True)
@@ -27,6 +28,7 @@ class Handle(Generic[R_co]):
     Attributes:
         id: the job's id; `rq.job.Job.fetch` takes it, too.
         queue: the queue that it was sent to.
+        recall: cancels jobs of its producer.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Handle(Generic[R_co]):
         client: RedisClient,
         commands: Commands,
         results: Results,
+        recall: Recall,
     ) -> None:
         self.id = job_id
         self.queue = queue
@@ -44,6 +47,7 @@ class Handle(Generic[R_co]):
         self._redis = client
         self._commands = commands
         self._results = results
+        self.recall = recall
 
     def __repr__(self) -> str:
         return f"<Handle {self.id} of {self._task.name}>"
@@ -71,15 +75,26 @@ class Handle(Generic[R_co]):
         return self._redis.execute(self._commands.progress_of(self.id))
 
     def cancel(self) -> bool:
-        """Keep the job from running, as rq's ``Job.cancel`` does.
+        """Keep the job from running; a consumer that has it, and has not begun it, is asked for it.
 
         Returns:
-            Whether it will not run: False when it was claimed, or has ended, before.
+            Whether it will not run: False when a slot has begun it, when it has ended, or when its
+            consumer has not given it back within 2 s. Then it goes on.
 
         Raises:
             RedisUnavailable: Redis cannot be reached.
         """
-        return bool(self._redis.execute(self._commands.cancel(self.queue, [self.id])))
+        return bool(self.recall.cancel(self.queue, [self.id]))
+
+    def running(self) -> bool:
+        """Whether a slot runs the job, and not only a consumer has claimed it, which is asked.
+
+        A consumer that does not answer within 2 s, and a stock rq worker, run what they have.
+
+        Raises:
+            RedisUnavailable: Redis cannot be reached.
+        """
+        return self.recall.has_begun(self.queue, self.id)
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the job's end, without polling, and return what the task returned.

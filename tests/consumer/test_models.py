@@ -12,7 +12,7 @@ from rq.command import send_stop_job_command
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from heori import JobFailed, Producer
+from heori import JobFailed, Producer, group
 from tests.rigs.consumers import MODELS, Consumer, run_short_jobs
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
@@ -174,12 +174,19 @@ def test_a_job_that_is_cancelled_while_it_waits_in_a_worker_does_not_run(
     run_short_jobs(producer)
     # All workers have the same room then, so that each slot gets one of these.
     until(lambda: consumer.metric("heori_jobs_held") == 0)
-    for _ in range(slots):
-        producer.submit(sample_tasks.hold, redis_url, "before")
+    before = [producer.submit(sample_tasks.hold, redis_url, "before") for _ in range(slots)]
     until(lambda: consumer.metric("heori_slots_running") == slots)
     handles = producer.submit_many(sample_tasks.count_run, [(redis_url, "ran", "once")] * 10)
     until(lambda: consumer.metric("heori_jobs_held") > slots)
-    for each in handles:
+    # Claimed, and begun by no slot: whoever sent it may have it back.
+    claimed = next(each for each in handles if each.status() == "started")
+    others = [each for each in handles if each is not claimed]
+    assert not claimed.running()
+    assert all(each.running() for each in before)
+    assert claimed.cancel()
+    assert group(others[4:]).cancel() == 5
+    assert group(before).cancel() == 0
+    for each in others[:4]:
         Job.fetch(each.id, redis, serializer=JSONSerializer).cancel()
     until(lambda: consumer.metric("heori_jobs_held") == slots)
     redis.rpush("before:go", *["now"] * slots)

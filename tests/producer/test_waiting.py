@@ -31,6 +31,7 @@ from heori_common.redis.errors import RedisUnavailable
 from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.tasks import InvalidResult
 from heori_producer.errors import original
+from heori_producer.recall import Recall
 from heori_producer.results import Results
 from heori_producer.watcher import Watcher
 from tests.rigs.stock_rq import reads_all
@@ -183,10 +184,12 @@ def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
 def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
     url = f"redis://127.0.0.1:{nowhere}"
     with RedisClient(url, patience=0) as redis_client:
-        results = Results(Watcher(url), Commands())
+        watcher = Watcher(url)
+        results = Results(watcher, Commands())
+        recall = Recall(redis_client, Commands(), watcher)
         task = tasks.find(sample_tasks.add)
-        handle = Handle("a", "default", task, redis_client, Commands(), results)
-        for ask in (handle.status, handle.result):
+        handle = Handle("a", "default", task, redis_client, Commands(), results, recall)
+        for ask in (handle.status, handle.result, handle.cancel, handle.running):
             with pytest.raises(RedisUnavailable):
                 ask()
 

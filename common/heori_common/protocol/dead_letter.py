@@ -27,6 +27,8 @@ _HISTORY_FIELDS = (
     "heori_settled",
     "heori_restarts",
     "heori_suspicion",
+    "heori_recalled",
+    "heori_begun",
 )
 DELIVERY_FIELDS = (*_HISTORY_FIELDS, *EVIDENCE_FIELDS, *UNKNOWN_FIELDS)
 

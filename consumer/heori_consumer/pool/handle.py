@@ -174,6 +174,11 @@ class WorkerHandle:
         """Whether it holds one of these jobs."""
         return any(claim.job_id in job_ids for claim in self._claims.values())
 
+    def begun(self) -> set[str]:
+        """The jobs that its slots have begun, by id; some may have ended."""
+        taken = {state.taken for state in self.table.read()}
+        return {claim.job_id for number, claim in self._claims.items() if number in taken}
+
     def send(self, claims: Iterable[Claim]) -> None:
         """Send jobs to its inbox."""
         if not self._claims:

@@ -86,6 +86,7 @@ class Pool:
         self._draining = False
         self._recalled: set[WorkerHandle] = set()  # that have yet to answer the recall of a drain
         self._back: list[Settled] = []  # by the others
+        self._answers: dict[WorkerHandle, asyncio.Future[None]] = {}  # to those who ask jobs back
 
     async def start(self) -> None:
         """Start all workers and wait until they can take jobs.
@@ -207,6 +208,28 @@ class Pool:
         self._suspects = [claim for claim in self._suspects if claim.job_id not in job_ids]
         self._give_back_unbegun(waiting)
 
+    async def ask_back(self, job_ids: Collection[str]) -> set[str]:
+        """As `cancel`; returns those that a slot has taken, once their workers have said so.
+
+        What a worker does not give back within RECALL_WAIT_S is not known to have begun.
+        """
+        asked = [worker for worker in self.roster.everyone() if worker.holds(job_ids)]
+        answers = [self._answer_of(worker) for worker in asked]
+        self.cancel(job_ids)
+        if answers:
+            await asyncio.wait(answers, timeout=RECALL_WAIT_S)
+        return {
+            job_id
+            for worker, answer in zip(asked, answers, strict=True)
+            if answer.done()
+            for job_id in job_ids
+            if worker.holds([job_id])
+        }
+
+    def begun(self) -> set[str]:
+        """The jobs that slots have begun, by id."""
+        return set().union(*(worker.begun() for worker in self.roster.everyone()))
+
     def leases_lost(self, claims: Sequence[Claim]) -> None:
         """Let these jobs know that their leases are lost; end those that have locks."""
         executions = {claim.execution for claim in claims}
@@ -296,6 +319,7 @@ class Pool:
     def returned(self, worker: WorkerHandle, claims: list[Claim]) -> None:
         """See `WorkerEvents`."""
         self._recalled.discard(worker)
+        self._answered(worker)
         self._give_back_unbegun(claims)
 
     def again(self, settled: list[Settled]) -> None:
@@ -352,9 +376,20 @@ class Pool:
         if ended:
             self._settlement.ended(ended)
         self._recalled.discard(worker)
+        self._answered(worker)
         self._give_back([entry for entry in settled if entry[1].status not in STATUSES])
         self._isolate()
         self.changed.set()
+
+    def _answer_of(self, worker: WorkerHandle) -> asyncio.Future[None]:
+        """Done once a worker has said what it has not begun, or is no more."""
+        if worker not in self._answers:
+            self._answers[worker] = asyncio.get_running_loop().create_future()
+        return self._answers[worker]
+
+    def _answered(self, worker: WorkerHandle) -> None:
+        if (answer := self._answers.pop(worker, None)) is not None:
+            answer.set_result(None)
 
     def _end_recall(self) -> None:
         self._recalled.clear()

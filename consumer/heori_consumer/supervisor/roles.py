@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heori_common.platform import usable_cores
-from heori_common.protocol.commands import CANCELED, HANDED, read_hand_over
+from heori_common.protocol.commands import ASKED, CANCELED, HANDED, read_hand_over
 from heori_common.settings import Settings
 from heori_consumer.between.options import Kind, Policy, WorkerOptions
 from heori_consumer.gil.sampler import Sampler
@@ -27,6 +27,7 @@ from heori_consumer.supervisor.precedence import Precedence
 from heori_consumer.supervisor.queue_sampler import QueueSampler
 from heori_consumer.supervisor.queue_watch import QueueWatch
 from heori_consumer.supervisor.reaper import Reaper
+from heori_consumer.supervisor.recalls import Recalls
 from heori_consumer.supervisor.registration import Registration
 from heori_consumer.supervisor.remote_control import RemoteControl
 from heori_consumer.supervisor.scheduler import Scheduler
@@ -50,6 +51,7 @@ class Roles:
     janitor: Janitor
     cancellation: Cancellation
     cancellation_watch: CancellationWatch
+    recalls: Recalls
     scheduler: Scheduler
     failover: Failover
     queue_sampler: QueueSampler
@@ -65,6 +67,7 @@ class Roles:
         pool_options = _pool_options(context.settings, context.options)
         pool = Pool(pool_options, acknowledger, context.failures, context.beat)
         cancellation = Cancellation(context, pool.cancel)
+        recalls = Recalls(context, pool)
         lease_keeper = LeaseKeeper(context, pool)
         precedence = Precedence(context, pool)
         intake = Intake(context, pool, precedence)
@@ -86,7 +89,7 @@ class Roles:
             context.commands.keys,
             context.name,
             on_connected=connected,
-            on_told=Told({HANDED: handed, CANCELED: cancellation.told}).hear,
+            on_told=Told({HANDED: handed, CANCELED: cancellation.told, ASKED: recalls.asked}).hear,
             on_command=RemoteControl(context, pool).obey,
         )
         claimer = Claimer(context, pool, precedence, intake, hand_overs, listener, leadership)
@@ -105,6 +108,7 @@ class Roles:
             Janitor(context, leadership),
             cancellation,
             CancellationWatch(context, leadership, listener),
+            recalls,
             Scheduler(context, leadership, listener),
             Failover(context),
             QueueSampler(context, leadership),
@@ -134,6 +138,7 @@ class Roles:
             self.janitor,
             self.cancellation,
             self.cancellation_watch,
+            self.recalls,
             self.scheduler,
             self.failover,
             self.queue_sampler,

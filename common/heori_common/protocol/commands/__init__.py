@@ -36,8 +36,10 @@ from heori_common.protocol.commands.registry import (
 )
 from heori_common.protocol.commands.scheduling import Moved, SchedulingCommands
 from heori_common.protocol.commands.sending import (
+    ASKED,
     KEPT_DROPPED,
     PLACE_LEASE_S,
+    Begun,
     Cursor,
     Enqueued,
     Progress,
@@ -48,6 +50,7 @@ from heori_common.protocol.commands.sending import (
 from heori_common.protocol.commands.tidying import Tidied, TidyingCommands
 
 __all__ = [
+    "ASKED",
     "CALL_BYTES",
     "CANCELED",
     "DEADLOCK",
@@ -62,6 +65,7 @@ __all__ = [
     "REGISTRIES",
     "RESULT_TTL_S",
     "UNKNOWN_WAIT_S",
+    "Begun",
     "Bound",
     "Claimed",
     "Command",

@@ -74,6 +74,7 @@ class Builders:
             "consumer": consumer,
             "max_deliveries": max_deliveries,
             "failure_ttl_s": FAILURE_TTL_S,
+            "result_ttl_s": RESULT_TTL_S,
             "unreadable": UNREADABLE,
             "handover_lease_us": HANDOVER_LEASE_US,
         }

@@ -127,6 +127,15 @@ class DeliveryCommands(Builders):
             handover_lease_us=HANDOVER_LEASE_US,
         )
 
+    def tell_begun(self, jobs: Sequence[tuple[Claim, bool]]) -> Command[int]:
+        """Answer whoever has asked whether jobs have begun; reads how many are still claimed so."""
+        return self._call(
+            "tell_begun",
+            [],
+            int,
+            jobs=[(claim.job_id, claim.execution, has_begun) for claim, has_begun in jobs],
+        )
+
     def note_progress(self, progress: Sequence[tuple[Claim, float, str]]) -> Command[int]:
         """Note how far jobs are; reads for how many of them the lease still stood."""
         return self._call(

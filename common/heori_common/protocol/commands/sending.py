@@ -20,6 +20,7 @@ from heori_common.public import public
 
 WhenFull = Literal["block", "reject", "drop_oldest"]
 
+ASKED = b"asked"  # the kind of what is told to a consumer: somebody asks whether jobs have begun
 # A producer that waits for room and does not look for so long loses its place.
 PLACE_LEASE_S = 3.0
 KEPT_DROPPED = 1000  # of each queue's dropped jobs, the latest, as dead letters
@@ -48,6 +49,13 @@ class Progress(NamedTuple):
 
     fraction: float  # from 0 to 1
     text: str
+
+
+class Begun(NamedTuple):
+    """What is known of a claimed job."""
+
+    status: str | None  # None when the job is gone
+    begun: bool | None  # whether a slot has begun it; None while nobody has said
 
 
 class Enqueued(NamedTuple):
@@ -173,6 +181,33 @@ class SendingCommands(Builders):
             self.keys.canceled(queue),
         ]
         return self._call("cancel", keys, unpack, ids=ids, result_ttl_s=RESULT_TTL_S)
+
+    def ask_consumers(self, queue: str, ids: Sequence[str], *, recalls: bool) -> Command[list[int]]:
+        """Ask those who have claimed these jobs whether they have begun.
+
+        Reads the numbers of those about which somebody was asked; `begun` has the answers.
+
+        Args:
+            recalls: whether those that have not begun are to be given back, and cancelled.
+        """
+        return self._call(
+            "ask_consumers", [self.keys.wip(queue)], unpack, ids=ids, recalls=recalls, kind=ASKED
+        )
+
+    def begun(self, job_id: str) -> Command[Begun]:
+        """Read what a consumer has answered."""
+
+        def parse(reply: Sequence[bytes | None]) -> Begun:
+            status, execution, begun = reply
+            known = None if begun is None else begun != b"" and begun == execution
+            return Begun(None if status is None else status.decode(errors="replace"), known)
+
+        key = self.keys.job(job_id)
+        return Command(("HMGET", key, "status", "heori_execution", "heori_begun"), parse)
+
+    def end_recall(self, ids: Sequence[str]) -> Command[list[int]]:
+        """Let jobs go on that were not given back; reads the numbers of those that were."""
+        return self._call("end_recall", [], unpack, ids=ids)
 
     def job(self, job_id: str) -> Command[Job | None]:
         """Read a job; None when there is none of that id."""

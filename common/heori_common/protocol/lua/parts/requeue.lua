@@ -1,7 +1,8 @@
 -- requeue.lua: end one delivery without a result: back to the front of the queue, or,
--- when it has been delivered too often, to the failed registry, RQ's dead-letter queue.
+-- when it has been delivered too often, to the failed registry, RQ's dead-letter queue. What was asked
+-- for, and has not begun, is cancelled: see ask_consumers.lua.
 -- ARGS   max_deliveries, failure_ttl_s
--- USES   rq_time, to_integer, read_fields, arrivals, job_locks, end_job
+-- USES   rq_time, to_integer, read_fields, arrivals, job_locks, end_job, queue_names, expire_canceled
 
 -- Returns 'queued', 'dead' or 'gone' (the job was deleted, cancelled or started anew meanwhile).
 --   counted: whether this delivery counts against max_deliveries (the job had started)
@@ -9,13 +10,21 @@
 --   where it is not counted: what to add, or nil
 local function requeue(queue, failed, id, execution, counted, failure, evidence)
   local job = job_key(id)
-  local found = read_fields(job, 'status', 'heori_execution', 'heori_deliveries', 'heori_locks', 'failure_ttl')
+  local found = read_fields(job, 'status', 'heori_execution', 'heori_deliveries', 'heori_locks', 'failure_ttl',
+    'result_ttl', 'heori_recalled')
   if found.heori_locks and found.heori_execution == execution then
     for _, want in ipairs(declared_locks(found.heori_locks) or {}) do
       release_job_locks(id, { want[1] })
     end
   end
   if found.status ~= 'started' or found.heori_execution ~= execution then
+    return 'gone'
+  end
+  local has_begun = counted or evidence and #evidence > 0
+  if found.heori_recalled == execution and not has_begun then
+    redis.call('HSET', job, 'status', 'canceled', 'heori_execution', '')
+    local canceled = canceled_key(queue_name(queue))
+    redis.pcall('ZADD', canceled, expire_canceled(id, found.result_ttl), id) -- pcall: it is cancelled all the same
     return 'gone'
   end
   local deliveries = to_integer(found.heori_deliveries, 1)
