@@ -18,6 +18,9 @@
   the server killed.
 - soak: many jobs with failures and retries among them, one model; memory and keys are watched.
 
+Every fiftieth job of kills, drains and deploys leaves a program behind. Of those, and of all other
+processes, none may be left in the end.
+
 Without a name all but the last. Exits with 1 when something is not as it must be.
 """
 
@@ -193,6 +196,7 @@ def _row(result: Kills | Quarantine | Drains | Deploys | Handover | Bounded | Lo
                 "lost": f"{result.lost:,}",
                 "twice": f"{result.twice:,}",
                 "in flight": f"{sum(result.in_flight.values()):,}",
+                "processes left": str(result.processes_left),
                 "strikes": "\n".join(f"{n} {kind}" for kind, n in sorted(result.strikes.items())),
                 "seconds": f"{result.seconds:.0f}",
             }
@@ -218,6 +222,7 @@ def _row(result: Kills | Quarantine | Drains | Deploys | Handover | Bounded | Lo
                 "failed": str(result.failed),
                 "held at the signal": f"{result.held:,}",
                 "out of order": str(result.out_of_order),
+                "processes left": str(result.processes_left),
                 "longest": f"{result.longest:.2f} s",
             }
         case Deploys():
@@ -231,7 +236,7 @@ def _row(result: Kills | Quarantine | Drains | Deploys | Handover | Bounded | Lo
                 "cut short": str(result.cut),
                 "twice": str(result.twice),
                 "exit codes not 0": str(len(result.bad_exits)),
-                "left over": str(result.left),
+                "processes left": str(result.left),
                 "longest, s": _lines(result.longest, ".1f"),
             }
         case Handover():

@@ -10,19 +10,16 @@ import itertools
 import signal
 import subprocess
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import psutil
-
 from tests.chaos import tasks
 from tests.chaos.fleet import Fleet, Report
-from tests.rigs.consumers import Consumer
-from tests.rigs.waiting import is_alive, until
+from tests.rigs.consumers import Consumer, processes_of
+from tests.rigs.waiting import until
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 WHOM = ("the supervisor", "all")
@@ -33,7 +30,6 @@ JOBS = 20  # of each consumer: more than it has slots
 JOB = 1.5  # seconds that a job takes: what runs at the first signal still does at the second
 AGAIN = 0.4  # seconds until the second signal
 # The variable in the environment by which the processes of one case are known.
-MARK = "CHAOS_DEPLOY"
 
 
 class Way(NamedTuple):
@@ -122,7 +118,6 @@ class _Case:
         self.queue = f"q{number}"
         self.way = way
         self._fleet = fleet
-        self._mark = uuid.uuid4().hex
         self._runs = fleet.directory / self.queue
         self._runs.touch()
         self._importing = fleet.directory / f"{self.queue}-importing"
@@ -132,7 +127,7 @@ class _Case:
 
     def run(self) -> "_Case":
         """Have the consumer stopped."""
-        consumer = self._start()
+        consumer = self.consumer = self._start()
         if self.way.moment != "idle":
             self._send()
         if self.way.moment == "importing":
@@ -197,7 +192,6 @@ class _Case:
             queues=[self.queue],
             HEORI_TASKS="tests.chaos.importing" if importing else "tests.chaos.tasks",
             CHAOS_IMPORTING=str(self._importing),
-            **{MARK: self._mark},
         )
 
     def _send(self) -> None:
@@ -215,17 +209,9 @@ class _Case:
             consumer.process.send_signal(self.way.number)
 
     def _left(self) -> int:
-        def processes() -> list[psutil.Process]:
-            found = []
-            for process in psutil.process_iter():
-                with contextlib.suppress(psutil.Error):
-                    if process.environ().get(MARK) == self._mark and is_alive(process):
-                        found.append(process)
-            return found
-
         with contextlib.suppress(AssertionError):
-            until(lambda: not processes(), timeout=5)
-        return len(processes())
+            until(lambda: not processes_of([self.consumer]), timeout=5)
+        return len(processes_of([self.consumer]))
 
 
 def _finish(fleet: Fleet, cases: list[_Case], result: Deploys) -> None:

@@ -32,7 +32,7 @@ class Drains:
     out_of_order: int = 0  # drains after which the queue was not as if they had never been claimed
     counted: int = 0  # jobs whose delivery counts though they never began
     leases: int = 0
-    orphans: int = 0
+    processes_left: int = 0
     bad_exits: list[int] = field(default_factory=list)
     longest: float = 0.0  # seconds from the signal to the end
 
@@ -45,7 +45,7 @@ class Drains:
             f"{self.out_of_order} drains changed the order": self.out_of_order,
             f"{self.counted} jobs count a delivery that was none": self.counted,
             f"{self.leases} leases are left over": self.leases,
-            f"{self.orphans} processes outlived their consumer": self.orphans,
+            f"{self.processes_left} processes are left": self.processes_left,
             f"they ended with {self.bad_exits}": self.bad_exits,
             f"one took {self.longest:.1f} s, over the grace": self.longest > GRACE,
         }
@@ -83,7 +83,7 @@ def drains(
         result.lost = len(sent) - min(len(runs), result.finished)
         result.twice = runs.total() - len(runs)
         result.failed, result.leases = fleet.failed(), fleet.leases()
-        result.orphans = fleet.orphans()
+        result.processes_left = fleet.left()
     return result
 
 

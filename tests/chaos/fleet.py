@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +14,8 @@ from heori import Producer
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import decode_failure
-from tests.rigs.consumers import Consumer
-from tests.rigs.waiting import is_alive, until
+from tests.rigs.consumers import Consumer, processes_of
+from tests.rigs.waiting import until
 
 QUEUE = "default"
 MODELS = {
@@ -25,8 +24,6 @@ MODELS = {
     "hybrid": ["--model", "hybrid", "--processes", "2", "--slots", "4"],
     "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "16"],
 }
-# The variable in the environment by which workers are recognised, whoever their parent.
-_MARK = "CHAOS_FLEET"
 
 Report = Callable[[int, int], None]  # called with how much is done, and of how much
 
@@ -47,7 +44,6 @@ class Fleet:
         self._config = {"appendonly": "yes", "appendfsync": "always"} if persistent else {}
         self.consumers: list[Consumer] = []
         self.keys = Keys()
-        self._token = uuid.uuid4().hex
         self._settings = settings
         self._exits = contextlib.ExitStack()
 
@@ -75,11 +71,9 @@ class Fleet:
                 "HEORI_REDIS_URL": self.server.url,
                 "HEORI_TASKS": "tests.chaos.tasks",
                 "HEORI_METRICS_PORT": "0",
-                _MARK: self._token,
                 **self._settings,
                 **settings,
             },
-            marked=True,
         )
         self.consumers.append(consumer)
         return consumer
@@ -133,17 +127,18 @@ class Fleet:
                 child for each in self.living() for child in _children(each) if _is_zombie(child)
             ]
 
-        with contextlib.suppress(AssertionError):
+        try:
             until(lambda: not unburied(), timeout=2)
-        return len(unburied())
+        except AssertionError:
+            return len(unburied())
+        return 0
 
-    def orphans(self) -> int:
+    def left(self) -> int:
         """How many processes are left of consumers that are no more, when given time to end."""
 
-        def left() -> set[int]:
-            family = {each.process.pid for each in self.living()}
-            family |= {child.pid for each in self.living() for child in _children(each)}
-            return {process.pid for process in self.processes()} - family
+        def left() -> list[psutil.Process]:
+            living = self.living()
+            return processes_of(each for each in self.consumers if each not in living)
 
         with contextlib.suppress(AssertionError):
             until(lambda: not left(), timeout=5)
@@ -153,20 +148,9 @@ class Fleet:
         """The consumers that have not ended."""
         return [each for each in self.consumers if each.process.poll() is None]
 
-    def processes(self) -> list[psutil.Process]:
-        """Every process that any of its consumers started, whoever its parent is by now."""
-        found = []
-        supervisors = {consumer.process.pid for consumer in self.consumers}
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                ours = process.pid in supervisors or process.environ().get(_MARK) == self._token
-                if ours and is_alive(process):
-                    found.append(process)
-        return found
-
     def _end(self) -> None:
         """Whatever still runs is killed: those who want a drain have asked for it before."""
-        for process in self.processes():
+        for process in processes_of(self.consumers):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         for consumer in self.consumers:

@@ -197,7 +197,7 @@ class _Storm:
         result.left = {
             "hand-overs": self._fleet.count(self._fleet.keys.handed(service_of([QUEUE]))),
             "leases": self._fleet.leases(),
-            "processes": self._fleet.orphans(),
+            "processes": self._fleet.left(),
         }
         done = self._fleet.redis.zrange(self._fleet.keys.finished(QUEUE), 0, -1)
         finished = {job_id.decode() for job_id in done}

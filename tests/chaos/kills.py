@@ -56,7 +56,7 @@ class Kills:
     failed: int = 0
     leases: int = 0
     zombies: int = 0
-    orphans: int = 0
+    processes_left: int = 0
     bad_exits: list[int] = field(default_factory=list)
     strikes: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -70,7 +70,7 @@ class Kills:
             f"{self.failed} jobs failed": self.failed,
             f"{self.leases} leases are left over": self.leases,
             f"{self.zombies} processes were not buried": self.zombies,
-            f"{self.orphans} processes outlived their consumer": self.orphans,
+            f"{self.processes_left} processes are left": self.processes_left,
             f"SIGTERM ended consumers with {self.bad_exits}": self.bad_exits,
         }
         return [f"{self.model}: {problem}" for problem, there in found.items() if there]
@@ -132,7 +132,7 @@ def kills(
             failed=fleet.failed(),
             leases=fleet.leases(),
             zombies=zombies,
-            orphans=fleet.orphans(),
+            processes_left=fleet.left(),
             bad_exits=storm.bad_exits,
             strikes=dict(storm.strikes),
             seconds=seconds,

@@ -3,9 +3,13 @@
 import asyncio
 import ctypes
 import os
+import subprocess
 import time
 
 from heori import Retry, task
+
+PROGRAM = ["/bin/sleep", "3600"]
+_left: list["subprocess.Popen[bytes]"] = []
 
 
 def note(path: str, number: int) -> None:
@@ -14,10 +18,24 @@ def note(path: str, number: int) -> None:
         file.write(b"%d\n" % number)
 
 
+def leave_program(number: int) -> None:
+    """Of every fiftieth job, leave a program behind, each time in another way."""
+    if number % 50:
+        return
+    match number // 50 % 3:
+        case 0:
+            _left.append(subprocess.Popen(PROGRAM))
+        case 1:
+            _left.append(subprocess.Popen(PROGRAM, env={}, start_new_session=True))
+        case 2:  # an orphan
+            subprocess.run(f"{' '.join(PROGRAM)} &", shell=True, check=True)
+
+
 @task
 def run(path: str, number: int, seconds: float) -> int:
     """Note the run, then take some time."""
     note(path, number)
+    leave_program(number)
     time.sleep(seconds)
     return number
 
@@ -26,6 +44,7 @@ def run(path: str, number: int, seconds: float) -> int:
 async def run_later(path: str, number: int, seconds: float) -> int:
     """The same as a coroutine."""
     note(path, number)
+    leave_program(number)
     await asyncio.sleep(seconds)
     return number
 
@@ -92,6 +111,7 @@ def fail_once(directory: str, number: int) -> int:
 def run_for(path: str, number: int, seconds: float, enough: str) -> int:
     """Note the run, then take some time, until a file says that it is enough."""
     note(path, number)
+    leave_program(number)
     end = time.monotonic() + seconds
     while time.monotonic() < end and not os.path.exists(enough):  # noqa: PTH110 - the cheapest way
         time.sleep(0.05)
@@ -102,6 +122,7 @@ def run_for(path: str, number: int, seconds: float, enough: str) -> int:
 async def run_for_later(path: str, number: int, seconds: float, enough: str) -> int:
     """The same as a coroutine."""
     note(path, number)
+    leave_program(number)
     end = time.monotonic() + seconds
     while time.monotonic() < end and not os.path.exists(enough):  # noqa: ASYNC110, ASYNC240, PTH110
         await asyncio.sleep(0.05)

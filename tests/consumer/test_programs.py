@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from heori import JobFailed, Producer
+from heori import Handle, JobFailed, Producer
 from tests.rigs.consumers import IN_PROCESSES, MODELS, Consumer
 from tests.rigs.waiting import is_alive, until
 from tests.tasks import program_tasks
@@ -44,6 +44,14 @@ def told(path: Path) -> dict[str, list[str]]:
     return told
 
 
+def fate(handle: Handle[str]) -> str:
+    """What it has returned, or why it failed."""
+    try:
+        return handle.result(60)
+    except JobFailed as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_what_its_jobs_have_started_ends_with_a_worker_and_what_they_wrote_is_there(
     model: str,
@@ -75,6 +83,16 @@ def test_what_its_jobs_have_started_ends_with_a_worker_and_what_they_wrote_is_th
 
     assert producer.submit(program_tasks.fork_children).result(60) == [[0, 1, 4], -signal.SIGTERM]
     producer.submit(program_tasks.print_everywhere, str(file)).result(60)
+    if model == "threads":
+        use = producer.submit_many(program_tasks.use_what_is_the_modules, [{"at_once": True}] * 2)
+        fates = [fate(handle) for handle in use]
+        assert sum("bound to a different event loop" in each for each in fates) == 1
+        assert sum("run async tasks with --model asyncio" in each for each in fates) == 1
+        assert fates.count("used") == 1
+    else:
+        for _ in range(0 if model == "hybrid" else 3):
+            use_it = producer.submit(program_tasks.use_what_is_the_modules, at_once=False)
+            assert use_it.result(60) == "used"
     if model == "processes":
         for _ in range(2):  # the handlers are put back
             assert producer.submit(program_tasks.be_woken).result(60) == "woken"

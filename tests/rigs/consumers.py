@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterable
 from typing import Any, Self
 
 import psutil
@@ -33,8 +34,9 @@ class Consumer:
     Args:
         program: the module that it is.
         fresh: in an interpreter of its own too, which inherits what the calling thread may do.
-        marked: by its environment, which /proc/PID/environ of its workers is to tell: they are
-            forked from an interpreter of their own.
+
+    Attributes:
+        mark: of all that it starts (see `processes_of`).
     """
 
     def __init__(
@@ -44,7 +46,6 @@ class Consumer:
         *,
         program: str = "heori",
         fresh: bool = False,
-        marked: bool = False,
     ) -> None:
         words = [program, "consume", *arguments]
         options: dict[str, Any] = {
@@ -60,7 +61,7 @@ class Consumer:
             else Started(
                 *words,
                 **options,
-                forkserver=not marked and "inline" not in arguments,
+                forkserver="inline" not in arguments,
                 mark=self.mark,
             )
         )
@@ -104,12 +105,15 @@ class Consumer:
         """Its worker processes, most recently started last."""
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                # forkserver children have no children of their own in these tests
-                if child.ppid() != self.process.pid:
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                # What jobs leave is below them; or it is an orphan, in the session of another.
+                parent = child.parent()
+                if (
+                    parent is not None
+                    and parent.ppid() == self.process.pid
+                    and os.getsid(child.pid) == child.pid
+                ):
                     found.append(child)
-            except psutil.NoSuchProcess:
-                continue
         return sorted(found, key=lambda child: child.create_time())
 
     @property
@@ -174,7 +178,13 @@ class Consumer:
 
     def nothing_left(self) -> bool:
         """Whether all that it has started has ended, whatever became of it meanwhile."""
-        return not any(is_alive(each) for each in psutil.process_iter() if _mark(each) == self.mark)
+        return not processes_of([self])
+
+
+def processes_of(consumers: Iterable[Consumer]) -> list[psutil.Process]:
+    """All that run of what these consumers have started, whatever became of it meanwhile."""
+    marks = {consumer.mark for consumer in consumers}
+    return [each for each in psutil.process_iter() if _mark(each) in marks and is_alive(each)]
 
 
 def _mark(process: psutil.Process) -> int | None:

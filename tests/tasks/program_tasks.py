@@ -94,6 +94,22 @@ async def run_program_later(name: str) -> None:
     await process.wait()
 
 
+_event = asyncio.Event()  # a module's own, as clients are
+_two = threading.Barrier(2)
+
+
+@task(timeout=30)
+async def use_what_is_the_modules(*, at_once: bool) -> str:
+    """Wait on one loop for what another one may have, and leave a coroutine behind."""
+    if at_once:
+        _two.wait(20)
+    _kept.append(asyncio.create_task(asyncio.sleep(3600)))
+    _event.clear()
+    asyncio.get_running_loop().call_later(0.01, _event.set)
+    await _event.wait()
+    return "used"
+
+
 @task
 def crash_with_programs(name: str) -> None:
     """Start some, and die."""

@@ -17,7 +17,7 @@ from heori_common.protocol.job import RetryLater
 _FIELDS = 8
 # Of the process: whether the GIL is on, the slot whose coroutine its loop is at, seconds for
 # which its loop was busy, since when it is, since when it is asked for an answer, the latest lag,
-# the thread of the loop, when its main thread had the GIL last, slots that were ever in use.
+# the thread of the loop, when it was alive last, slots that were ever in use.
 _GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _LOOP, _ALIVE, _USED, _OTHERS = range(10)
 
 
@@ -110,7 +110,7 @@ class SlotTable:
         self._cells[self._others + _GIL] = enabled
 
     def be_alive(self, now: float) -> None:
-        """Tell that the main thread has had the GIL."""
+        """Tell that the thread which receives has had the GIL."""
         self._cells[self._others + _ALIVE] = now
 
     def tell_loop(self, thread: int) -> None:
@@ -189,7 +189,7 @@ class SlotTable:
         return bool(self._cells[self._others + _GIL])
 
     def silence(self, now: float) -> float:
-        """Seconds for which its main thread has not had the GIL; 0 before it has told of itself."""
+        """Seconds for which the thread that receives has not had the GIL; 0 before its first."""
         alive = self._cells[self._others + _ALIVE]
         return now - alive if alive else 0.0
 

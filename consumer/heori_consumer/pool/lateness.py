@@ -16,8 +16,8 @@ from heori_consumer.gil.states import GIL_WAIT, RUNNING
 # How long after its timeout a job that cannot be interrupted costs its worker process the life;
 # the same for a job that was asked to stop.
 HARD_GRACE_S = 1.0
-# A GIL or an event loop that nobody else has had for this long is held by somebody. The main
-# thread of a worker wants the GIL ten times a second, and a turn of the loop as often.
+# A GIL or an event loop that nobody else has had for this long is held by somebody. The thread of a
+# worker that receives wants the GIL ten times a second, and a turn of the loop as often.
 HELD_S = 0.5
 # How often the threads are looked at before it is said which of them holds the GIL: one that waits
 # for it is on the CPU for a moment every 5 ms, to ask for it.

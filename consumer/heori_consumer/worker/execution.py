@@ -4,6 +4,7 @@ Nothing that a task does raises out of here; what it did is in the outcome.
 """
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -38,6 +39,7 @@ from heori_consumer.worker import interrupt, running_job
 from heori_consumer.worker.failures import FailureNotes, as_it_travels
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.lending import Lending
+from heori_consumer.worker.loops import explain
 from heori_consumer.worker.middleware import Chain
 from heori_consumer.worker.programs import end_programs
 from heori_consumer.worker.running_job import RunningJob
@@ -171,6 +173,8 @@ class Runner:
         try:
             return self._succeeded(job, await self._await(job))
         except BaseException as error:  # as above
+            with contextlib.suppress(Exception):  # an error of a task may raise at every question
+                explain(error)
             return self._failed(job, error)
         finally:
             self._end(job)

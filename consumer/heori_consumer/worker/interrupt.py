@@ -14,7 +14,8 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from heori_common.current_job import JobStopped, JobTimeout
-from heori_consumer.worker.programs import ProgramLoop, end_programs_of
+from heori_consumer.worker.loops import SlotLoop
+from heori_consumer.worker.programs import end_programs_of
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ class ThreadCalls:
         What it leaves behind in that loop ends with it, as with ``asyncio.run``.
         """
         if self._loop is None or self._loop.get_loop().is_closed():
-            self._loop = asyncio.Runner(loop_factory=ProgramLoop)
+            self._loop = asyncio.Runner(loop_factory=SlotLoop)
         try:
             # Not in the runner's own context, which would carry variables to the next coroutine.
             return self._loop.run(coroutine, context=copy_context())

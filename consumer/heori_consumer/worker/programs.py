@@ -8,9 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from typing import Any
 
-from heori_common.current_job import running_job
 from heori_common.platform import age, below, children_of
 
 # As exactly the kernel says when a process has begun, in seconds.
@@ -29,29 +27,11 @@ def end_programs_of(thread: int, seconds: float) -> None:
             _end(pid)
 
 
-class ProgramLoop(asyncio.SelectorEventLoop):
-    """An event loop that tells each job which programs it has started through it."""
-
-    async def subprocess_exec(self, *args: Any, **options: Any) -> Any:
-        """See `asyncio.loop.subprocess_exec`."""
-        return _noted(await super().subprocess_exec(*args, **options))
-
-    async def subprocess_shell(self, *args: Any, **options: Any) -> Any:
-        """See `asyncio.loop.subprocess_shell`."""
-        return _noted(await super().subprocess_shell(*args, **options))
-
-
 def end_programs(transports: list[asyncio.SubprocessTransport]) -> None:
-    """Kill programs that were started through a `ProgramLoop`, and all that is below them."""
+    """Kill programs that were started through a `JobLoop`, and all that is below them."""
     for transport in transports:
         if transport.get_returncode() is None:
             _end(transport.get_pid())
-
-
-def _noted(started: tuple[asyncio.SubprocessTransport, Any]) -> Any:
-    if (job := running_job()) is not None:
-        job.programs.append(started[0])
-    return started
 
 
 def _end(pid: int) -> None:

@@ -19,7 +19,7 @@ from heori_common import logs
 from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.execution import Runner
-from heori_consumer.worker.programs import ProgramLoop
+from heori_consumer.worker.loops import JobLoop
 from heori_consumer.worker.restore import SharedState
 
 log = logs.get_logger(__name__)
@@ -217,7 +217,7 @@ class CoroutineSlots(_Common):
         self._lent = 0
         self._too_many = 0  # slots at work that are to end with their jobs
         self._running: set[asyncio.Task[None]] = set()
-        self._loop = ProgramLoop(_TimedSelector(table))
+        self._loop = JobLoop(_TimedSelector(table))
         threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
 
     def put(self, jobs: Sequence[Numbered]) -> None:
