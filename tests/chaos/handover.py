@@ -34,6 +34,8 @@ LONG = 1.0  # seconds that some jobs take: more than the time to confirm a hand-
 LOOK_EVERY = 0.02  # seconds between two looks who leads
 OTHERS = "none"  # what is not sent to be struck, though its consumer may be
 LEADERLESS = "any, and the leader"
+HELD = "killed when it had it"  # by whoever knew of it; its lease has to run out
+VERY_LATE = 2.0  # seconds; these jobs are told one by one
 
 
 @dataclass
@@ -47,8 +49,10 @@ class Handover:
         in_flight: jobs that struck consumers held.
         charged: jobs that began once and count another delivery, though nobody killed had one.
         late: jobs that began more than a second after they were sent, by the strike. Where
-            the leader was struck meanwhile, who takes back what is not confirmed, by that.
+            the leader was struck meanwhile, who takes back what is not confirmed, by that. And by
+            that alone where a consumer was killed that had it.
         longest: seconds until a job began, likewise.
+        very_late: those jobs, the latest first.
     """
 
     model: str
@@ -64,6 +68,7 @@ class Handover:
     charged: int = 0
     late: dict[str, int] = field(default_factory=dict)
     longest: dict[str, float] = field(default_factory=dict)
+    very_late: list[str] = field(default_factory=list)
     left: dict[str, int] = field(default_factory=dict)
     bad_exits: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)  # jobs with which something was
@@ -131,6 +136,11 @@ class _Job:
     cause: str  # of its lateness, if it should be late
     told: list[str] = field(default_factory=list)  # who was
     begun: list[float] = field(default_factory=list)
+
+    @property
+    def latency(self) -> float:
+        """Seconds until it began first."""
+        return self.begun[0] - self.sent
 
     def __str__(self) -> str:
         times = " and ".join(f"{begun - self.sent:.3f} s" for begun in self.begun)
@@ -203,6 +213,8 @@ class _Storm:
         finished = {job_id.decode() for job_id in done}
         for job in self._jobs:
             self._judge(job, finished, result)
+        began = [job for job in self._jobs if job.begun and job.latency > VERY_LATE]
+        result.very_late = [str(job) for job in sorted(began, key=lambda job: -job.latency)]
         result.seconds = seconds
         return result
 
@@ -219,9 +231,11 @@ class _Storm:
         result.charged += is_charged
         result.in_flight_twice += len(job.begun) > 1 and not is_twice
         if job.begun:
-            took = job.begun[0] - job.sent
+            took = job.latency
             cause = job.cause
-            if took > LATE and any(job.sent < time < job.begun[0] for time in self._leaderless):
+            if took > LATE and job.id in self._strikes.confirmed:
+                cause = HELD
+            elif took > LATE and any(job.sent < time < job.begun[0] for time in self._leaderless):
                 cause = LEADERLESS
             if took > LATE:
                 result.late[cause] = result.late.get(cause, 0) + 1

@@ -8,6 +8,7 @@ from functools import partial
 
 from heori_common.protocol.commands import Commands
 from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.retries import Backoff
 from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.leadership import Leadership
@@ -40,6 +41,7 @@ class Heard:
             on_connected=self._connect,
             on_told=self.told.put_nowait,
             on_command=self.commands.put_nowait,
+            backoff=Backoff(),
         )
 
     def _connect(self) -> None:

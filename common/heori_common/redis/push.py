@@ -66,6 +66,7 @@ class PushConnection(Conversation):
         on_push: called with each message that nobody asked for.
         on_ready: called when the greeting was answered, each time: nobody knows what was missed.
         patience: for how long a call is sent again, in seconds.
+        backoff: the pauses before each new connection.
 
     Attributes:
         is_ready: whether all of the greeting was accepted, so that everything would be told.
@@ -78,6 +79,7 @@ class PushConnection(Conversation):
         on_push: OnPush,
         on_ready: OnReady,
         patience: float = PATIENCE_S,
+        backoff: Backoff | None = None,
     ) -> None:
         super().__init__(where, on_push)
         self.is_ready = False
@@ -88,7 +90,7 @@ class PushConnection(Conversation):
         self._unsent: list[_SentCommand] = []
         self._pinged = 0.0  # time.monotonic() of the last PING
         self._lock = threading.RLock()  # a callback may call
-        self._backoff = Backoff()
+        self._backoff = backoff or Backoff()
         self._why: Exception = away(where, "the connection was closed")
 
     @property
@@ -196,8 +198,9 @@ class AsyncPushConnection(PushConnection):
         greeting: Sequence[Words],
         on_push: OnPush,
         on_ready: OnReady,
+        backoff: Backoff | None = None,
     ) -> None:
-        super().__init__(dialer.where, greeting, on_push, on_ready)
+        super().__init__(dialer.where, greeting, on_push, on_ready, backoff=backoff)
         self._dialer = dialer
         self._ended = asyncio.Event()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from functools import cache
 from typing import Any, NamedTuple
 
 import redis
@@ -46,8 +47,19 @@ def connect(url: str) -> redis.Redis:
     return redis.Redis.from_pool(pool)
 
 
+@cache
+def _driver() -> dict[str, Any]:
+    """What redis-py tells servers of itself.
+
+    If it is not told, it reads its own version from a file for each connection, which takes longer
+    than to connect (8.1, redis/driver_info.py).
+    """
+    info = getattr(redis, "DriverInfo", None)  # older ones read it once
+    return {"driver_info": info()} if info else {}
+
+
 def _options(where: Address) -> dict[str, Any]:
-    options: dict[str, Any] = {"socket_timeout": ANSWER_TIMEOUT_S}
+    options: dict[str, Any] = {"socket_timeout": ANSWER_TIMEOUT_S} | _driver()
     if where.login_file is not None:
         options["credential_provider"] = FileCredentials(where.login_file)
     if where.sentinels:

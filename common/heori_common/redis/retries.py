@@ -14,8 +14,9 @@ of its request. The exception is a claim, which takes other jobs the second time
   has sent it begins anew with the next.
 - A refusal is never sent again, as it would be refused again; but a script that the server has
   lost is sent in full, as it was not executed.
-- Between two attempts, and before each new connection for pushes, there is a pause of 50 ms that
-  doubles up to 250 ms, less up to half of it by chance, so that not all come back at once.
+- Between two attempts, and before each new connection for pushes, there is a pause of up to 50 ms,
+  by chance, so that not all come back at once. What it may be doubles up to 250 ms, and in a
+  consumer up to 2 s. There it begins with a millisecond for each consumer, as all may come back.
 - A connection that breaks takes all idle ones to the same server with it. One to a former primary
   is left as soon as sentinels name another; they are asked every LOOK_S.
 - A connection for pushes on which nothing has come for QUIET_S is asked with PING, and given up
@@ -24,6 +25,7 @@ of its request. The exception is a claim, which takes other jobs the second time
 """
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from heori_common.protocol.commands import Command, Word
@@ -60,18 +62,24 @@ class Backoff:
     """The pauses between attempts.
 
     Args:
-        longest: in seconds.
+        longest: that a pause may be, in seconds.
+        first: how long the first one may be at least, in seconds, as it is when it comes to that.
     """
 
-    def __init__(self, longest: float = LONGEST_PAUSE_S) -> None:
+    def __init__(
+        self, longest: float = LONGEST_PAUSE_S, first: Callable[[], float] = lambda: FIRST_PAUSE_S
+    ) -> None:
         self._longest = longest
-        self._next = FIRST_PAUSE_S
+        self._first = first
+        self._next: float | None = None
 
     def pause(self) -> float:
         """How long to wait now, in seconds."""
-        pause, self._next = self._next, min(self._longest, self._next * 2)
-        return pause * random.uniform(0.5, 1.0)
+        most = min(self._longest, max(FIRST_PAUSE_S, self._next or self._first()))
+        self._next = 2 * most
+        # Any time up to that: of those that were cut off together few try at the same moment.
+        return random.uniform(0.0, most)
 
     def reset(self) -> None:
-        """It has worked; the next pause is a short one."""
-        self._next = FIRST_PAUSE_S
+        """It has worked; the next pause is a first one."""
+        self._next = None

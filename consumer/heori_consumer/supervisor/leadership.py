@@ -52,7 +52,7 @@ class Leadership:
         self._elected = asyncio.Event()
         self._until = 0.0  # when another may lead, as time.monotonic() tells it
         self._counted = 0.0  # when the consumers were, likewise
-        self._consumers = 0
+        self._retry = context.retry
         self._refusal = ""  # as last told
         self._max_deliveries = context.settings.max_deliveries
         self._asked: float | None = None  # since when an answer is awaited
@@ -114,10 +114,10 @@ class Leadership:
         counts = asked >= self._counted + COUNT_EVERY_S
         try:
             if not self.leads and await self._is_led():
-                led = Lead(leads=False, consumers=self._consumers)
+                led = Lead(leads=False, consumers=self._retry.consumers)
             else:
                 led = await self._redis.execute(
-                    self._lead(LEADS_FOR_S, 0 if counts else self._consumers)
+                    self._lead(LEADS_FOR_S, 0 if counts else self._retry.consumers)
                 )
         except RedisUnavailable:
             self._cut_off = time.monotonic()
@@ -132,7 +132,7 @@ class Leadership:
         self._refusal = ""
         if time.monotonic() - asked > LATE_S:
             self._cut_off = time.monotonic()
-        self._consumers = led.consumers
+        self._retry.consumers = led.consumers
         if not led.leads:
             self._until = 0.0
             return RENEW_EVERY_S
@@ -157,7 +157,7 @@ class Leadership:
             return False
         if led_by is None or led_by[1] == self._consumer:
             return False
-        self._consumers = led_by[0]
+        self._retry.consumers = led_by[0]
         return True
 
     def _lead(self, ttl: float, consumers: int = 0) -> Command[Lead]:
@@ -178,5 +178,5 @@ class Leadership:
         return not is_awaited and now - self._cut_off > CONFIRM_AGAIN_S
 
     def _standby(self) -> float:
-        pause = min(LATEST_S, max(SOONEST_S, self._consumers / ASKED_PER_S))
+        pause = min(LATEST_S, max(SOONEST_S, self._retry.consumers / ASKED_PER_S))
         return math.ceil(pause * random.uniform(0.8, 1.0))  # else all of them ask in one second

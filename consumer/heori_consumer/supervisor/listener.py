@@ -21,6 +21,7 @@ from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.conversation import OnReply
 from heori_common.redis.errors import RedisRefused
 from heori_common.redis.push import AsyncPushConnection, Words
+from heori_common.redis.retries import Backoff
 
 log = logs.get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Listener:
             were deleted.
         on_told: called with what other consumers tell to this one.
         on_command: called with each of rq's commands, whatever its name.
+        backoff: the pauses before each new connection.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Listener:
         on_connected: Callable[[], None],
         on_told: Callable[[bytes], None],
         on_command: Callable[[RemoteCommand], None],
+        backoff: Backoff,
     ) -> None:
         self._on_connected = on_connected
         self._on_told = on_told
@@ -70,6 +73,7 @@ class Listener:
             [self._tracking, self._telling, ("SUBSCRIBE", keys.commands_to(consumer))],
             self._pushed,
             self._connected,
+            backoff,
         )
 
     async def run(self) -> None:

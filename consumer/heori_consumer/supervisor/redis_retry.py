@@ -13,13 +13,25 @@ log = logs.get_logger(__name__)
 T = TypeVar("T")
 
 LONGEST_PAUSE_S = 2.0
+# Consumers that come back, about, where a server was away for a moment. Each makes three
+# connections and claims, and thousands at once would keep it from all else.
+BACK_PER_S = 1000
 
 
 class RedisRetry:
-    """Shared by all roles of a consumer, so that one outage is one message."""
+    """Shared by all roles of a consumer, so that one outage is one message.
+
+    Attributes:
+        consumers: how many there are, as far as this one knows: all try again after an outage.
+    """
 
     def __init__(self) -> None:
         self._since: float | None = None
+        self.consumers = 0
+
+    def backoff(self) -> Backoff:
+        """Pauses that spread all consumers."""
+        return Backoff(LONGEST_PAUSE_S, lambda: self.consumers / BACK_PER_S)
 
     @property
     def away(self) -> bool:
@@ -34,7 +46,7 @@ class RedisRetry:
         Raises:
             Whatever the attempt raises other than that.
         """
-        backoff = Backoff(LONGEST_PAUSE_S)
+        backoff = self.backoff()
         while True:
             try:
                 result = await attempt()

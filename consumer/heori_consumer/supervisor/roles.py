@@ -91,6 +91,7 @@ class Roles:
             on_connected=connected,
             on_told=Told({HANDED: handed, CANCELED: cancellation.told, ASKED: recalls.asked}).hear,
             on_command=RemoteControl(context, pool).obey,
+            backoff=context.retry.backoff(),
         )
         claimer = Claimer(context, pool, precedence, intake, hand_overs, listener, leadership)
         health = Health(context, pool, claimer)

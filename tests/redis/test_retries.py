@@ -1,0 +1,64 @@
+"""The pauses between attempts: many that are cut off at once do not come back at once."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from heori_common.protocol.keys import Keys
+from heori_common.redis.address import Address
+from heori_common.redis.redis_py import AsyncDialer, Dialer
+from heori_common.redis.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
+from heori_consumer.supervisor.redis_retry import LONGEST_PAUSE_S as LONGEST_OF_CONSUMERS_S
+from heori_consumer.supervisor.redis_retry import RedisRetry
+from tests.rigs.listening import leading
+
+MANY = 1_000
+
+
+def are_spread(pauses: list[float], most: float) -> bool:
+    """Whether they are any times up to that: in each quarter far more than a handful."""
+    quarters = [sum(int(4 * pause / most) == quarter for pause in pauses) for quarter in range(4)]
+    return min(quarters) > MANY / 8 and sum(quarters) == MANY
+
+
+def test_a_pause_is_any_time_up_to_what_doubles() -> None:
+    backoffs = [Backoff() for _ in range(MANY)]
+    most = FIRST_PAUSE_S
+    for _ in range(6):
+        assert are_spread([backoff.pause() for backoff in backoffs], most)
+        most = min(LONGEST_PAUSE_S, 2 * most)
+    for backoff in backoffs:
+        backoff.reset()
+    assert are_spread([backoff.pause() for backoff in backoffs], FIRST_PAUSE_S)
+
+
+@pytest.mark.parametrize(("consumers", "first"), [(1, FIRST_PAUSE_S), (500, 0.5), (9_000, 2.0)])
+def test_the_more_consumers_there_are_the_longer_they_take_to_come_back(
+    consumers: int, first: float
+) -> None:
+    retry = RedisRetry()
+    backoffs = [retry.backoff() for _ in range(MANY)]
+    retry.consumers = consumers
+    assert are_spread([backoff.pause() for backoff in backoffs], first)
+    second = min(LONGEST_OF_CONSUMERS_S, 2 * first)
+    assert are_spread([backoff.pause() for backoff in backoffs], second)
+
+
+def test_a_consumer_knows_how_many_may_come_back_with_it(redis: Any, redis_url: str) -> None:
+    async def main() -> None:
+        redis.sadd(Keys().workers(), *map(str, range(500)))
+        async with leading(redis_url, "default") as led:
+            assert led.context.retry.consumers == 500
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(not hasattr(redis_py, "DriverInfo"), reason="this one reads its version once")
+def test_what_connections_tell_of_themselves_is_read_once(redis_url: str) -> None:
+    where = Address.parse(redis_url)
+    pools: list[Any] = [Dialer(where)._pool, AsyncDialer(where)._pool]
+    told = [pool.connection_kwargs["driver_info"] for pool in pools]
+    assert told[0] is told[1]
+    assert told[0].lib_version == redis_py.__version__
