@@ -1,10 +1,10 @@
 """Where jobs pass on their way into a queue, and wait their turn while it is at its limit."""
 
 import contextlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
+from heori_common import clock
 from heori_common.errors import HeoriError
 from heori_common.protocol.commands import PLACE_LEASE_S, Commands, Cursor, Enqueued, WhenFull
 from heori_common.protocol.job import NewJob
@@ -103,11 +103,11 @@ class Backpressure:
         cursor: Cursor | None,
         options: dict[str, Any],
     ) -> Enqueued:
-        sent, progress = told.taken, time.monotonic()
+        sent, progress = told.taken, clock.now()
         while sent < len(jobs):
             left = LOOK_EVERY_S
             if patience is not None:
-                left = min(LOOK_EVERY_S, progress + patience - time.monotonic())
+                left = min(LOOK_EVERY_S, progress + patience - clock.now())
                 if left <= 0:
                     raise _full(queue, told, sent, patience)
             # One job is enough to look, and to keep the place.
@@ -122,7 +122,7 @@ class Backpressure:
                 )
             )
             if answer.taken or answer.same:
-                sent, progress = sent + answer.taken, time.monotonic()
+                sent, progress = sent + answer.taken, clock.now()
             # When all were taken nothing is told but that, and it was this one's turn.
             told = answer if answer.limit else told._replace(ahead=None)
         return answer

@@ -9,7 +9,6 @@ Arguments and results travel as everywhere in Heori: as what they are, or not at
 
 import math
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
@@ -19,7 +18,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic_core import from_json, to_json
 
-from heori_common import names, resolution, tasks
+from heori_common import clock, names, resolution, tasks
 from heori_common.chunks import run_chunk
 from heori_common.current_job import (
     BLOCKED_AT_MOST_S,
@@ -173,7 +172,7 @@ class RedisExecutor(Executor):
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         check_wait("timeout", timeout, least=-math.inf)
-        end = None if timeout is None else time.monotonic() + timeout
+        end = None if timeout is None else clock.now() + timeout
         task = self._task(fn)
         calls = zip(*iterables, strict=False)
         if chunksize == 1:
@@ -289,8 +288,9 @@ class RedisExecutor(Executor):
         futures.reverse()
         try:
             while futures:
-                left = None if end is None else end - time.monotonic()
-                values = futures.pop().result(left)
+                left = None if end is None else end - clock.now()
+                values = futures[-1].result(left)  # what is late is cancelled with the others
+                futures.pop()
                 values.reverse()
                 while values:  # no reference is kept to what was handed out
                     yield values.pop()

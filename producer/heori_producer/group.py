@@ -2,10 +2,10 @@
 
 import concurrent.futures
 import math
-import time
 from collections.abc import Generator, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from heori_common import clock
 from heori_common.duration import check_wait
 from heori_common.public import public
 from heori_common.values.results import Stored
@@ -75,11 +75,11 @@ class Group(Generic[R_co]):
             JobFailed, JobCanceled, JobNotFound: as `Handle.result`.
         """
         check_wait("timeout", timeout, least=-math.inf)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else clock.now() + timeout
         results = []
         for handle, end in zip(self.handles, self._ends, strict=True):
             try:
-                stored = end.result(None if deadline is None else deadline - time.monotonic())
+                stored = end.result(None if deadline is None else deadline - clock.now())
             except TimeoutError as error:
                 left = sum(not each.done() for each in self._ends)
                 message = f"{left} of {len(self)} jobs have not ended after {timeout} s"

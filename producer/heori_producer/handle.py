@@ -1,10 +1,10 @@
 """What a producer holds in place of a result that is not there yet."""
 
 import math
-import time
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
+from heori_common import clock
 from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
 from heori_common.duration import check_wait
 from heori_common.protocol.commands import Command, Commands, Progress
@@ -134,19 +134,19 @@ class Handle(Generic[R_co]):
             step: seconds for which this is blocked at most.
         """
         check_wait("timeout", timeout, least=-math.inf)  # what is over is over
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else clock.now() + timeout
         while True:
             end, latest, status = self._end_so_far()
             if end is not None:
                 return _returned(end)
-            now = time.monotonic()
+            now = clock.now()
             until = (
                 now + LONGEST_WAIT_S if deadline is None else min(deadline, now + LONGEST_WAIT_S)
             )
             if until <= now:
                 raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
             before()
-            while (left := until - time.monotonic()) > 0:
+            while (left := until - clock.now()) > 0:
                 wait = self._commands.wait_for_result(self.id, min(left, step), latest)
                 if self._redis.execute(wait):
                     break

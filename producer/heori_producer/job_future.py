@@ -7,11 +7,11 @@ what it is in `concurrent.futures` and `threading`.
 
 import concurrent.futures
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from heori_common import clock
 from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
 from heori_producer.results import Awaited, End, Results
 
@@ -43,10 +43,10 @@ class JobEvent(threading.Event):
         """
         if running_job() is None or self.is_set():
             return super().wait(timeout)
-        end = float("inf") if timeout is None else time.monotonic() + timeout
+        end = float("inf") if timeout is None else clock.now() + timeout
         with waiting_for_jobs(self._awaited):
-            while not super().wait(max(0.0, min(BLOCKED_AT_MOST_S, end - time.monotonic()))):
-                if time.monotonic() >= end:
+            while not super().wait(max(0.0, min(BLOCKED_AT_MOST_S, end - clock.now()))):
+                if clock.now() >= end:
                     return False
         return True
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self, TypeVar
 
+from heori_common import clock
 from heori_common.protocol.commands import Command
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.conversation import OnReply
@@ -189,7 +190,7 @@ class Watcher:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         if self._thread is None:
-            loop = self._loop = asyncio.new_event_loop()
+            loop = self._loop = _Loop()
             self._main = loop.create_task(self._run())
             self._thread = threading.Thread(
                 target=_run_to_end,
@@ -332,6 +333,13 @@ def _reader(watch: Watch) -> OnReply:
 
 def _ignore(_: object) -> None:
     pass
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose timers go on where a test has frozen the time."""
+
+    def time(self) -> float:
+        return clock.now()
 
 
 def _run_to_end(

@@ -138,6 +138,52 @@ def test_another_login_or_database_is_another_server(redis_url: str) -> None:
     producers[5].cancel("default", [waited[5].handles[0].id])
 
 
+FROZEN = """
+import concurrent.futures, queue, sys, threading, time  # those that freezegun leaves alone, too
+began = time.monotonic
+for clock in ("time", "monotonic", "perf_counter"):
+    for name in (clock, clock + "_ns"):
+        setattr(time, name, lambda now=getattr(time, name)(): now)
+from heori import Producer, QueueFull, RedisExecutor, RedisUnavailable, group
+from tests.producer.test_sharing import finish
+from tests.tasks import sample_tasks
+import redis
+url, nowhere = sys.argv[1:]
+client = redis.Redis.from_url(url)
+
+def ends(kind, call):
+    try:
+        call()
+    except kind:
+        return
+    raise AssertionError(call)
+
+assert time.monotonic() == time.monotonic() != began()
+with Producer(url) as producer, RedisExecutor(url) as executor:
+    handle = producer.submit(sample_tasks.add, 1)
+    future = executor.submit(sample_tasks.add, 1)
+    ends(TimeoutError, lambda: handle.result(0.2))
+    ends(TimeoutError, lambda: group([handle]).results(0.2))
+    ends(TimeoutError, lambda: future.result(0.2))
+    ends(TimeoutError, lambda: next(executor.map(sample_tasks.add, [1, 2], timeout=0.2)))
+    assert not group([handle]).wait(0.2)
+    client.hset("rq:heori:bound:default", "limit", 1)
+    ends(QueueFull, lambda: producer.submit(sample_tasks.add, 1, full_timeout=0.2))
+    ends(RedisUnavailable, lambda: Producer(nowhere).submit(sample_tasks.add, 1))
+    waited = group([handle])
+    finish(client, handle.id, 3)
+    finish(client, future.handle.id, 3)
+    assert (handle.result(60), future.result(60), waited.results(60)) == (3, 3, [3])
+print("all have ended")
+"""
+
+
+def test_under_frozen_time_timeouts_end_all_the_same(redis_url: str, nowhere: int) -> None:
+    program = [sys.executable, "-c", FROZEN, redis_url, f"redis://127.0.0.1:{nowhere}"]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.returncode) == ("all have ended\n", 0), ended.stderr
+
+
 FORKED = """
 import os, sys
 from heori import Producer, group

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
+from heori_common import clock
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
 from heori_common.redis.connection import BlockingConnection
@@ -98,13 +99,13 @@ class RedisClient:
 
     def _persist(self, ask: Callable[[Asked], Answer], asked: Asked) -> tuple[Answer, bool]:
         """The answer, and whether anything was sent more than once."""
-        began = time.monotonic()
+        began = clock.now()
         backoff = None
         while True:
             try:
                 return ask(asked), backoff is not None
             except RedisUnavailable:
-                if time.monotonic() - began >= self._patience:
+                if clock.now() - began >= self._patience:
                     raise
             self.close()  # the others lead to the same server
             backoff = backoff or Backoff()

@@ -1,12 +1,12 @@
 """What is said on one connection, whatever carries it: commands, their replies, and pushes."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from heori_common import clock
 from heori_common.redis.address import Address
 from heori_common.redis.errors import RedisUnavailable, away, error_of
 from heori_common.redis.resp import Push, ReplyReader, Word, pack
@@ -36,7 +36,7 @@ class Conversation(asyncio.Protocol):
         on_push: called with each message that nobody asked for.
 
     Attributes:
-        heard: time.monotonic() when anything came last.
+        heard: clock.now() when anything came last.
         received: bytes that have come.
     """
 
@@ -58,7 +58,7 @@ class Conversation(asyncio.Protocol):
         """Speak over this from now on."""
         self._transport = transport
         self._replies = self._new_reader()
-        self.heard = time.monotonic()
+        self.heard = clock.now()
 
     def send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> None:
         """Send commands in one go, and call each back.
@@ -85,7 +85,7 @@ class Conversation(asyncio.Protocol):
         return awaited
 
     def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
+        self.heard = clock.now()
         self.received += len(data)
         try:
             for reply in self._replies.feed(data):

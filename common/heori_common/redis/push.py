@@ -12,11 +12,11 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from heori_common import clock
 from heori_common.current_job import BLOCKED_AT_MOST_S
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
@@ -53,7 +53,7 @@ class _SentCommand:
         self.command = command
         self.words = command.words
         self.done = done
-        self.began = time.monotonic()
+        self.began = clock.now()
         self.repeated = False
 
 
@@ -88,7 +88,7 @@ class PushConnection(Conversation):
         self._patience = patience_for(where, patience)
         self._refused: dict[Words, RedisRefused] = {}
         self._unsent: list[_SentCommand] = []
-        self._pinged = 0.0  # time.monotonic() of the last PING
+        self._pinged = 0.0  # clock.now() of the last PING
         self._lock = threading.RLock()  # a callback may call
         self._backoff = backoff or Backoff()
         self._why: Exception = away(where, "the connection was closed")
@@ -128,11 +128,11 @@ class PushConnection(Conversation):
         Raises:
             RedisUnavailable: it was asked, and does not answer.
         """
-        if time.monotonic() - self.heard < QUIET_S:
+        if clock.now() - self.heard < QUIET_S:
             return
         if self._pinged > self.heard:
             raise away(self.where, "it does not answer")
-        self._pinged = time.monotonic()
+        self._pinged = clock.now()
         self.send([(("PING",), _ignore)])
 
     def end(self, why: Exception) -> None:
@@ -151,7 +151,7 @@ class PushConnection(Conversation):
         All of them fail when there will be none: on closing, or if the login is refused.
         """
         all_of_them = closing or self.login_refused is not None
-        oldest = float("inf") if all_of_them else time.monotonic() - self._patience
+        oldest = float("inf") if all_of_them else clock.now() - self._patience
         with self._lock:
             over = [call for call in self._unsent if call.began <= oldest]
             self._unsent = [call for call in self._unsent if call.began > oldest]
@@ -279,9 +279,9 @@ class PushThread(PushConnection):
             RedisRefused: the server does not tell it.
         """
         self._begin_thread()
-        give_up = time.monotonic() + timeout
+        give_up = clock.now() + timeout
         while not self._greeting_is_over.wait(BLOCKED_AT_MOST_S):
-            if time.monotonic() > give_up:
+            if clock.now() > give_up:
                 raise self._why
         for refused in self._refused.values():
             raise refused

@@ -6,7 +6,6 @@ also waits seconds for each that is down, and leaves a connection open to each t
 """
 
 import contextlib
-import time
 from collections.abc import Generator
 from typing import Any
 
@@ -18,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
+from heori_common import clock
 from heori_common.redis.address import Address, endpoint
 from heori_common.redis.password_file import FileCredentials
 from heori_common.redis.retries import ANSWER_TIMEOUT_S, LOOK_S
@@ -82,12 +82,12 @@ class Sentinels(_Search):
 
     def look(self) -> None:
         """Ask when it is time, if they answer."""
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK_S
+        if clock.now() >= self._next_look:
+            self._next_look = clock.now() + LOOK_S
             try:
                 self.discover_master(self._name)
             except exceptions.RedisError:  # they are away, and the primary may not be
-                self._next_look = time.monotonic() + ANSWER_TIMEOUT_S
+                self._next_look = clock.now() + ANSWER_TIMEOUT_S
 
     def discover_master(self, name: str) -> Endpoint:
         """Where the primary of that name is now."""
