@@ -426,7 +426,7 @@ def test_the_latest_producer_to_start_sets_the_limit_for_all(
     [("orders", "QUEUE=JOBS is needed"), ("orders=0", "greater than"), ("a b=3", "without blanks")],
 )
 def test_a_setting_that_makes_no_sense_is_named(heori: Heori, text: str, reason: str) -> None:
-    ran = heori("status", HEORI_QUEUE_LIMITS=text)
+    ran = heori("send", "tests.tasks.sample_tasks.add", HEORI_QUEUE_LIMITS=text)
     assert ran.returncode == 2
     assert "HEORI_QUEUE_LIMITS" in ran.stderr
     assert reason in ran.stderr
