@@ -44,11 +44,20 @@ class EmbeddedValkey:
     Args:
         config: settings of the server, such as ``{"appendonly": "yes"}``, as valkey.conf has
             them. Nothing is kept on disk beyond the end of the ``with`` block.
+
+    Raises:
+        EmbeddedValkeyError: it has no folder for its files.
     """
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         self._config = {**DEFAULTS, **(config or {})}
-        self._directory = tempfile.TemporaryDirectory(prefix="heori-valkey-")
+        try:
+            self._directory = tempfile.TemporaryDirectory(prefix="heori-valkey-")
+        except OSError as error:
+            raise EmbeddedValkeyError(
+                "the embedded Valkey needs a folder for its files, and none can be made: "
+                f"{error.strerror}; TMPDIR may name another place"
+            ) from error
         self._process: subprocess.Popen[str] | None = None
         self._port: int | None = None
 

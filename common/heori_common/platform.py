@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROC = "/proc"  # of the kernel, proc(5)
@@ -145,24 +145,44 @@ def oom_kills(counter: Path) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def usable_cores(cgroup: Path = CGROUP) -> float:
-    """Cores this process may use: its CPU affinity, cut by its cgroup's quota.
+def usable_cores(groups: str | None = None, root: Path = CGROUP) -> float:
+    """Cores this process may use: its CPU affinity, cut by the quotas of its cgroups.
 
     ``os.cpu_count()`` knows neither, so a container limited to one core of 64 would start
     64 workers. Reads cgroup v2's ``cpu.max`` and v1's ``cpu.cfs_*_us`` (Linux kernel
     documentation, "Control Group v2" and "CFS Bandwidth Control"). Elsewhere it is all cores.
+
+    Args:
+        groups: as `cgroups` tells them; by default this process's.
     """
     cores = float(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            quota, period = map(int, " ".join((cgroup / f).read_text() for f in files).split())
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-        if quota > 0 and period > 0:
-            cores = min(cores, quota / period)
+    for folder in _limiting_folders(cgroups(os.getpid()) if groups is None else groups, root):
+        for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+            try:
+                quota, period = map(int, " ".join((folder / f).read_text() for f in files).split())
+            except (OSError, ValueError):  # no such file, or "max"
+                continue
+            if quota > 0 and period > 0:
+                cores = min(cores, quota / period)
     return cores
+
+
+def _limiting_folders(groups: str, root: Path) -> Iterator[Path]:
+    """The cgroups that limit the time on cores, by either version: its own, and those around it.
+
+    The topmost are always among them: a container may see its own cgroup there, whatever it is
+    called outside.
+    """
+    tops = {"": root, "cpu": root / "cpu"}
+    yield from tops.values()
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in tops.keys() & controllers.split(","):
+            within = tops[controller] / path.lstrip("/")
+            around = (within, *within.parents)
+            yield from (each for each in around if tops[controller] in each.parents)
 
 
 def shared_memory(size: int) -> int:

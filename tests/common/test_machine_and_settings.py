@@ -15,6 +15,7 @@ from pydantic import SecretStr, ValidationError
 from heori import InvalidSetting, Producer
 from heori_common.platform import cgroups, oom_counter, oom_kills, usable_cores
 from heori_common.settings import CONSUMER, PRODUCER, SERVICE, Settings, variable_of
+from tests.rigs.cgroups import part_of_a_core
 from tests.rigs.commands import run_heori
 from tests.rigs.consumers import Consumer
 from tests.tasks import sample_tasks
@@ -59,7 +60,58 @@ def test_the_cores_are_what_affinity_and_cgroup_leave(
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    assert usable_cores(tmp_path) == cores
+    assert usable_cores("", tmp_path) == cores
+
+
+MAX = "max 100000"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cores"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": MAX}, 1.5),
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "200000 100000"}, 1.5),
+        ("0::/a/b\n", {"cpu.max": "100000 100000", "a/b/cpu.max": "200000 100000"}, 1.0),
+        ("0::/a\n", {"a/b/cpu.max": "50000 100000", "other/cpu.max": "50000 100000"}, 8.0),
+        ("0::/seen/outside\n", {"cpu.max": "300000 100000"}, 3.0),
+        ("0::/../..\n", {"cpu.max": "300000 100000"}, 3.0),
+        ("4:cpu,cpuacct:/a\n0::/\n", {f"cpu/a/{name[4:]}": "150000" for name in V1}, 1.0),
+        (
+            "9:memory:/m\n4:cpuacct,cpu:/a/b\n0::/\n",
+            {"cpu/a/cpu.cfs_quota_us": "250000", "cpu/a/cpu.cfs_period_us": "100000"},
+            2.5,
+        ),
+        ("3:cpuset:/a\n", {"cpu/a/cpu.cfs_quota_us": "1", "cpu/a/cpu.cfs_period_us": "1"}, 8.0),
+    ],
+)
+def test_the_quotas_of_the_cgroup_itself_and_of_those_around_it_count(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    groups: str,
+    files: dict[str, str],
+    cores: float,
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert usable_cores(groups, tmp_path) == cores
+
+
+def test_a_process_in_a_cgroup_has_the_part_of_a_core_that_it_leaves() -> None:
+    code = (
+        "import sys; sys.stdin.readline(); "
+        "from heori_common.platform import usable_cores; print(usable_cores())"
+    )
+    with part_of_a_core(40) as processes:
+        inside = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        processes.write_text(str(inside.pid))
+        told, _ = inside.communicate("\n")
+    assert told == "0.4\n"
 
 
 def test_a_system_without_affinity_counts_all_its_cores(
@@ -67,9 +119,9 @@ def test_a_system_without_affinity_counts_all_its_cores(
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert usable_cores(tmp_path) == 6.0
+    assert usable_cores("", tmp_path) == 6.0
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert usable_cores(tmp_path) == 1.0
+    assert usable_cores("", tmp_path) == 1.0
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")

@@ -1,4 +1,4 @@
-"""A cgroup with little memory, for a worker that is to be killed by the kernel."""
+"""Cgroups with little memory, or a part of a core."""
 
 import contextlib
 import os
@@ -13,24 +13,47 @@ from heori_common.platform import CGROUP
 from tests.rigs.waiting import until
 
 
+def little_memory(megabytes: int) -> contextlib.AbstractContextManager[Path]:
+    """One for a worker that is to be killed by the kernel."""
+    size = str(megabytes << 20)
+    return _cgroup("memory", {"memory.limit_in_bytes": size}, {"memory.max": size})
+
+
 @contextlib.contextmanager
-def little_memory(megabytes: int) -> Iterator[Path]:
+def part_of_a_core(milliseconds: int) -> Iterator[Path]:
+    """One with so much time of each 100 ms, and within it one without a limit of its own."""
+    quota = str(milliseconds * 1000)
+    limits = {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": quota}
+    with _cgroup("cpu", limits, {"cpu.max": f"{quota} 100000"}) as processes:
+        inner = processes.parent / "inner"
+        inner.mkdir()
+        try:
+            yield inner / "cgroup.procs"
+        finally:
+            os.rmdir(inner)  # noqa: PTH106 - its files go with it
+
+
+@contextlib.contextmanager
+def _cgroup(controller: str, first: dict[str, str], second: dict[str, str]) -> Iterator[Path]:
     """Make a cgroup; skips the test where that is not allowed. It ends what is left in it.
+
+    Args:
+        first, second: its limits, by the version of the cgroups that there are here.
 
     Yields:
         the file that takes the ids of processes which are to be in it.
     """
-    one = (CGROUP / "memory").is_dir()  # cgroup v1
-    folder = (CGROUP / "memory" if one else CGROUP) / f"heori-{uuid.uuid4().hex[:8]}"
+    one = (CGROUP / controller).is_dir()  # cgroup v1
+    folder = (CGROUP / controller if one else CGROUP) / f"heori-{uuid.uuid4().hex[:8]}"
     try:
         folder.mkdir()
     except OSError as error:
         pytest.skip(f"no cgroup can be made here: {error}")
     try:
-        limit = folder / ("memory.limit_in_bytes" if one else "memory.max")
-        if not limit.exists():
-            pytest.skip("the cgroups here do not limit memory")
-        limit.write_text(str(megabytes << 20))
+        for name, limit in (first if one else second).items():
+            if not (folder / name).exists():
+                pytest.skip(f"the cgroups here do not limit {controller}")
+            (folder / name).write_text(limit)
         yield folder / "cgroup.procs"
     finally:
         for pid in (folder / "cgroup.procs").read_text().split():

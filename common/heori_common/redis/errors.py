@@ -19,6 +19,10 @@ _IN_PLAIN_WORDS = {
     _TOO_LARGE: f"{_TOO_LARGE}: this is more than it takes in one piece, its proto-max-bulk-len",
     "NOAUTH": "NOAUTH it wants a password, and was given none",
     "WRONGPASS": "WRONGPASS it does not know this user with this password",
+    "CROSSSLOT": "CROSSSLOT it is a Redis Cluster, whose scripts take keys of one slot only: set "
+    "RQ_KEY_PREFIX={rq} for all producers and consumers, which keeps their keys together",
+    "MOVED": "MOVED it is a Redis Cluster, and the keys are on another node: HEORI_REDIS_URL must "
+    "name the one that has the slot of RQ_KEY_PREFIX, as CLUSTER SHARDS tells",
     "DB index is out of range": "it has no database of the number that the URL names",
 }
 # What it says that is not the primary, or one that is cut off from its replicas.
@@ -95,6 +99,8 @@ def translated(where: Address) -> Iterator[None]:
         raise error_of(_in_full(error), where) from error
     except exceptions.ResponseError as error:
         raise error_of(_in_full(error), where) from error
+    except exceptions.TimeoutError as error:
+        raise away(where, "it does not answer in time") from error
     except (exceptions.RedisError, OSError) as error:
         raise away(where, unreadable(where.tls_files) or error) from error
 

@@ -13,6 +13,10 @@ COROUTINES = 100
 # otherwise; and above so many threads beside its own.
 FILES_SHARE = 0.9
 MAX_THREADS = 1000
+# Files that a consumer has open: itself, while it starts, and for each worker process, with some
+# for those that are about to replace others.
+FILES = 26
+FILES_OF_WORKER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,14 @@ class ConsumerOptions:
             "asyncio": (cores, COROUTINES),
             "inline": (1, 1),
         }[model]
+        processes = processes or usual[0]
         if (most := files_limit()) is not None:
+            needed = FILES + FILES_OF_WORKER * processes
+            if most < needed:
+                raise ValueError(
+                    f"a consumer with {processes} worker processes needs {needed} open files at "
+                    f"least, and may have {most} (ulimit -n)"
+                )
             others["max_files"] = others.get("max_files") or int(most * FILES_SHARE)
         others["max_threads"] = others.get("max_threads") or MAX_THREADS
-        return cls(queues, model, processes or usual[0], slots or usual[1], **others)
+        return cls(queues, model, processes, slots or usual[1], **others)

@@ -51,20 +51,21 @@ class RedisRetry:
             try:
                 result = await attempt()
             except RedisUnavailable as error:
-                self._begin(error)
+                self.tell(error)
             except RedisRefused as error:
                 if not error.is_login:
                     raise
-                self._begin(error)
+                self.tell(error)
             else:
                 self._end()
                 return result
             await asyncio.sleep(backoff.pause())
 
-    def _begin(self, error: Exception) -> None:
+    def tell(self, reason: object) -> None:
+        """Say that Redis is away, and why, unless that is known already."""
         if self._since is None:
             self._since = time.monotonic()
-            log.error("Redis is away; trying again", reason=str(error))
+            log.error("Redis is away; trying again", reason=str(reason))
 
     def _end(self) -> None:
         if self._since is not None:

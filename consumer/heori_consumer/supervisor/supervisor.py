@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from heori_common import logs
 from heori_common.platform import give_back_blocks
+from heori_common.redis.retries import QUIET_S
 from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
@@ -28,6 +29,7 @@ LAST_CLAIM_S = 1.0  # for a claim that is under way when a drain begins
 # get it anew costs about as much as to copy it once. So it must be more than what asyncio has ready
 # for each read from a socket, 256 KiB, however little comes.
 LARGE_BLOCK_BYTES = 512 * 1024
+LEAVE_S = 2.0  # for the others to be told at once that this consumer ends
 CANCEL_AGAIN_S = 0.1  # until a role that has not ended is cancelled once more
 
 
@@ -66,11 +68,24 @@ class Supervisor:
                     await self._consume()
             finally:
                 await roles.pool.stop()
-                await roles.leadership.resign()
-                await roles.scheduler.resign()
-                await roles.queue_sampler.resign()
-                await roles.registration.retire()
+                await self._take_leave()
                 await self._context.redis.close()
+
+    async def _take_leave(self) -> None:
+        """Give up what expires by itself, should Redis not answer in time."""
+        roles = self._roles
+
+        async def resign() -> None:
+            await roles.leadership.resign()
+            await roles.scheduler.resign()
+            await roles.queue_sampler.resign()
+            await roles.registration.retire()
+
+        leaving = asyncio.create_task(resign())
+        await asyncio.wait([leaving], timeout=LEAVE_S)
+        if leaving.done():
+            leaving.result()
+        await _cancel(leaving)
 
     async def _start(self, metrics_url: str) -> bool:
         """Register and start the workers; returns False when it is to stop before that is done."""
@@ -80,8 +95,13 @@ class Supervisor:
             if options.wait
             else registration.announce(metrics_url)
         )
-        if not await self._unless_stopped(announced):
-            return False
+        tell = self._context.retry.tell
+        silence = asyncio.get_running_loop().call_later(QUIET_S, tell, "it does not answer yet")
+        try:
+            if not await self._unless_stopped(announced):
+                return False
+        finally:
+            silence.cancel()
         if not await self._unless_stopped(self._roles.pool.start()):
             return False
         if options.model == "inline":

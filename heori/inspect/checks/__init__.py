@@ -30,7 +30,7 @@ def examine(
     Raises:
         redis.RedisError, RedisUnavailable: the server is away.
     """
-    of_server = ServerChecks(client, max_payload).all()
+    of_server = ServerChecks(client, keys.prefix, max_payload).all()
     for check in (*of_server, *JobChecks(client, bulk, keys, progress).all()):
         try:
             yield from list(check())

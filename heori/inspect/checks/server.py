@@ -1,5 +1,7 @@
 """Is the server fit to keep jobs: version, role, persistence, memory, streams, clock."""
 
+import re
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -23,11 +25,13 @@ class ServerChecks:
 
     Args:
         client: of the server.
+        prefix: of all keys.
         max_payload: bytes of arguments or a result, at most, by the settings.
     """
 
-    def __init__(self, client: redis.Redis, max_payload: int) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, max_payload: int) -> None:
         self._client: Any = client
+        self._prefix = prefix
         self._max_payload = max_payload
 
     def all(self) -> tuple[Callable[[], Iterable[Finding]], ...]:
@@ -35,6 +39,7 @@ class ServerChecks:
         return (
             self._version,
             self._role,
+            self._cluster,
             self._persistence,
             self._memory,
             self._streams,
@@ -66,6 +71,19 @@ class ServerChecks:
                 f"a replica of {primary}",
                 "it takes no writes; jobs can neither be sent nor claimed here",
                 f"export HEORI_REDIS_URL=redis://{primary}",
+            )
+
+    def _cluster(self) -> Iterator[Finding]:
+        # What stands in the first braces of a key decides on its slot, and nothing else.
+        together = re.match(r"[^{]*\{[^}]+\}", self._prefix)
+        if self._client.info("cluster").get("cluster_enabled") and not together:
+            whole = "{" + self._prefix + "}"
+            yield Finding(
+                "cluster",
+                "problem",
+                f"a Redis Cluster, and keys that begin with {self._prefix}",
+                "its scripts take keys of one slot only; jobs can neither be sent nor claimed",
+                f"export RQ_KEY_PREFIX={shlex.quote(whole)}  # for all producers and consumers",
             )
 
     def _persistence(self) -> Iterator[Finding]:
