@@ -8,30 +8,34 @@ import dataclasses
 import enum
 import json
 import os
-from collections import OrderedDict, defaultdict, deque
+import re
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NewType
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from pydantic import (
     AfterValidator,
     AliasChoices,
     Base64Bytes,
+    BaseModel,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     HttpUrl,
     Json,
     PlainSerializer,
+    PrivateAttr,
     RootModel,
     SecretStr,
     Strict,
@@ -39,7 +43,9 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     WrapValidator,
+    computed_field,
     create_model,
+    model_validator,
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import core_schema
@@ -56,6 +62,9 @@ EXAMPLES = int(os.environ.get("EXAMPLES", "150"))
 named_tuple: Any = NamedTuple
 typed_dict: Any = TypedDict
 alias: Any = TypeAliasType
+
+
+T = TypeVar("T")
 
 
 class Drawn(NamedTuple):
@@ -114,6 +123,63 @@ class Opaque:
         return value if isinstance(value, cls) else cls(int(value) + 1)
 
 
+class Tree(BaseModel):
+    """A model of models, one of which knows what it has computed."""
+
+    name: str
+    below: "list[Tree]" = []
+    _size: int = PrivateAttr(default=0)
+
+    def model_post_init(self, context: Any) -> None:
+        self._size = 1 + sum(each._size for each in self.below)
+        self.name += "!"
+
+    @model_validator(mode="after")
+    def _longer(self) -> "Tree":
+        self.name += "?"
+        return self
+
+
+class Box(BaseModel, Generic[T]):
+    """A generic model."""
+
+    model_config = ConfigDict(validate_default=True)
+
+    item: T
+    made: UUID = Field(default_factory=lambda: UUID(int=3))
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> list[T]:
+        return [self.item] * 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """A dataclass that is made of more than it keeps."""
+
+    number: int
+    more: dataclasses.InitVar[int] = 0
+    late: list[int] = dataclasses.field(init=False, compare=False)
+
+    def __post_init__(self, more: int) -> None:
+        object.__setattr__(self, "number", self.number + more)
+        object.__setattr__(self, "late", [self.number])
+
+
+class Cat(BaseModel):
+    """Of two kinds of animal."""
+
+    kind: Literal["cat"] = "cat"
+    born: date | str
+
+
+class Dog(Cat):
+    """The other, which is told by its kind."""
+
+    kind: Literal["dog"] = "dog"  # type: ignore[assignment]
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 numbers = st.integers(-9, 9)
 zones = st.none() | st.timezones() | st.just(ZoneInfo("Europe/Berlin"))
@@ -145,6 +211,22 @@ LEAVES = [
     Drawn(SecretStr, texts | texts.map(SecretStr), is_hashable=True),
     Drawn(HttpUrl, st.sampled_from(["http://a", HttpUrl("https://b/c?d")]), is_hashable=True),
     Drawn(NewType("Number", int), numbers, is_hashable=True),
+    Drawn(Tree, st.recursive(
+        st.builds(lambda name: {"name": name}, texts),
+        lambda each: st.builds(
+            lambda name, below: {"name": name, "below": below}, texts, st.lists(each, max_size=2)),
+        max_leaves=3,
+    ).flatmap(lambda tree: st.sampled_from([tree, Tree(**tree)]))),
+    Drawn(Box[datetime], moments.flatmap(
+        lambda each: st.sampled_from([{"item": each}, Box[datetime](item=each)]))),
+    Drawn(Frozen, st.builds(lambda a, b: Frozen(number=a, more=b), numbers, numbers)),
+    Drawn(Annotated[Cat | Dog, Field(discriminator="kind")],
+          st.builds(Cat, born=st.dates() | texts) | st.builds(Dog, born=st.dates() | texts)),
+    Drawn(Counter[str], st.dictionaries(texts, numbers)),
+    Drawn(re.Pattern[str], st.sampled_from(["a+", re.compile("b", re.IGNORECASE)])),
+    Drawn(ZoneInfo, st.sampled_from(["Asia/Tokyo", ZoneInfo("UTC")]), is_hashable=True),
+    Drawn(ByteSize, st.sampled_from(["1 kB", 5])),
+    Drawn(Callable[[], int], st.just(int), may_be_refused=True),
     Drawn(Any, st.recursive(
         numbers | texts | moments | st.decimals(allow_nan=False) | st.binary(max_size=3)
         | st.just({1: (2,)}) | st.just({frozenset({1})}),
@@ -334,6 +416,8 @@ def test_a_task_receives_what_it_would_be_called_with_or_nothing_is_sent(
     task = task_of(_function(of.hint))
     direct = _outcome(lambda: task.bind((value,), {})[0][0])
     arrived = _outcome(lambda: received(task, (value,), {})[0][0])
+    event("does not fit" if isinstance(direct, InvalidArguments)
+          else "is refused" if isinstance(arrived, InvalidArguments) else "arrives")  # fmt: skip
     if isinstance(arrived, InvalidArguments):
         assert f"{task.name}: " in str(arrived)
         may = of.may_be_refused or _has(direct, "Below") or _has(value, "Opaque")

@@ -150,6 +150,13 @@ def test_without_a_hint_other_classes_arrive_as_json_unless_it_is_strict() -> No
             task.to_send((value,), {}, strict=True)
         with pytest.raises(InvalidResult, match="which no hint names"):
             task.dump_result(value, strict=True)
+
+    class Id(UUID):
+        """As the driver of a database gives it."""
+
+    task = task_of(value_tasks.take_uuid_or_str)
+    assert same(received(task, (Id(int=1),), {})[0][0], UUID(int=1))
+    task = task_of(value_tasks.take_it)
     for kept in (NOON, (1,), {1: 2}, b"\xff", {"a": [1, "b"]}, None):
         assert same(received(task, (kept,), {}, strict=True)[0][0], kept)
 
@@ -190,6 +197,9 @@ def test_other_readers_see_plain_json_and_nobody_a_secret() -> None:
     task = task_of(value_tasks.take_pair)
     sent = task.to_send((Pair(NOON, Path("a")),), {})
     assert sent.json == ([["2026-01-02T12:00:00Z", "a"]], {})
+    task = task_of(protocol_tasks.take_nested)
+    sent = task.to_send(({1: [], 5: []},), {})
+    assert sent.json == ([{"1": [], "5": []}], {})
     task = task_of(value_tasks.take_secret)
     with Producer() as producer:  # which connects to nothing
         job = producer.encode(task, (SecretStr("hush"),), {})

@@ -104,7 +104,9 @@ class Arguments:
             bound_args = bound_args[: len(args)]
             bound_kwargs = {name: bound_kwargs[name] for name in kwargs}
         if self._kind == "plain" or (
-            self._kind == "any" and not strict and is_json([list(bound_args), bound_kwargs])
+            self._kind == "any"
+            and not strict
+            and all(map(is_json, (*bound_args, *bound_kwargs.values())))
         ):
             return Sent(bound_args, bound_kwargs, (bound_args, bound_kwargs), None)
         return self._write(args, kwargs, (bound_args, bound_kwargs), strict=strict)

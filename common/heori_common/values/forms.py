@@ -90,6 +90,7 @@ _TEXTS: tuple[type, ...] = (
 BUILTIN: Mapping[type, Form] = {
     **{cls: _plain(cls, list) for cls in (tuple, set, frozenset)},
     **{cls: _plain(cls, str) for cls in _TEXTS},
+    **{cls: _plain(cls, repr) for cls in (int, float)},  # as keys of an object
     **{cls: _plain(cls, dict) for cls in (OrderedDict, Counter)},
     **{cls: _plain(cls, cls.get_secret_value) for cls in (SecretStr, SecretBytes)},
     deque: Form(

@@ -1,8 +1,8 @@
 """Values as JSON, and beside it their types: what Python knows and JSON does not.
 
     [datetime(2026, 1, 2), {1: "a"}]      the value
-    ["2026-01-02T00:00:00", [[1, "a"]]]   its JSON, which any reader of the job understands
-    {"0": "datetime", "1": "pairs"}       its types
+    ["2026-01-02T00:00:00", {"1": "a"}]   its JSON, which any reader of the job understands
+    {"0": "datetime", "1": ["keys", null, "int"]}   its types
 
 Types are one of these:
 
@@ -27,7 +27,8 @@ from heori_common.values.forms import BUILTIN, Form, Unwritable
 Types = Any  # see above
 
 NATIVE = frozenset({str, int, float, bool, type(None)})  # what JSON keeps as it is
-_PAIRS = "pairs"  # an object whose keys are no texts, as a list of pairs
+_KEYS = "keys"  # of an object, made from texts by the form that is named
+_PAIRS = "pairs"  # of keys and values, which make an object
 
 
 class Forms:
@@ -42,6 +43,9 @@ class Forms:
         self._named = named
         self._by_class: dict[type, Form] = {**BUILTIN, **named}
         self._makers = {form.name: form.make for form in self._by_class.values()}
+        self._makers[_KEYS] = lambda items, name: {
+            self._make(name or "", key, None): item for key, item in items.items()
+        }
         self._makers[_PAIRS] = lambda pairs, _: dict(pairs)
         self._has_any = has_any
 
@@ -60,10 +64,7 @@ class Forms:
         if kind is list:
             return self._write_items(value, strict=strict)
         if kind is dict:
-            if set(map(type, value)) <= {str}:
-                return self._write_values(value, strict=strict)
-            items, types = self._write_items([[*item] for item in value.items()], strict=strict)
-            return items, _PAIRS if types is None else [_PAIRS, types]
+            return self._write_dict(value, strict=strict)
         form = self._by_class.get(kind)
         if form is None:
             return self._write_other(value, strict=strict)
@@ -118,6 +119,19 @@ class Forms:
             _together(written, [types for _, types in written.values()]),
         )
 
+    def _write_dict(self, items: dict[Any, Any], *, strict: bool) -> tuple[Any, Types]:
+        kinds = set(map(type, items))
+        if kinds <= {str}:
+            return self._write_values(items, strict=strict)
+        form = self._by_class.get(kinds.pop()) if len(kinds) == 1 else None
+        keys = [form.take(key) for key in items] if form else []
+        if form and all(type(key) is str and more is None for key, more in keys):
+            texts = dict(zip((key for key, _ in keys), items.values(), strict=True))
+            json, types = self._write_values(texts, strict=strict)
+            return json, [_KEYS, types, form.name]
+        pairs, types = self._write_items([[*item] for item in items.items()], strict=strict)
+        return pairs, _PAIRS if types is None else [_PAIRS, types]
+
     def _write_item(self, key: str, item: Any, strict: bool) -> tuple[Any, Types]:  # noqa: FBT001 - once for each item of a value
         try:
             return self.write(item, strict=strict)
@@ -134,8 +148,16 @@ class Forms:
                 "only: it would arrive as less than it is; name it in the hint, as in "
                 f"{base.__qualname__} | {cls.__qualname__}"
             )
-        native = next((each for each in (str, int, float) if issubclass(cls, each)), None)
-        if strict or not (self._has_any or native):
+        like = next((each for each in cls.__mro__ if each in NATIVE or each in BUILTIN), None)
+        if like in NATIVE and not strict:
+            return self._jsonable(value), None
+        if like is not None and not strict:
+            part, more = BUILTIN[like].take(value)
+            # Such as the UUID of a database's driver: to their users they are the same.
+            if type(part) is str and BUILTIN[like].make(part, more) == value:
+                name = BUILTIN[like].name
+                return part, name if more is None else [name, None, more]
+        if strict or not self._has_any:
             raise Unwritable(
                 f"{short(value)} is a {cls.__qualname__}, which no hint names: it would arrive as "
                 "another type"
