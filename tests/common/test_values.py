@@ -32,10 +32,12 @@ from tests.tasks.value_tasks import (
     Pair,
     Price,
     Shy,
+    Signed,
     Spoken,
     Twin,
 )
 
+SIGNED = Signed(text="a")
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
@@ -46,6 +48,10 @@ CASES: list[tuple[Callable[..., Any], Any, Any]] = [
     (value_tasks.take_hundredfold, 5, 500),
     (value_tasks.take_price, {"cents": 5}, Price.model_construct(cents=501)),
     (value_tasks.take_price, Price(cents=5), Price.model_construct(cents=501)),
+    (value_tasks.take_signed, SIGNED, Signed(text="a")),
+    (value_tasks.take_signed, [SIGNED], [Signed(text="a")]),
+    (value_tasks.take_signed, {"text": "a"}, Signed(text="a")),
+    (value_tasks.take_loud, SIGNED, Signed(text="a").model_copy(update={"text": "!"})),
     (value_tasks.take_counted, Counted([1]), Counted([1])),
     (value_tasks.take_counted, {"items": [1]}, Counted([1])),
     (value_tasks.take_json, "[1, 2]", [1, 2]),
@@ -96,6 +102,7 @@ RESULTS: list[tuple[Callable[..., Any], Any, Any]] = [
     (value_tasks.take_hundredfold, 5, 500),
     (value_tasks.take_price, Price(cents=5), Price(cents=5)),
     (value_tasks.take_counted, Counted([1]), Counted([1])),
+    (value_tasks.take_signed, SIGNED, Signed(text="a")),
     (value_tasks.take_words, "a b", ["a", "b"]),
     *((function, value, value) for function, _, value in CASES if function not in (
         value_tasks.take_hundredfold, value_tasks.take_base64, value_tasks.take_words,

@@ -109,9 +109,11 @@ def test_jobs_of_tasks_that_an_old_consumer_does_not_know_wait_for_a_new_one(
         stock.enqueue("deployed.tasks.fresh", 1): "fresh 1",  # a task
         stock.enqueue("deployed.tasks.double", 2): 4,  # of rq's own, in a module that is older
         stock.enqueue("deployed.later.triple", 3): 9,  # in a module that is not there
-        stock.enqueue("heori_common.chunks.run_chunk", "deployed.tasks.fresh", [[4], [5]]): [
-            "fresh 4",
-            "fresh 5",
+        stock.enqueue(
+            "heori_common.chunks.run_chunk", "deployed.tasks.fresh", [[4], [5]], [None] * 2
+        ): [
+            ["fresh 4", None],
+            ["fresh 5", None],
         ],
         Queue("default@acme", connection=redis, serializer=JSONSerializer).enqueue(
             "deployed.tasks.fresh", 6

@@ -260,9 +260,9 @@ RAISED = {
 
 RETURNED = {
     "lock": "no JSON form", "odd": "no JSON form", "list of odd": "no JSON form",
-    "circle": "no JSON form.*Circular", "deep": "no JSON form", "large": "over the limit of",
+    "circle": "no JSON form.*recursion", "deep": "no JSON form", "large": "over the limit of",
     "generator": "no JSON form; return a list", "async generator": "no JSON form; return a list",
-    "coroutine": "no JSON form", "surrogates": "no JSON form", "bytes": "no JSON form",
+    "coroutine": "no JSON form", "surrogates": "no JSON form", "bytes": FINISHES,
     "number as key": FINISHES, "list as a key": FINISHES, "class": "no JSON form",
     "function": "no JSON form", "module": "no JSON form", "not a number": FINISHES,
     "set": FINISHES,

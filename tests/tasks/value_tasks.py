@@ -23,6 +23,7 @@ from pydantic import (
     Strict,
     field_serializer,
     field_validator,
+    model_validator,
 )
 from pydantic_core import core_schema
 from typing_extensions import TypedDict, Unpack
@@ -42,6 +43,32 @@ class Price(BaseModel):
     @classmethod
     def _one_more(cls, value: int) -> int:
         return value + 1
+
+
+class Signed(BaseModel):
+    """A model that changes itself when it is whole."""
+
+    text: str
+    words: list[str] = []
+
+    @model_validator(mode="after")
+    def _sign(self) -> "Signed":
+        self.text += "."
+        self.words.append(self.text)
+        return self
+
+
+Loud = Annotated[Signed, AfterValidator(lambda value: value.model_copy(update={"text": "!"}))]
+
+
+@task
+def take_signed(value: Signed | list[Signed]) -> Signed | list[Signed]:
+    return value
+
+
+@task
+def take_loud(value: Loud) -> Signed:
+    return value
 
 
 @dataclass

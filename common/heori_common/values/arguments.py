@@ -18,6 +18,7 @@ from pydantic_core import (
 from heori_common.values.equality import same
 from heori_common.values.forms import Unwritable
 from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
+from heori_common.values.validation import validator_of
 from heori_common.values.writing import Forms, LooseForms, Types, is_json
 
 Bound = tuple[tuple[Any, ...], dict[str, Any]]
@@ -66,7 +67,7 @@ class Arguments:
             return args, kwargs
 
         adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", capture))
-        self._validate = adapter.validator.validate_python
+        self._validate = validator_of(adapter)
         self._schema = adapter.core_schema
         self._kind = kind_of(self._schema)
 

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
+from heori_common.values.validation import validator_of
 from heori_common.values.writing import Forms, LooseForms, is_json
 
 
@@ -30,6 +31,7 @@ class Returned:
         self._adapter: TypeAdapter[Any] = TypeAdapter(hint)
         self._schema: Mapping[str, Any] = self._adapter.core_schema
         self._kind = kind_of(self._schema)
+        self._validate = validator_of(self._adapter)
 
     def write(self, value: Any, *, strict: bool) -> Stored | None:
         """Validate a result, and write it; None, which RQ does not store, stays None.
@@ -39,7 +41,7 @@ class Returned:
             Unwritable: it would not be read as what it is.
             PydanticSerializationError, ValueError, RecursionError: it has no JSON form.
         """
-        checked = self._adapter.validate_python(value)
+        checked = self._validate(value)
         if checked is None:
             return None
         if self._kind == "plain" or (self._kind == "any" and not strict and is_json(checked)):
@@ -62,7 +64,7 @@ class Returned:
         if print_ == self._fingerprint:
             return self._forms.read(from_json(stored.json), types)
         loose = LooseForms().read(from_json(stored.json), types)
-        return self._adapter.validate_python(loose, by_alias=True, by_name=True)
+        return self._validate(loose, by_alias=True, by_name=True)
 
     @functools.cached_property
     def _fingerprint(self) -> str:
