@@ -152,10 +152,10 @@ class Sampler:
     async def run(self) -> None:
         """Watch, for ever."""
         while True:
+            if not self._occupied.is_set() and await self._beat.wait(self._occupied, RENEW_EVERY_S):
+                self._looked = time.monotonic()  # there was nothing to see before
             if self._occupied.is_set():
                 await asyncio.sleep(pause())
-            else:
-                await self._beat.wait(self._occupied, RENEW_EVERY_S)
             began = time.thread_time()
             self._look(time.monotonic())
             self.cpu += time.thread_time() - began

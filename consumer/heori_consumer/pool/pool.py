@@ -422,11 +422,11 @@ class Pool:
         """Look after jobs that are late, jobs that wait behind long ones, and memory."""
         look_at_memory = look_at_rest = 0.0
         while True:
-            if self.held():
-                await asyncio.sleep(WATCH_EVERY_S)
-            else:
+            if not self.held():
                 self.occupied.clear()
                 await self._beat.wait(self.occupied, IDLE_EVERY_S)
+            if self.held():  # not at once: a job that has just come may be over in no time
+                await asyncio.sleep(WATCH_EVERY_S)
             now = time.monotonic()
             self._failures.tell(now)
             if self.held():

@@ -10,29 +10,30 @@ local function hand_over(queue, ids)
     return ids
   end
   local next_id = 1
-  while next_id <= #ids do
-    local first, problem = read_claimable(ids[next_id], math.huge)
-    if not first or problem or first[HEORI_LOCKS] then
-      break
+  -- The fields of the next one, or false when there is none that can be handed over.
+  local function read_next()
+    local values, problem = false, false
+    if next_id <= #ids then
+      values, problem = read_claimable(ids[next_id], math.huge)
     end
+    return values and not problem and not values[HEORI_LOCKS] and values
+  end
+  local values = read_next()
+  while values do
     local ok, service, offer = pcall(take_offer, name) -- pcall: a key may hold anything
     if not ok or not service then
       break
     end
     local jobs, claims, leases = {}, {}, {}
     local score_s = math.ceil(now_s + offer[OFFER_LEASE_S] + offer[OFFER_MARGIN_S])
-    while next_id <= #ids and #claims < offer[OFFER_SLOTS] do
+    while values and #claims < offer[OFFER_SLOTS] and #values[DATA] <= offer[OFFER_MAX_PAYLOAD] do
       local id = ids[next_id]
-      local values
-      values, problem = read_claimable(id, offer[OFFER_MAX_PAYLOAD])
-      if not values or problem or values[HEORI_LOCKS] then
-        break
-      end
       local execution = offer[OFFER_TOKEN] .. string.format('%04x', #claims)
       claims[#claims + 1] = note_claim(offer[OFFER_CONSUMER], id, execution, values, false, 0, '', false, 0)
       jobs[#jobs + 1], jobs[#jobs + 2] = id, execution
       leases[#leases + 1], leases[#leases + 2] = score_s, id .. ':' .. execution
       next_id = next_id + 1
+      values = read_next()
     end
     if #leases > 0 then
       redis.call('ZADD', wip, unpack(leases))
