@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         Step,
     )
     from heori_common.locks.fence import Fence, require
-    from heori_common.locks.lock import Lock, Lockable, Mutex, Semaphore, acquire_all
+    from heori_common.locks.lock import Lock, Mutex, Semaphore, acquire_all
+    from heori_common.locks.lockable import Lockable
+    from heori_common.locks.owner import LockOwner
     from heori_common.locks.status import Party, Status
     from heori_common.protocol.commands import Progress
     from heori_common.protocol.job import MalformedJob
@@ -62,6 +64,7 @@ __all__ = [
     "Lock",
     "LockError",
     "LockLost",
+    "LockOwner",
     "Lockable",
     "MalformedJob",
     "Middleware",
@@ -105,7 +108,9 @@ _HOMES = {
         "Step",
     ),
     "heori_common.locks.fence": ("Fence", "require"),
-    "heori_common.locks.lock": ("Lock", "Lockable", "Mutex", "Semaphore", "acquire_all"),
+    "heori_common.locks.lock": ("Lock", "Mutex", "Semaphore", "acquire_all"),
+    "heori_common.locks.lockable": ("Lockable",),
+    "heori_common.locks.owner": ("LockOwner",),
     "heori_common.locks.status": ("Party", "Status"),
     "heori_common.protocol.commands": ("Progress",),
     "heori_common.protocol.job": ("MalformedJob",),

@@ -10,6 +10,7 @@ for n, row in enumerate(rows):
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -26,6 +27,8 @@ LONGEST_PROGRESS_CHARS = 1000  # of what a job tells: it is sent on and kept wit
 # Returns the queues and ids of the jobs that a job waits for, as far as they have not ended; the id
 # is empty where any job of the queue will do. Called from any thread.
 AwaitedJobs = Callable[[], Sequence[tuple[str, str]]]
+
+_IMPORTLIB = "<frozen importlib._bootstrap>"
 
 _current: ContextVar["CurrentJob | None"] = ContextVar("heori_job", default=None)
 
@@ -50,6 +53,8 @@ class CurrentJob:
         holds: what `heori_common.locks` keeps of them.
         owner: the first of its threads or tasks that used a lock; it stands for the job.
         programs: those that it has started through its event loop.
+        ended_in_import: whether the exception that ends it struck inside an import, so that the
+            process may be left with half a module, or with one that nobody can import any more.
     """
 
     __slots__ = (
@@ -57,6 +62,7 @@ class CurrentJob:
         "cpu_time",
         "deadline",
         "delivery",
+        "ended_in_import",
         "holds",
         "id",
         "lease_lost",
@@ -95,6 +101,7 @@ class CurrentJob:
         self.holds: dict[str, Any] | None = None
         self.owner: object | None = None
         self.programs: list[Any] = []
+        self.ended_in_import = False
         self._report = report
 
     @property
@@ -158,6 +165,7 @@ class JobTimeout(HeoriError):
         job = _current.get()
         self.job_id = job.id if job else "?"
         self.timeout = job.timeout if job else 0
+        _look_for_import(job)
         super().__init__(f"job {self.job_id} ran for longer than its timeout of {self.timeout} s")
 
 
@@ -174,8 +182,19 @@ class JobStopped(BaseException):
     def __init__(self) -> None:  # as JobTimeout
         job = _current.get()
         self.job_id = job.id if job else "?"
+        _look_for_import(job)
         why = "has lost its lease" if job and job.lease_lost else "was stopped by request"
         super().__init__(f"job {self.job_id} {why}")
+
+
+def _look_for_import(job: CurrentJob | None) -> None:
+    """Note whether what ends a job strikes inside an import: the exception is made there."""
+    frame = sys._getframe(2)
+    while job is not None and not job.ended_in_import:
+        job.ended_in_import = frame.f_code.co_filename == _IMPORTLIB
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
 
 
 @public

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis as redis_py
 
+from tests.rigs.lock_kinds import KINDS
 from tests.rigs.lock_table import Table, table_on
 
 
@@ -14,3 +15,8 @@ def table(redis: redis_py.Redis) -> Iterator[Table]:
         made.connect(0)
         made.connect(1)
         yield made
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

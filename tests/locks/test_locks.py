@@ -5,7 +5,6 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,15 +16,17 @@ from heori import (
     Fence,
     FencedOut,
     LockLost,
+    LockOwner,
     Mutex,
     NotHeld,
     Semaphore,
     acquire_all,
 )
-from heori_common.locks.lock import Lockable
+from heori_common.locks.lockable import Lockable
 from heori_common.locks.session import session_of
 from heori_common.protocol.keys import Keys
 from heori_common.redis.errors import RedisUnavailable
+from tests.rigs.lock_kinds import KINDS, LIMIT
 from tests.rigs.lock_rig import Programs, queued, thread, use
 from tests.rigs.waiting import until
 
@@ -34,18 +35,11 @@ KEYS = Keys()
 pytestmark = pytest.mark.usefixtures("no_lock_is_left")
 
 
-MAKE: dict[str, Callable[[], Lockable]] = {
-    "mutex": lambda: Mutex("a"),
-    "semaphore of 1": lambda: Semaphore("a", 1),
-    "semaphore of 3": lambda: Semaphore("a", 3),
-    "several": lambda: acquire_all([Semaphore("b", 3), Mutex("a")]),
-}
-LIMIT = {"semaphore of 3": 3}
-
-
-@pytest.fixture(params=MAKE)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def ones(lock: Lockable) -> list[Mutex | Semaphore]:
+    """Those that it is."""
+    found = [one for one in lock._locks if isinstance(one, Mutex | Semaphore)]
+    assert found
+    return found
 
 
 class Section:
@@ -70,7 +64,7 @@ def test_threads_exclude_each_other(kind: str) -> None:
     section = Section()
 
     def work() -> None:
-        lock = MAKE[kind]()
+        lock = KINDS[kind]()
         for _ in range(20):
             with lock:
                 section.enter()
@@ -90,7 +84,7 @@ def test_coroutines_exclude_each_other(kind: str) -> None:
     section = Section()
 
     async def work() -> None:
-        lock = MAKE[kind]()
+        lock = KINDS[kind]()
         for _ in range(20):
             async with lock:
                 section.enter()
@@ -109,7 +103,7 @@ def test_threads_and_coroutines_exclude_each_other(kind: str) -> None:
     section = Section()
 
     async def coroutine() -> None:
-        lock = MAKE[kind]()
+        lock = KINDS[kind]()
         for _ in range(20):
             async with lock:
                 section.enter()
@@ -117,7 +111,7 @@ def test_threads_and_coroutines_exclude_each_other(kind: str) -> None:
                 section.leave()
 
     def work() -> None:
-        lock = MAKE[kind]()
+        lock = KINDS[kind]()
         for _ in range(20):
             with lock:
                 section.enter()
@@ -132,8 +126,8 @@ def test_threads_and_coroutines_exclude_each_other(kind: str) -> None:
 
 
 def test_one_who_does_not_get_it_in_time_leaves_no_trace(kind: str) -> None:
-    lock = MAKE[kind]()
-    others = [MAKE[kind]() for _ in range(LIMIT.get(kind, 1))]
+    lock = KINDS[kind]()
+    others = [KINDS[kind]() for _ in range(LIMIT.get(kind, 1))]
     with contextlib.ExitStack() as stack:
         for other in others:
             stack.enter_context(other)
@@ -153,7 +147,7 @@ def test_one_who_does_not_get_it_in_time_leaves_no_trace(kind: str) -> None:
 
 
 def test_only_whoever_holds_it_releases_it(kind: str) -> None:
-    lock = MAKE[kind]()
+    lock = KINDS[kind]()
     with pytest.raises(NotHeld):
         lock.release()
     with lock, thread(lock.release) as join:
@@ -163,17 +157,56 @@ def test_only_whoever_holds_it_releases_it(kind: str) -> None:
 
 
 def test_an_error_in_the_block_releases_it_and_passes(kind: str) -> None:
-    lock = MAKE[kind]()
+    lock = KINDS[kind]()
     with pytest.raises(ZeroDivisionError), lock:
         _ = 1 / 0
     assert lock.acquire(timeout=0)
     lock.release()
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan")])
-def test_a_timeout_that_makes_no_sense_is_refused(kind: str, timeout: float) -> None:
-    with pytest.raises(ValueError, match="None to wait for ever"):
-        MAKE[kind]().acquire(timeout)
+def test_one_that_is_passed_on_is_released_by_whoever_has_it(kind: str) -> None:
+    owner = LockOwner("of a request")
+    lock = KINDS[kind](owner)
+
+    async def in_a_task() -> None:
+        await lock.release_async()
+
+    for leave in (
+        lock.release,
+        lambda: asyncio.run(in_a_task()),
+        lambda: KINDS[kind](owner).release(),
+    ):
+        with thread(lock.acquire) as join:
+            assert join() is True
+        with pytest.raises(NotHeld):
+            KINDS[kind]().release()
+        [one, *_] = ones(lock)
+        assert [party.name for party in one.statistics().holders] == ["of a request"]
+        leave()
+        assert not one.statistics().holders
+    with pytest.raises(NotHeld):
+        lock.release()
+
+
+@pytest.mark.parametrize("ends", ["thread", "task"])
+def test_when_its_thread_or_task_ends_the_next_has_it_at_once(kind: str, ends: str) -> None:
+    async def in_a_task() -> None:
+        lock = KINDS[kind]()
+        task = asyncio.create_task(lock.acquire_async())
+        await task
+        assert await KINDS[kind]().acquire_async(timeout=30)
+        await KINDS[kind]().release_async()
+
+    def in_a_thread() -> None:
+        with thread(KINDS[kind]().acquire) as join:
+            join()
+        assert KINDS[kind]().acquire(timeout=30)
+        KINDS[kind]().release()
+
+    # Leases are as long as in life: 30 s, of which a third is over before anybody looks.
+    began = time.monotonic()
+    asyncio.run(in_a_task()) if ends == "task" else in_a_thread()
+    assert time.monotonic() - began < 9
 
 
 # A mutex
@@ -254,25 +287,6 @@ def test_fences_rise_over_all_locks() -> None:
     with Semaphore("c", 2) as first, Semaphore("c", 2) as second:
         fences += [first.fence, second.fence]
     assert fences == sorted(set(fences))
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: Mutex(""),
-        lambda: Mutex("x" * 600),
-        lambda: Mutex("a", lease=0),
-        lambda: Mutex("a", lease=float("inf")),
-        lambda: Semaphore("a", 0),
-        lambda: Semaphore("a", 1.5),  # type: ignore[arg-type]
-        lambda: Mutex("a", "http://x"),
-        lambda: acquire_all([]),
-        lambda: acquire_all([Mutex("a"), Mutex("a")]),
-    ],
-)
-def test_arguments_that_make_no_sense_are_refused(make: Callable[[], object]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
-        make()
 
 
 def test_a_client_of_redis_py_names_the_server_as_well(redis_url: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from heori import Mutex, Semaphore
 from heori_common.locks import session
-from heori_common.locks.lock import Lockable
+from heori_common.locks.lockable import Lockable
 from heori_common.protocol.keys import Keys
 from tests.rigs.waiting import until
 from tests.rigs.zygote import Started

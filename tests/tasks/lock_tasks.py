@@ -1,7 +1,10 @@
 """Tasks that declare locks, and tasks that use them."""
 
 import asyncio
+import contextlib
+import importlib
 import os
+import signal
 import time
 
 import redis
@@ -153,3 +156,64 @@ def parent(url: str, account: int, child_account: int) -> str:
             return f"child: {handle.result(60)}"
         except (DeadlockDetected, JobFailed) as error:
             return str(error)
+
+
+def _stay(how: str) -> str:
+    """What a job does with its locks when it does not give them back."""
+    if how == "raises":
+        raise ZeroDivisionError
+    return how
+
+
+def _left(how: str) -> list[Mutex | Semaphore]:
+    return [Mutex(f"left:{how}", lease=600), Semaphore(f"left:{how}", 1, lease=600)]
+
+
+@task(timeout=1)
+def leave(how: str) -> str:
+    """Takes locks and keeps them."""
+    for lock in _left(how):
+        lock.acquire()
+    while how == "is late":
+        time.sleep(0.01)
+    return _stay(how)
+
+
+@task(timeout=1)
+async def leave_later(how: str) -> str:
+    """The same, in a coroutine."""
+    for lock in _left(how):
+        await lock.acquire_async()
+    if how == "is late":
+        await asyncio.sleep(3600)
+    return _stay(how)
+
+
+@task
+def die_with_locks(url: str) -> str:
+    """Takes locks and kills its worker, at its first run."""
+    with KEEP(url) as client:
+        if client.incr("died") == 1:
+            for lock in _left("dies"):
+                lock.acquire()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return "lives"
+
+
+@task
+def live_with_a_lock(url: str) -> str:
+    """Takes a lock, and releases it when it is told to."""
+    with KEEP(url) as client, Mutex("left:lives", lease=600) as lock:
+        client.rpush("holds", "1")
+        client.blpop(["go"], timeout=60)
+        return "lost" if lock.lost.is_set() else "held"
+
+
+@task(timeout=1)
+def import_slowly(*, swallows: bool) -> str:
+    """Is ended inside an import."""
+    if not swallows:
+        importlib.import_module("tests.tasks.endless")
+    with contextlib.suppress(Exception):
+        importlib.import_module("tests.tasks.endless")
+    return "done"

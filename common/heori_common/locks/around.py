@@ -1,9 +1,16 @@
-"""Runs a function inside the locks that its task declares, where the claim has not got them."""
+"""What a worker does about the locks of a job.
+
+It runs the function inside those that the task declares where the claim has not got them, and
+releases what the function has taken and not released.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from heori_common.locks.lock import Lockable, Mutex, Semaphore, acquire_all
+from heori_common.current_job import CurrentJob
+from heori_common.locks.lock import Mutex, Semaphore, acquire_all
+from heori_common.locks.lockable import Lockable
+from heori_common.locks.session import sessions
 from heori_common.protocol.job import LockName
 
 
@@ -19,6 +26,12 @@ async def holding_async(
     """As `holding`, for a coroutine function."""
     async with _all(locks, url):
         return await function()
+
+
+def end_job(job: CurrentJob) -> None:
+    """Release what a job that has ended has taken and not released."""
+    for session in sessions():
+        session.end_job(job)
 
 
 def _all(locks: Sequence[LockName], url: str) -> Lockable:

@@ -170,7 +170,7 @@ class LockCommands(Builders):
         *,
         owner: str,
         about: bytes,
-        wake: str,
+        wake: str | None,
         lease_us: int,
         ticket: int | None,
         wait: bool,
@@ -182,7 +182,7 @@ class LockCommands(Builders):
             request: an id that is never used again, but to send the same request again.
             owner: who waits for whom is told by these.
             about: who that is, for people.
-            wake: the channel on which a grant is told.
+            wake: the channel on which a grant is told; None: it looks by itself.
             ticket: the one it had when it was sent before.
         """
         return self._call(
@@ -192,7 +192,7 @@ class LockCommands(Builders):
             id=request,
             owner=owner,
             about=about,
-            wake=wake,
+            wake=wake or False,
             limits=[lock.limit or False for lock in locks],
             lease_us=lease_us,
             ticket=ticket or False,
@@ -209,6 +209,20 @@ class LockCommands(Builders):
             locks,
             lambda reply: [fate.decode() for fate in _unpack(reply)],
             id=request,
+            handover_lease_us=HANDOVER_LEASE_US,
+        )
+
+    def release_process(self, locks: Sequence[str], process: str) -> Command[int]:
+        """Take locks from a process that has ended; reads how many it held.
+
+        Args:
+            process: see `heori_common.process_id`.
+        """
+        return self._call(
+            "lock_release_process",
+            locks,
+            int,
+            begins=f"{process}-",
             handover_lease_us=HANDOVER_LEASE_US,
         )
 

@@ -11,6 +11,7 @@ which changes no row when the writer is too late; `require` makes that an except
 
 from typing import Any
 
+from heori_common.locks.arguments import check_name, check_words
 from heori_common.locks.errors import FencedOut
 from heori_common.locks.lock import Lock
 from heori_common.protocol.commands import Word
@@ -27,9 +28,15 @@ class Fence:
     Args:
         resource: a name for what is guarded.
         lock: which the thread or task that executes holds, or held last.
+
+    Raises:
+        TypeError, ValueError: an argument makes no sense.
     """
 
     def __init__(self, resource: str, lock: Lock) -> None:
+        check_name("resource", resource)
+        if not isinstance(lock, Lock):
+            raise TypeError(f"{lock!r} is no Mutex and no Semaphore")
         self.resource = resource
         self._lock = lock
 
@@ -38,10 +45,12 @@ class Fence:
         the check; returns its reply.
 
         Raises:
+            TypeError, ValueError: a word cannot be sent.
             FencedOut: a later holder of the lock has written already.
             NotHeld: the lock was never acquired.
             RedisUnavailable: Redis cannot be reached.
         """
+        check_words(words)
         hold = self._lock.hold
         session = self._lock.session()
         fenced, _ = session.execute(

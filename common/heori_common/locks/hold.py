@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from heori_common import clock
 from heori_common.locks.owner import Owner
 
 
@@ -30,9 +30,9 @@ class Hold:
         id: of the request that got it.
         fence: rises with each holder.
         lease: seconds; 0: its consumer renews it with the job's.
-        depth: how often its owner has entered it.
-        since: time.monotonic() when it was got.
-        valid_until: time.monotonic() when the lease ends, unless it is renewed.
+        depth: how often its owner has entered it; 0 as soon as it is being released.
+        since: clock.now() when it was got.
+        valid_until: clock.now() when the lease ends, unless it is renewed.
         why: how it was lost; None while it was not.
         task: the asyncio task to cancel when it is lost.
         was_cancelled: whether that was done.
@@ -61,7 +61,7 @@ class Hold:
         self.lease = lease
         self.task = task
         self.depth = 1
-        self.since = time.monotonic()
+        self.since = clock.now()
         self._lost: threading.Event | None = None
         self.why: str | None = None
         self.was_cancelled = False
@@ -74,8 +74,13 @@ class Hold:
         """The lease is known to last until then."""
         self.valid_until = valid_until
         # A lock that was handed over has a short lease, of which a third is over just as soon.
-        left = min(self.lease, valid_until - time.monotonic())
+        left = min(self.lease, valid_until - clock.now())
         self.renew_at = valid_until - left * 2 / 3
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is to be told when it is lost, other than its task."""
+        return self._lost is not None or self.lock.on_lost is not None
 
     def disown(self, why: str) -> None:
         """It is another process' hold; nobody here has waited for its loss before."""

@@ -8,11 +8,12 @@ a lease is counted from when its renewal was *sent*, so it ends here before it e
 import asyncio
 import contextlib
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from heori_common import clock
+from heori_common.background import BackgroundThread, Bell, start_thread
 from heori_common.locks.commands import MOST_RENEWED, LockCommands
 from heori_common.locks.hold import Hold
 from heori_common.locks.statistics import Statistics
@@ -31,18 +32,31 @@ SWEEP_EVERY_S = 10.0  # between two looks for locks that others have left behind
 
 
 class Renewer:
-    """Renews, and tells of losses. Safe to call from any thread."""
+    """Renews, and tells of losses. Safe to call from any thread.
 
-    def __init__(self, push: PushThread, commands: LockCommands, statistics: Statistics) -> None:
+    Args:
+        forsaken: called with what nobody will release, as its thread or task has ended.
+    """
+
+    def __init__(
+        self,
+        push: PushThread,
+        commands: LockCommands,
+        statistics: Statistics,
+        forsaken: Callable[[list[Hold]], None],
+    ) -> None:
         self._push = push
         self._commands = commands
         self._statistics = statistics
+        self._forsaken = forsaken
         self._holds: dict[int, Hold] = {}
         self._late: list[tuple[float, Callable[[], None]]] = []
-        self._changed = threading.Condition()
+        self._given_up: dict[str, list[str]] = {}
+        self._lock = threading.Lock()
+        self._bell = Bell()
         self._wake_at = float("inf")
         self._next_sweep = 0.0
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread(self._run, "heori-locks-renewer")
         self._closed = False
 
     def keep(self, hold: Hold) -> None:
@@ -55,6 +69,14 @@ class Renewer:
         hold.is_released = True
         self._holds.pop(id(hold), None)
 
+    def kept(self) -> list[Hold]:
+        """All that is to be renewed: not what its owner is releasing, which expires if need be."""
+        return [hold for hold in self._holds.copy().values() if hold.depth and not hold.is_released]
+
+    def look(self) -> None:
+        """Look now what is to be done: an owner has ended."""
+        self._look_at(0.0)
+
     def abandon(self, locks: list[str], request: str, lease: float) -> None:
         """Give up a request of which nobody knows what has become.
 
@@ -65,82 +87,81 @@ class Renewer:
             lease: seconds after which it is over by itself.
         """
         release = self._commands.release(locks, request)
-        over = time.monotonic() + lease
+        over = clock.now() + lease
 
         def give_up() -> None:
             self._push.call(release, again)
 
         def again(reply: Reply) -> None:
-            if isinstance(reply.value, RedisUnavailable) and time.monotonic() < over:
+            if isinstance(reply.value, RedisUnavailable) and clock.now() < over:
                 self._later(give_up)
+            else:
+                self._given_up.pop(request, None)
 
+        self._given_up[request] = locks
         give_up()
         self._later(give_up)
 
+    def is_giving_up(self, locks: Iterable[str]) -> bool:
+        """Whether requests for some of these locks are being given up here."""
+        being = {lock for given_up in list(self._given_up.values()) for lock in given_up}
+        return not being.isdisjoint(locks)
+
     def close(self) -> None:
         """Stop renewing, and wait for the thread's end."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self._closed = True
+        self._bell.ring()
+        self._thread.join()
 
     def _later(self, give_up: Callable[[], None]) -> None:
-        when = time.monotonic() + ABANDON_AGAIN_S
-        with self._changed:
+        when = clock.now() + ABANDON_AGAIN_S
+        with self._lock:
             self._late.append((when, give_up))
         self._look_at(when)
 
     def _look_at(self, when: float) -> None:
         """Have the thread awake at that time; most holds end long before."""
         if when < self._wake_at:
-            with self._changed:
+            with self._lock:
                 self._wake_at = min(when, self._wake_at)
-                if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._run, name="heori-locks-renewer", daemon=True
-                    )
-                    self._thread.start()
-                self._changed.notify()
+            self._bell.ring()
+        self._thread.begin()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closed and (pause := self._wake_at - time.monotonic()) > 0:
-                    self._changed.wait(min(pause, threading.TIMEOUT_MAX))
-                if self._closed:
-                    return
+        while not self._closed:
+            if (pause := self._wake_at - clock.now()) > 0:
+                self._bell.wait(pause)
+                continue
+            with self._lock:
                 self._wake_at = float("inf")  # what comes from now on tells by itself
             try:
                 self._look_at(self._renew_all())
             except Exception:  # whatever it is, the other locks must be kept
                 log.exception("the renewer of locks failed")
-                self._look_at(time.monotonic() + RENEW_RETRY_S)
+                self._look_at(clock.now() + RENEW_RETRY_S)
 
     def _renew_all(self) -> float:
         """Do what is due; returns when something is due again."""
-        now = time.monotonic()
+        now = clock.now()
         following = float("inf")
-        due = []
-        for hold in list(self._holds.values()):
-            if hold.is_released:
-                continue
+        due, forsaken = [], []
+        for hold in self.kept():
             if hold.valid_until <= now:
                 self._statistics.expired += 1
                 self.lose(hold, "its lease ran out before it could be renewed")
             elif hold.owner.is_gone:
                 log.warning("%s was never released: its thread or task has ended", hold.lock)
-                self._statistics.abandoned += 1
-                self.drop(hold)
-                self._push.call(self._commands.release([hold.lock.key], hold.id), _ignore)
+                forsaken.append(hold)
             elif hold.renew_at <= now + hold.lease * RENEW_EARLY_SHARE and not hold.is_renewing:
                 due.append(hold)
             else:
                 following = min(following, hold.renew_at, hold.valid_until)
+        if forsaken:
+            self._forsaken(forsaken)
         for first in range(0, len(due), MOST_RENEWED):
             self._renew(due[first : first + MOST_RENEWED])
             following = min(following, now + RENEW_RETRY_S)
-        with self._changed:
+        with self._lock:
             ready = [give_up for when, give_up in self._late if when <= now]
             self._late = [(when, give_up) for when, give_up in self._late if when > now]
             following = min([following, *(when for when, _ in self._late)])
@@ -154,7 +175,7 @@ class Renewer:
         return min([following, *renewing])
 
     def _renew(self, holds: list[Hold]) -> None:
-        sent = time.monotonic()
+        sent = clock.now()
         for hold in holds:
             hold.is_renewing = True
         command = self._commands.renew(
@@ -167,8 +188,8 @@ class Renewer:
         for number, hold in enumerate(holds):
             hold.is_renewing = False
             if isinstance(lost, Exception):
-                hold.renew_at = time.monotonic() + min(RENEW_RETRY_S, hold.lease / 10)
-            elif number in lost and not hold.is_released:
+                hold.renew_at = clock.now() + min(RENEW_RETRY_S, hold.lease / 10)
+            elif number in lost and hold.depth:
                 self.lose(hold, "Redis knows of it no more: it expired or was released by force")
                 continue
             else:
@@ -187,19 +208,31 @@ class Renewer:
         self._push.call(self._commands.release([hold.lock.key], hold.id), _ignore)
         self._statistics.lost += 1
         log.warning("%s was lost (fence %d): %s", hold.lock, hold.fence, why)
-        hold.lost.set()  # after `why`, which `Hold.lost` looks at when it makes the event
-        if hold.lock.on_lost is not None:
-            threading.Thread(
-                target=hold.lock.on_lost, args=(hold.lock,), name="heori-lock-lost", daemon=True
-            ).start()
+        self.tell(hold)
         if hold.task is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed
                 hold.task.get_loop().call_soon_threadsafe(self._cancel, hold, hold.task)
 
     @staticmethod
+    def tell(hold: Hold) -> None:
+        """Tell whoever waits to hear of its loss.
+
+        In a thread of its own: it runs the code of others, and an event's lock may be held for ever
+        by one who waited for it and was struck.
+        """
+        if hold.is_watched:
+            start_thread(partial(_tell, hold), "heori-lock-lost")
+
+    @staticmethod
     def _cancel(hold: Hold, task: asyncio.Task[Any]) -> None:
-        if not hold.is_released:
+        if hold.depth:  # else it is being released, which tells of the loss
             hold.was_cancelled = task.cancel(f"{hold.lock} was lost: {hold.why}")
+
+
+def _tell(hold: Hold) -> None:
+    hold.lost.set()
+    if hold.lock.on_lost is not None:
+        hold.lock.on_lost(hold.lock)
 
 
 def _ignore(_: Reply) -> None:

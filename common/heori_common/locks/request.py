@@ -5,21 +5,22 @@ What to ask and when is one generator; a thread and a coroutine only differ in h
 
 import asyncio
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from heori_common import clock
+from heori_common.background import Bell
 from heori_common.current_job import BLOCKED_AT_MOST_S
 from heori_common.locks.commands import Answer, Grant, LockRequest
 from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.hold import HeldLock, Hold
 from heori_common.locks.owner import Owner, new_id
-from heori_common.locks.session import Session
+from heori_common.locks.session import LISTEN_TIMEOUT_S, POLL_EVERY_S, Session
 from heori_common.locks.status import US_PER_S, steps
 from heori_common.loggers import standard_logger
 from heori_common.protocol.commands import HANDOVER_LEASE_US, Command
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.redis.push import Reply
 
 T = TypeVar("T")
@@ -31,7 +32,8 @@ log = standard_logger(__name__)
 LOOK_AFTER_LEASE_S = 0.005
 LOOK_EVERY_S = 1.0
 LOOK_SELDOM_S = 10.0
-CONNECT_TIMEOUT_S = 10.0  # to hear of grants, at most
+POLL_SELDOM_S = 1.0  # the same for those that cannot be told: sooner than a handed lock expires
+GIVING_UP_S = 0.02  # until it is seen whether what is being given up here was in the way
 
 
 class AcquireRequest:
@@ -57,58 +59,59 @@ class AcquireRequest:
         self._keys = [lock.key for lock in locks]
         self._wanted = [LockRequest(lock.key, lock.limit) for lock in locks]
         self._lease = lease
-        self._began = time.monotonic()
+        self._began = clock.now()
         self._deadline = float("inf") if timeout is None else self._began + timeout
         self._ticket: int | None = None
         self._grant: Grant | None = None
         self._is_to_look = False
         self._wake: Callable[[], object]
         self._held: tuple[Sequence[int], float] | None = None
+        self._got: list[Hold] = []
 
     def run(self) -> list[Hold] | None:
-        """Try until it is decided, blocking the thread; None: not in time."""
+        """Try until it is decided, blocking the thread; None: not in time.
+
+        If this raises anything but DeadlockDetected, it is to be taken back.
+        """
         session = self._session
-        bell = threading.Lock()
-        bell.acquire()
-
-        def ring() -> None:
-            if bell.locked():
-                bell.release()
-
-        self._wake = ring
-        dialogue = self._steps(listening=session.push.is_ready)
+        bell = Bell()
+        self._wake = bell.ring
         session.waiters[self.id] = self
         try:
+            dialogue = self._steps(listening=session.hears)
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
                     step = dialogue.send(session.execute(step)[0])
                 elif step is None:
-                    session.push.wait_until_ready(CONNECT_TIMEOUT_S)
+                    self._listen()
                     step = next(dialogue)
                 else:
-                    bell.acquire(timeout=min(step, BLOCKED_AT_MOST_S))
+                    bell.wait(min(step, BLOCKED_AT_MOST_S))
                     step = next(dialogue)
         except StopIteration as decided:
             return self._holds(None) if decided.value else None
-        except DeadlockDetected:
-            raise
-        except BaseException:  # a signal, too: nobody knows what Redis has done
-            session.renewer.abandon(self._keys, self.id, self._lease)
-            raise
         finally:
-            del session.waiters[self.id]
+            session.waiters.pop(self.id, None)
+
+    def take_back(self) -> None:
+        """Give up whatever it has got: nobody knows what Redis has done, or who was told of it."""
+        for hold in self._got:
+            hold.depth = 0
+        self._session.renewer.abandon(self._keys, self.id, self._lease)
+        for hold in self._got:
+            self._session.drop(hold)
 
     async def run_async(self) -> list[Hold] | None:
-        """Try until it is decided; None: not in time."""
+        """As `run`, without blocking the event loop."""
         session = self._session
         loop = asyncio.get_running_loop()
         bell = asyncio.Event()
         self._wake = partial(loop.call_soon_threadsafe, bell.set)
         # What is asked for there is sent after the subscription.
-        dialogue = self._steps(listening=True)
         session.waiters[self.id] = self
         try:
+            dialogue = self._steps(listening=True)
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
@@ -123,14 +126,10 @@ class AcquireRequest:
                     bell.clear()
                     step = next(dialogue)
         except StopIteration as decided:
-            return self._holds(asyncio.current_task()) if decided.value else None
-        except DeadlockDetected:
-            raise
-        except BaseException:  # a cancellation, too
-            session.renewer.abandon(self._keys, self.id, self._lease)
-            raise
+            task = None if self._owner.is_passed_on else asyncio.current_task()
+            return self._holds(task) if decided.value else None
         finally:
-            del session.waiters[self.id]
+            session.waiters.pop(self.id, None)
 
     def wake(self, grant: Grant | None) -> None:
         """Called in the thread of the connection for pushes."""
@@ -141,11 +140,20 @@ class AcquireRequest:
         with contextlib.suppress(RuntimeError):  # its event loop is closed
             self._wake()
 
+    def _listen(self) -> None:
+        left = self._deadline - clock.now()
+        try:
+            self._session.push.wait_until_greeted(min(left, LISTEN_TIMEOUT_S))
+        except (RedisUnavailable, RedisRefused):
+            if left > LISTEN_TIMEOUT_S:
+                raise
+            # Else its time is up, which is no error.
+
     def _steps(self, *, listening: bool) -> Generator["Command[Any] | float | None", Any, bool]:
         """Yields commands to execute, seconds to wait, and None to make sure of being heard."""
         session = self._session
         while True:
-            sent = time.monotonic()
+            sent = clock.now()
             patient = sent < self._deadline
             self._is_to_look = False
             answer: Answer = yield self._ask(wait=patient and listening)
@@ -159,12 +167,12 @@ class AcquireRequest:
                     log.warning("%s", self._deadlock(answer))
                 if (yield from self._wait(sent, answer)):
                     return True
-                if time.monotonic() >= self._deadline:
+                if clock.now() >= self._deadline:
                     yield session.commands.release(self._keys, self.id)
                     return False
             elif answer.state == "deadlock":
-                session.statistics.deadlocks += 1
-                raise self._deadlock(answer)
+                self._refuse_to_wait(answer)
+                yield GIVING_UP_S
             elif not patient:
                 return False
             else:
@@ -173,11 +181,14 @@ class AcquireRequest:
 
     def _wait(self, sent: float, answer: Answer) -> Generator[float, None, bool]:
         """Wait; returns whether it is held. If not, it is time to ask, or up."""
+        often, seldom = (
+            (POLL_EVERY_S, POLL_SELDOM_S) if self._session.polls else (LOOK_EVERY_S, LOOK_SELDOM_S)
+        )
         first_end = sent + _seconds(answer.lease_end - answer.now)
-        now = time.monotonic()
+        now = clock.now()
         look_at = min(
             max(first_end, now) + LOOK_AFTER_LEASE_S * (1 + answer.before),
-            now + min(LOOK_EVERY_S * (1 + answer.before), LOOK_SELDOM_S),
+            now + min(often * (1 + answer.before), seldom),
             self._deadline,
         )
         while True:
@@ -187,7 +198,7 @@ class AcquireRequest:
                 return len(self._keys) == 1 and self._is_mine(
                     [grant.fence], sent, grant.lease_end - answer.now
                 )
-            pause = look_at - time.monotonic()
+            pause = look_at - clock.now()
             if self._is_to_look or pause <= 0:
                 return False
             yield pause
@@ -196,12 +207,12 @@ class AcquireRequest:
         """Take what was got, unless it took so long to hear of it that its lease is nearly over.
 
         Args:
-            sent: time.monotonic() when something was asked that the server answered later.
+            sent: clock.now() when something was asked that the server answered later.
             lease: microseconds from the server's time in that answer to the lease's end; so it
                 lasts for longer than that after `sent`.
         """
         valid_until = sent + _seconds(lease)
-        if valid_until - time.monotonic() < min(self._lease, _seconds(HANDOVER_LEASE_US)) / 2:
+        if valid_until - clock.now() < min(self._lease, _seconds(HANDOVER_LEASE_US)) / 2:
             return False
         self._held = fences, valid_until
         return True
@@ -219,20 +230,25 @@ class AcquireRequest:
             deadlock=self._session.deadlock,
         )
 
+    def _refuse_to_wait(self, answer: Answer) -> None:
+        """Raise DeadlockDetected, unless it may be with what is being given up here."""
+        if not self._session.renewer.is_giving_up(self._keys):
+            self._session.statistics.deadlocks += 1
+            raise self._deadlock(answer)
+
     def _deadlock(self, answer: Answer) -> DeadlockDetected:
         return DeadlockDetected(steps(answer.cycle, self._session.keys))
 
     def _holds(self, task: "asyncio.Task[Any] | None") -> list[Hold]:
         assert self._held is not None
         fences, valid_until = self._held
-        waited = time.monotonic() - self._began
-        holds = []
+        waited = clock.now() - self._began
         for lock, fence in zip(self._locks, fences, strict=True):
             hold = Hold(lock, self.id, self._owner, fence, self._lease, valid_until, task)
-            holds.append(hold)
+            self._got.append(hold)
             self._session.keep(hold)
             self._session.statistics.family(lock.kind, lock.name).waited(waited)
-        return holds
+        return self._got
 
 
 async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:

@@ -2,31 +2,43 @@
 
 import os
 import threading
-import time
+from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import groupby
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import redis
 import redis.asyncio
 
+from heori_common import clock
+from heori_common.current_job import CurrentJob
 from heori_common.locks.commands import Grant, LockCommands, read_grant
 from heori_common.locks.hold import Hold
-from heori_common.locks.owner import process_id
+from heori_common.locks.owner import Owner, when_ended
 from heori_common.locks.renewer import Renewer
 from heori_common.locks.statistics import Statistics
+from heori_common.loggers import standard_logger
+from heori_common.process_id import process_id
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 from heori_common.redis.push import PushThread
 from heori_common.redis.redis_py import Dialer
 from heori_common.settings import Settings
+
+log = standard_logger(__name__)
 
 Redis = str | redis.Redis | redis.asyncio.Redis
 
 # For how long a command is sent again while the server is away: a program that has waited for a
 # lock for minutes shall not lose its place because the server is started anew.
 PATIENCE_S = 5.0
+# How often a waiter looks that cannot be told of its turn: the first in the queue; those behind
+# it less often.
+POLL_EVERY_S = 0.05
+LISTEN_TIMEOUT_S = 10.0  # to hear of grants, at most
 
 
 class Waiter(Protocol):
@@ -40,8 +52,9 @@ class Session:
     """The connections, what is held and who waits.
 
     Attributes:
-        holds: by lock and owner, what was entered last stands last.
+        holds: by owner and lock, what was entered last stands last.
         waiters: by request.
+        polls: whether the server's user may not hear of grants; who waits looks by itself then.
         execute: a command, for threads; see `RedisClient.execute_and_tell`.
         push: on which this process is told that it was handed a lock. What is asked for there is
             executed even if whoever asked goes away: coroutines ask there, as one that is
@@ -54,40 +67,87 @@ class Session:
         self.keys = Keys(settings.key_prefix)
         self.commands = LockCommands(self.keys)
         self.deadlock = settings.deadlock
-        self.channel = self.keys.granted(process_id())
+        self._channel = self.keys.granted(process_id())
+        self._where = Address.parse(url)
+        self.polls = False
         self.statistics = Statistics()
         self._redis = RedisClient(url, patience=PATIENCE_S)
         self.execute = self._redis.execute_and_tell
-        self.holds: dict[tuple[str, str], list[Hold]] = {}
+        self.holds: dict[str, dict[str, list[Hold]]] = {}
+        self._holds_lock = threading.Lock()
         self.waiters: dict[str, Waiter] = {}
         self.push = PushThread(
-            Dialer(Address.parse(url)),
+            Dialer(self._where),
             "heori-locks-push",
-            [("SUBSCRIBE", self.channel)],
+            [("SUBSCRIBE", self._channel)],
             self._pushed,
-            self._look,
+            self._greeted,
             PATIENCE_S,
         )
-        self.renewer = Renewer(self.push, self.commands, self.statistics)
+        self.renewer = Renewer(self.push, self.commands, self.statistics, self._forsaken)
+
+    @property
+    def channel(self) -> str | None:
+        """On which grants are to be told; None if they cannot be heard here."""
+        return None if self.polls else self._channel
+
+    @property
+    def hears(self) -> bool:
+        """Whether it is settled how waiters get to know of grants."""
+        return self.push.is_ready or self.polls
+
+    def held(self, key: str, owner: Owner) -> list[Hold]:
+        """What an owner holds of a lock; what was entered last stands last."""
+        stack = self.holds.get(owner.id, {}).get(key, ())
+        return [hold for hold in stack if hold.depth]
 
     def keep(self, hold: Hold) -> None:
         """Somebody has got a lock."""
-        self.holds.setdefault((hold.lock.key, hold.owner.id), []).append(hold)
+        with self._holds_lock:
+            mine = self.holds.setdefault(hold.owner.id, {})
+            mine.setdefault(hold.lock.key, []).append(hold)
         self.renewer.keep(hold)
 
     def drop(self, hold: Hold) -> None:
-        """Its owner is done with it."""
-        key = (hold.lock.key, hold.owner.id)
-        stack = self.holds[key]
-        stack.remove(hold)
-        if not stack:
-            del self.holds[key]
+        """It is released, or about to be by somebody else than its owner."""
+        with self._holds_lock:
+            mine = self.holds.get(hold.owner.id, {})
+            stack = mine.get(hold.lock.key, [])
+            if hold in stack:
+                stack.remove(hold)
+            if not stack:
+                mine.pop(hold.lock.key, None)
+            if not mine:
+                self.holds.pop(hold.owner.id, None)
         self.renewer.drop(hold)
+
+    def give_up(self, holds: Iterable[Hold]) -> None:
+        """Release in the background what its owner will not: whatever has interrupted it."""
+        for request, group in groupby(holds, lambda hold: hold.id):
+            given_up = list(group)
+            for hold in given_up:
+                hold.depth = 0
+            lease = max(hold.lease for hold in given_up)
+            self.renewer.abandon([hold.lock.key for hold in given_up], request, lease)
+            for hold in given_up:
+                self.drop(hold)
+
+    def end_job(self, job: CurrentJob) -> None:
+        """Release what a job that has ended has taken and not released."""
+        left = [hold for hold in self.renewer.kept() if hold.owner.job is job]
+        for hold in left:
+            log.warning(
+                "%s was not released by job %s of %s, which has ended; it is released now",
+                *(hold.lock, job.id, job.task),
+            )
+            hold.why = "its job has ended"
+            self.renewer.tell(hold)  # the job may have left threads that still use it
+        self._forsaken(left)
 
     def count_hold(self, hold: Hold) -> None:
         """It is over."""
         family = self.statistics.family(hold.lock.kind, hold.lock.name)
-        family.held(time.monotonic() - hold.since)
+        family.held(clock.now() - hold.since)
 
     def close(self) -> None:
         """Close the connections and end the threads; what is held expires."""
@@ -103,7 +163,19 @@ class Session:
                 if waiter is not None:
                     waiter.wake(grant)
 
-    def _look(self, _: object) -> None:
+    def _forsaken(self, holds: list[Hold]) -> None:
+        self.statistics.abandoned += len(holds)
+        self.give_up(holds)
+
+    def _greeted(self, refused: Mapping[Any, RedisRefused]) -> None:
+        for refusal in refused.values():
+            if not self.polls:
+                log.warning(
+                    "%s; so who waits for a lock looks %g times a second, until this user may "
+                    "subscribe to &%s*",
+                    *(refusal, 1 / POLL_EVERY_S, self.keys.granted("")),
+                )
+        self.polls = bool(refused)
         for waiter in list(self.waiters.values()):
             waiter.wake(None)
 
@@ -117,14 +189,24 @@ class _Sessions:
 _sessions = _Sessions()
 
 
+def _ended(owner: Owner) -> None:
+    for session in sessions():
+        if owner.id in session.holds:
+            session.renewer.look()
+
+
+when_ended(_ended)
+
+
 def _begin_anew() -> None:
     """A forked process owns nothing, and must not speak on the other's connections."""
     global _sessions
     inherited, _sessions = _sessions, _Sessions()
     for session in inherited.by_url.values():
-        for stack in session.holds.values():
-            for hold in stack:
-                hold.disown("this process was forked from the holder's")
+        for mine in session.holds.values():
+            for stack in mine.values():
+                for hold in stack:
+                    hold.disown("this process was forked from the holder's")
 
 
 os.register_at_fork(after_in_child=_begin_anew)
@@ -141,9 +223,14 @@ def session_of(url: str) -> Session:
     return session
 
 
+def sessions() -> list[Session]:
+    """All that there are."""
+    return list(_sessions.by_url.values())
+
+
 def statistics() -> list[Statistics]:
     """What this process has seen of its locks, for each server."""
-    return [session.statistics for session in _sessions.by_url.values()]
+    return [session.statistics for session in sessions()]
 
 
 def close() -> None:

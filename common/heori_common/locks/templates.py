@@ -5,7 +5,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from heori_common.names import MAX_NAME_CHARS
+from heori_common.locks.arguments import check_name, check_permits
 from heori_common.protocol.job import LockName
 
 MAX_JOB_LOCKS = 32
@@ -63,11 +63,7 @@ class LockTemplates:
                 raise ValueError(
                     f"lock {template!r} cannot be filled in: {type(error).__name__}: {error}"
                 ) from error
-            if not 0 < len(name) <= MAX_NAME_CHARS:
-                raise ValueError(
-                    f"lock {template!r} would have a name of {len(name)} characters; "
-                    f"1 to {MAX_NAME_CHARS} are needed"
-                )
+            check_name(f"lock {template!r} cannot be filled in:", name)
             found.add(LockName(kind, name, limit))
         return tuple(sorted(found, key=lambda lock: lock[:2]))
 
@@ -75,9 +71,11 @@ class LockTemplates:
 def _check(template: LockName, parameters: set[str]) -> None:
     if not isinstance(template.name, str):
         raise TypeError(f"lock {template.name!r}: a name is needed")
-    limit = template.limit
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise ValueError(f"permits {template.name!r}: {limit!r} is no number of permits from 1 up")
+    if template.limit is not None:
+        try:
+            check_permits(template.limit)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"semaphore {template.name!r}: {error}") from None
     try:
         fields = [field for _, field, _, _ in string.Formatter().parse(template.name)]
     except ValueError as error:

@@ -57,7 +57,7 @@ class LockRecord(NamedTuple):
     """A request for a lock, as the lock's hash keeps it, packed. Times are microseconds."""
 
     owner: bytes
-    wake: bytes | Literal[False]  # the channel on which a grant is told; False for a job
+    wake: bytes | Literal[False]  # the channel on which a grant is told; False for who looks
     limit: int | Literal[False]  # permits; False for a mutex
     lease_us: int
     about: bytes  # who asks, for people

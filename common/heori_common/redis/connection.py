@@ -39,8 +39,9 @@ class BlockingConnection:
             RedisUnavailable: there is no reply. Close it then.
             RedisRefused: the command is too large; likewise.
         """
+        data = pack(words)  # what cannot be encoded is no fault of the connection's
         try:
-            self._send(pack(words))
+            self._send(data)
             while True:
                 for reply in self._receive():
                     if type(reply) is not Push:
@@ -51,8 +52,9 @@ class BlockingConnection:
     def ask_many(self, commands: Sequence[Iterable[Word]]) -> list[Any]:
         """As `ask`, for commands that are sent in one go."""
         replies: list[Any] = []
+        data = b"".join(map(pack, commands))
         try:
-            self._send(b"".join(map(pack, commands)))
+            self._send(data)
             while len(replies) < len(commands):
                 replies += [reply for reply in self._receive() if type(reply) is not Push]
         except (OSError, ValueError) as error:

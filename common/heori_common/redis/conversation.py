@@ -4,12 +4,17 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from heori_common import clock
+from heori_common.loggers import standard_logger
 from heori_common.redis.address import Address
 from heori_common.redis.errors import RedisUnavailable, away, error_of
 from heori_common.redis.resp import Push, ReplyReader, Word, pack
+
+T = TypeVar("T")
+
+log = standard_logger(__name__)
 
 # Called with a reply; with RedisRefused or RedisUnavailable in its place, if that is what came.
 OnReply = Callable[[Any], None]
@@ -74,7 +79,7 @@ class Conversation(asyncio.Protocol):
     def end(self, why: Exception) -> None:
         """Disconnect; what was sent and not answered is answered with this."""
         for on_reply in self._let_go():
-            on_reply(why)
+            call_back(on_reply, why)
 
     def _let_go(self) -> Iterable[OnReply]:
         """Disconnect; returns what is to be told."""
@@ -93,9 +98,9 @@ class Conversation(asyncio.Protocol):
                     self.end(reply)
                     return
                 if not isinstance(reply, Push) or reply[0] in _CONFIRMATIONS:
-                    self._awaited.popleft()(reply)
+                    call_back(self._awaited.popleft(), reply)
                 elif self._on_push is not None:
-                    self._on_push(reply)
+                    call_back(self._on_push, reply)
         except (ValueError, IndexError) as error:
             self.end(away(self.where, f"what it says makes no sense: {error}"))
 
@@ -104,3 +109,11 @@ class Conversation(asyncio.Protocol):
 
     def _new_reader(self) -> ReplyReader:
         return ReplyReader(partial(error_of, where=self.where))
+
+
+def call_back(callback: Callable[[T], None], value: T) -> None:
+    """Tell somebody what has come. What goes wrong with that is no fault of the connection's."""
+    try:
+        callback(value)
+    except Exception:
+        log.exception("an answer of Redis' could not be dealt with")

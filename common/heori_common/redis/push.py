@@ -17,10 +17,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from heori_common import clock
+from heori_common.background import BackgroundThread, Bell
 from heori_common.current_job import BLOCKED_AT_MOST_S
+from heori_common.loggers import standard_logger
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
-from heori_common.redis.conversation import Conversation, OnPush, OnReply, Transport
+from heori_common.redis.conversation import Conversation, OnPush, OnReply, Transport, call_back
 from heori_common.redis.errors import RedisRefused, RedisUnavailable, away
 from heori_common.redis.redis_py import AsyncDialed, AsyncDialer, Dialed, Dialer
 from heori_common.redis.resp import Word, pack
@@ -28,12 +30,14 @@ from heori_common.redis.retries import PATIENCE_S, QUIET_S, Backoff, patience_fo
 
 Words = tuple[Word, ...]
 
+log = standard_logger(__name__)
+
 
 class Reply(NamedTuple):
     """What has come of a call.
 
     Attributes:
-        value: what was read; RedisRefused or RedisUnavailable in its place.
+        value: what was read; an error in its place, mostly RedisRefused or RedisUnavailable.
         repeated: whether it was sent more than once.
     """
 
@@ -47,11 +51,12 @@ OnReady = Callable[[Mapping[Words, RedisRefused]], None]
 
 
 class _SentCommand:
-    __slots__ = ("began", "command", "done", "repeated", "words")
+    __slots__ = ("began", "command", "data", "done", "repeated")
 
     def __init__(self, command: Command[Any], done: Done) -> None:
         self.command = command
-        self.words = command.words
+        # Here, where whoever asks is told that it cannot be encoded.
+        self.data = pack(command.words)
         self.done = done
         self.began = clock.now()
         self.repeated = False
@@ -99,7 +104,11 @@ class PushConnection(Conversation):
         return self._why if isinstance(self._why, RedisRefused) and not self.is_connected else None
 
     def call(self, command: Command[Any], done: Done) -> None:
-        """Send a command, and again over the next connection when this one breaks."""
+        """Send a command, and again over the next connection when this one breaks.
+
+        Raises:
+            ValueError: a word cannot be encoded; nothing is sent.
+        """
         self._call(_SentCommand(command, done))
 
     def send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> None:
@@ -116,11 +125,10 @@ class PushConnection(Conversation):
         with self._lock:
             self.begin(transport)
             self._refused = {}
+            self.send([(words, partial(self._greeted, words)) for words in self._greeting])
             unsent, self._unsent = self._unsent, []
-            self.send(
-                [(words, partial(self._greeted, words)) for words in self._greeting]
-                + [(call.words, partial(self._answered, call)) for call in unsent]
-            )
+            for call in unsent:
+                self._call(call)
 
     def check(self) -> None:
         """To be called every QUIET_S: ask whether a server that says nothing is there.
@@ -143,7 +151,7 @@ class PushConnection(Conversation):
             self.is_ready = False
             awaited = self._let_go()
         for on_reply in awaited:  # not under the lock: callbacks may wait for locks of others
-            on_reply(why)
+            call_back(on_reply, why)
 
     def expire(self, *, closing: bool = False) -> None:
         """Fail the calls whose time is over; the rest goes over the next connection.
@@ -156,15 +164,21 @@ class PushConnection(Conversation):
             over = [call for call in self._unsent if call.began <= oldest]
             self._unsent = [call for call in self._unsent if call.began > oldest]
         for call in over:
-            call.done(Reply(self._why, call.repeated))
+            call_back(call.done, Reply(self._why, call.repeated))
 
     def _call(self, call: _SentCommand) -> None:
         with self._lock:
-            if self._transport is None:
+            transport = self._transport
+            if transport is None:
                 self._unsent.append(call)
-            else:
+                return
+            try:
                 self._awaited.append(partial(self._answered, call))
-                self._transport.write(pack(call.words))
+                transport.write(call.data)
+            except BaseException:
+                # The thread was struck in between, say: it would wait for the reply to another's.
+                transport.abort()
+                raise
 
     def _greeted(self, words: Words, reply: Any) -> None:
         if isinstance(reply, RedisUnavailable):
@@ -177,16 +191,19 @@ class PushConnection(Conversation):
             self._on_ready(self._refused)
 
     def _answered(self, call: _SentCommand, value: Any) -> None:
-        if not isinstance(value, Exception):
-            call.done(Reply(call.command.parse(value), call.repeated))
-        elif isinstance(value, RedisUnavailable):
+        if isinstance(value, RedisUnavailable):
             call.repeated = True
             self._call(call)
-        elif (in_full := words_in_full(call.command, value)) is not None:
-            call.words = in_full
+            return
+        if (in_full := words_in_full(call.command, value)) is not None:
+            call.data = pack(in_full)
             self._call(call)
-        else:
-            call.done(Reply(value, call.repeated))
+            return
+        try:
+            read = value if isinstance(value, Exception) else call.command.parse(value)
+        except Exception as error:  # it belongs to whoever has asked
+            read = error
+        call.done(Reply(read, call.repeated))
 
 
 class AsyncPushConnection(PushConnection):
@@ -239,7 +256,9 @@ class PushThread(PushConnection):
     """Kept by a thread of its own, which begins with the first use; callbacks are called in it.
 
     Safe to share between threads. What must not be lost when whoever asked for it goes away
-    meanwhile is asked for here, and by whoever must not wait for a server that hangs.
+    meanwhile is asked for here, and by whoever must not wait for a server that hangs. All of them
+    depend on this thread, so nothing ends it: an error is told to the one whose it is, or ends the
+    connection, and a new one is made.
 
     Args:
         name: of the thread.
@@ -258,33 +277,41 @@ class PushThread(PushConnection):
         self._dialer = dialer
         self._name = name
         self._when_ready = on_ready
-        self._greeting_is_over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._greeting_is_over = False
+        self._waiting: set[Bell] = set()  # for the greeting to be over
+        self._thread = BackgroundThread(self._run, name)
         self._closed = threading.Event()
 
     def call(self, command: Command[Any], done: Done) -> None:
-        """Send a command, and again over the next connection when this one breaks."""
-        if self._thread is None:
-            self._begin_thread()
+        """Send a command, and again over the next connection when this one breaks.
+
+        Raises:
+            ValueError: a word cannot be encoded; nothing is sent.
+        """
+        self._thread.begin()
         super().call(command, done)
 
-    def wait_until_ready(self, timeout: float) -> None:
-        """Connect, if need be, and wait until everything that was asked for would be told.
+    def wait_until_greeted(self, timeout: float) -> None:
+        """Connect, if need be, and wait until the greeting was answered, and `on_ready` called.
 
         Args:
             timeout: in seconds.
 
         Raises:
-            RedisUnavailable: that takes longer.
-            RedisRefused: the server does not tell it.
+            RedisUnavailable, RedisRefused: there is no connection after that time, for this reason.
         """
-        self._begin_thread()
+        self._thread.begin()
         give_up = clock.now() + timeout
-        while not self._greeting_is_over.wait(BLOCKED_AT_MOST_S):
-            if clock.now() > give_up:
-                raise self._why
-        for refused in self._refused.values():
-            raise refused
+        bell = Bell()
+        self._waiting.add(bell)
+        try:
+            while not self._greeting_is_over:
+                left = give_up - clock.now()
+                if left <= 0:
+                    raise self._why
+                bell.wait(min(left, BLOCKED_AT_MOST_S))
+        finally:
+            self._waiting.discard(bell)
 
     def close(self) -> None:
         """Disconnect, and wait for the thread's end."""
@@ -292,32 +319,36 @@ class PushThread(PushConnection):
         with self._lock:
             if self._transport is not None:
                 self._transport.abort()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
 
     def end(self, why: Exception) -> None:
         """Disconnect, for this reason."""
-        self._greeting_is_over.clear()
+        self._greeting_is_over = False
         super().end(why)
 
     def _settled(self, refused: Mapping[Words, RedisRefused]) -> None:
-        self._greeting_is_over.set()
-        self._when_ready(refused)
-
-    def _begin_thread(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+        try:
+            self._when_ready(refused)
+        finally:
+            self._greeting_is_over = True
+            for bell in self._waiting.copy():
+                bell.ring()
 
     def _run(self) -> None:
+        told = ""
         while not self._closed.is_set():
             try:
                 self._talk(self._dialer.dial())
             except (RedisUnavailable, RedisRefused) as error:
                 self._why = error
-            self.expire(closing=self._closed.is_set())
+            except Exception as error:  # what nobody has foreseen; there may be many who wait
+                self._why = away(self.where, f"{type(error).__name__}: {error}")
+                if str(error) != told:
+                    told = str(error)
+                    log.exception("the connection of %s has failed; it is made anew", self._name)
+            self.expire()
             self._closed.wait(self._backoff.pause())
+        self.expire(closing=True)
 
     def _talk(self, dialed: Dialed) -> None:
         try:

@@ -69,6 +69,9 @@ class WorkerEvents(Protocol):
     def progressed(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
         """Jobs have told how far they are."""
 
+    def gone(self, worker: "WorkerHandle") -> None:
+        """Its process is no more."""
+
     def heard(self, worker: "WorkerHandle") -> None:
         """It has said something, and that is dealt with."""
 
@@ -81,6 +84,7 @@ class WorkerHandle:
         host: what it runs in.
         table: what its slots are doing.
         tasks: the names of those it has run, by the numbers in its slot table.
+        process_id: of its process, see `heori_common.process_id`; empty until it is ready.
         importing: the module of tasks that it imports, until it is ready.
         libraries: the modules of others that it has imported for them.
         empty: a sentence for each module that should have tasks, and has none.
@@ -114,6 +118,7 @@ class WorkerHandle:
         self.finished = 0
         self.gil: GilFutex | None = None
         self.seen: Tally | None = Tally()
+        self.process_id = ""
         self.importing: str | None = None
         self.libraries: list[str] = []
         self.empty: list[str] = []
@@ -332,7 +337,7 @@ class WorkerHandle:
             [self.importing] = rest
         elif kind == frames.READY:
             self.importing = None
-            self.host.peak_memory, gil, self.libraries, self.empty = rest
+            self.host.peak_memory, gil, self.libraries, self.empty, self.process_id = rest
             self.gil = gil and GilFutex(*gil)
             self.ready = True
             self._events.ready(self)

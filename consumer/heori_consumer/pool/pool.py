@@ -7,7 +7,7 @@ workers were killed twice for others that were late, so that it comes to an end.
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from heori_common.locks.statistics import Statistics, total
@@ -68,8 +68,18 @@ class Pool:
     """
 
     def __init__(
-        self, options: PoolOptions, settlement: Settlement, failures: FailureLog, beat: Beat
+        self,
+        options: PoolOptions,
+        settlement: Settlement,
+        failures: FailureLog,
+        beat: Beat,
+        process_ended: Callable[[str], object],
     ) -> None:
+        """Prepare.
+
+        Args:
+            process_ended: called with the id of each worker process that is no more.
+        """
         self.roster = Roster(options, self, self._bury)
         self.changed = asyncio.Event()
         self.occupied = asyncio.Event()
@@ -77,6 +87,7 @@ class Pool:
         self._settlement = settlement
         self._failures = failures
         self._beat = beat
+        self._process_ended = process_ended
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._totals_of_dead: Totals = {}
         self._locks_of_dead = Statistics()
@@ -329,6 +340,11 @@ class Pool:
     def progressed(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
         """See `WorkerEvents`."""
         self._settlement.progress(reports)
+
+    def gone(self, worker: WorkerHandle) -> None:
+        """See `WorkerEvents`."""
+        if worker.process is not None and worker.process_id:  # and not the supervisor's own process
+            self._process_ended(worker.process_id)
 
     def heard(self, worker: WorkerHandle) -> None:
         """See `WorkerEvents`."""

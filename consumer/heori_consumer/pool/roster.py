@@ -133,7 +133,7 @@ class Roster:
         await asyncio.gather(*(self._see_off(worker, left) for worker in ending))
         await self._forkserver.close()
         for worker in ending:
-            await worker.host.reap()
+            await self._reap(worker)
         self._orphans.close()
 
     def everyone(self) -> list[WorkerHandle]:
@@ -216,7 +216,7 @@ class Roster:
     async def _see_off_and_reap(self, worker: WorkerHandle) -> None:
         self._ending.add(worker)
         await self._see_off(worker, self.options.grace)
-        await worker.host.reap()
+        await self._reap(worker)
         self._ending.discard(worker)
 
     async def _see_off(self, worker: WorkerHandle, seconds: float) -> None:
@@ -295,9 +295,14 @@ class Roster:
         self._on_death(worker, death)
         worker.dismiss()
         place = self._forget(worker)
-        await worker.host.reap()
+        await self._reap(worker)
         if place is not None and place not in self._coming and not self._closing:
             self._fill(place)
+
+    async def _reap(self, worker: WorkerHandle) -> None:
+        """Wait for its end."""
+        await worker.host.reap()
+        self._events.gone(worker)
 
     def _forget(self, worker: WorkerHandle) -> int | None:
         """Strike a worker off; returns the place it had."""

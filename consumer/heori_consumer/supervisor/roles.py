@@ -14,6 +14,7 @@ from heori_consumer.supervisor.acknowledger import Acknowledger
 from heori_consumer.supervisor.cancellation import Cancellation, CancellationWatch
 from heori_consumer.supervisor.claimer import Claimer
 from heori_consumer.supervisor.context import Context, Role
+from heori_consumer.supervisor.dead_workers import DeadWorkers
 from heori_consumer.supervisor.failover import Failover
 from heori_consumer.supervisor.hand_overs import HandOvers
 from heori_consumer.supervisor.health import Health
@@ -41,6 +42,7 @@ class Roles:
 
     acknowledger: Acknowledger
     pool: Pool
+    dead_workers: DeadWorkers
     listener: Listener
     queue_watch: QueueWatch
     intake: Intake
@@ -65,7 +67,8 @@ class Roles:
         """Make them, each after those that it calls."""
         acknowledger = Acknowledger(context)
         pool_options = _pool_options(context.settings, context.options)
-        pool = Pool(pool_options, acknowledger, context.failures, context.beat)
+        dead_workers = DeadWorkers(context)
+        pool = Pool(pool_options, acknowledger, context.failures, context.beat, dead_workers.ended)
         cancellation = Cancellation(context, pool.cancel)
         recalls = Recalls(context, pool)
         lease_keeper = LeaseKeeper(context, pool)
@@ -99,6 +102,7 @@ class Roles:
         return cls(
             acknowledger,
             pool,
+            dead_workers,
             listener,
             QueueWatch(context, leadership, listener),
             intake,
@@ -130,6 +134,7 @@ class Roles:
         return (
             self.acknowledger,
             self.pool,
+            self.dead_workers,
             self.listener,
             self.queue_watch,
             self.claimer,

@@ -76,6 +76,7 @@ class Supervisor:
         roles = self._roles
 
         async def resign() -> None:
+            await roles.dead_workers.finish()
             await roles.leadership.resign()
             await roles.scheduler.resign()
             await roles.queue_sampler.resign()

@@ -266,6 +266,12 @@ class Runner:
         self._end_copy()
         self._jobs.pop(job.number, None)
         self._stops.pop(job.number, None)
+        if job.owner is not None:  # it has used locks
+            from heori_common.locks.around import end_job  # noqa: PLC0415 - few need it
+
+            end_job(job)
+        if job.ended_in_import:
+            self._wear_out("ended in an import")
         if job.has_waited:
             self.lending.look()
 

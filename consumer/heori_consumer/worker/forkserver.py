@@ -34,6 +34,16 @@ from heori_consumer.gil.inside import find_gil
 from heori_consumer.worker import process
 from heori_consumer.worker.signals import let_pass
 
+# What tasks use mostly, if only for locks and results; and what those, and the first connection,
+# would import while a job runs. The exception that ends a job may strike inside an import, and
+# leave the process with a module that nobody can import any more.
+NEEDED_LATER = (
+    "redis",
+    "encodings.idna",
+    "heori_common.locks.around",
+    "heori_common.locks.job_wait",
+)
+
 
 def main(control: int) -> NoReturn:
     """Fork workers until the supervisor has gone.
@@ -47,7 +57,8 @@ def main(control: int) -> NoReturn:
     adopt_orphans()
     logs.configure_as_parent()
     find_gil()  # here, and no worker has to
-    importlib.import_module("redis")  # which most tasks use, if only for locks and results
+    for name in NEEDED_LATER:
+        importlib.import_module(name)
     _freeze()
     _Parent(socket.socket(fileno=control)).run()
     os._exit(0)

@@ -15,6 +15,7 @@ from typing import Any
 
 from heori_common import logs
 from heori_common.platform import give_back_memory, own_peak_memory
+from heori_common.process_id import process_id
 from heori_common.protocol.job import RETURNED, Claim, Outcome
 from heori_consumer.between.frames import (
     AGAIN,
@@ -121,7 +122,8 @@ class Worker:
         """
         # Told by itself: its first job may end it before the supervisor looks at it.
         self._table.tell_gil(enabled=gil_enabled())
-        self._link.sendall(pack([READY, own_peak_memory(), find_gil(), used, empty]))
+        ready = [READY, own_peak_memory(), find_gil(), used, empty, process_id()]
+        self._link.sendall(pack(ready))
         threading.Thread(target=self._send, name="sender", daemon=True).start()
         if self._main_slot is not None:
             threading.Thread(target=self._receive, name="receiver", daemon=True).start()

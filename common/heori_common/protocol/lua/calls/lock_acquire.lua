@@ -4,7 +4,7 @@
 -- While it waits it holds none of the locks.
 -- KEYS   each lock (hash)
 -- ARGS   id, owner, about, wake, limits, lease_us, ticket, wait, deadlock
---        about: who asks, for people; wake: channel on which a grant is told
+--        about: who asks, for people; wake: channel on which a grant is told, or false: it looks
 --        limits: [permits, or false for a mutex, …] for each lock
 --        ticket: the one it had, or false
 --        wait: whether to; deadlock: 'raise', 'warn' or 'off'
@@ -75,6 +75,12 @@ if not ticket then
   local record = lock_record(args.owner, args.wake, limit, args.lease_us, args.about, since_us, 0, false)
   redis.call('HSET', lock, args.id, cmsgpack.pack(record))
   redis.call('HSET', lock_waits_key(), args.owner, cmsgpack.pack({ lock, args.id }))
+else
+  local record = read_record(lock, args.id)
+  if record and record[WAKE] ~= args.wake then -- it has got, or lost, the right to hear of it
+    record[WAKE] = args.wake
+    redis.call('HSET', lock, args.id, cmsgpack.pack(record))
+  end
 end
 local first = redis.call('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
 return cmsgpack.pack({ now_us, 'waiting', tonumber(ticket),

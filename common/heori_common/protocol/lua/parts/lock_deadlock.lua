@@ -37,7 +37,7 @@ local function wait_of(owner)
     if redis.pcall('HGET', record[JOB][2], 'status') ~= 'deferred' then
       return nil
     end
-  elseif redis.call('PUBSUB', 'NUMSUB', record[WAKE])[2] == 0 then
+  elseif record[WAKE] and redis.call('PUBSUB', 'NUMSUB', record[WAKE])[2] == 0 then
     return nil
   end
   local whom = blockers(lock, record[LIMIT])

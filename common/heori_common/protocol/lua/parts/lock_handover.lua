@@ -54,8 +54,9 @@ local function requeue_parked(id, key, queue, deferred, parked)
   return true
 end
 
--- Hands the lock to the next waiter, and so on while there are permits. A waiter that cannot be
--- told is dead, or has lost its connection and will come back with its ticket: it is passed over.
+-- Hands the lock to the next waiter, and so on while there are permits. A waiter that should hear
+-- of it and does not is dead, or has lost its connection and will come back with its ticket: it is
+-- passed over. One that looks by itself has the lock until a short lease is over.
 local function grant_to_waiters(lock)
   while true do
     local id = redis.call('ZRANGE', waiters_key(lock), 0, 0)[1]
@@ -71,11 +72,12 @@ local function grant_to_waiters(lock)
       local fence = next_fence()
       local lease_end_us = now_us + math.min(record[LEASE_US], args.handover_lease_us)
       record[HANDED_US] = lease_end_us
-      local told
+      local told = true
       if record[JOB] then
         told = requeue_parked(unpack(record[JOB]))
-      else
-        told = redis.call('PUBLISH', record[WAKE], cmsgpack.pack({ id, fence, lease_end_us })) > 0
+      elseif record[WAKE] then
+        -- pcall: this user may have no right to the channel; then the waiter finds it when it looks
+        told = redis.pcall('PUBLISH', record[WAKE], cmsgpack.pack({ id, fence, lease_end_us })) ~= 0
       end
       if told then
         add_holder(lock, id, record, fence, lease_end_us)
@@ -103,7 +105,7 @@ local function expire_holders(lock, spares_jobs)
     local id, lease_end_us = overdue[n], tonumber(overdue[n + 1])
     if not (spares_jobs and is_request_of_job(id) and spares_jobs()) then
       local record = read_record(lock, id)
-      if record and record[HANDED_US] == lease_end_us and not record[JOB] then
+      if record and record[HANDED_US] == lease_end_us and record[WAKE] then
         silent[record[WAKE]], any = true, true
       end
       remove_holder(lock, id)

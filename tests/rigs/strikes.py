@@ -1,0 +1,90 @@
+"""Exceptions that strike a thread where CPython would raise those of `PyThreadState_SetAsyncExc`.
+
+It looks for them when a function begins, when a call of C code has ended and when a loop turns, and
+nowhere else. So each of these points of a piece of code can be tried, one after the other.
+"""
+
+import dis
+import inspect
+import sys
+from collections.abc import Callable
+from functools import cache
+from types import CodeType, FrameType
+from typing import Any
+
+LOOKS_AFTER = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD"}
+
+
+class Struck(BaseException):
+    """What is thrown."""
+
+
+@cache
+def _names(code: CodeType) -> dict[int, str]:
+    return {each.offset: each.opname for each in dis.get_instructions(code)}
+
+
+class Strike:
+    """Strikes this thread at one point of the code of a package.
+
+    Args:
+        number: of the point, from 1.
+        package: a part of the paths of its files.
+
+    Attributes:
+        struck: the function, and the line, in which it did; empty while it did not.
+    """
+
+    def __init__(self, number: int, package: str = "heori_common") -> None:
+        self._left = number
+        self._package = package
+        self._last: dict[FrameType, str] = {}  # what each frame has executed last
+        self.struck = ""
+
+    def during(self, function: Callable[[], Any]) -> bool:
+        """Run it; returns whether it was struck."""
+        before = sys.gettrace()
+        sys.settrace(self._begin)
+        try:
+            function()
+        except Struck:
+            pass
+        finally:
+            sys.settrace(before)
+            self._last.clear()
+        return bool(self.struck)
+
+    def _is_ours(self, frame: FrameType | None) -> bool:
+        return frame is not None and self._package in frame.f_code.co_filename
+
+    def _begin(self, frame: FrameType, _event: str, _arg: object) -> Any:
+        if not self._is_ours(frame):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        self._last[frame] = ""
+        if self._is_ours(frame.f_back):  # else it is struck before the call has begun
+            self._pass_by(frame)
+        return self._step
+
+    def _step(self, frame: FrameType, event: str, _arg: object) -> Any:
+        if event == "opcode":
+            if self._last[frame] in LOOKS_AFTER:
+                self._pass_by(frame)
+            self._last[frame] = _names(frame.f_code)[frame.f_lasti]
+        elif event == "return" and frame.f_back in self._last and _is_plain(frame.f_code):
+            self._last[frame.f_back] = ""  # it goes on without a look
+        return self._step
+
+    def _pass_by(self, frame: FrameType) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.struck = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+            raise Struck
+
+
+def _is_plain(code: CodeType) -> bool:
+    """Whether it is a function that the interpreter calls and not C code, as it does a class."""
+    return code.co_name != "__init__" and not code.co_flags & _RESUMED
+
+
+_RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR

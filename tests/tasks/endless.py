@@ -1,0 +1,4 @@
+"""A module whose import takes longer than any job."""
+
+while True:
+    pass
