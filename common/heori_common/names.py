@@ -25,14 +25,17 @@ def check_queue(name: str) -> str:
     """Refuse a queue name that would make other keys, or that nobody could type.
 
     Raises:
-        ValueError: it is empty or too long, or has colons, commas, blanks or an @ in it.
+        ValueError: it is empty or too long, has commas, blanks or an @ in it, or ends as the name
+            of a key of RQ's does.
     """
     check_length("queue", name)
-    if not re.fullmatch(r"[^\s:,@]+", name):
+    if not re.fullmatch(r"[^\s,@]+", name):
         raise ValueError(
-            f"queue {name!r}: a name without blanks, colons, commas or @ is needed"
+            f"queue {name!r}: a name without blanks, commas or @ is needed"
             + ("; a tenant is named apart from its queue" if "@" in name else "")
         )
+    if name.endswith(":intermediate"):
+        raise ValueError(f"queue {name!r}: RQ has a key of that name for another queue")
     return name
 
 

@@ -109,7 +109,7 @@ def _limits(value: object) -> object:
     limits = {}
     for part in value.split(","):
         if part.strip():
-            name, equals, number = part.partition("=")
+            name, equals, number = part.rpartition("=")
             if not equals or not number.strip().isdecimal():
                 raise ValueError(f"{part.strip()!r}: QUEUE=JOBS is needed, such as orders=10000")
             limits[check_queue(name.strip())] = int(number)

@@ -30,7 +30,8 @@ def consume(
             "-q",
             metavar="NAME[=WEIGHT]",
             help="A queue to consume; several are served in the order given. "
-            "With weights, such as -q high=3 -q low=1, they are served by weight.",
+            "With weights, such as -q high=3 -q low=1, they are served by weight. What stands "
+            "after the last = is one; a queue called a=3 is given as a=3=1.",
         ),
     ] = ["default"],  # noqa: B006 - typer copies it
     order: Annotated[

@@ -328,7 +328,7 @@ def _summary(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
         "problem": problem,
         "ending": letter.ending,
         "failed_at": failed.isoformat() if failed else None,
-        "deliveries": letter.integer("heori_deliveries"),
+        "deliveries": letter.deliveries,
         "restarts": letter.integer("heori_restarts") or 0,
         "reason": letter.reason,
     }

@@ -61,7 +61,7 @@ ENDED = ("finished", "failed", "stopped", "canceled")
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$", description="As it was answered.")]
 QueueName = Annotated[
     Annotated[str, AfterValidator(check_queue)] | None,
-    Query(pattern=r"^[^\s:,@]+$", max_length=200, description="Instead of the task's own queue."),
+    Query(pattern=r"^[^\s,@]+$", max_length=200, description="Instead of the task's own queue."),
 ]
 Tenant = Annotated[
     Annotated[str, AfterValidator(check_tenant)] | None,

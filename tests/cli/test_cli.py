@@ -103,7 +103,7 @@ def test_send_tells_of_a_failure_with_its_traceback_and_exit_code_1(
         (["status", "no-such-job"], "there is no job no-such-job"),
         (["consume", "--model", "threads", "--processes", "2"], "one process"),
         (["consume", "--model", "processes", "--slots", "2"], "one slot each"),
-        (["consume", "--queue", "a:b"], "without blanks, colons, commas or @"),
+        (["consume", "--queue", "a@b"], "without blanks, commas or @"),
         (["up", "--for", "soon"], "such as 20s"),
         (["up", "--for", "0s"], "such as 20s"),
         (["up", "--for", "5s", "--forever"], "exclude each other"),

@@ -60,7 +60,10 @@ def test_a_task_has_the_settings_it_was_given() -> None:
         ({"timeout": -2}, "timeout=-2"),
         ({"result_ttl": 0}, "result_ttl=0"),
         ({"result_ttl": -2}, "result_ttl=-2"),
-        *(({"queue": q}, "queue") for q in ("", "a b", "a:b", "a,b", "a\n", "\t")),
+        *(
+            ({"queue": q}, "queue")
+            for q in ("", "a b", "a@b", "a,b", "a\n", "\t", "a:intermediate")
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], reason: str) -> None:

@@ -109,6 +109,8 @@ def test_in_strict_order_the_first_queue_may_give_all(queues: int, counts: list[
         (["a=3", "b"], None, (("a", "b"), (3, 1))),
         (["a", "b=1000"], "weight", (("a", "b"), (1, 1000))),
         (["a=b=2", "a=b=2"], None, (("a=b",), (2,))),
+        (["a=3=1"], None, (("a=3",), (1,))),
+        (["app:high=3", "app:low=1"], None, (("app:high", "app:low"), (3, 1))),
     ],
 )
 def test_queues_are_read_with_their_weights(
@@ -121,7 +123,7 @@ def test_queues_are_read_with_their_weights(
     ("given_queues", "order", "message"),
     [
         *(
-            ([f"a={bad}"], None, r"'a=.*': its weight must be a whole number from 1 to 1000")
+            ([f"a={bad}"], None, r"'a=.*': its weight must be a .* from 1 to 1000, .*=1$")
             for bad in ("0", "-1", "1.5", "1001", "x", "", "٣", "9" * 5000)
         ),
         (["=3"], None, "a name without blanks"),

@@ -2,6 +2,7 @@
 have put into its environment, and with servers of all kinds.
 """
 
+import json
 import os
 import signal
 import socket
@@ -15,12 +16,14 @@ from typing import Any
 import psutil
 import pytest
 import redis as redis_py
+from rq import Queue, Retry
+from rq.serializers import JSONSerializer
 
 from heori import Producer, RedisRefused
 from heori_common.embedded import EmbeddedValkey
 from heori_common.redis.retries import ANSWER_TIMEOUT_S
 from heori_common.settings import Settings
-from tests.rigs.commands import run_heori
+from tests.rigs.commands import Heori, run_heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
@@ -36,15 +39,18 @@ def mute() -> Iterator[str]:
 
 
 def test_a_consumer_needs_no_place_for_files_and_knows_what_is_no_setting(
-    consume: Callable[..., Consumer], producer: Producer, tmp_path: Path
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis: Any,
+    heori: Heori,
+    tmp_path: Path,
 ) -> None:
+    """It serves a queue with a colon in its name, as rq's users have them, and counts each try."""
     long = tmp_path / ("x" * 150)  # longer than the path of a socket may be
     long.mkdir()
     consumer = consume(
-        "--model",
-        "processes",
-        "--processes",
-        "1",
+        *("--model", "processes", "--processes", "1"),
+        queue="app:high",
         TMPDIR=str(long),
         HEORI_METRICS_PORT="tcp://10.0.0.1:9100",
         HEORI_METRICS_SERVICE_HOST="10.0.0.1",
@@ -52,7 +58,14 @@ def test_a_consumer_needs_no_place_for_files_and_knows_what_is_no_setting(
         HEORI_LEASE="",
         HEORI_KEY_TTL="a producer's own",
     ).ready()
-    assert producer.submit(sample_tasks.add, 1).result(60) == 3
+    for tenant in (None, "a"):
+        job = producer.submit(sample_tasks.add, 1, queue="app:high", tenant=tenant)
+        assert job.result(60) == 3
+    stock = Queue("app:high", connection=redis, serializer=JSONSerializer)
+    failing = stock.enqueue("tests.tasks.sample_tasks.fail", "no", retry=Retry(max=2))
+    until(lambda: failing.get_status() == "failed")
+    assert "failed after 3 deliveries\n" in heori("dead", "list", "-q", "app:high").stdout
+    assert json.loads(heori("status", failing.id, "--json").stdout)["deliveries"] == 3
     told = [line["event"] for line in consumer.log if "HEORI_" in line["event"]]
     assert [event.partition(":")[0] for event in told] == ["HEORI_METRICS_PORT"]
     family = [psutil.Process(consumer.process.pid), *consumer.workers]

@@ -23,6 +23,7 @@ UNKNOWN_FIELDS = ("heori_unknown", "heori_unknown_since", "heori_unknown_to")  #
 # How it was delivered, whatever came of it.
 _HISTORY_FIELDS = (
     "heori_deliveries",
+    "heori_earlier",
     "heori_execution",
     "heori_settled",
     "heori_restarts",
@@ -67,6 +68,12 @@ class DeadLetter:
         if any(name in self.record.fields for name in EVIDENCE_FIELDS):
             return "died"
         return "stopped" if self.text("status") == "stopped" else "failed"
+
+    @property
+    def deliveries(self) -> int | None:
+        """How often it was delivered, in all of its tries; None when nothing tells."""
+        last, earlier = self.integer("heori_deliveries"), self.integer("heori_earlier")
+        return None if last is None else last + (earlier or 0)
 
     @property
     def failed_at(self) -> datetime | None:

@@ -60,7 +60,7 @@ class Job:
     started_at: datetime | None
     ended_at: datetime | None
     consumer: str
-    deliveries: int
+    deliveries: int  # of all its tries
     restarts: int  # starts that were no deliveries of their own: it was given back uncounted
     unknown: str = ""  # why it waits for a consumer with other code, if it had to
     unknown_since: datetime | None = None
@@ -88,7 +88,8 @@ class Job:
             started_at=parse_time("started_at", fields.get(b"started_at")),
             ended_at=parse_time("ended_at", fields.get(b"ended_at")),
             consumer=text("worker_name"),
-            deliveries=_integer("heori_deliveries", fields.get(b"heori_deliveries"), 0),
+            deliveries=_integer("heori_deliveries", fields.get(b"heori_deliveries"), 0)
+            + _integer("heori_earlier", fields.get(b"heori_earlier"), 0),
             unknown=decode_failure(fields.get(b"heori_unknown", b"")).rstrip(),
             unknown_since=_moment("heori_unknown_since", fields.get(b"heori_unknown_since")),
             restarts=_integer("heori_restarts", fields.get(b"heori_restarts"), 0),

@@ -54,6 +54,9 @@ def parse_queues(
 ) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
     """Read queues as they are given on the command line, ``name`` or ``name=weight``.
 
+    What stands after the last = is a weight. So a queue whose own name has an = in it is given with
+    one: ``a=3=1`` is the queue ``a=3``.
+
     Returns:
         The names, each once, and their weights; None for strict order.
 
@@ -68,7 +71,7 @@ def parse_queues(
         if not re.fullmatch("[1-9][0-9]{0,2}|1000", number):
             raise ValueError(
                 f"queue {text!r}: its weight must be a whole number from 1 to 1000, "
-                f"such as {name}=3"
+                f"such as {name}=3; a queue whose name has an = in it needs one, as in {text}=1"
             )
         if weights.setdefault(name, int(number)) != int(number):
             raise ValueError(f"queue {name!r} is given twice, with different weights")
