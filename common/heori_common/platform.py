@@ -229,9 +229,12 @@ def adopt_orphans() -> None:
 
 def highest_mark() -> int:
     """The highest mark that this process may give itself; 0 where processes cannot be marked."""
-    if not hasattr(resource, "prlimit"):
+    if not (hasattr(resource, "prlimit") and TELLS_OF_THREADS):
         return 0
-    _, hard = resource.getrlimit(RLIMIT_LOCKS)
+    try:
+        _, hard = resource.prlimit(0, RLIMIT_LOCKS)
+    except OSError:  # a sandbox forbids it
+        return 0
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 

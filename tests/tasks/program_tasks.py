@@ -31,7 +31,7 @@ def _tell(what: str) -> None:
 @on_worker_start
 def begin() -> None:
     """What a pool of connections would be opened in."""
-    if os.environ.get("HEORI_TEST_HOOK") == "fails":
+    if OUTPUT and Path(f"{OUTPUT}-fails").exists():
         raise ConnectionError("no database")
     _state["pid"] = os.getpid()
     _tell("start")
@@ -41,7 +41,7 @@ def begin() -> None:
 def finish() -> None:
     """And closed in."""
     _tell("end")
-    if os.environ.get("HEORI_TEST_HOOK") == "hangs":
+    if OUTPUT and Path(f"{OUTPUT}-hangs").exists():
         time.sleep(3600)
 
 
@@ -75,7 +75,10 @@ WAYS: dict[str, Callable[[str], object]] = {
 
 @task
 def leave_programs(name: str) -> str:
-    """Start one in each way, and return."""
+    """Start one in each way, and a process that Python's own end would wait for, and return."""
+    waited_for = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+    waited_for.start()
+    _kept.append(waited_for)
     _kept.extend(way(name) for way in WAYS.values())
     return "left"
 

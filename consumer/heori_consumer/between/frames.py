@@ -14,7 +14,8 @@ RECALL = "recall"  # to the worker: send back what no slot has taken yet
 STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
 LOOK = "look"  # to the worker: sample the states of its own threads, as nobody else can
-IMPORTING = "importing"  # to the supervisor: [importing, module], which is one of the tasks'
+# To the supervisor: [importing, module], which is one of the tasks', or None when all are imported.
+IMPORTING = "importing"
 # To the supervisor, when all is imported: [ready, memory in bytes, its GIL's futex, libraries,
 # sentences about modules without tasks].
 READY = "ready"

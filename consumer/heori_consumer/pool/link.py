@@ -1,6 +1,7 @@
 """The supervisor's end of the socket to a worker: sends frames and reads them."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -75,6 +76,9 @@ class Link(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the socket: the worker takes it as its end."""
+        with contextlib.suppress(OSError):  # the worker has ended
+            # Inline, what a task has forked has this end, too, and would keep it open.
+            self._socket.shutdown(socket.SHUT_RDWR)
         if self._transport is not None:
             self._transport.abort()
         else:

@@ -124,7 +124,8 @@ class Roster:
         for group in (self.workers, self._coming, self._leaving, self.alone):
             group.clear()
         for worker in workers:
-            if len(worker) or not worker.ready:
+            ends_itself = worker.ready or worker in self._reasons
+            if len(worker) or not ends_itself:
                 worker.host.kill()
             self._on_death(worker, None)
             worker.dismiss()
@@ -185,10 +186,9 @@ class Roster:
             reason: in a line.
             details: a traceback, if there is one.
         """
-        if self._up:
-            last = details.rstrip().rpartition("\n")[2]
-            self._reasons[worker] = (f"{reason}: {last}" if last else reason, details)
-        elif not self._started.done():
+        last = details.rstrip().rpartition("\n")[2]
+        self._reasons[worker] = (f"{reason}: {last}" if last else reason, details)
+        if not self._started.done():
             self._started.set_exception(TasksBroken(f"{reason}:\n{details}" if details else reason))
 
     def retire(self, worker: WorkerHandle, reason: str) -> None:
@@ -285,7 +285,8 @@ class Roster:
         death = worker.death()
         if self._up and not worker.ready:
             self._count("cannot start")
-            reason = f"it {death.words} while it imported {worker.importing or 'nothing yet'}"
+            doing = f"imported {worker.importing}" if worker.importing else "started"
+            reason = f"it {death.words} while it {doing}"
             self.trouble.happened(worker.name, *self._reasons.pop(worker, (reason,)))
         elif self._up:
             self._count(death.reason)

@@ -10,6 +10,10 @@ import sys
 
 def say_goodbye() -> None:
     """Do what a program does at its end: call `atexit` handlers, write what is left."""
+    # The handler of `multiprocessing` would wait for those that are no daemons.
+    if multiprocessing := sys.modules.get("multiprocessing"):
+        for child in multiprocessing.active_children():
+            child.kill()
     # Not all of the interpreter's own end, which waits for the threads that tasks have left.
     with contextlib.suppress(BaseException):  # it prints what a handler raises
         atexit._run_exitfuncs()

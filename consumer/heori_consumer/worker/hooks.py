@@ -1,5 +1,7 @@
 """Calls what the program has registered for the start and the end of each worker process."""
 
+import traceback
+
 from heori_common import logs
 from heori_common.worker_hooks import at_end, at_start, name_of
 
@@ -7,7 +9,17 @@ log = logs.get_logger(__name__)
 
 
 class StartHookFailed(RuntimeError):
-    """A function under `on_worker_start` has raised; the message says which, the cause what."""
+    """A function under `on_worker_start` has raised; the message says which.
+
+    Attributes:
+        details: a traceback of what it has raised.
+    """
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        super().__init__(f"on_worker_start: {name} has failed")
+        ours = error.__traceback__
+        theirs = ours.tb_next if ours is not None else None
+        self.details = "".join(traceback.format_exception(type(error), error, theirs))
 
 
 def run_start_hooks() -> None:
@@ -20,7 +32,7 @@ def run_start_hooks() -> None:
         try:
             function()
         except BaseException as error:
-            raise StartHookFailed(f"on_worker_start: {name_of(function)} has failed") from error
+            raise StartHookFailed(name_of(function), error) from error
 
 
 def run_end_hooks() -> None:

@@ -104,6 +104,7 @@ def serve(
             empty += task_modules.load([module])
         if not options.policy.allow and (told := nothing_to_run(empty, options.policy.tasks)):
             raise NoTaskModule(told)
+        link.sendall(pack([IMPORTING, None]))
         run_start_hooks()
         if in_main:
             let_pass(STOPPING)  # whatever the modules would do then
@@ -113,8 +114,7 @@ def serve(
         link.sendall(pack([BROKEN, f"HEORI_TASKS: {error}", ""]))
         return True
     except StartHookFailed as error:
-        details = "".join(traceback.format_exception(error.__cause__))
-        link.sendall(pack([BROKEN, str(error), details]))
+        link.sendall(pack([BROKEN, str(error), error.details]))
         return True
     except BaseException:  # their modules may raise anything
         what = f"the task module {module} cannot be imported"
