@@ -48,8 +48,7 @@ def test_a_signal_to_all_its_processes_drains_and_charges_no_job(
     handle = producer.submit(sample_tasks.hold, redis_url, "drain")
     assert redis.blpop(["drain:running"], timeout=60)
     family = consumer.family
-    for number in numbers:
-        consumer.signal_group(number)
+    consumer.signal_group(*numbers)
     consumer.wait_for("draining")
     assert all(is_alive(each) for each in family)
     redis.rpush("drain:go", "now")

@@ -121,16 +121,18 @@ class Consumer:
         """All processes below it, the forkserver first."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def signal_group(self, number: int) -> None:
-        """Send a signal to all of its processes at once, as systemd does.
+    def signal_group(self, *numbers: int) -> None:
+        """Send signals to all of its processes at once, as systemd does.
 
         A terminal, or `timeout`, reaches those of its process group, which workers leave.
         """
-        workers = self.workers
-        os.killpg(self.process.pid, number)
+        workers = self.workers  # before, as looking for them takes time
+        for number in numbers:
+            os.killpg(self.process.pid, number)
         for worker in workers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker.send_signal(number)
+            for number in numbers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.send_signal(number)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
