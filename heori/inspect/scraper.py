@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import math
 import resource
 import socket
@@ -16,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from heori_common.metrics import Metric
 
-# What many are given to answer in all, in seconds: so long, and longer by a second for so
-# many, as each answer is some work to read.
+# What all are given to answer, in seconds: so long, and longer by a second for so many, as each
+# answer is some work to read.
 LEAST_S = 1.0
 CONSUMERS_A_SECOND = 2000
 MOST_S = 4.0
@@ -166,8 +167,7 @@ async def _ask(address: SplitResult, asked_for: str, patience: float) -> Samples
     request = f"GET /metrics{asked_for} HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n"
     try:
         async with asyncio.timeout(patience):
-            host = await _resolve(address.hostname or "")
-            reader, writer = await asyncio.open_connection(host, address.port or 80)
+            reader, writer = await _connect(address.hostname or "", address.port or 80)
             try:
                 writer.write(request.encode())
                 head, _, body = (await reader.read()).partition(b"\r\n\r\n")
@@ -181,30 +181,37 @@ async def _ask(address: SplitResult, asked_for: str, patience: float) -> Samples
         raise NoMetrics(f"{address.geturl()}/metrics does not answer: {reason}") from error
 
 
-async def _resolve(host: str) -> str:
-    """The IP address of a host. Who waits for it may give up, unlike with asyncio's own threads.
+async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    why: OSError = OSError("it has no address")
+    for address in await _resolve(host):
+        try:
+            return await asyncio.open_connection(address, port)
+        except OSError as error:
+            why = error
+    raise why
+
+
+async def _resolve(host: str) -> list[str]:
+    """The IP addresses of a host. Who waits may give up, unlike with asyncio's own threads.
 
     The names of containers that are gone may go to a server that does not answer for long.
     """
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(host))]
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[str] = loop.create_future()
+    found: asyncio.Future[list[str]] = loop.create_future()
 
-    def tell(address: str, error: Exception | None) -> None:
-        if found.done():  # nobody waits any more
-            return
-        if error:
-            found.set_exception(error)
-        else:
-            found.set_result(address)
+    def tell(addresses: list[str]) -> None:
+        if not found.done():  # else nobody waits any more
+            found.set_result(addresses)
 
     def look() -> None:
-        address, failed = "", None
-        try:
-            address = str(socket.getaddrinfo(host, None)[0][4][0])
-        except (OSError, UnicodeError) as error:
-            failed = error
+        addresses: list[str] = []
+        with contextlib.suppress(OSError, UnicodeError):
+            named = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            addresses += [str(address[0]) for *_, address in named]
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(tell, address, failed)
+            loop.call_soon_threadsafe(tell, addresses)
 
     threading.Thread(target=look, daemon=True).start()
     return await found

@@ -224,7 +224,10 @@ def test_with_few_files_those_who_answer_get_their_turn(answering: str) -> None:
 
 def test_one_that_answers_something_else_is_named(answering: str) -> None:
     assert scrape(answering, 10.0).get(SLOTS_RUNNING) == 1
+    by_name = answering.replace("127.0.0.1", "localhost")
+    assert scrape(by_name, 10.0).get(SLOTS) == 4, "at one of the addresses that the name may have"
     for url, reason in (
+        ("http://no.such.host.invalid", "it has no address"),
         ("http://127.0.0.1:1", "127.0.0.1:1/metrics does not answer"),
         ("ftp://somewhere", "no address"),
     ):
