@@ -26,6 +26,8 @@ COMMANDS = {
     "locks": "Show who holds locks and who waits for them; take one from its holder.",
     "doctor": "Check a Redis that holds jobs, Heori's or any RQ's, and say how to mend what is "
     "wrong.",
+    "redis": "Send one command to the server, with the login, TLS and sentinels of "
+    "HEORI_REDIS_URL.",
     "serve": "Let other programs send jobs and get their results over HTTP.",
     "load": "Send jobs of the example tasks at a given pace, and tell how many every 5 seconds.",
     "lab": "Experiments on this machine, with a Redis of their own: models and locks.",
@@ -39,7 +41,9 @@ def load(name: str) -> Any:
     if hasattr(module, "app"):
         parent.add_typer(module.app, name=name)
     else:
-        parent.command(name)(getattr(module, name))
+        parent.command(name, context_settings=getattr(module, "CONTEXT", None))(
+            getattr(module, name)
+        )
     parent.callback()(lambda: None)
     return get_group(parent).commands[name]
 

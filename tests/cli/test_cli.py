@@ -130,6 +130,7 @@ HELP = {
     ("status",): ["what is in the queues", "job with its result"],
     ("top",): ["Watch queues", "waiting for the GIL", "--once", "--every"],
     ("doctor",): ["how to mend what is wrong", "changes nothing", "--strict"],
+    ("redis",): ["Send one command", "heori doctor"],
     ("locks",): ["who waits for them", "heori locks NAME", "release"],
     ("locks", "show"): ["who waits for it, in order", "--kind", "--json"],
     ("locks", "release"): ["--force", "two go on as if they held", "guarded by the fence"],

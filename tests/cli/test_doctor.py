@@ -1,10 +1,15 @@
 """`heori doctor`: each illness is found and named, and the command that it names mends it."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ from heori import Producer
 from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding
 from heori_common.embedded import EmbeddedValkey
+from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from tests.rigs.commands import Heori
@@ -22,6 +28,7 @@ from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
+ROOT = Path(__file__).parents[2]
 HOUR = 3600
 OLD = "2020-01-01T00:00:00.000000Z"
 
@@ -126,7 +133,8 @@ ILLNESSES = [
     ("leases", "problem", "over for 60 s: 1 (a:", overdue("heori0123", HOUR - 24 * HOUR)),
     ("leases", "problem", "over for 60 s: 1 (a:", overdue("0123", HOUR)),
     ("intermediate", "warning", "between q and a stock worker: 1", stranded),
-    ("jobs", "problem", "no registry, status queued: 1", nowhere("queued")),
+    ("jobs", "problem", "of q, in no queue and no registry, status queued: 1 (it's here)",
+        nowhere("queued")),
     ("jobs", "problem", "no registry, status started: 1", nowhere("started")),
     ("jobs", "warning", "no registry, status finished: 1", nowhere("finished")),
     ("results", "warning", "never expire, though their jobs do or have: 1", endless),
@@ -167,16 +175,11 @@ def test_what_is_wrong_is_found_and_its_command_mends_it(
 
 
 def mend(client: Any, command: str) -> None:
-    """Do what the command does: redis-cli is not on every machine."""
+    """Do what the command does."""
     words = shlex.split(command, comments=True)
     match words:
-        case ["redis-cli", "--scan", "--pattern", pattern, "|", "xargs", "-I%", "redis-cli", *rest]:
-            for key in client.scan_iter(pattern):
-                client.execute_command(*(key if word == "%" else word for word in rest))
-        case ["redis-cli", *rest]:
+        case ["heori", "redis", *rest]:
             client.execute_command(*rest)
-        case ["rq", "resume"]:
-            client.delete("rq:suspended")
         case ["heori", "consume", "--queue", queue]:
             # What a consumer would do: tell of itself, and give back what is overdue.
             client.delete(f"rq:wip:{queue}")
@@ -223,7 +226,7 @@ def test_the_command_reads_for_people_and_its_exit_code_for_scripts(
     shown = heori("doctor", HEORI_REDIS_URL=patient.url)
     assert shown.returncode == 0
     assert re.search(r"! consumers +registered, and silent for 480 s: 2 of 2", shown.stdout)
-    assert "redis-cli SREM rq:workers rq:worker:gone rq:worker:silent" in shown.stdout
+    assert "heori redis SREM rq:workers rq:worker:gone rq:worker:silent" in shown.stdout
     assert shown.stdout.endswith("problems: 0, warnings: 1\n")
     assert heori("doctor", "--strict", HEORI_REDIS_URL=patient.url).returncode == 1
     waiting(client)
@@ -235,3 +238,92 @@ def test_the_command_reads_for_people_and_its_exit_code_for_scripts(
     away = heori("doctor", HEORI_REDIS_URL="redis://127.0.0.1:1")
     assert (away.returncode, away.stdout) == (2, "")
     assert "Is the server running" in away.stderr
+
+
+HOSTILE = 'it\'s [a] "job"\x1b\n\udcff$(date)'
+
+
+def test_what_it_prints_can_be_typed_as_printed(client: Any, patient: EmbeddedValkey) -> None:
+    """Names of any kind, on the server and with the login of the settings, in a real shell."""
+    client.sadd("rq:queues", "rq:queue:q")
+    raw = HOSTILE.encode("utf-8", "surrogateescape")
+    for job_id in (raw, b"another"):
+        client.hset(b"rq:job:" + job_id, mapping={"origin": "q", "data": "x", "status": "queued"})
+    client.acl_setuser(
+        "nurse", enabled=True, passwords=["+a/b@c"], keys=["*"], categories=["+@all"]
+    )
+    url = f"{patient.url.replace('//', '//nurse:a%2Fb%40c@')}"
+    heori = f'heori() {{ "{sys.executable}" -m heori "$@"; }}; '
+    environment = {**os.environ, "HEORI_REDIS_URL": url}
+
+    def shell(line: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["bash", "-c", heori + line],
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    try:
+        printed = shell("heori doctor").stdout
+        assert "(it's [a]" in printed
+        [line] = [line.strip() for line in printed.splitlines() if "RPUSH" in line]
+        ran = shell(line)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1\n2\n", "")
+        assert sorted(client.lrange("rq:queue:q", 0, -1)) == sorted([raw, b"another"])
+        assert shell("heori redis GET rq:queue:q").returncode == 2
+    finally:
+        client.acl_deluser("nurse")
+
+
+def test_a_job_that_moves_while_it_looks_is_not_called_lost(client: Any) -> None:
+    """Each look is at one moment: a job is in one place at any moment, and never in none."""
+    client.sadd("rq:queues", "rq:queue:q")
+    job(client, "a", status="queued")
+    commands, keys = Commands(), Keys()
+    registries = [keys.wip("q"), keys.finished("q"), keys.scheduled("q")]
+    look = commands.find_lost("a", "q", registries)
+
+    def is_lost() -> bool:
+        return client.execute_command(*look.words) is not None
+
+    client.script_load(look.in_full[1] if look.in_full else "")
+    assert is_lost()
+    for put, take in (
+        (("RPUSH", "rq:queue:q", "a"), ("DEL", "rq:queue:q")),
+        (("ZADD", "rq:wip:q", 1, "a:heori0123"), ("DEL", "rq:wip:q")),
+        (("ZADD", "rq:finished:q", 1, "a"), ("DEL", "rq:finished:q")),
+        (("ZADD", "rq:scheduled:q", 1, "a"), ("DEL", "rq:scheduled:q")),
+        (("EXPIRE", "rq:job:a", 100), ("PERSIST", "rq:job:a")),
+        (("HSET", "rq:job:a", "origin", "other"), ("HSET", "rq:job:a", "origin", "q")),
+        (("SET", "rq:queue:q", "wrong type"), ("DEL", "rq:queue:q")),
+    ):
+        client.execute_command(*put)
+        assert is_lost() == (put[0] == "SET"), put
+        client.execute_command(*take)
+        assert is_lost()
+
+
+def test_what_only_passes_between_a_queue_and_a_stock_worker_is_well(client: Any) -> None:
+    client.sadd("rq:queues", "rq:queue:q")
+    job(client, "a", status="queued")
+    client.rpush("rq:queue:q", "a")
+    client.sadd("rq:workers", "rq:worker:me")
+    client.hset("rq:worker:me", "last_heartbeat", "2100-01-01T00:00:00.000000Z")
+    client.sadd("rq:workers:q", "rq:worker:me")
+    client.rpush("rq:queue:q:intermediate", "b")
+    ended = threading.Event()
+
+    def pass_on() -> None:  # each for a moment, and never the same
+        number = 0
+        while not ended.is_set():
+            number += 1
+            with client.pipeline() as both:
+                both.rpush("rq:queue:q:intermediate", f"b{number}").lpop("rq:queue:q:intermediate")
+                both.execute()
+
+    with ThreadPoolExecutor() as pool:
+        passing = pool.submit(pass_on)
+        try:
+            assert [each for each in ailments(client) if each.check == "intermediate"] == []
+        finally:
+            ended.set()
+            passing.result()

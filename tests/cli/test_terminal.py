@@ -45,6 +45,8 @@ COMMAND_LINES = [
     (["locks", EVIL], True),
     (["locks", "release", EVIL], True),
     (["doctor"], True),
+    (["redis", "SMEMBERS", "rq:workers"], True),
+    (["redis", EVIL], True),
     (["send", EVIL], True),
     (["send", "tests.tasks.sample_tasks.add", "--args", EVIL], False),
     (["send", "tests.tasks.sample_tasks.add", "--queue", EVIL], True),

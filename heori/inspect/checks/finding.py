@@ -1,9 +1,45 @@
 """What a check has seen."""
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from heori import formats
+
 Level = Literal["problem", "warning", "fine", "unknown"]
+
+
+MOST_NAMED = 50  # in one command
+
+
+def for_each(names: Sequence[str], *words: str) -> str:
+    """A command for a shell that sends one to the server for each of these names.
+
+    Args:
+        words: of the command; "NAME" stands for the name.
+    """
+    if len(names) == 1:
+        return command(*(names[0] if word == "NAME" else word for word in words))
+    named = " ".join(map(quoted, names[:MOST_NAMED]))
+    sent = " ".join('"$name"' if word == "NAME" else quoted(word) for word in words)
+    left = len(names) - MOST_NAMED
+    again = f"  # and again: there are {formats.count(left)} more" if left > 0 else ""
+    return f"for name in {named}; do heori redis {sent}; done{again}"
+
+
+def command(*words: str) -> str:
+    """A command for a shell that sends this one to the server."""
+    return " ".join(["heori redis", *map(quoted, words)])
+
+
+def quoted(word: str) -> str:
+    """A word as a shell reads it, and as it can be typed, whatever is in it."""
+    if word.isprintable():
+        return shlex.quote(word)
+    raw = word.encode("utf-8", "surrogateescape")
+    typed = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in raw)
+    return f"$'{''.join(typed)}'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Is everything where it should be: registries, consumers, leases, jobs, results."""
 
-import shlex
-from collections import Counter
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -9,7 +8,7 @@ from typing import Any, TypeVar
 import redis
 
 from heori import formats
-from heori.inspect.checks.finding import Finding
+from heori.inspect.checks.finding import MOST_NAMED, Finding, command, for_each, quoted
 from heori_common.protocol.commands import (
     EXECUTION_MARK,
     LEASE_MARGIN_S,
@@ -34,6 +33,11 @@ PAGE = 500  # keys in one round trip
 LISTED_AT_ONCE = 5000  # ids in one round trip
 LISTED_TOGETHER = 100  # queues and registries from which those are
 EXAMPLES = 3  # names in one finding
+BETWEEN_S = 0.5  # a stock worker that lives has taken a job within this time
+# Takes one that is between a queue and a worker to the front of the queue, if it is still there.
+MOVE = (
+    "return redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 and redis.call('LPUSH', KEYS[2], ARGV[1])"
+)
 
 
 class JobChecks:
@@ -51,6 +55,7 @@ class JobChecks:
         self._client: Any = client
         self._bulk = bulk
         self._keys = keys
+        self._commands = Commands(keys)
         self._progress = progress
         seconds, micros = self._client.time()
         self._now = seconds + micros / 1e6
@@ -79,12 +84,12 @@ class JobChecks:
                 "warning",
                 "`rq suspend` is in force",
                 "no consumer claims jobs",
-                "rq resume",
+                command("DEL", self._keys.suspended()),
             )
 
     def _types(self) -> Iterator[Finding]:
         keys = self._keys
-        queues = Commands(keys).queues()
+        queues = self._commands.queues()
         self._queues = queues.parse(self._client.execute_command(*queues.words))
         wanted = [(keys.queue(queue), b"list") for queue in self._queues]
         wanted += [(key, b"zset") for queue in self._queues for key in self._registries(queue)]
@@ -102,7 +107,7 @@ class JobChecks:
                     "problem",
                     f"{key} holds a {self._kinds[key].decode()}",
                     "its queue cannot be worked on",
-                    f"redis-cli RENAME {shlex.quote(key)} {shlex.quote(key + ':broken')}",
+                    command("RENAME", key, f"{key}:broken"),
                 )
         lists = [*wanted[:ids], *((key, b"list") for key in between)]
         self._list([(key, kind) for key, kind in lists if self._kinds.get(key) == kind])
@@ -140,7 +145,7 @@ class JobChecks:
             if isinstance(waits_for, bytes) and waits_for:
                 queues = waits_for.decode(errors="replace")
                 consumer = name.decode(errors="replace").removeprefix(keys.worker(""))
-                words = [f"--queue {shlex.quote(whole_queue(each))}" for each in queues.split(",")]
+                words = [f"--queue {quoted(whole_queue(each))}" for each in queues.split(",")]
                 yield Finding(
                     "consumers",
                     "problem",
@@ -158,9 +163,9 @@ class JobChecks:
             for name, beat in zip(names, beats, strict=True)
             if isinstance(beat, RedisRefused) or not self._is_recent(beat)
         }
+        silent = self._still_silent(sorted(silent))
         if silent:
             dead = [name.decode(errors="replace") for name in sorted(silent)]
-            sets = " ".join(map(shlex.quote, dead))
             yield Finding(
                 "consumers",
                 "warning",
@@ -168,7 +173,7 @@ class JobChecks:
                 f"({_some(dead)})",
                 "they are dead and still listed; any consumer strikes them in a minute or two, and "
                 "their jobs come back when leases end",
-                f"redis-cli SREM {keys.workers()} {sets}",
+                command("SREM", keys.workers(), *dead[:MOST_NAMED]),
             )
         else:
             yield Finding("consumers", "fine", f"{len(names)} registered, all alive")
@@ -188,8 +193,25 @@ class JobChecks:
                     "problem",
                     f"waiting in {queue}, which no consumer serves: {formats.count(waiting)}",
                     "they wait until a consumer comes",
-                    f"heori consume --queue {shlex.quote(whole_queue(queue))}",
+                    f"heori consume --queue {quoted(whole_queue(queue))}",
                 )
+
+    def _still_silent(self, names: Sequence[bytes]) -> set[bytes]:
+        """Those of them that are still registered, and still silent: one may have ended well."""
+        words = [
+            word
+            for name in names
+            for word in (
+                ("SISMEMBER", self._keys.workers(), name),
+                ("HGET", name, "last_heartbeat"),
+            )
+        ]
+        again = _pages(self._many(words, "consumers"), 2)
+        return {
+            name
+            for name, (is_there, beat) in zip(names, again, strict=True)
+            if is_there and (isinstance(beat, RedisRefused) or not self._is_recent(beat))
+        }
 
     def _limits(self) -> Iterator[Finding]:
         keys = self._keys
@@ -226,7 +248,7 @@ class JobChecks:
                 f"{queue} is full: {formats.count(waiting)} of {formats.count(limit)} jobs wait, "
                 f"and {formats.counted(blocked, 'producer')} for room",
                 "producers wait, are refused, or drop the oldest jobs, as HEORI_WHEN_FULL says",
-                f"heori limit {shlex.quote(whole)} {max(waiting, 2 * limit)}  # or more consumers",
+                f"heori limit {quoted(whole)} {max(waiting, 2 * limit)}  # or more consumers",
             )
 
     def _leases(self) -> Iterator[Finding]:
@@ -249,21 +271,25 @@ class JobChecks:
                     f"leases in {queue} that have been over for {OVERDUE_SECONDS:.0f} s: "
                     f"{formats.count(len(overdue))} ({_some(overdue)})",
                     "the consumer that ran these jobs is dead, and no other gives them back",
-                    f"heori consume --queue {shlex.quote(whole_queue(queue))}",
+                    f"heori consume --queue {quoted(whole_queue(queue))}",
                 )
 
     def _intermediate(self) -> Iterator[Finding]:
-        keys = self._keys
         for queue in self._queues:
-            key = keys.intermediate(queue)
-            if self._is(key, b"list") and (stranded := self._client.llen(key)):
+            key = self._keys.intermediate(queue)
+            if not self._is(key, b"list") or not (before := self._client.lrange(key, 0, -1)):
+                continue
+            time.sleep(BETWEEN_S)  # a stock worker passes through here with each of its jobs
+            still = set(self._client.lrange(key, 0, -1))
+            stranded = [_shown(job_id) for job_id in before if job_id in still]
+            if stranded:
+                target = self._keys.queue(queue)
                 yield Finding(
                     "intermediate",
                     "warning",
-                    f"between {queue} and a stock worker: {stranded}",
+                    f"between {queue} and a stock worker: {len(stranded)} ({_some(stranded)})",
                     "where they stay, a worker died at the wrong moment; rq fails them in a while",
-                    f"redis-cli LMOVE {shlex.quote(key)} {shlex.quote(self._keys.queue(queue))} "
-                    "RIGHT LEFT  # for each",
+                    for_each(stranded, "EVAL", MOVE, "2", key, target, "NAME"),
                 )
 
     def _jobs(self) -> Iterator[Finding]:
@@ -274,50 +300,43 @@ class JobChecks:
             ids = [key.removeprefix(stem) for key in page]
             nowhere += [job_id for job_id in ids if job_id not in self._listed]
             seen += len(ids)
-        # Jobs move meanwhile. One that is nowhere the second time either is lost.
-        states = dict(self._lost(nowhere))
-        by_status = Counter(status for status, _ in states.values())
-        if not states:
+        # Jobs move meanwhile. One that stands nowhere at one moment is lost.
+        groups: dict[tuple[str, str], list[str]] = {}
+        for job_id, status, queue in self._lost(nowhere):
+            groups.setdefault((status, queue), []).append(job_id)
+        if not groups:
             yield Finding("jobs", "fine", f"{formats.count(seen)} jobs, each in its place")
-        for status, count in by_status.most_common():
-            names = [name for name, (of, _) in states.items() if of == status]
-            one, queue = names[0], states[names[0]][1]
+        for (status, queue), names in sorted(groups.items(), key=lambda item: -len(item[1])):
             ended = status in ("finished", "failed", "stopped", "canceled")
             yield Finding(
                 "jobs",
                 "warning" if ended else "problem",
-                f"in no queue and no registry, status {status or 'none'}: {formats.count(count)} "
-                f"({_some(names)})",
+                f"of {queue}, in no queue and no registry, status {status or 'none'}: "
+                f"{formats.count(len(names))} ({_some(names)})",
                 "nothing will ever expire them" if ended else "nothing will ever run them",
-                f"redis-cli EXPIRE {shlex.quote(self._keys.job(one))} 86400  # for each"
+                for_each([self._keys.job(name) for name in names], "EXPIRE", "NAME", "86400")
                 if ended
-                else f"redis-cli RPUSH {shlex.quote(self._keys.queue(queue))} {shlex.quote(one)}"
-                "  # for each",
+                else for_each(names, "RPUSH", self._keys.queue(queue), "NAME"),
             )
 
-    def _lost(self, ids: Sequence[bytes]) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Those of these ids that stand nowhere, with status and queue."""
-        keys = self._keys
+    def _lost(self, ids: Sequence[bytes]) -> Iterator[tuple[str, str, str]]:
+        """Those of these ids that stand nowhere, each with status and queue."""
         for page in _pages(ids, PAGE):
-            jobs = [keys.job("").encode() + job_id for job_id in page]
-            fields = self._many((("HMGET", job, "status", "origin") for job in jobs), "jobs")
-            lives = self._many((("TTL", job) for job in jobs), "jobs")
-            for job_id, (status, origin), life in zip(page, fields, lives, strict=True):
-                queue = (origin or b"default").decode(errors="replace")
-                # What expires is no loss, nor is what has done so meanwhile.
-                if (status is None and origin is None) or life != -1:
-                    continue
-                places = [("LPOS", keys.queue(queue), job_id)]
-                places += [("ZSCORE", registry, job_id) for registry in self._registries(queue)]
-                found = self._many(places, "jobs")
-                nowhere = all(isinstance(place, Exception | None) for place in found)
-                if nowhere and not self._runs(job_id, queue):
-                    text = (status or b"").decode(errors="replace")
-                    yield job_id.decode(errors="replace"), (text, queue)
-
-    def _runs(self, job_id: bytes, queue: str) -> bool:
-        matching = self._client.zscan_iter(self._keys.wip(queue), match=job_id + b":*")
-        return next(matching, None) is not None
+            jobs = [self._keys.job("").encode() + job_id for job_id in page]
+            origins = self._many((("HGET", job, "origin") for job in jobs), "jobs")
+            queues = [
+                origin.decode(errors="replace") if isinstance(origin, bytes) else "default"
+                for origin in origins
+            ]
+            looks = [
+                self._commands.find_lost(_shown(job_id), queue, self._registries(queue))
+                for job_id, queue in zip(page, queues, strict=True)
+            ]
+            for job_id, queue, status in zip(page, queues, self._bulk.ask_many(looks), strict=True):
+                if isinstance(status, RedisRefused) and status.code == "NOPERM":
+                    raise status
+                if isinstance(status, bytes):
+                    yield _shown(job_id), status.decode(errors="replace"), queue
 
     def _results(self) -> Iterator[Finding]:
         stem, jobs = self._keys.results("").encode(), self._keys.job("").encode()
@@ -331,14 +350,13 @@ class JobChecks:
                 if life == -1 and owner != -1  # a job that is to stay may keep its results
             ]
         if endless:
-            pattern = shlex.quote(self._keys.results("*"))
             yield Finding(
                 "results",
                 "warning",
                 "results that never expire, though their jobs do or have: "
                 f"{formats.count(len(endless))} ({_some(endless)})",
                 "rq 3.0.0 leaves one behind for each failed job; Redis fills up",
-                f"redis-cli --scan --pattern {pattern} | xargs -I% redis-cli EXPIRE % 31536000 NX",
+                for_each(endless, "EXPIRE", "NAME", "31536000", "NX"),
             )
 
     # Reading
@@ -386,6 +404,11 @@ class JobChecks:
                 replies.append(reply)
             self._progress(what, len(replies))
         return replies
+
+
+def _shown(job_id: bytes) -> str:
+    """An id as text, which leads back to it."""
+    return job_id.decode("utf-8", "surrogateescape")
 
 
 def _members(reply: Any) -> list[Any]:

@@ -106,7 +106,7 @@ class ServerChecks:
                 "warning",
                 f"snapshots only (save {snapshots})",
                 "a crash of the server loses every job since the last one",
-                "redis-cli CONFIG SET appendonly yes",
+                "heori redis CONFIG SET appendonly yes",
             )
         else:
             yield Finding(
@@ -114,7 +114,7 @@ class ServerChecks:
                 "problem",
                 "neither append-only file nor snapshots",
                 "all jobs are gone when the server's process ends",
-                "redis-cli CONFIG SET appendonly yes",
+                "heori redis CONFIG SET appendonly yes",
             )
 
     def _memory(self) -> Iterator[Finding]:
@@ -126,7 +126,7 @@ class ServerChecks:
                 "problem" if most else "warning",
                 f"maxmemory-policy {policy}" + ("" if most else ", with no maxmemory yet"),
                 "a full server deletes jobs and registries in silence",
-                "redis-cli CONFIG SET maxmemory-policy noeviction",
+                "heori redis CONFIG SET maxmemory-policy noeviction",
             )
         if most and state["used_memory"] > FULL * most:
             yield Finding(
@@ -134,7 +134,7 @@ class ServerChecks:
                 "problem",
                 f"{formats.share(state['used_memory'] / most)} of maxmemory is used",
                 "a full server refuses jobs (noeviction) or deletes some (any other policy)",
-                f"redis-cli CONFIG SET maxmemory {2 * most}",
+                f"heori redis CONFIG SET maxmemory {2 * most}",
             )
         elif policy == "noeviction":
             used, limit = formats.size(state["used_memory"]), formats.size(most)
@@ -149,7 +149,7 @@ class ServerChecks:
                 "warning",
                 f"stream-node-max-bytes {size}",
                 "the result of each finished job takes some 4 kB, and would take 0.5 kB",
-                f"redis-cli CONFIG SET stream-node-max-bytes {NODE_BYTES}",
+                f"heori redis CONFIG SET stream-node-max-bytes {NODE_BYTES}",
             )
         else:
             yield Finding("streams", "fine", f"stream-node-max-bytes {size}")
@@ -163,7 +163,7 @@ class ServerChecks:
                 "warning",
                 f"proto-max-bulk-len {takes}, and HEORI_MAX_PAYLOAD {self._max_payload}",
                 "arguments and results between the two are refused by the server",
-                f"redis-cli CONFIG SET proto-max-bulk-len {needed}",
+                f"heori redis CONFIG SET proto-max-bulk-len {needed}",
             )
         else:
             yield Finding("payloads", "fine", f"proto-max-bulk-len {takes}")

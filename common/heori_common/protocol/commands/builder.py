@@ -59,7 +59,7 @@ class Builders:
         self.keys = keys or Keys()
 
     def _call(
-        self, name: str, keys: Sequence[str], parse: Callable[[Any], T], **arguments: Any
+        self, name: str, keys: Sequence[str | bytes], parse: Callable[[Any], T], **arguments: Any
     ) -> Command[T]:
         """Build the call of a script."""
         called = script(name)

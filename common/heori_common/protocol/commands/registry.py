@@ -42,6 +42,18 @@ class QueueCensus:
 class RegistryCommands(Builders):
     """Who consumes, and how much waits."""
 
+    def find_lost(
+        self, job_id: str, queue: str, registries: Sequence[str]
+    ) -> Command[bytes | None]:
+        """The status of a job that stands nowhere, though it is to run or to stay; else None.
+
+        Args:
+            registries: keys of all registries of its queue, that of running jobs first.
+        """
+        job = self.keys.job(job_id).encode("utf-8", "surrogateescape")
+        keys: list[str | bytes] = [job, self.keys.queue(queue), *registries]
+        return self._call("find_lost", keys, lambda reply: reply, id=job_id, queue=queue)
+
     def announce(
         self, name: str, queues: Sequence[str], record: Mapping[str, Word]
     ) -> list[Command[Any]]:
