@@ -64,6 +64,11 @@ class Awaited:
         self.on_end = on_end
         self.watch: Watch | None = None
 
+    def take_watch(self) -> Watch | None:
+        """Its watch, for whoever ends that: two that know each other would be garbage."""
+        watch, self.watch = self.watch, None
+        return watch
+
 
 class Results:
     """Awaits the ends of any number of jobs, over the watcher's one connection."""
@@ -84,8 +89,10 @@ class Results:
             self._commands.result(job_id),
             lambda result: self._read(awaited, result),
         )
-        if awaited not in self._awaited:  # it has ended meanwhile
-            awaited.watch.stop()
+        if awaited not in self._awaited and (
+            watch := awaited.take_watch()
+        ):  # it has ended meanwhile
+            watch.stop()
         return awaited
 
     async def ended(self, job_id: str) -> End:
@@ -110,14 +117,14 @@ class Results:
     def forget(self, awaited: Awaited) -> bool:
         """Wait no more; returns False when it has been called back before."""
         waited = self._awaited.pop(awaited, awaited) is None
-        if awaited.watch is not None:
-            awaited.watch.stop()
+        if watch := awaited.take_watch():
+            watch.stop()
         return waited
 
     def drop(self, awaited: Awaited) -> None:
         """As `forget`, for a finalizer, which must not wait for a lock."""
-        if self._awaited.pop(awaited, awaited) is None and awaited.watch is not None:
-            awaited.watch.drop()
+        if self._awaited.pop(awaited, awaited) is None and (watch := awaited.take_watch()):
+            watch.drop()
 
     def close(self) -> None:
         """Wait no more for any of them."""

@@ -34,6 +34,7 @@ CALL_EVERY_S = 5.0
 MOST_READS = 250
 FIRST_READS = 4
 READ_BYTES = 1_000_000  # of their replies, about
+CANCEL_AGAIN_S = 0.1  # until what has not ended is cancelled once more
 # Seconds for which new watches are collected: one write to the socket for all costs less.
 COLLECT_S = 0.001
 
@@ -349,5 +350,10 @@ def _run_to_end(
         before.join()
     with contextlib.suppress(asyncio.CancelledError):
         loop.run_until_complete(main)
+    # Again until it has taken effect: redis-py may swallow a cancellation while it connects.
+    while left := asyncio.all_tasks(loop):
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_AGAIN_S))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()

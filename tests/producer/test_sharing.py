@@ -91,6 +91,18 @@ def test_what_is_let_go_before_its_job_has_ended_is_not_kept_for_it(redis_url: s
     assert [ref() for ref in made] == [None] * len(made)
 
 
+def test_what_is_let_go_or_closed_while_it_connects_leaves_nothing(redis_url: str) -> None:
+    for number in range(60):
+        producer = Producer(redis_url)
+        waited = group([producer.submit(sample_tasks.add, number)])
+        assert not waited.wait(number % 6 / 1000)
+        if number % 2:
+            producer.close()
+        del producer, waited
+        if number % 10 == 0:
+            gc.collect()
+
+
 def test_a_future_that_is_to_call_back_is_kept_until_it_has(redis_url: str, redis: Any) -> None:
     called: list[int] = []
     done = threading.Event()
