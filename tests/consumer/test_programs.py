@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from heori import Handle, JobFailed, Producer
+from heori_consumer.worker.chance import draw_anew
 from tests.rigs.consumers import IN_PROCESSES, MODELS, Consumer
 from tests.rigs.waiting import is_alive, until
 from tests.tasks import program_tasks
@@ -197,3 +199,14 @@ def test_workers_draw_their_own_numbers_and_share_tasks_only_when_told(
     # The first imports them itself, to find out whether they can be; the others share what it had.
     assert len({about["own"] for about in seen.values()}) == 2
     assert seen.keys() & {os.getpid()} == set()
+
+
+def test_the_generator_of_numpy_is_seeded_anew_as_that_of_python_is() -> None:
+    numpy = pytest.importorskip("numpy")
+    drawn = set()
+    for _ in range(2):
+        random.seed(5)
+        numpy.random.seed(5)
+        draw_anew()
+        drawn |= {random.random(), float(numpy.random.random())}
+    assert len(drawn) == 4

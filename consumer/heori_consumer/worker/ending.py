@@ -7,6 +7,9 @@ import gc
 import io
 import sys
 
+# What keeps back what was written to it. A text file writes to a buffered one, which comes later.
+_WRITERS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+
 
 def say_goodbye() -> None:
     """Do what a program does at its end: call `atexit` handlers, write what is left."""
@@ -31,10 +34,11 @@ def flush_all() -> None:
     """Write what was written to any file, of Python or C, and is still in this process."""
     flush_streams()
     gc.unfreeze()  # else those that were open before the fork are not found
-    # A text file writes to a buffered one, which comes next.
-    for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
-        for each in gc.get_objects():
-            if issubclass(type(each), kind):  # not isinstance, which may run others' code
-                with contextlib.suppress(Exception):
+    # Not isinstance, which may run others' code.
+    files = [each for each in gc.get_objects() if issubclass(type(each), _WRITERS)]
+    for kind in _WRITERS:
+        for each in files:
+            if issubclass(type(each), kind):
+                with contextlib.suppress(Exception):  # it is closed, say
                     each.flush()
     ctypes.CDLL(None).fflush(None)
