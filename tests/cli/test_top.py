@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from heori import Producer
+from heori.inspect import scraper
 from heori.inspect.overview import Reading, compare
 from heori.inspect.scraper import Answers, NoMetrics, Samples, scrape, scrape_all
 from heori_common.metrics import SLOTS, SLOTS_RUNNING
@@ -186,8 +187,11 @@ def answering() -> Iterator[str]:
         thread.join()
 
 
-def test_those_who_do_not_answer_keep_nobody_waiting(answering: str) -> None:
-    silent = 400
+def test_those_who_do_not_answer_keep_nobody_waiting(
+    answering: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scraper, "LEAST_S", 3.0)  # a busy machine is slow to answer
+    silent = 200
     with socket.create_server(("127.0.0.1", 0), backlog=2 * silent) as deaf:
         urls = {f"silent-{n}": f"http://127.0.0.1:{deaf.getsockname()[1]}" for n in range(silent)}
         urls |= {"nobody": "http://127.0.0.1:1", "nameless": "http://no.such.host.invalid"}
@@ -200,17 +204,18 @@ def test_those_who_do_not_answer_keep_nobody_waiting(answering: str) -> None:
     assert answers.samples["well-0"].get(SLOTS) == 4
     assert answers.samples["well-0"].get(SLOTS_RUNNING) == 0, "it was not asked for"
     assert answers.asked == silent + 5
-    assert answers.within == pytest.approx(1.2025)
-    assert took < 15, "one after the other, or a few at a time, take longer"
+    assert answers.within == pytest.approx(3.1025)
+    assert took < 30, "they are not asked one after the other, or a few at a time"
 
 
 def test_with_few_files_those_who_answer_get_their_turn(answering: str) -> None:
     code = (
         "import resource, socket, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128));"
-        "from heori.inspect.scraper import scrape_all; from heori_common.metrics import SLOTS;"
+        "from heori.inspect import scraper; from heori_common.metrics import SLOTS;"
+        "scraper.LEAST_S = 4.0;"
         "deaf = socket.create_server(('127.0.0.1', 0), backlog=999);"
         "urls = {n: f'http://127.0.0.1:{deaf.getsockname()[1]}' for n in range(200)};"
-        "print(len(scrape_all(urls | {'well': sys.argv[1]}, [SLOTS]).samples))"
+        "print(len(scraper.scrape_all(urls | {'well': sys.argv[1]}, [SLOTS]).samples))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, answering],
