@@ -153,3 +153,8 @@ def test_on_a_redis_cluster_one_prefix_is_named_and_works(consume: Callable[...,
         assert "CROSSSLOT" not in found
         assert "cluster" not in found
         assert consumer.stop() == 0
+        client.config_set("requirepass", "hush")
+        consumer = consume(HEORI_REDIS_URL=server.url)
+        refused = consumer.wait_for("Redis refuses this login; trying again")
+        assert refused["reason"].endswith("NOAUTH it wants a password, and was given none")
+        assert consumer.stop() == 0

@@ -130,24 +130,57 @@ def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
     heori("doctor")
     heori("send", "tests.tasks.sample_tasks.add", "--args", "[1]", "--wait")
     heori("send", "tests.tasks.sample_tasks.add", "--from", str(jobs))
-    assert consumer.stop() == 0
+    use_locks(rights.url("heori-locks"))
     left_to_doctor = {"config|get", "info", "scan"}
     assert {each for each in rights.denied() if each[2] not in left_to_doctor} == set()
-
     for user, words in (
+        ("heori-top", ("top", "--once")),
+        ("heori-top", ("status",)),
+        ("heori-top", ("status", first.id)),
+        ("heori-doctor", ("doctor",)),
+    ):
+        rights.admin.hset("rq:job:lost", mapping={"status": "queued", "origin": "q", "data": "x"})
+        rights.admin.sadd("rq:workers", "rq:worker:silent")
+        done = run_heori(rights.url(user), *words)
+        assert done.returncode == (1 if user == "heori-doctor" else 0), done
+        assert "does not let us see" not in done.stdout
+        assert rights.denied() == set(), words
+    assert consumer.stop() == 0
+    assert rights.denied() == set()
+
+    for user, refused_words in (
         ("heori-producer", ("SMEMBERS", "rq:workers")),
+        ("heori-locks", ("SMEMBERS", "rq:workers")),
+        ("heori-top", ("SADD", "rq:workers", "rq:worker:me")),
+        ("heori-doctor", ("RPUSH", "rq:queue:default", "a")),
         ("heori", ("FLUSHALL",)),
         ("heori", ("GET", "balance:1")),
     ):
         refused = pytest.raises(redis_py.exceptions.NoPermissionError)
         with redis_py.Redis.from_url(rights.url(user)) as client, refused:
-            client.execute_command(*words)
+            client.execute_command(*refused_words)
+
+
+# Of the locks of a program; the others are those of consumers and of commands.
+LOCK_SCRIPTS = [name for name in CALLED if name.startswith("lock_") and name != "lock_count"]
+
+
+def commands_of(name: str) -> set[str]:
+    """What a script calls."""
+    called = re.findall(r"redis\.p?call\('(\w+)'|'([LR]PUSH)'", script(name).source)
+    return {(one or other).lower() for one, other in called}
 
 
 def test_the_page_names_each_command_of_a_script() -> None:
     rights = users_with_rights()
     for name in CALLED:
-        called = re.findall(r"redis\.p?call\('(\w+)'|'([LR]PUSH)'", script(name).source)
-        for command in {(one or other).lower() for one, other in called}:
+        for command in commands_of(name):
             assert f"+{command}" in rights["heori"], f"{name}.lua calls {command}"
-    assert set(rights["heori-producer"]) - {"heori-producer"} < set(rights["heori"])
+    mine = {*rights["heori"], "%R~rq:*", "+config|get", "+info", "+scan"}
+    for user in ("heori-producer", "heori-locks", "heori-top", "heori-doctor"):
+        assert set(rights[user]) - {user} < mine
+    for name in LOCK_SCRIPTS:
+        for command in commands_of(name):
+            assert f"+{command}" in rights["heori-locks"], f"{name}.lua calls {command}"
+    for command in commands_of("find_lost"):
+        assert f"+{command}" in rights["heori-doctor"]

@@ -55,17 +55,17 @@ class RedisRetry:
             except RedisRefused as error:
                 if not error.is_login:
                     raise
-                self.tell(error)
+                self.tell(error, "Redis refuses this login; trying again")
             else:
                 self._end()
                 return result
             await asyncio.sleep(backoff.pause())
 
-    def tell(self, reason: object) -> None:
-        """Say that Redis is away, and why, unless that is known already."""
+    def tell(self, reason: object, what: str = "Redis is away; trying again") -> None:
+        """Say that it cannot be used, and why, unless that is known already."""
         if self._since is None:
             self._since = time.monotonic()
-            log.error("Redis is away; trying again", reason=str(reason))
+            log.error(what, reason=str(reason))
 
     def _end(self) -> None:
         if self._since is not None:
