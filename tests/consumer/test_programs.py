@@ -96,8 +96,11 @@ def test_what_its_jobs_have_started_ends_with_a_worker_and_what_they_wrote_is_th
             use_it = producer.submit(program_tasks.use_what_is_the_modules, at_once=False)
             assert use_it.result(60) == "used"
     if model == "processes":
-        for _ in range(2):  # the handlers are put back
-            assert producer.submit(program_tasks.be_woken).result(60) == "woken"
+        asked = [program_tasks.be_woken, program_tasks.left_of_alarms] * 3
+        answers = [producer.submit(each) for each in asked]  # both processes get some of each
+        for each, answer in zip(asked, answers, strict=True):
+            expected = "woken" if each is program_tasks.be_woken else [0.0, False]
+            assert answer.result(60) == expected
     assert producer.submit(program_tasks.leave_programs, name).result(60) == "left"
     until(lambda: programs(name) == len(program_tasks.WAYS))
     consumer.process.send_signal(signal.SIGTERM)

@@ -41,6 +41,7 @@ class SharedState:
         sys.setrecursionlimit(self._recursion_limit)
         for number, handler in self._handlers.items():
             if _handler_of(number) is not handler:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # else it would ring in another job
                 signal.signal(number, handler)
         try:
             os.chdir(self._directory)
