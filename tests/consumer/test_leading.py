@@ -13,11 +13,14 @@ from rq.job import Job as RqJob
 
 from heori import Producer
 from heori_common.protocol.commands import Claimed, Command, Commands
+from heori_common.protocol.job import Claim
 from heori_common.protocol.keys import Keys, service_of
 from heori_consumer.supervisor.cancellation import CancellationWatch
 from heori_consumer.supervisor.leadership import LEADS_FOR_S
+from heori_consumer.supervisor.queue_watch import BUSY_S, QueueWatch
 from tests.rigs.consumers import Consumer
 from tests.rigs.listening import ME, leading
+from tests.rigs.offers import Idle
 from tests.rigs.script_bench import Bench
 from tests.rigs.stock_rq import enqueue
 from tests.rigs.waiting import until
@@ -142,6 +145,33 @@ def test_the_leader_tells_a_consumer_which_of_its_jobs_were_cancelled(
             await told_of(*mine, jobs["a"][1])
 
     asyncio.run(main())
+
+
+def test_while_nobody_waits_for_jobs_no_queue_is_watched(
+    bench: Bench, redis: Any, redis_url: str
+) -> None:
+    def reads() -> int:
+        """How often anybody has asked so far how long a queue is."""
+        return int(redis.info("commandstats").get("cmdstat_llen", {"calls": 0})["calls"])
+
+    async def main() -> list[Claim]:
+        async with asyncio.timeout(60), leading(redis_url, "default") as led:
+            led.begin(QueueWatch(led.context, led.leadership, led.heard.listener))
+            before = reads()
+            for n in range(20):
+                redis.rpush(KEYS.queue("default"), f"by rq {n}")
+                await asyncio.sleep(2 * BUSY_S)
+            assert reads() - before <= 8, "until it was seen that nobody waits"
+            redis.delete(KEYS.queue("default"))
+            idle = Idle(bench, "idle")
+            idle.offer()
+            redis.rpush(KEYS.queue("default"), "by rq")
+            while (woken := await asyncio.to_thread(idle.told)) is None:
+                pass
+            idle.channel.close()
+            return woken.claims
+
+    assert asyncio.run(main()) == []
 
 
 # What idle consumers cost

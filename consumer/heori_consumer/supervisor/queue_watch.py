@@ -16,10 +16,9 @@ from heori_consumer.supervisor.leadership import Leadership
 from heori_consumer.supervisor.listener import Listener, OnWrite
 from heori_consumer.supervisor.turn import Turn
 
-# While all consumers are at work, they claim by themselves: nobody has to be woken so soon, and
-# each queue that is written is read again to be watched, which takes about a millisecond for these.
+# When nobody could be woken, it is not tried again sooner: that costs the server as much as a job,
+# and each queue that was written is read again to be watched.
 BUSY_S = 0.05
-BUSY_QUEUES = 50
 # Whatever is told, some queues are looked at this often, in turns.
 LOOK_EVERY_S = 1.0
 LOOKED_AT = 3
@@ -55,7 +54,25 @@ class QueueWatch:
                 self._changed |= changed
                 self._with_jobs |= changed
             if self._with_jobs and await self._wake():
-                await asyncio.sleep(BUSY_S * max(1.0, len(changed) / BUSY_QUEUES))
+                await asyncio.sleep(BUSY_S)
+                await self._until_any_waits()
+
+    async def _until_any_waits(self) -> None:
+        """Wait until a consumer waits for jobs: while all are at work, they claim by themselves.
+
+        Only what is written then concerns anybody. Else each claim would have its queue read again.
+        """
+        waits = asyncio.Event()
+
+        def counted(offers: Any) -> None:
+            if offers != 0:  # or it cannot be told
+                waits.set()
+
+        offers = self._context.commands.keys.offers(self._leadership.service)
+        if self._listener.track([(("ZCARD", offers), counted, waits.set)]):
+            while self._leadership.leads and not waits.is_set():
+                await self._context.beat.wait(waits, LOOK_EVERY_S)
+            self._listener.forget([offers])
 
     def _reads(self, queues: Iterable[str]) -> Iterator[tuple[Words, OnReply, OnWrite]]:
         keys = self._context.commands.keys
