@@ -48,11 +48,12 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
-from pydantic_core import core_schema
+from pydantic_core import SchemaValidator, core_schema
 from typing_extensions import TypeAliasType, TypedDict
 
 from heori import InvalidArguments, InvalidResult
 from heori_common.values.equality import same
+from heori_common.values.writing import is_json
 from tests.rigs.travel import given_back, received, task_of
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "150"))
@@ -401,6 +402,10 @@ def _outcome(call: Callable[[], Any]) -> Any:
         return error
 
 
+@pytest.mark.skipif(
+    "_use_prebuilt" not in (SchemaValidator.__text_signature__ or ""),
+    reason="an older pydantic changes ready-made objects in what becomes a model",
+)
 @pytest.mark.timeout(max(300, EXAMPLES))
 @settings(
     max_examples=EXAMPLES,
@@ -422,7 +427,11 @@ def test_a_task_receives_what_it_would_be_called_with_or_nothing_is_sent(
           else "is refused" if isinstance(arrived, InvalidArguments) else "arrives")  # fmt: skip
     if isinstance(arrived, InvalidArguments):
         assert f"{task.name}: " in str(arrived)
-        may = of.may_be_refused or _has(direct, "Below") or _has(value, "Opaque")
+        may = (
+            of.may_be_refused
+            or _has(direct, "Below")
+            or (_has(direct, "Opaque") and not is_json(value))
+        )
         assert may or isinstance(direct, InvalidArguments), arrived
     else:
         assert same(arrived, direct), (arrived, direct)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import HttpUrl, SecretStr
-from pydantic_core import from_json, to_json
+from pydantic_core import SchemaValidator, from_json, to_json
 
 from heori import InvalidArguments, InvalidResult, Producer
 from heori_common.values.equality import same
@@ -28,6 +28,7 @@ from tests.tasks.value_tasks import (
     Corner,
     Counted,
     Derived,
+    Letter,
     Login,
     Pair,
     Price,
@@ -94,6 +95,19 @@ def test_what_goes_in_comes_out(function: Callable[..., Any], value: Any, arrive
     for got in (by_place, by_name["value"]):
         assert same(got, direct), "as when it is called directly"
         assert same(got, arrives)
+
+
+@pytest.mark.skipif(
+    "_use_prebuilt" not in (SchemaValidator.__text_signature__ or ""),
+    reason="an older pydantic changes them",
+)
+def test_a_ready_made_object_in_what_becomes_a_model_is_not_changed_again() -> None:
+    letter = Letter.model_construct(first=Signed(text="a"))
+    task = task_of(value_tasks.take_letter)
+    (got,), _ = received(task, ({"first": SIGNED},), {})
+    assert same(got.first, Signed(text="a"))
+    assert same(SIGNED, Signed(text="a")), "the caller's"
+    assert same(given_back(task, letter), letter)
 
 
 RESULTS: list[tuple[Callable[..., Any], Any, Any]] = [

@@ -58,6 +58,18 @@ class Signed(BaseModel):
         return self
 
 
+class Letter(BaseModel):
+    """A model with such a model in it."""
+
+    first: Signed
+    more: list[Signed] = []
+
+
+@task
+def take_letter(value: Letter) -> Letter:
+    return value
+
+
 Loud = Annotated[Signed, AfterValidator(lambda value: value.model_copy(update={"text": "!"}))]
 
 

@@ -1,5 +1,6 @@
 """Whether what arrives is what was sent."""
 
+import dataclasses
 from collections import deque
 from typing import Any
 
@@ -8,8 +9,8 @@ from pydantic import BaseModel
 
 def same(one: Any, other: Any) -> bool:
     """Whether two values are of one type and equal, in all of their parts."""
-    if type(one) is not type(other):
-        return False
+    if one is other or type(one) is not type(other):
+        return one is other
     if isinstance(one, dict):
         makers = [getattr(each, "default_factory", None) for each in (one, other)]
         return (
@@ -30,6 +31,8 @@ def same(one: Any, other: Any) -> bool:
 
 def _parts(value: Any) -> dict[str, Any]:
     if not isinstance(value, BaseModel):
-        return getattr(value, "__dict__", {})
+        named = dataclasses.fields(value) if dataclasses.is_dataclass(type(value)) else ()
+        fields = {each.name: getattr(value, each.name, None) for each in named}
+        return fields | getattr(value, "__dict__", {})
     names = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
     return {name: getattr(value, name) for name in names}

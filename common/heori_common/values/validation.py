@@ -21,7 +21,11 @@ def validator_of(adapter: TypeAdapter[Any]) -> Callable[..., Any]:
     sparing = _sparing(schema)
     if sparing is schema:
         return adapter.validator.validate_python
-    return SchemaValidator(sparing).validate_python
+    try:
+        # Not with what the classes within it have built for themselves.
+        return SchemaValidator(sparing, _use_prebuilt=False).validate_python
+    except TypeError:  # an older pydantic: it calls them where a dict becomes a model
+        return SchemaValidator(sparing).validate_python
 
 
 def _sparing(part: Any) -> Any:
