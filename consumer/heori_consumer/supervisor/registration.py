@@ -61,6 +61,7 @@ class Registration:
 
         Raises:
             RedisUnavailable: Redis cannot be reached, or takes no writes.
+            RedisRefused: it does not take the login.
         """
         self._record = {
             "birth": _now(),
@@ -77,6 +78,8 @@ class Registration:
             await self._beat("started")
             await self._announce()
         except RedisRefused as error:  # it is out of memory, say, or a replica now
+            if error.is_login:
+                raise
             raise RedisUnavailable(
                 f"Redis at {self._redis.address} does not let a consumer register: {error.said}"
             ) from error
