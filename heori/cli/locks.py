@@ -11,6 +11,7 @@ from heori import Party, formats
 from heori.cli.console import FAILED, JsonOption, guarded, refuse
 from heori.inspect.locks import Kind, Locks, LockState
 from heori.terminal import Console, Text, say, say_json
+from heori_common.locks.arguments import check_name
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
@@ -76,6 +77,8 @@ def show(
 
     if kind is not None and name is None:
         refuse("--kind says which lock of a NAME is meant; give the name too")
+    if name is not None:
+        _check(name)
     _open(work)
 
 
@@ -133,7 +136,15 @@ def release(
                 f"{lock}: holders that are not counted had given it back meanwhile"
             )
 
+    _check(name)
     _open(work)
+
+
+def _check(name: str) -> None:
+    try:
+        check_name("lock", name)
+    except ValueError as error:
+        refuse(str(error))
 
 
 def _open(work: Callable[[Locks], None]) -> None:

@@ -200,6 +200,17 @@ def test_a_mutex_and_a_semaphore_of_one_name_are_told_apart(
     assert holders(redis_url, "a") == [mutex]
 
 
+@pytest.mark.parametrize("name", ["", "x" * 513, "caf\udce9.txt"])
+@pytest.mark.parametrize("command", [[], ["release", "--force"]])
+def test_a_name_that_no_lock_can_have_is_refused(
+    heori: Heori, command: list[str], name: str
+) -> None:
+    done = heori("locks", *command, name)
+    assert done.returncode == 2
+    assert done.stderr.startswith("heori: lock '")
+    assert "the name " in done.stderr
+
+
 def test_a_lock_named_as_a_command_is_shown(heori: Heori, acquire: Callable[..., str]) -> None:
     acquire("mutex", "release")
     [lock] = shown(heori, "show", "release")["locks"]

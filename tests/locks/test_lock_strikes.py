@@ -68,6 +68,26 @@ def test_wherever_it_is_struck_nothing_is_held_after_it(
     assert len(struck) > 50
 
 
+# As above.
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+def test_a_release_that_is_struck_while_it_connects_is_carried_on() -> None:
+    session = session_of(os.environ["HEORI_REDIS_URL"])
+    number, struck = 1, True
+    while struck:
+        lock = Mutex("a")
+        lock.acquire()
+        session._redis.close()
+        strike = Strike(number)
+        struck = strike.during(lock.release)
+        until(is_free)
+        assert not session.holds, strike.struck
+        number += 1
+    assert number > 50
+    gc.collect()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_release_that_is_cancelled_is_carried_on(kind: str, redis: Any) -> None:
     async def use(releases: asyncio.Event) -> None:
@@ -95,37 +115,54 @@ def test_a_release_that_is_cancelled_is_carried_on(kind: str, redis: Any) -> Non
 )
 def test_600_throws_into_threads_that_take_and_give_two_locks_leave_none() -> None:
     chance = random.Random(7)
-    running, struck = True, 0
-    calls: dict[str, ThreadCalls] = {}
-
-    def use(kind: str) -> None:
-        while running:
-            with Mutex("x"), KINDS[kind]():
-                pass
-
-    def work(kind: str) -> None:
-        nonlocal struck
-        mine = calls[kind] = ThreadCalls()
-        while running:
-            try:
-                mine.call(1, 0.0, lambda: use(kind))  # late from the beginning
-            except JobTimeout:
-                struck += 1
-            except DeadlockDetected:  # a semaphore of one permit, struck before it is released
-                pass
-
-    threads = [threading.Thread(target=work, args=(kind,)) for kind in KINDS]
-    for each in threads:
-        each.start()
-    until(lambda: len(calls) == len(KINDS))
-    while struck < 600:
+    workers = [Worker(kind) for kind in KINDS]
+    while sum(worker.struck for worker in workers) < 600:
         time.sleep(chance.uniform(0, 0.004))
-        calls[chance.choice(list(KINDS))].interrupt_if_late(time.monotonic())
-    running = False
-    for each in threads:
-        each.join(60)
-        assert not each.is_alive()
+        chance.choice(workers).strike()
+    for worker in workers:
+        worker.stop()
     until(lambda: is_free() and Mutex("x").owner() is None)
     session = session_of(os.environ["HEORI_REDIS_URL"])
     until(lambda: not session.holds)
     gc.collect()
+
+
+class Worker:
+    """A thread that takes and gives two locks, in calls that are ended as those of jobs are."""
+
+    def __init__(self, kind: str) -> None:
+        self.struck = 0
+        self._make = KINDS[kind]
+        self._calls: ThreadCalls | None = None
+        self._running = True
+        self._chance = random.Random(kind)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        until(lambda: self._calls)
+
+    def strike(self) -> None:
+        assert self._calls is not None
+        self._calls.interrupt_if_late(time.monotonic())
+
+    def stop(self) -> None:
+        self._running = False
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self._calls = ThreadCalls()
+        while self._running:
+            try:
+                self._calls.call(1, 0.0, self._use)  # late from the beginning
+            except JobTimeout:
+                self.struck += 1
+            except DeadlockDetected:  # a semaphore of one permit, struck before it is released
+                pass
+
+    def _use(self) -> None:
+        session = session_of(os.environ["HEORI_REDIS_URL"])
+        while self._running:
+            with Mutex("x"), self._make():
+                pass
+            if self._chance.random() < 0.3:
+                session._redis.close()  # so that the next ones are struck while they connect

@@ -25,19 +25,17 @@ def _names(code: CodeType) -> dict[int, str]:
 
 
 class Strike:
-    """Strikes this thread at one point of the code of a package.
+    """Strikes this thread at one point of the code of `heori_common`.
 
     Args:
         number: of the point, from 1.
-        package: a part of the paths of its files.
 
     Attributes:
         struck: the function, and the line, in which it did; empty while it did not.
     """
 
-    def __init__(self, number: int, package: str = "heori_common") -> None:
+    def __init__(self, number: int) -> None:
         self._left = number
-        self._package = package
         self._last: dict[FrameType, str] = {}  # what each frame has executed last
         self.struck = ""
 
@@ -54,15 +52,12 @@ class Strike:
             self._last.clear()
         return bool(self.struck)
 
-    def _is_ours(self, frame: FrameType | None) -> bool:
-        return frame is not None and self._package in frame.f_code.co_filename
-
     def _begin(self, frame: FrameType, _event: str, _arg: object) -> Any:
-        if not self._is_ours(frame):
+        if not _is_ours(frame):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         self._last[frame] = ""
-        if self._is_ours(frame.f_back):  # else it is struck before the call has begun
+        if _is_ours(frame.f_back):  # else it is struck before the call has begun
             self._pass_by(frame)
         return self._step
 
@@ -80,6 +75,10 @@ class Strike:
         if self._left == 0:
             self.struck = f"{frame.f_code.co_name}, line {frame.f_lineno}"
             raise Struck
+
+
+def _is_ours(frame: FrameType | None) -> bool:
+    return frame is not None and "heori_common" in frame.f_code.co_filename
 
 
 def _is_plain(code: CodeType) -> bool:

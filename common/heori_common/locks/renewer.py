@@ -54,7 +54,7 @@ class Renewer:
         self._given_up: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._bell = Bell()
-        self._wake_at = float("inf")
+        self._wake_at = self._sleeps_until = float("inf")
         self._next_sweep = 0.0
         self._thread = BackgroundThread(self._run, "heori-locks-renewer")
         self._closed = False
@@ -124,13 +124,18 @@ class Renewer:
         if when < self._wake_at:
             with self._lock:
                 self._wake_at = min(when, self._wake_at)
+        # Asked apart, as whoever has set that may have been struck before it rang.
+        if when < self._sleeps_until:
             self._bell.ring()
         self._thread.begin()
 
     def _run(self) -> None:
         while not self._closed:
-            if (pause := self._wake_at - clock.now()) > 0:
+            until = self._wake_at
+            if (pause := until - clock.now()) > 0:
+                self._sleeps_until = until  # until here, whoever changes that rings
                 self._bell.wait(pause)
+                self._sleeps_until = float("inf")
                 continue
             with self._lock:
                 self._wake_at = float("inf")  # what comes from now on tells by itself

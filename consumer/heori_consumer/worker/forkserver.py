@@ -39,6 +39,7 @@ from heori_consumer.worker.signals import let_pass
 # leave the process with a module that nobody can import any more.
 NEEDED_LATER = (
     "redis",
+    "email.parser",
     "encodings.idna",
     "heori_common.locks.around",
     "heori_common.locks.job_wait",
