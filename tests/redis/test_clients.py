@@ -122,6 +122,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.ask_consumers("default", ["a"], recalls=True)) == []
     assert bench.execute(bench.commands.end_recall(["a"])) == [0]
     assert bench.execute(bench.commands.tell_begun([(a, True)])) == 0
+    assert bench.execute(bench.commands.find_lost("b", "default", ["rq:failed:default"])) is None
     assert bench.lead() == Lead(True, 0, pause=0)
     taking = bench.commands.take_back_overdue("service", consumer=ME, max_deliveries=3)
     assert bench.execute(taking) == 0
