@@ -52,7 +52,7 @@ class CurrentJob:
         locks: fences of the locks that its task declares, by kind and name.
         holds: what `heori_common.locks` keeps of them.
         owner: the first of its threads or tasks that used a lock; it stands for the job.
-        programs: those that it has started through its event loop.
+        programs: what it has started as a coroutine, for workers.
         ended_in_import: whether the exception that ends it struck inside an import, so that the
             process may be left with half a module, or with one that nobody can import any more.
     """

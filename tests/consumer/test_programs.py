@@ -71,8 +71,11 @@ def test_what_its_jobs_have_started_ends_with_a_worker_and_what_they_wrote_is_th
     consumer = consume(*MODELS[model], **environment).ready()
 
     # A late job takes its programs along, and its worker lives on.
-    late = program_tasks.run_program, program_tasks.run_program_later
-    for handle in [producer.submit(task, name) for task in late]:
+    late = [program_tasks.run_program_later, program_tasks.run_program_beside]
+    for handle in [
+        producer.submit(program_tasks.run_program, name),
+        *(producer.submit(task, name) for task in late),
+    ]:
         with pytest.raises(JobFailed, match="JobTimeout"):
             handle.result(60)
     until(lambda: programs(name) == 0)

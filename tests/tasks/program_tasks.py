@@ -97,6 +97,12 @@ async def run_program_later(name: str) -> None:
     await process.wait()
 
 
+@task(timeout=1)
+async def run_program_beside(name: str) -> None:
+    """The same in a thread beside the loop."""
+    await asyncio.to_thread(subprocess.run, _program(name), check=True)
+
+
 _event = asyncio.Event()  # a module's own, as clients are
 _two = threading.Barrier(2)
 

@@ -41,7 +41,6 @@ from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.lending import Lending
 from heori_consumer.worker.loops import explain
 from heori_consumer.worker.middleware import Chain
-from heori_consumer.worker.programs import end_programs
 from heori_consumer.worker.running_job import RunningJob
 from heori_consumer.worker.spent import what_is_spent
 
@@ -308,7 +307,8 @@ class Runner:
         try:
             return await call.call(job.timeout, job.function())
         except (JobTimeout, JobStopped):
-            end_programs(job.programs)
+            for programs in tuple(job.programs):
+                programs.end()
             raise
         finally:
             job.cpu_time = call.cpu_time

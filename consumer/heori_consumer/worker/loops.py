@@ -2,9 +2,15 @@
 
 import asyncio
 import re
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, TypeVar, TypeVarTuple
 
-from heori_common.current_job import running_job
+from heori_common.current_job import CurrentJob, running_job
+from heori_consumer.worker.programs import Awaited, OfThread
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # How far the causes of an error are followed.
 MOST_CAUSES = 20
@@ -27,6 +33,15 @@ class JobLoop(asyncio.SelectorEventLoop):
         """See `asyncio.loop.subprocess_shell`."""
         return _noted(await super().subprocess_shell(*args, **options))
 
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """See `asyncio.loop.run_in_executor`, by which `asyncio.to_thread` works, too."""
+        job = running_job()
+        if job is None or not isinstance(executor, ThreadPoolExecutor | None):
+            return super().run_in_executor(executor, func, *args)
+        return super().run_in_executor(executor, _in_thread, job, func, *args)
+
 
 class SlotLoop(JobLoop):
     """The loop of one slot; others have others."""
@@ -48,5 +63,14 @@ def explain(error: BaseException) -> None:
 
 def _noted(started: tuple[asyncio.SubprocessTransport, Any]) -> Any:
     if (job := running_job()) is not None:
-        job.programs.append(started[0])
+        job.programs.append(Awaited(started[0]))
     return started
+
+
+def _in_thread(job: CurrentJob, function: Callable[[*Ts], T], *args: *Ts) -> T:
+    programs = OfThread()
+    job.programs.append(programs)
+    try:
+        return function(*args)
+    finally:
+        job.programs.remove(programs)  # the thread is another's now

@@ -8,6 +8,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
+import time
+from typing import Protocol
 
 from heori_common.platform import age, below, children_of
 
@@ -27,11 +30,35 @@ def end_programs_of(thread: int, seconds: float) -> None:
             _end(pid)
 
 
-def end_programs(transports: list[asyncio.SubprocessTransport]) -> None:
-    """Kill programs that were started through a `JobLoop`, and all that is below them."""
-    for transport in transports:
-        if transport.get_returncode() is None:
-            _end(transport.get_pid())
+class Programs(Protocol):
+    """Some that a coroutine has started."""
+
+    def end(self) -> None:
+        """Kill them, and all that is below them."""
+
+
+class Awaited:
+    """A program that it has started with asyncio."""
+
+    def __init__(self, transport: asyncio.SubprocessTransport) -> None:
+        self._transport = transport
+
+    def end(self) -> None:
+        """See `Programs`."""
+        if self._transport.get_returncode() is None:
+            _end(self._transport.get_pid())
+
+
+class OfThread:
+    """What a thread starts from now on that runs a function for it; made by that thread."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_native_id()
+        self._began = time.monotonic()
+
+    def end(self) -> None:
+        """See `Programs`."""
+        end_programs_of(self._thread, time.monotonic() - self._began)
 
 
 def _end(pid: int) -> None:
