@@ -37,9 +37,7 @@ WORKER = WorkerOptions(
 class Given(Pool):
     """A pool without workers: notes which jobs it would begin."""
 
-    def __init__(self, *words: Any) -> None:
-        super().__init__(*words)
-        self.jobs: list[str] = []
+    jobs: list[str]
 
     def dispatch(self, claims: Sequence[Claim]) -> None:
         self.jobs += ids(list(claims))
@@ -67,7 +65,14 @@ class Claiming:
 @asynccontextmanager
 async def claiming(url: str, *, begins_at_once: bool = True) -> AsyncIterator[Claiming]:
     context = context_of(url, "default")
-    pool = Given(PoolOptions(1, WORKER), Acknowledger(context), context.failures, context.beat)
+    pool = Given(
+        PoolOptions(1, WORKER),
+        Acknowledger(context),
+        context.failures,
+        context.beat,
+        lambda _: None,
+    )
+    pool.jobs = []
     precedence = Precedence(context, pool)
     lost: list[None] = []
     hand_overs = HandOvers(
