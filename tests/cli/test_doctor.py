@@ -17,7 +17,7 @@ import pytest
 import redis as redis_py
 
 from heori import Producer
-from heori.inspect.checks import examine
+from heori.inspect.checks import examine, jobs
 from heori.inspect.checks.finding import Finding
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
@@ -302,7 +302,10 @@ def test_a_job_that_moves_while_it_looks_is_not_called_lost(client: Any) -> None
         assert is_lost()
 
 
-def test_what_only_passes_between_a_queue_and_a_stock_worker_is_well(client: Any) -> None:
+def test_what_only_passes_between_a_queue_and_a_stock_worker_is_well(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "BETWEEN_S", 2.0)  # time enough for the other thread, come what may
     client.sadd("rq:queues", "rq:queue:q")
     job(client, "a", status="queued")
     client.rpush("rq:queue:q", "a")
@@ -314,7 +317,7 @@ def test_what_only_passes_between_a_queue_and_a_stock_worker_is_well(client: Any
 
     def pass_on() -> None:  # each for a moment, and never the same
         number = 0
-        while not ended.is_set():
+        while not ended.wait(0.02):
             number += 1
             with client.pipeline() as both:
                 both.rpush("rq:queue:q:intermediate", f"b{number}").lpop("rq:queue:q:intermediate")
