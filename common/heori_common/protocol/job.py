@@ -101,7 +101,7 @@ class NewJob:
     """A job that is about to be sent; the enqueue script adds the server's time."""
 
     id: str
-    description: str
+    call: Call  # as people are shown it
     data: bytes
     timeout: int  # seconds, -1 for none
     retry_delays: tuple[float, ...]  # seconds before each retry
@@ -125,7 +125,7 @@ class NewJob:
 
         Args:
             limit: of `encode_call`.
-            shown: what to describe in the call's place.
+            shown: what to describe in its place.
 
         Raises:
             BadPayload, PayloadTooLarge: as `encode_call`.
@@ -133,7 +133,7 @@ class NewJob:
         data = encode_call(call, limit)
         return cls(
             job_id,
-            describe(shown or call),
+            shown or call,
             data,
             timeout,
             tuple(retry_delays),
@@ -146,7 +146,7 @@ class NewJob:
         """What of its hash the enqueue script does not know, value after field."""
         fields: list[str | bytes | int] = [
             "data", self.data,
-            "description", self.description,
+            "description", describe(self.call),
             "timeout", self.timeout,
         ]  # fmt: skip
         if self.retry_delays:

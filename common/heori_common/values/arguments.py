@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, cast, get_type_hints
 from pydantic import TypeAdapter
 from pydantic_core import (
     ArgsKwargs,
-    SchemaValidator,
     core_schema,
     from_json,
     to_json,
@@ -18,7 +17,7 @@ from pydantic_core import (
 from heori_common.values.equality import same
 from heori_common.values.forms import Unwritable
 from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
-from heori_common.values.validation import validator_of
+from heori_common.values.validation import built, validator_of
 from heori_common.values.writing import Forms, LooseForms, Types, is_json
 
 Bound = tuple[tuple[Any, ...], dict[str, Any]]
@@ -67,7 +66,7 @@ class Arguments:
             return args, kwargs
 
         adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", capture))
-        self._validate = validator_of(adapter)
+        self._validate = validator_of(adapter).validate_python
         self._schema = adapter.core_schema
         self._kind = kind_of(self._schema)
 
@@ -243,7 +242,7 @@ class Arguments:
         schema: Any = {**call, "arguments_schema": arguments}
         if definitions:
             schema = {**self._schema, "schema": schema}
-        return SchemaValidator(schema).validate_python
+        return built(schema).validate_python
 
 
 def _by_place(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[Place, Any]:
@@ -262,9 +261,7 @@ def _with_default(schema: Any, definitions: list[Any]) -> Any:
 
 
 def _reader(schema: Any, definitions: list[Any]) -> Callable[[Any], Any]:
-    validator = functools.cache(
-        lambda: SchemaValidator(core_schema.definitions_schema(schema, definitions))
-    )
+    validator = functools.cache(lambda: built(core_schema.definitions_schema(schema, definitions)))
     return lambda json: validator().validate_json(to_json(json))
 
 

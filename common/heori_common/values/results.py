@@ -28,10 +28,10 @@ class Returned:
 
     def __init__(self, hint: Any) -> None:
         self._hint = hint
-        self._adapter: TypeAdapter[Any] = TypeAdapter(hint)
-        self._schema: Mapping[str, Any] = self._adapter.core_schema
+        adapter: TypeAdapter[Any] = TypeAdapter(hint)
+        self._schema: Mapping[str, Any] = adapter.core_schema
         self._kind = kind_of(self._schema)
-        self._validate = validator_of(self._adapter)
+        self._validator = validator_of(adapter)
 
     def write(self, value: Any, *, strict: bool) -> Stored | None:
         """Validate a result, and write it; None, which RQ does not store, stays None.
@@ -41,7 +41,7 @@ class Returned:
             Unwritable: it would not be read as what it is.
             PydanticSerializationError, ValueError, RecursionError: it has no JSON form.
         """
-        checked = self._validate(value)
+        checked = self._validator.validate_python(value)
         if checked is None:
             return None
         if self._kind == "plain" or (self._kind == "any" and not strict and is_json(checked)):
@@ -59,12 +59,12 @@ class Returned:
                 task wrote it.
         """
         if stored.types is None:
-            return self._adapter.validate_json(stored.json, by_alias=True, by_name=True)
+            return self._validator.validate_json(stored.json, by_alias=True, by_name=True)
         print_, types = from_json(stored.types)
         if print_ == self._fingerprint:
             return self._forms.read(from_json(stored.json), types)
         loose = LooseForms().read(from_json(stored.json), types)
-        return self._validate(loose, by_alias=True, by_name=True)
+        return self._validator.validate_python(loose, by_alias=True, by_name=True)
 
     @functools.cached_property
     def _fingerprint(self) -> str:

@@ -5,8 +5,8 @@ after its fields, ``@model_validator(mode="after")``: on the caller's object, wh
 when it was made.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic_core import SchemaValidator, core_schema
@@ -15,17 +15,23 @@ _VALIDATORS = {"function-after", "function-wrap", "function-before"}
 _NO_PARTS = {"metadata", "serialization", "default", "expected", "members", "config"}
 
 
-def validator_of(adapter: TypeAdapter[Any]) -> Callable[..., Any]:
-    """What validates Python's values; ready-made objects stay what they are."""
+def validator_of(adapter: TypeAdapter[Any]) -> SchemaValidator:
+    """What validates values; ready-made objects stay what they are."""
     schema = adapter.core_schema
     sparing = _sparing(schema)
-    if sparing is schema:
-        return adapter.validator.validate_python
+    return cast("SchemaValidator", adapter.validator) if sparing is schema else built(sparing)
+
+
+def built(schema: Any) -> SchemaValidator:
+    """The validator of a schema, as it stands.
+
+    Without what the classes within it have built for themselves: that holds their own validators,
+    and those that stand around it here would be called twice.
+    """
     try:
-        # Not with what the classes within it have built for themselves.
-        return SchemaValidator(sparing, _use_prebuilt=False).validate_python
-    except TypeError:  # an older pydantic: it calls them where a dict becomes a model
-        return SchemaValidator(sparing).validate_python
+        return SchemaValidator(schema, _use_prebuilt=False)
+    except TypeError:  # an older pydantic knows no other way
+        return SchemaValidator(schema)
 
 
 def _sparing(part: Any) -> Any:
