@@ -1,6 +1,6 @@
 """Values of types that nobody has thought of: they arrive as they would be received, or not at all.
 
-`EXAMPLES=5000 .venv/bin/pytest tests/common/test_any_values.py` draws so many.
+`EXAMPLES=5000 .venv/bin/pytest tests/common/test_any_values.py` draws so many, others each time.
 """
 
 import base64
@@ -41,7 +41,6 @@ from pydantic import (
     SecretStr,
     Strict,
     StringConstraints,
-    ValidationError,
     WrapValidator,
     computed_field,
     create_model,
@@ -366,7 +365,7 @@ def _made(cls: Any, row: dict[str, Any]) -> Any:
     """An instance; what does not fit stays what it is."""
     try:
         return cls(**row)
-    except ValidationError:
+    except Exception:  # validators may raise anything
         return row
 
 
@@ -409,6 +408,7 @@ def _outcome(call: Callable[[], Any]) -> Any:
 @pytest.mark.timeout(max(300, EXAMPLES))
 @settings(
     max_examples=EXAMPLES,
+    derandomize="EXAMPLES" not in os.environ,  # the same ones each time
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
