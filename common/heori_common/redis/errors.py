@@ -99,10 +99,10 @@ def translated(where: Address) -> Iterator[None]:
         raise error_of(_in_full(error), where) from error
     except exceptions.ResponseError as error:
         raise error_of(_in_full(error), where) from error
-    except exceptions.TimeoutError as error:
-        raise away(where, "it does not answer in time") from error
     except (exceptions.RedisError, OSError) as error:
-        raise away(where, unreadable(where.tls_files) or error) from error
+        late = isinstance(error, exceptions.TimeoutError)
+        why = "it does not answer in time" if late else error
+        raise away(where, unreadable(where.tls_files) or why) from error
 
 
 def away(where: Address, why: object) -> RedisUnavailable:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar, TypeVarTuple
 
 from heori_common.current_job import CurrentJob, running_job
-from heori_consumer.worker.programs import Awaited, OfThread
+from heori_consumer.worker.programs import AsyncioProgram, OfThread
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -63,7 +63,7 @@ def explain(error: BaseException) -> None:
 
 def _noted(started: tuple[asyncio.SubprocessTransport, Any]) -> Any:
     if (job := running_job()) is not None:
-        job.programs.append(Awaited(started[0]))
+        job.programs.append(AsyncioProgram(started[0]))
     return started
 
 

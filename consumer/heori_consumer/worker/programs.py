@@ -37,7 +37,7 @@ class Programs(Protocol):
         """Kill them, and all that is below them."""
 
 
-class Awaited:
+class AsyncioProgram:
     """A program that it has started with asyncio."""
 
     def __init__(self, transport: asyncio.SubprocessTransport) -> None:
