@@ -109,17 +109,21 @@ def test_what_is_due_is_moved_in_the_order_of_its_time_and_nothing_else_is(desk:
 
 
 def test_a_job_is_never_moved_early(desk: Desk) -> None:
-    desk.send("a", delay=0.05)
-    due = desk.redis.zscore(SCHEDULED, "a")
-    looks = 0
-    while not (moved := desk.move()).jobs:
-        looks += 1
-        [pause] = moved.pauses
-        assert pause is not None
-        assert pause <= 0.05
+    for number in range(20):  # until one was looked at before it was due: a busy machine is slow
+        name = f"job {number}"
+        desk.send(name, delay=0.05)
+        due = desk.redis.zscore(SCHEDULED, name)
+        looks = 0
+        while not (moved := desk.move()).jobs:
+            looks += 1
+            [pause] = moved.pauses
+            assert pause is not None
+            assert pause <= 0.05
+        enqueued_at = datetime.fromisoformat(str(desk.field(name, "enqueued_at")))
+        assert enqueued_at.timestamp() >= due - 2e-6, "what is written has whole microseconds"
+        if looks:
+            break
     assert looks
-    enqueued_at = datetime.fromisoformat(str(desk.field("a", "enqueued_at")))
-    assert enqueued_at.timestamp() >= due - 2e-6, "what is written there has whole microseconds"
 
 
 def test_an_empty_schedule_is_looked_at_and_nothing_is_written(desk: Desk) -> None:
