@@ -22,8 +22,8 @@ install: .venv/installed ## make .venv with heori in it
 run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a live view
 	@$(BIN)/heori up $(ARGS)
 
-# Three for each core, as tests wait for processes half of the time.
-WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 3)
+# Four for each core, as tests wait for processes most of the time.
+WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 4)
 
 .PHONY: test
 test: .venv/installed-dev tests/grafana/schema/node_modules tests/packaging/pyright/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process

@@ -36,7 +36,8 @@ def test_money_goes_astray_without_locks_and_is_right_to_the_cent_with_them(
 def test_a_total_that_is_not_as_it_should_be_is_told_and_is_the_exit_code(
     lab: Callable[..., Lab],
 ) -> None:
-    process = lab("locks", "--transfers", "100", "--consumers", "1")
+    # So many that they are not over before the accounts are changed.
+    process = lab("locks", "--transfers", "400", "--consumers", "1")
     with server(process) as redis:
         until(lambda: redis.zcard("rq:finished:locked") > 10)
         for account in range(6):  # a job may write over some of them, and not over all

@@ -17,7 +17,7 @@ from heori_common.locks.lockable import Lockable
 from heori_common.locks.session import session_of
 from heori_consumer.worker.interrupt import ThreadCalls
 from tests.rigs.lock_kinds import KINDS
-from tests.rigs.strikes import Strike
+from tests.rigs.strikes import Strike, in_a_thread
 from tests.rigs.waiting import until
 
 pytestmark = pytest.mark.usefixtures("no_lock_is_left")
@@ -50,6 +50,7 @@ def entered_twice(lock: Lockable) -> None:
     ("kind", "use"),
     [*((kind, in_a_block) for kind in KINDS), ("mutex", by_calls), ("mutex", entered_twice)],
 )
+@in_a_thread
 def test_wherever_it_is_struck_nothing_is_held_after_it(
     kind: str, use: Callable[[Lockable], None]
 ) -> None:
@@ -72,6 +73,7 @@ def test_wherever_it_is_struck_nothing_is_held_after_it(
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
 )
+@in_a_thread
 def test_a_release_that_is_struck_while_it_connects_is_carried_on() -> None:
     session = session_of(os.environ["HEORI_REDIS_URL"])
     number, struck = 1, True
