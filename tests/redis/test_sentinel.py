@@ -202,7 +202,7 @@ def test_a_primary_that_was_replaced_is_left_before_it_is_demoted_and_leases_go_
         gate.touch()
         assert held.result(60) is True
     assert cluster.at_replica.hget(keys.job(held.id), "heori_deliveries") == b"1"
-    # It may lose those of jobs that were sent to the former primary meanwhile: they are there alone.
+    # It may lose those of jobs that went to the former primary meanwhile: they are there alone.
     assert not [line for line in consumer.log if line.get("job") == held.id]
     assert consumer.stop() == 0
 
