@@ -158,20 +158,23 @@ class Load:
         self._redis.close()
 
     def _send(self, count: int) -> None:
-        """Send so many jobs; return when Redis has them, or on a signal."""
+        """Send so many jobs; return when Redis has them, or on a signal while it takes none."""
         self._sender.make(count)
         pause = FIRST_PAUSE
-        while not self._interrupt.number:
-            try:
-                self._sender.flush()
-            except (RedisUnavailable, RedisRefused) as error:
-                self._away(error)
-                self._redis.close()  # the next connection may lead to another primary
-            else:
-                self._back()
-                return
+        while not self._is_sent() and not self._interrupt.number:
             time.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _is_sent(self) -> bool:
+        """Send what was made; returns whether Redis has it."""
+        try:
+            self._sender.flush()
+        except (RedisUnavailable, RedisRefused) as error:
+            self._away(error)
+            self._redis.close()  # the next connection may lead to another primary
+            return False
+        self._back()
+        return True
 
     def _away(self, error: Exception) -> None:
         if self._away_since is None:
