@@ -155,20 +155,19 @@ local function look_at(q)
   end)
   local held = of_tenants + redis.call('EXISTS', wip, parked_key(name))
   local first_score = '-inf'
-  local may_come, since_s, is_due = may_come_back(watched_all_since_s), nil, true
   if held > 0 then
-    is_due, may_come, since_s = begin_look(name, wip, of_tenants > 0)
+    local is_due, may_come, since_s = begin_look(name, wip, of_tenants > 0)
     coming_back = coming_back or may_come
     if not is_due then
       return
     end
     -- A lease that was got or extended since ends no sooner.
     first_score = may_come and since_s + args.lease_s + args.margin_s or '-inf'
+    if not may_come then -- here alone: what was handed over is leased
+      look_after_services(name)
+    end
   end
   looked = true
-  if not may_come then
-    look_after_services(name)
-  end
   if (held > 0) ~= (q < args.leased) then
     redis.pcall(held > 0 and 'SADD' or 'SREM', leased, name) -- pcall: it may hold something else
   end
