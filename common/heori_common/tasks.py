@@ -12,7 +12,7 @@ enqueue it, and a stock worker can import it.
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 from pydantic import PydanticUserError, ValidationError
@@ -31,7 +31,6 @@ from heori_common.values.results import Returned, Stored
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 _registry: dict[str, "Task[..., Any]"] = {}
@@ -125,7 +124,10 @@ class Task(Generic[P, R]):
         Raises:
             InvalidArguments: they do not fit.
         """
-        return self._checked(partial(self._arguments.bind, args, kwargs))
+        try:
+            return self._arguments.bind(args, kwargs)
+        except Exception as error:
+            raise self._invalid(error) from error
 
     def to_send(
         self,
@@ -144,9 +146,10 @@ class Task(Generic[P, R]):
         Raises:
             InvalidArguments: they do not fit, or one would not arrive as what it is.
         """
-        return self._checked(
-            partial(self._arguments.write, args, kwargs, from_json=from_json, strict=strict)
-        )
+        try:
+            return self._arguments.write(args, kwargs, from_json=from_json, strict=strict)
+        except Exception as error:
+            raise self._invalid(error) from error
 
     def receive(
         self,
@@ -165,21 +168,20 @@ class Task(Generic[P, R]):
         Raises:
             InvalidArguments: they do not fit.
         """
-        if types is not None:
-            return self._checked(partial(self._arguments.read, args, kwargs, types))
-        bind = self._arguments.bind_json if from_json else self._arguments.bind
-        return self._checked(partial(bind, args, kwargs))
-
-    def _checked(self, call: Callable[[], T]) -> T:
         try:
-            return call()
-        except ValidationError as error:
-            raise InvalidArguments(self._explain(error)) from error
-        except Unwritable as error:
-            where = ".".join(error.path)
-            raise InvalidArguments(f"{self.name}: {where}: {error}") from error
-        except Exception as error:  # the validators of a type may raise anything
-            raise InvalidArguments(f"{self.name}: {type(error).__name__}: {error}") from error
+            if types is not None:
+                return self._arguments.read(args, kwargs, types)
+            bind = self._arguments.bind_json if from_json else self._arguments.bind
+            return bind(args, kwargs)
+        except Exception as error:
+            raise self._invalid(error) from error
+
+    def _invalid(self, error: Exception) -> InvalidArguments:
+        """What is raised in place of an error; the validators of a type may raise anything."""
+        if isinstance(error, ValidationError):
+            return InvalidArguments(self._explain(error))
+        what = ".".join(error.path) if isinstance(error, Unwritable) else type(error).__name__
+        return InvalidArguments(f"{self.name}: {what}: {error}")
 
     def locks_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[LockName, ...]:
         """The locks that a job with these arguments, which `bind` has validated, needs to run.

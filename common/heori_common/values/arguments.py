@@ -100,7 +100,9 @@ class Arguments:
             Unwritable: one would not arrive as what it is; its path begins with the argument.
         """
         bound_args, bound_kwargs = (self.bind_json if from_json else self.bind)(args, kwargs)
-        if kwargs.keys() <= bound_kwargs.keys():  # else some were given by an alias
+        if not kwargs:
+            bound_args, bound_kwargs = bound_args[: len(args)], {}
+        elif kwargs.keys() <= bound_kwargs.keys():  # else some were given by an alias
             bound_args = bound_args[: len(args)]
             bound_kwargs = {name: bound_kwargs[name] for name in kwargs}
         if self._kind == "plain" or (
