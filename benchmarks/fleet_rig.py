@@ -21,6 +21,7 @@ WARM_FOR = 10.0  # seconds, at most, until the last of them begins
 LEAST_WARM = 10
 LEAST_JOBS = 5
 SETTLE = 2.0  # seconds until all is idle
+TIDIED_PER_S = 200  # queues; the leader looks through all of them once, after it has begun
 READY = (b"idle", b"busy")  # what consumers and stock workers are once they take jobs
 LOOK_EVERY = 0.1  # seconds
 
@@ -125,7 +126,7 @@ class Fleet(Rig):
             ):
                 break
         self.forget()
-        time.sleep(SETTLE)
+        time.sleep(SETTLE + len(self.system.queues) / TIDIED_PER_S)
 
     def answered(
         self, jobs: int, first: int = 0, app: str | None = None, *, seconds: float = PATIENCE
