@@ -26,7 +26,7 @@ run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a 
 WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 4)
 
 .PHONY: test
-test: .venv/installed-dev tests/grafana/schema/node_modules tests/packaging/pyright/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
+test: .venv/installed-dev .venv/compiled tests/grafana/schema/node_modules tests/packaging/pyright/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
 	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
 
 # Producers, consumers, locks, the protocol and every command. An old library may warn of what a new
@@ -41,6 +41,14 @@ test-oldest: .venv-oldest/installed ## try the lowest of each dependency that py
 .PHONY: test-mac
 test-mac: .venv/installed-dev ## run jobs in every model, and locks, without what Linux alone has
 	HEORI_TEST_MAC=1 $(BIN)/pytest tests/packaging/test_platforms.py $(ARGS)
+
+.PHONY: test-rq-suite
+test-rq-suite: .venv/installed-dev ## rq's own tests, downloaded, with Heori's worker classes in rq's place
+	HEORI_TEST_RQ_SUITE=1 $(BIN)/pytest tests/rq/test_suite.py tests/rq/test_frameworks.py $(ARGS)
+
+.PHONY: test-rq-versions
+test-rq-versions: .venv/installed-dev ## the tests with rq 2.6 and 2.12, downloaded, in place of rq 3.0
+	HEORI_TEST_RQ_VERSIONS=1 $(BIN)/pytest tests/rq/test_versions.py $(ARGS)
 
 .PHONY: test-compose
 test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; HEORI_LONG=1 for longer
@@ -119,6 +127,11 @@ clean: ## remove .venv and its like, node_modules and caches
 	@echo "Installing what tests and checks need …"
 	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
+
+# Else each of the processes that run tests would do so, all at the same time.
+.venv/compiled: .venv/installed-dev
+	@echo "Compiling the tests …"
+	@$(BIN)/pytest --collect-only -qq >/dev/null && touch $@
 
 .venv-oldest/installed: .venv-oldest/python .venv/installed-dev pyproject.toml
 	@echo "Installing the lowest of each dependency into .venv-oldest …"

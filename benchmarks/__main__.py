@@ -19,11 +19,13 @@ from rich.progress import Progress, TaskID, TimeElapsedColumn
 from benchmarks import (
     beside,
     drain,
+    features,
     fleet,
     footprint,
     gil,
     heavy,
     locks,
+    pickles,
     profile,
     redelivery,
     report,
@@ -39,6 +41,8 @@ from heori.lab.steal import Steal
 
 KINDS = (
     drain.DRAIN,
+    features.FEATURES_OF_RQ,
+    pickles.PICKLES,
     sending.LATENCY,
     drain.IO,
     drain.CPU,

@@ -27,6 +27,7 @@ HEORI, BARE = "heori", "floor"
 # Their modules, by the name of the library.
 PEERS = {"redis-py": "redis", "python-redis-lock": "redis_lock", "pottery": "pottery"}
 PROCESSES, THREADS = 4, 4
+FEW = 2  # processes, to show that it works; each takes long to start
 SECTION = 0.001  # seconds
 MANY = 1_000  # locks that are held at once
 KEYS = Keys()
@@ -53,12 +54,15 @@ RENEWAL = f"{HEORI}: {MANY:,} held"
 
 
 def _cases(quick: bool) -> list[Case]:
-    pairs, seconds, times = (200, 0.3, 2) if quick else (5_000, 4.0, 10)
+    pairs, seconds, times = (200, 0.3, 1) if quick else (5_000, 4.0, 10)
+    processes = FEW if quick else PROCESSES
     ours = [HEORI, *PEERS]
     pair = partial(_pairs, pairs)
     cases = [_case(pair_case, library, pair) for library in (BARE, *ours)]
     for name, pause in ((section_case, SECTION), (empty_case, 0.0)):
-        cases += [_case(name, library, partial(_contend, seconds, pause)) for library in ours]
+        cases += [
+            _case(name, library, partial(_contend, processes, seconds, pause)) for library in ours
+        ]
     return [
         *cases,
         Case(DEAD_WAITER, lambda: _dead_waiter(times)),
@@ -188,11 +192,11 @@ def _pairs(count: int, library: str) -> Figures:
         return arena.start(library).ask(Order("pairs", count))
 
 
-def _contend(seconds: float, pause: float, library: str) -> Figures:
+def _contend(processes: int, seconds: float, pause: float, library: str) -> Figures:
     with Arena() as arena, tempfile.NamedTemporaryFile() as shared:
         shared.write(bytes(SHARED.size))
         shared.flush()
-        for number in range(PROCESSES):
+        for number in range(processes):
             arena.start(library).tell(
                 Order(
                     "contend",

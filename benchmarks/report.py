@@ -7,15 +7,18 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from redis import Redis
 from rich import box
 from rich.table import Table
 
-from benchmarks import locks
+from benchmarks import features, locks
 from benchmarks.drain import CEILING
 from benchmarks.kinds import Figures, Kind, Results
 from benchmarks.rig import Rig
 from benchmarks.systems import FLOOR, RQ_SIMPLE, versions
+from heori_common.embedded import EmbeddedValkey
 from heori_common.platform import usable_cores
 
 
@@ -54,6 +57,7 @@ def medians(samples: Sequence[Sample]) -> Results:
     for kind, base, figure, ratio, factor in (
         ("drain", RQ_SIMPLE.name, "rate", "of_rq", 1),
         ("drain", FLOOR.name, "rate", "of_floor", 1),
+        ("features", features.PLAIN, "rate", "of_plain", 1),
         ("enqueue", FLOOR.name, "each", "of_floor", 1),
         ("cpu", CEILING, "rate", "of_pool", 100),
         ("locks", locks.pair_case(locks.BARE), "pair", "of_floor", 1),
@@ -84,15 +88,14 @@ def table(kind: Kind, results: Results) -> Table:
 
 def machine() -> dict[str, str]:
     """Where it was measured, with which versions, and which cores were used by whom."""
-    with Rig(FLOOR) as rig:
-        server = rig.client.info("server")
-        server_cores = rig.server.cpu_affinity()
+    with EmbeddedValkey() as valkey, Redis.from_url(valkey.url) as client:
+        server: Any = client.info("server")
+    ours = sorted(os.sched_getaffinity(0))
     load, *_ = os.getloadavg()
     return {
         "processor": _processor(),
         "cores": f"{os.cpu_count()}, usable {usable_cores() + len(Rig.server_cores or ()):g}",
-        "placement": f"server on {_cores(server_cores)}, all others on "
-        f"{_cores(sorted(os.sched_getaffinity(0)))}"
+        "placement": f"server on {_cores(Rig.server_cores or ours)}, all others on {_cores(ours)}"
         + ("" if Rig.server_cores else ", placed by the kernel"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load before": f"{load:.2f}",
@@ -110,8 +113,8 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def _cores(numbers: Sequence[int] | None) -> str:
-    return "cores " + ",".join(map(str, numbers or ()))
+def _cores(numbers: Sequence[int]) -> str:
+    return "cores " + ",".join(map(str, numbers))
 
 
 def _commit() -> str:

@@ -155,6 +155,15 @@ class Rig:
         self.send(order)
         self.client.rename(self.system.library.queue, HIDDEN)
 
+    def add_fields(self, fields: Mapping[str, str]) -> None:
+        """Add fields to the hash of each hidden job, where jobs are rq's."""
+        words = [word for field in fields.items() for word in field]
+        with self.client.pipeline(transaction=False) as pipe:
+            for job_id in self.client.lrange(HIDDEN, 0, -1):
+                assert isinstance(job_id, bytes)
+                pipe.hset(b"rq:job:" + job_id, items=words)
+            pipe.execute()
+
     def release(self) -> None:
         """Let all hidden jobs appear at once."""
         self.client.rename(HIDDEN, self.system.library.queue)

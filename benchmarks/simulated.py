@@ -27,7 +27,7 @@ from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor import roles
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.options import ConsumerOptions
-from heori_consumer.supervisor.registration import consumer_name
+from heori_consumer.supervisor.registration import REGISTER, consumer_name
 
 SLOTS = 8
 FILES_EACH = 3  # connections of one consumer
@@ -76,7 +76,7 @@ class Consumer:
         """Register after so many seconds, then have all roles do their duty, for ever."""
         await asyncio.sleep(delay)
         every = self._roles
-        await self._context.retry.persist(lambda: every.registration.announce(metrics))
+        await self._context.retry.persist(REGISTER, lambda: every.registration.announce(metrics))
         async with asyncio.TaskGroup() as group:
             for role in every.all():
                 if role not in (every.pool, every.gil_sampler):  # there are no workers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from benchmarks import fleet, gil, locks, redelivery, sending, tenants
+from benchmarks import features, fleet, gil, locks, redelivery, sending, tenants
 from benchmarks.footprint import PROCESS, THREAD, bytes_case
 from benchmarks.kinds import Results
 from benchmarks.systems import dramatiq, heori, taskiq
@@ -107,6 +107,7 @@ KILLED = ("redelivery", redelivery.WORKER)
 ALONE = ("locks", locks.pair_case(locks.HEORI))
 SECTION = ("locks", locks.section_case(locks.HEORI))
 EMPTY = ("locks", locks.empty_case(locks.HEORI))
+PAIRS = ("features", features.PAIRS)
 DEAD_WAITER, DEAD_HOLDER = ("locks", locks.DEAD_WAITER), ("locks", locks.DEAD_HOLDER)
 BESIDE = _ratio(_one("tenants", tenants.BESIDE, "wait"), _one("tenants", tenants.ALONE, "wait"))
 
@@ -145,6 +146,10 @@ TARGETS = (
     Target("locks", "dead waiter skipped, ms", 10, _one(*DEAD_WAITER, "late"), most=True),
     Target("locks", "dead holder, ms beyond its lease", 100, _one(*DEAD_HOLDER, "late"), most=True),
     Target("tenants", "beside a flood, × alone", 2, BESIDE, most=True),
+    Target("features", "depends_on: pairs/s", 4_000, _one(*PAIRS, "pairs")),
+    Target("features", "ttl, × plain", 0.8, _one("features", features.TTL, "of_plain")),
+    Target("features", "Retry, × plain", 0.8, _one("features", features.RETRY, "of_plain")),
+    Target("features", "Repeat, × plain", 0.8, _one("features", features.REPEAT, "of_plain")),
     Target("locks", "1,000 renewed, calls", 10, _one("locks", locks.RENEWAL, "calls"), most=True),
     Target("fleet", "commands a job, × one consumer's", 1.1, fleet.most("commands"), most=True),
     Target("fleet", "server µs a job, × one's", 1.1, fleet.most("server_us"), most=True),

@@ -14,6 +14,7 @@ from functools import cache
 
 RECORD = struct.Struct("<iqi")  # number of the job, time.time_ns() at its start, process id
 _BLOCK = bytes(1 << 17)
+_failed: set[int] = set()
 TALLY = "BENCH_TALLY"  # the environment variable that names the file
 
 
@@ -21,6 +22,29 @@ def nothing(number: int) -> int:
     """What is left is the cost of the queue. Returns something, so that a result is kept."""
     record(number)
     return number
+
+
+def fail_at_first(number: int) -> int:
+    """Fail the first time that a job runs in this process."""
+    record(number)
+    if number not in _failed:
+        _failed.add(number)
+        raise ValueError
+    return number
+
+
+def ask(number: int) -> int:
+    """Ask rq which job it is."""
+    from rq import get_current_job  # noqa: PLC0415 - the others are to be had without it
+
+    record(number)
+    job = get_current_job()
+    assert job is not None
+    return len(job.id)
+
+
+def succeeded(job: object, connection: object, result: object) -> None:
+    """A success callback."""
 
 
 async def nothing_async(number: int) -> int:

@@ -19,12 +19,19 @@ import heori
 from heori.cli.app import COMMANDS, load
 from heori.cli.console import FAILED, REFUSED
 from heori.cli.streams import UNREAD, UNTOLD
-from heori_common.metrics import CATALOGUE
-from heori_common.protocol.keys import Keys, catalogue
+from heori_common.metrics import CATALOGUE, OTHER
+from heori_common.protocol.catalogue import catalogue
+from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings, variable_of
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py: change the code, and run it again. -->\n"
+
+
+ABOUT_LABELS = (
+    "No stranger can make any number of series: a label has the values that its metric names "
+    "above, or these."
+)
 
 
 def cell(text: str) -> str:
@@ -38,7 +45,8 @@ def exit_codes() -> list[str]:
     """Those that all commands have."""
     codes = {
         0: "done",
-        FAILED: "it went wrong, or a job has; see the message",
+        FAILED: "it went wrong, or a job has; or something in Redis cannot be read, and the rest "
+        "is shown; see the message",
         REFUSED: "nothing was done: the request or a setting is not valid, or Redis is away",
         UNTOLD: "done, but the answer could not be written to standard output, which is closed or "
         "full: a job was sent, and must not be sent again",
@@ -187,7 +195,14 @@ def metrics() -> str:
                     f"| `{metric.name}` | {metric.kind} | {labels} | {cell(metric.help)} |"
                 )
         lines.append("")
-    return "\n".join(lines)
+    lines += ["## Labels", "", ABOUT_LABELS, "", "| label | values |", "|---|---|"]
+    labels = dict.fromkeys(label for metric in CATALOGUE.values() for label in metric.labels)
+    lines += [
+        f"| `{label}` | {label.owner or f'{label.most:,} at most, and `{OTHER}` for all beyond'} |"
+        for label in labels
+        if not label.values
+    ]
+    return "\n".join([*lines, ""])
 
 
 def keys() -> str:

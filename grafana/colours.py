@@ -25,6 +25,7 @@ MEANINGS = {
     "refused": PURPLE,
     "rejected": RED,
     "dropped": ORANGE,
+    "gone": PURPLE,
     "dead letters": RED,
     "deadlocks": RED,
     "fenced off": ORANGE,
@@ -35,7 +36,13 @@ MEANINGS = {
 }
 # By the value of the label that names a series in the legend.
 MEANINGS_BY_LABEL = {
-    "outcome": {"succeeded": GREEN, "failed": RED, "retried": ORANGE, "stopped": PURPLE},
+    "outcome": {
+        "succeeded": GREEN,
+        "failed": RED,
+        "retried": ORANGE,
+        "stopped": PURPLE,
+        "lost": GREY,
+    },
     "registry": {
         "started": GREEN,
         "scheduled": BLUE,

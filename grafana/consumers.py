@@ -68,7 +68,7 @@ def _at_a_glance() -> Line:
             "Worker processes that died and were replaced since their consumers started. Their "
             "jobs ran again.",
             "none",
-            sum_of(metrics.RESTARTS),
+            f"{sum_of(metrics.RESTARTS)} or vector(0)",
             [(None, GREEN), (1, ORANGE)],
         ),
         number(
@@ -101,7 +101,8 @@ def _who() -> Line:
             "meanwhile. Results held: that Redis has yet to take; with 64 MB of them, nothing is "
             "claimed. Prefetched: claimed and not yet in a slot. Draining: it was told to end "
             "and finishes what runs. Suspended: `rq suspend` holds it back, `rq resume` lets it "
-            "go on.",
+            "go on. Refused: queues of which it takes no jobs, as its settings let it run none; "
+            "its log and `heori status` say which line mends that.",
             {"instance": "Consumer", "model": "Model"},
             [
                 TableColumn(
@@ -126,6 +127,7 @@ def _who() -> Line:
                 ),
                 TableColumn("Draining", of_each(metrics.DRAINING), "bool_yes_no", yes),
                 TableColumn("Suspended", of_each(metrics.SUSPENDED), "bool_yes_no", yes),
+                TableColumn("Refused", of_each(metrics.QUEUE_REFUSED), "none", yes),
             ],
         )
     ]
@@ -136,7 +138,7 @@ def _workers() -> Line:
         lines(
             "Deaths and recycling, by reason",
             "Worker processes replaced. A signal or an exit code is a crash, timeout "
-            "is a job that could not be interrupted; max-jobs and max-rss are recycling, and "
+            "is a job that could not be interrupted; recycle-after and max-rss are recycling, and "
             "healthy. With max-files and max-threads a task leaves files open or threads behind. "
             "Places that wait for a worker: its tasks cannot be imported, say.",
             EACH_MINUTE,
@@ -195,7 +197,7 @@ def _leases() -> Line:
             EACH_MINUTE,
             Query(f"60 * sum(rate({metrics.LEASES_LATE}{{{CONSUMERS}}}{RATE}))", "late"),
             Query(f"60 * sum(rate({metrics.LEASES_LOST}{{{CONSUMERS}}}{RATE}))", "lost"),
-            span=8,
+            span=6,
             reach=1,
         ),
         lines(
@@ -203,7 +205,18 @@ def _leases() -> Line:
             "Delayed jobs and retries that became due, each second.",
             JOBS_EACH_SECOND,
             Query(f"sum(rate({metrics.MOVED}{{{CONSUMERS}}}{RATE}))", "moved"),
-            span=8,
+            span=6,
+        ),
+        lines(
+            "Ticks of periodic jobs",
+            "Sent; missed while no consumer sent, and not made up for; skipped, as the entry is "
+            "paused or its job before still runs.",
+            EACH_MINUTE,
+            Query(
+                f"60 * sum by (outcome) (rate({metrics.TICKS}{{{CONSUMERS}}}{RATE}))",
+                "{{outcome}}",
+            ),
+            span=6,
         ),
         lines(
             "Lateness of scheduled jobs",
@@ -211,7 +224,7 @@ def _leases() -> Line:
             "another takes over within seconds when it dies.",
             "s",
             Query(f"max({metrics.SCHEDULER_LAG}{{{CONSUMERS}}})", "behind"),
-            span=8,
+            span=6,
         ),
     ]
 

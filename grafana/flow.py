@@ -34,6 +34,7 @@ def board() -> Board:
     made.row("How long it takes", _how_long())
     made.row("What goes wrong", _what_fails())
     made.row("Back-pressure", _back_pressure())
+    made.row("Rates and pauses", _held_back())
     made.row("Over HTTP", _over_http())
     made.row("Task by task", _tasks())
     return made
@@ -72,11 +73,11 @@ def _at_a_glance() -> Line:
         ),
         number(
             "Failing",
-            "Share of ended jobs that failed for good; what is tried again is not counted. Orange "
+            "Share of ended jobs that failed for good; what runs again is not counted. Orange "
             "from 1%, red from 5%.",
             "percentunit",
             f'sum(rate({metrics.JOBS}{{{JOBS}, outcome="failed"}}{RATE})) '
-            f'/ sum(rate({metrics.JOBS}{{{JOBS}, outcome!="retried"}}{RATE}))',
+            f'/ sum(rate({metrics.JOBS}{{{JOBS}, outcome!~"retried|lost"}}{RATE}))',
             [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
         ),
         number(
@@ -236,13 +237,43 @@ def _back_pressure() -> Line:
             reach=1,
         ),
         lines(
-            "Rejected and dropped",
+            "Rejected, dropped, expired and gone",
             "Rejected: the producer was told that the queue is full. Dropped: the oldest waiting "
-            "jobs made room, as the queue was told to do.",
+            "jobs made room, as the queue was told to do. Expired: their time was over before a "
+            "slot was free, as their sender wanted it. Gone: nothing was left of a job that "
+            "waited, as when Redis evicts keys (see `heori doctor`).",
             JOBS_EACH_SECOND,
             each_second(metrics.JOBS_REJECTED, "rejected"),
             each_second(metrics.JOBS_DROPPED, "dropped"),
+            each_second(metrics.JOBS_EXPIRED, "expired"),
+            each_second(metrics.JOBS_GONE, "gone"),
             span=8,
+            reach=1,
+        ),
+    ]
+
+
+def _held_back() -> Line:
+    def by_queue(metric: metrics.Metric) -> str:
+        return f"max by (queue) ({metric}{{{QUEUES}}})"
+
+    return [
+        lines(
+            "Waiting for a rate",
+            "Jobs that may not begin yet, as their task has a rate. They take no slot. A line that "
+            "only rises says that more is sent than the rate lets through.",
+            "short",
+            Query(by_queue(metrics.RATE_WAITING), "{{queue}}"),
+            reach=1,
+        ),
+        lines(
+            "Paused",
+            "What somebody has paused with `heori pause`, and nobody resumed yet: queues, tenants "
+            "of queues, tasks. Nothing of it runs.",
+            "short",
+            Query(f"{by_queue(metrics.QUEUE_PAUSED)} > 0", "{{queue}}"),
+            Query(f"{by_queue(metrics.TENANTS_PAUSED)} > 0", "tenants of {{queue}}"),
+            Query(f"max({metrics.TASKS_PAUSED}) > 0", "tasks"),
             reach=1,
         ),
     ]
@@ -279,7 +310,7 @@ def _tasks() -> Line:
         return quantile(share, histogram, JOBS, "task", over=SHOWN)
 
     succeeded, failed = each_second('outcome="succeeded"'), each_second('outcome="failed"')
-    ended = each_second('outcome!="retried"')
+    ended = each_second('outcome!~"retried|lost"')
     cpu, runs = (
         f"sum by (task) (rate({metrics.JOB_CPU}_{part}{{{JOBS}}}{SHOWN}))"
         for part in ("sum", "count")

@@ -1,5 +1,7 @@
 """The command line, as the installed script `heori` and as `python -m heori`."""
 
+import gc
+
 from heori_common.descriptors import open_closed
 from heori_common.import_path import current_directory_last
 
@@ -8,6 +10,7 @@ def main() -> None:
     """Run a command."""
     open_closed()
     current_directory_last()
+    gc.disable()  # until all is imported: nothing of that is garbage, and looking takes long
     # Nothing of the current directory comes first.
     from heori.cli import streams  # noqa: PLC0415
     from heori.cli.app import run  # noqa: PLC0415

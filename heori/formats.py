@@ -8,6 +8,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def count_or_unknown(number: float | None) -> str:
+    """As `count`; a question mark for what could not be read."""
+    return "?" if number is None else count(number)
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """A number with what it counts: 1 job, 12,345 jobs.
 

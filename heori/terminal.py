@@ -18,9 +18,11 @@ from rich.style import Style
 
 from heori_common.printable import LINES, printable
 
+LONGEST = 20_000  # characters of one line; a person reads no more of them
+
 
 class Text(rich.text.Text):
-    """Text with a style.
+    """Text with a style. Of a very long line it is the beginning.
 
     Args:
         lines: whether it may have several lines.
@@ -29,13 +31,20 @@ class Text(rich.text.Text):
     def __init__(
         self, text: str = "", style: str | Style = "", *, lines: bool = False, **options: Any
     ) -> None:
-        super().__init__(printable(text, kept=LINES if lines else ""), style, **options)
+        shown = printable(text, kept=LINES) if lines else _line(text)
+        super().__init__(shown, style, **options)
 
     def append(
         self, text: "rich.text.Text | str", style: str | Style | None = None
     ) -> "rich.text.Text":
         """Add to its end."""
-        return super().append(printable(text) if isinstance(text, str) else text, style)
+        return super().append(_line(text) if isinstance(text, str) else text, style)
+
+
+def _line(text: str) -> str:
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}… ({len(text):,} characters)"
+    return printable(text)
 
 
 class Console(rich.console.Console):

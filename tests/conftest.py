@@ -1,6 +1,7 @@
 """What all tests share: one Valkey of our own, emptied for each test, and real consumers."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from tests.rigs.consumers import MODELS, Consumer, SharedConsumers
 from tests.rigs.script_bench import Bench, Execute
 from tests.rigs.side_by_side import group_of, parameters, place_of
 from tests.rigs.waiting import is_alive, until
+from tests.rigs.zygote import fork_servers
 
 T = TypeVar("T")
 
@@ -38,6 +40,12 @@ def pytest_configure() -> None:
     # What a script starts in its background ignores SIGINT, and so would all that tests start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    fork_servers()
+    gc.disable()  # nothing of what is collected is garbage, and looks for it are a fifth of that
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()  # and no freeze(): Hypothesis looks for what refers to its random numbers
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -81,6 +89,12 @@ def producer(redis_url: str) -> Iterator[Producer]:
     """A producer for that server."""
     with Producer(redis_url) as made:
         yield made
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no write tells of is seen soon."""
+    monkeypatch.setattr("heori_producer.watcher.CALL_EVERY_S", 0.2)
 
 
 @pytest.fixture(params=["RedisClient", "AsyncRedisClient"])
@@ -138,7 +152,7 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
             family = psutil.Process(consumer.process.pid).children(recursive=True)
             consumer.stop()
             # An orphan that has ended stays a zombie until this machine's init looks after it.
-            until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
+            until(lambda ended=family: not any(is_alive(child) for child in ended))  # type: ignore[misc]
         else:
             consumer.join()
         print(*consumer.log[-50:], sep="\n")  # is shown when the test has failed

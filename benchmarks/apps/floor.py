@@ -41,7 +41,7 @@ def send_bulk(task: str, calls: Sequence[Call]) -> None:
 
 
 def _job(task: str, call: Call) -> NewJob:
-    found = resolution.resolve(f"benchmarks.tasks.{task}", ())
+    found = resolution.resolve_typed(f"benchmarks.tasks.{task}", ())
     words = payload.Call(found.name, call, {})
     return NewJob.create(str(uuid.uuid4()), words, found.timeout)
 

@@ -19,8 +19,8 @@ def send_each(task: str, calls: Sequence[Call]) -> list[int]:
 def send_bulk(
     task: str, calls: Sequence[Call], tenant: str | None = None, queue: str | None = None
 ) -> None:
-    producer.submit_many(getattr(tasks, task), calls, tenant=tenant, queue=queue)
+    producer.options(tenant=tenant, queue=queue).submit_many(getattr(tasks, task), calls)
 
 
 def call(task: str, call: Call, queue: str) -> None:
-    producer.submit(getattr(tasks, task), *call, queue=queue).result(RESULT_PATIENCE)
+    producer.options(queue=queue).submit(getattr(tasks, task), *call).result(RESULT_PATIENCE)

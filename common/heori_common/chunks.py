@@ -28,7 +28,7 @@ def run_chunk(
         Whatever the function raises, at the first call that does.
     """
     settings = Settings()
-    task = resolution.resolve(name, settings.allow)
+    task = resolution.resolve_typed(name, settings.allow)
 
     def run(arguments: list[Any], its_types: str | None) -> tuple[Any, str | None]:
         known = None if its_types is None else its_types.encode()

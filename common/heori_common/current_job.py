@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from heori_common.errors import HeoriError
+from heori_common.errors import HeoriError, short
 from heori_common.public import public
 
 # No exception, such as a job's timeout, reaches a thread that is blocked in C. So what waits in a
@@ -46,6 +46,9 @@ class CurrentJob:
         deadline: time.monotonic() when it is ended; infinity without a limit.
         lease_lost: whether this consumer has lost the job: it may run elsewhere by now, and
             what it returns here will be refused.
+        attempt: which try of it this is: 1, and more when it is retried.
+        queue_time: seconds from being enqueued to being claimed.
+        lock_time: seconds of these for which it waited for the locks that its task declares.
         run_time: seconds it took, once it is over.
         cpu_time: seconds of CPU time that it took, likewise.
         server: the URL of the Redis that its consumer serves.
@@ -53,12 +56,15 @@ class CurrentJob:
         holds: what `heori_common.locks` keeps of them.
         owner: the first of its threads or tasks that used a lock; it stands for the job.
         programs: what it has started as a coroutine, for workers.
+        rq_job: rq's Job of it, once its function has asked for that; for `heori_common.rq`.
         ended_in_import: whether the exception that ends it struck inside an import, so that the
             process may be left with half a module, or with one that nobody can import any more.
     """
 
     __slots__ = (
+        "_meta",
         "_report",
+        "attempt",
         "cpu_time",
         "deadline",
         "delivery",
@@ -66,10 +72,13 @@ class CurrentJob:
         "holds",
         "id",
         "lease_lost",
+        "lock_time",
         "locks",
         "owner",
         "programs",
         "queue",
+        "queue_time",
+        "rq_job",
         "run_time",
         "server",
         "task",
@@ -94,6 +103,9 @@ class CurrentJob:
         self.timeout = timeout
         self.deadline = time.monotonic() + timeout if timeout > 0 else float("inf")
         self.lease_lost = False
+        self.attempt = 1
+        self.queue_time = 0.0
+        self.lock_time = 0.0
         self.run_time = 0.0
         self.cpu_time = 0.0
         self.server = server
@@ -101,8 +113,24 @@ class CurrentJob:
         self.holds: dict[str, Any] | None = None
         self.owner: object | None = None
         self.programs: list[Any] = []
+        self.rq_job: Any = None
         self.ended_in_import = False
+        self._meta: dict[str, Any] | None = None
         self._report = report
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What travels with it, as its sender has given it, and middleware there; else empty.
+
+        Raises:
+            MalformedJob: its field has no meaning.
+        """
+        if self._meta is None:
+            self._meta = self._read_meta()
+        return self._meta
+
+    def _read_meta(self) -> dict[str, Any]:
+        return {}
 
     @property
     def fences(self) -> Mapping[str, int]:
@@ -145,7 +173,7 @@ class CurrentJob:
             ValueError: the fraction is not between 0 and 1.
         """
         if not 0.0 <= fraction <= 1.0:
-            raise ValueError(f"progress({fraction}): a number from 0 to 1 is needed")
+            raise ValueError(f"progress({short(fraction)}): a number from 0 to 1 is needed")
         text = str(text)
         if len(text) > LONGEST_PROGRESS_CHARS:  # no reason to end a job
             text = f"{text[:LONGEST_PROGRESS_CHARS]}… ({len(text)} characters)"

@@ -1,7 +1,9 @@
-"""Lengths of time as people write them: seconds as a number, "500ms", "5min", a timedelta."""
+"""Times as people give them: lengths such as 2.5, "500ms" or a timedelta, waits, and moments."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+from heori_common.errors import short
 
 Duration = float | str | timedelta
 
@@ -9,6 +11,8 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "
 # A century. More is a slip, such as milliseconds for seconds, and leads to dates that cannot be
 # read everywhere.
 LONGEST_S = 100 * 365.25 * 86400
+# The last year of the calendar is left to time zones, as a datetime must fit in each of them.
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def seconds(duration: Duration) -> float:
@@ -20,8 +24,8 @@ def seconds(duration: Duration) -> float:
     length = _seconds(duration)
     if length is None or not 0 <= length <= LONGEST_S:
         raise ValueError(
-            f"{duration!r} is no length of time: seconds from 0 up are needed, or a text such as "
-            "20s, 500ms, 5min, 1h or 2d"
+            f"{short(duration)} is no length of time: seconds from 0 up are needed, or a text such "
+            "as 20s, 500ms, 5min, 1h or 2d"
         )
     return length
 
@@ -33,12 +37,45 @@ def check_wait(name: str, given: float | None, least: float = 0.0) -> float | No
         name: of the argument.
 
     Raises:
-        ValueError: it is no number, or less than `least`.
+        ValueError: it is no number, less than `least`, or more than a century.
     """
-    if given is not None and (type(given) not in (int, float) or not given >= least):
+    if given is not None and (type(given) not in (int, float) or not least <= given <= LONGEST_S):
         from_zero = " from 0 up" if least == 0 else ""
-        raise ValueError(f"{name}={given!r}: seconds{from_zero} are needed, or None")
+        raise ValueError(f"{name}={short(given)}: seconds{from_zero} are needed, or None")
     return given
+
+
+def whole_seconds(name: str, given: int, unlimited: str) -> int:
+    """A time in whole seconds, from 1 up; or -1 for what `unlimited` says.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        ValueError: it is neither, or longer than a century.
+    """
+    if type(given) is not int or (given != -1 and not 1 <= given <= LONGEST_S):
+        raise ValueError(f"{name}={short(given)}: whole seconds from 1 up, or -1 for {unlimited}")
+    return given
+
+
+def moment(name: str, given: object) -> float:
+    """A point in time in epoch seconds, of an aware datetime.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        ValueError: it is none, or after the year 9998.
+    """
+    if not isinstance(given, datetime) or given.utcoffset() is None:
+        raise ValueError(
+            f"{name}={short(given)}: a datetime with a time zone is needed, such as "
+            "datetime.now(UTC)"
+        )
+    if given >= _LATEST:
+        raise ValueError(f"{name}={given}: a time before the year 9999 is needed")
+    return given.timestamp()
 
 
 def _seconds(duration: object) -> float | None:
@@ -50,5 +87,6 @@ def _seconds(duration: object) -> float | None:
             return None
         return float(parts[1]) * _UNITS[parts[2]]
     if isinstance(duration, int | float) and not isinstance(duration, bool):
-        return float(min(duration, 2 * LONGEST_S))  # a whole number may be too large for a float
+        # A whole number may be too large for a float.
+        return float(max(-1.0, min(duration, 2 * LONGEST_S)))
     return None

@@ -1,7 +1,9 @@
 """The base of the errors that Heori raises to programs."""
 
+import contextlib
 import reprlib
 
+from heori_common.printable import printable
 from heori_common.public import public
 
 
@@ -40,29 +42,48 @@ class PerhapsElsewhere:
 
     Attributes:
         elsewhere: whether it may be in the code of another consumer.
+        mend: what to set so that it runs here, as an imperative; empty where nothing would help.
     """
 
-    def __init__(self, *args: object, elsewhere: bool = False) -> None:
+    def __init__(self, *args: object, elsewhere: bool = False, mend: str = "") -> None:
         super().__init__(*args)
         self.elsewhere = elsewhere
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.mend}" if self.mend else self.reason
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, without what would mend it."""
+        return super().__str__()
 
 
 def summary(error: BaseException) -> str:
-    """An error in a line."""
+    """An error in a line, of 300 characters at most, which no terminal obeys."""
     try:
         text = " ".join(str(error).split())
     except BaseException:  # its __str__ may raise anything
         text = "an error whose text cannot be printed"
-    try:
-        return f"{type(error).__name__}: {text}"[:300]
-    except BaseException:  # so may its class, asked for its name
-        return text[:300]
+    with contextlib.suppress(BaseException):  # so may its class, asked for its name
+        text = f"{type(error).__name__}: {text}"
+    return cut(text, 300)
 
 
 def short(value: object) -> str:
-    """Any value in a hundred characters."""
+    """Any value in a hundred characters, on one line, which no terminal obeys."""
     try:
         text = _shown.repr(value)
     except BaseException as error:  # a repr may raise anything
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= 100 else text[:97] + "..."
+    return cut(text)
+
+
+def cut(text: str, most: int = 100) -> str:
+    """A text that may be anything, as a part of a message: on one line, which no terminal obeys.
+
+    Args:
+        most: characters of it.
+    """
+    shown = printable(text[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 3] + "..."

@@ -9,13 +9,16 @@ its loggers are standard ones, as any library's, and the application decides wha
 """
 
 import functools
+import importlib
 import io
+import json
 import logging
+import logging.config
 import os
 import sys
 import threading
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
@@ -26,6 +29,21 @@ from heori_common.printable import LINES, printable
 
 # In the environment, for the forkserver, which imports the tasks before it can be told anything.
 FORM = "HEORI_LOG_FORM"
+
+
+class Layout(NamedTuple):
+    """How lines look that are no JSON, where somebody has said so.
+
+    Attributes:
+        line: as `logging.Formatter` reads it, such as ``%(asctime)s %(message)s``; empty for ours.
+        time: as `time.strftime` reads it.
+        config: a module whose DICT_CONFIG `logging.config.dictConfig` is given, for all loggers but
+            Heori's own; empty for none.
+    """
+
+    line: str = ""
+    time: str | None = None
+    config: str = ""
 
 
 def get_logger(module: str) -> BoundLogger:
@@ -56,7 +74,7 @@ def _hand_over(logger: Any, method: str, fields: EventDict) -> Any:
     return (" ".join(words),), {"exc_info": exc_info}
 
 
-def configure(*, as_json: bool, level: str) -> None:
+def configure(*, as_json: bool, level: str, layout: Layout | None = None) -> None:
     """Set this process up as a program of Heori's, before it imports any task; once.
 
     What tasks set up afterwards, in structlog or in logging, is theirs.
@@ -64,24 +82,28 @@ def configure(*, as_json: bool, level: str) -> None:
     Args:
         as_json: whether every line is JSON, or for people to read.
         level: of the least that is shown.
+        layout: what else was said.
     """
     if are_apart():  # the forkserver has done it for its workers, before it imported the tasks
         return
-    os.environ[FORM] = f"{'json' if as_json else 'text'} {level}"
+    layout = layout or Layout()
+    os.environ[FORM] = json.dumps([as_json, level, layout])
     number = logging.getLevelNamesMapping()[level.upper()]
-    handler = _Handler(_formatter(as_json=as_json))
+    handler = _Handler(_laid_out(layout) if layout.line else _formatter(as_json=as_json))
     heori = move_apart(handler, number)
     _serve_logging(handler, number)
     _serve_structlog(heori, number)
     if as_json:
         _catch_uncaught()
+    if layout.config:
+        logging.config.dictConfig(importlib.import_module(layout.config).DICT_CONFIG)
 
 
 def configure_as_parent() -> None:
     """Set this process up as the one that has started it; if that is a program of Heori's."""
     if form := os.environ.get(FORM):
-        kind, level = form.split()
-        configure(as_json=kind == "json", level=level)
+        as_json, level, layout = json.loads(form)
+        configure(as_json=as_json, level=level, layout=Layout(*layout))
 
 
 def _formatter(*, as_json: bool) -> ProcessorFormatter:
@@ -102,19 +124,49 @@ def _formatter(*, as_json: bool) -> ProcessorFormatter:
     )
 
 
+def _laid_out(layout: Layout) -> ProcessorFormatter:
+    return ProcessorFormatter(
+        processors=[
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _escape,
+            _in_words,
+        ],
+        fmt=layout.line,
+        datefmt=layout.time,
+    )
+
+
+def _in_words(_: Any, __: str, fields: EventDict) -> str:
+    event, traceback = fields.pop("event"), fields.pop("exception", None)
+    line = " ".join([str(event), *(f"{name}={value}" for name, value in fields.items())])
+    return f"{line}\n    {traceback}" if traceback else line
+
+
 def _escape(_: Any, __: str, fields: EventDict) -> EventDict:
-    """What is logged may be anybody's text; a terminal must not obey it."""
+    """What is logged may be anybody's text; a terminal must not obey it, and it stays one line."""
+    shown: EventDict = {}
     for name, value in fields.items():
-        if name not in ("exc_info", "_record"):
-            text = value if isinstance(value, str) else repr(value)
-            fields[name] = printable(text, kept=LINES)
-    return fields
+        if name in ("exc_info", "_record"):
+            shown[name] = value
+            continue
+        text = value if isinstance(value, str) else repr(value)
+        shown[printable(name)] = _indented(text) if name in _OF_LINES else printable(text)
+    return shown
+
+
+_OF_LINES = ("event", "stack", "exception")
+
+
+def _indented(text: str) -> str:
+    """Text of several lines, none of which may pass for the next line of the log."""
+    return printable(text, kept=LINES).replace("\n", "\n    ")
 
 
 def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
     written = io.StringIO()
     structlog.dev.plain_traceback(written, exc_info)
-    stream.write(printable(written.getvalue(), kept=LINES))
+    stream.write(_indented(written.getvalue()))
 
 
 class _Handler(logging.StreamHandler[Any]):

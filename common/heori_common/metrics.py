@@ -2,11 +2,13 @@
 
 Names follow Prometheus' conventions (its documentation, "Metric and label naming"): base units
 as suffix, `_total` for counters. Labels have few values: a worker is the number of its place,
-never its process id, and no job, host or argument is ever a label. Dashboards, rules and
-`heori top` read the names from here.
+never its process id, and no job, host or argument is ever a label. Each label says where its values
+come from, so that no stranger can make any number of them. Dashboards, rules and `heori top` read
+the names from here.
 """
 
 from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,6 +64,41 @@ class Histogram:
 Kind = Literal["counter", "gauge", "histogram"]
 
 
+# The value of a label that stands for all that there is no room for.
+OTHER = "other"
+# Tasks and families of locks that are told one by one. Anybody who can write to Redis names them.
+MOST_TASKS = 1000
+MOST_FAMILIES = 100
+
+
+def bounded(value: str, known: Collection[str], most: int) -> str:
+    """A value of a label as it is told: itself if it is known or there is room, else OTHER."""
+    return value if value in known or len(known) < most else OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label, and where its values come from: one of these.
+
+    Attributes:
+        values: all that there are, and OTHER.
+        most: so many of those that come from data, and OTHER.
+        owner: who names them, and runs this process: as many as that names.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    most: int = 0
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.values, self.most, self.owner))) != 1:
+            raise ValueError(f"the label {self.name} says not where its values come from")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric, as Prometheus sees it."""
@@ -69,26 +106,31 @@ class Metric:
     name: str
     kind: Kind
     help: str
-    labels: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
     bounds: tuple[float, ...] = ()  # of a histogram's buckets
     source: Literal["consumer", "service"] = "consumer"  # which of the two exports it
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of its labels, in their order."""
+        return tuple(label.name for label in self.labels)
+
 
 CATALOGUE: dict[str, Metric] = {}
 
 
-def _counter(name: str, about: str, *labels: str) -> Metric:
+def _counter(name: str, about: str, *labels: Label) -> Metric:
     return _add(Metric(name, "counter", about, labels))
 
 
-def _gauge(name: str, about: str, *labels: str) -> Metric:
+def _gauge(name: str, about: str, *labels: Label) -> Metric:
     return _add(Metric(name, "gauge", about, labels))
 
 
-def _histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Metric:
+def _histogram(name: str, about: str, bounds: tuple[float, ...], *labels: Label) -> Metric:
     return _add(Metric(name, "histogram", about, labels, bounds))
 
 
@@ -97,32 +139,68 @@ def _add(metric: Metric) -> Metric:
     return metric
 
 
+# Labels
+
+_TASK = Label("task", most=MOST_TASKS)
+_LOCK = Label("lock", most=MOST_FAMILIES)
+_QUEUE = Label("queue", owner="the queues of the consumer (--queue)")
+_WORKER = Label("worker", owner="the places of its workers (--processes), and alone")
+_COMMAND = Label("command", owner="the calls to Redis in the code")
+_REASON = Label("reason", owner="exit codes and signals, and why the code replaces a worker")
+_ROUTE = Label("route", owner="the routes of the service, one or two for each of its tasks")
+_OUTCOME = Label("outcome", ("succeeded", "failed", "stopped", "retried", "lost"))
+_FATE = Label("fate", ("put off", "given up"))
+_REGISTRY = Label(
+    "registry", ("started", "scheduled", "deferred", "finished", "failed", "canceled")
+)
+_MODEL = Label("model", ("threads", "processes", "hybrid", "asyncio", "inline"))
+_BATCH = Label("command", ("claim", "ack"))
+_STREAM = Label("stream", ("stdout", "stderr"))
+_MEMORY = Label("kind", ("rss", "pss"))
+_SWITCHES = Label("kind", ("voluntary", "involuntary"))
+_STATE = Label("state", ("running", "gil_wait", "io_wait", "wait"))
+_SOURCE = Label("source", ("external", "internal", "estimate"))
+LOCK_KIND = Label("kind", ("mutex", "semaphore"))
+METHOD = Label("method", ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_STATUS = Label("status", owner="the routes, which are in the code")
+
 # Jobs
 
 JOBS = _counter(
     "heori_jobs_total",
-    "Jobs that came to an end in a worker: succeeded, failed, stopped, or retried (failed, and "
-    "to run again).",
-    "task",
-    "outcome",
+    "Jobs that came to an end in a worker, by what Redis took of it: succeeded, failed, stopped, "
+    "retried (failed, and to run again), or lost (with its lease; another delivery counts).",
+    _TASK,
+    _OUTCOME,
 )
-JOB_RUN = _histogram("heori_job_run_seconds", "Time a job took in its slot.", JOB_SECONDS, "task")
+JOB_RUN = _histogram("heori_job_run_seconds", "Time a job took in its slot.", JOB_SECONDS, _TASK)
 JOB_QUEUE = _histogram(
-    "heori_job_queue_seconds", "Time from being enqueued to being claimed.", JOB_SECONDS, "task"
+    "heori_job_queue_seconds", "Time from being enqueued to being claimed.", JOB_SECONDS, _TASK
 )
 JOB_CPU = _histogram(
     "heori_job_cpu_seconds",
     "CPU time of a job: of the thread while it ran the job, or of its coroutine's own steps.",
     JOB_SECONDS,
-    "task",
+    _TASK,
 )
 BESIDE_LOOP = _counter(
     "heori_jobs_beside_loop_total",
     "Plain functions that ran in a thread beside an event loop; make them async.",
-    "task",
+    _TASK,
 )
 DELIVERIES = _counter(
-    "heori_deliveries_total", "Jobs claimed; one that is given back counts again.", "queue"
+    "heori_deliveries_total", "Jobs claimed; one that is given back counts again.", _QUEUE
+)
+JOBS_GONE = _counter(
+    "heori_jobs_gone_total",
+    "Ids taken from a queue of which no job was left: evicted by a full Redis, expired by a ttl of "
+    "rq's, or deleted while they waited. What is canceled does not count.",
+    _QUEUE,
+)
+JOBS_EXPIRED = _counter(
+    "heori_jobs_expired_total",
+    "Jobs that were not run, as their `expires` was over when a slot was free for them.",
+    _QUEUE,
 )
 REDELIVERED = _counter(
     "heori_jobs_redelivered_total", "Jobs given back after their worker or consumer died."
@@ -137,13 +215,20 @@ UNKNOWN_JOBS = _counter(
     "heori_jobs_unknown_total",
     "Deliveries of jobs whose task is not in the code of this consumer: put off, for another "
     "consumer; or given up, as no consumer of the queue knew it for long enough.",
-    "fate",
+    _FATE,
 )
 LEASES_LOST = _counter("heori_leases_lost_total", "Leases lost while held.")
 LEASES_LATE = _counter("heori_leases_late_total", "Lease renewals that failed and are tried again.")
 MOVED = _counter(
     "heori_jobs_scheduled_moved_total",
     "Scheduled jobs that this consumer put on their queues when they were due.",
+)
+TICKS = _counter(
+    "heori_ticks_total",
+    "Ticks of periodic jobs that this consumer dealt with as the leader: sent, missed (passed "
+    "while nobody sent, and not made up for), or skipped (paused, or the job before still runs).",
+    Label("entry", owner="HEORI_TASKS"),
+    Label("outcome", ("sent", "missed", "skipped")),
 )
 SCHEDULER_LAG = _gauge(
     "heori_scheduler_lag_seconds",
@@ -152,33 +237,41 @@ SCHEDULER_LAG = _gauge(
 
 # Queues. Told for each queue by one of its consumers only, so that sums are right.
 
-QUEUE_DEPTH = _gauge("heori_queue_depth", "Jobs that wait in a queue.", "queue")
+QUEUE_DEPTH = _gauge("heori_queue_depth", "Jobs that wait in a queue.", _QUEUE)
 QUEUE_OLDEST = _gauge(
     "heori_queue_oldest_seconds",
     "For how long the job that is next in a queue has waited; 0 when none waits.",
-    "queue",
+    _QUEUE,
 )
 REGISTRY_JOBS = _gauge(
     "heori_registry_jobs",
     "Jobs in one of a queue's registries: started, scheduled, deferred, finished, failed, "
     "canceled.",
-    "queue",
-    "registry",
+    _QUEUE,
+    _REGISTRY,
 )
-QUEUE_LIMIT = _gauge("heori_queue_limit", "Jobs that may wait in a bounded queue.", "queue")
+RATE_WAITING = _gauge(
+    "heori_jobs_waiting_for_rate", "Jobs of a queue that may not begin yet by their rate.", _QUEUE
+)
+QUEUE_PAUSED = _gauge("heori_queue_paused", "Whether a queue is paused.", _QUEUE)
+TENANTS_PAUSED = _gauge("heori_tenants_paused", "Tenants of a queue that are paused.", _QUEUE)
+TASKS_PAUSED = _gauge(
+    "heori_tasks_paused", "Tasks that are paused, whatever the queue: each service tells all."
+)
+QUEUE_LIMIT = _gauge("heori_queue_limit", "Jobs that may wait in a bounded queue.", _QUEUE)
 PRODUCERS_BLOCKED = _gauge(
-    "heori_producers_blocked", "Producers that wait for room in a bounded queue.", "queue"
+    "heori_producers_blocked", "Producers that wait for room in a bounded queue.", _QUEUE
 )
 JOBS_REJECTED = _counter(
-    "heori_jobs_rejected_total", "Jobs that a full queue did not take.", "queue"
+    "heori_jobs_rejected_total", "Jobs that a full queue did not take.", _QUEUE
 )
 JOBS_DROPPED = _counter(
-    "heori_jobs_dropped_total", "Waiting jobs that made room for newer ones.", "queue"
+    "heori_jobs_dropped_total", "Waiting jobs that made room for newer ones.", _QUEUE
 )
 
 # Consumers
 
-CONSUMER_INFO = _gauge("heori_consumer_info", "What this consumer is.", "model")
+CONSUMER_INFO = _gauge("heori_consumer_info", "What this consumer is.", _MODEL)
 SLOTS = _gauge(
     "heori_slots",
     "Slots that can run jobs; with those of suspects, which have processes of their own, and never "
@@ -200,20 +293,25 @@ RESULTS_HELD = _gauge(
 JOBS_PREFETCHED = _gauge(
     "heori_jobs_prefetched", "Jobs that wait in a worker, so that no slot runs dry."
 )
-REDIS_UP = _gauge("heori_redis_up", "Whether Redis answers.")
+REDIS_UP = _gauge("heori_redis_up", "Whether Redis answers, and takes what this consumer sends.")
 DRAINING = _gauge("heori_draining", "Whether this consumer stops.")
 SUSPENDED = _gauge("heori_suspended", "Whether `rq suspend` holds claims back.")
+QUEUE_REFUSED = _gauge(
+    "heori_queue_refused",
+    "Whether this consumer takes no jobs of a queue, as its settings let it run none of them.",
+    _QUEUE,
+)
 REDIS_CALL = _histogram(
     "heori_redis_call_seconds",
     "Round trip of a call to Redis, by script or command.",
     CALL_SECONDS,
-    "command",
+    _COMMAND,
 )
 BATCH = _histogram(
     "heori_batch_jobs",
     "Jobs in one call: of a claim that brought any, of an acknowledgement.",
     BATCH_JOBS,
-    "command",
+    _BATCH,
 )
 USABLE_CORES = _gauge(
     "heori_usable_cores", "Cores that this consumer may use: affinity, cut by the cgroup's quota."
@@ -225,13 +323,13 @@ LINES_DROPPED = _counter(
     "heori_lines_dropped_total",
     "Lines that a consumer or its tasks wrote to standard output (stdout) or error (stderr), and "
     "that nobody read in time, or that could not be written.",
-    "stream",
+    _STREAM,
 )
 
 # Workers
 
 RESTARTS = _counter(
-    "heori_worker_restarts_total", "Worker processes that died and were replaced.", "reason"
+    "heori_worker_restarts_total", "Worker processes that died and were replaced.", _REASON
 )
 CANNOT_START = _gauge(
     "heori_workers_cannot_start",
@@ -240,101 +338,101 @@ CANNOT_START = _gauge(
 WORKER_CPU = _counter(
     "heori_worker_cpu_seconds_total",
     "CPU time of the processes that this place has had.",
-    "worker",
+    _WORKER,
 )
 WORKER_MEMORY = _gauge(
     "heori_worker_memory_bytes",
     "Memory of a worker process: rss, all that is resident, or pss, with what is shared divided "
     "among those who share it. Do not add the two.",
-    "worker",
-    "kind",
+    _WORKER,
+    _MEMORY,
 )
 CONTEXT_SWITCHES = _counter(
     "heori_worker_context_switches_total",
     "How often the threads that run jobs gave their core away, voluntary, or had it taken, "
     "involuntary.",
-    "worker",
-    "kind",
+    _WORKER,
+    _SWITCHES,
 )
 RUNQUEUE_WAIT = _counter(
     "heori_worker_runqueue_wait_seconds_total",
     "Time that the threads that run jobs were ready and had no core.",
-    "worker",
+    _WORKER,
 )
 THREAD_STATE = _counter(
     "heori_worker_thread_state_seconds_total",
     "What threads that had a job did, sampled: running, gil_wait, io_wait (for anything but the "
     "GIL), or wait where the source cannot tell the two apart.",
-    "worker",
-    "state",
+    _WORKER,
+    _STATE,
 )
 GIL_WAIT = _gauge(
     "heori_worker_gil_wait_ratio",
     "Share of the time of threads that had a job in which they waited for the GIL, in the last "
     "15 seconds.",
-    "worker",
+    _WORKER,
 )
 PARALLELISM = _gauge(
     "heori_worker_effective_parallelism_cores",
     "CPU seconds that a worker used each second, in the last 15 seconds.",
-    "worker",
+    _WORKER,
 )
 GIL_LOSS = _gauge(
     "heori_worker_gil_loss_ratio",
     "Share of the possible throughput that is lost to the GIL: the GIL's part of the time of "
     "threads, or the part of the cores that is idle, whichever is less; in the last 15 seconds. "
     "Not to be trusted where threads wait for a core.",
-    "worker",
+    _WORKER,
 )
 GIL_ENABLED = _gauge(
     "heori_worker_gil_enabled",
     "Whether the worker's interpreter has a GIL, and it is on.",
-    "worker",
+    _WORKER,
 )
 GIL_SOURCE = _gauge(
     "heori_gil_signal_source",
     "How the states of threads are known: external (read from outside the process), internal "
     "(from within), or estimate (from CPU time alone).",
-    "worker",
-    "source",
+    _WORKER,
+    _SOURCE,
 )
 LOOP_BUSY = _counter(
     "heori_worker_loop_busy_seconds_total",
     "Time that a worker's event loop did not wait for events.",
-    "worker",
+    _WORKER,
 )
 LOOP_LAG = _gauge(
     "heori_worker_loop_lag_seconds",
     "How long a worker's event loop took to come to what it was asked to do, at most in the last "
     "15 seconds.",
-    "worker",
+    _WORKER,
 )
 TASK_STATE = _counter(
     "heori_task_thread_state_seconds_total",
     "What threads that had a job of the task did; states as those of workers.",
-    "task",
-    "state",
+    _TASK,
+    _STATE,
 )
 TASK_SPEEDUP = _gauge(
     "heori_task_process_speedup_ratio",
     "How many times as many jobs of the task processes would do than these threads: an estimate "
     "from what they lose to the GIL.",
-    "task",
+    _TASK,
 )
 
 # Locks
 
 LOCK_WAIT = _histogram(
-    "heori_lock_wait_seconds", "Time until a lock was got.", LOCK_SECONDS, "kind", "lock"
+    "heori_lock_wait_seconds", "Time until a lock was got.", LOCK_SECONDS, LOCK_KIND, _LOCK
 )
 LOCK_HOLD = _histogram(
-    "heori_lock_hold_seconds", "Time that a lock was held.", LOCK_SECONDS, "kind", "lock"
+    "heori_lock_hold_seconds", "Time that a lock was held.", LOCK_SECONDS, LOCK_KIND, _LOCK
 )
-LOCK_WAITERS = _gauge("heori_lock_waiters", "Who waits for a lock.", "kind", "lock")
+LOCK_WAITERS = _gauge("heori_lock_waiters", "Who waits for a lock.", LOCK_KIND, _LOCK)
 PERMITS_IN_USE = _gauge(
-    "heori_semaphore_permits_in_use", "Permits of a semaphore that are held.", "lock"
+    "heori_semaphore_permits_in_use", "Permits of a semaphore that are held.", _LOCK
 )
-PERMITS_LIMIT = _gauge("heori_semaphore_permits_limit", "Permits that a semaphore has.", "lock")
+PERMITS_LIMIT = _gauge("heori_semaphore_permits_limit", "Permits that a semaphore has.", _LOCK)
 LOCKS_LOST = _counter(
     "heori_locks_lost_total", "Locks that were lost, or taken away, while they were held."
 )
@@ -354,7 +452,7 @@ API_REQUESTS = _add(
         "heori_api_requests_total",
         "counter",
         "HTTP requests answered; the route is other where there is none.",
-        ("route", "method", "status"),
+        (_ROUTE, METHOD, _STATUS),
         source="service",
     )
 )
@@ -363,7 +461,7 @@ API_SECONDS = _add(
         "heori_api_request_seconds",
         "histogram",
         "Time until an HTTP request was answered, waiting for results included.",
-        ("route",),
+        (_ROUTE,),
         REQUEST_SECONDS,
         source="service",
     )

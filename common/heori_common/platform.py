@@ -108,6 +108,15 @@ def files_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+def files_left() -> bool:
+    """Whether this process can open another file at this moment."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def cgroups(pid: int) -> str:
     """The cgroups of another process, one a line (cgroups(7)); empty when there is no telling."""
     try:
@@ -247,6 +256,9 @@ def marked(number: int) -> set[int]:
     """All processes that have this mark and that this one may ask; those that have just ended, too.
 
     It takes a millisecond for a hundred processes of the system.
+
+    Raises:
+        OSError: no file is left to look with.
     """
     found = set()
     for each in Path(PROC).iterdir():

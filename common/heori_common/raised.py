@@ -17,6 +17,7 @@ from heori_common.errors import HeoriError
 MOST_BYTES = 50_000
 LONGEST_TEXT_CHARS = 10_000  # of an error that cannot be copied, for people
 _TUPLE = 1  # msgpack has lists only; this marks a tuple
+_MOST_DEPTH = 8  # of tuples in tuples: to read each of them takes 50 kB of the stack
 
 # The object that was asked for an attribute. Python's own pickles leave it out, too.
 _LEFT_OUT = {(AttributeError, "obj")}
@@ -156,13 +157,13 @@ def _derived(kind: type[Exception]) -> Iterator[type[Exception]]:
             yield from _derived(each)
 
 
-def _pack(value: Any) -> bytes:
+def _pack(value: Any, depth: int = 0) -> bytes:
     """Plain values only: what is of a class of its own would come out as something else."""
 
     def tuple_only(other: Any) -> msgpack.ExtType:
-        if type(other) is not tuple:
-            raise TypeError(f"{type(other).__name__} is no plain value")
-        return msgpack.ExtType(_TUPLE, _pack(list(other)))
+        if type(other) is not tuple or depth == _MOST_DEPTH:
+            raise TypeError(f"{type(other).__name__} is no plain value, or nested too deeply")
+        return msgpack.ExtType(_TUPLE, _pack(list(other), depth + 1))
 
     packed: bytes = msgpack.packb(
         value, strict_types=True, default=tuple_only, unicode_errors="surrogatepass"
@@ -170,11 +171,11 @@ def _pack(value: Any) -> bytes:
     return packed
 
 
-def _unpack(data: bytes) -> Any:
+def _unpack(data: bytes, depth: int = 0) -> Any:
     def tuple_only(code: int, packed: bytes) -> tuple[Any, ...]:
-        if code != _TUPLE:
-            raise ValueError("it has a part that is unknown here")
-        return tuple(_unpack(packed))
+        if code != _TUPLE or depth == _MOST_DEPTH:
+            raise ValueError("it has a part that is unknown here, or nested too deeply")
+        return tuple(_unpack(packed, depth + 1))
 
     return msgpack.unpackb(
         data, ext_hook=tuple_only, unicode_errors="surrogatepass", strict_map_key=False

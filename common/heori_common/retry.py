@@ -3,9 +3,11 @@
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from heori_common.duration import Duration, seconds
+from heori_common.errors import short
 from heori_common.public import public
 
 Backoff = Literal["exponential", "linear", "constant"]
@@ -19,7 +21,7 @@ class Retry:
     """How often a job that failed is tried again, and after what delays.
 
     ``Retry(max=5, backoff="exponential", base="1s", cap="5min")`` waits 1, 2, 4, 8 and 16
-    seconds; ``Retry(intervals=(1, 5, 30))`` waits just so.
+    seconds, each less up to a half of it; ``Retry(intervals=(1, 5, 30))`` waits just so.
 
     Attributes:
         max: runs after the first one, at most.
@@ -27,7 +29,8 @@ class Retry:
             one by `base` (linear), or the same (constant).
         base: the first delay, in seconds.
         cap: the longest delay, in seconds.
-        jitter: whether a delay is varied, see `with_jitter`.
+        jitter: whether a delay is varied, see `with_jitter`. By default one that grows is; what is
+            named, as intervals or as the base of a constant one, is waited for exactly.
         intervals: the delays themselves, in seconds, in place of backoff, base and cap; when
             there are fewer than `max`, the last one is repeated.
     """
@@ -46,7 +49,7 @@ class Retry:
         backoff: Backoff = "exponential",
         base: Duration = 1.0,
         cap: Duration = 300.0,
-        jitter: bool = True,
+        jitter: bool | None = None,
         intervals: Iterable[Duration] = (),
     ) -> None:
         """Check a policy.
@@ -58,11 +61,15 @@ class Retry:
             ValueError: it makes no sense.
             TypeError: intervals is a text, which would be read letter by letter.
         """
-        if isinstance(intervals, str):
-            raise TypeError(f"intervals={intervals!r}: several delays are needed, as in (1, 5)")
+        if isinstance(intervals, str | bytes):
+            raise TypeError(
+                f"intervals={short(intervals)}: several delays are needed, as in (1, 5)"
+            )
         if backoff not in ("exponential", "linear", "constant"):
-            raise ValueError(f"backoff={backoff!r}: exponential, linear or constant is needed")
-        given = tuple(_delay("intervals", interval) for interval in intervals)
+            raise ValueError(f"backoff={short(backoff)}: exponential, linear or constant is needed")
+        if jitter is not None and not isinstance(jitter, bool):
+            raise TypeError(f"jitter={short(jitter)}: True, False or None is needed")
+        given = tuple(_delay("intervals", each) for each in islice(intervals, MAX_RETRIES + 1))
         first, longest = _delay("base", base), _delay("cap", cap)
         if given and (backoff, first, longest) != ("exponential", 1.0, 300.0):
             raise ValueError("intervals are the delays; backoff, base and cap have no part in them")
@@ -70,10 +77,12 @@ class Retry:
             raise ValueError(f"base={first:g} s is over cap={longest:g} s; raise cap")
         most = (len(given) or 5) if max is None else max
         if type(most) is not int or not 1 <= most <= MAX_RETRIES:
-            raise ValueError(f"max={most!r}: a whole number from 1 to {MAX_RETRIES} is needed")
+            raise ValueError(f"max={short(most)}: a whole number from 1 to {MAX_RETRIES} is needed")
         if most < len(given):
             raise ValueError(f"max={most} leaves some of the {len(given)} intervals out")
-        values = (most, backoff, first, longest, jitter, given)
+        grows = not given and backoff != "constant"
+        varied = grows if jitter is None else jitter
+        values = (most, backoff, first, longest, varied, given)
         for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 

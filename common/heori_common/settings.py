@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,9 +28,9 @@ from pydantic_settings import (
 )
 
 from heori_common.duration import LONGEST_S
-from heori_common.errors import InvalidSetting, short
+from heori_common.errors import InvalidSetting, cut, short
 from heori_common.loggers import standard_logger
-from heori_common.names import check_queue
+from heori_common.names import check_queue, check_seen
 from heori_common.protocol.commands import MOST_WAITING, UNKNOWN_WAIT_S
 from heori_common.public import public
 from heori_common.redis.address import Address, with_password_file
@@ -37,6 +38,8 @@ from heori_common.redis.tls_files import unreadable
 
 Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
 Serializer = Literal["json", "pickle"]
+Pickle = Literal["restricted", "unrestricted"]
+Records = Literal["fast", "strict"]
 MIN_TOKEN_CHARS = 16
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Deadlock = Literal["raise", "warn", "off"]
@@ -47,6 +50,7 @@ _OF_TASKS = ("tasks", "allow", "log_level")
 PRODUCER = (
     *_OF_ALL,
     "max_payload",
+    "middleware",
     "queue_limits",
     "when_full",
     "full_timeout",
@@ -67,6 +71,8 @@ CONSUMER = (
     "metrics_host",
     "metrics_port",
     "middleware",
+    "pickle",
+    "records",
     "strict",
     "unknown_wait",
 )
@@ -94,11 +100,16 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+ANY_NAME = ""  # the prefix that each name begins with
+
+
 def _end_at_dot(prefixes: tuple[str, ...]) -> tuple[str, ...]:
-    """``myapp`` means ``myapp.``: it must not let ``myapp_evil`` in."""
+    """``myapp`` means ``myapp.``: it must not let ``myapp_evil`` in; ``*`` lets in all."""
+    if "*" in prefixes:
+        return (ANY_NAME,)
     for prefix in prefixes:
         if not re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?", prefix):  # it would let nothing in, silently
-            raise ValueError(f"{prefix!r} is no beginning of names, such as myapp.jobs.")
+            raise ValueError(f"{short(prefix)} is no beginning of names, such as myapp.jobs.")
     return tuple(prefix if prefix.endswith(".") else prefix + "." for prefix in prefixes)
 
 
@@ -111,7 +122,9 @@ def _limits(value: object) -> object:
         if part.strip():
             name, equals, number = part.rpartition("=")
             if not equals or not number.strip().isdecimal():
-                raise ValueError(f"{part.strip()!r}: QUEUE=JOBS is needed, such as orders=10000")
+                raise ValueError(
+                    f"{short(part.strip())}: QUEUE=JOBS is needed, such as orders=10000"
+                )
             limits[check_queue(name.strip())] = int(number)
     return limits
 
@@ -162,7 +175,10 @@ def _tells_of_a_service(value: object) -> bool:
     return isinstance(value, str) and _OF_A_SERVICE.fullmatch(value) is not None
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Name = Annotated[str, AfterValidator(partial(check_seen, "name"))]
+Names = Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split)]
+# What no number of things or bytes exceeds: scripts in Redis reckon with them, too.
+MOST = 1_000_000_000_000
 
 
 @public
@@ -209,12 +225,22 @@ class Settings(BaseSettings):
     )
     allow: Annotated[Names, AfterValidator(_end_at_dot)] = Field(
         default=(),
-        description="Prefixes of other functions that may run: `myapp.` lets in all below `myapp`.",
+        description="Prefixes of other functions that may run: `myapp.` lets in all below `myapp`, "
+        "`*` whatever a job names, as rq does.",
     )
     accept: Annotated[tuple[Serializer, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=("json",),
-        description="Serializers whose payloads are read. rq pickles by default; unpickling runs "
-        "any code that the sender likes.",
+        description="Serializers whose payloads are read: json, pickle. rq pickles by default.",
+    )
+    pickle: Pickle = Field(
+        default="restricted",
+        description="How pickles are read. restricted: values, and what is defined under an "
+        "allowed prefix. unrestricted: as rq does, which runs any code that the sender likes.",
+    )
+    records: Records = Field(
+        default="fast",
+        description="When RQ's tools see that a job runs. fast: its execution is recorded once "
+        "it has run for 0.2 s. strict: each as early as rq records it, which takes longer.",
     )
     strict: bool = Field(
         default=False,
@@ -222,7 +248,8 @@ class Settings(BaseSettings):
         "would arrive as another type.",
     )
     middleware: Names = Field(
-        default=(), description="Classes of middleware that run around each job."
+        default=(),
+        description="Classes of middleware that run around each job, and where it is sent.",
     )
     lease: float = Field(
         default=30.0,
@@ -234,6 +261,7 @@ class Settings(BaseSettings):
     max_deliveries: int = Field(
         default=3,
         ge=1,
+        le=MOST,
         description="Deliveries after which a job that has come to no end becomes a dead letter.",
     )
     unknown_wait: float = Field(
@@ -248,6 +276,7 @@ class Settings(BaseSettings):
     max_payload: int = Field(
         default=1_000_000,
         ge=1,
+        le=MOST,
         description="Bytes of the arguments of a job, or of its result, at most: as JSON, before "
         "they are compressed.",
     )
@@ -262,7 +291,7 @@ class Settings(BaseSettings):
         description="Port of /metrics and /healthz. 0 takes any free one, which is told at the "
         "start.",
     )
-    metrics_host: str = Field(
+    metrics_host: Name = Field(
         default="127.0.0.1", description="Address that /metrics and /healthz listen on."
     )
     queue_limits: Annotated[
@@ -300,7 +329,7 @@ class Settings(BaseSettings):
         description="Tokens that callers of `heori serve` may name, each of 16 characters at "
         "least. Without any, it listens to this machine only.",
     )
-    api_host: str = Field(
+    api_host: Name = Field(
         default="127.0.0.1",
         description="Address that `heori serve` listens on. Beyond this machine it needs tokens.",
     )
@@ -308,7 +337,10 @@ class Settings(BaseSettings):
         default=8080, ge=0, le=65535, description="Port of `heori serve`. 0 takes any free one."
     )
     api_max_body: int = Field(
-        default=10_000_000, ge=1, description="Bytes of a request to `heori serve`, at most."
+        default=10_000_000,
+        ge=1,
+        le=MOST,
+        description="Bytes of a request to `heori serve`, at most.",
     )
     gil_source: Literal["external", "internal", "estimate"] = Field(
         default="external",
@@ -428,8 +460,8 @@ def _problem(told: ErrorDetails, given: dict[str, Any]) -> tuple[str, str]:
     place = str(told["loc"][0])
     name = next((n for n in Settings.model_fields if place in (n, variable_of(n))), place)
     known = place if name in given else variable_of(name)
-    fault = told.get("ctx", {}).get("error", told["msg"])
+    fault = cut(str(told.get("ctx", {}).get("error", told["msg"])), 500)
     if told["type"] == "extra_forbidden":
-        return name, f"{name}: there is no such setting"
+        return name, f"{cut(name)}: there is no such setting"
     got = "" if name in _UNTOLD else f" (got {short(told['input'])})"
     return name, f"{known}: {fault}{got}"

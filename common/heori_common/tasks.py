@@ -5,28 +5,34 @@
     @task(queue="mail", timeout=30)
     def send_mail(to: str, subject: str) -> int: ...
 
-The decorator returns the function unchanged: calling it runs it here and now, stock rq can
-enqueue it, and a stock worker can import it.
+The decorator returns the function itself: calling it runs it here and now, stock rq can enqueue it,
+and a stock worker can import it. It only gets an attribute `s`, see `heori_common.calls`.
 """
 
+import contextlib
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 from pydantic import PydanticUserError, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from heori_common.errors import HeoriError, PerhapsElsewhere, short
+from heori_common.calls import Signature, TaskFunction
+from heori_common.duration import Duration, whole_seconds
+from heori_common.errors import HeoriError, PerhapsElsewhere, cut, short, summary
 from heori_common.importable import shown, why_not
 from heori_common.locks.templates import LockTemplates
 from heori_common.names import check_queue
+from heori_common.periodic.entry import CatchUp, Rules, declare
+from heori_common.periodic.timing import Timing
 from heori_common.protocol.job import LockName
 from heori_common.public import public
+from heori_common.rate import Rate, RateTemplate
 from heori_common.retry import Retry
 from heori_common.values.arguments import Arguments, Bound, Sent
 from heori_common.values.forms import Unwritable
+from heori_common.values.problems import MOST_TOLD, explain, first_of, first_problems
 from heori_common.values.results import Returned, Stored
 
 P = ParamSpec("P")
@@ -64,7 +70,10 @@ class Task(Generic[P, R]):
         retry: when and how often its jobs are tried again; None for not at all.
         retry_on, give_up_on: the errors after which they are, and those of them after which
             they are not.
-        needs: the locks that its jobs need to run; None when they need none.
+        locks, permits: the names of the locks that its jobs need to run, as they were given.
+        needs: the same, to be filled in; None when they need none.
+        periodic: when consumers run it by themselves; None when they do not.
+        rate: how many of its jobs may begin in a time; None for any number.
         is_async: whether it is a coroutine function.
     """
 
@@ -80,6 +89,7 @@ class Task(Generic[P, R]):
         give_up_on: tuple[type[BaseException], ...] = (),
         locks: Sequence[str] = (),
         permits: Mapping[str, int] | None = None,
+        rate: RateTemplate | None = None,
     ) -> None:
         self.function = function
         self.name = f"{function.__module__}.{function.__qualname__}"
@@ -89,7 +99,10 @@ class Task(Generic[P, R]):
         self.retry = retry
         self.retry_on = retry_on
         self.give_up_on = give_up_on
+        self.periodic: tuple[Timing, Rules] | None = None
         self.is_async = inspect.iscoroutinefunction(function)
+        self.locks, self.permits = locks, permits or {}
+        self.rate = rate
         self.needs = LockTemplates(function, locks, permits) if locks or permits else None
         try:
             self._arguments = Arguments(function)
@@ -100,18 +113,23 @@ class Task(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
-    @cached_property
-    def keywords(self) -> frozenset[str]:
-        """The names of the parameters that can be given by keyword."""
+    @property
+    def signature(self) -> inspect.Signature | None:
+        """The function's parameters; None for one in C that does not tell them."""
         try:
-            parameters = inspect.signature(self.function).parameters.values()
-        except ValueError:  # a function in C that does not tell its parameters
-            return frozenset()
-        return frozenset(
-            parameter.name
-            for parameter in parameters
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        )
+            return inspect.signature(self.function)
+        except ValueError:
+            return None
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether it stands under @task."""
+        return _registry.get(self.name) is self
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The core schema of its function, as pydantic makes it; empty if that cannot be told."""
+        return self._arguments.schema
 
     def retries(self, error: BaseException) -> bool:
         """Whether a job that failed with this error may be tried again."""
@@ -151,6 +169,24 @@ class Task(Generic[P, R]):
         except Exception as error:
             raise self._invalid(error) from error
 
+    def to_send_after(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, strict: bool
+    ) -> Sent:
+        """As `to_send`, of all but the first argument, which is known when the job begins."""
+        try:
+            return self._arguments.write_after(args, kwargs, strict=strict)
+        except Exception as error:
+            raise self._invalid(error) from error
+
+    def receive_after(
+        self, first: Any, args: Sequence[Any], kwargs: Mapping[str, Any], types: bytes | None
+    ) -> Bound:
+        """As `receive`, where the first argument is what others have returned."""
+        try:
+            return self._arguments.read_after(first, args, kwargs, types)
+        except Exception as error:
+            raise self._invalid(error) from error
+
     def receive(
         self,
         args: Sequence[Any],
@@ -179,9 +215,9 @@ class Task(Generic[P, R]):
     def _invalid(self, error: Exception) -> InvalidArguments:
         """What is raised in place of an error; the validators of a type may raise anything."""
         if isinstance(error, ValidationError):
-            return InvalidArguments(self._explain(error))
+            return InvalidArguments(f"{self.name}: {explain(error, self.function)}")
         what = ".".join(error.path) if isinstance(error, Unwritable) else type(error).__name__
-        return InvalidArguments(f"{self.name}: {what}: {error}")
+        return InvalidArguments(f"{self.name}: {cut(what)}: {cut(str(error), 1000)}")
 
     def locks_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[LockName, ...]:
         """The locks that a job with these arguments, which `bind` has validated, needs to run.
@@ -193,6 +229,19 @@ class Task(Generic[P, R]):
             return ()
         try:
             return self.needs.fill_in(args, kwargs)
+        except ValueError as error:
+            raise InvalidArguments(f"{self.name}: {error}") from error
+
+    def rate_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Rate | None:
+        """The rate of a job with these arguments, which `bind` has validated.
+
+        Raises:
+            InvalidArguments: they make a name that no rate can have.
+        """
+        if self.rate is None:
+            return None
+        try:
+            return self.rate.fill_in(args, kwargs)
         except ValueError as error:
             raise InvalidArguments(f"{self.name}: {error}") from error
 
@@ -213,10 +262,13 @@ class Task(Generic[P, R]):
         try:
             return self._returned.write(value, strict=strict)
         except ValidationError as error:
-            reason = "; ".join(str(problem["msg"]) for problem in error.errors())
+            problems = first_problems(error, MOST_TOLD)
+            reason = first_of(
+                [cut(problem["msg"], 300) for problem in problems], error.error_count()
+            )
             raise InvalidResult(f"{self.name} returned {short(value)}: {reason}") from error
         except Unwritable as error:
-            where = "".join(f"{part}: " for part in error.path)
+            where = cut("".join(f"{part}: " for part in error.path))
             raise InvalidResult(
                 f"{self.name} returned {short(value)}, which cannot be given back: {where}{error}"
             ) from error
@@ -239,25 +291,12 @@ class Task(Generic[P, R]):
             return cast("R", self._returned.read(stored))
         except Exception as error:  # likewise
             raise InvalidResult(
-                f"the stored result of {self.name} does not fit: {error}"
+                f"the stored result of {self.name} does not fit: {summary(error)}"
             ) from error
-
-    def _explain(self, error: ValidationError) -> str:
-        parameters = inspect.signature(self.function).parameters.values()
-        names = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
-        problems = []
-        for problem in error.errors(include_url=False):
-            first, *rest = problem["loc"] or ("arguments",)
-            if isinstance(first, int):
-                first = names[first] if first < len(names) else f"argument {first + 1}"
-            where = ".".join(str(part) for part in (first, *rest))
-            given = "" if "missing" in problem["type"] else f" (got {short(problem['input'])})"
-            problems.append(f"{where}: {problem['msg']}{given}")
-        return f"{self.name}: " + "; ".join(problems)
 
 
 @overload
-def task(function: Callable[P, R], /) -> Callable[P, R]: ...
+def task(function: Callable[P, R], /) -> TaskFunction[P, R]: ...
 @overload
 def task(
     *,
@@ -269,7 +308,15 @@ def task(
     give_up_on: Errors = (),
     locks: Sequence[str] = (),
     permits: Mapping[str, int] | None = None,
-) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    rate: str | None = None,
+    rate_key: str | None = None,
+    burst: int | None = None,
+    every: Duration | None = None,
+    cron: str | None = None,
+    timezone: str = "UTC",
+    catch_up: CatchUp = "once",
+    overlap: bool = True,
+) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
 @public
 def task(
     function: Callable[P, R] | None = None,
@@ -283,7 +330,15 @@ def task(
     give_up_on: Errors = (),
     locks: Sequence[str] = (),
     permits: Mapping[str, int] | None = None,
-) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    rate: str | None = None,
+    rate_key: str | None = None,
+    burst: int | None = None,
+    every: Duration | None = None,
+    cron: str | None = None,
+    timezone: str = "UTC",
+    catch_up: CatchUp = "once",
+    overlap: bool = True,
+) -> TaskFunction[P, R] | Callable[[Callable[P, R]], TaskFunction[P, R]]:
     """Register a plain or async function as a task.
 
     Args:
@@ -299,22 +354,39 @@ def task(
             filled in (`str.format`, by the names of the parameters). It begins when it has
             them all, keeps them until its end, and takes no slot while it waits.
         permits: likewise names of semaphores, and how many permits each has: a job takes one.
+        rate: how many of its jobs may begin in a time, over all consumers, such as ``"100/min"``.
+            The others wait in order, and take no slot.
+        rate_key: what is counted together, with a job's arguments filled in, such as
+            ``"api:{customer}"``; tasks may share it. By default all jobs of the task are.
+        burst: how many may begin at once after a pause; by default what comes in a tenth of a
+            second, and two at least. With 1 each begins an interval after the one before.
+        every: how often consumers run it by themselves, without arguments: a second or more, such
+            as ``"5min"``, counted from 1970.
+        cron: when they do, as a crontab says it: ``"0 3 * * 1-5"``.
+        timezone: whose clocks `cron` goes by, such as ``"Asia/Seoul"``.
+        catch_up: which of the times are made up for that have passed while no consumer was
+            there: the latest (``"once"``), ``"all"`` up to a thousand, or ``"none"``.
+        overlap: whether it is sent again while the job of the time before waits or runs.
 
     Raises:
-        TypeError: it is no function that a consumer could import by name, a hint is no type, or
-            what should be errors is not.
-        ValueError: the queue, a time, the retry or the name of a lock makes no sense.
+        TypeError: it is no function that a consumer could import by name, a hint is no type, what
+            should be errors is not, or it needs arguments and is to run by itself.
+        ValueError: the queue, a time, the retry, a rate or the name of a lock makes no sense.
     """
     check_queue(queue)
-    if timeout != -1 and (type(timeout) is not int or timeout < 1):
-        raise ValueError(f"timeout={timeout}: whole seconds from 1 up, or -1 for no limit")
-    if result_ttl not in (None, -1) and (type(result_ttl) is not int or result_ttl < 1):
-        raise ValueError(f"result_ttl={result_ttl}: whole seconds from 1 up, or -1 for ever")
+    whole_seconds("timeout", timeout, "no limit")
+    if result_ttl is not None:
+        whole_seconds("result_ttl", result_ttl, "ever")
     policy = retry if retry is None or isinstance(retry, Retry) else Retry(max=retry)
     tried_again, given_up = _errors("retry_on", retry_on), _errors("give_up_on", give_up_on)
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    if rate is None and (rate_key is not None or burst is not None):
+        raise ValueError("rate_key and burst say more about a rate; give that, too")
+    periodic = declare(every, cron, timezone, catch_up, overlap)
+
+    def decorate(function: Callable[P, R]) -> TaskFunction[P, R]:
         _check(function)
+        pace = None if rate is None else RateTemplate(function, rate, rate_key, burst)
         made = Task(
             function,
             queue,
@@ -325,9 +397,15 @@ def task(
             give_up_on=given_up,
             locks=locks,
             permits=permits,
+            rate=pace,
         )
+        if periodic is not None:
+            made.bind((), {})  # as consumers will call it; the error says what it needs
+            made.periodic = periodic
         register(made)
-        return function
+        with contextlib.suppress(AttributeError):  # a function in C has none
+            function.s = Signature(made)  # type: ignore[attr-defined]
+        return cast("TaskFunction[P, R]", function)
 
     return decorate if function is None else decorate(function)
 
@@ -373,7 +451,9 @@ def _check(function: Callable[..., Any]) -> None:
         TypeError: they cannot, or another task of its module has that name.
     """
     if isinstance(function, str):
-        raise TypeError(f"@task({function!r}): options have names, as in @task(queue={function!r})")
+        raise TypeError(
+            f"@task({short(function)}): options have names, as in @task(queue={short(function)})"
+        )
     if do := why_not(function):
         raise TypeError(
             f"{short(function)} is no function at the top of a module or class that @task could "

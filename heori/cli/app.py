@@ -4,6 +4,7 @@ Each command is a module of its own beside this one, and is imported when it is 
 --help`, and every single command, loads what it needs and no more.
 """
 
+import gc
 import importlib
 import sys
 from typing import Any
@@ -18,10 +19,18 @@ from heori_common.errors import InvalidSetting
 COMMANDS = {
     "up": "See it work: an embedded Valkey, a producer and a consumer, on real work.",
     "consume": "Run a consumer: a supervisor and its worker processes, until SIGTERM or Ctrl-C.",
+    "worker": "Run one worker, as `rq worker` does: all of its options, and Heori behind them.",
+    "worker-pool": "Run several workers, as `rq worker-pool` does, and Heori behind them.",
     "send": "Send one job of a task that HEORI_TASKS or HEORI_ALLOW covers, to run now or later.",
     "status": "Show what is in the queues and who consumes them, or one job with its result.",
     "top": "Watch queues, consumers, workers, tasks and locks; Ctrl-C ends it.",
     "limit": "Show how many jobs may wait in a queue, or change it. Each tenant may have as many.",
+    "pause": "Have consumers take no more jobs of a queue, of one of its tenants, or of a task.",
+    "resume": "Have consumers take the jobs again that `heori pause` holds back, at once and in "
+    "order.",
+    "tenants": "Show the tenants of a queue, how many of their jobs wait, and their shares; or "
+    "weigh them.",
+    "schedule": "Show the periodic jobs, when each ran and how it went; pause, resume or run one.",
     "dead": "Look at dead letters, replay them, delete them.",
     "locks": "Show who holds locks and who waits for them; take one from its holder.",
     "doctor": "Check a Redis that holds jobs, Heori's or any RQ's, and say how to mend what is "
@@ -36,13 +45,14 @@ COMMANDS = {
 
 def load(name: str) -> Any:
     """Import a command: of its module, the group `app`, or else the function of the same name."""
-    module = importlib.import_module(f"heori.cli.{name}")
+    own = name.replace("-", "_")
+    module = importlib.import_module(f"heori.cli.{own}")
     parent = typer.Typer(rich_markup_mode="markdown")
     if hasattr(module, "app"):
         parent.add_typer(module.app, name=name)
     else:
         parent.command(name, context_settings=getattr(module, "CONTEXT", None))(
-            getattr(module, name)
+            getattr(module, own)
         )
     parent.callback()(lambda: None)
     return get_group(parent).commands[name]
@@ -58,7 +68,11 @@ class LazyCommands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, (name and load(name)) or command, rest
+        loaded = (name and load(name)) or command
+        if not gc.isenabled():  # as the program has left it until here
+            gc.freeze()
+            gc.enable()
+        return name, loaded, rest
 
 
 app = typer.Typer(

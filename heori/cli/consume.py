@@ -1,24 +1,17 @@
 """`heori consume`: run a consumer."""
 
-import asyncio
-import faulthandler
 import sys
 from typing import Annotated
 
 import typer
 
-from heori.cli.console import FAILED, fail, guarded, read_size, refuse
+from heori.cli import consumers
+from heori.cli.console import MOST_COUNT, read_size, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori_common import logs, outlet
 from heori_common.settings import CONSUMER, Settings
-from heori_consumer.pool.forkserver import ForkserverBroken
-from heori_consumer.pool.roster import TasksBroken
-from heori_consumer.supervisor.endpoint import PortTaken
 from heori_consumer.supervisor.options import MAX_THREADS, ConsumerOptions
 from heori_consumer.supervisor.queue_order import Order, parse_queues
-from heori_consumer.supervisor.supervisor import Supervisor, SupervisorFailed
-
-log = logs.get_logger(__name__)
 
 
 def consume(
@@ -50,9 +43,11 @@ def consume(
     batch: Annotated[
         int, typer.Option(min=1, max=1000, help="How many jobs to claim in one call, at most.")
     ] = 64,
-    max_jobs: Annotated[
+    recycle_after: Annotated[
         int | None,
-        typer.Option(min=1, help="Recycle a worker process after about this many jobs."),
+        typer.Option(
+            min=1, max=MOST_COUNT, help="Recycle a worker process after about this many jobs."
+        ),
     ] = None,
     max_rss: Annotated[
         str | None,
@@ -65,6 +60,7 @@ def consume(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_COUNT,
             help="Recycle a worker process that has more files open, sockets and pipes included.  "
             "[default: 9 of 10 that it may have, see ulimit -n]",
         ),
@@ -73,6 +69,7 @@ def consume(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_COUNT,
             help="Recycle a worker process that has more threads beside its own.  "
             f"[default: {MAX_THREADS}]",
         ),
@@ -107,7 +104,8 @@ def consume(
 
     The exit code is 0 after each of these; 1 when it has failed by a defect, after it has given
     back its jobs; 2 when it could not begin: a setting or the tasks are wrong, the port is taken,
-    or with --no-wait Redis is away.
+    or with --no-wait Redis is away. It is 2, too, when settings let it run jobs of none of its
+    queues; these stay where they are.
     """
     settings = Settings()
     try:
@@ -120,7 +118,7 @@ def consume(
             weights=weights,
             batch=batch,
             wait=wait,
-            max_jobs=max_jobs,
+            recycle_after=recycle_after,
             max_rss=None if max_rss is None else read_size("--max-rss", max_rss),
             max_files=max_files,
             max_threads=max_threads,
@@ -137,18 +135,4 @@ def consume(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
-    # Were the supervisor ever to crash in C, this would be all the evidence there is.
-    faulthandler.enable(all_threads=True)
-
-    async def main() -> None:
-        await Supervisor(settings, options).run()
-
-    try:
-        guarded(lambda: asyncio.run(main()))
-    except (TasksBroken, PortTaken) as error:
-        refuse(*str(error).splitlines())
-    except (SupervisorFailed, ForkserverBroken) as error:
-        fail(*str(error).splitlines())
-    except OSError as error:  # of which click would end without a word, were it a broken pipe
-        log.critical("the consumer has failed", exc_info=error)
-        raise typer.Exit(FAILED) from error
+    consumers.run(settings, options)

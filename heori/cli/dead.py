@@ -20,13 +20,17 @@ from heori.cli.console import (
     guarded,
     read_duration,
     refuse,
+    tell_unreadable,
 )
 from heori.inspect.dead_letters import PAGE, Action, Choice, DeadLetters, Entry
 from heori.terminal import Console, Text, say, say_json
+from heori_common.errors import cut
 from heori_common.printable import printable
 from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
+from heori_common.protocol.meta import shown_meta
 from heori_common.protocol.payload import BadPayload
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
 
 LETTERS_AT_ONCE = 50  # that are read in full in one round trip
@@ -37,7 +41,7 @@ REASONS = {
     "gone": "the job is gone and only its id is left, until it expires or is purged",
     "foreign": "the key of the job holds no hash",
     "elsewhere": "the job is not failed; it waits, runs or has ended otherwise",
-    "limited": "the job has a rate limit, which RQ minds: `rq requeue --queue QUEUE ID`",
+    "unreadable": "a key of its queue holds something else",
 }
 SHOWN_FIELDS = (
     "description",
@@ -71,7 +75,7 @@ QueueOption = Annotated[
     typer.Option(
         "--queue",
         "-q",
-        help="Only this queue, or orders@acme for a tenant of orders; may be given several times. "
+        help="Only this queue, or orders@@acme for a tenant of orders; may be given several times. "
         "By default all queues.",
     ),
 ]
@@ -87,6 +91,14 @@ OlderOption = Annotated[
         help="Only jobs that failed at least this long ago, such as 7d or 12h.",
     ),
 ]
+MetaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--meta",
+        metavar="KEY=VALUE",
+        help="Only jobs whose meta has this, such as customer=acme; may be given several times.",
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; only say what would be done.")
 ]
@@ -98,17 +110,22 @@ def list_letters(
     queue: QueueOption = None,
     task: TaskOption = None,
     older: OlderOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many to show, at most.")] = 50,
+    meta: MetaOption = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="How many to show, at most.")
+    ] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List dead letters, the latest first, each with its reason in one line.
 
-    With --json it prints one object a line.
+    With --json it prints one object a line. The exit code is 1 when something in Redis cannot be
+    read. It is named, with --json in a last object of its own, and the rest is shown.
     """
     age = _age(older)
+    wanted = dict(map(_pair, meta or ()))
 
     def work(letters: DeadLetters) -> None:
-        choice = letters.choice(task, age)
+        choice = letters.choice(task, age, wanted)
         fields = {*choice.fields, *FAILED_AT_FIELDS}
         newest: list[tuple[float, Entry]] = []
         total = 0
@@ -134,7 +151,9 @@ def list_letters(
                     say_json(_summary(letter, letters))
                 else:
                     console.print(_lines(letter, letters), soft_wrap=True)
-        if total == 0:
+        if as_json and letters.reader.unreadable:
+            say_json({"unreadable": letters.reader.unreadable})
+        if total == 0 and not letters.reader.unreadable:
             say(f"no dead letters found at {letters.address}", error=True)
         elif total > len(newest):
             more = formats.count(total - len(newest))
@@ -150,10 +169,17 @@ def show(
     queue: QueueOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one dead letter: its call, times, traceback, and how its worker died."""
+    """Show one dead letter: its call, times, traceback, and how its worker died.
+
+    The exit code is 1 when it may be in what cannot be read of Redis, which is named.
+    """
 
     def work(letters: DeadLetters) -> None:
         entry = next((found[0] for found in letters.find([job])), None)
+        if entry is None and letters.reader.unreadable:  # it may be there
+            if as_json:
+                say_json({"id": job, "unreadable": letters.reader.unreadable})
+            return
         if entry is None:
             refuse(f"{job} is not among the dead letters at {letters.address}")
         for _, letter in letters.read([entry]):
@@ -247,6 +273,7 @@ def _open(queues: list[str] | None, work: Callable[[DeadLetters], None]) -> None
             finally:
                 for problem in letters.problems:
                     say(f"heori: {problem}", error=True)
+            tell_unreadable(letters.reader)
         if letters.problems:
             raise typer.Exit(FAILED)
 
@@ -271,12 +298,23 @@ def _age(older: str | None) -> float | None:
     return None if older is None else read_duration("--older", older)
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        refuse(f"--meta {text}: KEY=VALUE is needed, such as customer=acme")
+    return name, value
+
+
 def _act(
     letters: DeadLetters, done: str, action: Action, choice: Choice, *, dry_run: bool, as_json: bool
 ) -> None:
     fates: Counter[str] = Counter()
     try:
         letters.each(choice, action, fates, dry_run=dry_run)
+    except (RedisUnavailable, RedisRefused) as error:
+        if not fates:  # nothing was done
+            raise
+        letters.problems.append(f"it came no further: {error}")
     finally:  # when it is interrupted, it prints how far it got
         _tell(letters, done, fates, {}, dry_run=dry_run, as_json=as_json)
 
@@ -299,7 +337,8 @@ def _tell(
     left = {fate: count for fate, count in fates.items() if fate != done}
     if as_json:
         named = {"ids": by_id} if by_id else {}
-        say_json({done: fates[done], "left": left, "dry_run": dry_run, **named})
+        told = {done: fates[done], "left": left, "dry_run": dry_run, **named}
+        say_json({**told, "unreadable": letters.reader.unreadable})
     else:
         say(f"{formats.count(fates[done])} {'would be ' if dry_run else ''}{done}")
     if by_id:
@@ -331,6 +370,7 @@ def _summary(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
         "deliveries": letter.deliveries,
         "restarts": letter.integer("heori_restarts") or 0,
         "reason": letter.reason,
+        "meta": shown_meta(letter.meta),
     }
 
 
@@ -339,7 +379,7 @@ def _lines(letter: DeadLetter, letters: DeadLetters) -> RenderableType:
     told = _summary(letter, letters)
     failed = letter.failed_at
     when = formats.moment(failed) if failed else "no time"
-    task = told["task"] or ("?" if letter.damage else f"unreadable: {told['problem']}")
+    task = told["task"] or ("?" if letter.damage else _unread(letter, told["problem"]))
     deliveries = told["deliveries"]
     often = (
         ""
@@ -353,6 +393,14 @@ def _lines(letter: DeadLetter, letters: DeadLetters) -> RenderableType:
         f"  {when}  {letter.queue}  {task}  {letter.ending}{often}",
         Text("\n", lines=True),
         (f"    {letter.reason}", "dim"),
+    )
+
+
+def _unread(letter: DeadLetter, problem: str) -> str:
+    """What its sender says of a letter that cannot be read, and why it cannot."""
+    description = letter.text("description")
+    return (
+        f"{cut(description)} (unreadable: {problem})" if description else f"unreadable: {problem}"
     )
 
 

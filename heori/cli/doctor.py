@@ -10,12 +10,10 @@ from rich.progress import Progress, TextColumn
 from heori.cli.console import FAILED, JsonOption, guarded
 from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding, Level
+from heori.inspect.mending import Mended, mend
 from heori.terminal import Console, Text, say_json
 from heori_common.protocol.keys import Keys
-from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
-from heori_common.redis.errors import translated
-from heori_common.redis.redis_py import connect
 from heori_common.settings import Settings
 
 MARKS: dict[Level, Text] = {
@@ -30,21 +28,23 @@ MOST_ALIKE = 20  # findings of one check that a person is shown
 def doctor(
     *,
     strict: Annotated[bool, typer.Option(help="Exit with 1 for warnings too.")] = False,
+    mend_first: Annotated[
+        bool,
+        typer.Option("--mend", help="First mend what workers of rq's that died have left."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check a Redis that holds jobs, Heori's or any RQ's, and say how to mend what is wrong.
 
-    It reads the key of every job and changes nothing. It looks at HEORI_REDIS_URL, and under
-    RQ_KEY_PREFIX if that is set. The exit code is 1 when there is a problem.
+    It reads the key of every job and changes nothing but with --mend. It looks at HEORI_REDIS_URL,
+    and under RQ_KEY_PREFIX if that is set. The exit code is 1 when there is a problem, such as a
+    key that holds something else than it should.
     """
     settings = Settings()
-    where = Address.parse(settings.redis_url)
 
-    def look() -> list[Finding]:
+    def look() -> tuple[list[Mended], list[Finding], str]:
         with (
-            translated(where),
-            connect(settings.redis_url) as client,
-            RedisClient(settings.redis_url) as bulk,
+            RedisClient(settings.redis_url) as client,
             Progress(
                 TextColumn("looking at {task.description}: {task.completed:,}", markup=False),
                 console=Console(sys.stderr),
@@ -58,21 +58,25 @@ def doctor(
                 bar.update(line, description=what, completed=done)
 
             keys = Keys(settings.key_prefix)
-            return list(examine(client, bulk, keys, settings.max_payload, progress))
+            mended = [each for each in mend(client, keys) if each.number] if mend_first else []
+            found = list(examine(client, keys, settings.max_payload, progress))
+            return mended, found, client.address
 
-    findings = guarded(look)
+    mended, findings, where = guarded(look)
     if as_json:
         say_json([finding.record() for finding in findings])
     else:
-        _show(findings, str(where))
+        _show(mended, findings, where)
     bad = ("problem", "warning") if strict else ("problem",)
     if any(finding.level in bad for finding in findings):
         raise typer.Exit(FAILED)
 
 
-def _show(findings: list[Finding], where: str) -> None:
+def _show(mended: list[Mended], findings: list[Finding], where: str) -> None:
     console = Console()
     console.print(f"Redis at {where}", "", sep="\n")
+    for each in mended:
+        console.print(f"mended: {each.did}: {each.number:,}")
     alike: Counter[tuple[str, Level]] = Counter()
     for finding in findings:
         alike[finding.check, finding.level] += 1

@@ -5,12 +5,15 @@ from typing import Annotated
 import typer
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse
-from heori.terminal import say, say_json
+from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.inspect.reader import RedisReader
+from heori.terminal import Console, say_json
+from heori_common.errors import cut
 from heori_common.names import check_queue
-from heori_common.protocol.commands import MOST_WAITING, Commands
+from heori_common.protocol.commands import MOST_WAITING, Bound
 from heori_common.protocol.keys import Keys, whole_queue
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 from heori_common.settings import Settings
 
 
@@ -33,13 +36,14 @@ def limit(
     At the limit producers wait, are refused or drop the oldest job, as HEORI_WHEN_FULL says. A
     change applies to all producers at once. A producer that starts later and has HEORI_QUEUE_LIMITS
     set writes its own limits again.
+
+    The exit code is 1 when something in Redis cannot be read. It is named, and the rest is shown.
     """
     settings = Settings()
-    commands = Commands(Keys(settings.key_prefix))
     most: int | None = None
     if jobs is not None and jobs != "none":
         if not jobs.isdecimal() or len(jobs) > 10 or not 1 <= int(jobs) <= MOST_WAITING:
-            refuse(f"{jobs}: a number of jobs from 1 up is needed, or none")
+            refuse(f"{cut(jobs)}: a number of jobs from 1 up is needed, or none")
         most = int(jobs)
     try:
         if queue is not None:
@@ -49,18 +53,35 @@ def limit(
 
     def show() -> None:
         with RedisClient(settings.redis_url) as client:
+            reader = RedisReader(client, Keys(settings.key_prefix))
+            commands = reader.commands
             if queue is not None and jobs is not None:
-                client.execute_many(commands.set_limit(queue, most))
-            known = client.execute(commands.queues()) if queue is None else [queue]
-            names = dict.fromkeys(map(whole_queue, known))
-            bounds = {name: client.execute(commands.bound(name)) for name in names}
+                _set(reader, queue, most)
+            known = (reader.read(commands.queues()) or []) if queue is None else [queue]
+            names = list(dict.fromkeys(map(whole_queue, known)))
+            bounds = reader.read_many([commands.bound(name) for name in names])
+        found = {name: of for name, of in zip(names, bounds, strict=True) if of is not None}
         if as_json:
-            say_json({name: of._asdict() for name, of in bounds.items()})
-            return
-        for name, of in bounds.items():
-            allowed = (
-                "no limit" if of.limit is None else f"{formats.counted(of.limit, 'job')} may wait"
-            )
-            say(f"{name}: {allowed}")
+            limits = {name: of._asdict() for name, of in found.items()}
+            say_json({"limits": limits, "unreadable": reader.unreadable})
+        else:
+            for name, of in found.items():
+                Console().print(f"{name}: {_allowed(of)}", soft_wrap=True)
+        tell_unreadable(reader)
 
     guarded(show)
+
+
+def _set(reader: RedisReader, queue: str, most: int | None) -> None:
+    key = reader.commands.keys.bound(queue)
+    try:
+        reader.client.execute_many(reader.commands.set_limit(queue, most))
+    except RedisRefused as error:
+        reader.note_refusal(key, error)
+        refuse(f"the limit of {queue} cannot be set: {next(reader.problems())}")
+
+
+def _allowed(bound: Bound) -> str:
+    if bound.limit is None:
+        return "no limit"
+    return f"{formats.counted(bound.limit, 'job')} may wait"

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import JsonOption, fail, read_duration, refuse
+from heori.cli.console import JsonOption, fail, hints, read_duration, refuse
 from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Load, LoadPlan, Profile, parse_mix
 from heori.demo.processes import Child, ChildFailed, Interrupted, signals
 from heori.examples import fileserver
 from heori_common import logs, outlet
+from heori_common.errors import cut
+from heori_common.names import check_name
+from heori_common.redis.errors import RedisRefused
 from heori_common.settings import LOAD, Settings
 from heori_consumer.supervisor.endpoint import PortTaken
 
@@ -54,7 +57,8 @@ def load(
     """Send jobs of the example tasks at a given pace, and tell how many every 5 seconds.
 
     Consumers need `--queue stdlib` and HEORI_TASKS=heori.examples.tasks. While Redis is away it
-    waits, and afterwards it sends all jobs that became due meanwhile. SIGTERM or Ctrl-C ends it.
+    or refuses writes for now it waits, and afterwards it sends all jobs that became due meanwhile.
+    SIGTERM or Ctrl-C ends it.
     With --for, and fetch among the tasks, it ends when all jobs are done. Its last line is the
     total.
     """
@@ -65,9 +69,12 @@ def load(
         refuse(f"--for {seconds}: a time such as 20s, 5m or 1h is needed")
     if not 0 < rate <= FASTEST:
         refuse(f"--rate {rate}: more than 0 and at most {FASTEST} jobs a second")
-    if not host or (port and not (port.isascii() and port.isdecimal() and int(port) < 65536)):
-        refuse(f"--serve {serve}: a host is needed, and perhaps a port: producer:8000")
+    if not host or (
+        port and not (port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65536)
+    ):
+        refuse(f"--serve {cut(serve)}: a host is needed, and perhaps a port: producer:8000")
     try:
+        check_name("--serve", host)
         plan = LoadPlan(profile, rate, parse_mix(mix), limit)
     except ValueError as error:
         refuse(str(error))
@@ -87,6 +94,8 @@ def load(
             stack.enter_context(contextlib.closing(load)).run()
         except PortTaken as error:
             refuse(str(error))
+        except RedisRefused as error:
+            fail(str(error), *hints(error))
         except ChildFailed as error:
             fail(*str(error).splitlines())
         except Interrupted:

@@ -8,10 +8,10 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from heori import Party, formats
-from heori.cli.console import FAILED, JsonOption, guarded, refuse
+from heori.cli.console import FAILED, JsonOption, guarded, refuse, tell_unreadable
 from heori.inspect.locks import Kind, Locks, LockState
 from heori.terminal import Console, Text, say, say_json
-from heori_common.locks.arguments import check_name
+from heori_common.names import check_name
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
@@ -54,26 +54,26 @@ def show(
     kind: KindOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who holds a lock and who waits for it, in order; or all locks, one line each."""
+    """Show who holds a lock and who waits for it, in order; or all locks, one line each.
+
+    The exit code is 1 when something in Redis cannot be read. It is named, and the rest is shown.
+    """
 
     def work(locks: Locks) -> None:
         found = locks.all() if name is None else locks.named(name, kind)
         if as_json:
-            say_json({"locks": [lock.record() for lock in found], "forced_releases": locks.forced})
-            return
-        console = Console()
-        if name is not None:
-            for lock in found:
-                _show_one(console, lock)
-            if not found:
-                say(f"nobody holds {name} or waits for it at {locks.address}")
-            return
-        if found:
-            console.print(_overview(found, locks.address))
+            record = {
+                "locks": [lock.record() for lock in found],
+                "forced_releases": locks.count_forced(),
+            }
+            say_json({**record, "unreadable": locks.reader.unreadable})
+        elif name is None:
+            _show_all(found, locks)
         else:
-            say(f"nobody holds a lock or waits for one at {locks.address}")
-        if locks.forced:
-            say(f"taken from their holders by force so far: {formats.count(locks.forced)}")
+            for lock in found:
+                _show_one(Console(), lock)
+            if not found and not locks.reader.unreadable:
+                say(f"nobody holds {name} or waits for it at {locks.address}")
 
     if kind is not None and name is None:
         refuse("--kind says which lock of a NAME is meant; give the name too")
@@ -132,9 +132,11 @@ def release(
         else:
             say(f"released by force: {len(taken)} of {len(holders)}")
         if len(taken) < len(holders):
-            locks.problems.append(
-                f"{lock}: holders that are not counted had given it back meanwhile"
+            say(
+                f"heori: {lock}: holders that are not counted had given it back meanwhile",
+                error=True,
             )
+            raise typer.Exit(FAILED)
 
     _check(name)
     _open(work)
@@ -148,19 +150,14 @@ def _check(name: str) -> None:
 
 
 def _open(work: Callable[[Locks], None]) -> None:
-    """Work on the locks of the server, then print the problems; with any, the exit code is 1."""
+    """Work on the locks of the server, then name what could not be read."""
     settings = Settings()
 
     def run() -> None:
         with RedisClient(settings.redis_url) as client:
             locks = Locks(client, Keys(settings.key_prefix))
-            try:
-                work(locks)
-            finally:
-                for problem in locks.problems:
-                    say(f"heori: {problem}", error=True)
-        if locks.problems:
-            raise typer.Exit(FAILED)
+            work(locks)
+            tell_unreadable(locks.reader)
 
     guarded(run)
 
@@ -170,6 +167,8 @@ def _choose(
 ) -> tuple[LockState, list[Party]]:
     """The lock that is meant, and the holders from which it is to be taken."""
     held = [lock for lock in locks.named(name, kind) if lock.holders]
+    if locks.reader.unreadable:  # it may be the one that is meant
+        refuse(*locks.reader.problems())
     if not held:
         refuse(f"nobody holds {name} at {locks.address}")
     if len(held) > 1:
@@ -214,6 +213,15 @@ def _overview(locks: list[LockState], address: str) -> Table:
             else "",
         )
     return table
+
+
+def _show_all(found: list[LockState], locks: Locks) -> None:
+    if found:
+        Console().print(_overview(found, locks.address))
+    elif not locks.reader.unreadable:
+        say(f"nobody holds a lock or waits for one at {locks.address}")
+    if forced := locks.count_forced():
+        say(f"taken from their holders by force so far: {formats.count(forced)}")
 
 
 def _show_one(console: Console, lock: LockState) -> None:

@@ -22,6 +22,7 @@ ProcessesOption = Annotated[
         "--processes",
         "-p",
         min=1,
+        max=1000,
         help="Worker processes (P); by default as many as there are usable cores.",
     ),
 ]
@@ -31,6 +32,7 @@ SlotsOption = Annotated[
         "--slots",
         "-s",
         min=1,
+        max=10_000,
         help="Jobs at once in each process (S); by default 8 threads or 100 coroutines.",
     ),
 ]

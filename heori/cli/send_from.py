@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,21 +21,27 @@ from typing import IO, Any, Literal
 from pydantic_core import from_json
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from heori import PayloadTooLarge, Producer, QueueFull
+from heori import Options, PayloadTooLarge, Producer, QueueFull, Sender
 from heori.cli.console import guarded, refuse
 from heori.formats import count
+from heori.inspect.reader import RedisReader
+from heori.outage import Outage
 from heori.terminal import Console
 from heori_common.protocol.commands import Commands, Cursor
 from heori_common.protocol.job import NewJob
-from heori_common.protocol.keys import Keys, tenant_queue
+from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_common.redis.retries import Backoff
+from heori_common.sendable import Sendable
 from heori_common.settings import Settings
-from heori_common.tasks import Task
+from heori_producer.options import AllOptions
 
 CHUNK = 1000  # jobs encoded before they are sent
 # Seconds after the latest step of an import for which its position is kept.
 POSITION_TTL = 7 * 24 * 3600
 SHOWN_LINES = 20  # of the bad ones
+LONGEST_PAUSE = 1.0  # seconds between two tries while Redis takes nothing
 
 
 Format = Literal["jsonl", "csv"]
@@ -42,16 +49,11 @@ Format = Literal["jsonl", "csv"]
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What was asked for with --from.
-
-    Attributes:
-        options: of `Producer.send`.
-    """
+    """What was asked for with --from."""
 
     source: str
     kind: Format | None
-    queue: str | None
-    options: dict[str, Any]
+    options: AllOptions
     check: bool
     again: bool
 
@@ -81,24 +83,17 @@ class Import:
 
     Args:
         file: from its beginning, and it can be read again.
-        options: of `Producer.send`.
+        queue: where they go.
     """
 
     def __init__(
-        self,
-        producer: Producer,
-        task: Task[..., Any],
-        file: IO[bytes],
-        kind: Format,
-        queue: str | None,
-        options: dict[str, Any],
+        self, sender: Sender, task: Sendable[Any], file: IO[bytes], kind: Format, queue: str
     ) -> None:
-        self._producer = producer
+        self._sender = sender
         self._task = task
         self._file = file
         self._kind = kind
         self._queue = queue
-        self._options = options
         self.report = ImportReport()
 
     def check(self) -> str:
@@ -114,16 +109,15 @@ class Import:
         digest = hashlib.sha256()
         while part := self._file.read(1 << 20):
             digest.update(part)
-        tenant = self._options.get("tenant")
-        queue = self._queue if tenant is None else tenant_queue(self._queue or "", tenant)
-        digest.update(json.dumps([self._task.name, queue, self._kind]).encode())
+        digest.update(json.dumps([self._task.name, self._queue, self._kind]).encode())
         return digest.hexdigest()
 
     def send(self, key: str, begin: int, progress: Progress) -> None:
-        """Send what was not sent before.
+        """Send what was not sent before. Once Redis has taken some, it goes on through an outage.
 
         Raises:
-            QueueFull, RedisUnavailable: as `Producer.send`; a later run goes on from there.
+            QueueFull, RedisUnavailable, RedisRefused: as `Producer.submit_many`; a later run goes
+                on from there.
         """
         report = self.report
         report.before = begin
@@ -132,12 +126,28 @@ class Import:
         while chunk := list(islice(jobs, CHUNK)):
             cursor = Cursor(key, begin + report.sent, POSITION_TTL)
             try:
-                self._producer.send(self._task, chunk, self._queue, cursor=cursor, **self._options)
+                self._persist(chunk, cursor)
             except QueueFull as error:
                 report.sent += len(error.sent)
                 raise
             report.sent += len(chunk)
             progress.update(bar, completed=begin + report.sent)
+
+    def _persist(self, chunk: list[NewJob], cursor: Cursor) -> None:
+        """Send some jobs; the cursor says which of them are in, however often they are sent."""
+        outage, backoff = Outage(), Backoff(lambda: LONGEST_PAUSE)
+        while True:
+            try:
+                self._sender.send_jobs(self._task, chunk, cursor)
+            except (RedisUnavailable, RedisRefused) as error:
+                for_good = isinstance(error, RedisRefused) and not error.is_passing
+                if for_good or not self.report.sent:
+                    raise
+                outage.note(error)
+                time.sleep(backoff.pause())
+            else:
+                outage.end()
+                return
 
     def _jobs(self) -> Iterator[NewJob | BadLine]:
         self._file.seek(0)
@@ -149,20 +159,21 @@ class Import:
             args = tuple(call) if isinstance(call, list) else ()
             kwargs = call if isinstance(call, dict) else {}
             try:
-                yield self._producer.encode(self._task, args, kwargs, from_json=True)
+                yield self._sender.encode(self._task, args, kwargs, from_json=True)
             except (TypeError, ValueError) as error:
                 yield BadLine(line, str(error))
 
 
 def send_from(
-    task: Task[..., Any],
+    task: Sendable[Any],
     settings: Settings,
     wanted: ImportRequest,
 ) -> ImportReport:
     """Check all lines, then send them, unless they are only to be checked or one is bad."""
     with Producer(settings=settings) as producer, _open(wanted.source) as file:
         kind = wanted.kind or _kind(wanted.source)
-        given = Import(producer, task, file, kind, wanted.queue, wanted.options)
+        queue = Options(**wanted.options).queue_for(task.queue)
+        given = Import(producer.options(**wanted.options), task, file, kind, queue)
         report = given.report
         digest = given.check()
         if wanted.check or report.bad_lines:
@@ -174,10 +185,17 @@ def send_from(
             def run() -> None:
                 if wanted.again:
                     client.execute(commands.forget_position(key))
-                begin = min(client.execute(commands.position(key)), report.lines)
+                reader = RedisReader(client, commands.keys)
+                begin = max(0, min(reader.read(commands.position(key)) or 0, report.lines))
+                if reader.unreadable:  # nobody can tell what was sent
+                    refuse(*reader.problems(), f"Start anew: heori redis DEL {key}")
                 try:
                     given.send(key, begin, progress)
                 except (QueueFull, PayloadTooLarge) as error:
+                    report.error = str(error)
+                except RedisRefused as error:
+                    if not report.sent:  # nothing was done
+                        raise
                     report.error = str(error)
 
             guarded(run)

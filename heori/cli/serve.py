@@ -1,7 +1,6 @@
 """`heori serve`: tasks over HTTP."""
 
 import ipaddress
-import socket
 import sys
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 from heori.cli.console import refuse
 from heori.terminal import say
 from heori_common import logs, outlet, task_modules
+from heori_common.published import offered
 from heori_common.settings import SERVICE, Settings
 
 log = logs.get_logger(__name__)
@@ -35,7 +35,7 @@ def serve(
     is drop_oldest.
     """
     try:
-        from heori.http import schema, server  # noqa: PLC0415
+        from heori.http import server  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "starlette", "uvicorn"):
             raise
@@ -54,22 +54,22 @@ def serve(
         empty = task_modules.load(settings.tasks)
     except ImportError as error:
         refuse(f"HEORI_TASKS cannot be imported: {error}")
-    if not schema.served(settings.tasks):
+    if not offered(settings.tasks):
         named = "; ".join(empty) or "name modules with @task functions in HEORI_TASKS"
         refuse(f"there is no task to serve; {named}")
     for sentence in empty:
         log.warning("a module of HEORI_TASKS has no task", reason=sentence)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Of a socket that does not say TCP, asyncio keeps each second packet back for 40 ms (Nagle).
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, settings.api_port if port is None else port))
-        except OSError as error:
-            refuse(f"cannot listen on {host}: {error.strerror}; --port 0 takes any free port")
-        named = f"[{host}]" if family == socket.AF_INET6 else host
+    try:
+        most = server.most_connections()
+        listening = server.listen(host, settings.api_port if port is None else port)
+    except ValueError as error:
+        refuse(str(error))
+    except OSError as error:
+        refuse(f"cannot listen on {host}: {error.strerror}; --port 0 takes any free port")
+    with listening:
+        named = f"[{host}]" if ":" in host else host
         say(f"serving on http://{named}:{listening.getsockname()[1]}", error=True)
-        server.run(settings, listening)
+        server.run(settings, listening, most)
 
 
 def _is_loopback(host: str) -> bool:

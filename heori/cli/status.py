@@ -9,15 +9,23 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse
+from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
 from heori.inspect import job as job_record
-from heori.inspect.queues import at_standstill, describe_standstills, read_consumers, read_queues
+from heori.inspect.limits import read_held
+from heori.inspect.queues import (
+    ConsumerRecord,
+    at_standstill,
+    describe_refusals,
+    describe_standstills,
+    read_consumers,
+    read_lives,
+    read_queues,
+)
+from heori.inspect.reader import RedisReader
 from heori.terminal import Console, Text, say_json
-from heori_common.protocol.commands import Commands
-from heori_common.protocol.job import MalformedJob
+from heori_common.protocol.commands import HEARTBEAT_TTL_S
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
-from heori_common.redis.errors import RedisRefused
 from heori_common.settings import Settings
 
 T = TypeVar("T")
@@ -32,49 +40,69 @@ def status(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is in the queues and who consumes them, or one job with its result."""
+    """Show what is in the queues and who consumes them, or one job with its result.
+
+    The exit code is 1 when something in Redis cannot be read. It is named, and the rest is shown.
+    """
     settings = Settings()
-    commands = Commands(Keys(settings.key_prefix))
 
     def show() -> None:
         with RedisClient(settings.redis_url) as client:
+            reader = RedisReader(client, Keys(settings.key_prefix))
             if job is None:
-                _show_queues(client, commands, as_json=as_json)
+                _show_queues(reader, as_json=as_json)
             else:
-                _show_job(client, commands, job, as_json=as_json)
+                _show_job(reader, job, as_json=as_json)
+            tell_unreadable(reader)
 
     guarded(show)
 
 
-def _show_queues(client: RedisClient, commands: Commands, *, as_json: bool) -> None:
-    queues = read_queues(client, commands)
-    consumers = read_consumers(client, commands)
+def _show_queues(reader: RedisReader, *, as_json: bool) -> None:
+    queues = read_queues(reader)
+    consumers = read_consumers(reader)
+    lives = read_lives(reader, consumers)
+    held = read_held(reader, queues)
     if as_json:
         counts = {name: asdict(of) for name, of in queues.items()}
-        say_json({"queues": counts, "consumers": consumers})
+        records = {name: {**of, "expires_in": lives[name]} for name, of in consumers.items()}
+        shown = {"queues": counts, "consumers": records, **asdict(held)}
+        say_json({**shown, "unreadable": reader.unreadable})
         return
     console = Console()
-    shown = ["scheduled", "running", "finished", "failed"]
+    columns = ["scheduled", "running", "finished", "failed"]
     if any(of.blocked for of in queues.values()):
-        shown.append("blocked")
-    table = Table("queue", title=f"Queues at {client.address}")
-    for heading in ("waiting", *shown):
+        columns.append("blocked")
+    table = Table("queue", title=f"Queues at {reader.address}")
+    for heading in ("waiting", *columns):
         # RQ's registry of running jobs has those, too, that wait in a consumer for a slot.
         table.add_column("claimed" if heading == "running" else heading, justify="right")
-    for name, of in _busiest(queues, lambda of: (of.waiting, of.running, of.failed, of.scheduled)):
+    for name, of in _busiest(
+        queues, lambda of: (of.waiting or 0, of.running or 0, of.failed or 0, of.scheduled or 0)
+    ):
         limit = "" if of.limit is None else f" of {formats.count(of.limit)}"
-        numbers = [formats.count(getattr(of, field)) for field in shown]
-        table.add_row(name, formats.count(of.waiting) + limit, *numbers)
-    console.print(table if queues else f"No queue has jobs or consumers at {client.address}.")
+        numbers = [formats.count_or_unknown(getattr(of, field)) for field in columns]
+        table.add_row(name, formats.count_or_unknown(of.waiting) + limit, *numbers)
+    console.print(table if queues else f"No queue has jobs or consumers at {reader.address}.")
     _tell_of_others(console, queues)
+    for line in held.lines():
+        console.print(Text(line, "bold yellow"), soft_wrap=True)
     table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
     for name, record in _busiest(consumers, lambda record: record.get("state") == "busy"):
-        fields = ("queues", "state", "successful_job_count", "failed_job_count", "last_heartbeat")
-        table.add_row(name, *(record.get(field, "0") for field in fields))
-    for line in describe_standstills(at_standstill(consumers)):
+        told = (record.get(field, "?") for field in ("queues", "state"))
+        done = (record.get(f"{field}_job_count", "0") for field in ("successful", "failed"))
+        table.add_row(name, *told, *done, _heartbeat(record, lives[name]))
+    for line in (*describe_standstills(at_standstill(consumers)), *describe_refusals(consumers)):
         console.print(Text(line, "bold yellow"))
     console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
     _tell_of_others(console, consumers)
+
+
+def _heartbeat(record: ConsumerRecord, life: int | None) -> str:
+    """How long ago it was by the server; of a stock worker, when it was by the worker's clock."""
+    if life is None or "heori_metrics" not in record:
+        return record.get("last_heartbeat", "?")
+    return f"{max(0, HEARTBEAT_TTL_S - life)} s ago"
 
 
 def _busiest(named: dict[str, T], key: Callable[[T], Any]) -> list[tuple[str, T]]:
@@ -88,22 +116,15 @@ def _tell_of_others(console: Console, named: dict[str, Any]) -> None:
         console.print(f"and {formats.count(len(named) - MOST_ROWS)} more; --json has all")
 
 
-def _show_job(client: RedisClient, commands: Commands, job_id: str, *, as_json: bool) -> None:
-    try:
-        shown = job_record.read(client, commands, job_id)
-    except RedisRefused as error:
-        if error.code != "WRONGTYPE":
-            raise
-        refuse(f"job {job_id} at {client.address} cannot be read: {error.said}")
-    except MalformedJob as error:
-        refuse(f"job {job_id} at {client.address} cannot be read: {error}")
-    if shown is None:
-        refuse(f"there is no job {job_id} at {client.address}; its result may have expired")
+def _show_job(reader: RedisReader, job_id: str, *, as_json: bool) -> None:
+    shown = job_record.read(reader, job_id)
+    if shown is None and not reader.unreadable:
+        refuse(f"there is no job {job_id} at {reader.address}; its result may have expired")
     if as_json:
-        say_json(shown)
+        say_json({**(shown or {"id": job_id}), "unreadable": reader.unreadable})
         return
     table = Table.grid("", "", padding=(0, 2))
-    for field, value in shown.items():
+    for field, value in (shown or {}).items():
         text = value if isinstance(value, str) else json.dumps(value)
         table.add_row(field, Text(text.rstrip(), lines=True))
     Console().print(table)

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Group, RenderableType
@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, read_duration, refuse
+from heori.cli.console import JsonOption, guarded, read_duration, refuse, tell_unreadable
 from heori.inspect.overview import (
     ConsumerRow,
     Overview,
@@ -23,14 +23,16 @@ from heori.inspect.overview import (
     take_reading,
 )
 from heori.inspect.queues import describe_standstills
+from heori.inspect.reader import RedisReader
 from heori.terminal import Console, Text, say_json
-from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
 
 BAR_WIDTH = 12  # characters
 MOST_ROWS = 12  # of one table; the others are counted in its last line
+MOST_UNREADABLE = 5  # keys that are named
 # What a busy thread does, in the order and colour in which a bar shows it.
 STATES = {
     "running": "green",
@@ -55,37 +57,49 @@ def top(
     (red), or waiting for anything else (blue). GIL loss is the share of the possible throughput
     that waiting for the GIL costs. A task's speed-up is an estimate: how many times as many of its
     jobs would be done by processes in place of these threads.
+
+    On a terminal it goes on while Redis is away, and says so. The exit code of --once and --json is
+    1 when something in Redis cannot be read. It is named, and the rest is shown.
     """
     settings = Settings()
     pause = read_duration("--every", every)
     if not 0.1 <= pause <= 3600:
         refuse(f"--every {every}: between 100ms and 1h")
-    commands = Commands(Keys(settings.key_prefix))
+    keys = Keys(settings.key_prefix)
 
     def watch() -> None:
         with RedisClient(settings.redis_url) as client:
-            if once or as_json or not sys.stdout.isatty():
-                before = take_reading(client, commands)
-                time.sleep(_left(pause, before))
-                overview = compare(before, take_reading(client, commands, before))
-                if as_json:
-                    say_json(asdict(overview))
-                else:
-                    Console().print(_draw(overview, client.address))
-                return
-            _live(client, commands, pause)
+            if not once and not as_json and sys.stdout.isatty():
+                _live(client, keys, pause)
+            before = take_reading(RedisReader(client, keys))
+            time.sleep(_left(pause, before))
+            reader = RedisReader(client, keys)
+            overview = compare(before, take_reading(reader, before))
+            if as_json:
+                say_json(asdict(overview))
+            else:
+                Console().print(_draw(overview, client.address))
+            tell_unreadable(reader)
 
     guarded(watch)
 
 
-def _live(client: RedisClient, commands: Commands, pause: float) -> None:
-    reading = Text("reading …")
-    with Live(reading, console=Console(), auto_refresh=False, screen=True) as live:
-        before = take_reading(client, commands)
+def _live(client: RedisClient, keys: Keys, pause: float) -> NoReturn:
+    """Draw until Ctrl-C. What Redis refuses at the start ends it; later it goes on."""
+    before = take_reading(RedisReader(client, keys))
+    shown: RenderableType = Text("reading …")
+    with Live(shown, console=Console(), auto_refresh=False, screen=True) as live:
         while True:
             time.sleep(_left(pause, before))
-            now = take_reading(client, commands, before)
-            live.update(_draw(compare(before, now), client.address), refresh=True)
+            try:
+                now = take_reading(RedisReader(client, keys), before)
+            except (RedisUnavailable, RedisRefused) as error:
+                trouble = Text(f"{error}; trying again. What follows was before.", "bold red")
+                live.update(Group(trouble, "", shown), refresh=True)
+                time.sleep(pause)
+                continue
+            shown = _draw(compare(before, now), client.address)
+            live.update(shown, refresh=True)
             before = now
 
 
@@ -96,11 +110,13 @@ def _left(pause: float, before: Reading) -> float:
 
 def _draw(overview: Overview, address: str) -> RenderableType:
     rate = formats.count(sum(row.jobs_per_second for row in overview.consumers))
-    waiting = formats.count(sum(row.waiting for row in overview.queues))
+    waiting = formats.count(sum(row.waiting or 0 for row in overview.queues))
     running = formats.count(sum(row.running for row in overview.consumers))
     slots = formats.count(sum(row.slots for row in overview.consumers))
+    expired = sum(row.expired for row in overview.queues)
+    late = f"{formats.count(expired)} expired · " if expired else ""
     heading = Text(
-        f"{address} · {rate} jobs/s · {waiting} waiting · {running} of {slots} slots run · "
+        f"{address} · {rate} jobs/s · {waiting} waiting · {running} of {slots} slots run · {late}"
         f"{time.strftime('%H:%M:%S')}",
         style="bold",
     )
@@ -115,11 +131,11 @@ def _draw(overview: Overview, address: str) -> RenderableType:
             _fullest(overview.queues),
             lambda row: (
                 row.queue,
-                formats.count(row.waiting),
+                formats.count_or_unknown(row.waiting),
                 _duration(row.oldest if row.waiting else None),
-                formats.count(row.running),
-                formats.count(row.scheduled),
-                Text(formats.count(row.failed), style="bold red" if row.failed else ""),
+                formats.count_or_unknown(row.running),
+                formats.count_or_unknown(row.scheduled),
+                Text(formats.count_or_unknown(row.failed), style="bold red" if row.failed else ""),
                 "" if row.limit is None else formats.count(row.limit),
                 Text(formats.count(row.blocked) if row.blocked else "", style="bold yellow"),
             ),
@@ -171,8 +187,10 @@ def _draw(overview: Overview, address: str) -> RenderableType:
         if table is not None:
             parts += ["", table]
     at_standstill = {row.consumer: row.waits_for for row in overview.consumers if row.waits_for}
-    for line in describe_standstills(at_standstill):
+    for line in (*overview.held.lines(), *describe_standstills(at_standstill)):
         parts += ["", Text(line, "bold yellow")]
+    for key, why in list(overview.unreadable.items())[:MOST_UNREADABLE]:
+        parts += ["", Text(f"{key} cannot be read: {why}; see `heori doctor`", "bold yellow")]
     if not overview.consumers:
         parts += ["", "No consumer is there; start one with `heori consume`."]
     return Group(*parts)
@@ -182,7 +200,7 @@ def _fullest(queues: Sequence[QueueRow]) -> Sequence[QueueRow]:
     """As they come; of more than there are rows for, those where most wait or run first."""
     if len(queues) <= MOST_ROWS:
         return queues
-    return sorted(queues, key=lambda row: (-row.waiting, -row.running, row.queue))
+    return sorted(queues, key=lambda row: (-(row.waiting or 0), -(row.running or 0), row.queue))
 
 
 def _busiest(consumers: Sequence[ConsumerRow]) -> Sequence[ConsumerRow]:

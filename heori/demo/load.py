@@ -16,9 +16,11 @@ from prometheus_client import CollectorRegistry
 
 from heori import formats
 from heori.demo.processes import Interrupt
-from heori.demo.sender import Sender
+from heori.demo.sender import LoadSender
 from heori.examples.tasks import QUEUE
+from heori.outage import Outage
 from heori.terminal import say, say_json
+from heori_common.errors import cut
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -78,12 +80,12 @@ def parse_mix(text: str) -> dict[str, int]:
     for part in text.split(","):
         name, equals, weight = (word.strip() for word in part.partition("="))
         if name not in NAMES or NAMES[name] in mix:
-            raise ValueError(f"--mix {text}: each of {', '.join(NAMES)} may be in it once")
+            raise ValueError(f"--mix {cut(text)}: each of {', '.join(NAMES)} may be in it once")
         if equals and not (weight.isascii() and weight.isdecimal() and int(weight) <= 1000):
-            raise ValueError(f"--mix {text}: weights are whole numbers from 0 to 1000")
+            raise ValueError(f"--mix {cut(text)}: weights are whole numbers from 0 to 1000")
         mix[NAMES[name]] = int(weight) if equals else 1
     if not any(mix.values()):
-        raise ValueError(f"--mix {text}: nothing would be sent")
+        raise ValueError(f"--mix {cut(text)}: nothing would be sent")
     return mix
 
 
@@ -112,16 +114,20 @@ class Load:
         self._json = as_json
         self._commands = Commands(Keys(settings.key_prefix))
         self._began = time.monotonic()
-        self._away_since: float | None = None
+        self._outage = Outage()
         # A command that has failed is sent again here, where a signal ends the waiting.
         self._redis = RedisClient(settings.redis_url, patience=0)
-        self._sender = Sender(self._redis, self._commands, plan.mix, files_url)
+        self._sender = LoadSender(self._redis, self._commands, plan.mix, files_url)
         self._endpoint = MetricsEndpoint(
             settings.metrics_host, settings.metrics_port, CollectorRegistry(), self._health
         )
 
     def run(self) -> None:
-        """Send until all is sent or a signal comes."""
+        """Send until all is sent or a signal comes.
+
+        Raises:
+            RedisRefused: what Redis would refuse again, however long one waits.
+        """
         say(f"sending to {self._redis.address}", error=True)
         next_tell = TELL_EVERY
         while not self._interrupt.number:
@@ -170,25 +176,23 @@ class Load:
         try:
             self._sender.flush()
         except (RedisUnavailable, RedisRefused) as error:
-            self._away(error)
+            if isinstance(error, RedisRefused) and not self._may_pass(error):
+                raise
+            self._outage.note(error)
             self._redis.close()  # the next connection may lead to another primary
             return False
-        self._back()
+        self._outage.end()
         return True
 
-    def _away(self, error: Exception) -> None:
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            say(f"heori: {error}; trying again", error=True)
-
-    def _back(self) -> None:
-        if self._away_since is not None:
-            seconds = time.monotonic() - self._away_since
-            say(f"heori: Redis is back after {formats.duration(seconds)}", error=True)
-            self._away_since = None
+    def _may_pass(self, refusal: RedisRefused) -> bool:
+        """Whether Redis may take the same jobs later."""
+        if refusal.is_passing or refusal.code == "OOM":
+            return True
+        # A login that was good once may be so again, as when passwords are changed.
+        return refusal.is_general and any(self._sender.sent.values())
 
     def _health(self) -> tuple[bool, dict[str, Any]]:
-        away = self._away_since is not None
+        away = self._outage.since is not None
         return not away, {
             "redis": "away" if away else "up",
             "sent": sum(self._sender.sent.values()),

@@ -10,7 +10,7 @@ import select
 import sys
 from dataclasses import dataclass
 
-from heori.demo.sender import Sender
+from heori.demo.sender import LoadSender
 from heori.examples import corpus
 from heori.examples.tasks import ALL, QUEUE
 from heori_common.protocol.commands import Commands
@@ -44,7 +44,7 @@ def produce(options: ProducerOptions) -> None:
     [waiting, *_] = commands.counts(QUEUE)
     total = len(corpus.files()) * len(ALL) if options.once else None
     with RedisClient(options.redis_url) as client:
-        sender = Sender(client, commands, dict.fromkeys(ALL, 1), options.files_url)
+        sender = LoadSender(client, commands, dict.fromkeys(ALL, 1), options.files_url)
         _report(sender)
         while total is None or sender.made < total:
             while client.execute(waiting) >= MOST_WAITING:
@@ -64,7 +64,7 @@ def _told_to_stop(within: float) -> bool:
     return bool(readable)
 
 
-def _report(sender: Sender) -> None:
+def _report(sender: LoadSender) -> None:
     print(json.dumps(sender.sent), flush=True)  # noqa: T201 - for what has started it
 
 

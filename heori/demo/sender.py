@@ -14,7 +14,7 @@ from heori_common.redis.client import RedisClient
 from heori_consumer.supervisor.queue_order import QueueOrder
 
 
-class Sender:
+class LoadSender:
     """Gives each job of a task the next file of the standard library.
 
     Args:

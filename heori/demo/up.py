@@ -23,7 +23,6 @@ from heori.demo.producer import ProducerOptions
 from heori.demo.tally import ConsumerCounts, JobTally, RunResult
 from heori.examples import corpus
 from heori.examples.tasks import QUEUE
-from heori.inspect.queues import read_queue
 from heori.inspect.scraper import NoMetrics, scrape
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
@@ -110,8 +109,8 @@ class Run:
             if self._plan.limit is not None and seconds >= self._plan.limit:
                 self._producer.ask_to_end()
             all_sent = self._producer.finished
-            found = read_queue(self._redis, commands, QUEUE)
-            idle = idle + 1 if all_sent and found.waiting == found.running == 0 else 0
+            waiting, _, running, *_ = self._redis.execute_many(commands.counts(QUEUE))
+            idle = idle + 1 if all_sent and waiting == running == 0 else 0
             if seconds >= next_show:
                 claimed = self._tally.claimed()
                 self._display.show(Moment(seconds, self._producer.report, claimed, self._metrics()))

@@ -8,22 +8,23 @@ seconds it takes for each answer.
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 from heori.examples import corpus
+from heori_common.threaded_server import FewThreads, OneRequest
 
 LATENCY = 0.01  # seconds before each answer: this stands for a server far away
 
 
-class _FileServer(ThreadingHTTPServer):
+class _FileServer(FewThreads):
     latency = LATENCY
-    daemon_threads = True
+    port_name = "files"
+    most = 4096  # of which a half may be the slots of one consumer
     request_queue_size = 1024  # as many may ask at once as a consumer has slots
 
 
-class _FileHandler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class _FileHandler(OneRequest):
+    def do_GET(self) -> None:  # noqa: N802 - so it is called there
         """Answer with the file, after a while."""
         assert isinstance(self.server, _FileServer)
         time.sleep(self.server.latency)
@@ -39,9 +40,6 @@ class _FileHandler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Thousands of requests are no news."""
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The service: one route per task, and those of jobs and queues.
 
-request ──▶ RequestMetrics ──▶ Authentication ──▶ route ──▶ Producer ──▶ Redis
+request ──▶ RequestMetrics ──▶ Authentication ──▶ route ──▶ AsyncProducer ──▶ Redis
               (counted)          (let in)          │
                                                    └ GET …?wait=: one connection for all results
 """
@@ -12,7 +12,8 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
+from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import (
     APIRouter,
@@ -34,24 +35,29 @@ from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from heori import Handle, PayloadTooLarge, Producer, QueueFull
+from heori import AsyncProducer, AsyncSender, PayloadTooLarge, QueueFull
 from heori.http import responses as answers
 from heori.http import schema
 from heori.http.auth import Authentication
+from heori.http.framing import OneLength
 from heori.http.head import HeadRequests
 from heori.http.metrics import RequestMetrics
 from heori.http.responses import invalid, invalid_arguments, responses
 from heori.inspect import job as job_record
 from heori.inspect.queues import read_queues
-from heori_common.names import check_queue, check_tenant
+from heori.inspect.reader import RedisReader
+from heori_common.errors import short
+from heori_common.names import MAX_NAME_CHARS, check_name, check_queue, check_tenant
+from heori_common.printable import printable
 from heori_common.protocol.commands import Commands, WhenFull
-from heori_common.protocol.job import MalformedJob, NewJob
+from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys
+from heori_common.published import offered
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
 from heori_common.tasks import Task
-from heori_producer.client import when
+from heori_producer.options import AllOptions
 
 LONGEST_WAIT = 60.0  # seconds for which a result is awaited in one request
 # In the text of a JSON value: without one of these, no number in it is too large for a float.
@@ -61,13 +67,17 @@ ENDED = ("finished", "failed", "stopped", "canceled")
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,200}$", description="As it was answered.")]
 QueueName = Annotated[
     Annotated[str, AfterValidator(check_queue)] | None,
-    Query(pattern=r"^[^\s,@]+$", max_length=200, description="Instead of the task's own queue."),
+    Query(
+        pattern=r"^[^\s,@]+$",
+        max_length=MAX_NAME_CHARS,
+        description="Instead of the task's own queue.",
+    ),
 ]
 Tenant = Annotated[
     Annotated[str, AfterValidator(check_tenant)] | None,
     Query(
         pattern=r"^[^\s:,]+$",
-        max_length=200,
+        max_length=MAX_NAME_CHARS,
         description="Whom the job is for. The tenants of a queue take turns, however many jobs "
         "each has sent.",
     ),
@@ -75,12 +85,21 @@ Tenant = Annotated[
 Delay = Annotated[str | None, Query(description="How long to wait first: 20s, 5min, or seconds.")]
 At = Annotated[AwareDatetime | None, Query(description="When it may run.")]
 AtFront = Annotated[bool, Query(description="Put it in front of the jobs that already wait.")]
+
+
+def _check_key(value: str) -> str:
+    # What is no ASCII in a header is written in UTF-8 today, and read as Latin-1 since ever.
+    with contextlib.suppress(UnicodeError):
+        value = value.encode("latin-1").decode()
+    return check_name("key", value)
+
+
 Key = Annotated[
-    str | None,
+    Annotated[str, AfterValidator(_check_key)] | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=200,
+        max_length=MAX_NAME_CHARS,
         description="For a day, sending again with the same key gives the same job, and no other.",
     ),
 ]
@@ -93,7 +112,7 @@ Wait = Annotated[
 
 
 class Service:
-    """The application, and what its requests share: a producer and a connection to Redis.
+    """The application, and what its requests share: a producer, and a client that reads.
 
     Args:
         settings: the tasks are those registered by now.
@@ -106,8 +125,10 @@ class Service:
         # No request waits for room in a queue: the answer says when to try again.
         full: WhenFull = "drop_oldest" if settings.when_full == "drop_oldest" else "reject"
         self._settings = settings
-        self._producer = Producer(settings=settings, when_full=full)
+        self._producer = AsyncProducer(settings=settings, when_full=full)
         self._redis = RedisClient(settings.redis_url)
+        # What is read comes from the server that takes the producer's writes.
+        self._producer.on_reconnect = self._redis.close
         self._commands = Commands(Keys(settings.key_prefix))
         self._ending = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -136,7 +157,7 @@ class Service:
                 ClientDisconnect: _gone,
             },
         )
-        served = schema.served(self._settings.tasks)
+        served = list(offered(self._settings.tasks).values())
         schemas, shared = schema.of(served)
         router = APIRouter(prefix="/v1", dependencies=[Depends(_known_query), *bearer])
         for task in served:
@@ -154,6 +175,7 @@ class Service:
 
         app.openapi = openapi  # type: ignore[method-assign]
         app.add_middleware(Authentication, tokens=tokens)
+        app.add_middleware(OneLength)
         app.add_middleware(RequestMetrics, registry=registry)
         app.add_middleware(HeadRequests)
         return app
@@ -162,7 +184,7 @@ class Service:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         yield
-        self._producer.close()
+        await self._producer.close()
         self._redis.close()
 
     # Tasks
@@ -179,18 +201,14 @@ class Service:
         ) -> Response:
             args, kwargs = _arguments(await self._json(request), ("body",))
             job = await run_in_threadpool(self._encode, task, args, kwargs, ("body",))
-            options = _options(delay, at)
-            if at_front:
-                options["at_front"] = True
-            if key is not None:
-                options["key"] = self._producer.key(task, key, tenant)
-            [handle] = await run_in_threadpool(
-                lambda: self._producer.send(task, [job], queue, tenant=tenant, **options)
+            sender = self._sender(
+                queue=queue, tenant=tenant, delay=delay, at=at, at_front=at_front, key=key
             )
+            [handle] = await sender.send_jobs(task, [job])
             return _answer(
                 {"id": handle.id, "queue": handle.queue},
                 202,
-                {"Location": f"/v1/jobs/{handle.id}"},
+                {"Location": f"/v1/jobs/{quote(handle.id, safe='')}"},
             )
 
         async def send_many(
@@ -205,16 +223,15 @@ class Service:
             calls = await self._json(request)
             if not isinstance(calls, list) or not 1 <= len(calls) <= schema.MOST:
                 raise invalid(("body",), f"an array of 1 to {schema.MOST} calls is needed")
-            options = _options(delay, at)
+            sender = self._sender(queue=queue, tenant=tenant, delay=delay, at=at)
 
-            def encode_and_send() -> list[Handle[Any]]:
-                jobs = [
+            def encode() -> list[NewJob]:
+                return [
                     self._encode(task, *_arguments(call, ("body", n)), ("body", n))
                     for n, call in enumerate(calls)
                 ]
-                return self._producer.send(task, jobs, queue, tenant=tenant, **options)
 
-            sent = await run_in_threadpool(encode_and_send)
+            sent = await sender.send_jobs(task, await run_in_threadpool(encode))
             return _answer({"ids": [each.id for each in sent], "queue": sent[0].queue}, 202)
 
         about = (task.function.__doc__ or "").strip()
@@ -274,6 +291,13 @@ class Service:
             raise invalid(("body",), "a number is too large for JSON's readers: over 1.8e308")
         return given
 
+    def _sender(self, **options: Unpack[AllOptions]) -> AsyncSender:
+        try:
+            return self._producer.options(**options)
+        except (ValueError, OverflowError) as error:  # names are checked already
+            wrong = "at" if options.get("delay") is None else "delay"
+            raise invalid(("query", wrong), str(error)) from error
+
     def _encode(
         self, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any], loc: answers.Place
     ) -> NewJob:
@@ -310,11 +334,11 @@ class Service:
             tags=["jobs"],
             operation_id="cancel",
         )
-        def cancel(job_id: JobId) -> Response:
+        async def cancel(job_id: JobId) -> Response:
             """Keep a job from running, if no slot has begun it."""
-            record = self._read(job_id)
-            if not self._producer.cancel(record["queue"], [job_id]):
-                status = self._read(job_id)["status"]
+            record = await run_in_threadpool(self._read, job_id)
+            if not await self._producer.cancel(record["queue"], [job_id]):
+                status = (await run_in_threadpool(self._read, job_id))["status"]
                 raise HTTPException(409, f"job {job_id} is {status}; it cannot be canceled")
             return _answer({"id": job_id, "status": "canceled"})
 
@@ -326,26 +350,31 @@ class Service:
             operation_id="queues",
         )
         def queues() -> Response:
-            """What is in the queues."""
-            found = read_queues(self._redis, self._commands)
-            return _answer([{"queue": name, **asdict(counts)} for name, counts in found.items()])
+            """What is in the queues; null for what cannot be read."""
+            reader = RedisReader(self._redis, self._commands.keys)
+            found = read_queues(reader)
+            if reader.unreadable and not found:  # the list of the queues itself
+                raise HTTPException(503, "; ".join(reader.problems()))
+            named = ({"queue": printable(name), **asdict(of)} for name, of in found.items())
+            return _answer(list(named))
 
     def _read(self, job_id: str) -> dict[str, Any]:
         """A job.
 
         Raises:
-            HTTPException: there is none, or it makes no sense.
+            HTTPException: there is none, or its key holds something else.
         """
-        try:
-            record = job_record.read(self._redis, self._commands, job_id)
-            if record is not None:
-                progress = self._redis.execute(self._commands.progress_of(job_id))
-                if progress is not None:
-                    record |= {"progress": progress.fraction, "progress_text": progress.text}
-        except MalformedJob as error:
-            raise HTTPException(409, f"job {job_id} cannot be read: {error}") from error
+        reader = RedisReader(self._redis, self._commands.keys)
+        record = job_record.read(reader, job_id)
+        if record is None and reader.unreadable:
+            raise HTTPException(409, "; ".join(reader.problems()))
         if record is None:
             raise HTTPException(404, f"there is no job {job_id}; its result may have expired")
+        progress = reader.read(self._commands.progress_of(job_id))
+        if progress is not None:
+            record |= {"progress": progress.fraction, "progress_text": progress.text}
+        if reader.unreadable:
+            record["unreadable"] = list(reader.problems())
         return record
 
     async def _wait(self, job_id: str, limit: float) -> None:
@@ -373,7 +402,7 @@ class Service:
 
         @app.get("/readyz", include_in_schema=False)
         def readyz() -> dict[str, str]:
-            self._redis.execute(self._commands.time())
+            self._redis.execute(self._commands.probe())
             return {"status": "ready"}
 
 
@@ -381,15 +410,21 @@ def _known_query(request: Request) -> None:
     """Refuse a name in the query that means nothing: it may be a slip, as in ?Delay=5.
 
     Raises:
-        HTTPException: it is not known, or stands there twice.
+        HTTPException: it is not known, or stands there twice; or the query is no UTF-8.
     """
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError as error:  # each such byte would become the same character
+        raise HTTPException(400, "the query is no UTF-8") from error
     known = [field.alias for field in request.scope["route"].dependant.query_params]
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in known:
             names = ", ".join(known) or "none"
-            raise HTTPException(400, f"the query has {name!r}, which is not known; known: {names}")
+            raise HTTPException(
+                400, f"the query has {short(name)}, which is not known; known: {names}"
+            )
         if count > 1:
-            raise HTTPException(400, f"the query has {name!r} twice")
+            raise HTTPException(400, f"the query has {short(name)} twice")
 
 
 def _has_infinity(value: Any) -> bool:
@@ -402,6 +437,8 @@ def _has_infinity(value: Any) -> bool:
 
 
 def _arguments(given: Any, loc: answers.Place) -> tuple[list[Any], dict[str, Any]]:
+    if isinstance(given, dict | list) and len(given) > schema.MOST:
+        raise invalid(loc, f"{len(given)} arguments are more than {schema.MOST}")
     if isinstance(given, dict):
         return [], given
     if isinstance(given, list):
@@ -409,15 +446,8 @@ def _arguments(given: Any, loc: answers.Place) -> tuple[list[Any], dict[str, Any
     raise invalid(loc, "an object of arguments by name is needed, or an array of them in order")
 
 
-def _options(delay: str | None, at: Any) -> dict[str, Any]:
-    try:
-        return when(delay, at)
-    except (ValueError, OverflowError) as error:
-        raise invalid(("query", "at" if delay is None else "delay"), str(error)) from error
-
-
 def _answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    # JSON has no NaN and no infinity, though a result in Redis may.
+    # JSON has no NaN and no infinity, though the progress of a job may.
     body = to_json(value, inf_nan_mode="null")
     return Response(body, status, headers, media_type="application/json")
 
@@ -429,8 +459,7 @@ async def _failed(_: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    detail = [{key: each[key] for key in ("loc", "msg", "type")} for each in error.errors()]
-    return JSONResponse({"detail": detail}, 422)
+    return JSONResponse({"detail": answers.told(error.errors())}, 422)
 
 
 async def _gone(_: Request, __: Exception) -> Response:

@@ -48,8 +48,11 @@ class Authentication:
 
 
 def _is_local(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    before, _, port = host.rpartition(":")
+    name = (before if port.isdecimal() else host).lower().removesuffix(".")  # RFC 3986, 3.2.2
     try:
-        return name == "localhost" or ipaddress.ip_address(name.strip("[]")).is_loopback
+        address = ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
     except ValueError:
-        return False
+        return name == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

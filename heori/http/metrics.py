@@ -5,7 +5,7 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from heori_common.metrics import API_REQUESTS, API_SECONDS
+from heori_common.metrics import API_REQUESTS, API_SECONDS, METHOD, OTHER
 
 # Prometheus learns nothing from the time at which a counter was made.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -17,12 +17,12 @@ class RequestMetrics:
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
         self._requests = Counter(
-            API_REQUESTS.name, API_REQUESTS.help, API_REQUESTS.labels, registry=registry
+            API_REQUESTS.name, API_REQUESTS.help, API_REQUESTS.label_names, registry=registry
         )
         self._seconds = Histogram(
             API_SECONDS.name,
             API_SECONDS.help,
-            API_SECONDS.labels,
+            API_SECONDS.label_names,
             registry=registry,
             buckets=API_SECONDS.bounds,
         )
@@ -41,7 +41,8 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, sending)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if route != "other" else "other"  # a caller may invent any
+            route = getattr(scope.get("route"), "path", OTHER)
+            known = route != OTHER and scope["method"] in METHOD.values  # a caller may invent any
+            method = scope["method"] if known else OTHER
             self._requests.labels(route, method, status).inc()
             self._seconds.labels(route).observe(time.perf_counter() - began)

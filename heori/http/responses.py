@@ -1,6 +1,7 @@
 """The bodies of answers, as the service's description shows them, and the answers to errors."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,8 +9,11 @@ from fastapi import HTTPException
 from pydantic import BaseModel, Field, ValidationError
 
 from heori import PayloadTooLarge, QueueFull
+from heori_common.errors import cut
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_common.values.problems import first_problems
 
+MOST_PROBLEMS = 100  # of one request, that are told
 Place = tuple[str | int, ...]  # of something in a request: ("body", "to")
 
 
@@ -34,23 +38,27 @@ class JobRecord(BaseModel):
     status: str
     queue: str
     call: str
-    timeout: int = Field(description="Seconds; -1 for no limit.")
+    timeout: int | None = Field(description="Seconds; -1 for no limit.")
     created_at: datetime | None = None
     enqueued_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     due_at: datetime | None = None
     consumer: str
-    deliveries: int
-    restarts: int = Field(
+    deliveries: int | None
+    restarts: int | None = Field(
         description="Further starts, which were cut short by no fault of its own."
     )
     waits_for: str | None = Field(None, description="What a job of an unknown task waits for.")
     waits_since: datetime | None = None
+    reason: str | None = Field(None, description="Why it was canceled: it has expired, say.")
     progress: float | None = Field(None, description="From 0 to 1, if the task reports it.")
     progress_text: str | None = None
     result: Any = None
-    error: str | None = Field(None, description="Why it failed: a traceback.")
+    error: str | None = Field(None, description="Why it failed: a traceback, at most 500 kB of it.")
+    unreadable: list[str] | None = Field(
+        None, description="What of it makes no sense and is null, if anything."
+    )
 
 
 class CanceledJob(BaseModel):
@@ -61,16 +69,19 @@ class CanceledJob(BaseModel):
 
 
 class QueueRecord(BaseModel):
-    """How many jobs of a queue are where, and how many producers wait for room."""
+    """How many jobs of a queue are where, and how many producers wait for room.
+
+    Null for what cannot be read, as its key holds something else.
+    """
 
     queue: str
-    waiting: int
-    scheduled: int
-    running: int
-    finished: int
-    failed: int
+    waiting: int | None
+    scheduled: int | None
+    running: int | None
+    finished: int | None
+    failed: int | None
     limit: int | None
-    blocked: int
+    blocked: int | None
 
 
 class Problem(BaseModel):
@@ -102,7 +113,7 @@ class InvalidFields(BaseModel):
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The descriptions of the errors that any route may answer with, and of these."""
     everywhere = {
-        400: "A name in its query is not known, or stands there twice.",
+        400: "Its query is no UTF-8, a name in it is not known, or something stands there twice.",
         401: "No token, or not one of them.",
         403: "Not from this machine.",
     }
@@ -135,14 +146,19 @@ def invalid_arguments(error: Exception, loc: Place) -> HTTPException:
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
         return invalid(loc, str(error))
-    problems = cause.errors(include_url=False, include_context=False, include_input=False)
-    return HTTPException(
-        422,
-        [
-            {"loc": [*loc, *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
-            for problem in problems
-        ],
-    )
+    return HTTPException(422, told(first_problems(cause, MOST_PROBLEMS), loc))
+
+
+def told(problems: Sequence[Any], loc: Place = ()) -> list[dict[str, Any]]:
+    """What is not valid, as pydantic tells it, with no more of the request than a message needs."""
+    return [
+        {
+            "loc": [cut(part) if isinstance(part, str) else part for part in (*loc, *each["loc"])],
+            "msg": cut(each["msg"], 300),
+            "type": each["type"],
+        }
+        for each in problems[:MOST_PROBLEMS]
+    ]
 
 
 def failure(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:

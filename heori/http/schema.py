@@ -1,29 +1,17 @@
 """The JSON schemas of tasks' arguments, for the service's description."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import PydanticUserError, TypeAdapter
 
-from heori_common.tasks import Task, registered
+from heori_common.tasks import Task
 
 # Of a task whose arguments have no schema: any, by name or in order.
 ANY = {"anyOf": [{"type": "object"}, {"type": "array"}]}
-OURS = ("heori", "heori_common")  # the command line has some of these imported
-MOST = 10_000  # jobs of one batch
+MOST = 10_000  # jobs of one batch, and arguments of one job
 # Before the names of their models, which may be called as those of the service are.
 _PREFIX = "task."
-
-
-def served(modules: Collection[str]) -> list[Task[..., Any]]:
-    """The registered tasks, of Heori's own examples only those in modules that are named."""
-    tasks = [task for _, task in sorted(registered().items())]
-    return [
-        task
-        for task in tasks
-        if task.function.__module__ in modules
-        or task.function.__module__.partition(".")[0] not in OURS
-    ]
 
 
 def of(tasks: Iterable[Task[..., Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

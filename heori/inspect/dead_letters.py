@@ -4,12 +4,12 @@ Each page is changed in one step on the server, so an interruption leaves everyt
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from heori_common.protocol.commands import Commands
+from heori.inspect.reader import RedisReader
 from heori_common.protocol.dead_letter import (
     CALL_FIELDS,
     DELIVERY_FIELDS,
@@ -17,7 +17,9 @@ from heori_common.protocol.dead_letter import (
     DeadLetter,
 )
 from heori_common.protocol.keys import Keys
+from heori_common.protocol.meta import has_meta
 from heori_common.protocol.payload import BadPayload, Call
+from heori_common.protocol.unpickling import Pickles
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
 from heori_common.settings import Settings
@@ -40,13 +42,14 @@ class Choice:
 
     task: str | None = None
     failed_before: float | None = None  # epoch seconds
+    meta: Mapping[str, str] = field(default_factory=dict)  # values as people write them
 
     @property
     def fields(self) -> tuple[str, ...]:
         """What to read of a job to see whether it is meant."""
-        return (CALL_FIELDS if self.task is not None else ()) + (
-            FAILED_AT_FIELDS if self.failed_before is not None else ()
-        )
+        of_call = CALL_FIELDS if self.task is not None else ()
+        of_time = FAILED_AT_FIELDS if self.failed_before is not None else ()
+        return (*of_call, *of_time, *(("meta",) if self.meta else ()))
 
 
 class Action(Protocol):
@@ -61,11 +64,12 @@ Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 class DeadLetters:
-    """The dead letters of some queues. A queue whose keys are broken is left out, and is a problem.
+    """The dead letters of some queues. A queue whose keys are broken is left out, and is noted.
 
     Attributes:
         address: of the server.
-        problems: what went wrong, for people to read.
+        reader: notes what could not be read.
+        problems: what else went wrong, for people to read.
     """
 
     def __init__(
@@ -82,31 +86,44 @@ class DeadLetters:
             progress: shows how far a sweep is.
         """
         self.address = client.address
+        self.reader = RedisReader(client, Keys(settings.key_prefix))
         self.problems: list[str] = []
         self._redis = client
         self._settings = settings
         self._progress = progress
-        self._commands = Commands(Keys(settings.key_prefix))
+        self._commands = self.reader.commands
         self._now = client.execute(self._commands.time())
-        self._counts: dict[str, int] = {}
-        for queue in queues or client.execute(self._commands.queues()):
-            with self._apart(queue):
-                client.execute(self._commands.expire_dead(queue, self._now))
-                self._counts[queue] = client.execute(self._commands.count_dead(queue))
+        names = list(queues or self.reader.read(self._commands.queues()) or [])
+        self._expire(names)
+        counts = self.reader.read_many([self._commands.count_dead(queue) for queue in names])
+        self._counts = {
+            queue: count for queue, count in zip(names, counts, strict=True) if count is not None
+        }
 
     # Looking
 
-    def choice(self, task: str | None, age: float | None) -> Choice:
-        """Those of a task, and those that failed so many seconds ago or earlier."""
-        return Choice(task, None if age is None else self._now - age)
+    def choice(
+        self,
+        task: str | None,
+        age: float | None,
+        meta: Mapping[str, str] | None = None,
+    ) -> Choice:
+        """Those of a task, that failed so many seconds ago or earlier, with all this in meta."""
+        return Choice(task, None if age is None else self._now - age, meta or {})
 
     def call(self, letter: DeadLetter) -> Call:
         """What a letter was to call, as far as the settings let it be decoded.
 
+        A pickle that is read restricted runs nothing, so it needs no other permission.
+
         Raises:
             BadPayload: it cannot be decoded, or must not be.
         """
-        return letter.call(self._settings.accept, self._settings.max_payload)
+        settings = self._settings
+        restricted = settings.pickle == "restricted"
+        pickles = Pickles(settings.allow, restricted=restricted)
+        accept = ("json", "pickle") if restricted else settings.accept
+        return letter.call(accept, settings.max_payload, pickles)
 
     def fits(self, letter: DeadLetter, choice: Choice) -> bool:
         """Whether a letter is among those chosen; what cannot be read is not."""
@@ -114,6 +131,8 @@ class DeadLetters:
             failed = letter.failed_at
             if failed is None or failed.timestamp() > choice.failed_before:
                 return False
+        if choice.meta and not has_meta(letter.meta, choice.meta):
+            return False
         if choice.task is None:
             return True
         try:
@@ -146,10 +165,10 @@ class DeadLetters:
             for queue in self._counts:
                 if not missing:
                     break
-                scores = self._redis.execute(self._commands.find_dead(queue, missing))
+                scores = self.reader.read(self._commands.find_dead(queue, missing)) or []
                 found = [
                     Entry(queue, job_id, score)
-                    for job_id, score in zip(missing, scores, strict=True)
+                    for job_id, score in zip(missing, scores, strict=False)
                     if score is not None
                 ]
                 if found:
@@ -204,6 +223,7 @@ class DeadLetters:
         fates = dict.fromkeys(ids, "absent")
         for found in self.find(ids):
             queue, of_queue = found[0].queue, [entry.id for entry in found]
+            fates.update(dict.fromkeys(of_queue, "unreadable"))
             with self._apart(queue):
                 told = action(queue, of_queue, dry_run=dry_run)
                 fates.update(zip(of_queue, told, strict=True))
@@ -219,10 +239,26 @@ class DeadLetters:
         found = self._redis.execute(self._commands.dead(queue, first, count))
         return [Entry(queue, *each) for each in found]
 
+    def _expire(self, queues: Sequence[str]) -> None:
+        """Drop what has expired; where Redis takes no writes for now, it is shown once more."""
+        commands = [self._commands.expire_dead(queue, self._now) for queue in queues]
+        for first in range(0, len(commands), PAGE):
+            replies = self._redis.ask_many(commands[first : first + PAGE])
+            if any(isinstance(reply, RedisRefused) and reply.is_passing for reply in replies):
+                return
+
     @contextmanager
     def _apart(self, queue: str) -> Iterator[None]:
         """When Redis refuses something for one queue, the others are worked on all the same."""
         try:
             yield
         except RedisRefused as error:
-            self.problems.append(f"queue {queue}: {error.said}")
+            if error.is_general:
+                raise
+            # A script does not say which of its keys it is; reading them does.
+            commands = self._commands
+            self.reader.read(commands.queues())
+            self.reader.read(commands.depth(queue))
+            self.reader.read(commands.count_dead(queue))
+            if not self.reader.unreadable:
+                self.reader.note_refusal(commands.keys.failed(queue), error)

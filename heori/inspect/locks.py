@@ -1,16 +1,17 @@
 """Locks: which are held, by whom, who waits for them; and how one is taken from its holder."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from heori import Party, Status
-from heori_common.locks.commands import LockCommands
+from heori import Party
+from heori.inspect.reader import NONSENSE, RedisReader
+from heori_common.locks.commands import LockCommands, State
 from heori_common.locks.status import US_PER_S, status
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
-from heori_common.redis.errors import RedisRefused
 
 Kind = Literal["mutex", "semaphore"]
 KINDS: tuple[Kind, ...] = ("mutex", "semaphore")
@@ -76,12 +77,12 @@ class Locks:
     """The locks on one server.
 
     Attributes:
-        problems: what could not be read, and why.
+        reader: notes what could not be read.
     """
 
     def __init__(self, client: RedisClient, keys: Keys) -> None:
         self.address = client.address
-        self.problems: list[str] = []
+        self.reader = RedisReader(client, keys)
         self._redis = client
         self._keys = keys
         self._commands = LockCommands(keys)
@@ -93,7 +94,7 @@ class Locks:
 
     def all(self) -> list[LockState]:
         """All that are in use; those that most wait for come first."""
-        found = list(self._read(self._redis.execute(self._commands.in_use())))
+        found = list(self._read(self.reader.read(self._commands.in_use()) or []))
         found.sort(key=lambda lock: (-len(lock.waiters), lock.name, lock.kind))
         return [lock for lock in found if lock.in_use]
 
@@ -101,23 +102,27 @@ class Locks:
         """Take it from a holder; returns whether the holder still had it."""
         return self._redis.execute(self._commands.force_release(lock.key, holder.request))
 
-    @property
-    def forced(self) -> int:
-        """How many locks were ever taken this way."""
-        return self._redis.execute(self._commands.count_forced())
+    def count_forced(self) -> int | None:
+        """How many locks were ever taken this way; None when nobody can tell."""
+        return self.reader.read(self._commands.count_forced())
 
     def _read(self, keys: list[str]) -> Iterator[LockState]:
-        for key in keys:
-            kind, name = self._keys.lock_name(key)
-            try:
-                key.encode()  # anyone may write any bytes there; these name no lock
-                state = self._redis.execute(self._commands.read(key))
-                requests = (*state.holders, *state.waiters)
-                declared = max((each.limit or 1 for each in requests), default=0)
-                seen: Status = status(state, declared)
-            except (RedisRefused, ValueError, TypeError) as error:
-                reason = error.said if isinstance(error, RedisRefused) else error
-                self.problems.append(f"{kind} {name} cannot be read: {reason}")
+        states = self.reader.read_many([self._commands.read(key) for key in keys])
+        for key, state in zip(keys, states, strict=True):
+            if state is None:
                 continue
-            limit, now = seen.limit or None, state.now / US_PER_S
-            yield LockState(kind, name, key, now, limit, seen.holders, seen.waiters)
+            try:
+                lock = self._lock(key, state)
+                json.dumps(lock.record(), allow_nan=False)  # it can be shown
+            except NONSENSE as error:
+                self.reader.note(key, error)
+            else:
+                yield lock
+
+    def _lock(self, key: str, state: State) -> LockState:
+        requests = (*state.holders, *state.waiters)
+        declared = max((each.limit or 1 for each in requests), default=0)
+        seen = status(state, declared)
+        kind, name = self._keys.lock_name(key)
+        limit, now = seen.limit or None, state.now / US_PER_S
+        return LockState(kind, name, key, now, limit, seen.holders, seen.waiters)

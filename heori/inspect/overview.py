@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from heori.inspect.limits import Held, read_held
 from heori.inspect.queues import ConsumerRecord, read_consumers, read_oldest, read_queues
+from heori.inspect.reader import RedisReader
 from heori.inspect.scraper import Answers, Samples, scrape_all
 from heori_common import metrics
 from heori_common.metrics import Metric
-from heori_common.protocol.commands import Commands, QueueCounts
-from heori_common.redis.client import RedisClient
+from heori_common.protocol.commands import QueueCounts
 
 # What consumers are asked for. All that they have would be ten times as much to read.
 READ = (
@@ -20,6 +21,7 @@ READ = (
     metrics.DRAINING,
     metrics.GIL_SOURCE,
     metrics.JOBS,
+    metrics.JOBS_EXPIRED,
     metrics.JOBS_WAITING,
     metrics.JOB_CPU,
     metrics.JOB_QUEUE,
@@ -46,20 +48,23 @@ class Reading:
     oldest: dict[str, float]  # seconds for which the next job of a queue has waited
     records: dict[str, ConsumerRecord]  # by name
     answers: Answers  # of the consumers
+    held: Held = field(default_factory=Held)
+    unreadable: dict[str, str] = field(default_factory=dict)  # by its key: why
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A queue now."""
+    """A queue now; None for what cannot be read."""
 
     queue: str
-    waiting: int
+    waiting: int | None
     oldest: float  # seconds
-    running: int
-    scheduled: int
-    failed: int
+    running: int | None
+    scheduled: int | None
+    failed: int | None
     limit: int | None  # jobs that may wait
-    blocked: int  # producers that wait for room
+    blocked: int | None  # producers that wait for room
+    expired: int  # jobs that consumers of now have not run, as they came too late
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ class Overview:
         asked: consumers that were asked for their metrics, and could answer.
         answered: how many of them did.
         within: seconds that they had to.
+        unreadable: by the key that cannot be read: why.
     """
 
     seconds: float
@@ -138,27 +144,32 @@ class Overview:
     workers: list[WorkerRow]
     tasks: list[TaskRow]
     locks: list[LockRow]
+    held: Held
+    unreadable: dict[str, str]
 
 
-def take_reading(client: RedisClient, commands: Commands, before: Reading | None = None) -> Reading:
+def take_reading(reader: RedisReader, before: Reading | None = None) -> Reading:
     """Read Redis, and ask all consumers at once.
 
     Args:
+        reader: a new one, as it notes what could not be read this time.
         before: those are asked first that answered then, as their rates will be known.
 
     Raises:
-        RedisUnavailable: Redis cannot be reached.
+        RedisUnavailable, RedisRefused: as `RedisReader`.
     """
-    queues = read_queues(client, commands)
-    now = client.execute(commands.time())
+    queues = read_queues(reader)
+    now = reader.client.execute(reader.commands.time())
     waiting = (name for name, of in queues.items() if of.waiting)
-    oldest = read_oldest(client, commands, waiting, now)
-    records = read_consumers(client, commands)
+    oldest = read_oldest(reader, waiting, now)
+    records = read_consumers(reader)
     at = time.monotonic()
     known = before.answers.samples if before else {}
     names = sorted(records, key=lambda name: name not in known)
     urls = {name: records[name].get("heori_metrics", "") for name in names}
-    return Reading(at, queues, oldest, records, scrape_all(urls, READ))
+    answers = scrape_all(urls, READ)
+    held = read_held(reader, queues)
+    return Reading(at, queues, oldest, records, answers, held, reader.unreadable)
 
 
 def compare(before: Reading, now: Reading) -> Overview:
@@ -181,6 +192,7 @@ def compare(before: Reading, now: Reading) -> Overview:
                 of.failed,
                 of.limit,
                 of.blocked,
+                int(sum(samples.get(metrics.JOBS_EXPIRED, queue=name) for samples in new.values())),
             )
             for name, of in now.queues.items()
         ],
@@ -191,6 +203,8 @@ def compare(before: Reading, now: Reading) -> Overview:
         [row for name, then, latest in pairs for row in _workers(name, then, latest)],
         sorted(_tasks(pairs), key=lambda row: -row.jobs_per_second),
         sorted(_locks(pairs), key=lambda row: (-row.waiters, -row.acquired_per_second)),
+        now.held,
+        now.unreadable,
     )
 
 

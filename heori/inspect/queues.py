@@ -1,38 +1,27 @@
 """Queues and the consumers of them, as they are registered in Redis."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
-from heori_common.protocol.commands import Command, Commands, QueueCounts
-from heori_common.redis.client import RedisClient
+from heori.inspect.reader import RedisReader
+from heori_common.errors import cut
+from heori_common.protocol.commands import QueueCounts
 
-T = TypeVar("T")
 # A consumer's record, or a stock worker's, by RQ's names of the fields.
 ConsumerRecord = dict[str, str]
 
-PAGE = 1000  # commands in one round trip, so that thousands of queues take a few
 MOST_STANDSTILLS = 5  # consumers that are named
+MOST_REFUSALS = 5
 
 
-def read_queue(client: RedisClient, commands: Commands, queue: str) -> QueueCounts:
-    """How many jobs of a queue are where.
-
-    Raises:
-        RedisUnavailable: Redis cannot be reached.
-    """
-    return QueueCounts(*client.execute_many(commands.counts(queue)))
-
-
-def read_queues(client: RedisClient, commands: Commands) -> dict[str, QueueCounts]:
-    """The same of all queues that are listed, by name.
+def read_queues(reader: RedisReader) -> dict[str, QueueCounts]:
+    """How many jobs are where, of all queues that are listed, by name.
 
     Raises:
-        RedisUnavailable: Redis cannot be reached.
+        RedisUnavailable, RedisRefused: as `RedisReader`.
     """
-    queues = client.execute(commands.queues())
-    counts = _execute_all(
-        client, [command for queue in queues for command in commands.counts(queue)]
-    )
+    commands = reader.commands
+    queues = reader.read(commands.queues()) or []
+    counts = reader.read_many([command for queue in queues for command in commands.counts(queue)])
     size = len(counts) // max(1, len(queues))
     return {
         queue: QueueCounts(*counts[size * number : size * (number + 1)])
@@ -40,27 +29,50 @@ def read_queues(client: RedisClient, commands: Commands) -> dict[str, QueueCount
     }
 
 
-def read_oldest(
-    client: RedisClient, commands: Commands, queues: Iterable[str], now: float
-) -> dict[str, float]:
+def read_oldest(reader: RedisReader, queues: Iterable[str], now: float) -> dict[str, float]:
     """Seconds for which the next job of each of these queues has waited, where that is known.
 
     Args:
         now: the server's time, in epoch seconds.
 
     Raises:
-        RedisUnavailable: Redis cannot be reached.
+        RedisUnavailable, RedisRefused: as `RedisReader`.
     """
-    names = list(queues)
-    first = dict(
-        zip(names, _execute_all(client, [commands.next_job(name) for name in names]), strict=True)
-    )
-    jobs = {name: job for name, job in first.items() if job is not None}
-    since = _execute_all(client, [commands.enqueued_at(job) for job in jobs.values()])
+    names, commands = list(queues), reader.commands
+    first = reader.read_many([commands.next_job(name) for name in names])
+    jobs = {name: job for name, job in zip(names, first, strict=True) if job is not None}
+    since = reader.read_many([commands.enqueued_at(job) for job in jobs.values()])
     return {
         name: max(0.0, now - moment.timestamp())
         for name, moment in zip(jobs, since, strict=True)
         if moment is not None
+    }
+
+
+def read_consumers(reader: RedisReader) -> dict[str, ConsumerRecord]:
+    """The records of all consumers and stock workers that are registered, by name.
+
+    Raises:
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    names = reader.read(reader.commands.consumers()) or []
+    records = reader.read_many([reader.commands.consumer(name) for name in names])
+    return {name: record for name, record in zip(names, records, strict=True) if record}
+
+
+def read_lives(reader: RedisReader, names: Iterable[str]) -> dict[str, int | None]:
+    """In how many seconds the record of each of these ends, unless it shows again that it lives.
+
+    None where it never does. The server counts them, whatever the clock of a consumer says.
+
+    Raises:
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    asked = list(names)
+    lives = reader.read_many([reader.commands.life(name) for name in asked])
+    return {
+        name: None if life is None or life < 0 else life
+        for name, life in zip(asked, lives, strict=True)
     }
 
 
@@ -73,6 +85,19 @@ def at_standstill(records: dict[str, ConsumerRecord]) -> dict[str, str]:
     }
 
 
+def describe_refusals(records: Mapping[str, ConsumerRecord]) -> list[str]:
+    """A line for each queue of which a consumer takes no jobs; of many, the first few."""
+    refused = [
+        f"{name} takes no jobs of {each}"
+        for name, record in records.items()
+        for each in record.get("heori_refuses", "").splitlines()
+    ]
+    lines = [f"{cut(each, 500)}." for each in refused[:MOST_REFUSALS]]
+    if (others := len(refused) - len(lines)) > 0:
+        lines.append(f"{others:,} more queues are refused by their consumers.")
+    return lines
+
+
 def describe_standstills(waits_for: Mapping[str, str]) -> list[str]:
     """A line for each consumer whose slots all wait, given the queues; of many, the first few."""
     lines = [
@@ -83,21 +108,3 @@ def describe_standstills(waits_for: Mapping[str, str]) -> list[str]:
     if (others := len(waits_for) - len(lines)) > 0:
         lines.append(f"So do those of {others:,} more.")
     return lines
-
-
-def read_consumers(client: RedisClient, commands: Commands) -> dict[str, ConsumerRecord]:
-    """The records of all consumers and stock workers that are registered, by name.
-
-    Raises:
-        RedisUnavailable: Redis cannot be reached.
-    """
-    names = client.execute(commands.consumers())
-    records = _execute_all(client, [commands.consumer(name) for name in names])
-    return {name: record for name, record in zip(names, records, strict=True) if record}
-
-
-def _execute_all(client: RedisClient, commands: Sequence[Command[T]]) -> list[T]:
-    replies: list[T] = []
-    for first in range(0, len(commands), PAGE):
-        replies += client.execute_many(commands[first : first + PAGE])
-    return replies

@@ -48,7 +48,8 @@ class Samples:
         self._values: dict[str, dict[Labels, float]] = defaultdict(dict)
         for family in text_string_to_metric_families(text):
             for name, labels, value, *_ in family.samples:
-                self._values[name][frozenset(labels.items())] = value
+                if math.isfinite(value):  # nothing that is read is anything else
+                    self._values[name][frozenset(labels.items())] = value
 
     def get(self, metric: Metric, **labels: str) -> float:
         """Its value, summed over the labels that are not given; 0 when it is not there."""

@@ -21,7 +21,6 @@ from heori.demo.processes import (
 )
 from heori.examples import accounts
 from heori.examples.accounts import ACCOUNTS, OPENING, PRINTERS
-from heori.inspect.queues import read_queue
 from heori.terminal import Console, Text, say_json
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
@@ -203,13 +202,13 @@ class LockExperiment:
         began = time.monotonic()
         handles = self._producer.submit_many(work.task, work.calls)
         while True:
-            found = read_queue(self._client, commands, work.queue)
-            ended = found.finished + found.failed
+            _, _, _, finished, dead, *_ = self._client.execute_many(commands.counts(work.queue))
+            ended = finished + dead
             self._progress.update(bar, completed=ended)
             if ended >= len(handles):
                 seconds = time.monotonic() - began
-                failure = _failure(handles) if found.failed else ""
-                return Done(len(handles), found.failed, failure, seconds)
+                failure = _failure(handles) if dead else ""
+                return Done(len(handles), dead, failure, seconds)
             if self._interrupt.number:
                 raise Interrupted
             for consumer in self._consumers:

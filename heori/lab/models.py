@@ -243,7 +243,7 @@ class ModelExperiment:
         function = work.on_loop if trial.setup.model == "asyncio" else work.plain
         size = self.sizes[work.name]
         calls = [(size, self._dice.randrange(2**32), self._files) for _ in range(jobs)]
-        self._producer.submit_many(function, calls, queue=_queue(trial.setup))
+        self._producer.options(queue=_queue(trial.setup)).submit_many(function, calls)
 
     def _done(self, trial: "Trial") -> int:
         return int(self._redis.zcard(Keys().finished(_queue(trial.setup))))

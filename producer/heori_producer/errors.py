@@ -2,13 +2,14 @@
 
 import heori_common.locks.errors  # noqa: F401 - jobs raise them: `original` must know them
 from heori_common.errors import HeoriError
+from heori_common.printable import LINES, printable
 from heori_common.public import public
 from heori_common.raised import Raised
 
 
 @public
 class JobFailed(HeoriError, RuntimeError):
-    """The job failed; the message is its traceback.
+    """The job failed; the message is its traceback, as a terminal may be shown it.
 
     Attributes:
         job_id: which job.
@@ -25,7 +26,7 @@ class JobFailed(HeoriError, RuntimeError):
         Args:
             error: what the job raised, as its worker has written it.
         """
-        super().__init__(f"job {job_id} failed:\n{traceback}")
+        super().__init__(f"job {printable(job_id)} failed:\n{printable(traceback, kept=LINES)}")
         raised = None if error is None else Raised.decode(error)
         self.job_id = job_id
         self.traceback = traceback
@@ -37,10 +38,20 @@ class JobFailed(HeoriError, RuntimeError):
 
 @public
 class JobCanceled(JobFailed):
-    """The job was cancelled before it began."""
+    """The job was cancelled before it began.
 
-    def __init__(self, job_id: str) -> None:
-        super().__init__(job_id, "it was canceled")
+    Attributes:
+        reason: why, if anybody has said; else empty.
+    """
+
+    def __init__(self, job_id: str, reason: str = "") -> None:
+        super().__init__(job_id, reason or "it was canceled")
+        self.reason = reason
+
+
+@public
+class JobExpired(JobCanceled):
+    """The job was not run, as its `expires` was over before a slot was free for it."""
 
 
 @public

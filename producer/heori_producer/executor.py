@@ -7,18 +7,17 @@
 Arguments and results travel as everywhere in Heori: as what they are, or not at all.
 """
 
-import math
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from pydantic_core import from_json, to_json
 
-from heori_common import clock, names, resolution, tasks
+from heori_common import clock, resolution, tasks
 from heori_common.chunks import run_chunk
 from heori_common.current_job import (
     BLOCKED_AT_MOST_S,
@@ -27,7 +26,7 @@ from heori_common.current_job import (
     running_job,
     waiting_for_jobs,
 )
-from heori_common.duration import check_wait
+from heori_common.duration import LONGEST_S, check_wait
 from heori_common.protocol.job import NewJob
 from heori_common.public import public
 from heori_common.settings import Settings
@@ -37,6 +36,7 @@ from heori_producer.client import Producer
 from heori_producer.errors import JobCanceled, JobFailed, original
 from heori_producer.handle import Handle
 from heori_producer.job_future import AwaitedFuture
+from heori_producer.options import Options, OptionsOfMany
 from heori_producer.results import End
 
 P = ParamSpec("P")
@@ -102,16 +102,26 @@ class RedisExecutor(Executor):
 
     Args:
         url: of the Redis server; by default HEORI_REDIS_URL.
-        queue: where the jobs go.
-        settings: by default read from the environment. At the queue's limit, `when_full` says
-            what `submit` does.
+        settings: by default read from the environment.
+        options: what `Options` tells of, but for what only one job can have, such as a key. By
+            default the queue is "default", whatever the tasks say.
+
+    Raises:
+        TypeError, ValueError: an option makes no sense, alone or beside the others.
     """
 
     def __init__(
-        self, url: str | None = None, queue: str = "default", *, settings: Settings | None = None
+        self,
+        url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        **options: Unpack[OptionsOfMany],
     ) -> None:
+        given = Options().but(**options)
+        given.check_many()
         self._producer = Producer(url, settings=settings)
-        self._queue = names.check_queue(queue)
+        self._queue = given.queue_for("default")
+        self._sender = self._producer.options(**options).options(queue=given.queue or "default")
         self._tasks: dict[Callable[..., Any], Task[..., Any]] = {}
         self._changed = threading.Condition()
         self._pending: dict[JobFuture[Any], None] = {}
@@ -133,7 +143,7 @@ class RedisExecutor(Executor):
                 `Producer.submit`.
         """
         task = self._task(fn)
-        job = self._producer.encode(task, args, kwargs)
+        job = self._sender.encode(task, args, kwargs)
         [future] = self._send(task, [job], task.load_result)
         return future
 
@@ -171,16 +181,16 @@ class RedisExecutor(Executor):
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        check_wait("timeout", timeout, least=-math.inf)
+        check_wait("timeout", timeout, least=-LONGEST_S)
         end = None if timeout is None else clock.now() + timeout
         task = self._task(fn)
         calls = zip(*iterables, strict=False)
         if chunksize == 1:
-            jobs = [self._producer.encode(task, args, {}) for args in calls]
+            jobs = [self._sender.encode(task, args, {}) for args in calls]
             return self._in_order(self._send(task, jobs, lambda end: [task.load_result(end)]), end)
         many = tasks.find(run_chunk)
         jobs = [
-            self._producer.encode(many, (task.name, *self._chunk(task, chunk)), {})
+            self._sender.encode(many, (task.name, *self._chunk(task, chunk)), {})
             for chunk in iter(lambda: list(islice(calls, chunksize)), [])
         ]
         return self._in_order(self._send(many, jobs, partial(_load_chunk, task)), end)
@@ -188,7 +198,7 @@ class RedisExecutor(Executor):
     def _chunk(
         self, task: Task[..., Any], calls: list[tuple[Any, ...]]
     ) -> tuple[list[Any], list[str | None]]:
-        sent = [self._producer.check(task, args, {}) for args in calls]
+        sent = [self._sender.check(task, args, {}) for args in calls]
         types = [None if each.types is None else each.types.decode() for each in sent]
         return [list(each.json[0]) for each in sent], types
 
@@ -263,7 +273,7 @@ class RedisExecutor(Executor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._pending.update(dict.fromkeys(futures))
         try:
-            handles = self._producer.send(task, jobs, self._queue)
+            handles = self._sender.send_jobs(task, jobs)
         except BaseException:
             with self._changed:
                 for future in futures:

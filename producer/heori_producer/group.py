@@ -1,12 +1,11 @@
 """Several jobs as one: waited for together, counted as they end."""
 
 import concurrent.futures
-import math
 from collections.abc import Generator, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from heori_common import clock
-from heori_common.duration import check_wait
+from heori_common.duration import LONGEST_S, check_wait
 from heori_common.public import public
 from heori_common.values.results import Stored
 from heori_producer.handle import Handle
@@ -14,7 +13,6 @@ from heori_producer.job_future import AwaitedFuture
 from heori_producer.recall import Recall
 from heori_producer.results import End
 
-R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -58,7 +56,7 @@ class Group(Generic[R_co]):
         Args:
             timeout: seconds to wait at most; None for as long as it takes.
         """
-        check_wait("timeout", timeout, least=-math.inf)
+        check_wait("timeout", timeout, least=-LONGEST_S)
         return not concurrent.futures.wait(self._ends, timeout).not_done
 
     def results(self, timeout: float | None = None) -> list[R_co]:
@@ -74,7 +72,7 @@ class Group(Generic[R_co]):
             TimeoutError: not all have ended in time. They go on.
             JobFailed, JobCanceled, JobNotFound: as `Handle.result`.
         """
-        check_wait("timeout", timeout, least=-math.inf)
+        check_wait("timeout", timeout, least=-LONGEST_S)
         deadline = None if timeout is None else clock.now() + timeout
         results = []
         for handle, end in zip(self.handles, self._ends, strict=True):
@@ -108,15 +106,6 @@ class Group(Generic[R_co]):
             # What has ended costs the event loop no turn.
             results.append(handle.load(end.result()) if end.done() else await handle)
         return results
-
-
-@public
-def group(handles: Iterable[Handle[R]]) -> Group[R]:
-    """Make one of several jobs: ``group(producer.submit_many(resize, files)).results()``.
-
-    They may be of different tasks and queues, and sent in any way.
-    """
-    return Group(handles)
 
 
 def _end_of(handle: Handle[Any]) -> AwaitedFuture[Stored]:

@@ -1,17 +1,20 @@
 """What a producer holds in place of a result that is not there yet."""
 
 import math
+import time
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from heori_common import clock
 from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
-from heori_common.duration import check_wait
+from heori_common.duration import LONGEST_S, check_wait
+from heori_common.errors import cut
 from heori_common.protocol.commands import Command, Commands, Progress
 from heori_common.public import public
 from heori_common.redis.client import RedisClient
-from heori_common.redis.retries import LONGEST_WAIT_S
-from heori_common.tasks import Task
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_common.redis.retries import ANSWER_TIMEOUT_S, LATE_S, LONGEST_WAIT_S, Backoff
+from heori_common.sendable import Sendable
 from heori_common.values.results import Stored
 from heori_producer.errors import JobNotFound
 from heori_producer.job_future import AwaitedFuture
@@ -35,7 +38,7 @@ class Handle(Generic[R_co]):
         self,
         job_id: str,
         queue: str,
-        task: Task[..., R_co],
+        task: Sendable[R_co],
         client: RedisClient,
         commands: Commands,
         results: Results,
@@ -60,11 +63,7 @@ class Handle(Generic[R_co]):
             RedisUnavailable: Redis cannot be reached.
         """
         status = self._redis.execute(self._commands.status(self.id))
-        if status is None:
-            raise JobNotFound(f"there is no job {self.id}")
-        if (job := running_job()) is not None and status in GOES_ON:
-            job.asks_about(self.queue)
-        return status
+        return seen(status, self.id, self.queue)
 
     def progress(self) -> Progress | None:
         """How far the job is, if its task tells; see `common.current_job`.
@@ -99,15 +98,18 @@ class Handle(Generic[R_co]):
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the job's end, without polling, and return what the task returned.
 
+        An outage does not end it: it goes on when Redis is back.
+
         Args:
             timeout: seconds to wait at most; None for as long as it takes.
 
         Raises:
-            TimeoutError: the job has not ended in time. It goes on.
+            TimeoutError: the job has not ended in time, and goes on; or Redis is away, and nobody
+                knows.
             JobFailed: it failed; the message is its traceback. JobCanceled: it was cancelled.
             JobNotFound: it is gone.
             DeadlockDetected: this is called in a job that holds a lock which that job waits for.
-            RedisUnavailable: Redis cannot be reached.
+            RedisRefused: Redis does not take the login, say.
         """
         return self._task.load_result(self.stored(timeout))
 
@@ -115,9 +117,8 @@ class Handle(Generic[R_co]):
         """Like `result`, but as it is stored."""
         if running_job() is None:
             return self._wait(timeout, lambda: None, LONGEST_WAIT_S)
-        end = self._end_so_far()[0]
-        if end is not None:
-            return _returned(end)
+        if (end := self._end_if_known()) is not None:
+            return returned(end)
         from heori_common.locks.job_wait import waiting_for  # noqa: PLC0415 - producers seldom are jobs
 
         with (
@@ -133,29 +134,59 @@ class Handle(Generic[R_co]):
             before: called before each wait of LONGEST_WAIT_S.
             step: seconds for which this is blocked at most.
         """
-        check_wait("timeout", timeout, least=-math.inf)  # what is over is over
-        deadline = None if timeout is None else clock.now() + timeout
+        check_wait("timeout", timeout, least=-LONGEST_S)  # what is over is over
+        deadline = math.inf if timeout is None else clock.now() + timeout
+        backoff = Backoff()
         while True:
-            end, latest, status = self._end_so_far()
+            try:
+                end, latest, status = self._end_so_far(deadline - clock.now())
+                is_over = clock.now() >= deadline
+                if end is None and not is_over:
+                    before()
+                    self._wait_for_result(latest, deadline, step)
+            except (RedisUnavailable, RedisRefused) as error:
+                if not error.is_passing:
+                    raise
+                pause, left = backoff.pause(), deadline - clock.now()
+                if left <= 0 < pause:
+                    unknown = f"after {timeout} s nobody knows whether job {self.id} has ended"
+                    raise TimeoutError(f"{unknown}: {error}") from error
+                time.sleep(max(0.0, min(pause, left)))
+                continue
+            backoff.reset()
             if end is not None:
-                return _returned(end)
-            now = clock.now()
-            until = (
-                now + LONGEST_WAIT_S if deadline is None else min(deadline, now + LONGEST_WAIT_S)
-            )
-            if until <= now:
-                raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {status}")
-            before()
-            while (left := until - clock.now()) > 0:
-                wait = self._commands.wait_for_result(self.id, min(left, step), latest)
-                if self._redis.execute(wait):
-                    break
+                return returned(end)
+            if is_over:
+                state = cut(str(status))  # as Redis has it
+                raise TimeoutError(f"job {self.id} has not ended after {timeout} s; it is {state}")
 
-    def _end_so_far(self) -> tuple[End | None, str, str | None]:
-        """Its end, if it has ended; the id of its latest result; its status."""
-        read: list[Command[Any]] = [self._commands.result(self.id), self._commands.status(self.id)]
-        result, status = self._redis.execute_many(read)
-        return end_of(self.id, result, status), "0" if result is None else result.id, status
+    def _end_if_known(self) -> End | None:
+        try:
+            return self._end_so_far()[0]
+        except (RedisUnavailable, RedisRefused) as error:
+            if not error.is_passing:
+                raise
+            return None
+
+    def _wait_for_result(self, latest: str, deadline: float, step: float) -> None:
+        """Wait for a result after this one, for LONGEST_WAIT_S at most."""
+        until = min(deadline, clock.now() + LONGEST_WAIT_S)
+        while (left := until - clock.now()) > 0:
+            seconds = min(left, step)
+            wait = self._commands.wait_for_result(self.id, seconds, latest)
+            if self._redis.try_many([wait], seconds + LATE_S)[0]:
+                break
+
+    def _end_so_far(self, left: float = math.inf) -> tuple[End | None, str, str | None]:
+        """Its end, if it has ended; the id of its latest result; its status.
+
+        Args:
+            left: seconds for which it is waited for.
+        """
+        read: list[Command[Any]] = [self._commands.result(self.id), self._commands.state(self.id)]
+        result, state = self._redis.try_many(read, max(LATE_S, min(left, ANSWER_TIMEOUT_S)))
+        latest = "0" if result is None else result.id
+        return end_of(self.id, result, state), latest, state.status
 
     def tell(self, future: AwaitedFuture[Any]) -> None:
         """Have a future become what comes of the job."""
@@ -172,10 +203,28 @@ class Handle(Generic[R_co]):
     async def _ended(self) -> R_co:
         with waiting_for_jobs(lambda: [(self.queue, self.id)]):
             end = await self._results.ended(self.id)
-        return self._task.load_result(_returned(end))
+        return self._task.load_result(returned(end))
 
 
-def _returned(end: End) -> Stored:
+def seen(status: str | None, job_id: str, queue: str) -> str:
+    """The status of a job that was asked about.
+
+    Raises:
+        JobNotFound: it has none.
+    """
+    if status is None:
+        raise JobNotFound(f"there is no job {job_id}")
+    if (job := running_job()) is not None and status in GOES_ON:
+        job.asks_about(queue)
+    return status
+
+
+def returned(end: End) -> Stored:
+    """The result that a job has ended with.
+
+    Raises:
+        JobFailed, JobCanceled, JobNotFound: it has ended without.
+    """
     if isinstance(end, Exception):
         raise end
     return end

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from heori_common.protocol.commands import Commands, Result
+from heori_common.protocol.commands import Commands, JobState, Result
 from heori_common.protocol.payload import BadPayload, decode_failure, decode_result
 from heori_common.redis.errors import RedisRefused
 from heori_common.values.results import Stored
-from heori_producer.errors import JobCanceled, JobFailed, JobNotFound
+from heori_producer.errors import JobCanceled, JobExpired, JobFailed, JobNotFound
 from heori_producer.watcher import Watch, Watcher
 
-_SUCCESSFUL, _RETRIED = 1, 4  # rq.results.Result.Type; all others are failures
+_DAMAGED, _SUCCESSFUL, _RETRIED = 0, 1, 4  # rq.results.Result.Type; all others are failures
 # Finished, too: it has ended since its latest result was read.
 GOES_ON = {
     "queued",
@@ -29,21 +29,23 @@ ASK_BATCH_JOBS = 500  # jobs to ask about in one call
 End = Stored | Exception  # the result, or what to raise in its place
 
 
-def end_of(job_id: str, result: Result | None, status: str | None) -> End | None:
+def end_of(job_id: str, result: Result | None, state: JobState) -> End | None:
     """What came of a job; None while it goes on.
 
     Args:
         result: the latest.
-        status: read after it. A failed job may have been queued again, its failure stays among
+        state: read after it. A failed job may have been queued again, its failure stays among
             its results; the status tells, as it changes with each result, in one step.
     """
+    if result is not None and result.type == _DAMAGED:
+        return BadPayload("the result has no type that could be read")
     if result is not None and result.type == _SUCCESSFUL:
         try:
             value = result.return_value
             return Stored(b"null" if value is None else decode_result(value), result.types)
         except BadPayload as error:
             return error
-    if result is not None and result.type != _RETRIED and status not in GOES_ON:
+    if result is not None and result.type != _RETRIED and state.status not in GOES_ON:
         return JobFailed(
             job_id,
             decode_failure(result.exc_string)
@@ -51,9 +53,12 @@ def end_of(job_id: str, result: Result | None, status: str | None) -> End | None
             else _WITHOUT_TRACEBACK.get(result.type, "it left no traceback"),
             result.error,
         )
-    if status is None:
+    if state.status is None:
         return JobNotFound(f"there is no job {job_id}")
-    return JobCanceled(job_id) if status == "canceled" else None
+    if state.status != "canceled":
+        return None
+    kind = JobExpired if state.is_expired else JobCanceled
+    return kind(job_id, state.reason)
 
 
 class Awaited:
@@ -136,15 +141,15 @@ class Results:
         if isinstance(result, RedisRefused):
             self._end(awaited, result)
         elif result is not None and result.type == _SUCCESSFUL:
-            self._judge(awaited, result, None)
+            self._judge(awaited, result, JobState(None))
         elif result is not None:
             self._watcher.ask(
-                self._commands.status(awaited.job_id),
-                lambda status: self._judge(awaited, result, status),
+                self._commands.state(awaited.job_id),
+                lambda state: self._judge(awaited, result, state),
             )
 
-    def _judge(self, awaited: Awaited, result: Result | None, status: str | None) -> None:
-        end = end_of(awaited.job_id, result, status)
+    def _judge(self, awaited: Awaited, result: Result | None, state: JobState) -> None:
+        end = end_of(awaited.job_id, result, state)
         if end is not None:
             self._end(awaited, end)
 
@@ -170,8 +175,8 @@ class Results:
     def _judge_gone(self, awaited: Awaited) -> None:
         def with_result(result: Result | None) -> None:
             self._watcher.ask(
-                self._commands.status(awaited.job_id),
-                lambda status: self._judge(awaited, result, status),
+                self._commands.state(awaited.job_id),
+                lambda state: self._judge(awaited, result, state),
             )
 
         self._watcher.ask(self._commands.result(awaited.job_id), with_result)

@@ -44,6 +44,7 @@ def share(url: str) -> Shared:
             client = _servers.clients[where] = RedisClient(url)
         if watcher is None:
             watcher = _servers.watchers[where] = Watcher(url)
+        client.on_other_server = watcher.connect_anew
         return Shared(client, watcher)
 
 

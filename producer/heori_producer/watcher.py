@@ -19,7 +19,7 @@ from heori_common import clock
 from heori_common.protocol.commands import Command
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.conversation import OnReply
-from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable, away
 from heori_common.redis.push import AsyncPushConnection
 from heori_common.redis.resp import Word
 from heori_common.redis.retries import words_in_full
@@ -116,7 +116,7 @@ class Watcher:
         Args:
             command: reads the key.
             on_reply: called in the watcher's thread with what was read, or with the RedisRefused
-                that came in its place. It must not block.
+                that came in its place, unless that passes. It must not block.
         """
         made = Watch(self, key, command, on_reply)
         with self._lock:
@@ -147,6 +147,7 @@ class Watcher:
 
         Args:
             on_reply: called with what was read; never, if Redis refuses or the connection breaks.
+                In the end of that all keys are read again.
         """
 
         def reply(value: Any) -> None:
@@ -159,6 +160,8 @@ class Watcher:
         def last(value: Any) -> None:
             if not isinstance(value, Exception):
                 on_reply(command.parse(value))
+            else:
+                self._await_end_of(value)
 
         self._send([(_NOT_TRACKED, _ignore), (command.words, reply)])
 
@@ -179,6 +182,10 @@ class Watcher:
             thread = None if self.is_used else self._end()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+
+    def connect_anew(self) -> None:
+        """Leave the server, as another may be the primary at its address."""
+        self._call(self._leave)
 
     def _let_go(self, user: "weakref.ref[User]") -> None:
         self._users.discard(user)
@@ -218,8 +225,11 @@ class Watcher:
     def _end_if_unused(self) -> None:
         with self._lock:
             in_use = self.is_used or self._watches
-            if not in_use and threading.current_thread() is self._thread:
+            if not in_use and self._is_own_thread():
                 self._end()
+
+    def _is_own_thread(self) -> bool:
+        return threading.current_thread() is self._thread
 
     def _sweep(self) -> None:
         while self._dropped:
@@ -244,9 +254,19 @@ class Watcher:
             if (refused := connection.login_refused) is not None:
                 self._refuse_all(refused)
             elif connection.is_connected:
+                self._send([(("ROLE",), self._see_role)])
                 if not connection.is_ready:  # Redis refuses to track: read all keys instead
                     self._read_all()
                 self._let_users_look()
+
+    def _see_role(self, role: Any) -> None:
+        match role:
+            case [b"slave", *_]:  # and nothing may ever be told here any more
+                self._leave()
+
+    def _leave(self) -> None:
+        if (connection := self._connection) is not None:
+            connection.end(away(connection.where, "another server may be the primary"))
 
     # No variable of a coroutine that sleeps may hold on to a watch or a user.
 
@@ -254,7 +274,7 @@ class Watcher:
         with self._lock:
             watches = self._all_watches()
         for watch in watches:
-            _reader(watch)(refused)
+            self._reader(watch)(refused)
 
     def _let_users_look(self) -> None:
         for ref in list(self._users):
@@ -294,7 +314,7 @@ class Watcher:
             while self._due and len(reads) < self._reads:
                 watch = self._due.popleft()
                 if not watch.stopped:
-                    reads.append((watch.command.words, _reader(watch)))
+                    reads.append((watch.command.words, self._reader(watch)))
         if not reads:
             return
         self._is_reading = True
@@ -318,18 +338,23 @@ class Watcher:
         if connection is not None and connection.is_connected and commands:
             connection.send(commands)
 
+    def _reader(self, watch: Watch) -> OnReply:
+        def reply(value: Any) -> None:
+            if self._await_end_of(value) or watch.stopped:
+                return
+            watch.on_reply(value if isinstance(value, Exception) else watch.command.parse(value))
+
+        return reply
+
+    def _await_end_of(self, value: Any) -> bool:
+        """Whether this passes; then all keys are read again, after the next connect."""
+        if isinstance(value, RedisRefused) and value.is_passing and self._connection is not None:
+            self._connection.refused_for_now(value)
+        return isinstance(value, RedisUnavailable | RedisRefused) and value.is_passing
+
 
 # Sent before a command whose keys are not to be tracked.
 _NOT_TRACKED = ("CLIENT", "CACHING", "NO")
-
-
-def _reader(watch: Watch) -> OnReply:
-    def reply(value: Any) -> None:
-        if watch.stopped or isinstance(value, RedisUnavailable):
-            return  # after the next connect, the key is read again
-        watch.on_reply(value if isinstance(value, Exception) else watch.command.parse(value))
-
-    return reply
 
 
 def _ignore(_: object) -> None:

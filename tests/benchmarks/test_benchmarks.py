@@ -1,19 +1,17 @@
 """The benchmarks, at sizes that only show that they work."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import locks, tenants
+from benchmarks import features, locks, tenants
 from benchmarks.rig import ROOT, Refused, Rig
 from benchmarks.sender import Order
 from benchmarks.systems import heori
-from tests.rigs.benchmarks import medians, run
+from tests.rigs.benchmarks import medians, run, started
 
 
 def test_a_quick_drain_shows_its_figures_and_writes_every_turn(tmp_path: Path) -> None:
@@ -46,17 +44,9 @@ def test_another_checkout_is_measured_in_turns_and_compared(tmp_path: Path) -> N
 
 
 def test_a_folder_without_an_interpreter_is_refused(tmp_path: Path) -> None:
-    words = ["enqueue", "--quick", "--beside", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    assert done.returncode == 2
-    assert "make .venv-bench/installed" in done.stderr
+    code, _, err = started("enqueue", "--quick", "--beside", str(tmp_path), COLUMNS="200")
+    assert code == 2
+    assert "make .venv-bench/installed" in err
 
 
 def test_a_quick_run_of_locks_shows_its_figures(tmp_path: Path) -> None:
@@ -85,9 +75,20 @@ def test_a_quick_run_of_large_jobs_shows_what_they_do_to_others(tmp_path: Path) 
     assert figures["before"] <= figures["peak"]
 
 
+def test_a_quick_run_of_features_shows_what_they_cost(tmp_path: Path) -> None:
+    only = ("on_success", features.PAIRS, features.RETRY)
+    callback, pairs, retry = medians(tmp_path / "figures.json", "features", *only)[
+        "features"
+    ].values()
+    assert callback["rate"] > 0
+    assert callback["commands"] > 5
+    assert pairs["pairs"] > 0
+    assert retry["rate"] > 0
+
+
 def test_two_inside_a_lock_at_once_refuse_the_figure() -> None:
     with pytest.raises(Refused, match="two were inside at once"):
-        locks._contend(0.3, 0.001, locks.BARE)  # which excludes nobody
+        locks._contend(2, 0.3, 0.001, locks.BARE)  # which excludes nobody
 
 
 def test_a_figure_is_refused_when_not_every_job_was_run() -> None:
@@ -98,9 +99,7 @@ def test_a_figure_is_refused_when_not_every_job_was_run() -> None:
 
 
 def test_an_unknown_kind_is_refused_with_those_that_there_are() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "drian"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "drian" in done.stderr
-    assert "redelivery" in done.stderr
+    code, _, err = started("drian")
+    assert code == 2
+    assert "drian" in err
+    assert "redelivery" in err

@@ -1,7 +1,8 @@
 """What Heori must survive, done to real consumers on a Valkey of their own, and counted.
 
-    python -m tests.chaos [kills] [quarantine] [drains] [deploys] [handover] [locks] [bound] [soak]
-        [--model MODEL]… [--seed N] …
+    python -m tests.chaos [kills] [quarantine] [drains] [deploys] [handover] [locks] [bound]
+        [dependents] [flows] [rates] [schedule] [refusals] [attacks] [mixed] [soak] [--model MODEL]…
+        [--seed N] …
 
 - kills: two consumers run jobs while every half second a worker process or a whole consumer gets
   SIGKILL, SIGTERM or SIGSTOP, some for longer than their lease.
@@ -16,6 +17,25 @@
 - locks: coroutines are cancelled and replies lost while they acquire and release locks; 1,000 wait
   of whom a third give up; processes that contend are killed and paused, their connections cut and
   the server killed.
+- dependents: jobs that wait for others, sent with stock rq, run while whole consumers are killed
+- flows: chains and groups with a fan-in, while whole consumers and the server are killed
+  all the time; children that never run are counted.
+- rates: eight consumers run jobs whose task has a rate, and one of them is killed half way. Told
+  are how much of the rate was used, and the window in which most began. A minute, or --seconds.
+- schedule: ten entries that are due each second, four consumers that are killed and frozen, and a
+  server that is started again; ticks that were missed or sent twice are counted. Five minutes.
+- refusals: Redis refuses (memory, MISCONF, READONLY, BUSY …), stands still, is started again or
+  breaks connections, in {troubles} ways one after the other, while jobs are sent, run, fail and are
+  awaited, locks are held, awaited and released, and operators run their commands. Told are lost and
+  repeated jobs, wrong errors, and when it was at work again. Five minutes; `--only readonly` is one
+  of them, and `--seconds 20` has it last longer than a lease: then jobs may run twice.
+- attacks: strangers at the ports of a consumer and of `heori serve`, in {attacks} ways one after
+  the other: half requests, slow ones, invented methods, JSON bombs, guessed tokens … Told are what
+  they got, by how much the logs and the metrics grew, and how long somebody honest waited
+  meanwhile. A minute; `--only "JSON bombs"` is one of them.
+- mixed: two stock rq workers and two consumers serve two queues, while horses, workers and
+  consumers get SIGKILL; jobs of all kinds, sent by rq. Two minutes; `--seconds 600` is ten. Told
+  are jobs that are lost, or went on after their end, and apart from these what stock workers lose.
 - soak: many jobs with failures and retries among them, one model; memory and keys are watched.
 
 Every fiftieth job of kills, drains and deploys leaves a program behind. Of those, and of all other
@@ -39,15 +59,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tests.chaos.attacks import Attacks, attacks
 from tests.chaos.bound import Bounded, bound
+from tests.chaos.dependents import Dependents, dependents
 from tests.chaos.deploys import Deploys, deploys
 from tests.chaos.drains import Drains, drains
 from tests.chaos.fleet import MODELS, Report
+from tests.chaos.flows import Flows, flows
 from tests.chaos.handover import Handover, handover
 from tests.chaos.kills import Kills, kills
 from tests.chaos.locks import Locks, locks
+from tests.chaos.mixed import Mixed, mixed
 from tests.chaos.quarantine import Quarantine, quarantine
+from tests.chaos.rates import Rates, rates
+from tests.chaos.refusals import Refused, refusals
+from tests.chaos.schedule import Schedule, schedule
 from tests.chaos.soak import Soak, soak
+from tests.chaos.strangers import ATTACKS
+from tests.chaos.troubles import TROUBLES
 
 Row = dict[str, str]
 
@@ -61,8 +90,28 @@ LEFT = {
     "MB",
     "MB per 100,000 jobs",
     "keys",
+    "trouble",
+    "attack",
+    "what they got",
+    "refused, told, and what was wrong",
 }
-SCENARIOS = ["kills", "quarantine", "drains", "deploys", "handover", "locks", "bound", "soak"]
+SCENARIOS = [
+    "kills",
+    "quarantine",
+    "drains",
+    "deploys",
+    "handover",
+    "locks",
+    "bound",
+    "dependents",
+    "flows",
+    "rates",
+    "schedule",
+    "refusals",
+    "attacks",
+    "mixed",
+    "soak",
+]
 
 
 def main() -> int:
@@ -98,7 +147,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
-        description=__doc__,
+        description=str(__doc__).format(troubles=len(TROUBLES), attacks=len(ATTACKS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
@@ -106,12 +155,16 @@ def _options() -> argparse.Namespace:
         "--model",
         action="append",
         choices=[*MODELS],
-        help="several are run one after the other; all if not said, but for handover (threads), "
-        "bound and soak (hybrid)",
+        help="several are run one after the other; all if not said, but for handover, "
+        "dependents, flows, rates and schedule (threads), mixed (processes), bound and soak "
+        "(hybrid)",
     )
     parser.add_argument("--jobs", type=_number, default=20_000, help="kills, bound, soak: (20000)")
     parser.add_argument("--producers", type=_number, default=8, help="bound: at once (8)")
     parser.add_argument("--limit", type=_number, default=10_000, help="bound: of the queue (10000)")
+    parser.add_argument(
+        "--pairs", type=_number, default=4_000, help="dependents: (4000); flows: a tenth"
+    )
     parser.add_argument("--good", type=_number, default=5_000, help="quarantine: good jobs (5000)")
     parser.add_argument("--rounds", type=_number, default=3, help="quarantine: rounds (3)")
     parser.add_argument(
@@ -125,6 +178,23 @@ def _options() -> argparse.Namespace:
         "--tries", type=_number, default=2_000, help="locks: cancellations, lost replies (2000)"
     )
     parser.add_argument("--storm", type=_number, default=60, help="locks: seconds of it (60)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=[*TROUBLES, *ATTACKS],
+        metavar="NAME",
+        help="refusals, attacks: this one; may be repeated: "
+        + ", ".join(f"{name} ({trouble.about})" for name, trouble in TROUBLES.items())
+        + "; "
+        + ", ".join(ATTACKS),
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_number,
+        help="refusals: of each; by default half a lease of 5 s, and more than a lease where those "
+        "can be kept; mixed: of all (120); rates: (60); "
+        "schedule: (300)",
+    )
     parser.add_argument("--seed", type=int, help="of all that is left to chance")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     options = parser.parse_args()
@@ -147,36 +217,52 @@ _number.__name__ = "number above 0"  # argparse names it when it refuses one
 def _scenario(
     scenario: str, model: str, options: argparse.Namespace, chance: random.Random
 ) -> Callable[[Report], Any]:
-    match scenario:
-        case "kills":
-            return lambda report: kills(model, options.jobs, chance, report)
-        case "quarantine":
-            return lambda report: quarantine(model, options.good, options.rounds, report)
-        case "drains":
-            models = options.model or [*MODELS]
-            # The first models take what cannot be divided.
-            share = len(range(models.index(model), options.drains, len(models)))
-            return lambda report: drains(model, share, chance, report)
-        case "deploys":
-            return lambda report: deploys(model, report, short=options.short)
-        case "handover":
-            share = 10 if options.short else 1
-            return lambda report: handover(model, options.handovers // share, chance, report)
-        case "bound":
-            return lambda report: bound(
-                model, options.jobs, options.producers, options.limit, report
-            )
-        case "locks":
-            return lambda report: locks(options.tries, options.storm, chance, report)
-        case _:
-            return lambda report: soak(model, options.jobs, report)
+    models = options.model or [*MODELS]
+
+    def share(number: int) -> int:
+        """Of what all models do together; the first ones take what cannot be divided."""
+        return len(range(models.index(model), number, len(models)))
+
+    runs: dict[str, Callable[[Report], Any]] = {
+        "kills": lambda report: kills(model, options.jobs, chance, report),
+        "quarantine": lambda report: quarantine(model, options.good, options.rounds, report),
+        "drains": lambda report: drains(model, share(options.drains), chance, report),
+        "deploys": lambda report: deploys(model, report, short=options.short),
+        "handover": lambda report: handover(
+            model, options.handovers // (10 if options.short else 1), chance, report
+        ),
+        "bound": lambda report: bound(
+            model, options.jobs, options.producers, options.limit, report
+        ),
+        "dependents": lambda report: dependents(model, options.pairs, chance, report),
+        "flows": lambda report: flows(model, options.pairs // 10, chance, report),
+        "rates": lambda report: rates(model, options.seconds or 60, report),
+        "schedule": lambda report: schedule(model, options.seconds or 300, chance, report),
+        "refusals": lambda report: refusals(model, models[0], options.seconds, chance, report),
+        "attacks": lambda report: attacks(options.only or (), report),
+        "locks": lambda report: locks(options.tries, options.storm, chance, report),
+        "mixed": lambda report: mixed(model, options.seconds or 120, chance, report),
+        "soak": lambda report: soak(model, options.jobs, report),
+    }
+    return runs[scenario]
 
 
 def _models(scenario: str, options: argparse.Namespace) -> list[str]:
-    """The models that a scenario is run with, one after the other."""
-    if scenario == "locks":
+    """The models, or troubles, that a scenario is run with, one after the other."""
+    if scenario in ("locks", "attacks"):
         return ["no model"]  # it runs no jobs
-    by_default = {"handover": ["threads"], "bound": ["hybrid"], "soak": ["hybrid"]}
+    if scenario == "refusals":
+        return [name for name in TROUBLES if name in (options.only or TROUBLES)]
+    by_default = {
+        "handover": ["threads"],
+        "dependents": ["threads"],
+        "flows": ["threads"],
+        "bound": ["hybrid"],
+        "rates": ["threads"],
+        "schedule": ["threads"],
+        "mixed": ["processes"],
+        "soak": ["hybrid"],
+    }
     return options.model or by_default.get(scenario, [*MODELS])
 
 
@@ -185,7 +271,23 @@ def _watched(progress: Progress, scenario: str, model: str, run: Callable[[Repor
     return run(lambda done, total: progress.update(bar, completed=done, total=total))
 
 
-def _row(result: Kills | Quarantine | Drains | Deploys | Handover | Bounded | Locks | Soak) -> Row:
+def _row(
+    result: Kills
+    | Quarantine
+    | Drains
+    | Deploys
+    | Handover
+    | Bounded
+    | Dependents
+    | Flows
+    | Locks
+    | Refused
+    | Attacks
+    | Mixed
+    | Rates
+    | Schedule
+    | Soak,
+) -> Row:
     """What a table shows of it."""
     match result:
         case Kills():
@@ -200,17 +302,8 @@ def _row(result: Kills | Quarantine | Drains | Deploys | Handover | Bounded | Lo
                 "strikes": "\n".join(f"{n} {kind}" for kind, n in sorted(result.strikes.items())),
                 "seconds": f"{result.seconds:.0f}",
             }
-        case Quarantine():
-            return {
-                "model": result.model,
-                "good": f"{result.good:,}",
-                "done": f"{result.done:,}",
-                "dead letters": f"{result.dead_letters} of {result.rounds}",
-                "deliveries": ", ".join(map(str, result.deliveries)),
-                "jobs/s without": f"{result.without:,.0f}",
-                "jobs/s beside it": f"{result.beside:,.0f}",
-                "slower by": f"{result.slower:.1%}",
-            }
+        case Quarantine() | Dependents() | Flows() | Attacks() | Mixed() | Rates() | Schedule():
+            return result.row()
         case Drains():
             return {
                 "model": result.model,
@@ -286,6 +379,30 @@ def _row(result: Kills | Quarantine | Drains | Deploys | Handover | Bounded | Lo
                 "late writes": str(result.late_writes),
                 "strikes": "\n".join(f"{n} {kind}" for kind, n in sorted(result.strikes.items())),
                 "seconds": f"{result.seconds:.0f}",
+            }
+        case Refused():
+            jobs = (result.lost, result.twice, sum(result.failed.values()))
+            locks = (result.locks_lost, result.orphans, sum(result.company.values()))
+            lines = sum(result.complaints.values())
+            wrong = "" if result.loses else "wrong: "
+            return {
+                "trouble": result.trouble,
+                "s": f"{result.lasted:.1f}",
+                "sent": f"{result.sent:,}",
+                "lost,\ntwice,\nfailed": ", ".join(map(str, jobs)),
+                "locks lost,\norphaned,\nshared": ", ".join(map(str, locks)),
+                "again,\nidle, s": f"{result.again:.2f}\n{result.idle:.2f}",
+                "com-\nmands": str(result.seen.get("commands", 0)),
+                "log\nlines/s": f"{lines / result.lasted:.1f}",
+                "refused, told, and what was wrong": "\n".join(
+                    (
+                        _lines({**result.refused, **result.told}, ","),
+                        *([f"{result.gone:,} ids told of whose jobs are gone"] * result.loses),
+                        *(f"{wrong}{n} {what}" for what, n in result.wrong.items()),
+                        *(f"shared: {n} {name}" for name, n in result.company.items()),
+                        *(f"failed: {n} {why}" for why, n in result.failed.items()),
+                    )
+                ).strip(),
             }
         case Soak():
             return {

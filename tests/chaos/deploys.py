@@ -199,7 +199,7 @@ class _Case:
         for first, kind in enumerate([tasks.run_for, tasks.run_for_later]):
             task: Any = kind
             calls = [(str(self._runs), number, *words) for number in range(first, JOBS, 2)]
-            handles = self._fleet.producer.submit_many(task, calls, queue=self.queue)
+            handles = self._fleet.producer.options(queue=self.queue).submit_many(task, calls)
             self._sent += [handle.id for handle in handles]
 
     def _signal(self, consumer: Consumer) -> None:

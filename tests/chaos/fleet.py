@@ -62,7 +62,13 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
-    def start(self, *arguments: str, queues: Sequence[str] = (QUEUE,), **settings: str) -> Consumer:
+    def start(
+        self,
+        *arguments: str,
+        queues: Sequence[str] = (QUEUE,),
+        program: str = "heori",
+        **settings: str,
+    ) -> Consumer:
         """Start a consumer; it is not ready yet."""
         served = [word for queue in queues for word in ("--queue", queue)]
         consumer = Consumer(
@@ -74,6 +80,7 @@ class Fleet:
                 **self._settings,
                 **settings,
             },
+            program=program,
         )
         self.consumers.append(consumer)
         return consumer

@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.chaos import tasks
 from tests.chaos.fleet import Fleet, Report
@@ -40,6 +41,19 @@ class Quarantine:
         }
         return [f"{self.model}: {problem}" for problem, there in found.items() if there]
 
+    def row(self) -> dict[str, str]:
+        """What a table shows of it."""
+        return {
+            "model": self.model,
+            "good": f"{self.good:,}",
+            "done": f"{self.done:,}",
+            "dead letters": f"{self.dead_letters} of {self.rounds}",
+            "deliveries": ", ".join(map(str, self.deliveries)),
+            "jobs/s without": f"{self.without:,.0f}",
+            "jobs/s beside it": f"{self.beside:,.0f}",
+            "slower by": f"{self.slower:.1%}",
+        }
+
 
 def quarantine(
     model: str, good: int, rounds: int, report: Report, *, pace: float = 0.01
@@ -66,7 +80,8 @@ def quarantine(
             until(lambda before=before: fleet.finished() - before == good, timeout=300)  # type: ignore[misc]
             taken[crashing is not None].append(time.monotonic() - start)
             if crashing is not None:
-                until(lambda: consumer.metric("heori_jobs_held") == 0)
+                status = partial(fleet.redis.hget, fleet.keys.job(crashing.id), "status")
+                until(lambda status=status: status() == b"failed")  # type: ignore[misc]
                 _look_at(fleet, crashing.id, result)
             result.done = min(result.done, len(fleet.runs()))
         result.dead_letters = fleet.failed()
@@ -79,9 +94,8 @@ def quarantine(
 def _look_at(fleet: Fleet, job_id: str, result: Quarantine) -> None:
     """Note how often a job was delivered, and what its dead letter does not tell."""
     read = fleet.redis.hgetall(fleet.keys.job(job_id))
-    result.deliveries.append(int(read.get(b"heori_deliveries", 0)))
+    result.deliveries.append(int(read.get(b"heori_earlier", 0)))
     told = {
-        "status": read.get(b"status") == b"failed",
         "signal": read.get(b"heori_death_signal") == b"SIGSEGV",
         "peak memory": int(read.get(b"heori_peak_memory", 0)) > 0,
         "last words": b"Segmentation fault" in read.get(b"heori_last_log", b""),

@@ -41,6 +41,14 @@ def run(path: str, number: int, seconds: float) -> int:
 
 
 @task
+def run_and_fail(path: str, number: int, seconds: float) -> None:
+    """Note the run and fail."""
+    note(path, number)
+    time.sleep(seconds)
+    raise ValueError
+
+
+@task
 async def run_later(path: str, number: int, seconds: float) -> int:
     """The same as a coroutine."""
     note(path, number)
@@ -56,6 +64,16 @@ def run_on_time(path: str, number: int, seconds: float) -> int:
         file.write(b"%d %d\n" % (number, time.time_ns()))
     time.sleep(seconds)
     return number
+
+
+EACH_SECOND, AT_ONCE = 100, 10
+
+
+@task(rate=f"{EACH_SECOND}/s", burst=AT_ONCE, result_ttl=3600)
+def run_at_rate(path: str, number: int) -> None:
+    """Note the run and when it began, in nanoseconds since 1970."""
+    with open(path, "ab", buffering=0) as file:  # noqa: PTH123 - unbuffered, as in `note`
+        file.write(b"%d %d\n" % (number, time.time_ns()))
 
 
 @task
@@ -127,3 +145,20 @@ async def run_for_later(path: str, number: int, seconds: float, enough: str) -> 
     while time.monotonic() < end and not os.path.exists(enough):  # noqa: ASYNC110, ASYNC240, PTH110
         await asyncio.sleep(0.05)
     return number
+
+
+@task(result_ttl=3600)
+def step(before: int, path: str, number: int, seconds: float) -> int:
+    """Note the run, and count one more than the step before."""
+    note(path, number)
+    time.sleep(seconds)
+    return before + 1
+
+
+@task(result_ttl=3600)
+def add_up(numbers: list[int], path: str, number: int, members: int) -> int:
+    """Note the run; of numbers that are there in their order, how many there are."""
+    note(path, number)
+    assert len(numbers) == members
+    assert numbers == sorted(set(numbers))
+    return len(numbers)

@@ -4,12 +4,14 @@ import random
 
 import pytest
 
+from tests.chaos.attacks import attacks
 from tests.chaos.bound import bound
 from tests.chaos.deploys import deploys
 from tests.chaos.drains import drains
 from tests.chaos.handover import handover
 from tests.chaos.kills import kills
 from tests.chaos.quarantine import quarantine
+from tests.chaos.refusals import refusals
 
 
 @pytest.mark.parametrize("model", ["processes"])
@@ -31,7 +33,7 @@ def test_a_crashing_job_is_put_away_with_evidence_and_the_good_ones_are_done() -
 def test_drains_under_load_lose_nothing_and_keep_the_order() -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    counted = drains("hybrid", 5, random.Random(seed), quiet, pace=0.002)
+    counted = drains("hybrid", 5, random.Random(seed), quiet, pace=0.01)
     print(counted)
     assert counted.problems() == []
     assert counted.held > 0
@@ -59,6 +61,32 @@ def test_a_bound_holds_for_producers_at_once_and_nothing_is_lost() -> None:
     print(counted)
     assert counted.problems() == []
     assert counted.highest == 200, "they were faster than the consumer, or nothing is shown"
+
+
+def test_what_is_refused_for_a_second_is_done_after_it_and_once() -> None:
+    counted = refusals("readonly", "threads", 1.0, random.Random(), quiet, long=2.0)
+    print(counted)
+    assert counted.problems() == []
+    assert counted.seen["results awaited"] > 0
+    assert counted.seen["sections"] > 0
+
+
+def test_strangers_keep_nobody_out_fill_no_log_and_leave_nothing_open() -> None:
+    counted = attacks(
+        [
+            "from one address, and from many",
+            "what is no request",
+            "what is no request, to metrics",
+            "two lengths",
+            "JSON bombs",
+            "jobs of invented tasks",
+        ],
+        quiet,
+    )
+    print(counted)
+    assert counted.problems() == []
+    assert len(counted.done) == 6
+    assert {each.got["422"] for each in counted.done if each.name == "JSON bombs"} == {9}
 
 
 def quiet(done: int, total: int) -> None:

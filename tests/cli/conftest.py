@@ -24,7 +24,7 @@ def lab(folder: Path) -> Iterator[Callable[..., Lab]]:
     """Start `heori lab`."""
     started: list[Lab] = []
 
-    def start(*arguments: str, program: str = "heori") -> Lab:
+    def start(*arguments: str, program: str = "heori", nested: bool = False) -> Lab:
         process = Started(
             *(program, "lab", *arguments),
             # Settings that must not reach its processes.
@@ -36,6 +36,7 @@ def lab(folder: Path) -> Iterator[Callable[..., Lab]]:
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            nested=nested,
         )
         started.append(process)
         return process

@@ -103,7 +103,8 @@ def test_send_tells_of_a_failure_with_its_traceback_and_exit_code_1(
         (["status", "no-such-job"], "there is no job no-such-job"),
         (["consume", "--model", "threads", "--processes", "2"], "one process"),
         (["consume", "--model", "processes", "--slots", "2"], "one slot each"),
-        (["consume", "--queue", "a@b"], "without blanks, commas or @"),
+        (["consume", "--queue", "a@@b"], "a name without @@"),
+        (["consume", "--queue", "a,b"], "a name without commas"),
         (["up", "--for", "soon"], "such as 20s"),
         (["up", "--for", "0s"], "such as 20s"),
         (["up", "--for", "5s", "--forever"], "exclude each other"),
@@ -123,9 +124,18 @@ HELP = {
     (): ["distributed producer-consumer service", "heori up", "HEORI_REDIS_URL"],
     ("up",): ["See it work", "standard library", "--for", "--forever"],
     ("consume",): ["Run a consumer", "--queue", "--model", "HEORI_TASKS", "drains"],
+    ("worker",): ["as rq worker does", "--allow", "--burst", "RQ_REDIS_URL", "HEORI_GRACE"],
+    ("worker-pool",): ["as rq worker-pool does", "--num-workers"],
     ("send",): ["Send one job", "--args", "JSON", "--wait", "--from", "sends no job twice"],
     ("serve",): ["over HTTP", "/docs", "HEORI_API_TOKENS", "429", "--host", "--port"],
     ("limit",): ["how many jobs may wait", "HEORI_WHEN_FULL", "[JOBS|none]"],
+    ("pause",): ["take no more jobs", "--tenant", "--task", "rq suspend"],
+    ("resume",): ["take the jobs again", "heori pause", "--tenant", "--task"],
+    ("tenants",): ["and their shares", "--weight", "TENANT=N", "all consumers at once"],
+    ("schedule",): ["Show the periodic jobs", "nobody", "--json", "exit code is 1"],
+    ("schedule", "pause"): ["ticks of an entry pass by", "NAME"],
+    ("schedule", "resume"): ["from its next tick on", "NAME"],
+    ("schedule", "run"): ["paused or not", "may not overlap", "NAME"],
     ("load",): ["--profile", "steady", "--rate", "--mix", "--for"],
     ("status",): ["what is in the queues", "job with its result"],
     ("top",): ["Watch queues", "waiting for the GIL", "--once", "--every"],
@@ -177,6 +187,17 @@ def test_the_list_of_commands_imports_none_of_what_they_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_while_a_command_runs_its_garbage_is_collected() -> None:
+    program = (
+        "import atexit, gc, sys; atexit.register(lambda: print('collected:', gc.isenabled())); "
+        "sys.argv[1:] = ['limit', '--help']; from heori.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("collected: True\n"), done.stderr
 
 
 def test_without_redis_every_command_says_where_it_looked(heori: Heori) -> None:
@@ -249,7 +270,7 @@ def test_healthz_tells_whether_redis_and_the_workers_are_there(
 ) -> None:
     def health(consumer: Consumer) -> tuple[int, dict[str, Any]]:
         try:
-            with urllib.request.urlopen(consumer.url + "/healthz", timeout=5) as answer:
+            with urllib.request.urlopen(consumer.url + "/healthz", timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -276,12 +297,12 @@ def test_a_taken_metrics_port_is_told(consume: Callable[..., Consumer]) -> None:
     assert "HEORI_METRICS_PORT" in str(consumer.log)
 
 
-def test_status_of_a_job_whose_key_holds_something_else_is_one_line(
+def test_status_of_a_job_whose_key_holds_something_else_is_two_lines(
     heori: Callable[..., Any], redis: Any
 ) -> None:
     redis.set("rq:job:wrong", "text")
     shown = heori("status", "wrong")
-    assert shown.returncode == 2
-    assert shown.stderr.startswith("heori: job wrong at 127.0.0.1:")
-    assert "cannot be read: WRONGTYPE" in shown.stderr
-    assert shown.stderr.count("\n") == 1
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("heori: rq:job:wrong cannot be read: it holds another type of")
+    assert shown.stderr.endswith("\n`heori doctor` says how to mend it\n")
+    assert shown.stderr.count("\n") == 2

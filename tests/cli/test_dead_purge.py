@@ -19,6 +19,8 @@ from tests.rigs.dead_letters import FAIL, damaged, dead, fill, letter, queued, t
 from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 
+MANY = 100_000 if os.environ.get("EXAMPLES") else 30_000
+
 
 def test_purging_leaves_nothing_that_rqs_own_delete_would_not_leave(
     heori: Heori, redis: Any
@@ -52,6 +54,7 @@ def test_purging_leaves_nothing_that_rqs_own_delete_would_not_leave(
         "purged": 1,
         "left": {},
         "dry_run": False,
+        "unreadable": {},
     }
     assert {key.replace(b"by-us", b"X") for key in redis.keys("*")} == by_rq
     assert (redis.smembers("rq:group:g"), redis.zrange("rq:wip:default", 0, -1)) == members
@@ -71,7 +74,12 @@ def test_only_what_is_old_enough_is_purged_and_a_dry_run_only_counts(
     assert dry.stdout == "2 would be purged\n"
     assert len(redis.keys("rq:job:*")) == 5
     done = heori("dead", "purge", "--older", "7d", "--json")
-    assert told(done, code=1) == {"purged": 2, "left": {"elsewhere": 1}, "dry_run": False}
+    assert told(done, code=1) == {
+        "purged": 2,
+        "left": {"elsewhere": 1},
+        "dry_run": False,
+        "unreadable": {},
+    }
     assert dead(redis) == {"young", "for-ever", "revived"}
     assert told(heori("dead", "purge", "--all", "--json"), code=1)["purged"] == 2
     assert redis.keys("rq:job:*") == [b"rq:job:revived"]  # it waits in its queue
@@ -109,17 +117,17 @@ def peak_memory(redis_url: str, *words: str) -> int:
     return int(done.stderr.split()[-1])
 
 
-def test_a_hundred_thousand_letters_take_no_more_memory_than_a_thousand(
+def test_tens_of_thousands_of_letters_take_no_more_memory_than_a_thousand(
     redis: Any, redis_url: str
 ) -> None:
     commands = ["list"], ["replay", "--task", FAIL]
     fill(redis, 1000)
     few = [peak_memory(redis_url, *words) for words in commands]
     redis.delete("rq:queue:default")
-    fill(redis, 100_000)
+    fill(redis, MANY)
     many = [peak_memory(redis_url, *words) for words in commands]
-    assert redis.lrange("rq:queue:default", -1, -1) == [b"letter-100000"]
-    assert (redis.llen("rq:queue:default"), redis.zcard("rq:failed:default")) == (100_000, 0)
+    assert redis.lrange("rq:queue:default", -1, -1) == [b"letter-%06d" % MANY]
+    assert (redis.llen("rq:queue:default"), redis.zcard("rq:failed:default")) == (MANY, 0)
     assert max(many) - max(few) < 4_000
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
-from tests.rigs.commands import Heori
+from tests.rigs.commands import Heori, run_here
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
@@ -52,7 +53,7 @@ def ailments(client: Any, login: str = "") -> list[Finding]:
     with RedisClient(
         f"redis://{login}{where['host']}:{where['port']}/{where.get('db', 0)}"
     ) as bulk:
-        found = list(examine(client, bulk, Keys(), 1_000_000, lambda *_: None))
+        found = list(examine(bulk, Keys(), 1_000_000, lambda *_: None))
     return [finding for finding in found if finding.level != "fine"]
 
 
@@ -73,6 +74,12 @@ def waiting(client: Any) -> None:
 def wrong_type(client: Any) -> None:
     client.sadd("rq:queues", "rq:queue:q")
     client.set("rq:failed:q", "a string")
+
+
+def illegible_worker(client: Any) -> None:
+    client.sadd("rq:workers", "rq:worker:odd")
+    client.hset("rq:worker:odd", mapping={"state": b"\xff", "hostname": "here"})
+    client.expire("rq:worker:odd", HOUR)
 
 
 def full(client: Any) -> None:
@@ -113,6 +120,45 @@ def endless(client: Any) -> None:
     client.xadd("rq:results:a", {"type": "2"})
 
 
+def deferred_for_nothing(client: Any) -> None:
+    client.sadd("rq:queues", "rq:queue:q")
+    job(client, "child", status="deferred", allow_dependency_failures="1")
+    client.sadd("rq:job::child:dependencies", "failed", "finished", "gone")
+    job(client, "failed", status="failed")
+    job(client, "finished", status="finished")
+    client.zadd("rq:deferred:q", {"child": 1, "waits": 1, "parked": 1})
+    job(client, "waits", status="deferred")
+    client.sadd("rq:job::waits:dependencies", "failed", "finished")
+    job(client, "parked", status="deferred")
+    client.zadd("rq:heori:parked:q", {"parked": time.time() + HOUR})
+
+
+def ready_for_long(client: Any) -> None:
+    client.sadd("rq:queues", "rq:queue:q")
+    job(client, "child", status="ready_to_enqueue")
+    client.zadd("rq:ready:q", {"child": time.time() - 60, "other": time.time() + 60})
+
+
+def locked_by_the_dead(client: Any) -> None:
+    client.sadd("rq:queues", "rq:queue:q", "rq:queue:lives")
+    client.sadd("rq:workers:q", "rq:worker:gone", "rq:worker:heori-here-1")
+    client.hset("rq:worker:heori-here-1", "state", "idle")
+    client.sadd("rq:workers:lives", "rq:worker:stock")
+    client.hset("rq:worker:stock", "state", "idle")
+    client.set("rq:clean_registries:q", 1, ex=899)
+    client.set("rq:clean_registries:lives", 1, ex=899)
+
+
+def slots_of_nobody(client: Any) -> None:
+    client.sadd("rq:rl-keys", "api")
+    client.hset("rq:rl:api", "concurrency", 3)
+    client.zadd("rq:rl:api:allowed", {"gone": 1, "ended": 2, "canceled": 3, "waits": 4})
+    job(client, "ended", status="finished")
+    job(client, "canceled", status="canceled")
+    client.zadd("rq:executions:canceled", {"e": time.time() + HOUR})
+    job(client, "waits", status="queued")
+
+
 ILLNESSES = [
     ("streams", "warning", "stream-node-max-bytes 4096", setting("stream-node-max-bytes", 4096)),
     ("payloads", "warning", "proto-max-bulk-len 1048576, and HEORI_MAX_PAYLOAD 1000000",
@@ -125,9 +171,24 @@ ILLNESSES = [
     ("persistence", "problem", "neither", setting("appendonly", "no")),
     ("persistence", "warning", "snapshots only (save 60 1)", lambda client: (
         client.config_set("save", "60 1"), client.config_set("appendonly", "no"))),
+    (
+        "paused",
+        "warning",
+        "heori pause` is in force for task shop.send",
+        lambda client: client.hset("rq:heori:paused", "task:shop.send", 1),
+    ),
     ("suspended", "warning", "rq suspend", lambda client: client.set("rq:suspended", 1)),
     ("types", "problem", "rq:failed:q holds a string", wrong_type),
-    ("consumers", "warning", "silent for 480 s: 2 of 2", dead_worker),
+    ("types", "problem", "rq:workers holds a string, and should hold a set",
+        lambda client: client.set("rq:workers", "a string")),
+    ("types", "problem", "rq:job:a holds a list, and should hold a hash",
+        lambda client: client.rpush("rq:job:a", "b")),
+    ("names", "problem", "rq:queues has names that rq cannot read: 1 (rq:queue:\udcff)",
+        lambda client: client.sadd("rq:queues", b"rq:queue:\xff")),
+    ("names", "problem", "rq:worker:odd has fields that are no UTF-8: state", illegible_worker),
+    ("unreadable", "problem", "rq:heori:forced cannot be read: invalid literal",
+        lambda client: client.set("rq:heori:forced", "many")),
+    ("consumers", "warning", "without a sign of life: 2 of 2", dead_worker),
     ("consumers", "problem", "waiting in q, which no consumer serves: 1", waiting),
     ("limits", "warning", "q is full: 1 of 1 jobs wait, and 1 producer", full),
     ("leases", "problem", "over for 60 s: 1 (a:", overdue("heori0123", HOUR - 24 * HOUR)),
@@ -137,6 +198,10 @@ ILLNESSES = [
         nowhere("queued")),
     ("jobs", "problem", "no registry, status started: 1", nowhere("started")),
     ("jobs", "warning", "no registry, status finished: 1", nowhere("finished")),
+    ("waiting", "problem", "all that they wait for has ended: 1 (child)", deferred_for_nothing),
+    ("ready", "warning", "waiting for nothing and on no list: 1 (child)", ready_for_long),
+    ("cleaning", "warning", "q is locked for maintenance", locked_by_the_dead),
+    ("slots", "warning", "the rate limit api that no job holds: 2 (gone, ended)", slots_of_nobody),
     ("results", "warning", "never expire, though their jobs do or have: 1", endless),
 ]  # fmt: skip
 
@@ -163,9 +228,9 @@ def test_what_is_wrong_is_found_and_its_command_mends_it(
 ) -> None:
     assert ailments(client) == []
     fall_ill(client)
-    before = client.keys("*"), client.config_get("*")
+    before = sorted(client.keys("*")), client.config_get("*")
     found = ailments(client)
-    assert (client.keys("*"), client.config_get("*")) == before  # looking is harmless
+    assert (sorted(client.keys("*")), client.config_get("*")) == before  # looking is harmless
     [finding] = [each for each in found if each.check == check]
     assert finding.level == level
     assert says in finding.says
@@ -179,15 +244,24 @@ def mend(client: Any, command: str) -> None:
     words = shlex.split(command, comments=True)
     match words:
         case ["heori", "redis", *rest]:
-            client.execute_command(*rest)
+            client.execute_command(*(typed(word) for word in rest))
         case ["heori", "consume", "--queue", queue]:
             # What a consumer would do: tell of itself, and give back what is overdue.
             client.delete(f"rq:wip:{queue}")
             client.sadd(f"rq:workers:{queue}", "rq:worker:me")
+        case ["heori", "doctor", "--mend"] | ["heori", "resume", *_]:
+            where = client.connection_pool.connection_kwargs
+            assert run_here(f"redis://{where['host']}:{where['port']}", *words[1:]).stdout
         case ["heori", "limit", queue, jobs]:
             client.hset(f"rq:heori:bound:{queue}", "limit", jobs)
         case _:
             pytest.fail(f"nobody can run {command!r}")
+
+
+def typed(word: str) -> bytes:
+    """A word as a shell would read it."""
+    quoted = re.fullmatch(r"\$(.*)", word)
+    return quoted[1].encode().decode("unicode_escape").encode("latin1") if quoted else word.encode()
 
 
 def test_a_consumer_at_work_is_healthy(
@@ -225,7 +299,7 @@ def test_the_command_reads_for_people_and_its_exit_code_for_scripts(
     dead_worker(client)
     shown = heori("doctor", HEORI_REDIS_URL=patient.url)
     assert shown.returncode == 0
-    assert re.search(r"! consumers +registered, and silent for 480 s: 2 of 2", shown.stdout)
+    assert re.search(r"! consumers +registered, and without a sign of life: 2 of 2", shown.stdout)
     assert "heori redis SREM rq:workers rq:worker:gone rq:worker:silent" in shown.stdout
     assert shown.stdout.endswith("problems: 0, warnings: 1\n")
     assert heori("doctor", "--strict", HEORI_REDIS_URL=patient.url).returncode == 1
@@ -238,6 +312,26 @@ def test_the_command_reads_for_people_and_its_exit_code_for_scripts(
     away = heori("doctor", HEORI_REDIS_URL="redis://127.0.0.1:1")
     assert (away.returncode, away.stdout) == (2, "")
     assert "Is the server running" in away.stderr
+
+
+def test_whether_a_consumer_lives_is_told_by_the_servers_clock(
+    heori: Heori, client: Any, patient: EmbeddedValkey
+) -> None:
+    """Its record ends by the server's clock, whatever its own says."""
+    now = datetime.now(UTC)
+    for name, off in (("slow", -1), ("fast", 1), ("killed", 1)):
+        said = (now + timedelta(hours=off)).isoformat()
+        client.sadd("rq:workers", f"rq:worker:{name}")
+        client.hset(f"rq:worker:{name}", mapping={"last_heartbeat": said, "heori_metrics": ""})
+        client.expire(f"rq:worker:{name}", 50)
+    assert "consumers" not in {each.check for each in ailments(client)}
+    client.delete("rq:worker:killed")  # as the server does, a minute after it was killed
+    [finding] = [each for each in ailments(client) if each.check == "consumers"]
+    assert finding.mend == "heori redis SREM rq:workers rq:worker:killed"
+    shown = heori("status", HEORI_REDIS_URL=patient.url).stdout
+    assert len(re.findall(r"\d+ s ago", shown)) == 2
+    told = json.loads(heori("status", "--json", HEORI_REDIS_URL=patient.url).stdout)["consumers"]
+    assert [0 <= told[name]["expires_in"] <= 50 for name in ("slow", "fast")] == [True, True]
 
 
 HOSTILE = 'it\'s [a] "job"\x1b\n\udcff$(date)'

@@ -14,7 +14,8 @@ from tests.rigs.waiting import is_alive, until
 def test_money_goes_astray_without_locks_and_is_right_to_the_cent_with_them(
     lab: Callable[..., Lab], folder: Path
 ) -> None:
-    process = lab("locks", "--json", "--transfers", "150", "--consumers", "2", "--seed", "7")
+    words = ("--json", "--transfers", "150", "--consumers", "2", "--seed", "7")
+    process = lab("locks", *words, nested=True)
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)
@@ -37,7 +38,7 @@ def test_a_total_that_is_not_as_it_should_be_is_told_and_is_the_exit_code(
     lab: Callable[..., Lab],
 ) -> None:
     # So many that they are not over before the accounts are changed.
-    process = lab("locks", "--transfers", "400", "--consumers", "1")
+    process = lab("locks", "--transfers", "400", "--consumers", "1", nested=True)
     with server(process) as redis:
         until(lambda: redis.zcard("rq:finished:locked") > 10)
         for account in range(6):  # a job may write over some of them, and not over all
@@ -60,5 +61,5 @@ def test_ctrl_c_ends_it_and_leaves_nothing(lab: Callable[..., Lab], folder: Path
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
     assert err == "heori: stopped before it came to its end\n"
-    until(lambda: not any(is_alive(child) for child in family), timeout=5)
+    until(lambda: not any(is_alive(child) for child in family))
     assert list(folder.iterdir()) == []

@@ -50,7 +50,7 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
 ) -> None:
     charts = folder / "charts"
     words = ("models", "--quick", "--json", "--seed", "7", "--out", str(charts))
-    process = lab(*words, program="tests.rigs.hasty_lab")
+    process = lab(*words, program="tests.rigs.hasty_lab", nested=True)
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)
@@ -184,5 +184,5 @@ def test_ctrl_c_ends_it_and_leaves_nothing(lab: Callable[..., Lab], folder: Path
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
     assert err == "heori: stopped before it came to its end\n"
-    until(lambda: not any(is_alive(child) for child in family), timeout=5)
+    until(lambda: not any(is_alive(child) for child in family))
     assert list(folder.iterdir()) == []

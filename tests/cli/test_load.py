@@ -122,7 +122,7 @@ def test_its_files_can_be_fetched_while_it_runs(
     server = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGTERM)
     said, _ = told(process)
-    until(lambda: not any(is_alive(each) for each in server), timeout=5)
+    until(lambda: not any(is_alive(each) for each in server))
     consumer.stop()
     with RedisClient(redis_url) as redis_client:
         tally = JobTally(redis_client)

@@ -98,32 +98,38 @@ from pathlib import Path
 from heori.examples import corpus
 corpus.ROOT = Path({folder!r})
 """
-# The files of one model are those of the library, of which others need not do all once more.
+# A part of the library, as all of it takes long.
 SOME = ("asyncio", "encodings", "json", "unittest")
+
+
+def own_files(root: Path) -> list[Path]:
+    """All Python files below a folder that are no other package's."""
+    return [
+        path
+        for path in root.rglob("*.py")
+        if not {"site-packages", "dist-packages"} & set(path.parts[len(root.parts) :])
+        and not path.is_symlink()
+    ]
+
+
+def test_every_file_of_the_library_can_be_worked_on() -> None:
+    expected = own_files(Path(sysconfig.get_path("stdlib")))
+    assert len(expected) > 1000
+    assert sorted(map(corpus.resolve, corpus.files())) == sorted(expected)
 
 
 @pytest.mark.parametrize("model", ["threads", "processes"])
 def test_every_file_goes_through_every_task_once(
     up: Callable[..., Up], folder: Path, model: str, tmp_path: Path
 ) -> None:
-    root = Path(sysconfig.get_path("stdlib"))
-    customized = None
-    if model != "threads":
-        some = tmp_path / "some"
-        for package in SOME:
-            shutil.copytree(root / package, some / package)
-        root = some
-        (tmp_path / "sitecustomize.py").write_text(ELSEWHERE.format(folder=str(some)))
-        customized = tmp_path
-    sizes = [
-        path.stat().st_size
-        for path in root.rglob("*.py")
-        if not {"site-packages", "dist-packages"} & set(path.parts[len(root.parts) :])
-        and not path.is_symlink()
-    ]
+    some = tmp_path / "some"
+    for package in SOME:
+        shutil.copytree(Path(sysconfig.get_path("stdlib"), package), some / package)
+    (tmp_path / "sitecustomize.py").write_text(ELSEWHERE.format(folder=str(some)))
+    sizes = [path.stat().st_size for path in own_files(some)]
     assert len(sizes) > 100
     size = ["--slots", "8"] if model == "threads" else ["--processes", "4"]
-    process = up("--json", "--model", model, *size, customized=customized)
+    process = up("--json", "--model", model, *size, customized=tmp_path)
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)
@@ -174,7 +180,7 @@ def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -
     assert process.returncode == (130 if unfinished else 0)
     assert done > 0
     assert (failed, lost, repeated) == (0, 0, 0)
-    until(lambda: all(gone(each) for each in family), timeout=5)
+    until(lambda: all(gone(each) for each in family))
     assert list(folder.iterdir()) == []
 
 
@@ -202,7 +208,7 @@ def test_a_process_that_dies_ends_the_run_and_is_named(
     consumer.kill()
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (1, "heori: the consumer has ended by signal 9\n")
-    until(lambda: all(gone(each) for each in family), timeout=5)
+    until(lambda: all(gone(each) for each in family))
     assert [path for path in folder.iterdir() if path.name.startswith("heori")] == []
 
 

@@ -177,6 +177,8 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "tasks": ("HEORI_TASKS", " a.b, c ,,", ("a.b", "c")),
     "allow": ("HEORI_ALLOW", "myapp, other.", ("myapp.", "other.")),
     "accept": ("HEORI_ACCEPT", "json,pickle", ("json", "pickle")),
+    "pickle": ("HEORI_PICKLE", "unrestricted", "unrestricted"),
+    "records": ("HEORI_RECORDS", "strict", "strict"),
     "middleware": ("HEORI_MIDDLEWARE", "a.B,c.D", ("a.B", "c.D")),
     "strict": ("HEORI_STRICT", "1", True),
     "log_level": ("HEORI_LOG_LEVEL", "Debug", "debug"),

@@ -21,7 +21,8 @@ from heori_common.raised import Raised
 PACKAGES = ("heori", "heori_common", "heori_consumer", "heori_producer")
 EXPORTED = sorted(heori.__all__)
 # What cannot be imported where the extra `lab` is not installed.
-WITHOUT_EXTRAS = () if importlib.util.find_spec("matplotlib") else ("heori.lab.chart",)
+EXTRAS = {"matplotlib": "heori.lab.chart", "opentelemetry": "heori.otel"}
+WITHOUT_EXTRAS = {module for name, module in EXTRAS.items() if not importlib.util.find_spec(name)}
 
 
 def fresh(program: str) -> Any:

@@ -216,7 +216,7 @@ def test_two_tasks_of_one_name_are_refused_and_a_module_may_be_imported_anew(fol
 
 
 def test_patterns_are_no_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for text in ("myapp.*", "myapp/", "myapp:", ".myapp", "a b", "myapp..b", "*"):
+    for text in ("myapp.*", "myapp/", "myapp:", ".myapp", "a b", "myapp..b"):
         monkeypatch.setenv("HEORI_ALLOW", text)
         with pytest.raises(ValueError, match=r"is no beginning of names, such as myapp\.jobs\."):
             Settings().check(["allow"])

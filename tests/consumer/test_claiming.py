@@ -11,14 +11,7 @@ import pytest
 import redis as redis_py
 from hypothesis import given
 from hypothesis import strategies as st
-from rq.command import (
-    send_command,
-    send_kill_horse_command,
-    send_shutdown_command,
-    send_stop_job_command,
-)
-from rq.job import Job as RqJob
-from rq.serializers import JSONSerializer
+from rq.command import send_command
 from rq.suspension import resume, suspend
 
 from heori import Producer
@@ -43,21 +36,16 @@ def name_of(consumer: Consumer) -> str:
     return str(line["consumer"])
 
 
-def hears_commands(redis: Any, consumer: Consumer) -> bool:
-    """Whether it is told what is published to it with `rq.command`: its last subscription."""
-    [(_, listeners)] = redis.pubsub_numsub(f"rq:pubsub:{name_of(consumer)}")
-    return bool(listeners)
+def looks_about_once_a_second(redis: Any) -> bool:
+    """About five scripts are called each second; if it asked again and again, hundreds would be.
 
-
-def seconds_for_calls(redis: Any, calls: int) -> float:
-    """How long it takes until so many scripts are called; about five are, at once, each second.
-
-    Of a consumer that asked again and again, it would be hundreds.
+    One that has just started has more to do, and on a busy machine for some time.
     """
     redis.config_resetstat()
     begin = time.monotonic()
-    until(lambda: redis.info("commandstats").get(SCRIPTS, {"calls": 0})["calls"] >= calls)
-    return time.monotonic() - begin
+    time.sleep(1.5)
+    calls = redis.info("commandstats").get(SCRIPTS, {"calls": 0})["calls"]
+    return bool(calls < 15 * (time.monotonic() - begin))
 
 
 # In which order
@@ -126,8 +114,7 @@ def test_queues_are_read_with_their_weights(
             ([f"a={bad}"], None, r"'a=.*': its weight must be a .* from 1 to 1000, .*=1$")
             for bad in ("0", "-1", "1.5", "1001", "x", "", "٣", "9" * 5000)
         ),
-        (["=3"], None, "a name without blanks"),
-        (["a b=3"], None, "a name without blanks"),
+        (["=3"], None, "the name must be a string of 1 to 512 characters"),
         (["a=3", "a=2"], None, "'a' is given twice"),
         (["b", "a=3"], "strict", "a weight such as a=3 needs the order weight, not strict"),
         (["b", "a=3"], "round-robin", "needs the order weight, not round-robin"),
@@ -182,13 +169,18 @@ def test_two_full_queues_are_served_in_the_order_asked_for(
 # What Redis tells
 
 
+def subscriptions(redis: Any) -> list[Any]:
+    return list(redis.client_list(_type="pubsub"))
+
+
 def test_one_connection_hears_of_jobs_writes_and_messages_also_after_it_was_lost(
     redis: Any, redis_url: str
 ) -> None:
     async def main() -> None:
         async with listening(redis_url, "a", "b") as heard:
             for due in range(2):
-                assert redis.client_list(_type="pubsub"), "there is one subscription"
+                # There is one subscription, once Redis has seen how an earlier one went.
+                await asyncio.to_thread(until, lambda: len(subscriptions(redis)) == 1)
                 waiting = asyncio.create_task(heard.rings("a", "b"))
                 [job] = await asyncio.to_thread(enqueue, redis, "add", [1], queue="b")
                 assert await waiting
@@ -356,66 +348,22 @@ def test_of_the_jobs_held_those_that_were_cancelled_are_dropped(redis: Any, redi
 # rq's commands
 
 
-def test_rqs_shutdown_drains_as_sigterm_does(
-    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
-) -> None:
-    consumer = consume().ready()
-    until(lambda: hears_commands(redis, consumer))
-    handle = producer.submit(sample_tasks.hold, redis_url, "shutdown")
-    assert redis.blpop(["shutdown:running"], timeout=60)
-    send_shutdown_command(redis, name_of(consumer))
-    consumer.wait_for("draining")
-    redis.rpush("shutdown:go", "now")
-    assert consumer.join() == 0
-    assert handle.result(5) == "shutdown"
-
-
-def test_commands_that_cannot_be_obeyed_are_told_and_survived(
-    consume: Callable[..., Consumer], producer: Producer, redis: Any
-) -> None:
-    consumer = consume().ready()
-    until(lambda: hears_commands(redis, consumer))
-    name = name_of(consumer)
-    job = RqJob.create("tests.tasks.sample_tasks.add", connection=redis, serializer=JSONSerializer)
-    job.worker_name = name
-    job.save()
-    send_stop_job_command(redis, job.id, serializer=JSONSerializer)
-    here = consumer.wait_for("asked to stop a job that does not run here")
-    assert here["job"] == job.id
-    send_command(redis, name, "stop-execution", job_id=job.id, execution_id="e")
-    consumer.wait_for("asked to stop a job that does not run here")
-    send_kill_horse_command(redis, name)
-    horse = "kill-horse is not supported, as a worker here runs many jobs; "
-    consumer.wait_for(horse + "use stop-job (rq.command.send_stop_job_command)")
-    send_command(redis, name, "dance")
-    assert consumer.wait_for("a command that is not known")["command"] == "dance"
-    redis.publish(f"rq:pubsub:{name}", b"\xff{")
-    consumer.wait_for("a command of rq's cannot be read")
-    assert producer.submit(sample_tasks.add, 1).result(60) == 3
-    assert consumer.stop() == 0
-
-
-# Suspended, broken, refused
-
-
 def test_a_suspended_consumer_claims_nothing_and_says_so_until_it_is_resumed(
     consume: Callable[..., Consumer], producer: Producer, redis: Any
 ) -> None:
-    consumer = consume().ready()
     suspend(redis)
+    consumer = consume().ready()
     consumer.wait_for("suspended: claiming nothing until `rq resume`")
     handle = producer.submit(sample_tasks.add, 1)
     record = f"rq:worker:{name_of(consumer)}"
-    assert seconds_for_calls(redis, 15) > 1, "it looks about once a second"
-    assert consumer.metric("heori_suspended") == 1
+    until(lambda: looks_about_once_a_second(redis))
+    until(lambda: consumer.metric("heori_suspended") == 1)
     until(lambda: redis.hget(record, "state") == b"suspended")
     assert handle.status() == "queued"
-    begin = time.monotonic()
     resume(redis)
     assert handle.result(60) == 3
-    assert time.monotonic() - begin < 1
     consumer.wait_for("resumed")
-    assert consumer.metric("heori_suspended") == 0
+    until(lambda: consumer.metric("heori_suspended") == 0)
     suspend(redis)
     consumer.wait_for("suspended: claiming nothing until `rq resume`")
     assert consumer.stop() == 0
@@ -448,7 +396,7 @@ def test_a_broken_key_is_told_once_and_the_other_queue_is_served(
     told = consumer.wait_for("a key has the wrong type and is passed over until it is mended")
     assert (told["key"], told["look"]) == (key, f"redis-cli TYPE {key}")
     assert producer.submit(sample_tasks.add, 1).result(60) == 3
-    assert seconds_for_calls(redis, 15) > 1, "it looks about once a second"
+    until(lambda: looks_about_once_a_second(redis))
     redis.delete(key)
     if key == "rq:queue:broken":
         redis.rename("aside", key)
@@ -463,22 +411,21 @@ def test_a_redis_that_refuses_claims_is_told_once_and_not_asked_all_the_time(
 ) -> None:
     with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
         with Producer(server.url) as producer:
-            consumer = consume(HEORI_REDIS_URL=server.url).ready()
-            assert producer.submit(sample_tasks.add, 1).result(60) == 3
-            # The primary of this replica is not there, and its data stays.
             suspend(client)
+            consumer = consume(HEORI_REDIS_URL=server.url).ready()
+            # The primary of this replica is not there, and its data stays.
             consumer.wait_for("suspended: claiming nothing until `rq resume`")
             handle = producer.submit(sample_tasks.add, 2)
             resume_and_refuse = client.pipeline(transaction=True)
             resume_and_refuse.delete("rq:suspended")
             resume_and_refuse.execute_command("REPLICAOF", "127.0.0.1", "1")
             resume_and_refuse.execute()
-            refused = consumer.wait_for("Redis refuses a claim; trying again")
-            assert "read only replica" in refused["reason"]
-            assert seconds_for_calls(client, 15) > 1
+            refused = consumer.wait_for("Redis refuses; trying again")
+            assert "it is a replica" in refused["reason"]
+            until(lambda: looks_about_once_a_second(client))
             client.execute_command("REPLICAOF", "NO", "ONE")
             assert handle.result(60) == 4
-            consumer.wait_for("Redis takes claims again")
+            consumer.wait_for("Redis does not refuse any more")
         assert consumer.stop() == 0
         assert len([line for line in consumer.log if line["event"] == refused["event"]]) == 1
 
@@ -487,14 +434,13 @@ def test_a_redis_that_refuses_writes_at_the_start_is_waited_for(
     consume: Callable[..., Consumer],
 ) -> None:
     with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
-        client.config_set("maxmemory", 1)
+        client.config_set("min-replicas-to-write", 1)
         consumer = consume(HEORI_REDIS_URL=server.url)
-        away = consumer.wait_for("Redis is away; trying again")
-        assert "does not let a consumer register: " in away["reason"]
-        assert "maxmemory" in away["reason"]
+        refused = consumer.wait_for("Redis refuses; trying again")
+        assert "too few replicas" in refused["reason"]
         hasty = consume("--no-wait", HEORI_REDIS_URL=server.url)
         assert hasty.join(60) == 2
-        assert "does not let a consumer register" in str(hasty.log)
-        client.config_set("maxmemory", 0)
+        assert "too few replicas" in str(hasty.log)
+        client.config_set("min-replicas-to-write", 0)
         consumer.ready()
         assert consumer.stop(signal.SIGTERM) == 0

@@ -113,14 +113,14 @@ def test_a_hand_over_that_nobody_receives_goes_to_the_next_and_counts_no_deliver
     tmp_path: Path,
 ) -> None:
     consumers = {consumer.process.pid: consumer for consumer in fleet(3)}
-    pids = [int(name.split("-")[-2]) for name in line(redis)]
+    leads = Keys().leader(service_of(["default"]))
+    # Who is ready may ask for the lead a moment later.
+    until(lambda: redis.exists(leads) and len(line(redis)) == 3)
     # The first in the line is not the leader, who takes back: were it struck, another would lead.
-    leader = redis.get(Keys().leader(service_of(["default"]))).decode()
-    while str(pids[0]) in leader:
+    while line(redis)[0] in redis.get(leads).decode():
         producer.submit(sample_tasks.add, 1, 1).result(timeout=30)
         until(lambda: len(line(redis)) == 3)
-        pids = [int(name.split("-")[-2]) for name in line(redis)]
-    first = pids[0]
+    first = int(line(redis)[0].split("-")[-2])
     path = tmp_path / "runs"
     os.kill(first, signal.SIGSTOP)
     sent = time.monotonic()

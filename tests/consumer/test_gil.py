@@ -177,7 +177,7 @@ def test_threads_that_compute_wait_for_the_gil_and_sleep_are_told_apart(
 ) -> None:
     consumer = consume("--model", "threads", "--slots", "4", HEORI_GIL_SOURCE=source).ready()
     producer.submit(sample_tasks.nap, 6.0)
-    alone = producer.submit(sample_tasks.digest, 2.0)
+    alone = producer.submit(sample_tasks.digest, 1.0)
     alone.result(60)
     both = [producer.submit(sample_tasks.spin, 4.0) for _ in range(2)]
     # While they run: the figure is that of the last seconds, and 0 once nothing runs.
@@ -209,9 +209,10 @@ def test_cpu_time_alone_gives_an_estimate_that_takes_no_sleep_for_the_gil(
     # what these wait for.
     waited = 0.0
     for _ in range(10):
-        handles = [producer.submit(sample_tasks.spin, 3.0) for _ in range(4)]
+        handles = [producer.submit(sample_tasks.spin, 2.0) for _ in range(4)]
         while any(handle.status() != "finished" for handle in handles):
             waited = max(waited, consumer.metric("heori_worker_gil_wait_ratio"))
+            time.sleep(0.05)
         if waited > 0.1 and seconds(consumer, "spin", RUNNING) > 0.5:
             break
     assert waited > 0.1
@@ -233,7 +234,7 @@ def test_a_worker_that_no_other_process_may_look_at_looks_at_itself(
     consumer.ready()
     # For as long as it takes: what it sees of itself it tells once a second, when it gets the GIL.
     for _ in range(10):
-        for handle in [producer.submit(sample_tasks.spin, 3.0) for _ in range(2)]:
+        for handle in [producer.submit(sample_tasks.spin, 1.5) for _ in range(2)]:
             handle.result(60)
         if seconds(consumer, "spin", *STATES) > 1:
             break
@@ -267,6 +268,7 @@ def test_counters_go_on_where_a_killed_worker_left_them(
         now = [consumer.metric(name) for name in counters]
         assert all(new >= old for new, old in zip(now, latest, strict=True)), (latest, now)
         latest = now
+        time.sleep(0.02)
     assert consumer.metric("heori_worker_restarts_total", reason="SIGKILL") == 1
 
 
@@ -277,10 +279,17 @@ def test_an_event_loop_that_is_held_up_is_seen(
     waiting = [producer.submit(sample_tasks.add_later, 1, b=2) for _ in range(5)]
     for handle in waiting:
         handle.result(60)
-    holding = producer.submit(sample_tasks.spin_on_loop, 3.0)
-    until(lambda: consumer.metric("heori_worker_loop_lag_seconds") > 1)
-    assert consumer.metric("heori_slots_running") == 1, "while it is held up, not afterwards"
-    holding.result(60)
+
+    def is_seen_meanwhile() -> bool:
+        until(lambda: consumer.metric("heori_worker_loop_lag_seconds") < 1)
+        holding = producer.submit(sample_tasks.spin_on_loop, 3.0)
+        until(lambda: consumer.metric("heori_worker_loop_lag_seconds") > 1)
+        is_held_up = consumer.metric("heori_slots_running") == 1
+        holding.result(60)
+        return is_held_up
+
+    # A busy machine may keep this test from looking in time.
+    assert any(is_seen_meanwhile() for _ in range(5)), "while it is held up, not afterwards"
     until(lambda: consumer.metric("heori_worker_loop_busy_seconds_total") > 2.5)
     until(lambda: seconds(consumer, "spin_on_loop", RUNNING) > 2)
     assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "spin_on_loop") > 0.3

@@ -16,7 +16,9 @@ from heori_consumer.between.options import Policy, WorkerOptions
 from heori_consumer.pool.pool import Pool
 from heori_consumer.pool.roster import PoolOptions
 from heori_consumer.supervisor.acknowledger import Acknowledger
+from heori_consumer.supervisor.bounds import Bounds
 from heori_consumer.supervisor.claimer import Claimer
+from heori_consumer.supervisor.dependents import Dependents
 from heori_consumer.supervisor.hand_overs import TRUSTED_S, HandOvers
 from heori_consumer.supervisor.intake import Intake
 from heori_consumer.supervisor.leadership import Leadership
@@ -65,12 +67,16 @@ class Claiming:
 @asynccontextmanager
 async def claiming(url: str, *, begins_at_once: bool = True) -> AsyncIterator[Claiming]:
     context = context_of(url, "default")
+    leadership = Leadership(context)
+    acknowledger = Acknowledger(context, Dependents(context, leadership))
     pool = Given(
         PoolOptions(1, WORKER),
-        Acknowledger(context),
+        acknowledger,
         context.failures,
         context.beat,
         lambda _: None,
+        context.refusals.add,
+        context.leases.claiming,
     )
     pool.jobs = []
     precedence = Precedence(context, pool)
@@ -78,7 +84,6 @@ async def claiming(url: str, *, begins_at_once: bool = True) -> AsyncIterator[Cl
     hand_overs = HandOvers(
         Intake(context, pool, precedence), lambda: lost.append(None), begins_at_once=begins_at_once
     )
-    leadership = Leadership(context)
     claimer = Claimer(
         context,
         pool,
@@ -87,6 +92,7 @@ async def claiming(url: str, *, begins_at_once: bool = True) -> AsyncIterator[Cl
         hand_overs,
         Heard(context.redis).listener,
         leadership,
+        Bounds(context, pool, acknowledger),
     )
     made = Claiming(hand_overs, claimer, leadership, pool, lost)
     try:

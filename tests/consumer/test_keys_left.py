@@ -11,7 +11,8 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
 from heori import Fence, JobFailed, LockLost, Mutex, Producer, RedisExecutor, Semaphore, group
-from heori_common.protocol.keys import CatalogueEntry, catalogue, service_of
+from heori_common.protocol.catalogue import CatalogueEntry, catalogue
+from heori_common.protocol.keys import service_of
 from heori_common.settings import Settings
 from tests.rigs.consumers import Consumer
 from tests.rigs.keys_left import KEYS, OF_LOCKS, OF_ONE_CONSUMER, lasting
@@ -67,9 +68,9 @@ class Life:
         add = sample_tasks.add
         handles = producer.submit_many(add, range(30 * times))
         for number in range(times):
-            handles += producer.submit_many(add, range(10), tenant=f"tenant{number}")
-            handles += [producer.submit(add, n, key=f"{number}-{n}") for n in range(5)]
-            handles += producer.submit_many(add, range(5), delay=0.1, queue="second")
+            handles += producer.options(tenant=f"tenant{number}").submit_many(add, range(10))
+            handles += [producer.options(key=f"{number}-{n}").submit(add, n) for n in range(5)]
+            handles += producer.options(delay=0.1, queue="second").submit_many(add, range(5))
         assert len(group(handles).results(60)) == len(handles)
         with RedisExecutor(settings=self._settings) as executor:
             assert sum(executor.map(add, range(times), chunksize=3)) == times * (times + 3) // 2
@@ -96,9 +97,13 @@ class Life:
         handles = []
         for number in range(times):
             once = f"once{number}"
-            handles += producer.submit_many(sample_tasks.add, range(5), queue=once)
-            handles += producer.submit_many(sample_tasks.add, range(2), queue=once, tenant="a")
-            handles += producer.submit_many(sample_tasks.add, range(3), delay=60, queue=once)
+            handles += producer.options(queue=once).submit_many(sample_tasks.add, range(5))
+            handles += producer.options(queue=once, tenant="a").submit_many(
+                sample_tasks.add, range(2)
+            )
+            handles += producer.options(delay=60, queue=once).submit_many(
+                sample_tasks.add, range(3)
+            )
             for job in enqueue(self._redis, "add", [1], [2], queue=once):
                 job.cancel()
         assert sum(handle.cancel() for handle in handles) == len(handles)
@@ -113,7 +118,7 @@ class Life:
 
     def _dropped(self, producer: Producer) -> int:
         handles = [
-            producer.submit(sample_tasks.add, 1, queue="bounded", when_full="drop_oldest")
+            producer.options(queue="bounded", when_full="drop_oldest").submit(sample_tasks.add, 1)
             for _ in range(30)
         ]
         assert sum(handle.cancel() for handle in handles) == 10

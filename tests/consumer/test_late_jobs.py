@@ -9,8 +9,16 @@ from heori import Handle, JobFailed, Producer
 from heori_common.platform import shared_memory
 from heori_common.protocol.job import Claim
 from heori_consumer.between.slot_table import SlotTable
-from heori_consumer.gil.states import RUNNING
-from heori_consumer.pool.lateness import Accused, Doing, Lateness, Sentence, judge
+from heori_consumer.gil.states import GIL_WAIT, RUNNING
+from heori_consumer.pool.lateness import (
+    LOOKS,
+    MOST_LOOKS,
+    Accused,
+    Doing,
+    Lateness,
+    Sentence,
+    judge,
+)
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import late_tasks
@@ -166,6 +174,26 @@ def test_who_held_the_gil_is_sought_for_some_looks_and_then_it_is_let_go_in_peac
     table.be_alive(12.2)
     assert lateness.look(12.2, {7: CLAIM}, {}) is None
     assert lateness.look(12.4, {7: CLAIM}, {}) == Sentence(frozenset({7}), frozenset())
+
+
+def test_of_several_that_seem_to_run_the_one_is_sought_that_is_never_seen_to_wait() -> None:
+    table = SlotTable(shared_memory(SlotTable.bytes_of(2, 0)), 2, 0)
+    table.tell_gil(enabled=True)
+    for slot in (0, 1):
+        table.sit(slot, 1000 + slot)
+        table.take(slot, slot + 1, 9.0)
+    table.be_alive(9.0)
+    claims = {1: CLAIM, 2: CLAIM}
+    # It waits, and the machine is so busy that each time it asks for the GIL takes long.
+    seen = [RUNNING] * 2 * LOOKS + [GIL_WAIT, RUNNING]
+    asking = iter(seen)
+    lateness = Lateness(table, lambda thread: RUNNING if thread == 1000 else next(asking), 10.9)
+    found = [lateness.look(11.1 + n / 10, claims, {}) for n in range(len(seen) - 1)]
+    assert found == [None] * (len(seen) - 2) + [Sentence(frozenset({1}), frozenset())]
+    # Two that compute, one of which may have let go of it: nobody can tell.
+    lateness = Lateness(table, lambda _: RUNNING, 10.9)
+    found = [lateness.look(11.1 + n / 10, claims, {}) for n in range(MOST_LOOKS)]
+    assert found == [None] * (MOST_LOOKS - 1) + [Sentence(frozenset({1, 2}), frozenset())]
 
 
 LATE, IN_TIME = True, False

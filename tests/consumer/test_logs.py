@@ -1,8 +1,10 @@
 """The one log of a consumer: of its supervisor, its workers, its tasks and what they import."""
 
 import json
+import logging
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from heori import JobFailed, Producer
+from heori_common import logs
 from tests.rigs.consumers import MODELS, Consumer
 from tests.rigs.zygote import Started
 from tests.tasks import log_tasks
@@ -133,7 +136,7 @@ def test_the_level_says_what_the_least_is_that_is_shown(
 def test_a_failure_is_told_once_and_then_counted(
     model: str, consume: Consume, producer: Producer
 ) -> None:
-    recycled = [] if model == "inline" else ["--max-jobs", "40"]
+    recycled = [] if model == "inline" else ["--recycle-after", "40"]
     consumer = consume(*MODELS[model], *recycled, HEORI_TASKS="tests.tasks.log_tasks").ready()
     texts = [*(f"order {number}" for number in range(300)), "elsewhere"]
     for job in producer.submit_many(log_tasks.fail, [(text,) for text in texts]):
@@ -249,6 +252,27 @@ def test_with_json_every_line_is_on_a_terminal_too(redis_url: str) -> None:
         for line in on_terminal("--json", redis_url=redis_url).splitlines()
     ]
     assert {"imported", "consuming", "stopped"} <= set(events)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nobodys_text_makes_a_line_of_the_log_or_commands_a_terminal(as_json: bool) -> None:
+    forged = "no\n2030-01-01T00:00:00 [error] forged\x1b]0;title\x07\x9b31m\u202e\u2028\r\ud800"
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        exc_info = sys.exc_info()
+    record = logging.LogRecord("a", logging.ERROR, __file__, 1, forged, (), exc_info)
+    record.__dict__ |= {"job": forged, forged: 1, "error": OSError(forged)}
+    line = logs._formatter(as_json=as_json).format(record)
+    if as_json:
+        assert line.isascii()
+        assert line.isprintable()
+        assert json.loads(line)["job"] == forged
+        return
+    first, *others = re.sub(r"\x1b\[\d+m", "", line).splitlines()  # our own colours
+    assert all(part.isprintable() for part in (first, *others))
+    assert sum("forged" in part for part in others) >= 2
+    assert all(part.startswith("    ") for part in others)
 
 
 APPLICATION = """

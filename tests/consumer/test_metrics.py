@@ -10,20 +10,23 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from heori import JobFailed, Mutex, Producer, Semaphore
-from heori_common.locks.statistics import MOST_FAMILIES, OTHER, Statistics, total
-from heori_common.metrics import CATALOGUE, Histogram
+from heori_common.locks.statistics import Statistics, total
+from heori_common.metrics import CATALOGUE, MOST_FAMILIES, MOST_TASKS, OTHER, Histogram, Label
 from heori_common.protocol.commands import REGISTRIES
-from heori_common.protocol.job import NewJob
+from heori_common.protocol.job import FINISHED, NewJob, Outcome
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import Call
+from heori_consumer.between.totals import Totals, add, count
 from tests.rigs.consumers import Consumer
 from tests.rigs.script_bench import Bench
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
+TASKS = ("sample", "lock", "periodic")
+
 
 def families(consumer: Consumer) -> list[Metric]:
-    with urllib.request.urlopen(consumer.url + "/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(consumer.url + "/metrics", timeout=60) as answer:
         return list(text_string_to_metric_families(answer.read().decode()))
 
 
@@ -58,15 +61,20 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
     assert on_loop.stop() == 0
     redis.hset(Keys().bound("default"), "limit", 10)
     threads = consume(
-        "--model", "threads", HEORI_TASKS="tests.tasks.sample_tasks,tests.tasks.lock_tasks"
+        "--model", "threads", HEORI_TASKS=",".join(f"tests.tasks.{name}_tasks" for name in TASKS)
     ).ready()
     for handle in [producer.submit(sample_tasks.spin, 1.5) for _ in range(2)]:
         handle.result(60)
     producer.submit(lock_tasks.use_a_mutex, "account:5").result(60)
     with Semaphore("gpu", 2, redis_url):  # told while it is held
         until(lambda: without_sample(threads) == set())
+    for family in families(threads):
+        for sample in family.samples:
+            for label in CATALOGUE[full_name(family)].labels:
+                if label.values:
+                    assert sample.labels[label.name] in label.values
     for name, seen in labels.items():
-        assert seen <= {frozenset(CATALOGUE[name].labels)}
+        assert seen <= {frozenset(CATALOGUE[name].label_names)}
 
 
 def test_names_follow_the_conventions() -> None:
@@ -75,7 +83,32 @@ def test_names_follow_the_conventions() -> None:
         assert (metric.kind == "counter") == metric.name.endswith("_total")
         assert (metric.kind == "histogram") == bool(metric.bounds)
         assert metric.help.endswith(".")
-        assert {"pid", "job", "instance", "host", "le"}.isdisjoint(metric.labels)
+        assert {"pid", "job", "instance", "host", "le"}.isdisjoint(metric.label_names)
+
+
+def test_each_label_says_where_its_values_come_from() -> None:
+    for metric in CATALOGUE.values():
+        for label in metric.labels:
+            assert bool(label.values) + bool(label.most) + bool(label.owner) == 1, metric.name
+    with pytest.raises(ValueError, match="the label invented"):
+        Label("invented")
+
+
+def test_names_that_come_from_data_are_told_one_by_one_up_to_a_bound() -> None:
+    def outcome(number: int) -> Outcome:
+        return Outcome(FINISHED, task=f"os.path.{number}")
+
+    totals: Totals = {}
+    for number in range(MOST_TASKS + 5):
+        count(totals, [outcome(number)])
+    assert len(totals) == MOST_TASKS + 1
+    assert sum(totals[OTHER].run_time.counts) == 5
+    others: Totals = {}
+    count(others, map(outcome, range(5000, 5007)))
+    both = add(totals, others)
+    assert both.keys() == totals.keys()
+    assert sum(both[OTHER].run_time.counts) == 12
+    assert sum(sum(each.run_time.counts) for each in both.values()) == MOST_TASKS + 12
 
 
 def test_a_histogram_counts_what_is_at_most_its_bound() -> None:
@@ -105,7 +138,7 @@ def test_one_of_two_consumers_tells_the_depth_and_the_other_takes_over(
     until(lambda: first.metric("heori_queue_oldest_seconds") > 0.5)
     first.process.send_signal(signal.SIGSTOP)
     second = next(consumer for consumer in both if consumer is not first)
-    until(lambda: second.metric("heori_queue_depth") == 7, timeout=8)
+    until(lambda: second.metric("heori_queue_depth") == 7)
     first.process.send_signal(signal.SIGCONT)
     until(
         lambda: first.metric("heori_queue_depth", queue="default") == 0
@@ -113,7 +146,7 @@ def test_one_of_two_consumers_tells_the_depth_and_the_other_takes_over(
     until(lambda: second.metric("heori_queue_depth") == 7)
     second.process.kill()
     second.join()
-    until(lambda: first.metric("heori_queue_depth") == 7, timeout=8)
+    until(lambda: first.metric("heori_queue_depth") == 7)
     for _ in range(3):
         redis.rpush("held:go", "now")
 

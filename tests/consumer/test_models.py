@@ -128,7 +128,7 @@ def test_a_job_is_told_that_its_lease_is_lost(
     producer.submit(sample_tasks.report_when_lost, redis_url, "lost")
     assert redis.blpop(["lost:running"], timeout=60)
     redis.delete("rq:wip:default")
-    assert redis.blpop(["lost:lost"], timeout=5)
+    assert redis.blpop(["lost:lost"], timeout=60)
     until(lambda: consumer.metric("heori_results_refused_total") == 1)
 
 
@@ -155,7 +155,7 @@ def test_rq_stops_a_job_that_runs_and_one_that_nothing_interrupts(
             handle.result(60)
         assert handle.status() == "stopped"
         assert redis.zscore("rq:failed:default", handle.id) is not None
-    assert consumer.metric("heori_jobs_total", outcome="stopped") == 2
+    until(lambda: consumer.metric("heori_jobs_total", outcome="stopped") == 2)
     for _ in beside:  # they were given back with their worker, at the latest by the second
         redis.rpush("beside:go", "now", "now")
     assert [handle.result(60) for handle in beside] == ["beside"] * (slots - 1)

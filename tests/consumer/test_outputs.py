@@ -104,12 +104,12 @@ class Unheard:
 def test_jobs_run_once_and_to_their_end_whatever_becomes_of_their_output(
     model: str, state: str, producer: Producer, redis: redis_py.Redis, redis_url: str
 ) -> None:
-    recycled = ["--max-jobs", "10"] if model == "threads" else []
+    recycled = ["--recycle-after", "10"] if model == "threads" else []
     with closing(Unheard(redis_url, model, state, *recycled)) as consumer:
         for job in producer.submit_many(log_tasks.tell, [(LONG,)] * 120):
             job.result(60)
         if recycled:
-            until(lambda: consumer.counted("heori_worker_restarts_total", reason="max-jobs"))
+            until(lambda: consumer.counted("heori_worker_restarts_total", reason="recycle-after"))
         if model != "inline":
             producer.submit(log_tasks.tell_past_python).result(60)
         assert not consumer.health()["draining"]

@@ -143,7 +143,7 @@ def test_a_recycled_worker_whose_hooks_fail_or_hang_holds_nobody_up(
 ) -> None:
     fails, hangs = tmp_path / "events-fails", tmp_path / "events-hangs"
     environment = {"HEORI_TEST_OUTPUT": str(tmp_path / "events"), "HEORI_GRACE": "1"}
-    consumer = consume("--max-jobs", "1", HEORI_TASKS=TASKS, **environment).ready()
+    consumer = consume("--recycle-after", "1", HEORI_TASKS=TASKS, **environment).ready()
     fails.touch()
     first: Any = producer.submit(program_tasks.who).result(60)
     line = consumer.wait_for("a worker cannot start; it is tried again, less and less often")

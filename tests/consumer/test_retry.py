@@ -13,7 +13,8 @@ from rq.job import Job as RqJob
 from heori import JobTimeout, Retry, task
 from heori_common import tasks
 from heori_common.duration import LONGEST_S, seconds
-from heori_common.protocol.job import MalformedJob, Retries, next_delay, parse_retries
+from heori_common.protocol.job import MalformedJob, NewJob, Retries, next_delay, parse_retries
+from heori_common.protocol.payload import Call
 from tests.tasks.protocol_tasks import plain
 
 
@@ -86,6 +87,8 @@ def test_the_longest_row_of_retries_stays_under_its_cap() -> None:
         ({"intervals": (1, "x")}, "intervals: 'x' is no length of time"),
         ({"intervals": (1, 5), "max": 1}, "max=1 leaves some of the 2 intervals out"),
         ({"intervals": (1, 5), "base": 2}, "have no part in them"),
+        ({"max": 10**400}, r"max=1000.*\.\.\.: a whole number"),
+        ({"backoff": "x" * 10_000}, r"backoff='x+\.\.\..*: exponential"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(options: dict[str, Any], reason: str) -> None:
@@ -114,6 +117,34 @@ def test_jitter_keeps_at_least_half_of_a_delay_and_spreads_the_rest() -> None:
     assert max(varied) <= 10
     assert min(varied) < 5.5 < 9.5 < max(varied)
     assert Retry(jitter=False).with_jitter(10) == 10
+
+
+@pytest.mark.parametrize(
+    ("policy", "varied"),
+    [
+        (Retry(), True),
+        (Retry(backoff="linear"), True),
+        (Retry(backoff="constant", base=5), False),
+        (Retry(intervals=(1, 3, 5)), False),
+        (Retry(max=4, intervals=(1, "300ms")), False),
+        (Retry(intervals=(1, 3, 5), jitter=True), True),
+        (Retry(backoff="constant", base=5, jitter=True), True),
+        (Retry(jitter=False), False),
+    ],
+)
+def test_a_delay_that_is_named_is_exact_unless_jitter_is_asked_for(
+    policy: Retry, varied: bool
+) -> None:
+    waited = {policy.with_jitter(delay) for delay in policy.delays() for _ in range(9)}
+    assert (waited != set(policy.delays())) == varied
+
+
+def test_the_delays_reach_the_consumer_as_they_were_declared() -> None:
+    delays = Retry(intervals=(1, "2.5s", "20ms", "1d")).delays()
+    fields = NewJob.create("a", Call("f", (), {}), 60, delays).fields()
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    assert named["retry_intervals"] == "[1, 2.5, 0.02, 86400]"  # whole ones as RQ has them
+    assert parse_retries(b"4", str(named["retry_intervals"]).encode()) == Retries(4, delays)
 
 
 # Tasks

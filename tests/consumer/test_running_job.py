@@ -9,7 +9,7 @@ from heori_common.current_job import CurrentJob
 from heori_common.platform import shared_memory
 from heori_common.protocol.job import Claim, MalformedJob
 from heori_common.protocol.payload import Call, encode_call
-from heori_common.protocol.records import UNSUPPORTED_FIELDS, JobFields
+from heori_common.protocol.records import JobFields
 from heori_consumer.between.options import Policy
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.lending import Lending
@@ -55,12 +55,6 @@ def test_of_a_long_text_a_job_tells_the_beginning_and_the_length(text: str, told
     job = CurrentJob("id", "task", "default", 1, 10, lambda *report: reports.append(report))
     job.progress(0.5, text)
     assert reports == [(0.5, told)]
-
-
-@pytest.mark.parametrize("feature", UNSUPPORTED_FIELDS)
-def test_a_feature_that_is_not_supported_is_named(feature: str) -> None:
-    with pytest.raises(MalformedJob, match=f"asks for {feature}, "):
-        prepare(FIELDS._replace(**{feature: b"1"}))
 
 
 def test_what_is_wrong_with_a_claim_is_said_before_anything_is_read() -> None:

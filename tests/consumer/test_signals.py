@@ -53,7 +53,7 @@ def test_a_signal_to_all_its_processes_drains_and_charges_no_job(
     assert all(is_alive(each) for each in family)
     redis.rpush("drain:go", "now")
     assert consumer.join() == 0
-    assert handle.result(1) == "drain"
+    assert handle.result(60) == "drain"
     assert redis.hget(f"rq:job:{handle.id}", "heori_deliveries") == b"1"
     assert redis.zcard("rq:wip:default") == 0
     gone(family)

@@ -153,7 +153,7 @@ def test_a_job_that_waited_is_not_charged_for_the_death_of_its_worker(
 def test_a_worker_that_is_recycled_lets_its_jobs_wait_to_their_end(
     model: str, start: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
-    consumer = start(*ONE_SLOT[model], "--max-jobs", "1")
+    consumer = start(*ONE_SLOT[model], "--recycle-after", "1")
     handle = producer.submit(waiting_tasks.wait_twice, redis_url, "between")
     assert redis.blpop(["between:running"], timeout=60)
     successor = producer.submit(sample_tasks.process).result(60)  # the only one with a free slot

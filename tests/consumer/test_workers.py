@@ -1,15 +1,20 @@
 """What a consumer does for its workers, and a worker around its jobs."""
 
+import json
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from heori import JobFailed, Producer
+from heori_common.protocol.job import NewJob
+from heori_common.protocol.payload import Call
 from heori_consumer.supervisor.options import ConsumerOptions
 from tests.rigs.consumers import IN_PROCESSES, MODELS, Consumer
+from tests.rigs.script_bench import Bench
 from tests.rigs.waiting import is_alive, until
 from tests.tasks import sample_tasks
 
@@ -21,7 +26,7 @@ ADD = "tests.tasks.sample_tasks.add"
 def test_a_worker_is_recycled_after_so_many_jobs_and_no_slot_is_missing_meanwhile(
     model: str, consume: Callable[..., Consumer], producer: Producer
 ) -> None:
-    consumer = consume(*MODELS[model], "--max-jobs", "100").ready()
+    consumer = consume(*MODELS[model], "--recycle-after", "100").ready()
     before = {worker.pid for worker in consumer.workers}
     slots = consumer.metric("heori_slots")
     handles = producer.submit_many(sample_tasks.process, [()] * 600)
@@ -37,7 +42,7 @@ def test_a_worker_is_recycled_after_so_many_jobs_and_no_slot_is_missing_meanwhil
     until(replaced)
     assert min(seen) == slots, "the old worker's last jobs may count beside its successor's"
     assert producer.submit(sample_tasks.process).result(60) not in before
-    assert consumer.metric("heori_worker_restarts_total", reason="max-jobs") >= len(before)
+    assert consumer.metric("heori_worker_restarts_total", reason="recycle-after") >= len(before)
     until(lambda: consumer.metric("heori_jobs_total", outcome="succeeded") == 601)
     assert consumer.metric("heori_jobs_redelivered_total") == 0
     assert consumer.stop() == 0
@@ -72,7 +77,7 @@ def test_a_dead_letter_tells_how_its_worker_died(
         crashed.result(30)
     record = redis.hgetall(f"rq:job:{killed.id}")
     assert record[b"heori_death_signal"] == b"SIGKILL"
-    assert record[b"heori_deliveries"] == b"3"
+    assert record[b"heori_earlier"] == b"3", "a new try would begin with none"
     assert 10e6 < int(record[b"heori_peak_memory"]) < 500e6
     assert b"these were my last words" in record[b"heori_last_log"]
     assert b"these were my last words said aloud" in record[b"heori_last_log"]  # printed
@@ -91,6 +96,8 @@ def test_middleware_runs_around_each_job_and_can_veto_but_not_lose_it(
     consumer = consume(*MODELS[model], HEORI_MIDDLEWARE="tests.tasks.middleware.Notes").ready()
     assert producer.submit(sample_tasks.add, 1).result(60) == 3
     assert producer.submit(sample_tasks.add_later, 1, 1).result(60) == 2
+    carries = producer.options(meta={"customer": "acme", "n": [1, None]})
+    assert carries.submit(sample_tasks.travels).result(60) == {"customer": "acme", "n": [1, None]}
     with pytest.raises(JobFailed, match="ValueError: no"):
         producer.submit(sample_tasks.fail, "no").result(60)
     with pytest.raises(JobFailed, match="PermissionError: no large ones today"):
@@ -100,13 +107,15 @@ def test_middleware_runs_around_each_job_and_can_veto_but_not_lose_it(
         f"after {ADD} 3",
         f"before {ADD}_later",
         f"after {ADD}_later 2",
+        "before tests.tasks.sample_tasks.travels",
+        "after tests.tasks.sample_tasks.travels {'customer': 'acme', 'n': [1, None]}",
         "before tests.tasks.sample_tasks.fail",
         "failure tests.tasks.sample_tasks.fail ValueError",
         f"before {LARGE}",
         f"failure {LARGE} PermissionError",
     ]
     assert "broken middleware" in consumer.wait_for("middleware failed")["error"]
-    assert consumer.metric("heori_job_run_seconds_count") == 4
+    assert consumer.metric("heori_job_run_seconds_count") == 5
     assert consumer.stop() == 0
 
 
@@ -116,6 +125,7 @@ def test_middleware_runs_around_each_job_and_can_veto_but_not_lose_it(
         ("tests.tasks.middleware.NoMiddleware", "not derived from heori.Middleware"),
         ("tests.tasks.middleware.Missing", "no class to make"),
         ("nonsense", "no class to make"),
+        ("no.such.module.Class", "HEORI_MIDDLEWARE: no.such.module.Class is no class to make"),
     ],
 )
 def test_middleware_that_is_none_is_told_of_at_the_start(
@@ -124,6 +134,66 @@ def test_middleware_that_is_none_is_told_of_at_the_start(
     consumer = consume(HEORI_MIDDLEWARE=name)
     assert consumer.join(30) == 2
     assert reason in str(consumer.log)
+    assert "cannot be imported" not in str(consumer.log), "a module of tasks is another thing"
+
+
+def test_one_place_hears_of_each_failure_whoever_has_noticed_it_and_of_no_secret(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, bench: Bench
+) -> None:
+    hears = {"HEORI_MIDDLEWARE": "tests.tasks.middleware.Hears", "HEORI_UNKNOWN_WAIT": "0.1"}
+    consumer = consume(**hears).ready()
+    name = next(line["consumer"] for line in consumer.log if "consumer" in line)
+    secret = SecretStr("hunter2")
+    paid = producer.submit(sample_tasks.pay, "ann" * 100, secret, {"pin": secret})
+    with pytest.raises(JobFailed, match="does not know ann"):
+        paid.result(60)
+    died = producer.submit(sample_tasks.leave, "kill")
+    with pytest.raises(JobFailed, match="delivered 3 times"):
+        died.result(60)
+    nobody = Call("tests.tasks.sample_tasks.nothing", (), {})
+    bench.execute(bench.commands.enqueue("default", [NewJob.create("unknown", nobody, 60)]))
+    until(lambda: redis.llen("heard") == 6)
+    assert producer.submit(sample_tasks.add, 1).result(60) == 3
+    assert consumer.stop() == 0
+    heard = [json.loads(each) for each in redis.lrange("heard", 0, -1)]
+    task = "tests.tasks.sample_tasks"
+    common = {"queue": "default", "consumer": name}
+    failed = {
+        **common,
+        "job": paid.id,
+        "task": f"{task}.pay",
+        "delivery": 1,
+        "arguments": heard[0]["arguments"],
+        "reason": heard[0]["reason"],
+        "error": "ConnectionError",
+    }
+    assert [each for each in heard if each["job"] == paid.id] == [
+        {**failed, "attempt": 1, "outcome": "retry"},
+        {**failed, "attempt": 2, "outcome": "failed"},
+    ]
+    assert "hunter2" not in str(heard)
+    assert len(heard[0]["arguments"]) < 400
+    assert "SecretStr('**********')" in heard[0]["arguments"]
+    # once for each of its workers that has died
+    crashes = [each for each in heard if each["job"] == died.id]
+    assert len(crashes) == 3
+    for number, crash in enumerate(sorted(crashes, key=lambda each: each["delivery"]), 1):
+        assert crash == {
+            **common,
+            "job": died.id,
+            "task": f"{task}.leave",
+            "attempt": 1,
+            "delivery": number,
+            "arguments": "",
+            "outcome": "crashed",
+            "reason": crash["reason"],
+            "error": "NoneType",
+        }
+        assert f"delivered {number} times without an end" in crash["reason"]
+    # and of what no worker has called a failure
+    [unknown] = [each for each in heard if each["job"] == "unknown"]
+    assert unknown["outcome"] == "failed"
+    assert "HEORI_UNKNOWN_WAIT" in unknown["reason"]
 
 
 def test_plain_functions_beside_an_event_loop_are_counted(
@@ -143,6 +213,7 @@ def test_coroutines_share_one_thread_and_wait_together(
     """Fifty that each need all fifty to have begun."""
     consumer = consume("--model", "asyncio", "--processes", "1", "--slots", "50").ready()
     [worker] = consumer.workers
+    assert producer.submit(sample_tasks.add_later, 1, 2).result(60) == 3  # its threads are there
     threads = worker.num_threads()
     handles = producer.submit_many(sample_tasks.meet, [50] * 50)
     assert {handle.result(60) for handle in handles} == {worker.pid}
@@ -174,7 +245,7 @@ def test_a_worker_stopped_by_a_signal_is_ended_all_the_same(
     assert redis.blpop(["stopped:running"], timeout=60)
     [worker] = consumer.workers
     worker.send_signal(signal.SIGSTOP)
-    assert consumer.stop(timeout=10) == 0
+    assert consumer.stop() == 0
     until(lambda: not is_alive(worker))
     assert redis.llen("rq:queue:default") == 1
 

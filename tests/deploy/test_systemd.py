@@ -81,6 +81,6 @@ def test_a_consumer_tells_systemd_that_it_is_there_and_drains_as_it_is_stopped(
         assert systemd.recv(100) == b"STOPPING=1"
         redis.rpush("unit:go", "now")
         assert consumer.join() == 0
-    assert handle.result(1) == "unit"
+    assert handle.result(60) == "unit"
     assert redis.hget(f"rq:job:{handle.id}", "heori_deliveries") == b"1"
     until(lambda: not any(is_alive(each) for each in family))

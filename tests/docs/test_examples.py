@@ -23,13 +23,14 @@ import redis as redis_py
 from heori import Producer, Settings
 from heori_common.embedded import EmbeddedValkey
 from heori_common.tasks import Task
+from tests.rigs.commands import output_of
 from tests.rigs.pages import PAGES, blocks, program, users_with_rights
 from tests.rigs.shell import shell_heori
 from tests.rigs.waiting import until
 
 QUEUES = ("mail", "files", "payments", "orders", "slow", "sums", "bank")
 READY = re.compile(r'"consuming"|serving on (?P<url>\S+)|Listening on')
-LONG = re.compile(r"^((?:\w+=\S+ )*)(heori (?:consume|serve)|rq worker) ", re.MULTILINE)
+LONG = re.compile(r"^((?:\w+=\S+ )*)(heori (?:consume|serve|worker)|rq worker) ", re.MULTILINE)
 
 
 @dataclass
@@ -170,7 +171,7 @@ def a_dead_letter(url: str) -> str:
     task = Task(pay, "payments", 10)
     task.name = "myapp.payments.pay"
     with Producer(settings=Settings(redis_url=url)) as producer:
-        handle = producer.submit_call(task, (1, 0))
+        [handle] = producer.send_jobs(task, [producer.encode(task, (1, 0), {})])
         with contextlib.suppress(RuntimeError):
             handle.result(timeout=30)
         assert handle.status() == "failed"
@@ -204,7 +205,9 @@ def test_the_examples_of_a_page_run(page: Path, application: Application) -> Non
         if python:
             script = application.folder / f"{page.stem.replace('-', '_')}_page.py"
             script.write_text(application.adapt(python))
-            said = run([sys.executable, script.name], application).splitlines()
+            said = output_of(
+                script.stem, env=application.environment, cwd=application.folder
+            ).splitlines()
             for expected in re.findall(r"# prints (.*)$", python, re.MULTILINE):
                 assert expected in said, f"{page.name}: {said}"
                 del said[: said.index(expected) + 1]

@@ -16,7 +16,7 @@ from heori.cli.app import load
 from tests.rigs.pages import ALL_PAGES, DOCS, PAGES, README, ROOT, Block, blocks
 
 COMPOSE = (ROOT / "compose.yaml").read_text()
-SERVICES = yaml.safe_load(COMPOSE)["services"]
+SERVICES = yaml.load(COMPOSE, Loader=yaml.CSafeLoader)["services"]
 NOT_RUN = [
     pytest.param(block, id=str(block))
     for page in PAGES
@@ -97,6 +97,14 @@ def test_what_an_example_names_that_is_not_run_exists(block: Block) -> None:
             CHECKS[words[0]](words[1:])
             seen += 1
     assert seen
+
+
+@pytest.mark.parametrize(("page", "at_least"), [("rq.md", 30), ("coming-from.md", 20)])
+def test_each_test_that_a_page_names_exists(page: str, at_least: int) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (DOCS / page).read_text())
+    assert len(named) > at_least
+    for file, name in named:
+        assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
 
 
 def simple_commands(code: str) -> Iterator[list[str]]:

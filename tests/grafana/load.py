@@ -39,6 +39,11 @@ def squeeze(seconds: float) -> None:
     time.sleep(seconds)
 
 
+@task(queue="loop", every="1s")
+def tick() -> None:
+    """Comes by itself."""
+
+
 @task(queue="loop")
 async def nap_in_loop(seconds: float) -> None:
     """Waits in an event loop, after computing a little."""

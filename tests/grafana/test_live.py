@@ -11,7 +11,9 @@ from typing import get_args
 import pytest
 
 from heori import Producer, QueueFull
-from heori_common.protocol.commands import WhenFull
+from heori_common.protocol.commands import Commands, WhenFull
+from heori_common.protocol.commands.pausing import Pause
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from tests.grafana import load
 from tests.grafana.boards import BOARDS, expressions, names, selectors
@@ -33,8 +35,15 @@ def prometheus(
         consume("--model", "threads", "--slots", "4", queue="busy", **tasks),
         consume("--model", "processes", "--processes", "2", queue="busy", **tasks, **estimate),
         consume("--model", "asyncio", "--processes", "1", queue="loop", **tasks),
-        consume("--slots", "1", queue="narrow", **tasks),
+        consume("--slots", "1", "--queue", "held", queue="narrow", **tasks),
     ]
+    with RedisClient(redis_url) as client:
+        for what in (
+            Pause.of_queue("held"),
+            Pause.of_queue("busy", "acme"),
+            Pause("task", "tests.grafana.load.none"),
+        ):
+            client.execute(Commands().pause(what))
     over = threading.Event()
     with serving(redis_url, **tasks) as service:
         urls = [service.url, *(consumer.ready().url for consumer in consumers)]
@@ -58,6 +67,7 @@ def feed(redis_url: str, over: threading.Event) -> None:
     the rounds, so that others live long enough to be seen.
     """
     with Producer(redis_url) as producer:
+        producer.options(tenant="acme").submit(load.nap, 0.01)  # which is paused
         for turn in itertools.count():
             producer.submit_many(load.count, [(0.01,)] * 10)
             producer.submit_many(load.nap, [(0.02,)] * 10)
@@ -67,7 +77,7 @@ def feed(redis_url: str, over: threading.Event) -> None:
             producer.submit(load.fail)
             if turn % 10 == 0:
                 producer.submit(load.die)
-            producer.submit(load.nap, 0.01, delay=0.1)
+            producer.options(delay=0.1).submit(load.nap, 0.01)
             last = [
                 *producer.submit_many(load.transfer, [(5,)] * 2),
                 producer.submit(load.enter, 5),
@@ -94,7 +104,7 @@ def press(redis_url: str, over: threading.Event) -> None:
         while not over.is_set():
             with contextlib.suppress(QueueFull):
                 calls = [(0.1,)] * 10
-                producer.submit_many(load.squeeze, calls, when_full=next(policies))
+                producer.options(when_full=next(policies)).submit_many(load.squeeze, calls)
 
 
 def concrete(expression: str) -> str:

@@ -7,43 +7,21 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import redis as redis_py
 from hypothesis import HealthCheck, given, settings
 
 from heori_common.embedded import EmbeddedValkey
 from tests.rigs.consumers import Consumer
-from tests.rigs.service_rig import Answer, Service, serving
+from tests.rigs.proxy import Break, proxy
+from tests.rigs.service_rig import JOB, TASKS, Answer, Service, enqueued, serving
 from tests.rigs.waiting import until
 
-TASKS = "/v1/tasks/tests.tasks.served_tasks"
 TOKEN = "a-token-of-some-length"
-JOB = "/v1/jobs/"
-
-
-@pytest.fixture
-def serve(redis_url: str) -> Iterator[Callable[..., Service]]:
-    with contextlib.ExitStack() as started:
-        yield lambda **environment: started.enter_context(serving(redis_url, **environment))
-
-
-@pytest.fixture(scope="module")
-def running(valkey: EmbeddedValkey) -> Iterator[Service]:
-    with serving(valkey.url) as service:
-        yield service
-
-
-@pytest.fixture
-def service(running: Service, redis_url: str) -> Service:
-    """One for all tests that leave it as it was; its Redis is empty."""
-    assert redis_url
-    return running
-
-
-def enqueued(redis: Any) -> int:
-    return len(redis.keys("rq:job:*"))
 
 
 # Jobs
@@ -129,11 +107,11 @@ def test_options_are_those_of_submit(service: Service, redis: Any) -> None:
     ids = [front.body["id"].encode(), first.body["id"].encode()]
     assert redis.lrange("rq:queue:other", 0, -1) == ids
     sent = service.ask("POST", f"{TASKS}.order?tenant=a%40b.org", ["tea"]).body
-    assert sent["queue"] == "shop@a@b.org"
+    assert sent["queue"] == "shop@@a@b.org"
     assert service.ask("GET", JOB + sent["id"]).body["queue"] == sent["queue"]
     batch = service.ask("POST", f"{TASKS}.order/batch?tenant=a%40b.org", [["tea"]]).body
     assert batch["queue"] == sent["queue"]
-    assert redis.llen("rq:queue:shop@a@b.org") == 2
+    assert redis.llen("rq:queue:shop@@a@b.org") == 2
     assert service.ask("DELETE", JOB + sent["id"]).status == 200
     for bad in ("queue=shop%40a", "tenant=a%20b", "tenant="):
         assert service.ask("POST", f"{TASKS}.order?{bad}", ["tea"]).status == 422
@@ -313,18 +291,68 @@ def test_a_thousand_malformed_bodies_are_refused_and_nothing_is_sent(
 def test_without_redis_it_says_so_and_goes_on_when_it_is_back(
     serve: Callable[..., Service],
 ) -> None:
-    with EmbeddedValkey() as server:
-        service = serve(HEORI_REDIS_URL=server.url)
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url) as client,
+        proxy(urlsplit(server.url).port or 0) as between,
+    ):
+        service = serve(HEORI_REDIS_URL=f"redis://127.0.0.1:{between.port}")
         assert service.ask("GET", "/readyz").status == 200
-    away = service.ask("POST", f"{TASKS}.order", ["tea"])
-    assert (away.status, away.headers["Retry-After"]) == (503, "1")
-    assert away.body == {"detail": "Redis is away; try again"}
-    assert service.ask("GET", JOB + "any?wait=1").status == 503
-    assert service.ask("GET", "/readyz").status == 503
-    assert service.ask("GET", "/healthz").status == 200
+        for name, bad, good in (("min-replicas-to-write", 1, 0), ("maxmemory", 1, 0)):
+            client.config_set(name, bad)
+            refusing = service.ask("GET", "/readyz")
+            assert refusing.status == 503
+            assert "Redis refuses: " in refusing.body["detail"]
+            client.config_set(name, good)
+            assert service.ask("GET", "/readyz").status == 200
+        # Any number of calls may wait for a server that says nothing; all else is answered.
+        between.hold(everything=True)
+        calls = [http.client.HTTPConnection(urlsplit(service.url).netloc) for _ in range(60)]
+        for call in calls:
+            call.request("POST", f"{TASKS}.order", b'["tea"]', {"Content-Type": "application/json"})
+        for path in ("/healthz", "/metrics", "/healthz", "/metrics"):
+            assert service.ask("GET", path).status == 200
+        between.let_go()
+        for call in calls:
+            with contextlib.closing(call):
+                assert call.getresponse().status == 202
+        between.lead_to(1)  # where there is nobody
+        between.strike(Break.IDLE)
+        away = service.ask("POST", f"{TASKS}.order", ["tea"])
+        assert (away.status, away.headers["Retry-After"]) == (503, "1")
+        assert away.body == {"detail": "Redis is away; try again"}
+        assert service.ask("GET", JOB + "any?wait=1").status == 503
+        assert service.ask("GET", "/readyz").status == 503
+        assert service.ask("GET", "/healthz").status == 200
+        between.lead_to(urlsplit(server.url).port or 0)
+        assert service.ask("GET", "/readyz").status == 200
 
 
 # Who may call
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("LOCALHOST", 200),
+        ("localhost.:80", 200),
+        ("127.0.0.1.", 200),
+        ("127.8.8.8:1", 200),
+        ("[::1]", 200),
+        ("[::ffff:127.0.0.1]:80", 200),
+        ("localhost.example", 403),
+        ("localhost..", 403),
+        ("example.org:80", 403),
+        ("[::2]", 403),
+        ("[localhost]", 403),
+        ("", 403),
+        ("@localhost", 403),
+    ],
+)
+def test_only_names_of_this_machine_are_let_in_without_tokens(
+    service: Service, host: str, status: int
+) -> None:
+    assert service.ask("GET", "/v1/queues", Host=host).status == status
 
 
 def test_tokens_are_asked_for_everywhere_but_by_those_who_look_after_it(

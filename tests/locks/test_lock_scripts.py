@@ -10,7 +10,7 @@ from redis import ResponseError
 
 from heori_common.locks.commands import read_grant
 from heori_common.protocol.commands import HANDOVER_LEASE_US
-from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table
+from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table, channel
 
 # One at a time
 
@@ -43,6 +43,18 @@ def test_a_release_hands_over_to_the_longest_waiting_who_hears_of_it(table: Tabl
     assert table.holders(A) == ["living"]
     assert table.waiters(A) == ["later"]
     assert read_grant(table.hear("message")).id == "living"
+
+
+def test_a_waiter_that_is_passed_over_is_told_nothing_wherever_it_listens(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.acquire(A, owner="y", request="waits", process=7)
+    with table.redis.pubsub() as replica:  # what is published comes there, and it counts for nobody
+        replica.psubscribe(channel(7))
+        assert replica.get_message(timeout=60)["type"] == "psubscribe"
+        table.release(A, "holder")
+        table.redis.publish(channel(7), "last")
+        assert replica.get_message(timeout=60)["data"] == b"last"
+    assert (table.holders(A), table.waiters(A)) == ([], [])
 
 
 def test_one_who_is_handed_a_lock_and_does_not_stir_has_it_for_two_seconds(table: Table) -> None:

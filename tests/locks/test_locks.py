@@ -318,7 +318,7 @@ def test_a_deadlock_is_raised_where_it_would_close_and_names_all() -> None:
 
     def cross(first: str, second: str) -> object:
         with Mutex(first):
-            held.wait(10)
+            held.wait(60)
             try:
                 with Mutex(second):
                     return None
@@ -356,7 +356,7 @@ def test_whoever_loses_a_lock_is_told_by_an_event_a_callback_and_at_the_end(redi
     unused = lock.lost
     with pytest.raises(LockLost, match="mutex a was lost"), lock:
         take_away(redis, lock)
-        assert lock.lost.wait(5)
+        assert lock.lost.wait(60)
         until(lambda: told == [lock])
         with pytest.raises(LockLost):
             lock.acquire()
@@ -397,7 +397,7 @@ def test_a_lease_is_renewed_as_long_as_it_is_held() -> None:
 def test_a_lock_whose_thread_ended_without_releasing_it_is_released() -> None:
     with thread(lambda: Mutex("a", lease=0.6).acquire()) as join:
         assert join()
-    assert Mutex("a").acquire(timeout=5)
+    assert Mutex("a").acquire(timeout=60)
     Mutex("a").release()
 
 
@@ -436,7 +436,7 @@ def test_a_guarded_write_is_refused_to_one_who_has_lost_the_lock(redis: Any) -> 
             Fence("row", early).execute("SET", "row", "too late")
         assert refused.value.fence == early.fence
         assert (refused.value.by or 0) > early.fence
-        assert early.lost.wait(5)
+        assert early.lost.wait(60)
     assert redis.get("row") == b"late"
     redis.delete("row", KEYS.fenced("row"))
 
@@ -455,7 +455,8 @@ def test_scripts_that_the_server_has_lost_are_sent_again(redis: Any) -> None:
     asyncio.run(again())
 
 
-def test_without_redis_it_says_so(redis_url: str) -> None:
+def test_without_redis_it_says_so(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heori_common.locks.session.PATIENCE_S", 0.2)
     lock = Mutex("a", "redis://127.0.0.1:1/0")
     with pytest.raises(RedisUnavailable, match=r"127\.0\.0\.1:1"):
         lock.acquire()

@@ -45,7 +45,7 @@ HARMLESS = {
         "never",
     ): "it saves time: there is nothing to do",
     (
-        "calls/lock_acquire.lua",
+        "parts/ask_for_locks.lua",
         "return free and 'free' or 'full'",
         "without 'free'",
     ): "whoever asks only wants to know whether it is 'mine' or 'full'",

@@ -16,12 +16,10 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
 from heori import JobFailed, Producer, QueueFull
-from heori_common import tasks
-from heori_common.protocol.commands import KEPT_DROPPED, PLACE_LEASE_S, Bound, Commands
+from heori_common.protocol.commands import KEPT_DROPPED, Bound, Commands
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
-from heori_producer.backpressure import LOOK_EVERY_S
-from heori_producer.client import CHUNK_JOBS
+from heori_producer.sending import CHUNK_JOBS
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
@@ -80,7 +78,7 @@ class Sending(threading.Thread):
         except BaseException as error:
             self.error = error
 
-    def end(self, timeout: float = 10.0) -> Any:
+    def end(self, timeout: float = 60.0) -> Any:
         self.join(timeout)
         assert not self.is_alive(), "it still waits"
         if self.error is not None:
@@ -123,7 +121,7 @@ def test_of_many_jobs_those_are_sent_that_fit_and_the_rest_is_told(
 ) -> None:
     producer = limited(CHUNK_JOBS + 5)
     with pytest.raises(QueueFull) as caught:
-        producer.submit_many(sample_tasks.add, range(2 * CHUNK_JOBS), when_full="reject")
+        producer.options(when_full="reject").submit_many(sample_tasks.add, range(2 * CHUNK_JOBS))
     assert [handle.status() for handle in caught.value.sent] == ["queued"] * (CHUNK_JOBS + 5)
     assert queued(redis) == list(range(CHUNK_JOBS + 5))
 
@@ -133,7 +131,7 @@ def test_what_is_sent_for_later_is_not_limited_nor_when_it_is_due(
 ) -> None:
     producer = limited(1, when_full="reject")
     producer.submit(sample_tasks.add, 1)
-    later = producer.submit_many(sample_tasks.add, range(5), delay=60)
+    later = producer.options(delay=60).submit_many(sample_tasks.add, range(5))
     assert {handle.status() for handle in later} == {"scheduled"}
     for handle in later:
         redis.zadd("rq:scheduled:default", {handle.id: 1})
@@ -172,7 +170,7 @@ def test_the_oldest_is_dropped_and_says_why(
     assert queued(redis) == [2, 3, 4]
     for handle in handles[:2]:
         with pytest.raises(JobFailed, match="dropped to make room: its queue was at its limit"):
-            handle.result(1)
+            handle.result(60)
         job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
         assert job.get_status() == "failed"
         latest = job.latest_result()
@@ -233,6 +231,14 @@ def test_a_cancelled_job_makes_room_and_is_no_dead_letter(
 # block
 
 
+@pytest.fixture
+def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits is woken, or waits for ever; its place in the line stays as long."""
+    monkeypatch.setattr("heori_producer.backpressure.LOOK_EVERY_S", 1000.0)
+    monkeypatch.setattr("heori_common.protocol.commands.sending.PLACE_LEASE_S", 3000.0)
+
+
+@pytest.mark.usefixtures("nobody_looks")
 def test_a_producer_waits_until_there_is_room_and_is_woken(
     limited: Callable[..., Producer], redis: Any
 ) -> None:
@@ -243,10 +249,8 @@ def test_a_producer_waits_until_there_is_room_and_is_woken(
     sending.join(0.1)
     assert sending.is_alive()
     assert depth(redis) == 2
-    began = time.monotonic()
     redis.lpop("rq:queue:default")
     handle = sending.end()
-    assert time.monotonic() - began < LOOK_EVERY_S / 2, "it was woken and did not look by itself"
     assert handle.status() == "queued"
     assert line(redis) == redis.keys("rq:heori:line:*") == []
 
@@ -266,6 +270,7 @@ def test_many_jobs_go_in_as_there_is_room_and_never_more(
     assert len(sending.end()) == CHUNK_JOBS + 100
 
 
+@pytest.mark.usefixtures("nobody_looks")
 def test_producers_are_let_in_in_the_order_in_which_they_came(
     limited: Callable[..., Producer], redis: Any
 ) -> None:
@@ -279,11 +284,9 @@ def test_producers_are_let_in_in_the_order_in_which_they_came(
     for number in range(9):
         until(lambda: depth(redis) == 1)
         order += queued(redis)
-        began = time.monotonic()
         redis.lpop("rq:queue:default")
         if number < 8:
             sendings[number].end()
-            assert time.monotonic() - began < LOOK_EVERY_S / 2
     assert order == list(range(9))
 
 
@@ -295,12 +298,13 @@ def test_nobody_overtakes_those_who_wait(limited: Callable[..., Producer], redis
     redis.lpop("rq:queue:default")
     until(lambda: queued(redis) == [1])
     with pytest.raises(QueueFull):
-        producer.submit(sample_tasks.add, 9, when_full="reject")
+        producer.options(when_full="reject").submit(sample_tasks.add, 9)
     redis.lpop("rq:queue:default")
     waiting.end()
     assert queued(redis) == [2]
 
 
+@pytest.mark.usefixtures("nobody_looks")
 def test_after_its_time_a_producer_gives_up_and_leaves_its_place(
     limited: Callable[..., Producer], redis: Any
 ) -> None:
@@ -309,10 +313,10 @@ def test_after_its_time_a_producer_gives_up_and_leaves_its_place(
     began = time.monotonic()
     with pytest.raises(QueueFull, match=r"there was no room for 0.2 s; no job leaves it"):
         producer.submit(sample_tasks.add, 1)
-    assert 0.2 <= time.monotonic() - began < 1
+    assert 0.2 <= time.monotonic() - began < 60
     assert redis.keys("rq:heori:line:*") == []
     with pytest.raises(QueueFull, match="no room for 0 s"):
-        producer.submit(sample_tasks.add, 1, full_timeout=0)
+        producer.options(full_timeout=0).submit(sample_tasks.add, 1)
 
 
 SENDER = """
@@ -337,7 +341,7 @@ def test_a_producer_that_is_killed_while_it_waits_blocks_nobody(
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     redis.lpop("rq:queue:default")
-    behind.end(PLACE_LEASE_S + LOOK_EVERY_S + 1)
+    behind.end()
     assert queued(redis) == [2]
     assert redis.keys("rq:heori:line:*") == []
 
@@ -350,7 +354,7 @@ def test_when_all_who_waited_are_gone_no_trace_of_them_stays(
     until(lambda: line(redis))
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    until(lambda: not redis.keys("rq:heori:line:*"), timeout=PLACE_LEASE_S + 1)
+    until(lambda: not redis.keys("rq:heori:line:*"))
 
 
 def test_the_bound_holds_for_many_producers_and_a_real_consumer(
@@ -380,18 +384,18 @@ def test_a_limit_that_is_lifted_lets_those_in_who_wait(
 ) -> None:
     producer = limited(1)
     producer.submit(sample_tasks.add, 0)
-    waiting = Sending(lambda: producer.submit_many(sample_tasks.add, range(5)))
+    waiting = Sending(lambda: producer.submit_many(sample_tasks.add, range(400)))
     until(lambda: line(redis))
     shown = json.loads(heori("status", "--json").stdout)["queues"]["default"]
     assert (shown["waiting"], shown["limit"], shown["blocked"]) == (1, 1, 1)
     table = heori("status").stdout
     assert "1 of 1" in table
     assert "blocked" in table
-    assert heori("limit", "default", "3").stdout == "default: 3 jobs may wait\n"
-    until(lambda: depth(redis) == 3)
+    assert heori("limit", "default", "200").stdout == "default: 200 jobs may wait\n"
+    until(lambda: depth(redis) == 200)
     assert heori("limit", "default", "none").stdout == "default: no limit\n"
     waiting.end()
-    assert depth(redis) == 6
+    assert depth(redis) == 401
     assert heori("limit", "default").stdout == "default: no limit\n"
 
 
@@ -400,7 +404,7 @@ def test_a_limit_that_is_lifted_lets_those_in_who_wait(
     [
         (("default", "0"), "a number of jobs from 1 up is needed, or none"),
         (("default", "many"), "a number of jobs from 1 up is needed, or none"),
-        (("a b", "5"), "without blanks"),
+        (("a,b", "5"), "without commas"),
     ],
 )
 def test_a_limit_that_makes_no_sense_is_refused(
@@ -423,7 +427,7 @@ def test_the_latest_producer_to_start_sets_the_limit_for_all(
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("orders", "QUEUE=JOBS is needed"), ("orders=0", "greater than"), ("a b=3", "without blanks")],
+    [("orders", "QUEUE=JOBS is needed"), ("orders=0", "greater than"), ("a@@b=3", "without @@")],
 )
 def test_a_setting_that_makes_no_sense_is_named(heori: Heori, text: str, reason: str) -> None:
     ran = heori("send", "tests.tasks.sample_tasks.add", HEORI_QUEUE_LIMITS=text)
@@ -444,7 +448,7 @@ def test_an_unknown_policy_is_refused_and_nothing_is_sent(
     limited: Callable[..., Producer], redis: Any
 ) -> None:
     with pytest.raises(ValueError, match="when_full='drop': one of block, reject, drop_oldest"):
-        limited().submit_call(tasks.find(sample_tasks.add), [1], when_full="drop")  # type: ignore[arg-type]
+        limited().options(when_full="drop")  # type: ignore[arg-type]
     assert depth(redis) == 0
 
 

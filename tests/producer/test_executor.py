@@ -29,7 +29,6 @@ from heori import (
 )
 from heori_common.values.equality import same
 from heori_producer.executor import JobFuture
-from heori_producer.watcher import CALL_EVERY_S
 from tests.rigs.consumers import Consumer, SharedConsumers
 from tests.rigs.waiting import until
 from tests.tasks import protocol_tasks, sample_tasks, value_tasks
@@ -104,7 +103,7 @@ def test_a_chunk_runs_only_what_its_consumer_may_run(executor: RedisExecutor) ->
         )
         with refused as caught:
             next(executor.map(os.getenv, ["HOME"], chunksize=chunksize))
-        assert "HEORI_ALLOW" in str(caught.value)
+        assert "Python's own" in str(caught.value)
 
 
 @pytest.mark.usefixtures("consumer")
@@ -198,14 +197,15 @@ def test_a_running_future_cannot_be_cancelled(
     assert not future.running()
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_what_others_cancel_or_delete_is_noticed(executor: RedisExecutor, redis: Any) -> None:
     canceled, deleted = (executor.submit(sample_tasks.add, n) for n in range(2))
     rq_job(redis, canceled).cancel()
     rq_job(redis, deleted).delete()
     with pytest.raises(CancelledError):
-        canceled.result(CALL_EVERY_S + 5)
+        canceled.result(60)
     with pytest.raises(JobNotFound):
-        deleted.result(5)
+        deleted.result(60)
 
 
 def test_shutdown_may_cancel_what_waits(redis_url: str, redis: Any, consumer: Consumer) -> None:
@@ -225,7 +225,7 @@ def test_shutdown_may_cancel_what_waits(redis_url: str, redis: Any, consumer: Co
     assert [future.result(0) for future in running] == ["last"] * 4
     assert all(future.done() for future in waiting)
     done = sum(not future.cancelled() for future in waiting)
-    assert consumer.metric("heori_jobs_total", outcome="succeeded") == 4 + done
+    until(lambda: consumer.metric("heori_jobs_total", outcome="succeeded") == 4 + done)
 
 
 def test_without_waiting_futures_resolve_all_the_same_and_the_thread_ends(
@@ -243,10 +243,13 @@ def test_without_waiting_futures_resolve_all_the_same_and_the_thread_ends(
 # Whatever happens
 
 
-def connections() -> int:
-    """How many of this process are open."""
-    every = [each for each in psutil.net_connections("tcp") if each.pid == os.getpid()]
-    return sum(each.status == psutil.CONN_ESTABLISHED for each in every)
+def connections() -> set[int]:
+    """The ports of those of this process that are open."""
+    return {
+        each.laddr.port
+        for each in psutil.net_connections("tcp")
+        if each.laddr and each.pid == os.getpid() and each.status == psutil.CONN_ESTABLISHED
+    }
 
 
 def test_thousands_of_futures_are_resolved_over_one_connection(
@@ -254,11 +257,11 @@ def test_thousands_of_futures_are_resolved_over_one_connection(
 ) -> None:
     consume().ready()
     before = connections()
-    futures = [executor.submit(sample_tasks.add, number) for number in range(3000)]
-    assert connections() - before == 2, "one to send, one to wait"
+    futures = [executor.submit(sample_tasks.add, number) for number in range(2000)]
+    assert len(connections() - before) == 2, "one to send, one to wait"
     assert wait(futures, 27).not_done == set()
-    assert [future.result() for future in futures] == [n + 2 for n in range(3000)]
-    assert connections() - before == 2
+    assert [future.result() for future in futures] == [n + 2 for n in range(2000)]
+    assert len(connections() - before) == 2
 
 
 def test_every_future_resolves_though_a_consumer_is_killed_in_the_middle(
@@ -316,6 +319,7 @@ def test_handles_can_be_awaited_and_the_loop_goes_on(producer: Producer) -> None
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_an_awaited_handle_can_time_out_and_be_cancelled(producer: Producer) -> None:
     async def main() -> None:
         handle = producer.submit(sample_tasks.add, 1)
@@ -325,7 +329,7 @@ def test_an_awaited_handle_can_time_out_and_be_cancelled(producer: Producer) -> 
         assert handle.status() == "queued"
         assert handle.cancel()
         with pytest.raises(JobCanceled):
-            await asyncio.wait_for(handle, CALL_EVERY_S + 5)
+            await asyncio.wait_for(handle, 60)
         assert not handle.cancel()
 
     asyncio.run(main())

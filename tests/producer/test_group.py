@@ -33,13 +33,14 @@ async def _awaited(many: Any, timeout: float = 30) -> Any:
         return await many
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_a_failure_is_raised_and_counted_and_the_others_go_on(
     producer: Producer, consume: Callable[..., Consumer]
 ) -> None:
     handles = [
         producer.submit(sample_tasks.add, 1, 1),
         producer.submit(sample_tasks.fail, "because"),
-        producer.submit(sample_tasks.add, 2, 2, queue="elsewhere"),
+        producer.options(queue="elsewhere").submit(sample_tasks.add, 2, 2),
     ]
     mixed = group(handles)
     consume().ready()
@@ -67,6 +68,7 @@ def test_what_is_not_done_in_time_is_said_and_goes_on(
     assert two.results(0) == [3, 4]
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_a_cancelled_group_says_so(producer: Producer) -> None:
     two = group(producer.submit_many(sample_tasks.add, [1, 2]))
     assert two.cancel() == 2

@@ -21,6 +21,7 @@ from rq.serializers import JSONSerializer
 
 from heori import (
     InvalidArguments,
+    Options,
     PayloadTooLarge,
     Producer,
     QueueFull,
@@ -35,7 +36,7 @@ from heori_common.protocol.payload import Call, decode_call
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
-from heori_producer.client import CHUNK_BYTES, CHUNK_JOBS, _chunks
+from heori_producer.sending import CHUNK_BYTES, CHUNK_JOBS, chunks
 from tests.tasks import sample_tasks
 from tests.tasks.protocol_tasks import (
     pause,
@@ -195,9 +196,9 @@ def due(redis: redis_py.Redis, job_id: str) -> float:
 def test_a_delayed_job_is_scheduled_and_on_no_queue(
     producer: Producer, redis: redis_py.Redis, delay: Any
 ) -> None:
-    one = producer.submit(sample_tasks.add, 1, delay=delay)
-    two = producer.submit_call(tasks.find(sample_tasks.add), [1], delay=delay)
-    [three] = producer.submit_many(sample_tasks.add, [1], delay=delay)
+    one = producer.options(delay=delay).submit(sample_tasks.add, 1)
+    two = producer.options(tenant=None).options(delay=delay).submit(sample_tasks.add, 1)
+    [three] = producer.options(delay=delay).submit_many(sample_tasks.add, [1])
     for handle in (one, two, three):
         assert handle.status() == "scheduled"
         assert due(redis, handle.id) == pytest.approx(60, abs=5)
@@ -209,7 +210,7 @@ def test_a_job_may_be_sent_for_a_moment_in_any_time_zone(
     producer: Producer, redis: redis_py.Redis
 ) -> None:
     moment = datetime(2050, 6, 1, 12, 0, 0, 250_000, tzinfo=timezone(timedelta(hours=9)))
-    handle = producer.submit(sample_tasks.add, 1, at=moment)
+    handle = producer.options(at=moment).submit(sample_tasks.add, 1)
     assert redis.zscore("rq:scheduled:default", handle.id) == moment.timestamp()
     job = RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer)
     assert ScheduledJobs("default", connection=redis).get_scheduled_time(job) == moment
@@ -220,9 +221,9 @@ def test_what_is_due_already_goes_to_the_queue_at_once(
 ) -> None:
     past = datetime(2020, 1, 1, tzinfo=UTC)
     handles = [
-        producer.submit(sample_tasks.add, 1, delay=0),
-        producer.submit(sample_tasks.add, 1, at=past),
-        *producer.submit_many(sample_tasks.add, [1, 2], at=past),
+        producer.options(delay=0).submit(sample_tasks.add, 1),
+        producer.options(at=past).submit(sample_tasks.add, 1),
+        *producer.options(at=past).submit_many(sample_tasks.add, [1, 2]),
     ]
     assert queued(redis) == [handle.id for handle in handles]
     assert {handle.status() for handle in handles} == {"queued"}
@@ -240,29 +241,34 @@ def test_what_is_due_already_goes_to_the_queue_at_once(
         ({"at": datetime(2050, 1, 1, tzinfo=UTC), "delay": 1}, "only one of them"),
     ],
 )
-def test_a_time_that_makes_no_sense_is_refused_and_nothing_is_sent(
-    producer: Producer, redis: redis_py.Redis, when: dict[str, Any], reason: str
+def test_a_time_that_makes_no_sense_is_refused_where_it_is_given(
+    producer: Producer, redis_url: str, redis: redis_py.Redis, when: dict[str, Any], reason: str
 ) -> None:
-    for send in (
-        lambda: producer.submit(sample_tasks.add, 1, **when),
-        lambda: producer.submit_many(sample_tasks.add, [1], **when),
-        lambda: producer.submit_call(tasks.find(sample_tasks.add), [1], **when),
+    for give in (
+        lambda: Options(**when),
+        lambda: producer.options(**when),
+        lambda: producer.options(tenant="a").options(**when),
+        lambda: RedisExecutor(redis_url, **when),
     ):
         with pytest.raises(ValueError, match=reason):
-            send()
+            give()
     assert redis.keys("*") == []
 
 
-def test_a_task_gets_its_own_parameters_called_delay_and_at(
+def test_a_task_gets_its_own_arguments_whatever_they_are_called(
     producer: Producer, redis: redis_py.Redis
 ) -> None:
     now = producer.submit(pause, delay=5, at=7)
     assert stored(redis, now.id).kwargs == {"delay": 5, "at": 7}
     assert queued(redis) == [now.id]
-    later = producer.submit_call(tasks.find(pause), kwargs={"delay": 5, "at": 7}, delay=60)
+    names = {"self": 1, "task": 2, "queue": 3, "options": 4, "key": 5}
+    anything: Any = total
+    of_any_name = producer.submit(anything, 1, **names)
+    assert stored(redis, of_any_name.id).kwargs == names
+    later = producer.options(delay=60).submit(pause, delay=5, at=7)
     assert stored(redis, later.id).kwargs == {"delay": 5, "at": 7}
     assert due(redis, later.id) == pytest.approx(60, abs=5)
-    collected = producer.submit(total, 1, delay=60, more=2)
+    collected = producer.options(delay=60).submit(total, 1, more=2)
     assert stored(redis, collected.id).kwargs == {"more": 2}
     assert due(redis, collected.id) == pytest.approx(60, abs=5)
 
@@ -281,7 +287,7 @@ def without_times(redis: redis_py.Redis, job_id: str) -> dict[str, Any]:
     ("function", "theirs"),
     [
         (sample_tasks.flaky, RqRetry(max=3, interval=[1, 2, 4])),
-        (sample_tasks.flaky_soon, RqRetry(max=2, interval=[1, 2])),
+        (sample_tasks.flaky_soon, RqRetry(max=2, interval=[0.02, 1.5])),  # type: ignore[list-item]
         (sample_tasks.add, None),
     ],
 )
@@ -297,7 +303,7 @@ def test_retries_and_delays_are_written_field_by_field_as_rq_writes_them(
     later = () if delay is None else (timedelta(seconds=delay),)
     enqueue = queue.enqueue if delay is None else queue.enqueue_in
     stock = enqueue(*later, function, 1, retry=theirs)
-    ours = producer.submit_many(function, [1], delay=delay)[0]
+    ours = producer.options(delay=delay).submit_many(function, [1])[0]
     expected, written = (without_times(redis, job_id) for job_id in (stock.id, ours.id))
     assert written == expected
     if delay is not None:
@@ -322,21 +328,23 @@ def test_a_server_that_is_away_is_named(nowhere: int, monkeypatch: pytest.Monkey
 def test_the_same_key_within_its_time_gives_the_same_job(
     producer: Producer, redis: redis_py.Redis
 ) -> None:
-    first = producer.submit(sample_tasks.add, 1, key="order-17")
-    again = producer.submit(sample_tasks.add, 1, key="order-17")
+    first = producer.options(key="order-17").submit(sample_tasks.add, 1)
+    again = producer.options(key="order-17").submit(sample_tasks.add, 1)
     assert again.id == first.id
     assert queued(redis) == [first.id]
-    other = producer.submit(sample_tasks.add, 1, key="order-18")
-    of_another_task = producer.submit(sample_tasks.add_later, 1, 2, key="order-17")
-    later = producer.submit_call(tasks.find(sample_tasks.add), [1], key="order-19", delay=60)
-    assert producer.submit(sample_tasks.add, 1, key="order-19").id == later.id
+    other = producer.options(key="order-18").submit(sample_tasks.add, 1)
+    of_another_task = producer.options(key="order-17").submit(sample_tasks.add_later, 1, 2)
+    later = producer.options(key="order-19", delay=60).submit(sample_tasks.add, 1)
+    assert producer.options(key="order-19").submit(sample_tasks.add, 1).id == later.id
     assert len({first.id, other.id, of_another_task.id, later.id}) == 4
     ttl: Any = redis.ttl("rq:heori:key:tests.tasks.sample_tasks.add:order-17")
     assert 86_000 < ttl <= 86_400
     RqJob.fetch(first.id, connection=redis, serializer=JSONSerializer).delete()
-    assert producer.submit(sample_tasks.add, 1, key="order-17").id == first.id, "it was sent once"
+    assert producer.options(key="order-17").submit(sample_tasks.add, 1).id == first.id, (
+        "it was sent once"
+    )
     redis.delete("rq:heori:key:tests.tasks.sample_tasks.add:order-17")
-    assert producer.submit(sample_tasks.add, 1, key="order-17").id != first.id
+    assert producer.options(key="order-17").submit(sample_tasks.add, 1).id != first.id
 
 
 def test_of_many_that_send_the_same_key_at_once_one_sends_a_job(
@@ -345,7 +353,9 @@ def test_of_many_that_send_the_same_key_at_once_one_sends_a_job(
     ids: list[str] = []
 
     def send() -> None:
-        ids.extend(producer.submit(sample_tasks.add, 1, key=f"order-{n}").id for n in range(50))
+        ids.extend(
+            producer.options(key=f"order-{n}").submit(sample_tasks.add, 1).id for n in range(50)
+        )
 
     threads = [threading.Thread(target=send) for _ in range(8)]
     for thread in threads:
@@ -362,29 +372,31 @@ def test_a_key_that_was_refused_at_a_full_queue_is_free(
 ) -> None:
     settings = Settings(redis_url=redis_url, queue_limits={"default": 1}, when_full="reject")
     with Producer(settings=settings) as producer:
-        first = producer.submit(sample_tasks.add, 1, key="a")
+        first = producer.options(key="a").submit(sample_tasks.add, 1)
         with pytest.raises(QueueFull):
-            producer.submit(sample_tasks.add, 1, key="b")
-        assert producer.submit(sample_tasks.add, 1, key="a").id == first.id
+            producer.options(key="b").submit(sample_tasks.add, 1)
+        assert producer.options(key="a").submit(sample_tasks.add, 1).id == first.id
         redis.lpop("rq:queue:default")
         assert queued(redis) == []
-        second = producer.submit(sample_tasks.add, 1, key="b")
+        second = producer.options(key="b").submit(sample_tasks.add, 1)
     assert queued(redis) == [second.id]
 
 
-@pytest.mark.parametrize("key", ["", 17])
-def test_a_key_that_is_no_text_is_refused(producer: Producer, key: Any) -> None:
-    with pytest.raises(ValueError, match="a text is needed, such as 'order-17'"):
-        producer.submit(sample_tasks.add, 1, key=key)
+@pytest.mark.parametrize(("key", "error"), [("", ValueError), (17, TypeError)])
+def test_a_key_that_is_no_text_is_refused(
+    producer: Producer, key: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=f"^key {key!r}: the name must be a string"):
+        producer.options(key=key).submit(sample_tasks.add, 1)
 
 
 def test_a_job_may_be_put_before_those_that_wait(
     producer: Producer, redis_url: str, redis: redis_py.Redis
 ) -> None:
     last = producer.submit(sample_tasks.add, 1)
-    first = producer.submit(sample_tasks.add, 1, at_front=True)
+    first = producer.options(at_front=True).submit(sample_tasks.add, 1)
     assert queued(redis) == [first.id, last.id]
-    later = producer.submit(sample_tasks.add, 1, at_front=True, delay=60)
+    later = producer.options(at_front=True, delay=60).submit(sample_tasks.add, 1)
     redis.zadd("rq:scheduled:default", {later.id: 1})
     with RedisClient(redis_url) as redis_client:
         redis_client.execute(
@@ -396,18 +408,18 @@ def test_a_job_may_be_put_before_those_that_wait(
 def test_a_job_may_go_to_another_queue_than_its_task_says(
     producer: Producer, redis: redis_py.Redis
 ) -> None:
-    handle = producer.submit(send_mail, "a@example.org", queue="urgent")
+    handle = producer.options(queue="urgent").submit(send_mail, "a@example.org")
     assert (handle.queue, queued(redis, "urgent"), queued(redis, "mail")) == (
         "urgent", [handle.id], [],
     )  # fmt: skip
     assert redis.hget(f"rq:job:{handle.id}", "origin") == b"urgent"
-    for bad, reason in (("a@b", "without blanks"), ("a:intermediate", "RQ has a key of that name")):
+    for bad, reason in (("a@@b", "without @@"), ("a:intermediate", "RQ has a key of that name")):
         with pytest.raises(ValueError, match=reason):
-            producer.submit(send_mail, "a@example.org", queue=bad)
+            producer.options(queue=bad).submit(send_mail, "a@example.org")
     for option in ("queue", "tenant", "key"):
-        with pytest.raises(ValueError, match=f"^{option} .* it has 20000 characters; 512 are the"):
-            tasks_options: dict[str, Any] = {option: "x" * 20_000}
-            producer.submit(send_mail, "a@example.org", **tasks_options)
+        with pytest.raises(ValueError, match=f"^{option} .*1 to 512 characters; it has 20000$"):
+            options: dict[str, Any] = {option: "x" * 20_000}
+            producer.options(**options)
 
 
 def test_large_jobs_are_sent_few_at_a_time(producer: Producer, redis: redis_py.Redis) -> None:
@@ -416,7 +428,7 @@ def test_large_jobs_are_sent_few_at_a_time(producer: Producer, redis: redis_py.R
     assert queued(redis) == [handle.id for handle in handles]
     sizes = [
         sum(len(job.data) for job in chunk)
-        for chunk in _chunks([producer.encode(tasks.find(unlock), (text,), {}) for text in noise])
+        for chunk in chunks([producer.encode(tasks.find(unlock), (text,), {}) for text in noise])
     ]
     assert len(sizes) >= 2
     assert max(sizes) <= CHUNK_BYTES
@@ -432,9 +444,7 @@ def test_a_wait_for_room_that_is_no_length_of_time_is_refused(
     with told:
         Producer(redis_url, full_timeout=seconds)
     with told:
-        producer.submit(sample_tasks.add, 1, full_timeout=seconds)
-    with told:
-        producer.submit_many(sample_tasks.add, [1], full_timeout=seconds)
+        producer.options(full_timeout=seconds)
     assert redis.keys("rq:job:*") == []
 
 

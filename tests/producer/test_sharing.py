@@ -180,7 +180,7 @@ with Producer(url) as producer, RedisExecutor(url) as executor:
     ends(TimeoutError, lambda: next(executor.map(sample_tasks.add, [1, 2], timeout=0.2)))
     assert not group([handle]).wait(0.2)
     client.hset("rq:heori:bound:default", "limit", 1)
-    ends(QueueFull, lambda: producer.submit(sample_tasks.add, 1, full_timeout=0.2))
+    ends(QueueFull, lambda: producer.options(full_timeout=0.2).submit(sample_tasks.add, 1))
     ends(RedisUnavailable, lambda: Producer(nowhere).submit(sample_tasks.add, 1))
     waited = group([handle])
     finish(client, handle.id, 3)

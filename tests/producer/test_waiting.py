@@ -1,12 +1,16 @@
 """Waiting for results: of our consumers and of stock ones."""
 
+import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis as redis_py
@@ -21,19 +25,23 @@ from heori import (
     JobFailed,
     JobNotFound,
     Producer,
+    group,
 )
 from heori_common import tasks
+from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.job import Job
 from heori_common.protocol.payload import BadPayload, Call, decode_call
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
-from heori_common.redis.retries import LONGEST_WAIT_S
+from heori_common.redis.retries import ANSWER_TIMEOUT_S, LONGEST_WAIT_S
 from heori_common.tasks import InvalidResult
 from heori_producer.errors import original
 from heori_producer.recall import Recall
 from heori_producer.results import Results
 from heori_producer.watcher import Watcher
+from tests.rigs.proxy import proxy
+from tests.rigs.refusals import replica
 from tests.rigs.stock_rq import reads_all
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
@@ -105,7 +113,7 @@ def test_every_way_in_which_rq_says_that_a_job_failed_raises(
     handle = producer.submit(sample_tasks.add, 1)
     write_result(redis, handle, RqResult.Type(kind), exc_string=exc_string)
     with pytest.raises(JobFailed) as caught:
-        handle.result(timeout=5)
+        handle.result(timeout=60)
     assert (caught.value.job_id, caught.value.traceback) == (handle.id, reason)
     assert str(caught.value) == f"job {handle.id} failed:\n{reason}"
     assert (caught.value.error_type, caught.value.error_text) == (None, None)
@@ -164,7 +172,7 @@ def test_a_failed_job_that_is_queued_again_is_waited_for(
 
 def wait_until_blocked(redis: redis_py.Redis) -> None:
     client: Any = redis
-    until(lambda: client.info("clients")["blocked_clients"] == 1, timeout=5)
+    until(lambda: client.info("clients")["blocked_clients"] == 1)
 
 
 def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
@@ -173,25 +181,81 @@ def test_a_result_of_another_type_or_serializer_is_refused_and_not_unpickled(
     wrong, pickled = producer.submit_many(sample_tasks.add, [1, 2])
     write_result(redis, wrong, RqResult.Type.SUCCESSFUL, return_value="many")
     with pytest.raises(InvalidResult, match="stored result"):
-        wrong.result(timeout=5)
+        wrong.result(timeout=60)
     job = RqJob.fetch(pickled.id, connection=redis, serializer=JSONSerializer)
     job.serializer = DefaultSerializer
     RqResult.create(job, RqResult.Type.SUCCESSFUL, 60, return_value=3)
     with pytest.raises(BadPayload, match="its serializer"):
-        pickled.result(timeout=5)
+        pickled.result(timeout=60)
 
 
-def test_waiting_for_a_server_that_goes_away_is_told(nowhere: int) -> None:
+def test_whoever_asks_a_server_that_is_away_is_told_and_whoever_waits_waits(nowhere: int) -> None:
     url = f"redis://127.0.0.1:{nowhere}"
-    with RedisClient(url, patience=0) as redis_client:
-        watcher = Watcher(url)
-        results = Results(watcher, Commands())
+    watcher = Watcher(url)
+    with (
+        RedisClient(url, patience=0) as redis_client,
+        contextlib.closing(Results(watcher, Commands())) as results,
+    ):
         recall = Recall(redis_client, Commands(), watcher)
         task = tasks.find(sample_tasks.add)
         handle = Handle("a", "default", task, redis_client, Commands(), results, recall)
-        for ask in (handle.status, handle.result, handle.cancel, handle.running):
+        for ask in (handle.status, handle.cancel, handle.running):
             with pytest.raises(RedisUnavailable):
                 ask()
+        # Who waits for the end does so until the time is up, in whatever way.
+        with pytest.raises(TimeoutError, match=f"nobody knows .* Redis at 127.0.0.1:{nowhere} is"):
+            handle.result(timeout=0.1)
+        assert not group([handle]).wait(timeout=0.1)
+        with pytest.raises(TimeoutError):
+            asyncio.run(asyncio.wait_for(awaited(handle), 0.1))
+
+
+async def awaited(handle: Handle[int]) -> int:
+    return await handle
+
+
+@pytest.mark.parametrize("timeout", [0, 0.7])
+def test_a_wait_goes_by_this_machines_clock_though_the_server_says_nothing(
+    redis_url: str, timeout: float
+) -> None:
+    with (
+        proxy(urlsplit(redis_url).port or 0) as between,
+        Producer(f"redis://127.0.0.1:{between.port}") as producer,
+    ):
+        handle = producer.submit(sample_tasks.add, 1)
+        between.hold(everything=True)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match="nobody knows whether job"):
+            handle.result(timeout)
+        assert time.monotonic() - began < ANSWER_TIMEOUT_S, "it has waited for no answer"
+        between.let_go()
+
+
+@pytest.mark.parametrize("sends", [False, True], ids=["only waits", "sends"])
+def test_who_waits_leaves_a_server_that_has_become_a_replica(
+    redis_url: str, redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch, *, sends: bool
+) -> None:
+    # Who sends is led away at once; who only waits looks by itself, from time to time.
+    monkeypatch.setattr("heori_producer.watcher.CALL_EVERY_S", 1000.0 if sends else 0.1)
+    with (
+        EmbeddedValkey() as other,
+        redis_py.Redis.from_url(other.url) as primary,
+        proxy(urlsplit(redis_url).port or 0) as between,
+        Producer(f"redis://127.0.0.1:{between.port}") as producer,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        handle = producer.submit(sample_tasks.add, 1)
+        known: Any = redis.dump(f"rq:job:{handle.id}")
+        primary.restore(f"rq:job:{handle.id}", 0, known)
+        result = threads.submit(asyncio.run, awaited(handle))
+        until(lambda: redis.info("clients")["tracking_clients"])
+        between.lead_to(urlsplit(other.url).port or 0)
+        with replica(redis):
+            if sends:
+                producer.submit(sample_tasks.add, 2)
+            until(lambda: primary.info("clients")["tracking_clients"])
+            write_result(primary, handle, RqResult.Type.SUCCESSFUL, return_value=3)
+            assert result.result(30) == 3
 
 
 STOCK_WORKER = """
@@ -220,16 +284,16 @@ def test_a_stock_worker_runs_our_jobs_and_we_read_its_results(
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
 
-    assert added.result(timeout=5) == 42
+    assert added.result(timeout=60) == 42
     assert added.status() == "finished"
-    assert point.result(timeout=5) == Point(1, "힐")
-    assert address.result(timeout=5) == Address(postCode="12", since=date(2020, 2, 29))
-    assert nothing.result(timeout=5) is None
+    assert point.result(timeout=60) == Point(1, "힐")
+    assert address.result(timeout=60) == Address(postCode="12", since=date(2020, 2, 29))
+    assert nothing.result(timeout=60) is None
     with pytest.raises(JobFailed) as caught:
-        failing.result(timeout=5)
+        failing.result(timeout=60)
     assert "raise ValueError(text)\nValueError: 힐 went wrong" in caught.value.traceback
     assert failing.status() == "failed"
-    assert unserialisable.result(timeout=5) == "Unserializable return value"
+    assert unserialisable.result(timeout=60) == "Unserializable return value"
 
 
 def test_a_job_that_stock_rq_sent_is_read(redis_url: str, redis: redis_py.Redis) -> None:

@@ -15,6 +15,8 @@ from heori_common.protocol.commands import (
     LEASE_MARGIN_S,
     Claimed,
 )
+from heori_common.protocol.job import MalformedJob, NewJob, parse_options
+from heori_common.protocol.payload import Call
 from heori_common.protocol.records import JobFields
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, ids, member
 from tests.rigs.stock_rq import running
@@ -66,6 +68,75 @@ def test_a_claim_leases_the_job_and_tells_where_rq_looks(bench: Bench) -> None:
     assert bench.field("a", "heori_execution") == a.execution
     registry = StartedJobRegistry("default", connection=bench.redis)
     assert running(registry) == [("a", a.execution), ("b", b.execution)]
+
+
+def test_what_few_jobs_ask_for_is_told_of_those_only(bench: Bench) -> None:
+    asks = {
+        "plain": {"success_callback_name": "", "webhooks": "", "repeats_left": ""},
+        "waited": {"dependency_ids": "other"},
+        "repeated": {"repeats_left": "2"},
+        "limited": {"rate_limit_key": "k"},
+        "calls back": {"failure_callback_name": "shop.tell", "failure_callback_timeout": "9"},
+        "tells": {"webhooks": "[]"},
+    }
+    bench.send(*asks)
+    for job_id, fields in asks.items():
+        bench.redis.hset(f"rq:job:{job_id}", mapping=fields)
+    claims = {claim.job_id: claim for claim in bench.claim()}
+    assert {name for name, claim in claims.items() if claim.special} == {
+        "waited", "repeated", "limited",
+    }  # fmt: skip
+    assert {name for name, claim in claims.items() if claim.rest} == {"calls back", "tells"}
+    words = iter(msgpack.unpackb(claims["calls back"].rest, raw=True))
+    rest = dict(zip(words, words, strict=True))
+    assert rest[b"failure_callback_timeout"] == b"9"
+    assert rest[b"status"] == b"started"
+    assert b"data" not in rest
+
+
+OPTIONS = {"one": 17.5, "two": [b"\xff", 2, None], "three": {"a": "ä"}}
+
+
+def test_what_few_jobs_ask_for_comes_with_a_claim(bench: Bench) -> None:
+    call = Call(ADD, [1], {"b": 2})
+    asks, plain = (NewJob.create(n, call, 180, options=o) for n, o in (("a", OPTIONS), ("b", {})))
+    bench.execute(bench.commands.enqueue("default", [asks, plain]))
+    assert not bench.redis.hexists("rq:job:b", "heori_options")
+    fields = [
+        JobFields._make(msgpack.unpackb(claim.fields, raw=True)).heori_options
+        for claim in bench.claim()
+    ]
+    assert parse_options(fields[1]) == {}
+    assert parse_options(fields[0]) == OPTIONS | {"two": ["\udcff", 2, None]}
+
+
+@pytest.mark.parametrize(
+    "field", [b"\xc1", b"\x81", b"\x93\x01\x02\x03", b"x", b"\x80" * 70_000, b"\x91" * 60_000]
+)
+def test_options_without_a_meaning_stop_their_job_alone(bench: Bench, field: bytes) -> None:
+    bench.send("a", "b")
+    bench.redis.hset("rq:job:a", "heori_options", field)
+    a, b = bench.claim()
+    assert (a.problem, b.problem) == ("its heori_options have no meaning", None)
+    with pytest.raises(MalformedJob, match="its heori_options have no meaning"):
+        parse_options(field)
+
+
+def test_what_is_too_large_for_a_claim_is_left_to_the_worker(bench: Bench) -> None:
+    bench.send("a", "b")
+    for job_id in "ab":
+        large = {"success_callback_name": "x", "meta": "m" * 600_000}
+        bench.redis.hset(f"rq:job:{job_id}", mapping=large)
+    bench.redis.hset("rq:job:b", "result", "r" * 600_000)
+    whole, cut = (
+        dict(zip(words[::2], words[1::2], strict=True))
+        for words in (msgpack.unpackb(claim.rest, raw=True) for claim in bench.claim())
+    )
+    assert len(whole[b"meta"]) == 600_000
+    assert b"" not in whole
+    assert cut[b"success_callback_name"] == b"x"
+    assert cut[b""] == b""
+    assert len(cut.keys() & {b"meta", b"result"}) == 1
 
 
 def test_a_job_that_runs_again_does_not_expire_with_its_last_run(bench: Bench) -> None:
@@ -124,7 +195,7 @@ def test_a_job_that_rq_cancelled_while_it_waited_does_not_run(bench: Bench) -> N
 
 def test_only_dropped_ids_are_not_the_same_as_an_empty_queue(bench: Bench) -> None:
     bench.redis.rpush("rq:queue:default", "nobody")
-    assert bench.look() == Claimed([], empty=False)
+    assert bench.look() == Claimed([], empty=False, gone=(("default", "nobody"),))
     assert bench.look() == Claimed([], empty=True)
 
 
@@ -144,7 +215,7 @@ def test_an_id_that_stands_twice_runs_once_under_a_live_lease(bench: Bench) -> N
     assert ids(claims) == ["a", "b"], "once in one claim"
     bench.redis.rpush("rq:queue:default", "a")
     assert bench.claim() == [], "and in a later one"
-    assert bench.ack(done(first)) == ([], [])
+    assert bench.ack(done(first)) == []
     bench.redis.rpush("rq:queue:default", "a")
     assert bench.claim() == [], "it has finished"
 
@@ -156,8 +227,8 @@ def test_an_id_whose_other_delivery_has_lost_its_lease_is_claimed(bench: Bench) 
     bench.redis.rpush("rq:queue:default", "a")
     [claim] = bench.claim()
     assert claim.deliveries == 2
-    assert bench.ack(done(lost)) == ([0], [])
-    assert bench.ack(done(claim)) == ([], [])
+    assert bench.ack(done(lost)) == [0]
+    assert bench.ack(done(claim)) == []
 
 
 def test_what_cannot_run_is_claimed_with_its_problem_and_its_neighbours_run(bench: Bench) -> None:
@@ -179,7 +250,7 @@ def test_what_cannot_run_is_claimed_with_its_problem_and_its_neighbours_run(benc
         ("last", None),
     ]
     assert [bool(claim.fields) for claim in claims] == [c.problem is None for c in claims]
-    assert bench.ack(*(done(c) if c.problem is None else failed(c) for c in claims)) == ([], [])
+    assert bench.ack(*(done(c) if c.problem is None else failed(c) for c in claims)) == []
     assert bench.wip() == {}
     failures = FailedJobRegistry("default", connection=bench.redis).get_job_ids()
     assert sorted(failures) == ["binary", "large", "nodata", "status", "wrong"]
@@ -236,6 +307,6 @@ def test_rqs_tools_see_a_claimed_job_and_may_delete_it(bench: Bench) -> None:
     assert job.get_executions() == []
     assert isinstance(job.created_at, datetime)
     job.delete()
-    assert bench.ack(done(a), done(b))[0] in ([], [0])
+    assert bench.ack(done(a), done(b)) in ([], [0])
     assert not bench.redis.exists("rq:job:a", "rq:results:a")
     assert FinishedJobRegistry("default", connection=bench.redis).get_job_ids() == ["b"]

@@ -11,7 +11,8 @@ from heori_common.protocol.commands import (
 )
 from heori_common.protocol.commands.builder import COME_BACK_S, UNREADABLE
 from heori_common.protocol.commands.delivery import MOST_STRUCK
-from heori_common.protocol.job import begun_and_returned
+from heori_common.protocol.job import FAILED, Outcome, RetryLater, begun_and_returned
+from heori_common.protocol.payload import encode_failure
 from tests.rigs.script_bench import Bench, done, ids, member
 from tests.rigs.stock_rq import running
 
@@ -45,6 +46,50 @@ def test_jobs_given_back_stand_in_front_in_the_order_they_had(bench: Bench) -> N
     job = bench.rq_job("a")
     assert job.get_status() is JobStatus.QUEUED
     assert (job.worker_name, job.started_at) == (None, None)
+
+
+@pytest.mark.parametrize("way", ["extend", "acknowledge", "give back"])
+def test_a_delivery_does_not_count_once_its_consumer_is_heard_of_again(
+    bench: Bench, way: str
+) -> None:
+    bench.send("a")
+    lost = []
+    for counted in ("1", "2"):
+        [claim] = bench.claim()
+        bench.end_lease(claim)
+        assert bench.reclaim() == (1, 0)
+        assert bench.field("a", "heori_deliveries") == counted
+        lost.append(claim)
+    [last] = bench.claim()
+    for claim, left in zip(lost, ("2", "1"), strict=True):
+        for _ in range(2):  # the reply to the first may be lost
+            if way == "extend":
+                extend = bench.commands.extend_leases([claim, last], lease=9)
+                assert bench.execute(extend).lost == [0]
+            elif way == "acknowledge":
+                assert bench.ack(done(claim)) == [0]
+            else:
+                assert bench.release(claim, counted=False) == ["lost"]
+            assert bench.field("a", "heori_deliveries") == left
+    bench.end_lease(last)
+    assert bench.reclaim() == (1, 0), "it would be the third, were the others counted"
+    [last] = bench.claim()
+    assert bench.ack(done(last)) == []
+    bench.redis.delete("rq:job:a")
+    assert bench.ack(done(lost[0])) == [0]
+    assert not bench.redis.exists("rq:job:a")
+
+
+def test_what_vanished_before_a_retry_counts_among_the_earlier_deliveries(bench: Bench) -> None:
+    bench.send("a")
+    [lost] = bench.claim()
+    bench.end_lease(lost)
+    assert bench.reclaim() == (1, 0)
+    [claim] = bench.claim()
+    retry = Outcome(FAILED, encode_failure("no\n"), retry=RetryLater(0.0, 1))
+    assert bench.ack((claim, retry)) == []
+    assert bench.ack(done(lost)) == [0]
+    assert (bench.field("a", "heori_deliveries"), bench.field("a", "heori_earlier")) == ("0", "2")
 
 
 def test_jobs_that_others_wait_for_go_to_the_front_where_they_still_wait(bench: Bench) -> None:
@@ -186,7 +231,7 @@ def test_only_expired_leases_are_reclaimed_from_all_queues_in_the_old_order(benc
     assert bench.queue("x") == ["x"]
     assert list(bench.wip()) == [member(c)]
     assert bench.field("a", "status") == "queued"
-    assert bench.ack(done(a), done(c)) == ([0], [])
+    assert bench.ack(done(a), done(c)) == [0]
 
 
 def test_executions_of_stock_workers_are_left_to_rq(bench: Bench) -> None:
@@ -209,6 +254,23 @@ def test_however_many_look_for_expired_leases_one_does_it_once_an_interval(bench
     assert 60_000 < bench.redis.pttl("rq:heori:watched:default") <= 180_000
     bench.forget_looks()
     assert bench.reclaim(interval=60) == (1, 0)
+
+
+def test_who_could_not_look_for_a_while_gives_holders_one_whatever_marks_there_are(
+    bench: Bench,
+) -> None:
+    bench.send("a")
+    [claim] = bench.claim()
+    seconds = bench.now() - 3600
+    for mark in ("rq:heori:watched:default", "rq:heori:watching:service"):
+        bench.redis.set(mark, seconds, px=100_000)
+    bench.end_lease(claim)
+    for anew in (True, False):
+        command = bench.reclaim_command(come_back=COME_BACK_S, lease=5, anew=anew)
+        reclaimed = bench.execute(command)
+        assert reclaimed is not None
+        assert (reclaimed.queued, reclaimed.coming_back) == (0, True)
+    assert bench.execute(bench.commands.extend_leases([claim], lease=30)).lost == []
 
 
 def test_when_nobody_could_look_holders_get_a_while_to_come_back(bench: Bench) -> None:
@@ -311,5 +373,5 @@ def test_what_a_claim_took_whose_reply_was_lost_is_given_back(bench: Bench) -> N
     assert bench.field("b", "heori_deliveries") == "0", "it was not begun"
     assert bench.field("cancelled", "status") == "canceled"
     assert not bench.redis.exists("rq:job:deleted")
-    assert bench.ack(done(lost[0])) == ([0], [])
+    assert bench.ack(done(lost[0])) == [0]
     assert [claim.deliveries for claim in bench.claim()] == [1, 1, 1]

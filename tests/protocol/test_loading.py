@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import redis as redis_py
 
+from heori_common.protocol.catalogue import REDIS_TYPES, catalogue
 from heori_common.protocol.expansion import expand
-from heori_common.protocol.keys import REDIS_TYPES, Keys, catalogue
+from heori_common.protocol.keys import Keys
 from heori_common.protocol.lua_names import LuaError, names, tokens
 from heori_common.protocol.records import ClaimReply, JobFields, LockRecord
 from heori_common.protocol.scripts import Script, load, script
@@ -26,7 +27,8 @@ def loaded(tmp_path: Path) -> Load:
         for kind, texts in (("calls", {"call": call}), ("parts", parts)):
             (tmp_path / kind).mkdir()
             for name, text in texts.items():
-                (tmp_path / kind / f"{name}.lua").write_text(text)
+                full = "" if kind == "parts" or "FULL" in text else "\n-- FULL   passes\n"
+                (tmp_path / kind / f"{name}.lua").write_text(text + full)
         return load(tmp_path, "call")
 
     return loaded
@@ -142,6 +144,7 @@ def test_what_few_calls_need_is_made_where_it_is_used(loaded: Load, redis: redis
         (WITHIN + "return b\n", A | B, "calls/call.lua, line 6: nothing that it uses defines b"),
         ("-- ARGS   a, b\nreturn args.a", {}, "ARGS and what it reads differ in b"),
         ("-- ARGS   a\nreturn args.a + args.c", {}, "ARGS and what it reads differ in c"),
+        ("-- FULL   maybe\n", {}, "calls/call.lua: its FULL is none of: passes, is refused"),
         ("return job_key(1, 2)", {}, "line 1: job_key is given 2 for 1: job_id"),
         ("return job_key", {}, "line 1: job_key is not called"),
         ("return f(job_key(1", {}, "line 1: job_key is not called"),
@@ -190,7 +193,7 @@ def test_no_script_writes_a_part_of_a_keys_name_by_itself() -> None:
 
 
 def test_the_type_of_each_key_is_told_first() -> None:
-    methods = {name for name in vars(Keys) if not name.startswith("_")}
+    methods = {name for name in dir(Keys) if not name.startswith("_")}
     others = methods - {entry.name for entry in catalogue()}
     assert others == {"prefix", "queue_name", "lock_name"}
     assert {re.match(r"\w+", entry.about)[0] for entry in catalogue()} <= set(REDIS_TYPES)  # type: ignore[index]
@@ -240,7 +243,7 @@ def test_a_field_may_be_a_literal_or_read_from_elsewhere() -> None:
 def test_a_script_declares_what_it_takes_and_gives(name: str) -> None:
     text = (LUA / "calls" / f"{name}.lua").read_text()
     assert text.startswith(f"-- {name}.lua: ")
-    for label in ("KEYS", "ARGS", "REPLY"):
+    for label in ("KEYS", "ARGS", "REPLY", "FULL"):
         assert re.search(rf"^-- {label} +\S", text, re.MULTILINE), label
     source = script(name).source
     assert source.count("redis.call('TIME')") == source.count("'TIME'") <= 1

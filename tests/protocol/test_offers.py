@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from rq.suspension import resume, suspend
@@ -58,7 +59,7 @@ def test_a_job_is_handed_to_the_consumer_that_has_waited_longest(bench: Bench) -
         assert ids(b.hears().claims) == ["second"]
         bench.send("third")
         assert bench.queue() == ["third"], "nobody waits"
-        assert bench.ack(done(claim)) == ([], [])
+        assert bench.ack(done(claim)) == []
         assert bench.field("first", "status") == "finished"
 
 
@@ -165,7 +166,7 @@ def test_what_needs_more_than_a_slot_wakes_only(bench: Bench, kind: str) -> None
         resume(bench.redis)
     else:
         a.offer(max_payload=10 if kind == "large" else 1_000_000)
-    queue = "default@t" if kind == "tenant" else "default"
+    queue = "default@@t" if kind == "tenant" else "default"
     if kind == "broken wip":
         bench.redis.set("rq:wip:default", "text")
     locks = [LockName("mutex", "m", None)] if kind == "lock" else []
@@ -198,21 +199,21 @@ def test_what_is_not_confirmed_goes_to_the_next_and_counts_no_delivery(bench: Be
         again = bench.claim(consumer="b")
         assert [(claim.job_id, claim.deliveries) for claim in again] == [("1", 1), ("2", 1)]
         assert bench.look(count=0, received=[late.told]).taken_back == (0,)
-        assert bench.ack(done(late.claims[0])) == ([0], []), "its lease is lost"
-        assert bench.ack(*map(done, again)) == ([], [])
+        assert bench.ack(done(late.claims[0])) == [0], "its lease is lost"
+        assert bench.ack(*map(done, again)) == []
 
 
 def test_of_what_is_not_confirmed_nothing_that_has_ended_runs_again(bench: Bench) -> None:
     with idle(bench, "a") as (a,):
         bench.send("1")
         [claim] = a.hears().claims
-        assert bench.ack(done(claim)) == ([], [])
+        assert bench.ack(done(claim)) == []
         until(lambda: bench.lead().taken_back == 1)
         assert bench.queue() == []
         assert bench.field("1", "status") == "finished"
 
 
-@pytest.mark.parametrize("queue", ["default", "default@tenant"])
+@pytest.mark.parametrize("queue", ["default", "default@@tenant"])
 def test_a_wake_up_that_nobody_follows_wakes_the_next_while_there_are_jobs(
     queue: str, bench: Bench
 ) -> None:
@@ -240,7 +241,7 @@ def test_what_may_yet_be_confirmed_is_not_taken_back(bench: Bench) -> None:
         assert bench.wip() != {}
 
 
-@pytest.mark.parametrize("queue", ["default", "default@tenant"])
+@pytest.mark.parametrize("queue", ["default", "default@@tenant"])
 def test_whoever_claims_sees_what_the_leader_has_not_taken_back(queue: str, bench: Bench) -> None:
     bench.send("1", queue=queue)
     with idle_despite(bench, "a", "b") as (a, b):
@@ -256,6 +257,42 @@ def test_whoever_claims_sees_what_the_leader_has_not_taken_back(queue: str, benc
         assert [bench.execute(taking) for _ in range(2)] == [1, 0]
         assert b.hears().claims == []
         assert not bench.look("default", count=0).overdue
+
+
+def test_what_a_consumer_has_missed_goes_to_the_next_at_once_and_is_not_begun_when_it_comes_late(
+    bench: Bench,
+) -> None:
+    with idle(bench, "a") as (a,):
+        bench.send("1")
+        told = a.hears()
+        take_back = partial(
+            bench.commands.take_back_missed,
+            service_of(["default"]),
+            consumer="a",
+            max_deliveries=3,
+        )
+        assert bench.execute(take_back(["another"])) == 0
+        assert bench.execute(take_back(["another", told.token])) == 1
+        assert handed(bench) == 0
+        [claim] = bench.claim(consumer="b")
+        assert (claim.job_id, claim.deliveries) == ("1", 1), "it was not delivered before"
+        assert bench.look(count=0, received=[told.told]).taken_back == (0,)
+
+
+def test_what_others_have_written_among_the_hand_overs_is_passed_over(bench: Bench) -> None:
+    """A number, bytes, an array too short: what is no hand-over is dropped when it is overdue."""
+    service = service_of(["default"])
+    with idle(bench, "a") as (a,):
+        bench.send("1")
+        token = a.hears().token
+        strange = [b"9" * 1000, b"\xff\xfe", b"\x92\x01\x02", b"", b"\x94\x01\x02\x03\x04"]
+        bench.redis.zadd(bench.commands.keys.handed(service), dict.fromkeys(strange, "-inf"))
+        missed = bench.commands.take_back_missed(service, [token], consumer="a", max_deliveries=3)
+        assert bench.execute(missed) == 1
+        rest = bench.commands.take_back_overdue(service, consumer="a", max_deliveries=3)
+        assert bench.execute(rest) == len(strange)
+        assert handed(bench) == 0
+        assert ids(bench.claim(consumer="b")) == ["1"]
 
 
 def test_what_a_service_without_a_leader_was_told_goes_to_another_of_the_queue(

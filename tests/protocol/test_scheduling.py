@@ -146,7 +146,7 @@ def test_jobs_that_rq_would_put_in_front_go_in_front(desk: Desk) -> None:
     assert desk.queue() == ["front2", "retried", "front1", "waiting", "a", "on_retry", "not_front"]
 
 
-def test_what_went_on_by_another_way_is_dropped_and_what_is_odd_is_left_to_the_claim_to_name(
+def test_what_went_on_by_another_way_is_dropped_and_what_is_odd_or_gone_is_left_to_the_claim(
     desk: Desk,
 ) -> None:
     gone = ["queued", "started", "deferred", "finished", "failed", "stopped", "canceled"]
@@ -157,14 +157,15 @@ def test_what_went_on_by_another_way_is_dropped_and_what_is_odd_is_left_to_the_c
     desk.redis.hdel("rq:job:none", "status")
     desk.redis.set("rq:job:wrong type", "text")
     before = desk.everything()
-    assert desk.move().jobs == 4
-    assert desk.queue() == ["bananas", "none", "wrong type", "good"]
+    assert desk.move().jobs == 5
+    assert desk.queue() == ["deleted", "bananas", "none", "wrong type", "good"]
     assert desk.scheduled() == []
     changed = {key for key, value in desk.everything().items() if before.get(key) != value}
     assert changed == {b"rq:job:good", b"rq:queue:default", LOCK.encode()}
     claims = desk.execute(
         desk.commands.claim(["default"], 9, lease=30, consumer=ME, token="0" * 16, max_payload=1000)
     )
+    assert claims.gone == (("default", "deleted"),)
     problems = {claim.job_id: claim.problem for claim in claims.claims}
     assert problems.pop("good") is problems.pop("none") is None
     assert "bananas" in str(problems["bananas"])

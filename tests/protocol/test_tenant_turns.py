@@ -17,14 +17,19 @@ def one_by_one(bench: Bench, number: int) -> list[str]:
 
 
 def tenant_of(claim: Claim) -> str:
-    return claim.queue.partition("@")[2]
+    return claim.queue.partition("@@")[2]
 
 
 def turns(redis: Any) -> dict[str, float]:
     return {
         name.decode(): score
-        for name, score in redis.zrange("rq:queue:default@", 0, -1, withscores=True)
+        for name, score in redis.zrange("rq:queue:default@@", 0, -1, withscores=True)
     }
+
+
+def weigh(bench: Bench, **weights: float) -> None:
+    for command in bench.commands.set_weights("default", weights):
+        bench.execute(command)
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
@@ -51,6 +56,16 @@ def test_tenants_that_send_much_have_equal_shares(bench: Bench, size: int) -> No
     rest = [tenant_of(claim) for claim in bench.claim(count=600 - had.total())]
     assert had + Counter(rest) == {"a": 200, "b": 200, "c": 200}
     assert turns(bench.redis).keys() <= {"a", "b", "c"}
+    assert bench.look().empty
+    assert turns(bench.redis) == {}
+
+
+@pytest.mark.parametrize("score", ["-inf", "-1e300", "-1e6", "inf", "1e300"])
+def test_turns_that_somebody_has_written_end(bench: Bench, score: str) -> None:
+    """The server does nothing else while a script goes round in them."""
+    [job] = flood(bench, "a", 1)
+    bench.redis.zadd("rq:queue:default@@", {"a": score, "nobody": score, b"\xff": score})
+    assert ids(bench.claim()) == [job]
     assert bench.look().empty
     assert turns(bench.redis) == {}
 
@@ -113,7 +128,7 @@ def test_queues_before_and_after_keep_their_places(bench: Bench) -> None:
     flood(bench, "a", 100, first=100)
     bench.send(*(f"more{n}" for n in range(100)), queue="low")
     shared = bench.claim("default", "low", count=20, shares=[15, 5])
-    assert Counter(claim.queue for claim in shared) == {"default@a": 15, "low": 5}
+    assert Counter(claim.queue for claim in shared) == {"default@@a": 15, "low": 5}
 
 
 def test_a_thousand_tenants_cost_a_claim_no_more_than_ten(bench: Bench) -> None:
@@ -162,3 +177,44 @@ def test_nothing_is_lost_whoever_comes_and_goes(bench: Bench) -> None:
         ended += ids(claimed.claims)
     assert sorted(ended) == sorted(sent)
     assert turns(bench.redis) == {}
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+@pytest.mark.parametrize("weight", [3.0, 0.5])
+def test_shares_follow_the_weights(bench: Bench, size: int, weight: float) -> None:
+    weigh(bench, a=weight)
+    for tenant in "abc":
+        flood(bench, tenant, 400)
+    bench.claim(count=3 * TURN)  # of newcomers all have as much
+    had: Counter[str] = Counter()
+    while had.total() < 300:
+        had.update(map(tenant_of, bench.claim(count=size)))
+        for other in "bc":
+            assert abs(had["a"] / weight - had[other]) <= 2 * TURN / min(1.0, weight)
+    assert had["a"] / had.total() == pytest.approx(weight / (weight + 2), abs=0.1)
+
+
+def test_a_weight_is_changed_at_once_and_starves_nobody(bench: Bench) -> None:
+    for tenant in "ab":
+        flood(bench, tenant, 400)
+    bench.claim(count=2 * TURN)
+    weigh(bench, a=100.0)
+    had = Counter(tenant_of(claim) for claim in bench.claim(count=200))
+    assert had["a"] >= 200 - 2 * TURN
+    weigh(bench, a=1.0, b=100.0)
+    assert not bench.redis.hexists("rq:heori:weights", "default@@a")
+    had = Counter(tenant_of(claim) for claim in bench.claim(count=200))
+    assert had["b"] >= 200 - 2 * TURN
+    assert len(bench.claim(count=800)) == 800 - 400 - 2 * TURN, "nothing is left behind"
+
+
+@pytest.mark.parametrize("weight", ["", "x", "nan", "-1", "0", "1e300", "inf"])
+def test_a_weight_without_a_meaning_counts_as_one(bench: Bench, weight: str) -> None:
+    bench.redis.hset("rq:heori:weights", "default@@a", weight)
+    for tenant in "ab":
+        flood(bench, tenant, 100)
+    had = Counter(one_by_one(bench, 100))
+    assert abs(had["a"] - had["b"]) <= TURN
+    bench.redis.delete("rq:heori:weights")
+    bench.redis.set("rq:heori:weights", weight)
+    assert len(bench.claim(count=100)) == 100

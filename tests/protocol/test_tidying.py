@@ -13,7 +13,6 @@ from heori_common.protocol.commands.tidying import MOST_QUEUES, MOST_STRUCK, REC
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import Call
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed
-from tests.rigs.stock_rq import enqueue
 
 
 def listed(bench: Bench) -> set[str]:
@@ -126,7 +125,7 @@ HELD_BY = {
     "rq:canceled:once": "zset",
     "rq:heori:parked:once": "zset",
     "rq:heori:line:once": "zset",
-    "rq:queue:once@": "zset",
+    "rq:queue:once@@": "zset",
     "rq:workers:once": "set",
     "rq:heori:bound:once": "hash",
 }
@@ -237,22 +236,6 @@ def test_a_key_that_holds_something_else_stops_nothing(bench: Bench, key: str) -
         assert listed(bench) == {"once"}
 
 
-def test_what_is_known_of_waiting_jobs_expires_with_the_job_that_they_wait_for(
-    bench: Bench,
-) -> None:
-    jobs = enqueue(bench.redis, "add", [1], [2])
-    for job, ttl in zip(jobs, (7, 0), strict=True):
-        bench.redis.hset(job.key, "result_ttl", ttl)
-        bench.redis.sadd(job.dependents_key, "child")
-    _, waited_for = bench.ack(*(done(claim) for claim in bench.claim()))
-    assert waited_for == [0, 1]
-    lives = [bench.redis.ttl(job.dependents_key) for job in jobs]
-    assert lives == [bench.redis.ttl(job.key) for job in jobs]
-    assert lives == pytest.approx([7, 60], abs=3), (
-        "rq's code reads a job to go on with its children"
-    )
-
-
 def test_a_job_that_need_not_wait_any_more_is_queued_when_nobody_has_done_so(bench: Bench) -> None:
     keys = bench.commands.keys
     bench.send("last", "first", "limited", "new", "canceled", queue="children")
@@ -260,7 +243,9 @@ def test_a_job_that_need_not_wait_any_more_is_queued_when_nobody_has_done_so(ben
     for name in ("last", "first", "limited", "new"):
         bench.redis.hset(keys.job(name), "status", "ready_to_enqueue")
     bench.redis.hset(keys.job("first"), "enqueue_at_front", 1)
-    bench.redis.hset(keys.job("limited"), "rate_limit_key", "api")
+    limit = {"rate_limit_key": "api", "rate_limit_concurrency": 1}
+    bench.redis.hset(keys.job("limited"), mapping=limit)
+    bench.redis.zadd(keys.limit_allowed("api"), {"other": 1})
     bench.redis.hset(keys.job("canceled"), "status", "canceled")
     since = dict.fromkeys(("last", "first", "limited", "canceled"), bench.now() - 10)
     bench.redis.zadd(keys.ready("children"), {**since, "new": bench.now()})
@@ -268,4 +253,6 @@ def test_a_job_that_need_not_wait_any_more_is_queued_when_nobody_has_done_so(ben
     assert bench.queue("children") == ["first", "last"]
     assert bench.field("last", "status") == "queued"
     left = bench.redis.zrange(keys.ready("children"), 0, -1)
-    assert left == [b"limited", b"new"], "rq minds limits, and somebody may just queue the other"
+    assert left == [b"new"], "somebody may just queue it"
+    assert bench.field("limited", "status") == "rate_limited"
+    assert bench.redis.zrange(keys.limit_waiting("api"), 0, -1) == [b"limited"]

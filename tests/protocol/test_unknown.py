@@ -66,7 +66,7 @@ def test_it_is_looked_at_less_and_less_often(bench: Bench, waited: int, expected
 def test_it_is_given_up_when_it_has_waited_and_all_who_serve_its_queue_have_had_it(
     bench: Bench,
 ) -> None:
-    bench.send("a", "b", queue="default@acme")
+    bench.send("a", "b", queue="default@@acme")
     bench.send("c")
     register(bench, ME)
     register(bench, "another")
@@ -79,7 +79,7 @@ def test_it_is_given_up_when_it_has_waited_and_all_who_serve_its_queue_have_had_
     move = bench.commands.enqueue_due(["default"], consumer=ME, lock_ttl=60, batch=10)
     assert bench.execute(move).jobs == 3
     claims = bench.claim()
-    assert sorted(claim.queue for claim in claims) == ["default", "default@acme", "default@acme"]
+    assert sorted(claim.queue for claim in claims) == ["default", "default@@acme", "default@@acme"]
     assert say_unknown(bench, *claims, consumer="another", wait=300) == ([], []), "it may wait"
     for job_id in "abc":
         bench.redis.zadd("rq:scheduled:default", {job_id: 1})
@@ -93,7 +93,7 @@ def test_it_is_given_up_when_it_has_waited_and_all_who_serve_its_queue_have_had_
         [(_, result)] = bench.redis.xrange(f"rq:results:{job_id}")
         assert result[b"exc_string"] == WHY
     assert bench.redis.zcard("rq:failed:default") == 1
-    assert bench.redis.zcard("rq:failed:default@acme") == 2
+    assert bench.redis.zcard("rq:failed:default@@acme") == 2
 
 
 def test_it_does_not_wait_for_ever_for_one_that_never_has_it(bench: Bench) -> None:

@@ -12,12 +12,14 @@ import redis as redis_py
 
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import (
+    HEARTBEAT_TTL_S,
     Command,
     Commands,
     Lead,
     QueueCounts,
     Tidied,
 )
+from heori_common.protocol.commands.pausing import Pause
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import Call
 from heori_common.protocol.scripts import script
@@ -70,7 +72,7 @@ def test_any_bytes_may_be_an_id_and_come_back_unchanged(bench: Bench) -> None:
     assert bench.reclaim() == (len(raw), 0)
     assert bench.redis.lrange("rq:queue:default", 0, -1) == raw  # in the order of the claim
     claims = bench.claim()
-    assert bench.ack(*map(done, claims)) == ([], [])
+    assert bench.ack(*map(done, claims)) == []
     assert set(bench.redis.zrange("rq:finished:default", 0, -1)) == set(raw)
 
 
@@ -81,7 +83,7 @@ def test_a_thousand_jobs_are_claimed_extended_and_acknowledged_at_once(bench: Be
     assert ids(claims) == names
     assert len({claim.execution for claim in claims}) == 1000
     assert bench.execute(bench.commands.extend_leases(claims, lease=9)).lost == []
-    assert bench.ack(*map(done, claims)) == ([], [])
+    assert bench.ack(*map(done, claims)) == []
     assert bench.redis.zcard("rq:finished:default") == 1000
 
 
@@ -103,7 +105,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.find_canceled(ids([a, b]))) == []
     assert bench.release(a) == ["queued"]
     assert bench.execute(bench.commands.note_progress([(b, 0.5, "half")])) == 1
-    assert bench.ack(done(b)) == ([], [])
+    assert bench.ack(done(b)) == []
     assert bench.reclaim() == (0, 0)
     assert bench.undo("default", token="f") == 0
     assert bench.execute(bench.commands.advance([("default", "no such job")])) == []
@@ -124,8 +126,29 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.tell_begun([(a, True)])) == 0
     assert bench.execute(bench.commands.find_lost("b", "default", ["rq:failed:default"])) is None
     assert bench.lead() == Lead(True, 0, pause=0)
+    assert bench.execute(bench.commands.settle_dependents()) is None
+    assert bench.execute(bench.commands.record_executions([a], consumer=ME, lease=9)) == 0
+    assert not bench.execute(bench.commands.reclaim_stock(["default"]))
+    tidying = bench.commands
+    for look in (tidying.tidy_groups(), tidying.tidy_limits(), tidying.tidy_same_calls()):
+        assert bench.execute(look) == ("0", 0)
+    assert bench.execute(bench.commands.start_waiting("default")) == ("0", 0)
     taking = bench.commands.take_back_overdue("service", consumer=ME, max_deliveries=3)
     assert bench.execute(taking) == 0
+    missed = bench.commands.take_back_missed("service", ["f"], consumer=ME, max_deliveries=3)
+    assert bench.execute(missed) == 0
+    assert bench.execute(bench.commands.announce(ME, ["default"], {"pid": 1})).broken == frozenset()
+    assert bench.execute(bench.commands.publish_tasks("1", {"shop.add": b"{}"})) == 0
+    assert bench.execute(bench.commands.keep_tasks("1", begins=True))
+    assert bench.execute(bench.commands.find_task("shop.add")).described == b"{}"
+    paused = Pause.of_queue("default")
+    assert bench.execute(bench.commands.pause(paused))
+    assert bench.execute(bench.commands.resume(paused)) is not None
+    assert bench.execute(bench.commands.publish_schedule("s", [], [], consumer=ME, ttl=9)) >= 0
+    assert bench.execute(bench.commands.look_at_schedule("s", "", {})).states == {}
+    assert bench.execute(bench.commands.send_ticks([])) == []
+    assert bench.execute(bench.commands.pause_entry("none", paused=True)) >= 0
+    assert bench.execute(bench.commands.read_schedule("s")).now > 0
     # Those of the locks are called in tests/locks/test_lock_scripts.py.
     assert seen == {script(name).digest for name in CALLED if not name.startswith("lock_")}
 
@@ -231,15 +254,15 @@ def test_whoever_looks_sees_queues_counts_and_consumers(bench: Bench, redis_url:
         assert counts == QueueCounts(
             waiting=1, scheduled=0, running=1, finished=1, failed=1, limit=None, blocked=0
         )
-        client.execute_many(bench.commands.announce(ME, ["default"], {"state": "busy"}))
-        beat = bench.commands.heartbeat(ME, "2026-01-02T00:00:00.0Z", {"state": "idle"}, 480)
-        client.execute_many(beat)
+        client.execute(bench.commands.announce(ME, ["default"], {"state": "busy"}))
+        beat = bench.commands.heartbeat(ME, "2026-01-02T00:00:00.0Z", {"state": "idle"})
+        client.execute(beat)
     assert bench.execute(bench.commands.consumers()) == [ME]
     assert bench.execute(bench.commands.consumer(ME))["state"] == "idle"
-    assert bench.redis.ttl(f"rq:worker:{ME}") == pytest.approx(480, abs=5)
+    assert bench.redis.ttl(f"rq:worker:{ME}") == pytest.approx(HEARTBEAT_TTL_S, abs=5)
     assert bench.redis.smembers("rq:workers:default") == {f"rq:worker:{ME}".encode()}
     with RedisClient(redis_url) as client:
-        client.execute_many(bench.commands.retire(ME, ["default"], "2026-01-02T00:00:01.0Z"))
+        client.execute(bench.commands.retire(ME, ["default"], "2026-01-02T00:00:01.0Z"))
     assert bench.execute(bench.commands.consumers()) == []
     assert not bench.redis.exists("rq:workers:default")
     assert bench.redis.ttl(f"rq:worker:{ME}") == pytest.approx(60, abs=5)

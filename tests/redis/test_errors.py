@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from heori import (
 from heori_common.embedded import EmbeddedValkey
 from heori_common.locks import session
 from heori_common.protocol.keys import Keys
+from heori_common.redis.address import Address
+from heori_common.redis.errors import error_of
 from tests.rigs.commands import run_heori
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
@@ -140,11 +143,13 @@ class Fault:
     Attributes:
         told: the first word of what the server says; "" when it says nothing any more.
         served: the uses that it does not keep from doing what they do.
+        passes: whether it is met with patience, like an outage.
     """
 
     cause: Callable[[Server], AbstractContextManager[None]]
     told: str
     served: frozenset[str] = frozenset()
+    passes: bool = False
 
 
 READING = frozenset({"result", "status"})
@@ -152,11 +157,11 @@ FAULTS = {
     fault.cause.__name__: fault
     for fault in (
         Fault(another_password, "WRONGPASS"),
-        Fault(it_is_a_replica, "READONLY", READING),
+        Fault(it_is_a_replica, "READONLY", READING, passes=True),
         Fault(no_memory, "OOM", READING | {"cancel"}),  # which takes more away than it adds
         Fault(other_types, "WRONGTYPE", frozenset({"cancel"})),  # such a job is not cancelled
         Fault(no_permission, "NOPERM"),
-        Fault(it_went_away, ""),
+        Fault(it_went_away, "", frozenset({"result"})),  # the wait goes on until its time is up
     )
 }
 
@@ -318,6 +323,36 @@ def server() -> Iterator[Server]:
         session.close()
 
 
+# Each as a server says it, how it begins for people, and whether it passes and is general.
+REFUSALS = [
+    ("READONLY You can't write against a read only replica.", "READONLY it is a", True, True),
+    ("MASTERDOWN Link with MASTER is down", "MASTERDOWN it is a replica", True, True),
+    ("MISCONF Valkey is configured to save", "MISCONF it takes no writes", True, True),
+    ("BUSY Redis is busy running a script.", "BUSY it is executing", True, True),
+    ("NOREPLICAS Not enough good replicas to write.", "NOREPLICAS it takes no", True, True),
+    ("UNBLOCKED force unblock from blocking", "UNBLOCKED force", True, True),
+    ("CLUSTERDOWN The cluster is down", "CLUSTERDOWN The", True, True),
+    ("TRYAGAIN Multiple keys request", "TRYAGAIN Multiple", True, True),
+    ("OOM command not allowed when used memory > 'maxmemory'.", "OOM its memory", False, True),
+    ("NOAUTH Authentication required.", "NOAUTH it wants", False, True),
+    ("WRONGPASS invalid username-password pair", "WRONGPASS it does", False, True),
+    ("NOPERM User default has no permissions", "NOPERM User", False, True),
+    ("WRONGTYPE Operation against a key", "WRONGTYPE Operation", False, False),
+    ("BUSYKEY Target key name already exists.", "BUSYKEY Target", False, False),
+    ("ERR unknown command", "unknown", False, False),
+]
+
+
+@pytest.mark.parametrize(("said", "told", "passes", "general"), REFUSALS)
+def test_a_refusal_knows_whether_it_passes_and_whether_it_is_about_the_command(
+    said: str, told: str, passes: bool, general: bool
+) -> None:
+    error = error_of(said, Address.parse("redis://here"))
+    assert isinstance(error, RedisRefused)
+    assert str(error).startswith(f"Redis at here:6379 refused: {told}")
+    assert (error.is_passing, error.is_general) == (passes, general)
+
+
 def in_short(error: BaseException | None) -> str:
     """The kind of an error, and what is asserted of its text."""
     if isinstance(error, RedisRefused):
@@ -333,7 +368,7 @@ def test_a_program_is_told_by_an_error_of_heoris_where_and_what(server: Server, 
     assert {use: in_short(error) for use, error in told.errors.items()} == {
         use: "" if use in fault.served else refused for use in USES
     }, told.errors
-    if fault.told:  # then it is no use to ask again
+    if fault.told and not fault.passes:  # then it is no use to ask again
         assert max(told.seconds.values()) < session.PATIENCE_S, told.seconds
     for error in told.errors.values():
         if error is not None:
@@ -344,6 +379,7 @@ def test_a_program_is_told_by_an_error_of_heoris_where_and_what(server: Server, 
             assert PASSWORD not in str(error)
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_a_result_is_awaited_no_more_when_the_login_is_refused(server: Server) -> None:
     async def awaited() -> int:
         return await handle
@@ -371,6 +407,10 @@ def test_a_command_says_in_a_line_where_and_what(server: Server, name: str) -> N
     for command, use in ((sent, "submit"), (looked, "status"), (read, "status")):
         if use in fault.served:
             assert (command.returncode, command.stderr) == (0, "")
+            continue
+        if fault.cause is other_types and use == "status":  # it shows what can be read
+            assert command.returncode == 1
+            assert re.match("heori: rq:.* cannot be read: it holds another type", command.stderr)
             continue
         first, *hint = command.stderr.splitlines()
         assert command.returncode == 2

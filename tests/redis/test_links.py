@@ -132,7 +132,8 @@ def test_a_file_that_tls_needs_and_cannot_read_is_named_in_one_message(
         file.write_text(content)
     with EmbeddedValkey() as server:
         endpoint = server.url.removeprefix("redis://").removesuffix("/0")
-        url = f"rediss://{endpoint}/0?{option}={file}"
+        # It is no server of TLS, and so does not answer.
+        url = f"rediss://{endpoint}/0?{option}={file}&socket_timeout=1"
         with RedisClient(url, patience=0) as client, pytest.raises(RedisUnavailable) as caught:
             client.execute(Commands().queues())
         assert f"{option}: {file}" in str(caught.value)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import redis as redis_py
 
+from heori_common import clock
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
 from heori_common.redis.redis_py import AsyncDialer, Dialer
 from heori_common.redis.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
-from heori_consumer.supervisor.redis_retry import LONGEST_PAUSE_S as LONGEST_OF_CONSUMERS_S
 from heori_consumer.supervisor.redis_retry import RedisRetry
 from tests.rigs.listening import leading
 
@@ -23,26 +23,41 @@ def are_spread(pauses: list[float], most: float) -> bool:
     return min(quarters) > MANY / 8 and sum(quarters) == MANY
 
 
-def test_a_pause_is_any_time_up_to_what_doubles() -> None:
+def test_the_first_attempt_follows_at_once_and_a_pause_is_any_time_up_to_what_doubles() -> None:
     backoffs = [Backoff() for _ in range(MANY)]
+    assert {backoff.pause() for backoff in backoffs} == {0.0}
     most = FIRST_PAUSE_S
     for _ in range(6):
         assert are_spread([backoff.pause() for backoff in backoffs], most)
         most = min(LONGEST_PAUSE_S, 2 * most)
+
+
+def test_nobody_comes_back_at_once_and_at_once_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(clock, "now", lambda: now)
+    backoffs = [Backoff() for _ in range(MANY)]
+    assert {backoff.pause() for backoff in backoffs} == {0.0}
     for backoff in backoffs:
         backoff.reset()
     assert are_spread([backoff.pause() for backoff in backoffs], FIRST_PAUSE_S)
+    for backoff in backoffs:
+        backoff.reset()
+    now += LONGEST_PAUSE_S
+    assert {backoff.pause() for backoff in backoffs} == {0.0}
 
 
-@pytest.mark.parametrize(("consumers", "first"), [(1, FIRST_PAUSE_S), (500, 0.5), (9_000, 2.0)])
+@pytest.mark.parametrize(
+    ("consumers", "first", "second"),
+    [(1, FIRST_PAUSE_S, 2 * FIRST_PAUSE_S), (500, 0.5, 0.75), (9_000, 2.0, 2.0)],
+)
 def test_the_more_consumers_there_are_the_longer_they_take_to_come_back(
-    consumers: int, first: float
+    consumers: int, first: float, second: float
 ) -> None:
     retry = RedisRetry()
     backoffs = [retry.backoff() for _ in range(MANY)]
     retry.consumers = consumers
+    assert {backoff.pause() for backoff in backoffs} == {0.0}
     assert are_spread([backoff.pause() for backoff in backoffs], first)
-    second = min(LONGEST_OF_CONSUMERS_S, 2 * first)
     assert are_spread([backoff.pause() for backoff in backoffs], second)
 
 

@@ -19,6 +19,7 @@ from heori import (
     RedisExecutor,
     Semaphore,
     Settings,
+    UnknownTask,
     acquire_all,
     group,
 )
@@ -67,17 +68,21 @@ def send_all_kinds(url: str) -> None:
     settings = Settings(redis_url=url, queue_limits={"default": 50}, when_full="drop_oldest")
     with Producer(settings=settings) as producer:
         assert producer.submit_many(sample_tasks.add, range(200))[-1].result(60) == 201
-        handle = producer.submit(sample_tasks.add, 1, delay=0.05)
+        handle = producer.options(delay=0.05).submit(sample_tasks.add, 1)
         assert handle.result(60) == 3
-        assert producer.submit(sample_tasks.add, 1, key="once").result(60) == 3
-        assert producer.submit(sample_tasks.add, 1, tenant="a").result(60) == 3
+        assert producer.options(key="once").submit(sample_tasks.add, 1).result(60) == 3
+        assert producer.options(tenant="a").submit(sample_tasks.add, 1).result(60) == 3
         with pytest.raises(JobFailed):
             producer.submit(sample_tasks.fail, "no").result(60)
-        late = producer.submit(sample_tasks.add, 1, delay=60)
+        late = producer.options(delay=60).submit(sample_tasks.add, 1)
         assert (late.status(), late.cancel(), late.status()) == ("scheduled", True, "canceled")
         assert group([producer.submit(sample_tasks.add, n) for n in range(3)]).results(60)
         assert producer.submit(lock_tasks.use_a_mutex, "inside").result(60)
         assert producer.submit(sample_tasks.flaky_soon, 1).result(60) == 1
+
+        assert producer.send("tests.tasks.sample_tasks.add", 1).result(60) == 3
+        with pytest.raises(UnknownTask):
+            producer.send("tests.tasks.sample_tasks.nothing")
 
         async def wait() -> int:
             return await producer.submit(sample_tasks.add_later, 1, 2)
@@ -85,6 +90,20 @@ def send_all_kinds(url: str) -> None:
         assert asyncio.run(wait()) == 3
     with RedisExecutor(url) as executor:
         assert list(executor.map(sample_tasks.add, range(3))) == [2, 3, 4]
+
+
+def cancel_limited(rights: Rights, user: str) -> None:
+    """Cancel a job that has a slot of one of rq's rate limits, for which another waits."""
+    with Producer(rights.url(user)) as producer:
+        has, waits = (producer.options(delay=60).submit(sample_tasks.add, 1) for _ in range(2))
+        for handle, status in ((has, "scheduled"), (waits, "rate_limited")):
+            fields = {"rate_limit_key": "k", "rate_limit_concurrency": 1, "status": status}
+            rights.admin.hset(f"rq:job:{handle.id}", mapping=fields)
+        rights.admin.hset("rq:rl:k", "concurrency", 1)
+        rights.admin.zadd("rq:rl:k:allowed", {has.id: 1})
+        rights.admin.zadd("rq:rl:k:rate_limited", {waits.id: 1})
+        assert has.cancel()
+        assert waits.result(60) == 3
 
 
 def use_locks(url: str) -> None:
@@ -103,6 +122,7 @@ def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
     consumer = consume(HEORI_REDIS_URL=url, HEORI_TASKS=TASKS).ready()
     for user in ("heori-producer", "heori"):
         send_all_kinds(rights.url(user))
+        cancel_limited(rights, user)
         use_locks(rights.url(user))
     stock = Queue(connection=rights.admin, serializer=JSONSerializer)
     first = stock.enqueue("tests.tasks.sample_tasks.add", 1)

@@ -1,25 +1,34 @@
 """Runs the benchmarks at sizes that only show that they work."""
 
 import json
+import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from tests.rigs.zygote import Started
 
 ENOUGH_S = 110
 
 
+def started(*words: str, **environment: str) -> tuple[int | None, str, str]:
+    """Run them to their end; returns the exit code, and what they write to output and error."""
+    with Started(
+        *("benchmarks", *words),
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        nested=True,
+    ) as measuring:
+        out, err = measuring.communicate(ENOUGH_S)
+    return measuring.returncode, out, err
+
+
 def run(*words: str) -> str:
     """Run them so; returns what they print."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words, "--quick"],
-        capture_output=True,
-        text=True,
-        timeout=ENOUGH_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code, out, err = started(*words, "--quick")
+    assert code == 0, err
+    return out
 
 
 def medians(file: Path, kind: str, *only: str) -> dict[str, Any]:

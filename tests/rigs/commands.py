@@ -3,10 +3,15 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from typer.testing import CliRunner, Result
+
+from heori.cli.app import app
 from tests.rigs.zygote import Started
 
+OWN = {"HEORI_TASKS": "tests.tasks.sample_tasks", "COLUMNS": "120"}
 Heori = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -19,9 +24,29 @@ def run_heori(
         environment = {**os.environ, **own, **environment}
         process = Started("heori", *words, env=environment, stdout=output, stderr=error)
         try:
-            code = process.wait(40)
+            code = process.wait(120)
         finally:
             process.kill()
         output.seek(0)
         error.seek(0)
         return subprocess.CompletedProcess(words, code, output.read(), error.read())
+
+
+def output_of(
+    *words: str, env: Mapping[str, str], cwd: Path | None = None, timeout: float = 120.0
+) -> str:
+    """What a program says that runs to its end, and ends well."""
+    with Started(
+        *words, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        out, err = program.communicate(timeout)
+    assert program.returncode == 0, out + err
+    return out
+
+
+def run_here(redis_url: str, *words: str) -> Result:
+    """The same in this process, for those who run hundreds; not `consume`, `load` or `serve`."""
+    ran = CliRunner().invoke(app, words, env={**OWN, "HEORI_REDIS_URL": redis_url})
+    if ran.exception is not None and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    return ran

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,6 +33,7 @@ class Consumer:
 
     Args:
         program: the module that it is.
+        command: of it.
         fresh: in an interpreter of its own too, which inherits what the calling thread may do.
 
     Attributes:
@@ -45,16 +46,16 @@ class Consumer:
         environment: dict[str, str],
         *,
         program: str = "heori",
+        command: str = "consume",
         fresh: bool = False,
     ) -> None:
-        words = [program, "consume", *arguments]
+        words = [program, command, *arguments]
         options: dict[str, Any] = {
             "env": {**os.environ, **environment},
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         }
-        # All that it will start inherits this limit, which Linux has not looked at since 2.4.30.
-        self.mark = random.SystemRandom().randrange(1 << 40, 1 << 50)
+        self.mark = new_mark()
         self.process: Started | subprocess.Popen[str] = (
             subprocess.Popen([sys.executable, "-m", *words], text=True, process_group=0, **options)
             if fresh
@@ -66,7 +67,7 @@ class Consumer:
             )
         )
         if fresh:  # before it has started anything
-            resource.prlimit(self.process.pid, resource.RLIMIT_RSS, (self.mark, self.mark))
+            put_mark(self.process.pid, self.mark)
         self.log: list[dict[str, Any]] = []
         self._before: dict[Sample, float] = {}
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -142,7 +143,7 @@ class Consumer:
         """A metric's samples that have these labels; of what only rises, the rise since `begin`."""
         return [
             value - self._before.get(sample, 0.0)
-            for sample, value in self._scrape().items()
+            for sample, value in self._scrape(name).items()
             if sample[0] == name and labels.items() <= dict(sample[1]).items()
         ]
 
@@ -156,12 +157,15 @@ class Consumer:
             if sample[0].endswith(("_total", "_count", "_sum", "_bucket"))
         }
 
-    def _scrape(self) -> dict["Sample", float]:
-        with urllib.request.urlopen(self.url + "/metrics", timeout=5) as answer:
-            text = answer.read().decode()
+    def _scrape(self, name: str = "heori_") -> dict["Sample", float]:
+        """All samples whose names begin so; to read others, which most are, takes long."""
+        with urllib.request.urlopen(self.url + "/metrics", timeout=60) as answer:
+            lines = answer.read().decode().splitlines(keepends=True)
         return {
             (sample.name, tuple(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
+            for family in text_string_to_metric_families(
+                "".join(line for line in lines if line.startswith(name))
+            )
             for sample in family.samples
         }
 
@@ -183,9 +187,28 @@ class Consumer:
         return not processes_of([self])
 
 
-def processes_of(consumers: Iterable[Consumer]) -> list[psutil.Process]:
-    """All that run of what these consumers have started, whatever became of it meanwhile."""
-    marks = {consumer.mark for consumer in consumers}
+class Marked(Protocol):
+    """What has marked all that it starts."""
+
+    mark: int
+
+
+def new_mark() -> int:
+    """A mark that no other has."""
+    return random.SystemRandom().randrange(1 << 40, 1 << 50)
+
+
+def put_mark(pid: int, mark: int) -> None:
+    """Mark a process and all that it will start from now on.
+
+    They inherit this limit, which Linux has not looked at since 2.4.30.
+    """
+    resource.prlimit(pid, resource.RLIMIT_RSS, (mark, mark))
+
+
+def processes_of(starters: Iterable[Marked]) -> list[psutil.Process]:
+    """All that run of what these have started, whatever became of it meanwhile."""
+    marks = {starter.mark for starter in starters}
     return [each for each in psutil.process_iter() if _mark(each) in marks and is_alive(each)]
 
 
@@ -212,7 +235,7 @@ SHARED = MODELS | {
     "locks in asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "8"],
 }
 SHARED_TASKS = ",".join(
-    f"tests.tasks.{name}_tasks" for name in ("sample", "protocol", "lock", "raising")
+    f"tests.tasks.{name}_tasks" for name in ("sample", "protocol", "lock", "raising", "rq")
 )
 # What crashes inline takes the consumer with it, which `tests/consumer/test_crash.py` is about.
 IN_PROCESSES = [model for model in MODELS if model != "inline"]
@@ -241,7 +264,8 @@ class SharedConsumers:
                 {
                     "HEORI_REDIS_URL": self.url(name),
                     "HEORI_TASKS": SHARED_TASKS,
-                    "HEORI_ALLOW": "math",
+                    "HEORI_ALLOW": "math,tests.tasks.strangers,tests.tasks.callback_tasks",
+                    "HEORI_ACCEPT": "json,pickle",
                     "HEORI_METRICS_PORT": "0",
                 },
             ).ready()
@@ -264,7 +288,7 @@ class SharedConsumers:
             for consumer in self._running.values():
                 family = psutil.Process(consumer.process.pid).children(recursive=True)
                 assert consumer.stop() == 0, consumer.log[-50:]
-                until(lambda ended=family: not any(is_alive(child) for child in ended), timeout=5)  # type: ignore[misc]
+                until(lambda ended=family: not any(is_alive(child) for child in ended))  # type: ignore[misc]
 
 
 def run_short_jobs(producer: Producer) -> None:

@@ -105,7 +105,7 @@ def damaged(redis: Any) -> dict[str, str]:
         "gone": "its job is gone",
         "foreign": "holds a string, not a hash",
         "bare": "no data field",
-        "pickle": "HEORI_ACCEPT=json,pickle",
+        "pickle": "its payload is not a call",
         "garbage": "its payload is no json",
         "large": "over the limit of 1,000,000",
         "bomb": "inflates to more than the limit",

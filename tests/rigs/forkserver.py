@@ -47,10 +47,10 @@ def wait_to_be_wanted() -> None:
                 os.waitpid(pid, 0)
                 return subprocess.Popen(words, **options)
 
-    vars(theirs)["subprocess"] = _WithPopen(start)
+    vars(theirs)["subprocess"] = WithPopen(start)
 
 
-class _WithPopen(types.ModuleType):
+class WithPopen(types.ModuleType):
     """`subprocess`, but for one name."""
 
     def __init__(self, popen: Callable[..., Any]) -> None:

@@ -63,7 +63,7 @@ class Program:
     def close(self) -> None:
         """Kill it."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
@@ -101,9 +101,9 @@ def no_lock_is_left(redis: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     before = threading.active_count()
     yield
     allowed = {FENCE, *(key for key in redis.keys("*") if not key.startswith(b"rq:heori:"))}
-    until(lambda: set(redis.keys("*")) <= allowed, timeout=5)
+    until(lambda: set(redis.keys("*")) <= allowed)
     session.close()
-    until(lambda: threading.active_count() <= before, timeout=5)
+    until(lambda: threading.active_count() <= before)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ class Table:
     def hear(self, kind: str) -> Any:
         """What came next of that kind."""
         while True:
-            message = self.heard.get_message(timeout=10)
+            message = self.heard.get_message(timeout=60)
             assert message is not None
             if message["type"] == kind:
                 return message["data"]

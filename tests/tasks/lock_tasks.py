@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import redis
 
@@ -108,6 +109,16 @@ def use_a_mutex(name: str) -> str:
         party = mutex.owner()
         assert party is not None
         return f"{party.job} {party.pid == os.getpid()}"
+
+
+@task(locks=["account:{account}"])
+def hold_until(url: str, account: int, gate: str, lease: float) -> str:
+    """Says that it runs, and holds a mutex beside that of its job until there is such a file."""
+    with KEEP(url) as client, Mutex(f"own:{account}", url, lease=lease):
+        client.rpush("running", account)
+        while not Path(gate).exists():
+            time.sleep(0.01)
+    return "held"
 
 
 @task(locks=["account:{account}"])

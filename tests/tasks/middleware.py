@@ -1,11 +1,13 @@
 """Middleware for the tests: notes in Redis what it was called for."""
 
+import dataclasses
+import json
 import os
 
 import redis
 
 from heori_common.current_job import CurrentJob
-from heori_consumer.worker.middleware import Middleware
+from heori_common.middleware import JobFailure, Middleware, OutgoingJob
 
 
 class Notes(Middleware):
@@ -32,6 +34,35 @@ class Notes(Middleware):
     def _note(self, *words: "str | CurrentJob") -> None:
         texts = [word if isinstance(word, str) else word.task for word in words]
         self._redis.rpush("notes", " ".join(texts))
+
+
+class Stamps(Middleware):
+    """Adds to what travels with jobs, refuses some, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, str]] = []
+
+    def sending(self, job: OutgoingJob) -> None:
+        """Stamp it; refuse the call of one argument."""
+        self.told.append(("sending", job.task, job.queue))
+        if job.args == (13,):
+            raise PermissionError("no thirteen today")
+        job.meta["stamp"] = len(job.args)
+
+    def sent(self, job: OutgoingJob, error: BaseException | None) -> None:
+        """Note it."""
+        self.told.append(("sent", job.task, type(error).__name__))
+        raise RuntimeError("broken middleware")
+
+
+class Hears(Middleware):
+    """Pushes what it hears of failures to a list, as JSON."""
+
+    def on_error(self, failure: JobFailure) -> None:
+        """Tell all of it."""
+        told = dataclasses.asdict(dataclasses.replace(failure, error=None))
+        with redis.Redis.from_url(os.environ["HEORI_REDIS_URL"]) as client:
+            client.rpush("heard", json.dumps({**told, "error": type(failure.error).__name__}))
 
 
 class NoMiddleware:

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import redis
+from pydantic import SecretStr
 
 from heori import JobTimeout, Retry, current_job, task
 
@@ -192,6 +194,16 @@ def record_and_wait(path: str, gate: str, number: int) -> int:
     return number
 
 
+@task(retry=Retry(max=1, intervals=("50ms",)))
+def record_and_wait_and_fail_at_first(path: str, gate: str, number: int) -> int:
+    """As `record_and_wait`, but its first run fails."""
+    record_and_wait(path, gate, number)
+    with open(path, encoding="ascii") as runs:  # noqa: PTH123 - as `record` does
+        if runs.read().split().count(str(number)) == 1:
+            raise ValueError("run 1")
+    return number
+
+
 @task(retry=Retry(max=2, intervals=("50ms",)), give_up_on=KeyError)
 def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> int:
     """Fails so often, then returns how often it ran."""
@@ -204,10 +216,11 @@ def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> in
 
 @task(retry=Retry(max=1, intervals=("50ms",)), timeout=1)
 def hang_at_first(url: str, key: str) -> int:
-    """Sleeps in C at its first run."""
+    """Sleeps at its first run, in C and deaf to signals."""
     with redis.Redis.from_url(url) as client:
         runs = int(client.incr(key))
     if runs == 1:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         time.sleep(3600)
     return runs
 
@@ -268,7 +281,8 @@ def ignore_interruptions() -> None:
 def clean_up_at_timeout(path: str) -> str:
     """Catches its timeout, and still has time to clean up."""
     try:
-        spin(30)
+        for _ in range(3000):  # in C for no longer than that, where its timeout would not reach it
+            time.sleep(0.01)
     except JobTimeout as timeout:
         return f"{timeout.job_id} had {timeout.timeout} s"
     return path
@@ -340,3 +354,14 @@ def end_children() -> list[int]:
     worker.terminate()
     worker.join()
     return [*codes, worker.exitcode or 0]
+
+
+@task
+def travels() -> dict[str, Any]:
+    return current_job().meta
+
+
+@task(retry=Retry(intervals=(0,)))
+def pay(user: str, password: SecretStr, extra: dict[str, SecretStr]) -> None:
+    """Fails."""
+    raise ConnectionError(f"the bank does not know {user}")

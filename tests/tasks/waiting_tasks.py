@@ -44,7 +44,7 @@ async def parent_later(number: int, url: str = "") -> int:
 @task
 def parent_of(number: int, queue: str) -> int:
     """Waits for a job on that queue."""
-    return producer().submit(child, number, queue=queue).result() + 1
+    return producer().options(queue=queue).submit(child, number).result() + 1
 
 
 @task
@@ -98,9 +98,13 @@ def with_executor() -> None:
 
 
 WAITS: dict[str, Callable[[], object]] = {
-    "result": lambda: producer().submit(child, 1, queue="nobody").result(),
-    "results": lambda: group(producer().submit_many(child, [1, 2], queue="nobody")).results(),
-    "group.wait": lambda: group(producer().submit_many(child, [1, 2], queue="nobody")).wait(),
+    "result": lambda: producer().options(queue="nobody").submit(child, 1).result(),
+    "results": lambda: group(
+        producer().options(queue="nobody").submit_many(child, [1, 2])
+    ).results(),
+    "group.wait": lambda: group(
+        producer().options(queue="nobody").submit_many(child, [1, 2])
+    ).wait(),
     "future.result": lambda: executor().submit(child, 1).result(),
     "future.exception": lambda: executor().submit(child, 1).exception(60),
     "map": lambda: list(executor().map(child, [1, 2])),
@@ -108,7 +112,7 @@ WAITS: dict[str, Callable[[], object]] = {
     "wait": lambda: wait(
         [executor().submit(child, n) for n in (1, 2)], return_when="ALL_COMPLETED"
     ),
-    "full queue": lambda: producer().submit_many(child, [1, 2], queue="full"),
+    "full queue": lambda: producer().options(queue="full").submit_many(child, [1, 2]),
     "with executor": with_executor,
 }
 
@@ -150,7 +154,7 @@ def die_at_first(url: str) -> int:
 @task
 def outlive(url: str) -> list[int]:
     """Waits for a job that takes their process; returns how often each was delivered."""
-    runs = producer().submit(die_at_first, url, key="the same").result()
+    runs = producer().options(key="the same").submit(die_at_first, url).result()
     return [runs, current_job().delivery]
 
 

@@ -1,43 +1,16 @@
-"""What a lock may be called and asked for. Everything else is refused before anything is sent."""
+"""What a lock may be asked for. Everything else is refused before anything is sent."""
 
 import numbers
 from collections.abc import Iterable
 from typing import Any
 
-from heori_common.names import MAX_NAME_CHARS
+from heori_common.errors import short
 
 # A year. The server's clock and a lease are added up in microseconds, in a double.
 LONGEST_S = 365 * 24 * 3600.0
 # Shorter leases are lost to a pause of the garbage collector.
 SHORTEST_LEASE_S = 0.1
 MOST_PERMITS = 1_000_000_000
-
-
-def check_name(what: str, name: Any) -> str:
-    """Refuse what cannot be a part of a key.
-
-    Args:
-        what: it is the name of.
-
-    Raises:
-        TypeError: it is no text.
-        ValueError: it is empty or too long, or no UTF-8 can be made of it.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"{what} {_shown(name)}: the name must be a string")
-    if not 0 < len(name) <= MAX_NAME_CHARS:
-        raise ValueError(
-            f"{what} {_shown(name)}: the name must be a string of 1 to {MAX_NAME_CHARS} "
-            f"characters; it has {len(name)}"
-        )
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"{what} {_shown(name)}: the name has bytes in it that are no UTF-8, as os.listdir "
-            "gives them; os.fsencode(name).hex() is a name that works"
-        ) from None
-    return name
 
 
 def check_lease(lease: Any) -> float:
@@ -47,10 +20,10 @@ def check_lease(lease: Any) -> float:
         TypeError: it is no number.
         ValueError: it is too short or too long.
     """
-    seconds = _number(lease, f"lease={_shown(lease)}: seconds are needed")
+    seconds = _number(lease, f"lease={short(lease)}: seconds are needed")
     if not SHORTEST_LEASE_S <= seconds <= LONGEST_S:
         raise ValueError(
-            f"lease={_shown(lease)}: seconds are needed, {SHORTEST_LEASE_S:g} at least, and "
+            f"lease={short(lease)}: seconds are needed, {SHORTEST_LEASE_S:g} at least, and "
             f"{LONGEST_S:.0f} at most (a year)"
         )
     return seconds
@@ -66,7 +39,7 @@ def check_timeout(timeout: Any) -> float | None:
     """
     if timeout is None:
         return None
-    needed = f"timeout={_shown(timeout)}: seconds are needed, 0 not to wait, None to wait for ever"
+    needed = f"timeout={short(timeout)}: seconds are needed, 0 not to wait, None to wait for ever"
     seconds = _number(timeout, needed)
     if not 0 <= seconds <= LONGEST_S:
         raise ValueError(f"{needed}; {LONGEST_S:.0f} (a year) are the most")
@@ -80,7 +53,7 @@ def check_permits(permits: Any) -> int:
         TypeError: it is no whole number.
         ValueError: it is too small or too large.
     """
-    needed = f"permits={_shown(permits)}: a whole number is needed, 1 at least"
+    needed = f"permits={short(permits)}: a whole number is needed, 1 at least"
     if isinstance(permits, bool) or not isinstance(permits, numbers.Real):
         raise TypeError(needed)
     number = int(permits) if isinstance(permits, numbers.Integral) else 0
@@ -98,14 +71,14 @@ def check_words(words: Iterable[Any]) -> None:
     """
     for word in words:
         if isinstance(word, bool) or not isinstance(word, str | bytes | int | float):
-            raise TypeError(f"{_shown(word)} is no word of a command: text, bytes or a number is")
+            raise TypeError(f"{short(word)} is no word of a command: text, bytes or a number is")
         if isinstance(word, int) and not -(1 << 63) <= word < 1 << 64:
-            raise ValueError(f"{_shown(word)} has more than 64 bits")
+            raise ValueError(f"{short(word)} has more than 64 bits")
         if isinstance(word, str):
             try:
                 word.encode()
             except UnicodeEncodeError:
-                raise ValueError(f"{_shown(word)} is no UTF-8; send bytes") from None
+                raise ValueError(f"{short(word)} is no UTF-8; send bytes") from None
 
 
 def _number(value: Any, needed: str) -> float:
@@ -115,8 +88,3 @@ def _number(value: Any, needed: str) -> float:
         return float(value)
     except OverflowError:
         raise ValueError(needed) from None
-
-
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -175,18 +175,21 @@ class LockCommands(Builders):
         ticket: int | None,
         wait: bool,
         deadlock: str,
+        known: bool = False,
     ) -> Command[Answer]:
         """Take all of the locks, or wait for the first that is not to be had.
 
         Args:
             request: an id that is never used again, but to send the same request again.
+            known: whether it has been answered before, with held or waiting; it is not refused then
+                while the server's memory is full.
             owner: who waits for whom is told by these.
             about: who that is, for people.
             wake: the channel on which a grant is told; None: it looks by itself.
             ticket: the one it had when it was sent before.
         """
         return self._call(
-            "lock_acquire",
+            "lock_ask_again" if known else "lock_acquire",
             [lock.key for lock in locks],
             _answer,
             id=request,
@@ -374,7 +377,7 @@ def _answer(reply: bytes) -> Answer:
         case [now, state]:
             return Answer(state.decode(), now)
         case other:
-            raise ValueError(f"lock_acquire.lua does not reply with {other!r}")
+            raise ValueError(f"ask_for_locks.lua does not reply with {other!r}")
 
 
 def _cycle(steps: Sequence[tuple[bytes, bytes, bytes | bool]]) -> list[Waits]:

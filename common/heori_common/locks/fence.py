@@ -11,9 +11,11 @@ which changes no row when the writer is too late; `require` makes that an except
 
 from typing import Any
 
-from heori_common.locks.arguments import check_name, check_words
+from heori_common.errors import short
+from heori_common.locks.arguments import check_words
 from heori_common.locks.errors import FencedOut
 from heori_common.locks.lock import Lock
+from heori_common.names import check_name
 from heori_common.protocol.commands import Word
 from heori_common.public import public
 
@@ -36,7 +38,7 @@ class Fence:
     def __init__(self, resource: str, lock: Lock) -> None:
         check_name("resource", resource)
         if not isinstance(lock, Lock):
-            raise TypeError(f"{lock!r} is no Mutex and no Semaphore")
+            raise TypeError(f"{short(lock)} is no Mutex and no Semaphore")
         self.resource = resource
         self._lock = lock
 
@@ -49,6 +51,7 @@ class Fence:
             FencedOut: a later holder of the lock has written already.
             NotHeld: the lock was never acquired.
             RedisUnavailable: Redis cannot be reached.
+            RedisRefused: Redis refuses the command, as it would without a fence.
         """
         check_words(words)
         hold = self._lock.hold

@@ -11,6 +11,7 @@ from heori_common.locks.status import steps
 from heori_common.loggers import standard_logger
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.redis.retries import LONGEST_WAIT_S
 from heori_common.settings import Settings
 
@@ -32,15 +33,19 @@ def waiting_for(job_id: str, client: RedisClient, keys: Keys) -> Iterator[Callab
 
     def note() -> None:
         nonlocal noted, warned
-        cycle = client.execute(
-            commands.note_wait(
-                owner.known_as,
-                job_owner(job_id),
-                about=owner.about,
-                ttl=3 * LONGEST_WAIT_S,
-                deadlock=settings.deadlock,
-            )
+        command = commands.note_wait(
+            owner.known_as,
+            job_owner(job_id),
+            about=owner.about,
+            ttl=3 * LONGEST_WAIT_S,
+            deadlock=settings.deadlock,
         )
+        try:
+            cycle = client.execute(command)
+        except (RedisUnavailable, RedisRefused) as error:
+            if not error.is_general:
+                raise
+            return  # it is noted before the next wait
         if cycle and settings.deadlock == "raise":
             raise DeadlockDetected(steps(cycle, keys))
         if cycle and not warned:
@@ -52,4 +57,5 @@ def waiting_for(job_id: str, client: RedisClient, keys: Keys) -> Iterator[Callab
         yield note
     finally:
         if noted:
-            client.execute(commands.end_wait(owner.known_as))
+            with contextlib.suppress(RedisUnavailable, RedisRefused):  # the note ends by itself
+                client.execute(commands.end_wait(owner.known_as))

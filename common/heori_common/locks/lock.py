@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Iterable
 
-from heori_common.locks.arguments import check_lease, check_name, check_permits
+from heori_common.errors import short
+from heori_common.locks.arguments import check_lease, check_permits
 from heori_common.locks.declared import hold_of
 from heori_common.locks.errors import NotHeld
 from heori_common.locks.hold import Hold
@@ -12,6 +13,7 @@ from heori_common.locks.owner import LockOwner, Owner
 from heori_common.locks.request import ask
 from heori_common.locks.session import Redis, Session, url_of
 from heori_common.locks.status import Party, Status, status
+from heori_common.names import check_name
 from heori_common.public import public
 
 OnLost = Callable[["Lock"], object]
@@ -43,9 +45,9 @@ class Lock(Lockable):
     ) -> None:
         check_name(self.kind, name)
         if on_lost is not None and not callable(on_lost):
-            raise TypeError(f"on_lost={on_lost!r}: something to call with the lock is needed")
+            raise TypeError(f"on_lost={short(on_lost)}: something to call with the lock is needed")
         if owner is not None and not isinstance(owner, LockOwner):
-            raise TypeError(f"owner={owner!r}: a LockOwner is needed")
+            raise TypeError(f"owner={short(owner)}: a LockOwner is needed")
         super().__init__(url_of(redis), check_lease(lease), (self,), owner)
         self.name = name
         self.limit = limit
@@ -130,7 +132,7 @@ class Mutex(Lock):
     two halves of a generator in two threads.
 
     Args:
-        name: of the thing that it protects: 1 to 512 characters.
+        name: of the thing that it protects: 1 to 512 characters that can be seen.
         redis: a URL or a redis-py client; without one, `HEORI_REDIS_URL`.
         lease: seconds after which the lock of a process that has died goes to the next. As long as
             the holder's process lives, it is renewed. From 0.1 to a year.
@@ -222,11 +224,13 @@ def acquire_all(locks: Iterable[Lock]) -> Lockable:
             not the same owner.
     """
     if not isinstance(locks, Iterable):
-        raise TypeError(f"acquire_all({locks!r}): several locks are needed, such as a list of them")
+        raise TypeError(
+            f"acquire_all({short(locks)}): several locks are needed, such as a list of them"
+        )
     given = list(locks)
     for lock in given:
         if not isinstance(lock, Lock):
-            raise TypeError(f"acquire_all: {lock!r} is no Mutex and no Semaphore")
+            raise TypeError(f"acquire_all: {short(lock)} is no Mutex and no Semaphore")
     by_key = {lock.key: lock for lock in sorted(given, key=lambda lock: lock.key)}
     if not given or len(by_key) < len(given):
         raise ValueError("acquire_all needs one lock at least, and each of them once")

@@ -19,7 +19,7 @@ from heori_common.locks.request import AcquireRequest, ask
 from heori_common.locks.session import Session, session_of
 from heori_common.loggers import standard_logger
 from heori_common.public import public
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
 log = standard_logger(__name__)
 
@@ -66,6 +66,9 @@ class Lockable:
             DeadlockDetected: it would wait for ever.
             LockLost: it was held here, has been lost, and is yet to be released.
             RedisUnavailable: Redis cannot be reached.
+            RedisRefused: Redis refuses it; its memory is full, say.
+
+        One that waits already waits on, though, while Redis is away or refuses for now.
         """
         request, entered = self._request(timeout)
         counted: list[Hold] = []
@@ -95,12 +98,14 @@ class Lockable:
     def release(self) -> None:
         """Give it back; the one that has waited longest has it then.
 
-        Without Redis it goes on trying in the background, until the lease is over anyway. So it
-        does when it is interrupted, as by the exception that ends a job.
+        While Redis is away, or refuses whatever is sent, it goes on trying in the background, until
+        the lease is over anyway. So it does when it is interrupted, as by the exception that ends a
+        job.
 
         Raises:
             LockLost: it was lost before.
             NotHeld: this thread or task does not hold it.
+            RedisRefused: a key of the lock holds something else.
         """
         left: list[Hold] = []
         try:
@@ -228,7 +233,9 @@ class Lockable:
             sent = clock.now()
             try:
                 fates, repeated = session.execute(_release(session, holds))
-            except RedisUnavailable as error:
+            except (RedisUnavailable, RedisRefused) as error:
+                if not error.is_general:
+                    raise
                 _release_later(session, holds, error)
                 fates, repeated = ["unknown"] * len(holds), True
             lost += _lost(session, holds, fates, sent if repeated else None)
@@ -242,7 +249,9 @@ class Lockable:
             sent = clock.now()
             try:
                 fates, repeated = await ask(session, _release(session, holds))
-            except RedisUnavailable as error:
+            except (RedisUnavailable, RedisRefused) as error:
+                if not error.is_general:
+                    raise
                 _release_later(session, holds, error)
                 fates, repeated = ["unknown"] * len(holds), True
             lost += _lost(session, holds, fates, sent if repeated else None)
@@ -313,9 +322,9 @@ def _lost(
     return lost
 
 
-def _release_later(session: Session, holds: list[Hold], error: RedisUnavailable) -> None:
+def _release_later(session: Session, holds: list[Hold], error: Exception) -> None:
     names = ", ".join(str(hold.lock) for hold in holds)
-    log.warning("%s will be released when Redis is back: %s", names, error)
+    log.warning("%s will be released as soon as Redis takes it: %s", names, error)
     lease = max(hold.lease for hold in holds)
     session.renewer.abandon([hold.lock.key for hold in holds], holds[0].id, lease)
 

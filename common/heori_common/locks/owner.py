@@ -19,6 +19,8 @@ import msgpack
 
 from heori_common.current_job import CurrentJob, running_job
 from heori_common.locks.commands import job_owner
+from heori_common.names import MAX_NAME_CHARS, check_name
+from heori_common.printable import printable
 from heori_common.process_id import process_id
 from heori_common.public import public
 
@@ -37,11 +39,14 @@ class LockOwner:
     nobody releases is held until its process, or the job that has made the owner, has ended.
 
     Args:
-        name: for people who look into a lock.
+        name: for people who look into a lock: 1 to 512 characters that can be seen.
+
+    Raises:
+        TypeError, ValueError: that is no name.
     """
 
     def __init__(self, name: str = "LockOwner") -> None:
-        self.name = name
+        self.name = check_name("owner", name)
         self._job = running_job()
         self._process = _process
         self._owner = Owner(self, self._job)
@@ -81,7 +86,7 @@ class Owner:
         self._runner = weakref.ref(runner)
         name = runner.get_name() if isinstance(runner, asyncio.Task) else runner.name
         self.about: bytes = msgpack.packb(
-            [_host, os.getpid(), _printable(name), job.id if job else ""],
+            [_host, os.getpid(), printable(name)[:MAX_NAME_CHARS], job.id if job else ""],
             unicode_errors="surrogateescape",
         )
 
@@ -182,7 +187,3 @@ def current_owner() -> Owner:
         else:
             at_end.owner = owner
     return owner
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()

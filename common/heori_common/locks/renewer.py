@@ -18,7 +18,7 @@ from heori_common.locks.commands import MOST_RENEWED, LockCommands
 from heori_common.locks.hold import Hold
 from heori_common.locks.statistics import Statistics
 from heori_common.loggers import standard_logger
-from heori_common.redis.errors import RedisUnavailable
+from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.redis.push import PushThread, Reply
 
 log = standard_logger(__name__)
@@ -56,6 +56,7 @@ class Renewer:
         self._bell = Bell()
         self._wake_at = self._sleeps_until = float("inf")
         self._next_sweep = 0.0
+        self._failed = 0  # renewals one after the other, each of up to MOST_RENEWED locks
         self._thread = BackgroundThread(self._run, "heori-locks-renewer")
         self._closed = False
 
@@ -80,8 +81,8 @@ class Renewer:
     def abandon(self, locks: list[str], request: str, lease: float) -> None:
         """Give up a request of which nobody knows what has become.
 
-        And once more later: what was sent on a connection that broke may still arrive. Without
-        Redis it goes on trying.
+        And once more later: what was sent on a connection that broke may still arrive. While Redis
+        is away, or refuses whatever is sent, it goes on trying.
 
         Args:
             lease: seconds after which it is over by itself.
@@ -93,7 +94,9 @@ class Renewer:
             self._push.call(release, again)
 
         def again(reply: Reply) -> None:
-            if isinstance(reply.value, RedisUnavailable) and clock.now() < over:
+            error = reply.value
+            is_general = isinstance(error, RedisUnavailable | RedisRefused) and error.is_general
+            if is_general and clock.now() < over:
                 self._later(give_up)
             else:
                 self._given_up.pop(request, None)
@@ -200,8 +203,14 @@ class Renewer:
             else:
                 hold.extend(sent + hold.lease)
             self._look_at(min(hold.renew_at, hold.valid_until))
-        if isinstance(lost, Exception):
-            log.warning("%d locks could not be renewed: %s", len(holds), lost)
+        if not isinstance(lost, Exception):
+            if self._failed:
+                log.info("locks are renewed again, after %d attempts in vain", self._failed)
+            self._failed = 0
+            return
+        if not self._failed:
+            log.warning("locks cannot be renewed, and are tried again: %s", lost)
+        self._failed += 1
 
     def lose(self, hold: Hold, why: str) -> None:
         """Tell a holder that it has lost the lock; once."""

@@ -5,6 +5,7 @@ What to ask and when is one generator; a thread and a coroutine only differ in h
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.hold import HeldLock, Hold
 from heori_common.locks.owner import Owner, new_id
 from heori_common.locks.session import LISTEN_TIMEOUT_S, POLL_EVERY_S, Session
+from heori_common.locks.statistics import observers
 from heori_common.locks.status import US_PER_S, steps
 from heori_common.loggers import standard_logger
 from heori_common.protocol.commands import HANDOVER_LEASE_US, Command
@@ -33,6 +35,7 @@ LOOK_AFTER_LEASE_S = 0.005
 LOOK_EVERY_S = 1.0
 LOOK_SELDOM_S = 10.0
 POLL_SELDOM_S = 1.0  # the same for those that cannot be told: sooner than a handed lock expires
+LATE_S = 0.5  # after its timeout, about, in which one that waits tries to tell Redis so
 GIVING_UP_S = 0.02  # until it is seen whether what is being given up here was in the way
 
 
@@ -62,6 +65,7 @@ class AcquireRequest:
         self._began = clock.now()
         self._deadline = float("inf") if timeout is None else self._began + timeout
         self._ticket: int | None = None
+        self._is_known = False  # to the server: it has held or waited
         self._grant: Grant | None = None
         self._is_to_look = False
         self._wake: Callable[[], object]
@@ -82,7 +86,12 @@ class AcquireRequest:
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
-                    step = dialogue.send(session.execute(step)[0])
+                    try:
+                        answer = session.execute(step, self._at_most())[0]
+                    except (RedisUnavailable, RedisRefused) as error:
+                        step = dialogue.throw(error)
+                    else:
+                        step = dialogue.send(answer)
                 elif step is None:
                     self._listen()
                     step = next(dialogue)
@@ -115,7 +124,12 @@ class AcquireRequest:
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
-                    step = dialogue.send((await ask(session, step))[0])
+                    try:
+                        answer, _ = await ask(session, step, self._at_most())
+                    except (RedisUnavailable, RedisRefused) as error:
+                        step = dialogue.throw(error)
+                    else:
+                        step = dialogue.send(answer)
                 else:
                     assert step is not None
                     alarm = loop.call_later(step, bell.set)
@@ -140,6 +154,12 @@ class AcquireRequest:
         with contextlib.suppress(RuntimeError):  # its event loop is closed
             self._wake()
 
+    def _at_most(self) -> float:
+        """Seconds for which a command may be sent again."""
+        if self._ticket is None:
+            return math.inf
+        return max(LATE_S, self._deadline - clock.now())
+
     def _listen(self) -> None:
         left = self._deadline - clock.now()
         try:
@@ -151,24 +171,22 @@ class AcquireRequest:
 
     def _steps(self, *, listening: bool) -> Generator["Command[Any] | float | None", Any, bool]:
         """Yields commands to execute, seconds to wait, and None to make sure of being heard."""
-        session = self._session
         while True:
-            sent = clock.now()
-            patient = sent < self._deadline
-            self._is_to_look = False
-            answer: Answer = yield self._ask(wait=patient and listening)
+            patient = clock.now() < self._deadline
+            asked = yield from self._ask(wait=patient and listening)
+            if asked is None:
+                return False
+            sent, answer = asked
             if answer.state == "held":
                 if self._is_mine(answer.fences, sent, answer.lease_end - answer.now):
                     return True
             elif answer.state == "waiting":
                 self._ticket = answer.ticket
-                if answer.cycle:
-                    session.statistics.deadlocks += 1
-                    log.warning("%s", self._deadlock(answer))
+                self._warn_of_cycle(answer)
                 if (yield from self._wait(sent, answer)):
                     return True
                 if clock.now() >= self._deadline:
-                    yield session.commands.release(self._keys, self.id)
+                    yield from self._leave()
                     return False
             elif answer.state == "deadlock":
                 self._refuse_to_wait(answer)
@@ -178,6 +196,40 @@ class AcquireRequest:
             else:
                 yield None
                 listening = True
+
+    def _ask(
+        self, *, wait: bool
+    ) -> Generator["Command[Any] | float", Any, tuple[float, Answer] | None]:
+        """Ask, and as one that waits already ask on while Redis is away or refuses for now.
+
+        Returns:
+            clock.now() when it was sent, and the answer; None when its time is up.
+        """
+        while True:
+            sent = clock.now()
+            self._is_to_look = False
+            try:
+                answer: Answer = yield self._question(wait=wait)
+            except (RedisUnavailable, RedisRefused) as error:
+                if self._ticket is None or not error.is_passing:
+                    raise
+            else:
+                self._is_known |= answer.state in ("held", "waiting")
+                return sent, answer
+            left = self._deadline - clock.now()
+            if left <= 0:
+                self.take_back()
+                return None
+            yield min(LOOK_EVERY_S, left)
+
+    def _leave(self) -> Generator["Command[Any]", Any, None]:
+        """Leave the queue, as its time is up."""
+        try:
+            yield self._session.commands.release(self._keys, self.id)
+        except (RedisUnavailable, RedisRefused) as error:
+            if not error.is_general:
+                raise
+            self.take_back()
 
     def _wait(self, sent: float, answer: Answer) -> Generator[float, None, bool]:
         """Wait; returns whether it is held. If not, it is time to ask, or up."""
@@ -217,7 +269,7 @@ class AcquireRequest:
         self._held = fences, valid_until
         return True
 
-    def _ask(self, *, wait: bool) -> Command[Answer]:
+    def _question(self, *, wait: bool) -> Command[Answer]:
         return self._session.commands.acquire(
             self._wanted,
             self.id,
@@ -228,7 +280,13 @@ class AcquireRequest:
             ticket=self._ticket,
             wait=wait,
             deadlock=self._session.deadlock,
+            known=self._is_known,
         )
+
+    def _warn_of_cycle(self, answer: Answer) -> None:
+        if answer.cycle:
+            self._session.statistics.deadlocks += 1
+            log.warning("%s", self._deadlock(answer))
 
     def _refuse_to_wait(self, answer: Answer) -> None:
         """Raise DeadlockDetected, unless it may be with what is being given up here."""
@@ -248,13 +306,18 @@ class AcquireRequest:
             self._got.append(hold)
             self._session.keep(hold)
             self._session.statistics.family(lock.kind, lock.name).waited(waited)
+            for tell in observers:
+                tell(lock.kind, lock.name, waited)
         return self._got
 
 
-async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
+async def ask(session: Session, command: Command[T], at_most: float = math.inf) -> tuple[T, bool]:
     """As `Session.execute`, without blocking the event loop.
 
     When this is cancelled the command is executed all the same.
+
+    Args:
+        at_most: seconds for which it is sent again, where the session's patience is longer.
 
     Raises:
         RedisUnavailable: Redis cannot be reached.
@@ -275,7 +338,7 @@ async def ask(session: Session, command: Command[T]) -> tuple[T, bool]:
         with contextlib.suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(settle, got)
 
-    session.push.call(command, done)
+    session.push.call(command, done, at_most)
     return await reply
 
 

@@ -13,6 +13,7 @@ import redis.asyncio
 
 from heori_common import clock
 from heori_common.current_job import CurrentJob
+from heori_common.errors import short
 from heori_common.locks.commands import Grant, LockCommands, read_grant
 from heori_common.locks.hold import Hold
 from heori_common.locks.owner import Owner, when_ended
@@ -258,7 +259,7 @@ def url_of(server: Redis | None) -> str:
     kind = getattr(pool, "connection_class", type(None)).__name__
     if options is None or kind not in ("Connection", "UnixDomainSocketConnection"):
         raise TypeError(
-            f"cannot tell the URL of {server!r}; give the URL itself, such as "
+            f"cannot tell the URL of {short(server)}; give the URL itself, such as "
             "rediss://host:6380/0 or redis+sentinel://host:26379/NAME"
         )
     name, password = options.get("username") or "", options.get("password") or ""

@@ -1,14 +1,20 @@
 """What a process has seen of its locks; counting costs next to nothing."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from heori_common.metrics import LOCK_SECONDS, Histogram
+from heori_common.metrics import LOCK_SECONDS, MOST_FAMILIES, OTHER, Histogram
 
-MOST_FAMILIES = 100
-OTHER = "other"
+# Called with the kind and the name of a lock, and with the seconds that its holder has waited.
+Acquired = Callable[[str, str, float], None]
+observers: list[Acquired] = []
+
+
+def when_acquired(observer: Acquired) -> None:
+    """Have it called for each lock that this process acquires, in the thread or task that does."""
+    observers.append(observer)
 
 
 def family_name(name: str) -> str:

@@ -7,6 +7,7 @@ import msgpack
 
 from heori_common.locks.commands import Request, State, Waits
 from heori_common.locks.errors import Step
+from heori_common.printable import printable
 from heori_common.protocol.keys import Keys
 from heori_common.public import public
 
@@ -86,6 +87,7 @@ def steps(cycle: Sequence[Waits], keys: Keys) -> list[Step]:
 
 def describe(host: str, pid: int, name: str, job: str) -> str:
     """An owner in one phrase. A job that waits in no process has none."""
+    host, name, job = map(printable, (host, name, job))  # as anybody may have written them
     where = f"pid {pid} on {host}"
     if not job:
         return f"{name} ({where})"

@@ -1,7 +1,7 @@
 """What is said to Redis, and how its answers are read. Pure: nothing here does any I/O.
 
-- `keys`: the catalogue of all keys. `records`: which field stands where in the arrays that Lua and
-  Python hand each other.
+- `keys`: the names of all keys; `catalogue`: what they hold. `records`: which field stands where in
+  the arrays that Lua and Python hand each other.
 - `commands`: a builder for each command, with the way to read its reply.
 - `lua/calls`: the scripts that are called; `lua/parts`: what several of them share. `scripts` puts
   them together, brings what a part uses, and refuses a script with a name that nothing defines.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from heori_common.protocol.commands import FAILURE_TTL_S, Record
 from heori_common.protocol.job import MalformedJob, parse_time
 from heori_common.protocol.payload import BadPayload, Call, decode_call, decode_failure
+from heori_common.protocol.unpickling import Pickles
 
 # What the record of a job tells of its deliveries; one that is replayed begins without.
 EVIDENCE_FIELDS = (
@@ -26,6 +27,7 @@ _HISTORY_FIELDS = (
     "heori_earlier",
     "heori_execution",
     "heori_settled",
+    "heori_vanished",
     "heori_restarts",
     "heori_suspicion",
     "heori_recalled",
@@ -123,12 +125,13 @@ class DeadLetter:
                 told[name.removeprefix("heori_")] = self.text(name) if number is None else number
         return told
 
-    def call(self, accept: Collection[str], limit: int) -> Call:
+    def call(self, accept: Collection[str], limit: int, pickles: Pickles) -> Call:
         """What it was to call.
 
         Args:
             accept: serializers that may be read, as for `decode_call`.
             limit: bytes of a payload.
+            pickles: how pickles are read.
 
         Raises:
             BadPayload: nobody can tell; the message says why.
@@ -140,7 +143,12 @@ class DeadLetter:
             raise BadPayload("its record has no data field")
         if isinstance(data, int):
             raise BadPayload(f"its payload of {data:,} bytes is over the limit of {limit:,}")
-        return decode_call(data, accept, limit)
+        return decode_call(data, accept, limit, pickles)
+
+    @property
+    def meta(self) -> bytes | None:
+        """What travelled with it, as it stands."""
+        return self._bytes("meta")
 
     def text(self, name: str) -> str:
         """A field as text; empty when there is none."""

@@ -17,7 +17,8 @@ from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from heori_common.protocol.keys import Keys, catalogue
+from heori_common.protocol.catalogue import catalogue
+from heori_common.protocol.keys import Keys
 from heori_common.protocol.lua_names import LuaError, Token, tokens
 from heori_common.protocol.records import ClaimReply, JobFields, LockRecord
 

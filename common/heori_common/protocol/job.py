@@ -4,17 +4,20 @@ Between the last two it runs: `heori_common.current_job.CurrentJob`. Here too: R
 """
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import msgpack
 
 from heori_common.duration import LONGEST_S, seconds
 from heori_common.errors import HeoriError
 from heori_common.protocol.payload import Call, decode_failure, encode_call
 from heori_common.public import public
+
+T = TypeVar("T")
 
 # What may come of a job: its end, counted by task; "retry" is a failure that is to run again.
 FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", "retry")
@@ -22,6 +25,13 @@ FINISHED, FAILED, STOPPED, RETRY = STATUSES = ("finished", "failed", "stopped", 
 # its worker died with it, which counts against max_deliveries; or the code here does not have what
 # it needs, and it waits for a consumer whose code does.
 RETURNED, CRASHED, UNKNOWN_HERE = "returned", "crashed", "unknown here"
+# Or the configuration of this consumer does not let it run, and it is given back; its end was
+# written where it ran, by RQ's own code; or it has returned RQ's Retry.
+REFUSED, SETTLED, RETRIED = "refused", "settled", "retried"
+# Or its worker was killed because a person asked for that: it fails, unless it has retries left.
+KILLED = "killed"
+# The phase of a job whose stock worker has died: its callbacks are still to be run, and no more.
+ABANDONED = "abandoned"
 
 # How much suspicion makes a suspect of a job: it gets a process of its own the next time. It grows
 # by one each time that the job runs in a worker which has to be killed for others.
@@ -47,52 +57,66 @@ class MalformedJob(HeoriError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job's hash, read. Times are aware datetimes of the server's clock."""
+    """A job's hash, read. Times are aware datetimes of the server's clock.
+
+    What makes no sense is None, and `problems` says why.
+    """
 
     id: str
     queue: str
     status: str
     description: str
-    timeout: int
+    timeout: int | None
     data: bytes
     created_at: datetime | None
     enqueued_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
     consumer: str
-    deliveries: int  # of all its tries
-    restarts: int  # starts that were no deliveries of their own: it was given back uncounted
+    deliveries: int | None  # of all its tries
+    # Starts that were no deliveries of their own: it was given back uncounted.
+    restarts: int | None
     unknown: str = ""  # why it waits for a consumer with other code, if it had to
     unknown_since: datetime | None = None
+    reason: str = ""  # why it was cancelled, if anybody has said
+    meta: bytes = b""  # as it stands
+    problems: tuple[str, ...] = ()
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[bytes, bytes]) -> "Job":
-        """Read what HGETALL returned.
-
-        Raises:
-            MalformedJob: a field has no meaning.
-        """
+        """Read what HGETALL returned."""
+        problems: list[str] = []
 
         def text(name: str) -> str:
             return fields.get(name.encode(), b"").decode("utf-8", "backslashreplace")
 
+        def read(parse: Callable[[str, bytes | None], T], name: str) -> T | None:
+            try:
+                return parse(name, fields.get(name.encode()))
+            except MalformedJob as error:
+                problems.append(str(error))
+                return None
+
+        last, earlier = read(_counted, "heori_deliveries"), read(_counted, "heori_earlier")
         return cls(
             id=job_id,
             queue=text("origin"),
             status=text("status") or "created",
             description=text("description"),
-            timeout=parse_timeout(fields.get(b"timeout")),
+            timeout=read(lambda _, value: parse_timeout(value), "timeout"),
             data=fields.get(b"data", b""),
-            created_at=parse_time("created_at", fields.get(b"created_at")),
-            enqueued_at=parse_time("enqueued_at", fields.get(b"enqueued_at")),
-            started_at=parse_time("started_at", fields.get(b"started_at")),
-            ended_at=parse_time("ended_at", fields.get(b"ended_at")),
+            created_at=read(parse_time, "created_at"),
+            enqueued_at=read(parse_time, "enqueued_at"),
+            started_at=read(parse_time, "started_at"),
+            ended_at=read(parse_time, "ended_at"),
             consumer=text("worker_name"),
-            deliveries=_integer("heori_deliveries", fields.get(b"heori_deliveries"), 0)
-            + _integer("heori_earlier", fields.get(b"heori_earlier"), 0),
+            deliveries=None if last is None or earlier is None else last + earlier,
             unknown=decode_failure(fields.get(b"heori_unknown", b"")).rstrip(),
-            unknown_since=_moment("heori_unknown_since", fields.get(b"heori_unknown_since")),
-            restarts=_integer("heori_restarts", fields.get(b"heori_restarts"), 0),
+            unknown_since=read(_moment, "heori_unknown_since"),
+            restarts=read(_counted, "heori_restarts"),
+            reason=text("heori_reason") if text("status") == "canceled" else "",
+            meta=fields.get(b"meta", b""),
+            problems=tuple(problems),
         )
 
 
@@ -108,6 +132,9 @@ class NewJob:
     locks: Sequence[LockName] = ()  # what it needs to run
     result_ttl: int | None = None  # seconds, -1 for ever; None for what its consumer has
     types: bytes | None = None  # of its arguments, where JSON does not say all
+    options: Mapping[str, Any] | None = None  # what few jobs ask for, by name
+    meta: bytes | None = None  # what travels with it, see `heori_common.protocol.meta`
+    edges: Mapping[str, Any] | None = None  # who waits for whom, as send_flow.lua wants it
 
     @classmethod
     def create(
@@ -120,6 +147,7 @@ class NewJob:
         result_ttl: int | None = None,
         limit: int | None = None,
         shown: Call | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> "NewJob":
         """Encode a call.
 
@@ -140,6 +168,7 @@ class NewJob:
             locks,
             result_ttl,
             call.types,
+            options,
         )
 
     def fields(self) -> list[str | bytes | int]:
@@ -150,15 +179,19 @@ class NewJob:
             "timeout", self.timeout,
         ]  # fmt: skip
         if self.retry_delays:
-            # RQ knows whole seconds only: never sooner than was asked for.
-            intervals = json.dumps([math.ceil(delay) for delay in self.retry_delays])
-            fields += ["retries_left", len(self.retry_delays), "retry_intervals", intervals]
+            # Whole seconds are written as RQ writes them; it reads fractions, too.
+            intervals = [int(s) if s.is_integer() else round(s, 3) for s in self.retry_delays]
+            fields += ["retries_left", len(intervals), "retry_intervals", json.dumps(intervals)]
         if self.locks:
             fields += ["heori_locks", encode_locks(self.locks)]
         if self.result_ttl is not None:
             fields += ["result_ttl", self.result_ttl]
         if self.types is not None:
             fields += ["heori_types", self.types]
+        if self.options:
+            fields += ["heori_options", encode_options(self.options)]
+        if self.meta is not None:
+            fields += ["meta", self.meta]
         return fields
 
 
@@ -183,6 +216,11 @@ class Claim(NamedTuple):
     locks: Sequence[tuple[str, int]] = ()
     waited: float = 0.0  # seconds, for its locks
     suspicion: int = 0  # see SUSPECT
+    special: bool = False  # see ClaimReply, as the next
+    rate_limit_key: bytes | None = None
+    rest: bytes = b""
+    # STOPPED or ABANDONED if it has ended so elsewhere, and its callback is to be run; else empty.
+    phase: str = ""
 
     @property
     def is_suspect(self) -> bool:
@@ -191,7 +229,21 @@ class Claim(NamedTuple):
 
     def delivered(self) -> "Claim":
         """The same without a large payload, for whoever has passed it on."""
-        return self._replace(fields=b"") if len(self.fields) > SMALL_BYTES else self
+        # What has callbacks may have to be passed on again.
+        is_spent = len(self.fields) > SMALL_BYTES and not self.rest
+        return self._replace(fields=b"") if is_spent else self
+
+    def wants_to_know_of_stop(self) -> bool:
+        """Whether it carries a callback for its being stopped, which has not run."""
+        if not self.rest or self.phase:
+            return False
+        rest: list[bytes] = msgpack.unpackb(self.rest, raw=True)
+        return bool(dict(zip(rest[::2], rest[1::2], strict=True)).get(b"stopped_callback_name"))
+
+
+def abandoned_words() -> str:
+    """What stands in the place of the traceback of such a job, in rq's words."""
+    return f"Moved to FailedJobRegistry, due to AbandonedJobError, at {datetime.now(UTC)}"
 
 
 class RetryLater(NamedTuple):
@@ -201,11 +253,22 @@ class RetryLater(NamedTuple):
     left: int  # how many more times after that
 
 
+class ReturnedRetry(NamedTuple):
+    """What a job has returned to be run again, as ``rq.job.Retry`` says it."""
+
+    max: int  # how often, in all
+    intervals: Sequence[float]  # seconds, the last for all further ones
+    at_front: bool  # of its queue
+    # Before RQ 2.8, the failure that it ends with after that; later RQ has a result for it.
+    failure: bytes | None = None
+
+
 class Outcome(NamedTuple):
     """What came of one delivery: made where the job ran, or by its supervisor in its place."""
 
-    status: str  # one of STATUSES, or RETURNED, CRASHED or UNKNOWN_HERE
-    # The encoded result or traceback; of CRASHED and UNKNOWN_HERE, the failure should it be the
+    # One of STATUSES, or RETURNED, CRASHED, KILLED, UNKNOWN_HERE, REFUSED, SETTLED or RETRIED.
+    status: str
+    # The encoded result or traceback; of CRASHED, KILLED, UNKNOWN_HERE the failure should it be the
     # last delivery.
     body: bytes | None = None
     task: str = ""
@@ -218,6 +281,9 @@ class Outcome(NamedTuple):
     evidence: Mapping[str, str | int] | None = None
     error: bytes | None = None  # what it has raised, as `heori_common.raised` writes it
     types: bytes | None = None  # of a result, where JSON does not say all
+    again: ReturnedRetry | None = None  # of RETRIED
+    called: str = ""  # the function as its job calls it, where webhooks are to tell of it
+    settled_as: str = ""  # of SETTLED, one of STATUSES
 
 
 Settled = tuple[Claim, Outcome]
@@ -286,6 +352,29 @@ def parse_locks(field: bytes) -> list[LockName]:
         raise MalformedJob(f"its heori_locks {field[:40]!r} have no meaning") from error
 
 
+def encode_options(options: Mapping[str, Any]) -> bytes:
+    """The ``heori_options`` field: a msgpack map, which Lua reads, too."""
+    packed: bytes = msgpack.packb(options, use_bin_type=False)  # the format that cmsgpack knows
+    return packed
+
+
+def parse_options(field: bytes | None) -> dict[str, Any]:
+    """The inverse of `encode_options`; empty when there is none.
+
+    Raises:
+        MalformedJob: it has no meaning.
+    """
+    if not field:
+        return {}
+    try:
+        options = msgpack.unpackb(field, unicode_errors="surrogateescape")
+    except (ValueError, msgpack.UnpackException, RecursionError):
+        options = None
+    if not isinstance(options, dict):
+        raise MalformedJob("its heori_options have no meaning")
+    return options
+
+
 def next_delay(retries: Retries) -> float:
     """Seconds to wait before the next retry; only when there is one left.
 
@@ -312,8 +401,8 @@ def describe(call: Call) -> str:
         return text[:75] + "..." if len(text) > 75 else text
 
     keywords = sorted(f"{name}={short(value)}" for name, value in call.kwargs.items())
-    text = f"{call.function}({', '.join([*map(short, call.args), *keywords])})"
     most = LONGEST_DESCRIPTION_CHARS
+    text = f"{call.function}({', '.join([*map(short, call.args[:most]), *keywords])})"
     return text if len(text) <= most else f"{text[:most]}..."
 
 
@@ -335,7 +424,7 @@ def _moment(name: str, value: bytes | None) -> datetime | None:
     try:
         return datetime.fromtimestamp(float(value), UTC) if value else None
     except (ValueError, OverflowError, OSError) as error:
-        raise MalformedJob(f"its {name} {value!r} is no time") from error
+        raise MalformedJob(f"its {name} {(value or b'')[:40]!r} is no time") from error
 
 
 @lru_cache(64)  # most jobs have the timeout of the one before
@@ -349,6 +438,10 @@ def parse_timeout(value: bytes | None) -> int:
     if timeout < -1:
         raise MalformedJob(f"its timeout {timeout} is below zero, and not -1 for none")
     return timeout
+
+
+def _counted(name: str, value: bytes | None) -> int:
+    return _integer(name, value, 0)
 
 
 def _integer(name: str, value: bytes | None, default: int) -> int:

@@ -1,7 +1,6 @@
-"""The catalogue of keys: every key in Redis that Heori reads or writes, and its type.
+"""Every key in Redis that Heori reads or writes, and its type; `catalogue` lists them.
 
-The first part is RQ 3.0.0's own (``rq/queue.py``, ``rq/job.py``, ``rq/registry.py``,
-``rq/results.py``, ``rq/scheduler.py``, ``rq/worker``); ours stand under ``<prefix>:heori:``.
+RQ's stand in `heori_common.protocol.rq_keys`; ours are under ``<prefix>:heori:``.
 
 The docstring of a method begins with the type that its key has in Redis, and ends with when it is
 gone. Scripts get the same names from here: `job_key(id)` in Lua is `Keys.job`, see
@@ -9,21 +8,22 @@ gone. Scripts get the same names from here: `job_key(id)` in Lua is `Keys.job`, 
 """
 
 import hashlib
-import inspect
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from heori_common.protocol.rq_keys import RqKeys
+
+TENANT = "@@"  # between a queue and its tenant; RQ may have one of them in a name of its own
 
 
 def tenant_queue(queue: str, tenant: str) -> str:
     """The name of the RQ queue that a tenant of a queue has for itself."""
-    return f"{queue}@{tenant}" if tenant else queue
+    return f"{queue}{TENANT}{tenant}" if tenant else queue
 
 
 def whole_queue(queue: str) -> str:
     """The queue whose tenant's this is; or that queue itself."""
-    return queue.partition("@")[0]
+    return queue.partition(TENANT)[0]
 
 
 def service_of(queues: Iterable[str]) -> str:
@@ -33,186 +33,18 @@ def service_of(queues: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """Key names under one prefix (RQ's ``RQ_KEY_PREFIX``)."""
-
-    prefix: str = "rq"
-
-    # RQ's
-
-    def queues(self) -> str:
-        """set of queue keys
-
-        Stays for ever: one.
-        """
-        return f"{self.prefix}:queues"
-
-    def queue(self, queue: str) -> str:
-        """list of job ids, popped from the left
-
-        Gone when its jobs are claimed.
-        """
-        return f"{self.prefix}:queue:{queue}"
+class Keys(RqKeys):
+    """RQ's keys and Heori's."""
 
     def turns(self, queue: str) -> str:
         """zset tenant → how soon its turn is: those whose jobs wait, see tenants.lua.
 
         It is Heori's, and is found by the key of the queue alone. The names of tenants' queues
-        have an @ in them, too, but something after it; those of other queues have none.
+        have an @@ in them, too, but something after it; those of other queues have none.
 
         Gone when their jobs are claimed.
         """
-        return f"{self.queue(queue)}@"
-
-    def queue_name(self, key: str) -> str:
-        """The inverse of `queue`."""
-        return key.removeprefix(self.queue(""))
-
-    def job(self, job_id: str) -> str:
-        """hash: one job, as RQ keeps it
-
-        Gone with its result: after the job's result_ttl, or failure_ttl.
-        """
-        return f"{self.prefix}:job:{job_id}"
-
-    def dependents(self, job_id: str) -> str:
-        """set of the jobs that wait for a job
-
-        Gone with the job.
-        """
-        return f"{self.job(job_id)}:dependents"
-
-    def results(self, job_id: str) -> str:
-        """stream of the results of a job, the latest last
-
-        Gone with the job.
-        """
-        return f"{self.prefix}:results:{job_id}"
-
-    def dependencies(self, job_id: str) -> str:
-        """set of the jobs that a job waits for; the second colon is RQ's
-
-        Gone with the job.
-        """
-        return f"{self.prefix}:job::{job_id}:dependencies"
-
-    def executions(self, job_id: str) -> str:
-        """zset of the executions of a job that stock workers run
-
-        Gone when it has ended.
-        """
-        return f"{self.prefix}:executions:{job_id}"
-
-    def execution(self, job_id_and_execution: str) -> str:
-        """hash: one of those executions, named `id:execution`
-
-        Gone when it has ended.
-        """
-        return f"{self.prefix}:execution:{job_id_and_execution}"
-
-    def group(self, group: str) -> str:
-        """set of the ids of a group's jobs
-
-        Gone with its jobs, if one of rq's workers looks after it; Heori makes none.
-        """
-        return f"{self.prefix}:group:{group}"
-
-    def intermediate(self, queue: str) -> str:
-        """list of job ids that stock workers have popped and not yet begun
-
-        Gone when they have begun.
-        """
-        return f"{self.queue(queue)}:intermediate"
-
-    def wip(self, queue: str) -> str:
-        """zset `id:execution` → end of the lease: the jobs being worked on
-
-        Gone when they have ended.
-        """
-        return f"{self.prefix}:wip:{queue}"
-
-    def finished(self, queue: str) -> str:
-        """zset id → when it expires
-
-        Gone with its jobs, a minute later at most.
-        """
-        return f"{self.prefix}:finished:{queue}"
-
-    def failed(self, queue: str) -> str:
-        """zset id → when it expires; the dead-letter queue
-
-        Gone with its jobs, a minute later at most.
-        """
-        return f"{self.prefix}:failed:{queue}"
-
-    def scheduled(self, queue: str) -> str:
-        """zset id → when it is due, in epoch seconds; rq writes whole ones, we fractions, too
-
-        Gone when they were due.
-        """
-        return f"{self.prefix}:scheduled:{queue}"
-
-    def scheduler_lock(self, queue: str) -> str:
-        """string, expires: the consumer that moves the due jobs of that queue
-
-        Gone by itself.
-        """
-        return f"{self.prefix}:scheduler-lock:{queue}"
-
-    def deferred(self, queue: str) -> str:
-        """zset id → since when it waits for other jobs or for a lock
-
-        Gone when they wait no more.
-        """
-        return f"{self.prefix}:deferred:{queue}"
-
-    def ready(self, queue: str) -> str:
-        """zset id → since when it need not wait for other jobs any more, and is not queued yet
-
-        Gone when they are queued.
-        """
-        return f"{self.prefix}:ready:{queue}"
-
-    def canceled(self, queue: str) -> str:
-        """zset id → when it expires; what rq's own tools have cancelled: when that was, at first
-
-        Gone with its jobs, a minute later at most.
-        """
-        return f"{self.prefix}:canceled:{queue}"
-
-    def suspended(self) -> str:
-        """string: no consumer claims jobs while it is there (`rq suspend`)
-
-        Gone with `rq resume`.
-        """
-        return f"{self.prefix}:suspended"
-
-    def workers(self) -> str:
-        """set of worker keys
-
-        Gone with the last consumer.
-        """
-        return f"{self.prefix}:workers"
-
-    def workers_of(self, queue: str) -> str:
-        """set of the keys of the workers that listen on one queue
-
-        Gone with the last consumer of that queue.
-        """
-        return f"{self.prefix}:workers:{queue}"
-
-    def worker(self, name: str) -> str:
-        """hash: what RQ calls a worker is one of our consumers
-
-        Gone by itself, a minute after the consumer.
-        """
-        return f"{self.prefix}:worker:{name}"
-
-    def commands_to(self, worker: str) -> str:
-        """channel of the commands to one worker (``rq.command``)"""
-        return f"{self.prefix}:pubsub:{worker}"
-
-    # Heori's
+        return f"{self.queue(queue)}{TENANT}"
 
     def service(self, service: str) -> str:
         """string, expires: there while it is known which queues consumers of that service take from
@@ -256,12 +88,40 @@ class Keys:
         """
         return f"{self.prefix}:heori:watching:{service}"
 
+    def schedules(self) -> str:
+        """set of the services that have periodic jobs
+
+        Gone with the last of them.
+        """
+        return f"{self.prefix}:heori:schedules"
+
+    def schedule(self, service: str) -> str:
+        """hash version → since when, and the periodic entries in it, see current_version.lua
+
+        Gone when the code of its consumers has none any more.
+        """
+        return f"{self.prefix}:heori:schedule:{service}"
+
+    def schedule_versions(self, service: str) -> str:
+        """zset version and consumer → until when that is believed (ms): who has which of those
+
+        Gone by itself.
+        """
+        return f"{self.prefix}:heori:schedule-versions:{service}"
+
+    def entry(self, name: str) -> str:
+        """hash of a periodic entry: its last tick, and what was counted
+
+        Gone a month after the entry. Stays for ever: one for each entry.
+        """
+        return f"{self.prefix}:heori:entry:{name}"
+
     def told(self, consumer: str) -> str:
         """channel: what is told to one consumer"""
         return f"{self.prefix}:heori:told:{consumer}"
 
     def leased(self) -> str:
-        """set of the names of queues with jobs under leases, or that wait for locks
+        """set of the names of queues with jobs under leases, or that wait for locks or rates
 
         Gone a moment after the last of them.
         """
@@ -274,12 +134,68 @@ class Keys:
         """
         return f"{self.prefix}:heori:watched:{queue}"
 
+    def inputs(self, job_id: str) -> str:
+        """hash: of a job of a flow, for whom it waits and what these have returned, see flows.lua
+
+        Gone with the job; a year later where rq's own tools have deleted it.
+        """
+        return f"{self.prefix}:heori:inputs:{job_id}"
+
+    def ended(self) -> str:
+        """zset how a job has ended, how long it is kept and its id → when (s): others wait for it
+
+        Gone a moment later, when these are queued.
+        """
+        return f"{self.prefix}:heori:ended"
+
     def parked(self, queue: str) -> str:
-        """zset id → when to look whether it still waits for a lock, in epoch seconds
+        """zset id → when to look whether what is set aside still waits, in epoch seconds
 
         Gone when they wait no more.
         """
         return f"{self.prefix}:heori:parked:{queue}"
+
+    def weights(self) -> str:
+        """hash tenant's queue → its weight, where that is not 1, see tenants.lua
+
+        Stays for ever: one.
+        """
+        return f"{self.prefix}:heori:weights"
+
+    def paused(self) -> str:
+        """hash what is paused → since when (s), see pauses.lua
+
+        Gone when nothing is paused.
+        """
+        return f"{self.prefix}:heori:paused"
+
+    def paused_jobs(self, task: str) -> str:
+        """zset id → since when it waits for its task to be resumed (µs)
+
+        Gone when that is.
+        """
+        return f"{self.prefix}:heori:paused-jobs:{task}"
+
+    def rate(self, rate: str) -> str:
+        """string, expires: up to when the rate of that name is used up (µs), see rates.lua
+
+        Gone by itself.
+        """
+        return f"{self.prefix}:heori:rate:{rate}"
+
+    def rates(self, queue: str) -> str:
+        """zset rate → when to look whether jobs may begin that wait for it (µs)
+
+        Gone when they wait no more.
+        """
+        return f"{self.prefix}:heori:rates:{queue}"
+
+    def rate_line(self, queue: str, rate: str) -> str:
+        """zset id → since when it waits for a rate (µs); below 0: is back on its queue
+
+        Gone when they wait no more.
+        """
+        return f"{self.prefix}:heori:rate-line:{queue}{TENANT}{rate}"
 
     def bound(self, queue: str) -> str:
         """hash: the limit of a queue, and what was counted since it has one
@@ -331,12 +247,33 @@ class Keys:
         whose = f"{task}@{tenant}" if tenant else task
         return f"{self.prefix}:heori:key:{whose}:{key}"
 
+    def same_calls(self) -> str:
+        """hash of calls that are not to be sent while they wait or run, to the ids of their jobs
+
+        Gone with the last of them: what is over is struck within minutes, if a consumer runs.
+        """
+        return f"{self.prefix}:heori:same-calls"
+
     def import_of(self, digest: str) -> str:
         """string, expires: how many jobs of an import are in, by the digest of what it is
 
         Gone by itself.
         """
         return f"{self.prefix}:heori:import:{digest}"
+
+    def versions(self) -> str:
+        """zset version of the tasks → when a consumer with it began last (s): those published
+
+        Gone by itself.
+        """
+        return f"{self.prefix}:heori:tasks"
+
+    def published(self, version: str) -> str:
+        """hash task → what a producer needs to send it by name, as JSON: the tasks of a version
+
+        Gone a day after the last consumer with them, or when there are many newer versions.
+        """
+        return f"{self.versions()}:{version}"
 
     def counter(self, queue: str) -> str:
         """string, expires: which service tells how many jobs of that queue are where
@@ -425,35 +362,3 @@ class Keys:
     def granted(self, process: str) -> str:
         """channel: the locks that were handed to one process"""
         return f"{self.prefix}:heori:granted:{process}"
-
-
-class CatalogueEntry(NamedTuple):
-    """One key of the catalogue.
-
-    Attributes:
-        name: of its method of `Keys`.
-        parameters: of that method.
-        about: its type in Redis, and what it holds.
-        end: when it is gone, or how many of it stay; empty for a channel, which is no key.
-    """
-
-    name: str
-    parameters: tuple[str, ...]
-    about: str
-    end: str
-
-
-REDIS_TYPES = ("channel", "hash", "list", "set", "stream", "string", "zset")
-
-
-def catalogue() -> Iterator[CatalogueEntry]:
-    """All keys, in the order in which they stand here."""
-    for name, method in vars(Keys).items():
-        about = inspect.getdoc(method) or ""
-        # The others take a key apart.
-        if inspect.isfunction(method) and re.match(rf"({'|'.join(REDIS_TYPES)})\b", about):
-            said, _, end = about.rpartition("\n\n")
-            if not said:
-                said, end = about, ""
-            parameters = tuple(inspect.signature(method).parameters)[1:]
-            yield CatalogueEntry(name, parameters, said, end)

@@ -4,24 +4,30 @@ Formats: ``rq/job.py`` (`Job.data`: zlib over the serialized tuple of function, 
 kwargs) and ``rq/results.py`` (`Result.serialize`: base64, tracebacks also zlib), rq 3.0.0.
 """
 
-import json
+import contextlib
 import pickle
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from heori_common.errors import HeoriError, PerhapsElsewhere
+from heori_common.errors import HeoriError, PerhapsElsewhere, cut, summary
+from heori_common.nesting import check_nesting
+from heori_common.protocol.pickle_walk import Walk
+from heori_common.protocol.unpickling import Pickles, Unpicklable
 from heori_common.public import public
 
-Serializer = Literal["json", "pickle"]
+Serializer = Literal["json", "pickle", "own"]  # the last is an application's
 
 
 # zlib cannot do better: "zlib Technical Details", Maximum Compression Factor.
 _LARGEST_RATIO = 1032
+# Of a failure that is read; a worker keeps less. Others may write what inflates to a thousand times
+# its size.
+MOST_FAILURE_BYTES = 500_000
+_VALUES_ONLY = Pickles(())
 
 
 @public
@@ -34,8 +40,17 @@ class PayloadTooLarge(HeoriError, ValueError):
     """The encoded call is larger than consumers or the server accept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class OwnSerializer(Protocol):
+    """An application's own, as rq takes one: a class, an object or a module."""
+
+    def dumps(self, value: Any, /) -> bytes:
+        """Write a value."""
+
+    def loads(self, raw: bytes, /) -> Any:
+        """Read one."""
+
+
+class Call(NamedTuple):
     """What a job is to call, and how it was written down."""
 
     function: str
@@ -43,6 +58,7 @@ class Call:
     kwargs: Mapping[str, Any]
     serializer: Serializer = "json"
     types: bytes | None = None  # of the arguments, where JSON does not say all
+    instance: Any = None  # whose method the function is; rq sends it along
 
 
 def encode_call(call: Call, limit: int | None = None) -> bytes:
@@ -61,8 +77,11 @@ def encode_call(call: Call, limit: int | None = None) -> bytes:
         raise _too_large(call, f"{least} bytes at least", limit)
     try:
         raw = to_json((call.function, None, call.args, call.kwargs), round_trip=True)
+        check_nesting(raw)
     except (PydanticSerializationError, ValueError) as error:
-        raise BadPayload(f"{call.function}: {_where(call)} no JSON form: {error}") from error
+        raise BadPayload(
+            f"{call.function}: {_where(call)} no JSON form: {cut(str(error), 300)}"
+        ) from error
     size = len(raw) + len(call.types or b"")
     if limit is not None and size > limit:
         raise _too_large(call, f"{size} bytes", limit)
@@ -75,7 +94,7 @@ def _where(call: Call) -> str:
         try:
             to_json(value)
         except (PydanticSerializationError, ValueError):
-            return f"argument {name} has"
+            return f"argument {cut(str(name))} has"
     return "the arguments have"
 
 
@@ -95,43 +114,101 @@ def _too_large(call: Call, size: str, limit: int) -> PayloadTooLarge:
     )
 
 
-def decode_call(data: bytes, accept: Collection[str], limit: int) -> Call:
+def decode_call(
+    data: bytes,
+    accept: Collection[str],
+    limit: int,
+    pickles: Pickles = _VALUES_ONLY,
+    own: OwnSerializer | None = None,
+) -> Call:
     """Read the ``data`` field of a job.
 
     Args:
-        accept: serializers that may be read. Unpickling runs code of the sender's choice.
+        accept: serializers that may be read.
         limit: bytes that the payload may have when inflated.
+        pickles: how pickles are read, if they may be; else plain values are all that may be in one.
+        own: what reads all payloads in the place of both.
 
     Raises:
         BadPayload: it is too large, not in an accepted serializer, or no call.
+        BaseException: whatever an unrestricted pickle raises, or `own`.
     """
-    raw = _inflate(data, limit)
-    serializer: Serializer = "pickle" if raw[:1] == b"\x80" else "json"
-    if serializer not in accept:
-        raise BadPayload(
-            f"its payload is {serializer}, and this consumer accepts {', '.join(accept)} only; "
-            f"enqueue it with the JSON serializer, or set HEORI_ACCEPT=json,{serializer} if you "
-            "trust all who can write to this Redis"
-        )
     try:
-        decoded = pickle.loads(raw) if serializer == "pickle" else from_json(raw)
-    except (ImportError, AttributeError) as error:
-        # The class of an argument is missing.
-        raise BadPayload(f"its payload is no pickle: {error!r}", elsewhere=True) from error
-    except Exception as error:  # unpickling may raise anything
+        raw = _inflate(data, limit)
+    except zlib.error:
+        raw = data  # RQ reads an uncompressed payload, too
+    if len(raw) > limit:
         raise BadPayload(
-            f"its payload is no {serializer}: {type(error).__name__}: {error}"
+            f"its payload inflates to more than the limit of {limit} bytes (HEORI_MAX_PAYLOAD)"
+        )
+    serializer: Serializer = "own" if own is not None else _serializer_of(raw)
+    if own is None and serializer not in accept:
+        raise _not_accepted(raw, serializer, accept)
+    try:
+        if own is not None:
+            decoded = own.loads(raw)
+        else:
+            decoded = pickles.loads(raw) if serializer == "pickle" else from_json(raw)
+    except Unpicklable as error:
+        raise BadPayload(
+            f"its payload is a pickle that {error.reason}",
+            elsewhere=error.elsewhere,
+            mend=error.mend,
+        ) from error.__cause__
+    except Exception as error:  # unpickling may raise anything
+        missing = isinstance(error, ImportError | AttributeError)  # the class of an argument
+        if own is not None:
+            raise _not_own(raw, summary(error), elsewhere=missing) from error
+        raise BadPayload(
+            f"its payload is no {serializer}: {summary(error)}", elsewhere=missing
         ) from error
     match decoded:
-        case [str(function), None, list() | tuple() as args, dict() as kwargs] if all(
+        case [str(function), instance, list() | tuple() as args, dict() as kwargs] if all(
             isinstance(name, str) for name in kwargs
         ):
-            return Call(function, args, kwargs, serializer)
-        case [str(), None, *_] | [_, None, _, _]:
-            raise BadPayload("its payload is not a call: [function, null, [arguments], {keywords}]")
-        case [_, _, _, _]:
-            raise BadPayload("it calls a method of an instance, and only functions are run")
+            return Call(function, args, kwargs, serializer, instance=instance)
     raise BadPayload("its payload is not a call: [function, null, [arguments], {keywords}]")
+
+
+def _serializer_of(raw: bytes) -> Serializer:
+    """Which of the two it is: a pickle of a tuple begins with its protocol, or with a mark."""
+    is_pickle = raw[:1] == pickle.PROTO or (raw[:1] == pickle.MARK and raw[-1:] == pickle.STOP)
+    return "pickle" if is_pickle else "json"
+
+
+def _not_accepted(raw: bytes, serializer: Serializer, accept: Collection[str]) -> BadPayload:
+    """Only a whole call speaks for a setting: damaged bytes speak for none."""
+    try:
+        is_call = _is_call(raw, serializer)
+    except Exception as error:
+        return BadPayload(f"its payload is no {serializer}: {summary(error)}")
+    named = ",".join([*accept, serializer])
+    return BadPayload(
+        f"its payload is {serializer}, and this consumer accepts {', '.join(accept)} only",
+        mend=f"set HEORI_ACCEPT={named}" if is_call else "",
+    )
+
+
+def _not_own(raw: bytes, why: str, *, elsewhere: bool = False) -> BadPayload:
+    """What `own` cannot read; it may be whole in one of the others."""
+    serializer = _serializer_of(raw)
+    mend = ""
+    with contextlib.suppress(Exception):
+        if _is_call(raw, serializer):
+            mend = f"start this consumer with --serializer {serializer}"
+    return BadPayload(
+        f"its payload is no payload of --serializer: {why}", elsewhere=elsewhere, mend=mend
+    )
+
+
+def _is_call(raw: bytes, serializer: Serializer) -> bool:
+    """Whether it looks like one, of which nothing is loaded.
+
+    Raises:
+        Exception: it is not whole.
+    """
+    found = from_json(raw) if serializer == "json" else Walk(raw).result
+    return isinstance(found, list) and len(found) == 4 and isinstance(found[0], str)
 
 
 def _deflate(raw: bytes) -> bytes:
@@ -146,22 +223,22 @@ def _deflate(raw: bytes) -> bytes:
 
 
 def _inflate(data: bytes, limit: int) -> bytes:
-    try:
-        if len(data) * _LARGEST_RATIO <= limit:
-            raw = zlib.decompress(data)  # four times faster than the general way
-        else:
-            raw = zlib.decompressobj().decompress(data, limit + 1)
-    except zlib.error:
-        raw = data  # RQ reads an uncompressed payload, too
-    if len(raw) > limit:
-        raise BadPayload(
-            f"its payload inflates to more than the limit of {limit} bytes (HEORI_MAX_PAYLOAD)"
-        )
-    return raw
+    """The inverse of `_deflate`; of what has more bytes than the limit, one more than that.
+
+    Raises:
+        zlib.error: it was never deflated.
+    """
+    if len(data) * _LARGEST_RATIO <= limit:
+        return zlib.decompress(data)  # four times faster than the general way
+    return zlib.decompressobj().decompress(data, limit + 1)
 
 
-def encode_result(value_json: bytes, serializer: Serializer) -> bytes:
+def encode_result(
+    value_json: bytes, serializer: Serializer, own: OwnSerializer | None = None
+) -> bytes:
     """The ``return_value`` field of a result, in the serializer that the job came in."""
+    if own is not None:
+        return b64encode(own.dumps(from_json(value_json)))
     return b64encode(value_json if serializer == "json" else pickle.dumps(from_json(value_json)))
 
 
@@ -169,13 +246,16 @@ def decode_result(field: bytes) -> bytes:
     """The ``return_value`` field of a result, as JSON.
 
     Raises:
-        BadPayload: it is a pickle, which is never loaded here, or damaged.
+        BadPayload: it is a pickle, which is never loaded here, nested too deeply, or damaged.
     """
     try:
         raw = b64decode(field, validate=True)
-        json.loads(raw)
+        from_json(raw)
     except ValueError as error:
-        raise BadPayload("the result is no JSON; read it with rq and its serializer") from error
+        raise BadPayload(
+            f"the result is no JSON that can be read here: {error}; read it with rq and its "
+            "serializer"
+        ) from error
     return raw
 
 
@@ -185,8 +265,18 @@ def encode_failure(text: str) -> bytes:
 
 
 def decode_failure(field: bytes) -> str:
-    """The traceback in the ``exc_string`` field of a result; a damaged one as it stands."""
+    """The traceback in the ``exc_string`` field of a result; a damaged one as it stands.
+
+    Of one that is longer than MOST_FAILURE_BYTES it is the beginning, and says so.
+    """
     try:
-        return zlib.decompress(b64decode(field)).decode()
+        # What does not shrink is written with a third more, and some.
+        raw = _inflate(b64decode(field[: 2 * MOST_FAILURE_BYTES]), MOST_FAILURE_BYTES)
     except (ValueError, zlib.error):
-        return field.decode("utf-8", "backslashreplace")
+        raw = field
+    text = raw[:MOST_FAILURE_BYTES].decode("utf-8", "backslashreplace")
+    if len(raw) <= MOST_FAILURE_BYTES:
+        return text
+    return (
+        f"{text}\n... the rest is left out, as it is longer than {MOST_FAILURE_BYTES:,} bytes ..."
+    )

@@ -19,20 +19,18 @@ class JobFields(NamedTuple):
     failure_ttl: bytes | None
     heori_locks: bytes | None
     heori_types: bytes | None
+    heori_options: bytes | None  # what few jobs ask for, see job_options.lua
+    meta: bytes | None  # what travels with it, see meta.py
     enqueued_at: bytes | None
     retries_left: bytes | None
     retry_intervals: bytes | None
+    dependency_ids: bytes | None
     repeats_left: bytes | None
     rate_limit_key: bytes | None
     success_callback_name: bytes | None
     failure_callback_name: bytes | None
     stopped_callback_name: bytes | None
     webhooks: bytes | None
-
-
-# RQ features that a job may carry and that are not run yet: such a job fails by name rather
-# than being half done.
-UNSUPPORTED_FIELDS = JobFields._fields[JobFields._fields.index("repeats_left") :]
 
 
 class ClaimReply(NamedTuple):
@@ -51,6 +49,11 @@ class ClaimReply(NamedTuple):
     waited_s: float  # for its locks
     tenant: bytes
     suspicion: int
+    special: bool  # whether more than its own records depends on its end, see ack.lua
+    rate_limit_key: bytes | Literal[False]  # as in the hash
+    # Its hash but for its data, as msgpack [name, value, …], for a worker that is to run callbacks
+    # or to prepare webhooks; empty for all other jobs.
+    rest: bytes
 
 
 class LockRecord(NamedTuple):

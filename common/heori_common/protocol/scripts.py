@@ -8,6 +8,11 @@ header, a run of comment lines:
   ``cmsgpack`` reads it). One argument and one reply a call keep the cost of the client independent
   of the size of the batch;
 - ``USES``: the parts whose names the file itself reads. What those use in turn, the loader brings.
+- ``FULL`` of a call: what becomes of it while Redis' memory is full (``maxmemory``, noeviction).
+  ``passes``: it keeps, frees or moves what is there, so that jobs run on and the queues empty.
+  ``is refused``: it brings something new; Redis says so before anything of it is done.
+  ``only reads``: it passes, and Redis keeps it from writing.
+  ``as its command``: it executes one of a user's, which decides.
 
 A call may have such a line within one of its functions, too: these parts are put in its place.
 Redis makes all functions that stand outside of others anew in each call, at about 0.2 µs each. So
@@ -38,6 +43,15 @@ _GIVEN = {"args", "KEYS", "redis", "cjson", "cmsgpack"}
 _LUA_S = {"ipairs", "math", "pairs", "pcall", "select", "string", "table", "tonumber", "type"}
 _USES = re.compile(r"^ +-- USES .*\n", re.MULTILINE)  # within a function
 _GLOBALS = _GIVEN | _LUA_S | {"unpack"}
+# By FULL, the first line of the script. Redis reads it when it compiles the script, so that no call
+# pays for it. Without it, a script is refused at its first write that may take memory.
+_WHEN_FULL = {
+    "passes": "#!lua flags=allow-oom\n",
+    "is refused": "#!lua\n",
+    "only reads": "#!lua flags=no-writes\n",
+    # With such a line all keys must be of one slot of a cluster; those of users need not be.
+    "as its command": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ class Script:
     digest: str
     arguments: frozenset[str]
     makes_keys: bool  # then its argument holds the prefix of all keys, too
+    when_full: str  # what its FULL says
 
     def pack(self, arguments: dict[str, Any], prefix: str) -> bytes:
         """Encode the one argument of a call.
@@ -66,6 +81,17 @@ class Script:
             arguments, use_bin_type=False, unicode_errors="surrogateescape"
         )
         return packed
+
+
+def read_files() -> None:
+    """Read all files of scripts now: when one is called first, none may be left to be opened."""
+    for path in _LUA.glob("*/*.lua"):
+        _text(path)
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 @cache
@@ -102,16 +128,22 @@ def load(folder: Path, name: str) -> Script:
             if own in defined_in:
                 raise LuaError(f"{defined_in[own].path} and {each.path} both define {own}")
             defined_in[own] = each
-    for unknown in names(list(tokens(body))).free.keys() - _GLOBALS - {"PREFIX"}:
-        raise LuaError(f"{call.path}: {unknown} is read where it is not defined")
+    if call.uses_within:  # else each file defines what it reads, or what it uses does before it
+        for unknown in names(list(tokens(body))).free.keys() - _GLOBALS - {"PREFIX"}:
+            raise LuaError(f"{call.path}: {unknown} is read where it is not defined")
     makes_keys = "(PREFIX .." in body
-    source = _READ_ARGS + (_READ_PREFIX if makes_keys else "") + body
+    when_full = re.search(r"^-- FULL +(.*)", call.text, re.MULTILINE)
+    if when_full is None or when_full[1] not in _WHEN_FULL:
+        raise LuaError(f"{call.path}: its FULL is none of: {', '.join(_WHEN_FULL)}")
+    first_line = _WHEN_FULL[when_full[1]]
+    source = first_line + _READ_ARGS + (_READ_PREFIX if makes_keys else "") + body
     return Script(
         name,
         source,
         hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(),
         frozenset(argument for each in together for argument in each.arguments),
         makes_keys,
+        when_full[1],
     )
 
 
@@ -130,7 +162,7 @@ class _File:
     def read(cls, folder: Path, kind: str, name: str) -> "_File":
         path = f"{kind}/{name}.lua"
         try:
-            text = (folder / kind / f"{name}.lua").read_text(encoding="utf-8")
+            text = _text(folder / kind / f"{name}.lua")
         except FileNotFoundError:
             raise LuaError(f"there is no {path}") from None
         try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from heori_common.names import unseen
 from heori_common.redis.url_options import is_database, read_options
 
 SENTINEL_PORT = 26379
@@ -58,6 +59,7 @@ class Address:
             ValueError: it is malformed; the message says how, and holds none of it, as a password
                 may be anywhere in what is malformed.
         """
+        _check_seen(url)
         scheme, _, rest = url.partition("://")
         if "#" in rest:  # which would cut off the rest: of a password, and the host
             raise ValueError("# has no meaning there; in a password it is written %23")
@@ -86,6 +88,7 @@ class Address:
         if scheme != "unix" and database and not is_database(database):
             raise ValueError("the database must be a number, as in redis://host:6379/0")
         login, _, host = parts.netloc.rpartition("@")
+        _check_seen(unquote(host + parts.path))
         read, login_file = _login(login, options)
         return cls(
             f"{scheme}://{read}{host}{parts.path}" + (f"?{_query(options)}" if options else ""),
@@ -104,6 +107,7 @@ class Address:
         )
         if not match["primary"]:
             raise ValueError(f"the name of the primary is missing: {_EXAMPLE}")
+        _check_seen(unquote(match["primary"]))
         database = match["database"] or "0"
         if not is_database(database):
             raise ValueError(f"the database must be a number: {_EXAMPLE}/0")
@@ -156,6 +160,14 @@ def with_password_file(url: str, path: str) -> str:
 def endpoint(host: str, port: int) -> str:
     """A host and a port as people write them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _check_seen(text: str) -> None:
+    if unseen(text) is not None:
+        raise ValueError(
+            "it has a character that cannot be seen, such as a line break, which only a password "
+            "may have, written with a percent sign, such as %0A"
+        )
 
 
 def _login(login: str, options: dict[str, str]) -> tuple[str, LoginFile | None]:

@@ -22,18 +22,24 @@ class AsyncRedisClient:
 
     Args:
         url: as for `RedisClient`.
+        answer_timeout: for how long an answer is waited for, in seconds; then the server is taken
+            to be away.
 
     Attributes:
         address: where it points, for people to read; without a password.
         dialer: makes its connections, and others to the same server.
+        answer_timeout: as given.
         calls: how long calls took that were answered, in seconds, by command.
 
     Raises:
         ValueError: the URL is malformed.
     """
 
-    def __init__(self, url: str, *, connections: int = 2) -> None:
+    def __init__(
+        self, url: str, *, connections: int = 2, answer_timeout: float = ANSWER_TIMEOUT_S
+    ) -> None:
         where = Address.parse(url)
+        self.answer_timeout = answer_timeout
         self.address = str(where)
         self.dialer = AsyncDialer(where)
         self._all = [AsyncConnection(self.dialer) for _ in range(connections)]
@@ -57,15 +63,15 @@ class AsyncRedisClient:
             if not connection.is_connected:
                 await connection.connect()
             try:
-                reply = await connection.ask(command.words, ANSWER_TIMEOUT_S)
+                reply = await connection.ask(command.words, self.answer_timeout)
             except RedisRefused as error:
                 in_full = words_in_full(command, error)
                 if in_full is None:
                     raise
-                reply = await connection.ask(in_full, ANSWER_TIMEOUT_S)
+                reply = await connection.ask(in_full, self.answer_timeout)
             self._took(command.name, time.perf_counter() - began)
         except RedisRefused as error:
-            if error.is_size:
+            if error.needs_reconnect:
                 await connection.close()
             raise
         except BaseException:  # a cancellation, too: the reply may still be on its way

@@ -15,15 +15,15 @@ from heori_common.redis.resp import Push, ReplyReader, Word, pack
 class BlockingConnection:
     """A command is one write, and its reply one read. For one thread at a time."""
 
-    def __init__(self, dialer: Dialer) -> None:
-        """Connect.
+    def __init__(self, dialer: Dialer, seconds: float | None = None) -> None:
+        """Connect; see `Dialer.dial`.
 
         Raises:
             RedisUnavailable, RedisRefused: that cannot be done.
         """
         self._where = dialer.where
         self._dialer = dialer
-        self._dialed = dialer.dial()
+        self._dialed = dialer.dial(seconds)
         self._socket = self._dialed.socket
         self._replies = ReplyReader(partial(error_of, where=self._where))
 
@@ -49,14 +49,26 @@ class BlockingConnection:
         except (OSError, ValueError) as error:
             raise self._away(error) from error
 
-    def ask_many(self, commands: Sequence[Iterable[Word]]) -> list[Any]:
-        """As `ask`, for commands that are sent in one go."""
+    def ask_many(
+        self, commands: Sequence[Iterable[Word]], seconds: float | None = None
+    ) -> list[Any]:
+        """As `ask`, for commands that are sent in one go.
+
+        Args:
+            seconds: for which the server may say nothing; None for ANSWER_TIMEOUT_S, or what the
+                URL says.
+        """
         replies: list[Any] = []
         data = b"".join(map(pack, commands))
+        usual = self._socket.gettimeout()
         try:
+            if seconds is not None:
+                self._socket.settimeout(seconds)
             self._send(data)
             while len(replies) < len(commands):
                 replies += [reply for reply in self._receive() if type(reply) is not Push]
+            if seconds is not None:
+                self._socket.settimeout(usual)
         except (OSError, ValueError) as error:
             raise self._away(error) from error
         return replies
@@ -103,11 +115,12 @@ class AsyncConnection(Conversation):
         return self._dialed is not None and self._dialer.has_moved(self._dialed)
 
     async def connect(self) -> None:
-        """Connect.
+        """Connect anew; what is left of a connection that was lost is let go.
 
         Raises:
             RedisUnavailable, RedisRefused: that cannot be done.
         """
+        await self.close()
         self._dialed = await self._dialer.dial()
         self.begin(self._dialed.transport)
         self._dialed.transport.set_protocol(self)

@@ -94,6 +94,8 @@ class Conversation(asyncio.Protocol):
         self.received += len(data)
         try:
             for reply in self._replies.feed(data):
+                if self._transport is None:
+                    return  # a callback has ended it
                 if isinstance(reply, RedisUnavailable):  # the server can serve nobody for now
                     self.end(reply)
                     return

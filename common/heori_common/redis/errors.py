@@ -24,9 +24,22 @@ _IN_PLAIN_WORDS = {
     "MOVED": "MOVED it is a Redis Cluster, and the keys are on another node: HEORI_REDIS_URL must "
     "name the one that has the slot of RQ_KEY_PREFIX, as CLUSTER SHARDS tells",
     "DB index is out of range": "it has no database of the number that the URL names",
+    "OOM": "OOM its memory is full, and nothing new is taken until jobs have run or results have "
+    "expired: start consumers, purge dead letters, or raise its maxmemory",
+    "READONLY": "READONLY it is a replica, which takes no writes",
+    "MASTERDOWN": "MASTERDOWN it is a replica that has lost its primary",
+    "MISCONF": "MISCONF it takes no writes while it cannot store them: its log says why",
+    "BUSY ": "BUSY it is executing a script that takes too long",
+    "NOREPLICAS": "NOREPLICAS it takes no writes while too few replicas follow it",
 }
+# What a replica says, or one that has just become one. Its address may lead to the primary by now.
+_REPLICA = {"READONLY", "MASTERDOWN", "UNBLOCKED"}
+_PASSING = _REPLICA | {"MISCONF", "BUSY", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
+_GENERAL = _PASSING | {"OOM", "NOAUTH", "WRONGPASS", "NOPERM"}
 # What it says that is not the primary, or one that is cut off from its replicas.
 _NO_PRIMARY = ("READONLY", "MASTERDOWN", "UNBLOCKED", "NOREPLICAS")
+# How it says NOPERM of a command within a script.
+_NOPERM_IN_SCRIPT = "ERR ACL failure in script"
 # How redis-py names answers whose first word it cuts off.
 _CODES = {
     exceptions.AuthenticationError: "NOAUTH",
@@ -41,15 +54,23 @@ _WRONGPASS = "invalid username-password pair"  # which to redis-py is an Authent
 
 @public
 class RedisUnavailable(HeoriError, ConnectionError):
-    """Redis cannot be reached, or does not answer; the message says at which address."""
+    """Redis cannot be reached, or does not answer; the message says at which address.
+
+    Attributes:
+        is_passing, is_general, needs_reconnect: as those of RedisRefused.
+    """
+
+    is_passing = True
+    is_general = True
+    needs_reconnect = True
 
 
 @public
 class RedisRefused(HeoriError):
-    """Redis has answered with an error: the same command would be refused again.
+    """Redis has answered with an error, which the message tells, with the address.
 
-    It wants another login, say, is out of memory, a replica, or a key holds something else than
-    Heori keeps there. The message says at which address, and what the server said.
+    It wants another login, say, is out of memory, or a key holds something else than Heori keeps
+    there. What it refuses for now only, as a replica does, was sent again for some time before.
 
     Attributes:
         said: by the server.
@@ -69,6 +90,21 @@ class RedisRefused(HeoriError):
         return self.code in ("NOAUTH", "WRONGPASS")
 
     @property
+    def is_passing(self) -> bool:
+        """Whether it takes nothing of the kind for now, and may take the very same later."""
+        return self.code in _PASSING
+
+    @property
+    def is_general(self) -> bool:
+        """Whether it is not this command's data that is refused: any other would be, too."""
+        return self.code in _GENERAL
+
+    @property
+    def needs_reconnect(self) -> bool:
+        """Whether the connection is of no use any more: it leads to a replica, or is closed."""
+        return self.code in _REPLICA or self.is_size
+
+    @property
     def is_size(self) -> bool:
         """Whether the command is larger than this server takes; it has hung up, too."""
         return self.said.startswith(_TOO_LARGE)
@@ -84,6 +120,8 @@ def error_of(said: str, where: Address) -> RedisUnavailable | RedisRefused:
         return away(where, said)
     if where.sentinels and said.startswith(_NO_PRIMARY):
         return RedisUnavailable(f"Redis at {where} has moved: {said}")
+    if said.startswith(_NOPERM_IN_SCRIPT):
+        said = "NOPERM " + said.removeprefix("ERR ")
     for beginning, plainly in _IN_PLAIN_WORDS.items():
         if said.removeprefix("ERR ").startswith(beginning):
             said = plainly

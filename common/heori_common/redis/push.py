@@ -10,6 +10,7 @@ loop, and `PushThread` in a thread of its own, for programs that have no event l
 
 import asyncio
 import contextlib
+import math
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ from heori_common.redis.resp import Word, pack
 from heori_common.redis.retries import PATIENCE_S, QUIET_S, Backoff, patience_for, words_in_full
 
 Words = tuple[Word, ...]
+
+SOON_S = 0.01  # at least, until a thread looks again whether there is an answer
 
 log = standard_logger(__name__)
 
@@ -51,15 +54,21 @@ OnReady = Callable[[Mapping[Words, RedisRefused]], None]
 
 
 class _SentCommand:
-    __slots__ = ("began", "command", "data", "done", "repeated")
+    __slots__ = ("command", "data", "done", "patience", "repeated", "since")
 
-    def __init__(self, command: Command[Any], done: Done) -> None:
+    def __init__(self, command: Command[Any], done: Done, patience: float) -> None:
         self.command = command
+        self.patience = patience
         # Here, where whoever asks is told that it cannot be encoded.
         self.data = pack(command.words)
         self.done = done
-        self.began = clock.now()
+        self.since = clock.now()  # for how long it cannot be sent
         self.repeated = False
+
+    def failed(self) -> None:
+        if not self.repeated:
+            self.repeated = True
+            self.since = clock.now()
 
 
 class PushConnection(Conversation):
@@ -70,7 +79,7 @@ class PushConnection(Conversation):
             ``("SUBSCRIBE", channel)``.
         on_push: called with each message that nobody asked for.
         on_ready: called when the greeting was answered, each time: nobody knows what was missed.
-        patience: for how long a call is sent again, in seconds.
+        patience: for how long a call is sent again after it failed first, in seconds.
         backoff: the pauses before each new connection.
 
     Attributes:
@@ -93,23 +102,33 @@ class PushConnection(Conversation):
         self._patience = patience_for(where, patience)
         self._refused: dict[Words, RedisRefused] = {}
         self._unsent: list[_SentCommand] = []
-        self._pinged = 0.0  # clock.now() of the last PING
+        self._asked = 0.0  # clock.now() when the first was sent of what is not answered yet
         self._lock = threading.RLock()  # a callback may call
         self._backoff = backoff or Backoff()
+        self._is_refusing = False  # what was sent last
         self._why: Exception = away(where, "the connection was closed")
 
     @property
     def login_refused(self) -> RedisRefused | None:
         """Why there is no connection, when it is the login that the server does not take."""
-        return self._why if isinstance(self._why, RedisRefused) and not self.is_connected else None
+        why = self._why
+        if isinstance(why, RedisRefused) and not why.is_passing and not self.is_connected:
+            return why
+        return None
 
-    def call(self, command: Command[Any], done: Done) -> None:
+    def call(self, command: Command[Any], done: Done, at_most: float = math.inf) -> None:
         """Send a command, and again over the next connection when this one breaks.
+
+        A refusal that passes ends the connection, so that there is a pause before the next attempt,
+        and it goes to the server to which the address leads by then.
+
+        Args:
+            at_most: seconds for which it is sent again, where the patience is longer.
 
         Raises:
             ValueError: a word cannot be encoded; nothing is sent.
         """
-        self._call(_SentCommand(command, done))
+        self._call(_SentCommand(command, done, min(self._patience, at_most)))
 
     def send(self, commands: Sequence[tuple[Iterable[Word], OnReply]]) -> None:
         """Send commands on this connection only.
@@ -118,6 +137,7 @@ class PushConnection(Conversation):
             RedisUnavailable: there is none.
         """
         with self._lock:
+            self._note_asking()
             super().send(commands)
 
     def start(self, transport: Transport) -> None:
@@ -131,17 +151,22 @@ class PushConnection(Conversation):
                 self._call(call)
 
     def check(self) -> None:
-        """To be called every QUIET_S: ask whether a server that says nothing is there.
+        """Ask whether a server that has said nothing for QUIET_S is there.
 
         Raises:
-            RedisUnavailable: it was asked, and does not answer.
+            RedisUnavailable: it was asked something so long ago, and does not answer.
         """
-        if clock.now() - self.heard < QUIET_S:
-            return
-        if self._pinged > self.heard:
-            raise away(self.where, "it does not answer")
-        self._pinged = clock.now()
-        self.send([(("PING",), _ignore)])
+        with self._lock:
+            if self.until_check() > 0:
+                return
+            if self._awaited:
+                raise away(self.where, "it does not answer")
+            self.send([(("PING",), _ignore)])
+
+    def until_check(self) -> float:
+        """In how many seconds to call `check`."""
+        last = max(self.heard, self._asked) if self._awaited else self.heard
+        return last + QUIET_S - clock.now()
 
     def end(self, why: Exception) -> None:
         """Disconnect, for this reason."""
@@ -159,10 +184,10 @@ class PushConnection(Conversation):
         All of them fail when there will be none: on closing, or if the login is refused.
         """
         all_of_them = closing or self.login_refused is not None
-        oldest = float("inf") if all_of_them else clock.now() - self._patience
+        now = math.inf if all_of_them else clock.now()
         with self._lock:
-            over = [call for call in self._unsent if call.began <= oldest]
-            self._unsent = [call for call in self._unsent if call.began > oldest]
+            over = [call for call in self._unsent if call.since + call.patience <= now]
+            self._unsent = [call for call in self._unsent if call.since + call.patience > now]
         for call in over:
             call_back(call.done, Reply(self._why, call.repeated))
 
@@ -173,6 +198,7 @@ class PushConnection(Conversation):
                 self._unsent.append(call)
                 return
             try:
+                self._note_asking()
                 self._awaited.append(partial(self._answered, call))
                 transport.write(call.data)
             except BaseException:
@@ -180,21 +206,36 @@ class PushConnection(Conversation):
                 transport.abort()
                 raise
 
+    def _note_asking(self) -> None:
+        if not self._awaited:
+            self._asked = clock.now()
+
     def _greeted(self, words: Words, reply: Any) -> None:
         if isinstance(reply, RedisUnavailable):
             return
         if isinstance(reply, RedisRefused):
+            if reply.is_passing:
+                self.refused_for_now(reply)
+                return
             self._refused[words] = reply
         if words == self._greeting[-1]:
-            self._backoff.reset()
+            if not self._is_refusing:
+                self._backoff.reset()
             self.is_ready = not self._refused
             self._on_ready(self._refused)
 
     def _answered(self, call: _SentCommand, value: Any) -> None:
         if isinstance(value, RedisUnavailable):
-            call.repeated = True
+            call.failed()
             self._call(call)
             return
+        if isinstance(value, RedisRefused) and value.is_passing:
+            call.failed()
+            with self._lock:
+                self._unsent.append(call)
+            self.refused_for_now(value)
+            return
+        self._is_refusing = False
         if (in_full := words_in_full(call.command, value)) is not None:
             call.data = pack(in_full)
             self._call(call)
@@ -204,6 +245,15 @@ class PushConnection(Conversation):
         except Exception as error:  # it belongs to whoever has asked
             read = error
         call.done(Reply(read, call.repeated))
+
+    def refused_for_now(self, refusal: RedisRefused) -> None:
+        """Make the connection anew, after a pause: the server does not take what was sent over it.
+
+        For what `send` has sent, too.
+        """
+        self._is_refusing = True
+        self.end(away(self.where, "the connection was closed, as it refuses for now"))
+        self._why = refusal
 
 
 class AsyncPushConnection(PushConnection):
@@ -243,7 +293,7 @@ class AsyncPushConnection(PushConnection):
             self.start(dialed.transport)
             while self.is_connected and not self._dialer.has_moved(dialed):
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(QUIET_S):
+                    async with asyncio.timeout(self.until_check()):
                         await self._ended.wait()
                 if self.is_connected:
                     self.check()
@@ -282,14 +332,10 @@ class PushThread(PushConnection):
         self._thread = BackgroundThread(self._run, name)
         self._closed = threading.Event()
 
-    def call(self, command: Command[Any], done: Done) -> None:
-        """Send a command, and again over the next connection when this one breaks.
-
-        Raises:
-            ValueError: a word cannot be encoded; nothing is sent.
-        """
+    def call(self, command: Command[Any], done: Done, at_most: float = math.inf) -> None:
+        """As `PushConnection.call`."""
         self._thread.begin()
-        super().call(command, done)
+        super().call(command, done, at_most)
 
     def wait_until_greeted(self, timeout: float) -> None:
         """Connect, if need be, and wait until the greeting was answered, and `on_ready` called.
@@ -361,6 +407,7 @@ class PushThread(PushConnection):
                     if self._dialer.has_moved(dialed):
                         break
                     self.check()
+                    dialed.socket.settimeout(max(SOON_S, self.until_check()))
                 except OSError as error:
                     raise away(self.where, error) from error
                 else:

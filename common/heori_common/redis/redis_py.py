@@ -98,8 +98,12 @@ class Dialer:
             options["connection_class"] = redis.SSLConnection
         self._pool = redis.ConnectionPool.from_url(where.url, **options)  # reads the URL
 
-    def dial(self) -> Dialed:
+    def dial(self, seconds: float | None = None) -> Dialed:
         """Connect, to the primary that sentinels name now, if there are any.
+
+        Args:
+            seconds: for which the server may say nothing until it is done; None for what it may
+                take later, too.
 
         Raises:
             RedisUnavailable: nobody answers.
@@ -110,9 +114,14 @@ class Dialer:
             if self.sentinels is not None:
                 endpoint = self.sentinels.discover_master(self.where.primary)
                 options = options | {"host": endpoint[0], "port": endpoint[1]}
+            usual = options["socket_timeout"]
+            if seconds is not None:
+                options = options | {"socket_timeout": seconds, "socket_connect_timeout": seconds}
             connection: Any = self._pool.connection_class(**options)
             connection.connect()
-            return Dialed(connection, socket_of(connection), endpoint)
+            connected = socket_of(connection)
+            connected.settimeout(usual)
+            return Dialed(connection, connected, endpoint)
 
     def has_moved(self, dialed: Dialed) -> bool:
         """Whether sentinels have named another primary since; they are asked when it is time."""

@@ -17,10 +17,10 @@ class Push(list[Any]):
 
 
 def pack(words: Iterable[Word]) -> bytes:
-    """A command as it is sent: an array of bulk strings."""
+    """A command as it is sent: an array of bulk strings. Lone surrogates are bytes, as in names."""
     parts = [b""]
     for word in words:
-        raw = word if isinstance(word, bytes) else str(word).encode()
+        raw = word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape")
         parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
     parts[0] = b"*%d\r\n" % (len(parts) - 1)
     return b"".join(parts)

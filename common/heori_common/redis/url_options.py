@@ -3,6 +3,9 @@
 import re
 from urllib.parse import parse_qsl
 
+from heori_common.duration import LONGEST_S
+from heori_common.names import unseen
+
 # redis-py's names, which it takes as they are.
 _TLS = {
     "ssl_ca_certs",
@@ -83,8 +86,12 @@ def _value(name: str, value: str) -> str:
             raise ValueError(f"{name} must be none, optional or required")
     elif name == "db" and not is_database(value):
         raise ValueError("db must be a number, of a database")
-    elif name in _SECONDS and not (re.fullmatch(r"\d+(\.\d+)?", value) and float(value)):
+    elif name in _SECONDS and not (
+        re.fullmatch(r"\d+(\.\d+)?", value) and 0 < float(value) <= LONGEST_S
+    ):
         raise ValueError(f"{name} must be a number of seconds, and not 0")
+    elif name == "client_name" and (unseen(value) or " " in value):
+        raise ValueError(f"{name} must be made of characters that can be seen, without blanks")
     elif name in _SWITCHES and value.lower() not in ("0", "1", "false", "no", "true", "yes"):
         raise ValueError(f"{name} must be true or false")
     elif name == "ssl_min_version" and value not in _VERSIONS:

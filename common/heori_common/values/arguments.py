@@ -14,6 +14,7 @@ from pydantic_core import (
     to_jsonable_python,
 )
 
+from heori_common.nesting import check_nesting
 from heori_common.values.equality import same
 from heori_common.values.forms import Unwritable
 from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
@@ -70,6 +71,11 @@ class Arguments:
         self._schema = adapter.core_schema
         self._kind = kind_of(self._schema)
 
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The core schema of the function; empty for one in C that does not tell its parameters."""
+        return self._schema
+
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
         """Validate arguments that are Python's."""
         if not self._schema:
@@ -113,6 +119,19 @@ class Arguments:
             return Sent(bound_args, bound_kwargs, (bound_args, bound_kwargs), None)
         return self._write(args, kwargs, (bound_args, bound_kwargs), strict=strict)
 
+    def write_after(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, strict: bool) -> Sent:
+        """As `write`, of all but the first argument, which is known when the job begins."""
+        if not self._schema:
+            return self.write(args, kwargs, from_json=False, strict=strict)
+        bound_args, bound_kwargs = cast(
+            "Bound", self._receive(ArgsKwargs((_Given(None), *args), dict(kwargs)))
+        )
+        bound_args = bound_args[1 : len(args) + 1]
+        bound_kwargs = {name: bound_kwargs[name] for name in kwargs if name in bound_kwargs}
+        if self._kind == "plain":
+            return Sent(bound_args, bound_kwargs, (bound_args, bound_kwargs), None)
+        return self._write(args, kwargs, (bound_args, bound_kwargs), strict=strict, first=1)
+
     def read(self, args: Sequence[Any], kwargs: Mapping[str, Any], types: bytes) -> Bound:
         """The arguments that were written.
 
@@ -131,11 +150,36 @@ class Arguments:
             {name: self._read(kwargs[name], of_kwargs[name]) for name in kwargs},
         )
 
+    def read_after(
+        self, first: Any, args: Sequence[Any], kwargs: Mapping[str, Any], types: bytes | None
+    ) -> Bound:
+        """The arguments of a job that gets the first of them when it begins; it is validated."""
+        if not self._schema:
+            return (first, *args), dict(kwargs)
+        of_args: Sequence[Types] = [False] * len(args)
+        of_kwargs: Mapping[str, Types] = dict.fromkeys(kwargs, False)
+        if types is not None:
+            print_, of_args, of_kwargs = from_json(types)
+            if print_ != self._fingerprint:
+                rest = [_loosely(*each) for each in zip(args, of_args, strict=True)]
+                named = {name: _loosely(kwargs[name], of_kwargs[name]) for name in kwargs}
+                together = ArgsKwargs((first, *rest), named)
+                return cast("Bound", self._receive(together, by_alias=True, by_name=True))
+        given = [self._read(*each) for each in zip(args, of_args, strict=True)]
+        read = {name: self._read(kwargs[name], of_kwargs[name]) for name in kwargs}
+        return cast("Bound", self._receive(ArgsKwargs((first, *given), read)))
+
     def _read(self, json: Any, types: Types) -> _Unread | _Given:
         return _Unread(json) if types is False else _Given(self._forms.read(json, types))
 
     def _write(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], bound: Bound, *, strict: bool
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        bound: Bound,
+        *,
+        strict: bool,
+        first: int = 0,
     ) -> Sent:
         given, values = _by_place(args, kwargs), _by_place(*bound)
         written: dict[Place, tuple[Any, Types]] = {}
@@ -144,7 +188,7 @@ class Arguments:
             try:
                 written[name] = self._forms.write(value, strict=strict)
             except Unwritable as error:
-                error.path.insert(0, self._name(name))
+                error.path.insert(0, self._name(name if isinstance(name, str) else name + first))
                 refused[name] = error
                 # What it was made of may be sent in its place, and be validated there.
                 try:
@@ -164,7 +208,7 @@ class Arguments:
             self._check(refused, values, sent, types)
         if self._kind == "any" and not any(types[0]) and not any(types[1].values()):
             return Sent(*bound, sent, None)
-        return Sent(*bound, sent, to_json([self._fingerprint, *types]))
+        return Sent(*bound, sent, check_nesting(to_json([self._fingerprint, *types])))
 
     def _check(
         self,

@@ -125,7 +125,9 @@ def _known(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
     fields: dict[str, Any] = getattr(value, "__dict__", {})
     for name in fields.keys() - set(names):
         if not isinstance(getattr(type(value), name, None), functools.cached_property):
-            raise Unwritable(f"{short(value)} has {name!r}, which is no field and would be lost")
+            raise Unwritable(
+                f"{short(value)} has {short(name)}, which is no field and would be lost"
+            )
     return {name: fields[name] for name in names if name in fields}
 
 

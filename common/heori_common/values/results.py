@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
+from heori_common.nesting import check_nesting
 from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
 from heori_common.values.validation import validator_of
 from heori_common.values.writing import Forms, LooseForms, is_json
@@ -17,6 +18,18 @@ class Stored(NamedTuple):
 
     json: bytes
     types: bytes | None = None  # None where JSON says all
+
+
+def read_loosely(stored: Stored) -> Any:
+    """A result as it is, without the hints of the task that has returned it.
+
+    Raises:
+        ValueError, TypeError, LookupError: it is damaged.
+    """
+    if stored.types is None:
+        return from_json(stored.json)
+    _, types = from_json(stored.types)
+    return LooseForms().read(from_json(stored.json), types)
 
 
 class Returned:
@@ -45,11 +58,12 @@ class Returned:
         if checked is None:
             return None
         if self._kind == "plain" or (self._kind == "any" and not strict and is_json(checked)):
-            return Stored(to_json(checked))
+            return Stored(check_nesting(to_json(checked)))
         json, types = self._forms.write(checked, strict=strict)
         if self._kind == "any" and types is None:
-            return Stored(to_json(json))
-        return Stored(to_json(json), to_json([self._fingerprint, types]))
+            return Stored(check_nesting(to_json(json)))
+        kinds = to_json([self._fingerprint, types])
+        return Stored(check_nesting(to_json(json)), check_nesting(kinds))
 
     def read(self, stored: Stored) -> Any:
         """The result that was written; it is validated, too, if it was by other hints.

@@ -40,16 +40,20 @@ def end(mark: int, first: int) -> None:
         mark: of the family, as it was given to `begin`.
         first: the process that began it; it has ended.
     """
-    if mark:
-        _kill_marked(mark, set())
-    else:
+    try:
+        if mark:
+            _kill_marked(mark, set())
+    except OSError:  # no file is left to look with
+        mark = 0
+    if not mark:
         _kill(os.killpg, first)
 
 
 def end_others(mark: int) -> None:
     """Kill the family that this process has begun, but for itself; without a mark it lives on."""
     if mark:
-        _kill_marked(mark, {os.getpid()})
+        with contextlib.suppress(OSError):  # no file is left to look with; others will
+            _kill_marked(mark, {os.getpid()})
 
 
 def _kill_marked(mark: int, spared: set[int]) -> None:

@@ -13,11 +13,16 @@ JOBS = "jobs"  # to the worker: [jobs, {number: Claim}]
 RECALL = "recall"  # to the worker: send back what no slot has taken yet
 STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
+# To a worker, to have its middleware hear of it: [died, Claim, name of the task, status of the
+# Outcome, why], of a job whose own worker cannot speak any more.
+DIED = "died"
 LOOK = "look"  # to the worker: sample the states of its own threads, as nobody else can
 # To the supervisor: [importing, module], which is one of the tasks', or None when all are imported.
 IMPORTING = "importing"
+# To the supervisor, before it is ready, if asked to: [published, {task: what is published of it}].
+PUBLISHED = "published"
 # To the supervisor, when all is imported: [ready, memory in bytes, its GIL's futex, libraries,
-# sentences about modules without tasks].
+# sentences about modules without tasks, its process, [[name, packed entry], …] of periodic jobs].
 READY = "ready"
 # To the supervisor: [broken, why it can take no jobs, in a line, a traceback if there is one].
 BROKEN = "broken"

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from heori_common.protocol.payload import Serializer
+from heori_common.protocol.payload import OwnSerializer, Serializer
+from heori_common.protocol.unpickling import Pickles
+from heori_common.rq.named import named_serializer
+from heori_common.settings import Pickle, Records
 
 Kind = Literal["threads", "coroutines"]  # of slots
+# Whose the process is: a worker's own; a copy of another program, whose log it keeps; or that
+# program itself, in one of its threads.
+Home = Literal["own", "copy", "caller"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,25 @@ class Policy:
     middleware: tuple[str, ...] = ()
     redis_url: str = ""
     strict: bool = False  # refuse results that would change
+    pickle: Pickle = "restricted"  # how pickles are read
+    records: Records = "fast"  # when RQ's tools see that a job runs
+    consumer: str = ""  # the name of the consumer, as RQ's tools list it
+    exception_handlers: tuple[str, ...] = ()  # what RQ calls for each job that has failed
+    serializer: str | None = None  # the name of an application's own
+
+    @property
+    def pickles(self) -> Pickles:
+        """How pickles are read."""
+        return Pickles(self.allow, restricted=self.pickle == "restricted")
+
+    @property
+    def own_serializer(self) -> OwnSerializer | None:
+        """What reads and writes payloads in the place of JSON and pickle.
+
+        Raises:
+            NotThere: it cannot be imported.
+        """
+        return named_serializer(self.serializer) if self.serializer is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +57,8 @@ class WorkerOptions:
     policy: Policy
     json_logs: bool
     log_level: str
+    home: Home = "own"
+    publishes: bool = False  # whether it tells what is to be published of the tasks
 
 
 def own_threads(slots: int) -> int:

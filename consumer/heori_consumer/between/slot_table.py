@@ -7,18 +7,28 @@ than a microsecond and no message, and they survive a SIGKILL.
 import ctypes
 import mmap
 import time
+from enum import IntEnum
 from itertools import compress
 from typing import NamedTuple
 
 from heori_common.protocol.job import RetryLater
 
 # Of a slot: number of the job, whether it runs, since when, task, delay and number of retries,
-# thread, number of the job that waits for other jobs.
-_FIELDS = 8
+# thread, number of the job that waits for other jobs, when it must have ended, what becomes of it
+# when it is stopped.
+_FIELDS = 10
 # Of the process: whether the GIL is on, the slot whose coroutine its loop is at, seconds for
 # which its loop was busy, since when it is, since when it is asked for an answer, the latest lag,
 # the thread of the loop, when it was alive last, slots that were ever in use.
 _GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _LOOP, _ALIVE, _USED, _OTHERS = range(10)
+
+
+class AtStop(IntEnum):
+    """What becomes of a job that is to stop."""
+
+    ENDS = 0  # by itself, and is killed if it does not
+    IS_KILLED = 1  # at once, as nothing but itself is in its process
+    HAS_ENDED = 2  # what still runs are its callbacks
 
 
 class SlotState(NamedTuple):
@@ -31,6 +41,8 @@ class SlotState(NamedTuple):
     task: int  # which, by the number that the worker has told for it; 0 if not known yet
     thread: int  # that runs its jobs, as the kernel numbers it
     at_timeout: RetryLater | None  # what is to become of the job if it must be killed
+    end: float  # time.monotonic() when it must have ended; 0 where its timeout says that
+    at_stop: AtStop
 
 
 # A slot that runs a job: its number, the thread that runs it as the kernel numbers it, and the task
@@ -57,6 +69,7 @@ class SlotTable:
         self.slots = slots
         self.most = slots + lend
         self._others = self.most * _FIELDS
+        self._grants = False  # whether any job was granted anything; most workers have no such
         memory = mmap.mmap(file, self.bytes_of(slots, lend))
         self._cells = (ctypes.c_double * (self._others + _OTHERS)).from_buffer(memory)
         self._cells[self._others + _AT] = -1
@@ -80,6 +93,9 @@ class SlotTable:
     def take(self, slot: int, number: int, now: float) -> None:
         """Tell that a slot has taken a job and runs it."""
         row = slot * _FIELDS
+        if self._grants:
+            self._cells[row + 8] = 0
+            self._cells[row + 9] = 0
         self._cells[row + 5] = -1
         self._cells[row + 3] = 0
         self._cells[row + 2] = now
@@ -93,6 +109,17 @@ class SlotTable:
         if at_timeout is not None:
             self._cells[row + 4] = at_timeout.delay
             self._cells[row + 5] = at_timeout.left
+
+    def grant(self, slot: int, until: float, at_stop: AtStop) -> None:
+        """Tell when a job must have ended, and what becomes of it when it is to stop.
+
+        Args:
+            until: time.monotonic().
+        """
+        row = slot * _FIELDS
+        self._grants = True
+        self._cells[row + 8] = until
+        self._cells[row + 9] = at_stop
 
     def finish(self, slot: int) -> None:
         """Tell that the job that the slot took last is no longer running."""
@@ -158,6 +185,8 @@ class SlotTable:
                 int(cells[row + 3]),
                 int(cells[row + 6]),
                 RetryLater(cells[row + 4], int(cells[row + 5])) if cells[row + 5] >= 0 else None,
+                cells[row + 8],
+                AtStop(int(cells[row + 9])),
             )
             for row in range(0, len(cells), _FIELDS)
         ]

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from heori_common.metrics import JOB_SECONDS, Histogram
-from heori_common.protocol.job import STATUSES, UNKNOWN_HERE, Outcome
+from heori_common.metrics import JOB_SECONDS, MOST_TASKS, Histogram, bounded
+from heori_common.protocol.job import UNKNOWN_HERE, Outcome
 
 
 def _times() -> Histogram:
@@ -22,9 +22,8 @@ def _times() -> Histogram:
 
 @dataclass(slots=True)
 class TaskTotals:
-    """Everything counted for one task."""
+    """Everything counted for one task but how its jobs have ended, as Redis decides that."""
 
-    ended: list[int] = field(default_factory=lambda: [0] * len(STATUSES))  # by status
     beside_loop: int = 0
     run_time: Histogram = field(default_factory=_times)
     cpu_time: Histogram = field(default_factory=_times)
@@ -32,7 +31,6 @@ class TaskTotals:
 
     def count(self, outcome: Outcome) -> None:
         """Count one job."""
-        self.ended[STATUSES.index(outcome.status)] += 1
         self.beside_loop += outcome.beside_loop
         self.run_time.observe(outcome.run_time)
         self.cpu_time.observe(outcome.cpu_time)
@@ -40,7 +38,6 @@ class TaskTotals:
 
     def __add__(self, other: "TaskTotals") -> "TaskTotals":
         return TaskTotals(
-            [a + b for a, b in zip(self.ended, other.ended, strict=True)],
             self.beside_loop + other.beside_loop,
             self.run_time + other.run_time,
             self.cpu_time + other.cpu_time,
@@ -50,13 +47,13 @@ class TaskTotals:
     def to_wire(self) -> list[Any]:
         """As it travels."""
         times = (self.run_time, self.cpu_time, self.queue_time)
-        return [self.ended, self.beside_loop, *((time.counts, time.total) for time in times)]
+        return [self.beside_loop, *((time.counts, time.total) for time in times)]
 
     @classmethod
     def from_wire(cls, wire: list[Any]) -> "TaskTotals":
         """The inverse of `to_wire`."""
-        ended, beside_loop, *times = wire
-        return cls(ended, beside_loop, *(Histogram(JOB_SECONDS, *time) for time in times))
+        beside_loop, *times = wire
+        return cls(beside_loop, *(Histogram(JOB_SECONDS, *time) for time in times))
 
 
 Totals = dict[str, TaskTotals]
@@ -68,17 +65,19 @@ def count(totals: Totals, outcomes: Iterable[Outcome]) -> set[str]:
     for outcome in outcomes:
         if outcome.status == UNKNOWN_HERE:  # it has not ended
             continue
-        of_task = totals.get(outcome.task)
+        of_task = totals.get(task := outcome.task)
         if of_task is None:
-            of_task = totals[outcome.task] = TaskTotals()
+            task = bounded(task, totals, MOST_TASKS)
+            of_task = totals.setdefault(task, TaskTotals())
         of_task.count(outcome)
-        touched.add(outcome.task)
+        touched.add(task)
     return touched
 
 
 def add(base: Totals, more: Totals) -> Totals:
     """The sum of two, task by task."""
-    return {
-        name: base.get(name, TaskTotals()) + more.get(name, TaskTotals())
-        for name in base.keys() | more.keys()
-    }
+    both = dict(base)
+    for name, of_task in more.items():
+        task = bounded(name, both, MOST_TASKS)
+        both[task] = both.get(task, TaskTotals()) + of_task
+    return both

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 
 from heori_common.platform import thread_file
 from heori_consumer.between.slot_table import SlotTable
@@ -144,8 +143,12 @@ class Lines:
         files: dict[int, int] = {}
         try:
             for thread in threads:
-                with suppress(FileNotFoundError):
+                try:
                     files[thread] = os.open(thread_file("self", thread, "syscall"), FLAGS)
+                except PermissionError:
+                    raise
+                except OSError:  # it has ended; or tasks have left no file to look with
+                    continue
             self._libc.usleep(SETTLE_US)
             return {
                 thread: self._buffer.raw[:length]

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import psutil
 
+from heori_common.metrics import MOST_TASKS, bounded
 from heori_common.platform import TELLS_OF_THREADS
 from heori_consumer.beat import Beat
 from heori_consumer.between.slot_table import Busy, SlotTable
@@ -185,7 +186,7 @@ class Sampler:
             subject.measure()
             self._uses[worker.name] = self._uses.get(worker.name, Use()) + subject.use()
             for name, states in subject.tasks():
-                self._tasks[name] = _sum(self._tasks.get(name, {}), states)
+                _add(self._tasks, name, states)
         for worker in workers - self._subjects.keys():
             self._subjects[worker] = _Subject(worker, self._best)
 
@@ -206,7 +207,7 @@ class Sampler:
             name = subject.worker.name
             uses[name] = uses.get(name, Use()) + subject.use()
             for task, states in subject.tasks():
-                tasks[task] = _sum(tasks.get(task, {}), states)
+                _add(tasks, task, states)
                 if subject.lag() is not None:
                     on_loops.add(task)
         while self._past and now - self._past[0][0] > WINDOW_S:
@@ -364,6 +365,11 @@ def _since(before: Use, now: Use) -> Use:
         now.loop_busy - before.loop_busy,
         _difference(before.states, now.states),
     )
+
+
+def _add(tasks: dict[str, States], name: str, states: States) -> None:
+    task = bounded(name, tasks, MOST_TASKS)
+    tasks[task] = _sum(tasks.get(task, {}), states)
 
 
 def _sum(one: States, other: States) -> dict[str, float]:

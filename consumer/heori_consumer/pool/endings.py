@@ -1,14 +1,43 @@
 """What the supervisor says of jobs that their workers cannot speak for any more."""
 
-from heori_common.protocol.job import CRASHED, FAILED, RETRY, STOPPED, Claim, Outcome, RetryLater
+import signal
+
+from heori_common.protocol.job import (
+    CRASHED,
+    FAILED,
+    KILLED,
+    RETRY,
+    STOPPED,
+    Claim,
+    Outcome,
+    RetryLater,
+    abandoned_words,
+)
 from heori_common.protocol.payload import encode_failure
+from heori_common.rq.calling import STOPPED_WORDS
 from heori_consumer.pool.host import Death
 from heori_consumer.pool.lateness import HARD_GRACE_S
 
 
-def stopped_outcome(claim: Claim) -> Outcome:
-    """What comes of a job that was stopped by request."""
-    return Outcome(STOPPED, encode_failure(f"job {claim.job_id} was stopped by request\n"))
+def stopped_outcome(claim: Claim, *, as_rq: bool = False) -> Outcome:
+    """What comes of a job that was stopped by request.
+
+    Args:
+        as_rq: say so in rq's words.
+    """
+    words = STOPPED_WORDS if as_rq else f"job {claim.job_id} was stopped by request\n"
+    return Outcome(STOPPED, encode_failure(words))
+
+
+def killed_outcome() -> Outcome:
+    """What comes of a job whose worker a person had killed, in rq's words."""
+    words = "Work-horse terminated unexpectedly; waitpid returned 9 (signal 9); "
+    return Outcome(KILLED, encode_failure(words))
+
+
+def abandoned_outcome() -> Outcome:
+    """What comes of a job whose stock worker has died, where its callback cannot be run."""
+    return Outcome(KILLED, encode_failure(abandoned_words()))
 
 
 def late_outcome(claim: Claim, at_timeout: RetryLater | None, run_time: float) -> Outcome:
@@ -36,8 +65,19 @@ def crashed_outcome(claim: Claim, death: Death) -> Outcome:
         text += f"What the worker wrote last:\n{last}\n\n"
     if peak := death.evidence.get("heori_peak_memory"):
         text += f"Its peak memory was at least {int(peak) / 1e6:.0f} MB.\n"
-    text += (
+    text += _in_words_of_rq(death) + (
         f"delivered {claim.deliveries} times without an end; the last worker {death.words} "
         "while it had this job\n"
     )
     return Outcome(CRASHED, encode_failure(text), evidence=death.evidence)
+
+
+def _in_words_of_rq(death: Death) -> str:
+    """What rq says of a work horse that has ended so, for whoever looks for its words."""
+    said = "Work-horse terminated unexpectedly; waitpid returned"
+    if name := death.evidence.get("heori_death_signal"):
+        number = signal.Signals[str(name)].value
+        return f"{said} {number} (signal {number}); "
+    if (code := death.evidence.get("heori_exit_code")) is not None:
+        return f"{said} {int(code) << 8}; "
+    return ""

@@ -19,6 +19,7 @@ from heori_common import logs
 from heori_consumer.between import family
 from heori_consumer.between.entry import FORKSERVER, REPLY, REQUEST, STARTED
 from heori_consumer.between.signals import STOPPING
+from heori_consumer.pool.guest import Zygote
 from heori_consumer.pool.output import Output
 
 log = logs.get_logger(__name__)
@@ -63,10 +64,15 @@ class Forked:
 
 
 class Forkserver:
-    """A process that starts workers; if it dies, they go on, and another one starts the next."""
+    """A process that starts workers; if it dies, they go on, and another one starts the next.
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+    Args:
+        zygote: the one to use; there is no other then.
+    """
+
+    def __init__(self, zygote: Zygote | None = None) -> None:
+        self._zygote = zygote
+        self._process: subprocess.Popen[bytes] | psutil.Process | None = None
         self._control: socket.socket | None = None
         self._one_by_one = asyncio.Lock()
         self._asked: deque[asyncio.Future[Forked]] = deque()  # for workers that have not begun yet
@@ -88,7 +94,7 @@ class Forkserver:
         """
         async with self._one_by_one:  # so that requests never fill the socket
             for _ in range(TRIES):
-                control = self._control or self._start()
+                control = self._control or self._begin()
                 asked: asyncio.Future[Forked] = asyncio.get_running_loop().create_future()
                 self._asked.append(asked)
                 self._send(control, options, files)
@@ -122,10 +128,20 @@ class Forkserver:
             child.ended.set_result(End())
         self._children.clear()
 
+    def _begin(self) -> socket.socket:
+        if self._zygote is None:
+            return self._start()
+        if self._process is not None:
+            raise ForkserverBroken("no worker can be started: the process that forks them has died")
+        self._process = psutil.Process(self._zygote.pid)
+        self._control = control = self._zygote.control
+        asyncio.get_running_loop().add_reader(control, self._read, control)
+        return control
+
     def _start(self) -> socket.socket:
         """Start it, in an interpreter like this one that finds the same modules."""
-        self._control, theirs = socket.socketpair()
         output = Output()
+        control, theirs = socket.socketpair()
         stdout, stderr = output.theirs
         program = (
             f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = {sys.argv[0]!r}; "
@@ -149,11 +165,12 @@ class Forkserver:
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        asyncio.get_running_loop().add_reader(self._control, self._read, self._control)
+        self._control = control
+        asyncio.get_running_loop().add_reader(control, self._read, control)
         self._keep(output.pass_on())
         if self._libraries:
-            self._send(self._control, pickle.dumps(self._libraries), ())
-        return self._control
+            self._send(control, pickle.dumps(self._libraries), ())
+        return control
 
     def _send(self, control: socket.socket, pickled: bytes, files: Sequence[int]) -> None:
         with contextlib.suppress(ConnectionError):  # it has just died, which will be read, too
@@ -183,13 +200,22 @@ class Forkserver:
             if not asked.done():
                 asked.set_exception(OSError(-pid, os.strerror(-pid)))
             return
-        process = None
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may have been killed already
+        process, error = None, None
+        try:
             process = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            pass  # it has been killed already
+        except OSError as unseen:  # no file is left to look at it, and nobody could kill it
+            error = unseen
+            os.kill(pid, signal.SIGKILL)  # the forkserver has not told that it has ended
         child = Forked(process, mark, asyncio.get_running_loop().create_future())
         self._children[pid] = child
-        if not asked.done():  # else nobody waits for it any more
+        if asked.done():
+            return  # nobody waits for it any more
+        if error is None:
             asked.set_result(child)  # not its number: it may have ended before that is read
+        else:
+            asked.set_exception(error)
 
     def _lost(self, control: socket.socket) -> None:
         """It has died: its workers have not, and who waits for another one asks again."""
@@ -214,10 +240,11 @@ class Forkserver:
     def _reap(self) -> int:
         assert self._process is not None
         try:
-            return self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
+            code = self._process.wait(END_S)
+        except (subprocess.TimeoutExpired, psutil.TimeoutExpired):
             self._process.kill()
-            return self._process.wait()
+            code = self._process.wait()
+        return code or 0
 
 
 async def _watch(pid: int, child: Forked) -> None:
@@ -238,3 +265,5 @@ def _runs(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+    except OSError:  # no file is left to look with
+        return True

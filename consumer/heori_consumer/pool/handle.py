@@ -5,10 +5,11 @@ the worker.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import psutil
@@ -17,6 +18,7 @@ from heori_common.locks.statistics import Statistics, total
 from heori_common.platform import shared_memory
 from heori_common.protocol.job import (
     RETURNED,
+    STOPPED,
     SUSPECT,
     Claim,
     Outcome,
@@ -26,11 +28,16 @@ from heori_common.protocol.job import (
 from heori_consumer.between import frames
 from heori_consumer.between.failures import Failure
 from heori_consumer.between.options import WorkerOptions
-from heori_consumer.between.slot_table import SlotState, SlotTable
+from heori_consumer.between.slot_table import AtStop, SlotState, SlotTable
 from heori_consumer.between.totals import TaskTotals, Totals, count
 from heori_consumer.gil.states import RUNNING, GilFutex, Tally, state_of
 from heori_consumer.gil.usage import line_of
-from heori_consumer.pool.endings import crashed_outcome, late_outcome, stopped_outcome
+from heori_consumer.pool.endings import (
+    crashed_outcome,
+    killed_outcome,
+    late_outcome,
+    stopped_outcome,
+)
 from heori_consumer.pool.forkserver import Forkserver
 from heori_consumer.pool.host import Death, Host, InlineHost, ProcessHost
 from heori_consumer.pool.lateness import Lateness, Sentence
@@ -56,6 +63,9 @@ class WorkerEvents(Protocol):
 
     def ended(self, worker: "WorkerHandle", settled: list[Settled]) -> None:
         """Jobs have come to an end."""
+
+    def stopped(self, settled: list[Settled]) -> None:
+        """Jobs were stopped, and have not begun or cannot speak for themselves."""
 
     def failed(self, failures: Iterable[Failure]) -> None:
         """Something has failed, and is to be logged."""
@@ -86,8 +96,10 @@ class WorkerHandle:
         tasks: the names of those it has run, by the numbers in its slot table.
         process_id: of its process, see `heori_common.process_id`; empty until it is ready.
         importing: the module of tasks that it imports, until it is ready.
+        published: what is to be published of the tasks, if it was asked to tell.
         libraries: the modules of others that it has imported for them.
         empty: a sentence for each module that should have tasks, and has none.
+        entries: name and packed `ScheduleEntry` of the periodic jobs that it knows.
         finished: how many jobs it has ended.
         gil: how its threads that wait for the GIL are known, if they are.
         seen: what it has seen of its own threads, if it was asked to; None if it cannot.
@@ -110,18 +122,33 @@ class WorkerHandle:
         events: WorkerEvents,
         *,
         inline: bool,
+        call: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self.name = name
-        memory = shared_memory(SlotTable.bytes_of(options.slots, options.lend))
-        self.table = SlotTable(memory, options.slots, options.lend)
+        with contextlib.ExitStack() as undo:  # where a descriptor is missing, the others go back
+            memory = shared_memory(SlotTable.bytes_of(options.slots, options.lend))
+            undo.callback(os.close, memory)
+            self.table = SlotTable(memory, options.slots, options.lend)
+            ours, theirs = (undo.enter_context(end) for end in socket.socketpair())
+            self.host: Host = (
+                InlineHost(name, theirs, options, self.table, call)
+                if inline
+                else ProcessHost(forkserver, theirs, options, memory)
+            )
+            undo.pop_all()
+        if inline:
+            os.close(memory)
+        self._link = Link(ours, self._received, self._lost, lambda: events.heard(self))
         self.tasks: dict[int, str] = {}
         self.finished = 0
         self.gil: GilFutex | None = None
         self.seen: Tally | None = Tally()
         self.process_id = ""
         self.importing: str | None = None
+        self.published: dict[str, bytes] = {}
         self.libraries: list[str] = []
         self.empty: list[str] = []
+        self.entries: list[tuple[str, bytes]] = []
         self.ready = False
         self.stalled = False
         self.worn = False
@@ -135,17 +162,10 @@ class WorkerHandle:
         self._claims: dict[int, Claim] = {}  # by number, in the order in which they were sent
         self._asked_to_stop: dict[int, float] = {}  # by number, time.monotonic()
         self._sentence: Sentence | None = None  # once it was killed for late jobs
+        self._killed = False  # because a person has asked for it
         self._lateness = Lateness(self.table, self._state, time.monotonic())
         self._sent = 0
         self._heard = self._recalled = time.monotonic()
-        ours, theirs = socket.socketpair()
-        self._link = Link(ours, self._received, self._lost, lambda: events.heard(self))
-        self.host: Host
-        if inline:
-            os.close(memory)
-            self.host = InlineHost(name, theirs, options, self.table)
-        else:
-            self.host = ProcessHost(forkserver, theirs, options, memory)
 
     @property
     def process(self) -> psutil.Process | None:
@@ -179,6 +199,13 @@ class WorkerHandle:
         """Whether it holds one of these jobs."""
         return any(claim.job_id in job_ids for claim in self._claims.values())
 
+    def has_unbegun(self, queues: Collection[str]) -> bool:
+        """Whether it holds jobs of one of these queues whose functions have not begun."""
+        begun = {state.taken for state in self.table.read() if state.task}
+        return any(
+            claim.queue in queues and number not in begun for number, claim in self._claims.items()
+        )
+
     def begun(self) -> set[str]:
         """The jobs that its slots have begun, by id; some may have ended."""
         taken = {state.taken for state in self.table.read()}
@@ -206,6 +233,13 @@ class WorkerHandle:
                 self._stop(number)
                 return True
         return False
+
+    def kill_running(self) -> bool:
+        """End the process and the jobs that it has begun; returns whether there are any."""
+        self._killed = self.process is not None and bool(self.begun())
+        if self._killed:
+            self.host.kill()
+        return self._killed
 
     def leases_lost(self, executions: Collection[str]) -> None:
         """Let jobs know that their leases are lost; end those that have locks."""
@@ -238,6 +272,18 @@ class WorkerHandle:
             and not self._link.paused
             and held > sum(state.running for state in self.table.read())
         )
+
+    def at_work(self) -> dict[str, str]:
+        """The tasks of the jobs that its slots have begun, by execution."""
+        return {
+            self._claims[state.taken].execution: self.tasks.get(state.task, "")
+            for state in self.table.read()
+            if state.taken in self._claims
+        }
+
+    def tell_died(self, claim: Claim, task: str, status: str, reason: str) -> None:
+        """Have its middleware hear of a job of another worker, which is no more."""
+        self._link.send(frames.DIED, claim, task, status, reason)
 
     def look_inside(self) -> None:
         """Ask it to sample its own threads."""
@@ -278,8 +324,12 @@ class WorkerHandle:
         for number, claim in self._claims.items():
             if (state := taken.get(number)) is None:
                 outcome = Outcome(RETURNED)
+            elif self._killed:
+                outcome = killed_outcome()
             elif self._sentence is not None and number in self._sentence.ends:
                 outcome = self._outcome_of_late(claim, state)
+                if state.at_stop is AtStop.HAS_ENDED:
+                    claim = claim._replace(phase=STOPPED)  # noqa: PLW2901 - its callback has begun
             elif self._sentence is not None:
                 outcome = begun_and_returned(SUSPECT if number in self._sentence.apart else 1)
             elif death is not None and not (state.waits and at_work):
@@ -335,10 +385,14 @@ class WorkerHandle:
     def _told_of_itself(self, kind: str, rest: list[Any]) -> None:
         if kind == frames.IMPORTING:
             [self.importing] = rest
+        elif kind == frames.PUBLISHED:
+            [self.published] = rest
         elif kind == frames.READY:
             self.importing = None
-            self.host.peak_memory, gil, self.libraries, self.empty, self.process_id = rest
+            memory, gil, self.libraries, self.empty, self.process_id, entries = rest
+            self.host.peak_memory = memory
             self.gil = gil and GilFutex(*gil)
+            self.entries = [(name, bytes(entry)) for name, entry in entries]
             self.ready = True
             self._events.ready(self)
         elif kind == frames.WORN:
@@ -373,7 +427,7 @@ class WorkerHandle:
             else:
                 stopped.append((claim, stopped_outcome(claim)))
         if stopped:
-            self._events.ended(self, stopped)
+            self._events.stopped(stopped)
         self._events.returned(self, back)
 
     def _again(self, number: int, wire: Sequence[Any]) -> None:
@@ -381,7 +435,7 @@ class WorkerHandle:
         if self._asked_to_stop.pop(number, None) is None:
             self._events.again([(claim, Outcome._make(wire))])
         else:
-            self._events.ended(self, [(claim, stopped_outcome(claim))])
+            self._events.stopped([(claim, stopped_outcome(claim))])
 
     def _kill_if_late(self, now: float) -> None:
         for number in self._asked_to_stop:
@@ -404,7 +458,7 @@ class WorkerHandle:
         """The end of a job that it had to be killed for, which it cannot count itself."""
         run_time = time.monotonic() - state.since
         outcome = (
-            stopped_outcome(claim)
+            stopped_outcome(claim, as_rq=state.at_stop is not AtStop.ENDS)
             if state.taken in self._asked_to_stop
             else late_outcome(claim, state.at_timeout, run_time)
         )

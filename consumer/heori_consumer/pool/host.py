@@ -8,6 +8,7 @@ import pickle
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,11 +134,13 @@ class ProcessHost(Host):
         await self._output.connect()
 
     async def _fork(self) -> Forked:
+        told = ""
         while True:
             try:
                 return await self._forkserver.fork(self._theirs, pickle.dumps(self._options))
-            except OSError as error:  # there are too many processes, or no memory
-                log.error("a worker cannot be started; trying again", reason=str(error))
+            except OSError as error:  # there are too many processes or files, or no memory
+                if told != (told := str(error)):
+                    log.error("a worker cannot be started; trying again", reason=told)
                 await asyncio.sleep(TRY_AGAIN_S)
 
     async def said_all(self) -> None:
@@ -153,15 +156,19 @@ class ProcessHost(Host):
     def kill(self) -> None:
         """End the process, if it is still this one that has its number."""
         if self.process is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self.process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                try:
+                    self.process.kill()
+                except OSError:  # no file is left to see that it still is this one
+                    if self._child is not None and not self._child.ended.done():
+                        os.kill(self.process.pid, signal.SIGKILL)
 
     def memory(self) -> int:
         if self.process is None:
             return 0
         try:
             now = int(self.process.memory_info().rss)
-        except psutil.NoSuchProcess:
+        except (psutil.Error, OSError):  # it has ended; or no descriptor is left to look with
             return 0
         self.peak_memory = max(self.peak_memory, now, peak_memory(self.process.pid))
         if now:  # else it has ended, and is to be buried
@@ -171,12 +178,12 @@ class ProcessHost(Host):
     def files(self) -> int:
         if self.process is None:
             return 0
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):
             return open_files(self.process.pid) or int(self.process.num_fds())
         return 0
 
     def threads(self) -> int:
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):
             return int(self.process.num_threads()) if self.process else 0
         return 0
 
@@ -212,17 +219,29 @@ class InlineHost(Host):
     """A thread of the supervisor itself, where a debugger and print() reach its tasks.
 
     It cannot be killed: a job that no exception reaches is left behind, and goes on. What its jobs
-    have started ends with it.
+    have started ends with it, unless the process is another program's.
     """
 
     def __init__(
-        self, name: str, link: socket.socket, options: WorkerOptions, table: SlotTable
+        self,
+        name: str,
+        link: socket.socket,
+        options: WorkerOptions,
+        table: SlotTable,
+        call: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            call: has a thread of another program call something; None for a thread of its own.
+        """
         super().__init__()
         loop = asyncio.get_running_loop()
         self._link = link
         self._link.setblocking(True)
         self._family = family.new()
+        self._call = call
+        self._called = False
 
         def run() -> None:
             with self._link:
@@ -230,15 +249,20 @@ class InlineHost(Host):
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
                 loop.call_soon_threadsafe(self._on_exit)
 
-        self._thread = threading.Thread(target=run, name=f"worker-{name}", daemon=True)
+        self._run = run
+        self._name = name
 
     @property
     def begun(self) -> bool:
-        return self._thread.ident is not None
+        return self._called
 
     async def start(self) -> None:
+        self._called = True
+        if self._call is not None:
+            self._call(self._run)
+            return
         family.join(self._family)
-        self._thread.start()
+        threading.Thread(target=self._run, name=f"worker-{self._name}", daemon=True).start()
 
     async def said_all(self) -> None:
         """It writes to the supervisor's own output."""
@@ -246,7 +270,8 @@ class InlineHost(Host):
     async def reap(self) -> None:
         if self.begun:
             await self.exited
-            family.end_others(self._family)
+            if self._call is None:
+                family.end_others(self._family)
 
     def _on_exit(self) -> None:
         if not self.exited.done():

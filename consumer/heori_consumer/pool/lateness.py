@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from heori_common.protocol.job import Claim
-from heori_consumer.between.slot_table import SlotState, SlotTable
+from heori_consumer.between.slot_table import AtStop, SlotState, SlotTable
 from heori_consumer.gil.states import GIL_WAIT, RUNNING
 
 # How long after its timeout a job that cannot be interrupted costs its worker process the life;
@@ -20,8 +20,9 @@ HARD_GRACE_S = 1.0
 # worker that receives wants the GIL ten times a second, and a turn of the loop as often.
 HELD_S = 0.5
 # How often the threads are looked at before it is said which of them holds the GIL: one that waits
-# for it is on the CPU for a moment every 5 ms, to ask for it.
-LOOKS = 3
+# for it asks for it every 5 ms, for which it runs, or is to run: that takes long on a busy machine.
+# So there are more looks where several seem to run, as only one of them can hold it.
+LOOKS, MOST_LOOKS = 3, 40
 # A supervisor that has not looked for so long was itself stopped, and its workers probably were.
 PAUSE_S = 1.0
 
@@ -100,34 +101,40 @@ class Lateness:
             self._waiting.clear()
             self._looks = 0
             return None
+        states: dict[int, str | None] = {}
         if held:
-            threads = {state.thread for _, state in running}
-            self._waiting |= {each for each in threads if self._state(each) == GIL_WAIT}
+            states = {state.thread: self._state(state.thread) for _, state in running}
+            self._waiting |= {each for each, is_at in states.items() if is_at == GIL_WAIT}
             self._looks += 1
-            if self._looks < LOOKS:
+            may_hold = [each for each in states.keys() - self._waiting if states[each] == RUNNING]
+            if self._looks < (LOOKS if len(may_hold) <= 1 else MOST_LOOKS):
                 return None
         return judge(
             Accused(
                 state.taken,
                 state.taken in since,
                 state.taken in asked,
-                self._doing(slot, state.thread, now, held=held),
+                self._doing(slot, state.thread, now, states),
             )
             for slot, state in running
         )
 
-    def _doing(self, slot: int, thread: int, now: float, *, held: bool) -> Doing:
-        """What the job in a slot is doing."""
-        if thread == self._table.loop() and (held or self._table.loop_silence(now) > HELD_S):
+    def _doing(self, slot: int, thread: int, now: float, states: Mapping[int, str | None]) -> Doing:
+        """What the job in a slot is doing.
+
+        Args:
+            states: what the threads do; none while the GIL is not held.
+        """
+        if thread == self._table.loop() and (states or self._table.loop_silence(now) > HELD_S):
             if slot != self._table.at():
                 return Doing.HELD_UP
-            if not held:
+            if not states:
                 return Doing.HOLDING
-        if not held:
+        if not states:
             return Doing.OWN_CALL
         if thread in self._waiting:
             return Doing.HELD_UP
-        match self._state(thread):
+        match states[thread]:
             case None:
                 return Doing.UNKNOWN
             case state:
@@ -164,6 +171,13 @@ def judge(jobs: Iterable[Accused]) -> Sentence:
 
 
 def _end(state: SlotState, claim: Claim, asked: Mapping[int, float]) -> float:
-    """When a running job was to end."""
+    """When a running job was to end; it is killed HARD_GRACE_S later."""
     by_timeout = state.since + claim.timeout if claim.timeout > 0 else float("inf")
-    return min(by_timeout, asked.get(state.taken, float("inf")))
+    by_timeout = state.end or by_timeout
+    stopped = asked.get(state.taken, float("inf"))
+    match state.at_stop:
+        case AtStop.HAS_ENDED:
+            return by_timeout
+        case AtStop.IS_KILLED:
+            return min(by_timeout, stopped - HARD_GRACE_S)
+    return min(by_timeout, stopped)

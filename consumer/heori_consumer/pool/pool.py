@@ -11,32 +11,29 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from heori_common.locks.statistics import Statistics, total
-from heori_common.protocol.job import RETURNED, STATUSES, Claim, Outcome, Settled
+from heori_common.protocol.job import REFUSED, RETURNED, STATUSES, STOPPED, Claim, Outcome, Settled
 from heori_consumer.beat import Beat
 from heori_consumer.between.failures import Failure
-from heori_consumer.between.options import own_threads
 from heori_consumer.between.slot_table import SlotState
 from heori_consumer.between.totals import Totals, add
-from heori_consumer.pool.endings import stopped_outcome
+from heori_consumer.pool.died import DiedJobs
+from heori_consumer.pool.endings import abandoned_outcome, stopped_outcome
 from heori_consumer.pool.failures import FailureLog
+from heori_consumer.pool.giving_back import RECALL_WAIT_S, GivingBack
 from heori_consumer.pool.handle import WorkerHandle
 from heori_consumer.pool.held_results import HeldResults
 from heori_consumer.pool.host import Death
+from heori_consumer.pool.limits import look_at_files_and_threads, look_at_memory
+from heori_consumer.pool.own_files import OwnFiles
+from heori_consumer.pool.prefetch import Prefetch
 from heori_consumer.pool.roster import PoolOptions, Roster
 
-# A worker may have waiting what its slots will begin within this time. Enough to bridge a round
-# trip to Redis many times over, and too little for anyone to miss the jobs.
-PREFETCH_S = 0.02
-PREFETCH_BYTES = 4_000_000  # and no more than that, with their results; for each worker
 # How often late jobs and waiting ones are looked for, and how often memory is.
 WATCH_EVERY_S = 0.05
 IDLE_EVERY_S = 1.0  # memory, while there are no jobs
 MEMORY_EVERY_S = 0.25
 # How often open files and threads are; before Linux 6.2 counting the former takes long.
 REST_EVERY_S = 1.0
-# How long a drain waits for workers to say what they have not begun: one that hangs in C cannot
-# answer, and the jobs of the others must not wait for it.
-RECALL_WAIT_S = 0.5
 
 
 class Settlement(Protocol):
@@ -63,8 +60,10 @@ class Pool:
 
     Attributes:
         roster: the workers.
+        died: jobs that have failed without their worker's knowledge.
         changed: set when there may be room, or nothing left.
         occupied: set while there are jobs, and perhaps a moment longer.
+        giving_back: what is given back.
     """
 
     def __init__(
@@ -74,13 +73,18 @@ class Pool:
         failures: FailureLog,
         beat: Beat,
         process_ended: Callable[[str], object],
+        refused: Callable[[str, str], object],
+        claiming: asyncio.Lock,
     ) -> None:
         """Prepare.
 
         Args:
+            claiming: held while a claim is under way.
+            refused: called with the queue of each job that may not run here, and why.
             process_ended: called with the id of each worker process that is no more.
         """
         self.roster = Roster(options, self, self._bury)
+        self.died = DiedJobs(self.roster.open, heard=bool(options.worker.policy.middleware))
         self.changed = asyncio.Event()
         self.occupied = asyncio.Event()
         self._batch = options.batch
@@ -88,15 +92,17 @@ class Pool:
         self._failures = failures
         self._beat = beat
         self._process_ended = process_ended
+        self._refused = refused
         self._suspects: list[Claim] = []  # that wait for a process of their own
         self._totals_of_dead: Totals = {}
         self._locks_of_dead = Statistics()
-        self._run_s = _Mean()
-        self._payload_bytes = _Mean()
-        self._result_bytes = _Mean()
+        is_strict = options.worker.policy.records == "strict"
+        self._prefetch = Prefetch(2 * options.batch, strict=is_strict)
+        guest = options.guest
+        self._isolates = guest is None or guest.call is None  # else there is one thread for all
         self._draining = False
-        self._recalled: set[WorkerHandle] = set()  # that have yet to answer the recall of a drain
-        self._back: list[Settled] = []  # by the others
+        self._own_files = OwnFiles()
+        self.giving_back = GivingBack(self._given_back, claiming)
         self._answers: dict[WorkerHandle, asyncio.Future[None]] = {}  # to those who ask jobs back
 
     async def start(self) -> None:
@@ -122,7 +128,7 @@ class Pool:
         """
         self.recall()
         await self.roster.stop(until)
-        self._end_recall()
+        self.giving_back.end_recall()
 
     def recall(self) -> None:
         """Take no more jobs, and have all that have not begun given back, in their order.
@@ -133,11 +139,8 @@ class Pool:
         self._draining = True
         self.roster.close()
         waiting, self._suspects = self._suspects, []
-        self._recalled = {worker for worker in self.roster.everyone() if len(worker)}
-        for worker in self._recalled:
-            worker.recall()
-        asyncio.get_running_loop().call_later(RECALL_WAIT_S, self._end_recall)
-        self._give_back_unbegun(waiting)
+        self.giving_back.recall(worker for worker in self.roster.everyone() if len(worker))
+        self.give_back_unbegun(waiting)
 
     # Jobs
 
@@ -182,20 +185,20 @@ class Pool:
         reading = [worker for worker in workers if not worker.clogged] or workers
         room = {worker: self._aim(worker) - len(worker) for worker in reading}
         if not room or self._draining:  # they died, or a drain began, while the claim was made
-            self._give_back_unbegun(claims)
+            self.give_back_unbegun(claims)
             return
         shares: dict[WorkerHandle, list[Claim]] = {}
         size = 0
         for claim in claims:
             size += len(claim.fields)
-            if claim.is_suspect:
+            if claim.is_suspect and self._isolates:
                 self._suspects.append(claim)
                 continue
             worker = max(room, key=room.__getitem__)
             room[worker] -= 1
             shares.setdefault(worker, []).append(claim)
         if claims:
-            self._payload_bytes.add(size, len(claims))
+            self._prefetch.claimed(size, len(claims))
             self.occupied.set()
         for worker, share in shares.items():
             worker.send(share)
@@ -206,9 +209,13 @@ class Pool:
         for claim in self._suspects:
             if claim.job_id == job_id:
                 self._suspects.remove(claim)
-                self._settlement.ended([(claim, stopped_outcome(claim))])
+                self.stopped([(claim, stopped_outcome(claim))])
                 return True
         return any(worker.stop_job(job_id) for worker in self.roster.everyone())
+
+    def kill_running(self) -> int:
+        """Kill all worker processes that have begun a job, and these jobs; returns how many."""
+        return sum(worker.kill_running() for worker in self.roster.everyone())
 
     def cancel(self, job_ids: Collection[str]) -> None:
         """Have those of these jobs given back that no slot has taken; they are not run again."""
@@ -217,7 +224,7 @@ class Pool:
                 worker.recall()
         waiting = [claim for claim in self._suspects if claim.job_id in job_ids]
         self._suspects = [claim for claim in self._suspects if claim.job_id not in job_ids]
-        self._give_back_unbegun(waiting)
+        self.give_back_unbegun(waiting)
 
     async def ask_back(self, job_ids: Collection[str]) -> set[str]:
         """As `cancel`; returns those that a slot has taken, once their workers have said so.
@@ -251,7 +258,7 @@ class Pool:
 
     def held(self) -> int:
         """How many jobs are with the workers, or will be."""
-        return len(self._suspects) + len(self._back) + self._with_workers()
+        return len(self._suspects) + len(self.giving_back) + self._with_workers()
 
     def running(self) -> int:
         """How many slots run a job; one that is lent counts for what runs in its place."""
@@ -301,6 +308,7 @@ class Pool:
     def ready(self, worker: WorkerHandle) -> None:
         """See `WorkerEvents`."""
         self.roster.ready(worker)
+        self.died.tell()
 
     def broken(self, worker: WorkerHandle, reason: str, details: str) -> None:
         """See `WorkerEvents`."""
@@ -312,16 +320,29 @@ class Pool:
 
     def ended(self, worker: WorkerHandle, settled: list[Settled]) -> None:
         """See `WorkerEvents`."""
+        if any(outcome.status == REFUSED for _, outcome in settled):
+            self._refuse([entry for entry in settled if entry[1].status == REFUSED])
+            settled = [entry for entry in settled if entry[1].status != REFUSED]
+        if not settled:
+            return
         self._settlement.ended(settled)
-        run_s, size = 0.0, 0
-        for _, outcome in settled:  # once through them: this is done for each job
-            run_s += outcome.run_time
-            size += len(outcome.body or b"")
-        self._run_s.add(run_s, len(settled))
-        self._result_bytes.add(size, len(settled))
-        most = self.roster.options.max_jobs
+        self.giving_back.look()
+        self._prefetch.ended(settled)
+        most = self.roster.options.recycle_after
         if most is not None and worker.finished >= most:
-            self.roster.retire(worker, "max-jobs")
+            self.roster.retire(worker, "recycle-after")
+
+    def stopped(self, settled: list[Settled]) -> None:
+        """See `WorkerEvents`. What wants to know of it is told in a process of its own."""
+        asking = [claim for claim, _ in settled if claim.wants_to_know_of_stop()]
+        if ended := [entry for entry in settled if entry[0] not in asking]:
+            self._settlement.ended(ended)
+        untold = [claim._replace(phase=STOPPED) for claim in asking]
+        if self._draining:
+            self.give_back_unbegun(untold)
+        else:
+            self._suspects += untold
+            self._isolate()
 
     def failed(self, failures: Iterable[Failure]) -> None:
         """See `WorkerEvents`."""
@@ -329,9 +350,9 @@ class Pool:
 
     def returned(self, worker: WorkerHandle, claims: list[Claim]) -> None:
         """See `WorkerEvents`."""
-        self._recalled.discard(worker)
+        self.giving_back.answered(worker)
         self._answered(worker)
-        self._give_back_unbegun(claims)
+        self.give_back_unbegun(claims)
 
     def again(self, settled: list[Settled]) -> None:
         """See `WorkerEvents`."""
@@ -364,11 +385,9 @@ class Pool:
     def _aim(self, worker: WorkerHandle) -> int:
         """How many jobs a worker should have: one per slot, and more while they are short."""
         slots = worker.slots
-        if self._run_s.value is None or worker.stalled or worker.run_first:
+        if worker.stalled or worker.run_first:
             return slots
-        ahead = PREFETCH_S * slots / max(self._run_s.value, 1e-6)
-        size = (self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0)
-        return slots + int(min(ahead, 2 * self._batch, PREFETCH_BYTES / max(size, 1.0)))
+        return slots + self._prefetch.jobs(slots)
 
     def _isolate(self) -> None:
         """Start a process for each suspect, as many at a time as there are slots."""
@@ -378,20 +397,27 @@ class Pool:
         # A suspect may wait for jobs that are suspects, too.
         lent = sum(worker.lent for worker in self.roster.alone)
         most = options.processes * options.worker.slots + min(lent, options.worker.lend)
+        most = min(most, options.most_alone or most)
         while self._suspects and alone < most and not self._draining:
-            self.roster.start_alone().send([self._suspects.pop(0)])
+            worker = self.roster.start_alone()
+            if worker is None:
+                return
+            worker.send([self._suspects.pop(0)])
             alone += 1
 
     def _bury(self, worker: WorkerHandle, death: Death | None) -> None:
         """Take over what a worker leaves: its jobs and its counts."""
+        at_work = worker.at_work()
         settled = worker.bury(death)
+        self.died.add(settled, at_work)
         self._totals_of_dead, worker.totals = add(self._totals_of_dead, worker.totals), {}
         self._locks_of_dead.add(worker.locks)
         worker.locks = Statistics()
         ended = [entry for entry in settled if entry[1].status in STATUSES]
-        if ended:
-            self._settlement.ended(ended)
-        self._recalled.discard(worker)
+        if late := [entry for entry in ended if entry[1].status != STOPPED]:
+            self._settlement.ended(late)
+        self.stopped([entry for entry in ended if entry[1].status == STOPPED])
+        self.giving_back.answered(worker)
         self._answered(worker)
         self._give_back([entry for entry in settled if entry[1].status not in STATUSES])
         self._isolate()
@@ -407,20 +433,36 @@ class Pool:
         if (answer := self._answers.pop(worker, None)) is not None:
             answer.set_result(None)
 
-    def _end_recall(self) -> None:
-        self._recalled.clear()
-        self._give_back([])
+    def _refuse(self, refused: list[Settled]) -> None:
+        """Give jobs back that may not run here, and with them all others of their queues."""
+        for claim, outcome in refused:
+            self._refused(claim.queue, (outcome.body or b"").decode())
+        queues = {claim.queue for claim, _ in refused}
+        waiting = [claim for claim in self._suspects if claim.queue in queues]
+        self._suspects = [claim for claim in self._suspects if claim not in waiting]
+        self.giving_back.clear(queues, self.roster.everyone())
+        self.give_back_unbegun([*waiting, *(claim for claim, _ in refused)])
 
-    def _give_back_unbegun(self, claims: Sequence[Claim]) -> None:
+    def give_back_unbegun(self, claims: Sequence[Claim]) -> None:
+        """Give claims back, uncounted."""
         self._give_back([(claim, Outcome(RETURNED)) for claim in claims])
 
     def _give_back(self, entries: list[Settled]) -> None:
-        """Give back in the order of the claims; once all have answered, when they are recalled."""
-        self._back += entries
-        if self._back and not self._recalled:
-            back, self._back = self._back, []
-            self._settlement.given_back(sorted(back, key=_order))
-            self.changed.set()
+        """Give back; what has ended elsewhere has ended so, whatever became of its callback."""
+        for claim in (claim for claim, _ in entries if claim.phase):
+            self._failures.of_job(f"a callback for {claim.phase} did not run to its end", claim)
+        if stopped := [claim for claim, _ in entries if claim.phase == STOPPED]:
+            self._settlement.ended([(claim, stopped_outcome(claim)) for claim in stopped])
+        back = [
+            (claim, abandoned_outcome() if claim.phase else outcome)
+            for claim, outcome in entries
+            if claim.phase != STOPPED
+        ]
+        self.giving_back.add(back)
+
+    def _given_back(self, entries: list[Settled]) -> None:
+        self._settlement.given_back(entries)
+        self.changed.set()
 
     async def _hold_back(self) -> None:
         """Read no results while there are too many that Redis has yet to take."""
@@ -436,7 +478,7 @@ class Pool:
 
     async def _watch(self) -> None:
         """Look after jobs that are late, jobs that wait behind long ones, and memory."""
-        look_at_memory = look_at_rest = 0.0
+        memory_at = rest_at = 0.0
         while True:
             if not self.held():
                 self.occupied.clear()
@@ -448,45 +490,11 @@ class Pool:
             if self.held():
                 for worker in self.roster.everyone():
                     worker.watch(now)
-            if now >= look_at_memory:
-                look_at_memory = now + MEMORY_EVERY_S
-                self._look_at_memory()
-            if now >= look_at_rest:
-                look_at_rest = self._beat.within(REST_EVERY_S)
-                self._look_at_files_and_threads()
-
-    def _look_at_memory(self) -> None:
-        most = self.roster.options.max_rss
-        for worker in self.roster.everyone():
-            memory = worker.host.memory()
-            if most is not None and memory > most:
-                self.roster.retire(worker, "max-rss")
-
-    def _look_at_files_and_threads(self) -> None:
-        options = self.roster.options
-        for worker in self.roster.everyone():
-            own = own_threads(worker.table.slots + worker.lent)
-            if options.max_files is not None and worker.host.files() > options.max_files:
-                self.roster.retire(worker, "max-files")
-            elif options.max_threads is not None and (
-                worker.host.threads() > options.max_threads + own
-            ):
-                self.roster.retire(worker, "max-threads")
-
-
-class _Mean:
-    """A mean of late: each batch counts for a fifth of it."""
-
-    def __init__(self) -> None:
-        self.value: float | None = None
-
-    def add(self, total: float, count: int) -> None:
-        """Count a batch."""
-        mean = total / count
-        self.value = mean if self.value is None else 0.8 * self.value + 0.2 * mean
-
-
-def _order(entry: Settled) -> tuple[float, str]:
-    """In which order jobs were claimed: a claim numbers its executions."""
-    claim, _ = entry
-    return claim.claimed_at, claim.execution
+            if now >= memory_at:
+                memory_at = now + MEMORY_EVERY_S
+                look_at_memory(self.roster)
+            if now >= rest_at:
+                rest_at = self._beat.within(REST_EVERY_S)
+                look_at_files_and_threads(self.roster)
+                self._own_files.look()
+                self._isolate()  # no file may have been left before

@@ -7,13 +7,14 @@ its successor is ready, and then finishes what it has: no slot is missing meanwh
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from heori_common import logs
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.pool.forkserver import Forkserver
+from heori_consumer.pool.guest import Guest
 from heori_consumer.pool.handle import WorkerEvents, WorkerHandle
 from heori_consumer.pool.host import LAST_WORDS_S, Death
 from heori_consumer.pool.orphans import Orphans
@@ -23,6 +24,9 @@ log = logs.get_logger(__name__)
 
 # What a worker without a job has for its end at least, however late it is.
 GOODBYE_S = 0.5
+# Until it is tried again to connect a worker for which no file was left.
+FILES_AGAIN_S = 1.0
+ALONE = "alone"  # the name of workers that run one suspect each
 
 
 class TasksBroken(RuntimeError):
@@ -39,10 +43,12 @@ class PoolOptions:
     inline: bool = False  # in the supervisor's own process
     preload: bool = False  # whether workers share the modules of tasks, and not just libraries
     grace: float = 25.0  # seconds that a worker without a job has for its end
-    max_jobs: int | None = None
+    recycle_after: int | None = None
     max_rss: int | None = None  # bytes
     max_files: int | None = None  # open ones
     max_threads: int | None = None  # beside its own
+    most_alone: int | None = None  # processes for one suspect each, at a time
+    guest: Guest | None = None  # where the supervisor is not alone in its process
 
 
 class Roster:
@@ -52,9 +58,11 @@ class Roster:
         workers: those that take jobs, by place, from 0 on; a place is empty while its worker
             is replaced.
         alone: the processes that run one suspect each.
+        published: what is to be published of the tasks, once the first worker is ready.
         restarts: workers that were replaced, by reason.
         trouble: what stands in the way of new workers.
         failure: fails when something in here does that should not.
+        entries: name and packed `ScheduleEntry` of the periodic jobs that the latest worker knows.
     """
 
     def __init__(
@@ -73,14 +81,17 @@ class Roster:
         self.options = options
         self._events = events
         self._on_death = on_death
-        self._forkserver = Forkserver()
+        guest = options.guest
+        self._forkserver = Forkserver(guest.zygote if guest else None)
         self._orphans = Orphans(self._forkserver.owns)
         self.workers: dict[int, WorkerHandle] = {}
         self.alone: set[WorkerHandle] = set()
+        self.published: dict[str, bytes] = {}
         self.restarts: dict[str, int] = {}
         self.trouble = StartTrouble()
         self._coming: dict[int, WorkerHandle] = {}  # that are not ready yet, by place
         self._put_off: set[WorkerHandle] = set()  # that are not even begun, because of the trouble
+        self._waiting: set[int] = set()  # places for whose next worker no file is left
         self._told: set[str] = set()  # about modules without tasks
         self._reasons: dict[
             WorkerHandle, tuple[str, str]
@@ -92,6 +103,7 @@ class Roster:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._up = False  # whether all were there once
         self._closing = False
+        self.entries: Sequence[tuple[str, bytes]] = ()
 
     async def start(self) -> None:
         """Start all workers and wait until they can take jobs.
@@ -99,7 +111,8 @@ class Roster:
         Raises:
             TasksBroken: the task modules cannot be imported.
         """
-        if not self.options.inline:  # where jobs wait for children of this process
+        # Elsewhere jobs, or others, wait for children of this process.
+        if not (self.options.inline or self.options.guest):
             self._orphans.watch()
         self._fill(0)
         await self._started
@@ -149,6 +162,8 @@ class Roster:
     def ready(self, worker: WorkerHandle) -> None:
         """Have a worker take its place that has said that it is ready."""
         self.trouble.over(worker.name)
+        self.published = self.published or worker.published
+        self.entries = worker.entries
         for sentence in worker.empty:
             if sentence not in self._told:
                 self._told.add(sentence)
@@ -228,9 +243,14 @@ class Roster:
             log.warning("a worker has not ended in time; killing it", worker=worker.name)
             worker.host.kill()
 
-    def start_alone(self) -> WorkerHandle:
-        """Start a process with one slot, which no other job shares."""
-        worker = self._make("alone", dataclasses.replace(self.options.worker, slots=1))
+    def start_alone(self) -> WorkerHandle | None:
+        """Start a process with one slot, which no other job shares; None if no files are left."""
+        try:
+            worker = self._make(ALONE, dataclasses.replace(self.options.worker, slots=1))
+        except OSError as error:
+            if not self.trouble.pause(ALONE):
+                self.trouble.happened(ALONE, str(error))
+            return None
         self.alone.add(worker)
         self._begin(worker)
         return worker
@@ -250,11 +270,38 @@ class Roster:
 
     def _make(self, name: str, options: WorkerOptions) -> WorkerHandle:
         return WorkerHandle(
-            name, self._forkserver, options, self._events, inline=self.options.inline
+            name,
+            self._forkserver,
+            options,
+            self._events,
+            inline=self.options.inline,
+            call=self.options.guest.call if self.options.guest else None,
         )
 
     def _fill(self, place: int) -> None:
-        worker = self._coming[place] = self._make(str(place), self.options.worker)
+        if place in self._waiting:
+            return
+        try:
+            self._occupy(place)
+        except OSError as error:
+            if not self._up:
+                raise
+            self.trouble.happened(str(place), str(error))
+            self._waiting.add(place)
+            self.keep(self._fill_later(place))
+
+    async def _fill_later(self, place: int) -> None:
+        """Try until there are files for a worker."""
+        while place in self._waiting:
+            await asyncio.sleep(FILES_AGAIN_S)
+            with contextlib.suppress(OSError):
+                if not self._closing:
+                    self._occupy(place)
+                self._waiting.discard(place)
+
+    def _occupy(self, place: int) -> None:
+        options = dataclasses.replace(self.options.worker, publishes=not self.published)
+        worker = self._coming[place] = self._make(str(place), options)
         self._begin(worker)
 
     def _begin(self, worker: WorkerHandle) -> None:

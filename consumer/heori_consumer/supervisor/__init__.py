@@ -5,10 +5,10 @@ options, redis_retry, broken_keys, leases, job_locks: parts of that.
 
 Its roles, each a file with a class that has one verb, `run`:
 listener hears of work; claimer claims it, with queue_order; pool (a package of its own) has it run;
-acknowledger settles it, with dependents; lease_keeper extends leases, reaper takes over those of
-consumers that are gone; dead_workers gives up the locks of workers that are gone; cancellation
-drops what was cancelled; scheduler moves what is due; failover follows Redis; queue_sampler and the
-GIL's sampler count; registration is for RQ's tools.
+acknowledger settles it, dependents enqueues what has waited for it; lease_keeper extends leases,
+reaper takes over those of consumers that are gone; dead_workers gives up the locks of workers that
+are gone; cancellation drops what was cancelled; scheduler moves what is due; failover follows
+Redis; queue_sampler and the GIL's sampler count; registration is for RQ's tools.
 
 For people: metrics and health, served by endpoint; remote_control obeys rq's commands; notify tells
 systemd how far it is.

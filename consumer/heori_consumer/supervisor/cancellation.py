@@ -28,6 +28,7 @@ GATHER_S = 0.02
 LOOKING_SHARE = 0.1
 # Tenants whose cancelled jobs are heard of. With more, those that came first are forgotten.
 MOST_TENANTS = 10_000
+LOOK, TELL = "look for cancelled jobs", "tell of cancelled jobs"
 AGAIN_S = 1.0  # until it tries again what has failed, and lists tenants when more may have come
 
 
@@ -75,9 +76,11 @@ class Cancellation:
         context = self._context
         command = context.commands.find_canceled([claim.job_id for claim in held])
         try:
-            numbers = await context.retry.persist(lambda: context.redis.execute(command))
+            numbers = await context.retry.persist(
+                LOOK, lambda: context.redis.execute(command), writes=False
+            )
         except RedisRefused as error:
-            log.error("cannot see which jobs were cancelled", reason=str(error))
+            context.retry.failed(LOOK, error)
             return
         if numbers:
             self._drop({held[number].job_id for number in numbers})
@@ -88,6 +91,7 @@ class CancellationWatch:
 
     def __init__(self, context: Context, leadership: Leadership, listener: Listener) -> None:
         self._redis = context.redis
+        self._retry = context.retry
         self._commands = context.commands
         self._queues = context.queues
         self._leadership = leadership
@@ -112,12 +116,7 @@ class CancellationWatch:
             await self._leadership.gained()
             self._work.clear()
             began = time.monotonic()
-            try:
-                await self._watch(began)
-            except RedisUnavailable:
-                pass  # the claimer says so
-            except RedisRefused as error:
-                log.error("cannot see which jobs were cancelled", reason=str(error))
+            await self._watch(began)
             await asyncio.sleep(max(GATHER_S, (time.monotonic() - began) / LOOKING_SHARE))
             with contextlib.suppress(TimeoutError):
                 is_done = self._listed and self._counts.all_known and not self._look
@@ -141,7 +140,10 @@ class CancellationWatch:
             cursor = ""
             while cursor != "0":
                 command = self._commands.tell_canceled(queue, cursor=cursor or "0")
-                cursor = await self._redis.execute(command)
+                read = await self._retry.once(TELL, self._redis.execute(command))
+                if read is None:
+                    return
+                cursor = read
             self._look.discard(queue)
 
     def _counted(self, queue: str, canceled: Count) -> None:

@@ -4,17 +4,21 @@ While it waits, Redis has an offer of it: whoever puts a job on a queue takes th
 waited longest, and tells that consumer alone.
 """
 
+import asyncio
+import contextlib
 import os
 import socket
 import uuid
+from collections import deque
 from collections.abc import Sequence
 
 from heori_common import logs
 from heori_common.protocol.commands import LEASE_MARGIN_S, Claimed, Offer
 from heori_common.redis.errors import RedisRefused
 from heori_consumer.pool.pool import Pool
+from heori_consumer.supervisor.bounds import Bounds
 from heori_consumer.supervisor.context import Context
-from heori_consumer.supervisor.hand_overs import HandOvers, now
+from heori_consumer.supervisor.hand_overs import OFFERS, HandOvers, now
 from heori_consumer.supervisor.intake import Intake
 from heori_consumer.supervisor.leadership import Leadership
 from heori_consumer.supervisor.listener import Listener
@@ -30,8 +34,10 @@ LOOK_EVERY_S = 10.0
 TRY_AGAIN_S = 1.0
 # When there is no claim to confirm a hand-over with, it is confirmed after this time.
 CONFIRM_S = 0.2
-# For how long a consumer that stops waits for jobs that are on their way to it.
+# For how long a consumer that stops, or was cut off, waits for jobs that are on their way to it.
+# What comes later is older than TRUSTED_S: it is begun only if Redis says that it is still ours.
 LAST_ARRIVAL_S = 0.3
+CLAIM = "claim jobs"
 
 
 class Claimer:
@@ -50,6 +56,7 @@ class Claimer:
         hand_overs: HandOvers,
         listener: Listener,
         leadership: Leadership,
+        bounds: Bounds,
     ) -> None:
         self._context = context
         self._listener = listener
@@ -57,14 +64,17 @@ class Claimer:
         self._pool = pool
         self._intake = intake
         self._hand_overs = hand_overs
-        self._order = QueueOrder(len(context.queues), context.options.weights)
+        self._bounds = bounds
+        options = context.options
+        self._order = QueueOrder(len(context.queues), options.weights, at_random=options.at_random)
         self._precedence = precedence
         self._about = (socket.gethostname(), os.getpid())
         self._stopping = False
         self.suspended = False
         self._doubtful: str | None = None  # the token of a claim whose reply did not come
         self._offers: list[Offer] = []  # that Redis may have
-        self._refusal: str | None = None  # why Redis did not take the last claim
+        self._offered: deque[str] = deque(maxlen=OFFERS)  # their tokens, and of those before
+        self._missing: asyncio.Task[None] | None = None  # which looks for what was missed
 
     def stop(self) -> None:
         """Make no further claim; one that is under way is brought to its end."""
@@ -75,21 +85,31 @@ class Claimer:
     async def run(self) -> None:
         """Claim until stopped, then return; a claim that is under way is brought to its end."""
         while not self._stopping:
-            wanted = self._pool.wanted()
+            wanted = self._bounds.room(self._pool.wanted())
             if not wanted and not await self._is_to_confirm():
                 continue
             self._hand_overs.rung.clear()
+            may_miss, self._hand_overs.may_miss = self._hand_overs.may_miss, False
+            offered = tuple(self._offered)
+            nothing_to_come = await self._bounds.nothing_to_come()
             claimed = await self._take(wanted)
+            if may_miss and claimed is None:
+                self._hand_overs.may_miss = True
+            elif may_miss:
+                self._missing = asyncio.create_task(self._look_for_missed(offered))
             if claimed is None:
                 await self._hand_overs.wait(TRY_AGAIN_S)
             elif claimed.empty and wanted:
+                if nothing_to_come:
+                    self._bounds.found_nothing()
                 await self._wait(claimed)
         await self._withdraw()
 
     async def _wait(self, claimed: Claimed) -> None:
         """Wait for jobs, as there are none."""
         if not self._offers:  # all slots are at work, and there would be room for jobs ahead
-            await self._pool.change_within(LOOK_EVERY_S)
+            refuses = self._context.refusals.reasons
+            await self._pool.change_within(TRY_AGAIN_S if refuses else LOOK_EVERY_S)
             return
         is_sure = self._listener.is_told and not claimed.broken
         await self._hand_overs.wait(LOOK_EVERY_S if is_sure else TRY_AGAIN_S)
@@ -114,6 +134,25 @@ class Claimer:
             await self._hand_overs.arrival(last[-1].token, LAST_ARRIVAL_S)
             await self._take(0)  # what has begun is ours until it ends
 
+    async def _look_for_missed(self, offered: Sequence[str]) -> None:
+        """Give to the next consumer what came of offers, and was lost with the connection.
+
+        Args:
+            offered: tokens of offers that are withdrawn by now, if they were not taken.
+        """
+        await asyncio.sleep(LAST_ARRIVAL_S)
+        missed = [token for token in offered if not self._hand_overs.has_come(token)]
+        take_back = self._context.commands.take_back_missed(
+            self._leadership.service,
+            missed,
+            consumer=self._context.name,
+            max_deliveries=self._context.settings.max_deliveries,
+        )
+        with contextlib.suppress(RedisRefused):  # then the leader does it
+            await self._context.retry.persist(
+                "take back what was missed", lambda: self._context.redis.execute(take_back)
+            )
+
     async def _take(self, wanted: int) -> Claimed | None:
         """Claim so many, and confirm what has come; None when Redis refuses to."""
         received = self._hand_overs.unconfirmed.copy()  # others may come during the claim
@@ -122,6 +161,8 @@ class Claimer:
             if claimed is not None:
                 self._hand_overs.confirmed(received, claimed.taken_back)
                 self._intake.take(claimed.claims)
+                self._intake.missed(claimed.gone, claimed.expired)
+        self._pool.giving_back.look()
         if claimed is not None and claimed.overdue:
             await self._leadership.take_back()
         return claimed
@@ -132,10 +173,15 @@ class Claimer:
         Args:
             is_to_look: it is to be woken only, as it may not take any job that comes.
         """
-        slots = self._pool.idle()
-        if not slots or self._stopping:
+        slots = self._bounds.room(self._pool.idle())
+        # In a burst it waits for what it has itself, and for nothing that may come.
+        # Who hands over to a consumer does not know of which queues it takes no jobs.
+        refuses = self._context.refusals.reasons
+        if not slots or self._stopping or self._bounds.is_burst or refuses:
             return None
         settings = self._context.settings
+        # Who hands a job over does not know that it is to be recorded.
+        is_to_look = is_to_look or settings.records == "strict"
         most = 0 if is_to_look else settings.max_payload
         token = uuid.uuid4().hex[:16]
         return Offer(self._context.name, token, slots, settings.lease, LEASE_MARGIN_S, most)
@@ -150,16 +196,11 @@ class Claimer:
 
         try:
             claimed = await self._context.retry.persist(
-                lambda: self._attempt(wanted, shares, received, is_to_look=is_to_look)
+                CLAIM, lambda: self._attempt(wanted, shares, received, is_to_look=is_to_look)
             )
         except RedisRefused as error:
-            if str(error) != self._refusal:  # once, and not each time
-                self._refusal = str(error)
-                log.error("Redis refuses a claim; trying again", reason=self._refusal)
+            self._context.retry.failed(CLAIM, error, vital=True)
             return None
-        if self._refusal is not None:
-            self._refusal = None
-            log.info("Redis takes claims again")
         if claimed.suspended != self.suspended:
             self.suspended = claimed.suspended
             if self.suspended:
@@ -190,6 +231,7 @@ class Claimer:
         last = self._offers.copy()
         if offer:
             self._offers.append(offer)
+            self._offered.append(offer.token)
         sent = now()
         claimed = await self._context.redis.execute(
             self._context.commands.claim(
@@ -199,12 +241,14 @@ class Claimer:
                 consumer=self._context.name,
                 token=token,
                 max_payload=self._context.settings.max_payload,
-                shares=shares,
+                shares=self._context.refusals.of_served(shares),
+                only=self._context.refusals.served,
                 about=self._about,
                 deadlock=self._context.settings.deadlock,
                 offer=offer,
                 last_offers=last,
                 received=received,
+                strict=self._context.settings.records == "strict",
             )
         )
         self._doubtful = None

@@ -17,6 +17,7 @@ log = logs.get_logger(__name__)
 
 # What a worker has sent last may arrive after it has gone.
 AGAIN_S = 1.0
+RELEASE = "give up the locks of a worker"
 
 
 class DeadWorkers:
@@ -41,13 +42,13 @@ class DeadWorkers:
         loop = asyncio.get_running_loop()
         while True:
             process, again = await self._ended.get()
-            await self._retry.persist(lambda process=process: self._release(process))  # type: ignore[misc]
+            await self._retry.persist(RELEASE, lambda process=process: self._release(process))  # type: ignore[misc]
             if not again:
                 loop.call_later(AGAIN_S, self._ended.put_nowait, (process, True))
 
     async def finish(self) -> None:
         """Give up what those have locked that have ended last; without Redis, their leases end."""
-        with contextlib.suppress(RedisUnavailable):
+        with contextlib.suppress(RedisUnavailable, RedisRefused):
             while not self._ended.empty():
                 await self._release(self._ended.get_nowait()[0])
 
@@ -59,5 +60,8 @@ class DeadWorkers:
                 held = await self._redis.execute(self._commands.release_process(some, process))
                 if held:
                     log.warning("a worker ended with locks; they are free now", locks=held)
-        except RedisRefused as error:  # their leases end
+        except RedisRefused as error:
+            if error.is_general:
+                raise
+            # Their leases end.
             log.error("the locks of a worker cannot be given up", error=str(error))

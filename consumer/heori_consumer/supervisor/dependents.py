@@ -1,71 +1,58 @@
-"""Jobs that wait for another: finished through rq's own code, which knows all their rules."""
+"""Jobs that wait for others which have ended: queued where that was not done with their end.
 
-import random
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+An acknowledgement queues what waits for its jobs, up to a number. For the rest, and for what waits
+for dead letters, a mark stays in Redis. Whoever leads goes by these marks, and so does whoever has
+just left one. So what waits comes late when a consumer is killed, and is never lost.
+"""
+
+import asyncio
 
 from heori_common import logs
 from heori_common.errors import summary
-from heori_common.protocol.job import Claim
-from heori_common.redis.address import Address
-from heori_common.redis.errors import RedisUnavailable, translated
-from heori_common.redis.redis_py import connect
-
-if TYPE_CHECKING:
-    from rq import Queue
-    from rq.job import Job
+from heori_common.protocol.commands import BEGINNING, SettledUpTo
+from heori_common.redis.errors import RedisRefused
+from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.leadership import Leadership
 
 log = logs.get_logger(__name__)
 
-TRIES = 20  # to put what need not wait any more on its queue; what is left, the janitor finds
-CONTENTION_S = 0.01  # between two of them, at most
-READY = "ready_to_enqueue"  # its status until then; rq 2 has no such step
 
+class Dependents:
+    """Goes by the marks when there are any, as any number of consumers may at once."""
 
-def enqueue_dependents(url: str, claims: Sequence[Claim]) -> None:
-    """Enqueue what was waiting for these jobs and may run now. Blocks; call it in a thread.
+    def __init__(self, context: Context, leadership: Leadership) -> None:
+        self._redis = context.redis
+        self._commands = context.commands
+        self._retry = context.retry
+        self._work = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        leadership.on_left.append(self.are_left)
 
-    May be repeated: rq takes a job from those that wait in the step that enqueues it. What rq
-    cannot read is told in the log, and does not keep the others waiting.
+    def are_left(self) -> None:
+        """There are marks."""
+        self._settled.clear()
+        self._work.set()
 
-    Raises:
-        RedisUnavailable: Redis cannot be reached.
-    """
-    # Only now: rq takes a quarter of a second and 15 MB, and most consumers never need it.
-    from rq import Queue  # noqa: PLC0415
-    from rq.exceptions import NoSuchJobError  # noqa: PLC0415
-    from rq.job import Job  # noqa: PLC0415
-    from rq.serializers import JSONSerializer  # noqa: PLC0415
+    async def settled(self) -> None:
+        """Wait until all that can be is queued."""
+        await self._settled.wait()
 
-    where = Address.parse(url)
-    with translated(where), connect(url) as connection:
-        for claim in claims:
-            try:
-                with translated(where):
-                    job = Job.fetch(claim.job_id, connection, serializer=JSONSerializer)
-                    queue = Queue(claim.queue, connection=connection, serializer=JSONSerializer)
-                    _enqueue_dependents(queue, job)
-            except NoSuchJobError:  # kept for no time at all
-                continue
-            except RedisUnavailable:
-                raise
-            except Exception as error:  # rq raises whatever it trips over in a record
-                log.error("cannot enqueue dependents", of=claim.job_id, error=summary(error))
-
-
-def _enqueue_dependents(queue: "Queue", job: "Job") -> None:
-    read = type(job).fetch_many(job.dependent_ids, queue.connection, serializer=job.serializer)
-    waiting = [each for each in read if each is not None]
-    queue.enqueue_dependents(job)
-    for _ in range(TRIES):
-        ready = [each for each in waiting if each.get_status() == READY]
-        if not ready:
-            break
-        # Where several do this at once, rq passes over jobs, and leaves them to its own workers.
-        time.sleep(random.uniform(0.0, CONTENTION_S))
-        for each in ready:
-            queue.enqueue_ready_jobs_by_queue({each.origin: [each.id]})
-    for each in waiting:
-        if each.get_status() != "deferred":  # nothing else ends what is known of its waiting
-            queue.connection.delete(each.dependencies_key)
+    async def run(self) -> None:
+        """Queue, for ever."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            place: SettledUpTo | None = BEGINNING
+            while place is not None:
+                command = self._commands.settle_dependents(place)
+                try:
+                    place = await self._retry.persist(
+                        "enqueue dependents",
+                        lambda command=command: self._redis.execute(command),  # type: ignore[misc]
+                    )
+                except RedisRefused as error:
+                    log.error("cannot enqueue dependents", error=summary(error))
+                    break
+            if not self._work.is_set():
+                self._settled.set()

@@ -5,18 +5,22 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from heori_common.connections import LEAVING, ONE_TURN
+from heori_common.threaded_server import FewThreads, OneRequest
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - as the settings may say it
 
+# Connections at a time, each with a thread: Prometheus, probes, `heori top` and others who look.
+MOST_CONNECTIONS = 32
+MOST_FILES = MOST_CONNECTIONS + LEAVING + ONE_TURN  # that they take
 # How often the thread wakes to see whether it is to end: each time costs the machine a wake-up.
 LOOK_EVERY_S = 2.0
 
@@ -25,13 +29,13 @@ class PortTaken(OSError):
     """The port for /metrics is not to be had."""
 
 
-class _ThreadingServer(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+class _MetricsServer(FewThreads, WSGIServer):
+    port_name = "metrics"
+    most = MOST_CONNECTIONS
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """A scrape every few seconds is no news."""
+class _Scrape(OneRequest, WSGIRequestHandler):
+    """A request for metrics, or for the health."""
 
 
 class MetricsEndpoint:
@@ -68,7 +72,7 @@ class MetricsEndpoint:
             return [b"There are /metrics and /healthz.\n"]
 
         try:
-            self._server = make_server(host, port, app, _ThreadingServer, _Quiet)
+            self._server = make_server(host, port, app, _MetricsServer, _Scrape)
         except OSError as error:
             raise PortTaken(
                 f"cannot serve metrics on {host}:{port}: {error.strerror}; "

@@ -12,6 +12,7 @@ from heori_consumer.supervisor.intake import Intake
 # A hand-over that may be older may have been taken back, and another consumer may have the job: it
 # is run when Redis says that it is ours. Much less than what offers.lua gives to confirm.
 TRUSTED_S = 0.25
+OFFERS = 16  # whose tokens are known: the last that were made, and that were taken
 # Claims from whose times it is known how old a hand-over is.
 CLOCKS = 16
 # This goes on while the machine sleeps, unlike time.monotonic(): then, too, things are taken back.
@@ -35,6 +36,7 @@ class HandOvers:
         unconfirmed: all that have come since.
         since: when the first of these came, by `now`.
         rung: set when there is a reason to claim.
+        may_miss: whether the connection was lost on which they come.
     """
 
     def __init__(
@@ -46,10 +48,16 @@ class HandOvers:
         self._late: set[bytes] = set()  # of `unconfirmed`, those whose jobs are not begun
         # By how much our clock is ahead of the server's, at least: of the latest claims.
         self._ahead: deque[float] = deque(maxlen=CLOCKS)
-        self._tokens: deque[str] = deque(maxlen=CLOCKS)  # of the offers that were taken last
+        self._tokens: deque[str] = deque(maxlen=OFFERS)  # of the offers that were taken last
         self.unconfirmed: list[HandOver] = []
         self.since = now()
         self.rung = asyncio.Event()
+        self.may_miss = False
+
+    def connected(self) -> None:
+        """They come here, perhaps again: then one may have been missed."""
+        self.may_miss = True
+        self.rung.set()
 
     def told(self, hand_over: HandOver) -> None:
         """One has come."""
@@ -92,9 +100,13 @@ class HandOvers:
     async def arrival(self, token: str, seconds: float) -> None:
         """Wait for what has come of an offer that was taken, for so long at most."""
         until = now() + seconds
-        while token not in self._tokens and (left := until - now()) > 0:
+        while not self.has_come(token) and (left := until - now()) > 0:
             self.rung.clear()
             await self.wait(left)
+
+    def has_come(self, token: str) -> bool:
+        """Whether it has."""
+        return token in self._tokens
 
     def _age(self, hand_over: HandOver) -> float:
         """For how many seconds it was under way, at most."""

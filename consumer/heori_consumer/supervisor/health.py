@@ -1,10 +1,19 @@
 """How a consumer is: for RQ's tools in a word, for /healthz in a report."""
 
+import asyncio
+import concurrent.futures
+import contextlib
+import time
 from typing import Any
 
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.claimer import Claimer
 from heori_consumer.supervisor.context import Context
+
+# Redis is asked when somebody asks, but no more often, and whoever asks waits no longer than that.
+# An idle consumer may hear nothing of Redis for seconds.
+ASK_EVERY_S = 0.25
+ANSWER_S = 0.5
 
 
 class Health:
@@ -14,6 +23,13 @@ class Health:
         self._context = context
         self._pool = pool
         self._claimer = claimer
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked = float("-inf")  # time.monotonic()
+        self._asking: concurrent.futures.Future[int | None] | None = None
+
+    def begin(self) -> None:
+        """Ask Redis from this event loop, from now on."""
+        self._loop = asyncio.get_running_loop()
 
     def state(self) -> str:
         """As rq names the state of a worker."""
@@ -22,17 +38,38 @@ class Health:
         return "busy" if self._pool.held() else "idle"
 
     def report(self) -> tuple[bool, dict[str, Any]]:
-        """Whether all is well, and why. Safe to call from another thread."""
+        """Whether all is well, and why. To be called from another thread than the event loop's."""
+        self._ask()
         ready = len(self._pool.roster.open())
         workers = self._context.options.processes
-        away = self._context.retry.away
-        return not away and ready == workers, {
+        retry = self._context.retry
+        trouble = retry.trouble
+        return trouble is None and ready == workers, {
             "consumer": self._context.name,
-            "redis": "away" if away else "up",
+            "redis": "away" if retry.away else "refuses" if trouble else "up",
+            "reason": None if trouble is None else str(trouble),
             "workers_ready": ready,
             "workers": workers,
             # Those that are ready go on, so this alone is no reason to restart the consumer.
             "cannot_start": self._pool.roster.trouble.reason,
             "draining": self._context.stop.drain.is_set(),
             "suspended": self._claimer.suspended,
+            # To start it anew changes nothing, unless with another setting.
+            "refuses": self._context.refusals.reasons.copy(),
         }
+
+    def _ask(self) -> None:
+        """See whether Redis takes writes; without an answer in time, what is known stands."""
+        now = time.monotonic()
+        is_asking = self._asking is not None and not self._asking.done()
+        if self._loop is None or is_asking or now - self._asked < ASK_EVERY_S:
+            return
+        self._asked = now
+        probe = self._context.redis.execute(self._context.commands.probe())
+        self._asking = asyncio.run_coroutine_threadsafe(
+            self._context.retry.once("store more", probe), self._loop
+        )
+        with contextlib.suppress(
+            concurrent.futures.TimeoutError, concurrent.futures.CancelledError
+        ):
+            self._asking.result(ANSWER_S)

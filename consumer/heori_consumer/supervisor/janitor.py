@@ -3,7 +3,6 @@
 import asyncio
 
 from heori_common import logs
-from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.leadership import Leadership
 
@@ -11,7 +10,7 @@ log = logs.get_logger(__name__)
 
 TIDY_EVERY_S = 60.0  # all queues are looked at this often, whatever services there are
 ELECTED_FOR_S = 0.9 * TIDY_EVERY_S  # so that whoever comes again after that is elected again
-ASK_EVERY_S = 10.0  # while another service's leader does so, or has just done so
+ASK_EVERY_S = 10.0  # while another service's leader does so or has just done so, or Redis cannot
 STEP_S = 0.25  # between two looks at some of many queues, at least
 THOROUGH_ROUNDS = 10  # one in so many looks for dead consumers at each queue, come what may
 
@@ -25,6 +24,7 @@ class Janitor:
     def __init__(self, context: Context, leadership: Leadership) -> None:
         self._leadership = leadership
         self._redis = context.redis
+        self._retry = context.retry
         self._commands = context.commands
         self._name = context.name
         self._cursor = "0"
@@ -48,25 +48,26 @@ class Janitor:
             self._rounds += 1
             self._thorough = self._rounds % THOROUGH_ROUNDS == 1
         self._looks += 1
-        try:
-            tidied = await self._redis.execute(
-                self._commands.tidy(
-                    consumer=self._name,
-                    interval=ELECTED_FOR_S,
-                    cursor=cursor,
-                    thorough=self._thorough,
-                )
-            )
-        except RedisUnavailable:
-            return ASK_EVERY_S  # the claimer says so
-        except RedisRefused as error:  # it is out of memory, say, or a replica now
-            log.error("Redis refuses to tidy up", reason=str(error))
-            return TIDY_EVERY_S
+        command = self._commands.tidy(
+            consumer=self._name, interval=ELECTED_FOR_S, cursor=cursor, thorough=self._thorough
+        )
+        tidied = await self._retry.once("tidy up", self._redis.execute(command))
         if tidied is None:
             return ASK_EVERY_S
+        if cursor == "0":
+            await self._retry.once("tidy up", self._tidy_what_queues_share())
         if tidied.dead:
             self._thorough = True
             log.info("consumers that were killed are not listed any more", number=tidied.dead)
         self._cursor = tidied.cursor
         is_over = tidied.cursor == "0" and self._pause == STEP_S
         return TIDY_EVERY_S if is_over else self._pause
+
+    async def _tidy_what_queues_share(self) -> None:
+        """Look after all groups and all rate limits of RQ's, and calls that are sent once."""
+        commands = self._commands
+        for look in (commands.tidy_groups, commands.tidy_limits, commands.tidy_same_calls):
+            found = await self._redis.execute(look())
+            while found.cursor != "0":
+                await asyncio.sleep(STEP_S)
+                found = await self._redis.execute(look(found.cursor))

@@ -12,14 +12,12 @@ import random
 import time
 from collections.abc import Callable
 
-from heori_common import logs
 from heori_common.protocol.commands import Command, Lead
 from heori_common.protocol.keys import service_of
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
-log = logs.get_logger(__name__)
-
+LEAD = "lead"
 RENEW_EVERY_S = 0.5
 LEADS_FOR_S = 1.5  # without being heard of
 # All standby consumers together ask so often, and each of them no more often and no less than that:
@@ -28,7 +26,7 @@ ASKED_PER_S = 20
 SOONEST_S, LATEST_S = 1.0, 15.0
 CLOCK_S = 0.01  # so that what will be overdue is so when it is looked at
 LATE_S = 1.0  # for an answer
-# After an outage consumers connect again, each within 2 s, and may confirm then what is overdue. So
+# After an outage consumers try again, each within 2 s, and may confirm then what is overdue. So
 # whoever was cut off takes nothing back for so long. Was it alone with that, others do it.
 CONFIRM_AGAIN_S = 3.0
 COUNT_EVERY_S = 5.0  # the registered consumers
@@ -42,6 +40,8 @@ class Leadership:
         service: its name.
         term: how often this consumer has begun to lead; what it knew before is outdated then.
         on_elected: what is called when it begins to.
+        on_left: what is called while jobs have ended and others still wait for them.
+        has_schedule: whether the service has periodic jobs, as far as it is known while it leads.
     """
 
     def __init__(self, context: Context) -> None:
@@ -53,7 +53,6 @@ class Leadership:
         self._until = 0.0  # when another may lead, as time.monotonic() tells it
         self._counted = 0.0  # when the consumers were, likewise
         self._retry = context.retry
-        self._refusal = ""  # as last told
         self._max_deliveries = context.settings.max_deliveries
         self._asked: float | None = None  # since when an answer is awaited
         # When this consumer came to be reached again, by which others may have been cut off, too.
@@ -62,6 +61,8 @@ class Leadership:
         self.service = service_of(context.queues)
         self.term = 0
         self.on_elected: list[Callable[[], None]] = []
+        self.on_left: list[Callable[[], None]] = []
+        self.has_schedule = False
 
     @property
     def leads(self) -> bool:
@@ -115,21 +116,17 @@ class Leadership:
         try:
             if not self.leads and await self._is_led():
                 led = Lead(leads=False, consumers=self._retry.consumers)
+                self._retry.worked(LEAD, writes=False)
             else:
                 led = await self._redis.execute(
                     self._lead(LEADS_FOR_S, 0 if counts else self._retry.consumers)
                 )
-        except RedisUnavailable:
-            self._cut_off = time.monotonic()
-            return RENEW_EVERY_S  # the claimer says so
-        except RedisRefused as error:  # it is out of memory, say, or a replica now
-            if str(error) != self._refusal:
-                self._refusal = str(error)
-                log.error("Redis refuses to let this consumer lead", reason=self._refusal)
+                self._retry.worked(LEAD)
+        except (RedisUnavailable, RedisRefused) as error:
+            self._retry.failed(LEAD, error)
             return RENEW_EVERY_S
         finally:
             self._asked = None
-        self._refusal = ""
         if time.monotonic() - asked > LATE_S:
             self._cut_off = time.monotonic()
         self._retry.consumers = led.consumers
@@ -140,9 +137,13 @@ class Leadership:
             self._counted = asked
         begins = not self.leads
         self._until = asked + LEADS_FOR_S
+        self.has_schedule = led.has_schedule
         if begins:
             self.term += 1
             for call_back in self.on_elected:
+                call_back()
+        if led.are_left:
+            for call_back in self.on_left:
                 call_back()
         self._elected.set()
         return RENEW_EVERY_S if led.pause is None else led.pause + CLOCK_S
@@ -175,7 +176,8 @@ class Leadership:
         """Whether others could confirm what they have got, as far as this consumer can tell."""
         now = time.monotonic()
         is_awaited = self._asked is not None and now - self._asked > LATE_S
-        return not is_awaited and now - self._cut_off > CONFIRM_AGAIN_S
+        cut_off = max(self._cut_off, self._retry.failed_at)
+        return not is_awaited and now - cut_off > CONFIRM_AGAIN_S
 
     def _standby(self) -> float:
         pause = min(LATEST_S, max(SOONEST_S, self._retry.consumers / ASKED_PER_S))

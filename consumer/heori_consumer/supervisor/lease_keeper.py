@@ -16,6 +16,7 @@ log = logs.get_logger(__name__)
 # It goes on while the machine sleeps, unlike time.monotonic(), and so do the leases.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 LOOK_EVERY_S = 1.0  # at the clock: timers of the event loop stand still in that sleep
+EXTEND = "extend leases"
 CALL_LEASES = 500  # per call at most: a call of a thousand takes Redis a few milliseconds
 
 
@@ -60,21 +61,25 @@ class LeaseKeeper:
             self._extended = time.clock_gettime(CLOCK)
 
     async def _extend(self, claims: Sequence[Claim]) -> None:
-        command = self._context.commands.extend_leases(claims, lease=self._lease_s)
+        command = self._context.commands.extend_leases(
+            claims,
+            lease=self._lease_s,
+            consumer=self._context.name,
+            recorded=self._context.leases.recorded,
+        )
 
         async def attempt() -> Extended:
             try:
                 return await self._context.redis.execute(command)
-            except RedisUnavailable:
+            except (RedisUnavailable, RedisRefused):
                 self.late += len(claims)
                 raise
 
         try:
             # Not a third later: a failover takes about as long as a lease has left by then.
-            lost, unlocked = await self._context.retry.persist(attempt)
-        except RedisRefused as error:
-            self.late += len(claims)  # there is another third, and then the server decides
-            log.error("leases not extended", leases=len(claims), reason=str(error))
+            lost, unlocked = await self._context.retry.persist(EXTEND, attempt)
+        except RedisRefused as error:  # there is another third, and then the server decides
+            self._context.retry.failed(EXTEND, error, vital=True)
             return
         if gone := self._context.leases.lose(claims[number] for number in lost):
             self.lost += len(gone)

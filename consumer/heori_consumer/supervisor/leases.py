@@ -13,11 +13,19 @@ class Leases:
 
     Attributes:
         locks: what is seen of the locks of their jobs.
+        recorded: the executions of those that may be recorded where rq's tools look for them.
         claiming: locked while a claim is under way, for those that must not miss what it brings.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, *, strict: bool) -> None:
+        """Prepare.
+
+        Args:
+            strict: whether claims record all executions.
+        """
         self.locks = JobLocks(keys)
+        self.recorded: set[str] = set()
+        self._strict = strict
         self.claiming = asyncio.Lock()
         self._held: dict[str, Claim] = {}  # by execution
         self._settling: set[str] = set()  # the executions of those of them that are being ended
@@ -26,6 +34,8 @@ class Leases:
         """Hold leases from now on."""
         for claim in claims:
             self._held[claim.execution] = claim.delivered()
+            if self._strict or claim.special:  # such as those with a rate limit
+                self.recorded.add(claim.execution)
             self.locks.claimed(claim)
 
     def settling(self, claims: Iterable[Claim]) -> None:
@@ -40,6 +50,7 @@ class Leases:
         for claim in claims:
             self._held.pop(claim.execution, None)
             self._settling.discard(claim.execution)
+            self.recorded.discard(claim.execution)
             self.locks.ended(claim)
 
     def lose(self, claims: Iterable[Claim]) -> list[Claim]:
@@ -47,6 +58,7 @@ class Leases:
         lost = self._running(claims)
         for claim in lost:
             del self._held[claim.execution]
+            self.recorded.discard(claim.execution)
             self.locks.lost(claim, expired=True)
         return lost
 

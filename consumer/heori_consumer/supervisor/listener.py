@@ -19,7 +19,7 @@ from heori_common import logs
 from heori_common.protocol.keys import Keys
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.conversation import OnReply
-from heori_common.redis.errors import RedisRefused
+from heori_common.redis.errors import RedisRefused, away
 from heori_common.redis.push import AsyncPushConnection, Words
 from heori_common.redis.retries import Backoff
 
@@ -82,6 +82,11 @@ class Listener:
         While there is none, the claimer looks into the queues, and says that Redis is away.
         """
         await self._connection.run()
+
+    def connect_anew(self) -> None:
+        """Leave the server that it listens to, and connect to where the address leads now."""
+        connection = self._connection
+        connection.end(away(connection.where, "another server may be the primary"))
 
     @property
     def is_told(self) -> bool:

@@ -18,17 +18,24 @@ from prometheus_client.registry import Collector
 
 from heori_common import metrics as m
 from heori_common.locks.commands import LockCount, LockCounts
-from heori_common.locks.statistics import MOST_FAMILIES, OTHER, family_name, total
+from heori_common.locks.statistics import family_name, total
 from heori_common.outlet import STDERR, STDOUT
 from heori_common.platform import usable_cores
 from heori_common.protocol.commands import QueueCensus
-from heori_common.protocol.job import FAILED, FINISHED, RETRY, STATUSES, STOPPED
+from heori_common.protocol.job import FAILED, FINISHED, RETRY, STOPPED
 from heori_consumer.gil.usage import memory
+from heori_consumer.supervisor.acknowledger import LOST
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.roles import Roles
 
 # What a job's end is called in the label, by its status.
-OUTCOMES = {FINISHED: "succeeded", FAILED: "failed", STOPPED: "stopped", RETRY: "retried"}
+OUTCOMES = {
+    FINISHED: "succeeded",
+    FAILED: "failed",
+    STOPPED: "stopped",
+    RETRY: "retried",
+    LOST: "lost",
+}
 
 
 class MetricSample(NamedTuple):
@@ -75,9 +82,11 @@ class ConsumerMetrics(Collector):
         yield from families.values()
 
     def _jobs(self) -> Iterator[MetricSample]:
+        outcomes = self._roles.acknowledger.outcomes.copy()
+        for task in sorted({task for task, _ in outcomes}):
+            for status, name in OUTCOMES.items():
+                yield MetricSample(m.JOBS, outcomes[task, status], (task, name))
         for task, totals in sorted(self._roles.pool.totals().items()):
-            for status, ended in zip(STATUSES, totals.ended, strict=True):
-                yield MetricSample(m.JOBS, ended, (task, OUTCOMES[status]))
             yield MetricSample(m.BESIDE_LOOP, totals.beside_loop, (task,))
             yield MetricSample(m.JOB_RUN, totals.run_time, (task,))
             yield MetricSample(m.JOB_CPU, totals.cpu_time, (task,))
@@ -96,10 +105,16 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.LEASES_LATE, self._roles.lease_keeper.late)
         yield MetricSample(m.MOVED, self._roles.scheduler.moved)
         yield MetricSample(m.SCHEDULER_LAG, self._roles.scheduler.lag)
+        for (entry, outcome), count in sorted(self._roles.ticker.counts.copy().items()):
+            yield MetricSample(m.TICKS, count, (entry, outcome))
 
     def _queues(self, counts: Mapping[str, QueueCensus]) -> Iterator[MetricSample]:
         for queue, delivered in self._roles.intake.deliveries.items():
             yield MetricSample(m.DELIVERIES, delivered, (queue,))
+        for queue, gone in self._roles.intake.gone.items():
+            yield MetricSample(m.JOBS_GONE, gone, (queue,))
+        for queue, expired in self._roles.intake.expired.items():
+            yield MetricSample(m.JOBS_EXPIRED, expired, (queue,))
         for queue, count in counts.items():
             yield MetricSample(m.QUEUE_DEPTH, count.waiting, (queue,))
             yield MetricSample(m.QUEUE_OLDEST, count.oldest, (queue,))
@@ -108,8 +123,14 @@ class ConsumerMetrics(Collector):
             if count.bound.limit is not None:
                 yield MetricSample(m.QUEUE_LIMIT, count.bound.limit, (queue,))
             yield MetricSample(m.PRODUCERS_BLOCKED, count.blocked, (queue,))
+            yield MetricSample(m.RATE_WAITING, count.waiting_for_rate, (queue,))
+            yield MetricSample(m.QUEUE_PAUSED, count.paused, (queue,))
+            yield MetricSample(m.TENANTS_PAUSED, count.tenants_paused, (queue,))
             yield MetricSample(m.JOBS_REJECTED, count.bound.rejected, (queue,))
             yield MetricSample(m.JOBS_DROPPED, count.bound.dropped, (queue,))
+
+        for count in list(counts.values())[:1]:
+            yield MetricSample(m.TASKS_PAUSED, count.tasks_paused)
 
     def _consumer(self) -> Iterator[MetricSample]:
         running = self._roles.pool.running()
@@ -121,9 +142,11 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.JOBS_HELD, len(self._context.leases))
         yield MetricSample(m.RESULTS_HELD, self._roles.acknowledger.held.bytes)
         yield MetricSample(m.JOBS_PREFETCHED, self._roles.pool.prefetched())
-        yield MetricSample(m.REDIS_UP, not self._context.retry.away)
+        yield MetricSample(m.REDIS_UP, self._context.retry.trouble is None)
         yield MetricSample(m.DRAINING, self._context.stop.drain.is_set())
         yield MetricSample(m.SUSPENDED, self._roles.claimer.suspended)
+        for queue in self._context.queues:
+            yield MetricSample(m.QUEUE_REFUSED, queue in self._context.refusals, (queue,))
         for command, took in sorted(self._context.redis.calls.copy().items()):
             yield MetricSample(m.REDIS_CALL, took, (command,))
         yield MetricSample(m.BATCH, self._roles.intake.batches, ("claim",))
@@ -192,9 +215,10 @@ class ConsumerMetrics(Collector):
             family: Counter() for family in sorted(self._families)
         }
         for count in sorted(counts, key=lambda count: (-count.waiters, count.name)):
-            family = (count.kind, family_name(count.name))
-            if family not in sums and len(sums) >= MOST_FAMILIES:
-                family = (count.kind, OTHER)
+            kind = count.kind if count.kind in m.LOCK_KIND.values else m.OTHER
+            family = (kind, family_name(count.name))
+            if family not in sums and len(sums) >= m.MOST_FAMILIES:
+                family = (kind, m.OTHER)
             sums.setdefault(family, Counter()).update(
                 in_use=count.in_use, limit=count.limit, waiters=count.waiters
             )
@@ -220,7 +244,7 @@ def _families() -> dict[str, Family]:
 
 
 def _family(metric: m.Metric) -> Family:
-    made: Family = _FAMILIES[metric.kind](metric.name, metric.help, labels=metric.labels)
+    made: Family = _FAMILIES[metric.kind](metric.name, metric.help, labels=metric.label_names)
     return made
 
 

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from heori_common.logs import Layout
 from heori_common.platform import files_limit, usable_cores
+from heori_common.protocol.commands import RESULT_TTL_S
 from heori_common.settings import Model
+from heori_consumer.pool.guest import Guest
+from heori_consumer.supervisor.endpoint import MOST_FILES
 
 # Slots of a process, unless told otherwise: what waits is cheap, and cheaper as a coroutine.
 THREADS = 8
@@ -13,10 +17,12 @@ COROUTINES = 100
 # otherwise; and above so many threads beside its own.
 FILES_SHARE = 0.9
 MAX_THREADS = 1000
-# Files that a consumer has open: itself, while it starts, and for each worker process, with some
-# for those that are about to replace others.
-FILES = 26
-FILES_OF_WORKER = 5
+# Files that a supervisor has open: for itself, with some in reserve; for whoever looks at its
+# metrics, as many as are let in; and for each worker process while all of them start.
+FILES = 32 + MOST_FILES
+FILES_OF_WORKER = 8
+# Files that a worker process has open for itself.
+FILES_IN_WORKER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,24 @@ class ConsumerOptions:
     weights: tuple[int, ...] | None = None  # of the queues; None: strictly in their order
     batch: int = 64  # jobs per claim at most
     wait: bool = True  # for Redis to be there at start
-    max_jobs: int | None = None  # of a worker process, until it is recycled
+    recycle_after: int | None = None  # jobs of a worker process, until it is replaced
     max_rss: int | None = None  # its memory, in bytes, likewise
     max_files: int | None = None  # that it has open, likewise
     max_threads: int | None = None  # that tasks have left in it, likewise
+    most_alone: int | None = None  # worker processes for one suspect each, at a time
     preload: bool = False  # whether workers share what the modules of tasks make when imported
     json_logs: bool = True
+    layout: Layout | None = None  # of other lines, where somebody has said so
+    name: str | None = None  # under which it is known; None: one that no other has
+    at_random: bool = False  # which queue is served first
+    burst: bool = False  # whether it ends when no job is left
+    max_jobs: int | None = None  # after which it ends
+    max_idle: float | None = None  # seconds without a job, likewise
+    exception_handlers: tuple[str, ...] = ()  # names of what is called for each job that fails
+    serializer: str | None = None  # the name of an application's own
+    keeps_failures: bool = True  # whether jobs that have failed get a result and are listed
+    result_ttl: int = RESULT_TTL_S  # seconds, of jobs that do not say; -1 for ever
+    guest: Guest | None = None  # where it runs inside another program
 
     @classmethod
     def create(
@@ -58,7 +76,7 @@ class ConsumerOptions:
                 f"the {model} model has one slot each; hybrid and asyncio have several"
             )
         if model == "inline" and any(
-            others.get(limit) for limit in ("max_jobs", "max_rss", "max_files", "max_threads")
+            others.get(limit) for limit in ("recycle_after", "max_rss", "max_files", "max_threads")
         ):
             raise ValueError("the inline model has no worker process that could be recycled")
         if model == "inline" and others.get("preload"):
@@ -80,5 +98,17 @@ class ConsumerOptions:
                     f"least, and may have {most} (ulimit -n)"
                 )
             others["max_files"] = others.get("max_files") or int(most * FILES_SHARE)
+            others["most_alone"] = max(1, (most - needed) // FILES_OF_WORKER)
         others["max_threads"] = others.get("max_threads") or MAX_THREADS
         return cls(queues, model, processes, slots or usual[1], **others)
+
+    @property
+    def files_short(self) -> str:
+        """What a worker process has too few open files for, in a sentence; empty if nothing."""
+        most, needed = files_limit(), FILES_IN_WORKER + self.slots
+        if most is None or most >= needed or self.model == "inline":
+            return ""
+        return (
+            f"a worker process of {self.slots} slots needs {needed} open files if each job has one "
+            f"of its own, such as a connection, and may have {most} (ulimit -n)"
+        )

@@ -65,6 +65,8 @@ class Precedence:
             return
         command = self._context.commands.advance(jobs)
         with contextlib.suppress(RedisRefused):  # a queue's key has the wrong type, say
-            found = await self._context.retry.persist(lambda: self._context.redis.execute(command))
+            found = await self._context.retry.persist(
+                "advance jobs", lambda: self._context.redis.execute(command)
+            )
             self._ahead.update(jobs[number] for number in found)
         self._known.update(jobs)

@@ -1,9 +1,11 @@
 """In which order several queues are served: strictly, in turns, or by weight."""
 
+import random
 import re
 from collections.abc import Sequence
 from typing import Literal
 
+from heori_common.errors import cut, short
 from heori_common.names import check_queue
 
 Order = Literal["strict", "round-robin", "weight"]
@@ -20,9 +22,13 @@ class QueueOrder:
     Args:
         queues: how many there are.
         weights: of each of them; None for strict order.
+        at_random: each job is from any of them that has some.
     """
 
-    def __init__(self, queues: int, weights: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, queues: int, weights: Sequence[int] | None = None, *, at_random: bool = False
+    ) -> None:
+        self._at_random = at_random
         self._queues = queues
         self._weights = weights
         self._total = sum(weights or ())
@@ -33,9 +39,13 @@ class QueueOrder:
 
         In strict order the first is given all, and no other is named.
         """
-        if self._weights is None:
+        if self._weights is None and not self._at_random:
             return [count]
         shares = [0] * self._queues
+        if self._weights is None:
+            for _ in range(count):
+                shares[random.randrange(self._queues)] += 1
+            return shares
         # A whole round leaves what was gathered as it was.
         rounds, turns = divmod(count, self._total)
         for queue, weight in enumerate(self._weights):
@@ -70,13 +80,14 @@ def parse_queues(
         check_queue(name)
         if not re.fullmatch("[1-9][0-9]{0,2}|1000", number):
             raise ValueError(
-                f"queue {text!r}: its weight must be a whole number from 1 to 1000, "
-                f"such as {name}=3; a queue whose name has an = in it needs one, as in {text}=1"
+                f"queue '{cut(text)}': its weight must be a whole number from 1 to 1000, "
+                f"such as {cut(name)}=3; a queue whose name has an = in it needs one, as in "
+                f"{cut(text)}=1"
             )
         if weights.setdefault(name, int(number)) != int(number):
-            raise ValueError(f"queue {name!r} is given twice, with different weights")
+            raise ValueError(f"queue {short(name)} is given twice, with different weights")
     if weighted and order not in (None, "weight"):
-        raise ValueError(f"a weight such as {weighted[0]} needs the order weight, not {order}")
+        raise ValueError(f"a weight such as {cut(weighted[0])} needs the order weight, not {order}")
     if weighted or order in ("weight", "round-robin"):
         return tuple(weights), tuple(weights.values())
     return tuple(weights), None

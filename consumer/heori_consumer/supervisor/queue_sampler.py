@@ -30,6 +30,7 @@ class QueueSampler:
 
     def __init__(self, context: Context, leadership: Leadership) -> None:
         self._redis = context.redis
+        self._retry = context.retry
         self._commands = context.commands
         self._queues = context.queues
         self._leadership = leadership
@@ -78,23 +79,21 @@ class QueueSampler:
             asked = time.monotonic()
             if asked < self._again or not self._leadership.leads:
                 return
-            service = self._leadership.service
-            counted: dict[str, QueueCensus] = {}
-            try:
-                for first in range(0, len(self._queues), CALL_QUEUES):
-                    queues = self._queues[first : first + CALL_QUEUES]
-                    count = self._commands.count_queues(queues, service=service, lease=LEASE)
-                    of_these = await self._redis.execute(count)
-                    counted |= of_these
-                self._locks = await self._redis.execute(
-                    self._lock_commands.count(service=service, lease=LEASE)
-                )
-            except RedisUnavailable:
-                return  # the claimer says so
-            except RedisRefused as error:  # it is out of memory, say, or a replica now
-                log.error("Redis refuses to count jobs", reason=str(error))
+            read = await self._retry.once("count jobs", self._read())
+            if read is None:
                 return
-            self._counted = counted
-            tenants = sum(of.tenants for of in counted.values())
+            self._counted, self._locks = read
+            tenants = sum(of.tenants for of in self._counted.values())
             self._again = asked + INTERVAL + tenants / TENANTS
             self._until = asked + LEASE
+
+    async def _read(self) -> tuple[dict[str, QueueCensus], LockCounts | None]:
+        service = self._leadership.service
+        counted: dict[str, QueueCensus] = {}
+        for first in range(0, len(self._queues), CALL_QUEUES):
+            queues = self._queues[first : first + CALL_QUEUES]
+            count = self._commands.count_queues(queues, service=service, lease=LEASE)
+            of_these = await self._redis.execute(count)
+            counted |= of_these
+        locks = await self._redis.execute(self._lock_commands.count(service=service, lease=LEASE))
+        return counted, locks

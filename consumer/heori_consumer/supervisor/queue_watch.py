@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from heori_common.redis.conversation import OnReply
-from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.redis.push import Words
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.leadership import Leadership
@@ -94,8 +93,11 @@ class QueueWatch:
     async def _wake(self) -> int:
         """Returns for how many jobs nobody could be woken."""
         queues, self._with_jobs = self._with_jobs, set()
-        try:
-            return await self._context.redis.execute(self._context.commands.wake(sorted(queues)))
-        except (RedisUnavailable, RedisRefused):
-            self._changed |= queues  # the claimer says so
+        command = self._context.commands.wake(sorted(queues))
+        left = await self._context.retry.once(
+            "wake consumers", self._context.redis.execute(command)
+        )
+        if left is None:
+            self._changed |= queues
             return 1
+        return left

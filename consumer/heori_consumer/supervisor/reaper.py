@@ -1,12 +1,12 @@
 """The leases that no consumer extends any more: their jobs are delivered again."""
 
+import time
 from collections.abc import Sequence
 
 from heori_common import logs
 from heori_common.protocol.commands import Reclaimed
 from heori_common.protocol.keys import whole_queue
 from heori_common.protocol.payload import encode_failure
-from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.leadership import REAP_EVERY_S, Leadership
 from heori_consumer.supervisor.lease_keeper import LeaseKeeper
@@ -17,6 +17,7 @@ log = logs.get_logger(__name__)
 # Queues that are looked at each second beside those that are known to have leases: for leases that
 # a consumer of an older version has made, and for registries.
 OTHERS = 3
+LATE_S = 2 * REAP_EVERY_S  # a look that comes later than this after the one before has missed one
 CALL_QUEUES = 1000  # in one call, when all of them are looked at
 
 EVIDENCE = encode_failure(
@@ -38,6 +39,7 @@ class Reaper:
         self._keeper = keeper
         self._coming_back = False  # what Redis said last
         self._redis = context.redis
+        self._retry = context.retry
         self._broken_keys = context.broken_keys
         self._commands = context.commands
         self._settings = context.settings
@@ -46,6 +48,7 @@ class Reaper:
         self._turn = Turn(context.queues, OTHERS)
         self._broken: dict[str, frozenset[str]] = {}  # keys, by their queue
         self._term = 0  # in which all queues were looked at
+        self._looked = time.monotonic()  # when it last could
         self.redelivered = 0
         self.dead = 0
 
@@ -54,28 +57,30 @@ class Reaper:
         while True:
             await self._leadership.gained()
             if not self._keeper.is_behind:
-                try:
-                    await self._look()
-                except RedisUnavailable:
-                    pass  # the claimer says so
-                except RedisRefused as error:  # it is out of memory, say, or a replica now
-                    log.error("Redis refuses to reclaim", reason=str(error))
+                await self._retry.once("reclaim jobs", self._look())
             await self._beat.rest(REAP_EVERY_S)
 
     async def _look(self) -> None:
         """Look at the queues with leases and at some others; at all at the beginning of a term."""
+        began = time.monotonic()
         term = self._leadership.term
         if term != self._term:
             for first in range(0, len(self._queues), CALL_QUEUES):
                 queues = self._queues[first : first + CALL_QUEUES]
                 await self._reclaim(queues, 0)
-            self._term = term
+            self._term, self._looked = term, began
             return
         leased = await self._redis.execute(self._commands.leased(self._queues))
         others = dict.fromkeys([*self._turn.next(), *self._broken])
         await self._reclaim(
             [*leased, *(each for each in others if each not in leased)], len(leased)
         )
+        self._looked = began
+
+    def _could_not_look(self) -> bool:
+        """Whether Redis has kept it from looking until now, for so long that it has missed one."""
+        now = time.monotonic()
+        return now - self._looked > LATE_S and now - self._retry.failed_at < LATE_S
 
     async def _reclaim(self, queues: Sequence[str], leased: int) -> None:
         reclaimed = await self._redis.execute(
@@ -89,6 +94,7 @@ class Reaper:
                 consumer=self._name,
                 max_deliveries=self._settings.max_deliveries,
                 evidence=EVIDENCE,
+                anew=self._could_not_look(),
             )
         )
         if reclaimed is None:

@@ -7,14 +7,13 @@ what is given back unbegun is cancelled by the script that takes it.
 import asyncio
 from collections.abc import Collection
 
-from heori_common import logs
 from heori_common.protocol.commands.builder import text
 from heori_common.protocol.job import Claim
 from heori_common.redis.errors import RedisRefused
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 
-log = logs.get_logger(__name__)
+TELL = "tell whether jobs have begun"
 
 
 class Recalls:
@@ -55,6 +54,6 @@ class Recalls:
         context = self._context
         command = context.commands.tell_begun(answers)
         try:
-            await context.retry.persist(lambda: context.redis.execute(command))
+            await context.retry.persist(TELL, lambda: context.redis.execute(command))
         except RedisRefused as error:
-            log.error("cannot tell whether jobs have begun", reason=str(error))
+            context.retry.failed(TELL, error)

@@ -1,5 +1,6 @@
 """This consumer's record among RQ's workers, so that `rq info` and dashboards show it."""
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -8,14 +9,14 @@ import sys
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from heori_common.protocol.commands import Command, Word
+from heori_common.protocol.commands import Command, Registered, Word
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
-HEARTBEAT_EVERY_S = 5.0
-RECORD_TTL_S = 60  # without a heartbeat for so long, the record goes; rq's own is 480
+HEARTBEATS = 5  # beats from one to the next
+STATE_EVERY_S = 1.0  # its state is looked at, and told when it has changed
+REGISTER = "register this consumer"
 
 # rq reads this as the version of the worker's rq, and shows it.
 RQ_VERSION = "3.0.0"
@@ -44,14 +45,21 @@ class Registration:
         """
         self._beats = context.beat
         self._redis = context.redis
+        self._retry = context.retry
         self._broken_keys = context.broken_keys
         self._commands = context.commands
         self._queues = context.queues
         self._name = context.name
+        guest = context.options.guest
+        # "unknown" is rq's own word, where it does not know it.
+        self._address = guest.address if guest else "unknown"
         self._state = state
         self._waits_for = waits_for
+        self._refusals = context.refusals
+        self._told = ""  # its state
         self._record: dict[str, Word] = {}  # what of it stays the same
-        self._broken: set[str] = set()  # keys of the wrong type
+        self._broken: frozenset[str] = frozenset()  # keys of the wrong type
+        self._soon = asyncio.Event()
 
     async def announce(self, metrics: str) -> None:
         """Write the record.
@@ -60,15 +68,15 @@ class Registration:
             metrics: URL under which this consumer tells its own; `heori top` asks there.
 
         Raises:
-            RedisUnavailable: Redis cannot be reached, or takes no writes.
-            RedisRefused: it does not take the login.
+            RedisUnavailable: Redis cannot be reached.
+            RedisRefused: it does not take the login, or takes no writes.
         """
         self._record = {
             "birth": _now(),
             "queues": ",".join(self._queues),
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
-            "ip_address": "",
+            "ip_address": self._address,
             "version": RQ_VERSION,
             "python_version": sys.version,
             "heori_python": platform.python_implementation(),
@@ -77,54 +85,58 @@ class Registration:
         try:
             await self._beat("started")
             await self._announce()
-        except RedisRefused as error:  # it is out of memory, say, or a replica now
-            if error.is_login:
+        except RedisRefused as error:
+            if error.is_general:
                 raise
             raise RedisUnavailable(
                 f"Redis at {self._redis.address} does not let a consumer register: {error.said}"
             ) from error
 
     async def run(self) -> None:
-        """Tell every few seconds that it lives and what its state is, for ever."""
+        """Tell every few seconds that it lives, and soon what its state is, for ever."""
         while True:
-            with contextlib.suppress(RedisUnavailable, RedisRefused):
-                # A server that was restarted empty has forgotten the consumer.
-                if not await self._beat(self._state()) or self._broken:
-                    await self._announce()
-            await self._beats.rest(HEARTBEAT_EVERY_S)
+            self._soon.clear()
+            await self._retry.once(REGISTER, self._keep())
+            for _ in range(HEARTBEATS):
+                is_asked = await self._beats.wait(self._soon, STATE_EVERY_S)
+                if is_asked or self._state() != self._told:
+                    break
+
+    def tell_soon(self) -> None:
+        """Tell the state now: a job has been killed, say, and whoever asked for it looks."""
+        self._soon.set()
+
+    async def _keep(self) -> None:
+        # A server that was restarted empty has forgotten the consumer.
+        if not await self._beat(self._state()) or self._broken:
+            await self._announce()
 
     async def retire(self) -> None:
         """Take the record out; RQ's tools stop showing it."""
         with contextlib.suppress(RedisUnavailable, RedisRefused):
-            await self._execute(self._commands.retire(self._name, self._queues, _now()))
+            await self._write(self._commands.retire(self._name, self._queues, _now()))
 
     async def _beat(self, state: str) -> bool:
         """Tell that it lives; returns whether all of the record is there."""
-        told = {"state": state, "heori_waits_for": ",".join(sorted(self._waits_for()))}
-        new_fields, _ = await self._execute(
-            self._commands.heartbeat(self._name, _now(), told, RECORD_TTL_S)
-        )
+        told = {
+            "state": state,
+            "heori_waits_for": ",".join(sorted(self._waits_for())),
+            "heori_refuses": str(self._refusals),
+        }
+        self._told = state
+        new_fields, _ = await self._write(self._commands.heartbeat(self._name, _now(), told))
         return not new_fields
 
     async def _announce(self) -> None:
         """Write the record, and the consumer's name where it is looked for."""
-        await self._execute(self._commands.announce(self._name, self._queues, self._record))
+        await self._write(self._commands.announce(self._name, self._queues, self._record))
 
-    async def _execute(self, commands: Sequence[Command[Any]]) -> list[Any]:
-        """Execute each; a key of the wrong type spoils what is shown, and no more than that."""
-        replies = []
-        for command in commands:
-            key = str(command.words[1])
-            try:
-                replies.append(await self._redis.execute(command))
-                self._broken.discard(key)
-            except RedisRefused as error:
-                if error.code != "WRONGTYPE":
-                    raise
-                replies.append(None)
-                self._broken.add(key)
-        self._broken_keys.see("registration", frozenset(self._broken))
-        return replies
+    async def _write(self, command: Command[Registered]) -> Sequence[int | None]:
+        """Write; a key of the wrong type spoils what is shown, and no more than that."""
+        registered = await self._redis.execute(command)
+        self._broken = (self._broken - registered.written) | registered.broken
+        self._broken_keys.see("registration", self._broken)
+        return registered.replies
 
 
 def _now() -> str:

@@ -1,5 +1,7 @@
 """What a person may ask of this consumer with ``rq.command``."""
 
+import asyncio
+
 from heori_common import logs
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
@@ -14,6 +16,7 @@ class RemoteControl:
     def __init__(self, context: Context, pool: Pool) -> None:
         self._context = context
         self._pool = pool
+        self._stopping: set[asyncio.Task[None]] = set()
 
     def obey(self, command: RemoteCommand) -> None:
         """Do what is asked; a command that cannot be obeyed is told in the log."""
@@ -22,15 +25,26 @@ class RemoteControl:
                 log.info("rq asks for a shutdown")
                 self._context.stop.ask()
             case "stop-job" | "stop-execution":
-                if not (self._is_here(command) and self._pool.stop_job(command.job_id)):
-                    log.warning("asked to stop a job that does not run here", job=command.job_id)
+                if not self._stop(command):
+                    task = asyncio.create_task(self._stop_once_claimed(command))
+                    self._stopping.add(task)
+                    task.add_done_callback(self._stopping.discard)
             case "kill-horse":
                 log.warning(
-                    "kill-horse is not supported, as a worker here runs many jobs; "
-                    "use stop-job (rq.command.send_stop_job_command)"
+                    "rq asks to kill what runs; its jobs fail, or use a retry",
+                    processes=self._pool.kill_running(),
                 )
             case _:
                 log.warning("a command that is not known", command=command.name[:100])
+
+    def _stop(self, command: RemoteCommand) -> bool:
+        return self._is_here(command) and self._pool.stop_job(command.job_id)
+
+    async def _stop_once_claimed(self, command: RemoteCommand) -> None:
+        """Redis may have told of a claim before we got its answer."""
+        async with self._context.leases.claiming:
+            if not self._stop(command):
+                log.warning("asked to stop a job that does not run here", job=command.job_id)
 
     def _is_here(self, command: RemoteCommand) -> bool:
         return command.name == "stop-job" or any(

@@ -1,4 +1,4 @@
-"""Puts scheduled jobs on their queues when they are due, while this consumer leads."""
+"""Puts jobs on their queues that are due, or may begin by their rate, while this consumer leads."""
 
 import asyncio
 import contextlib
@@ -42,6 +42,7 @@ class Scheduler:
     def __init__(self, context: Context, leadership: Leadership, listener: Listener) -> None:
         self._beat = context.beat
         self._redis = context.redis
+        self._retry = context.retry
         self._commands = context.commands
         self._name = context.name
         self._queues = context.queues
@@ -52,12 +53,11 @@ class Scheduler:
         self._looks: dict[str, float] = {}  # when to look, where something is scheduled
         self._locked: set[str] = set()  # whose lock this consumer may hold
         self._work = asyncio.Event()
-        self._counts = TrackedCounts(
-            listener,
-            context.commands.keys.scheduled,
-            on_count=self._counted,
-            on_write=self._work.set,
-        )
+        keys = context.commands.keys
+        self._counts = [
+            TrackedCounts(listener, key, on_count=self._counted, on_write=self._work.set)
+            for key in (keys.scheduled, keys.rates)
+        ]
         self._broken: set[str] = set()  # keys, as last told
         self.moved = 0
         self.lag = 0.0
@@ -88,17 +88,22 @@ class Scheduler:
         now = time.monotonic()
         if self._term != self._leadership.term:
             self._term = self._leadership.term
-            self._counts.look_at(self._queues)
+            self._look_at(self._queues)
             self._next_turn = now
         if is_turn := now >= self._next_turn:
             self._next_turn = self._beat.within(LOOK_EVERY_S)
-            self._counts.look_at(self._turn.next())
-        if not self._counts.ask() and is_turn:
+            self._look_at(self._turn.next())
+        told = [counts.ask() for counts in self._counts]
+        if not all(told) and is_turn:
             self._looks = dict.fromkeys(self._queues, now) | self._looks
 
-    def _counted(self, queue: str, scheduled: Count) -> None:
+    def _look_at(self, queues: Sequence[str]) -> None:
+        for counts in self._counts:
+            counts.look_at(queues)
+
+    def _counted(self, queue: str, count: Count) -> None:
         # A key of another type is looked at, too, so that it is told of.
-        if scheduled and not isinstance(scheduled, RedisUnavailable):
+        if count and not isinstance(count, RedisUnavailable):
             self._looks[queue] = time.monotonic()
             self._work.set()
 
@@ -127,12 +132,8 @@ class Scheduler:
         command = self._commands.enqueue_due(
             queues, consumer=self._name, lock_ttl=ELECTED_FOR_S, batch=CALL_JOBS
         )
-        try:
-            moved = await self._redis.execute(command)
-        except RedisUnavailable:
-            return [LOOK_EVERY_S] * len(queues)
-        except RedisRefused as error:  # it is out of memory, say, or a replica now
-            log.error("Redis refuses to move scheduled jobs", reason=str(error))
+        moved = await self._retry.once("move scheduled jobs", self._redis.execute(command))
+        if moved is None:
             return [LOOK_EVERY_S] * len(queues)
         if moved.jobs:
             self.moved += moved.jobs
@@ -140,7 +141,7 @@ class Scheduler:
         if not self._broken.issuperset(moved.broken):
             log.error("keys of another type; their scheduled jobs wait", keys=moved.broken)
         keys = self._commands.keys
-        for make in (keys.scheduler_lock, keys.scheduled, keys.queue):
+        for make in (keys.scheduler_lock, keys.scheduled, keys.rates, keys.queue):
             self._broken.difference_update(map(make, queues))
         self._broken.update(moved.broken)
         return moved.pauses

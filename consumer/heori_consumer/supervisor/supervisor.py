@@ -6,21 +6,26 @@ import contextlib
 import os
 import signal
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from heori_common import logs
 from heori_common.platform import give_back_blocks
+from heori_common.protocol.scripts import read_files
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.redis.retries import QUIET_S
 from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
+from heori_consumer.supervisor.eviction import warn_of_eviction
 from heori_consumer.supervisor.metrics import ConsumerMetrics
 from heori_consumer.supervisor.notify import READY, STOPPING, notify
 from heori_consumer.supervisor.options import ConsumerOptions
-from heori_consumer.supervisor.registration import consumer_name
+from heori_consumer.supervisor.registration import REGISTER, consumer_name
 from heori_consumer.supervisor.roles import Roles
+from heori_consumer.supervisor.stop_request import StopRequest
 
 log = logs.get_logger(__name__)
 
@@ -37,32 +42,58 @@ class SupervisorFailed(RuntimeError):
     """A role has failed, which is a defect; the message says which, and the log why."""
 
 
+class NothingToConsume(RuntimeError):
+    """The settings let this consumer run jobs of no queue; the message says what mends that."""
+
+
 class Supervisor:
     """Starts the roles of a consumer, and ends them in order."""
 
     def __init__(self, settings: Settings, options: ConsumerOptions) -> None:
-        self._context = Context(settings, options, consumer_name())
+        self._context = Context(settings, options, options.name or consumer_name())
         self._roles = Roles.create(self._context)
         self._failed: Role | None = None  # the first one
+
+    @property
+    def stop(self) -> StopRequest:
+        """How to end it; only its own event loop may touch that."""
+        return self._context.stop
+
+    @property
+    def held(self) -> int:
+        """How many jobs it has now."""
+        return self._roles.pool.held()
+
+    @property
+    def executed(self) -> int:
+        """How many jobs it has run."""
+        return self._roles.acknowledger.executed
 
     async def run(self) -> None:
         """Consume until a signal or rq's shutdown command, then drain.
 
         Raises:
-            RedisUnavailable: Redis is away at the start and `wait` is off.
+            RedisUnavailable, RedisRefused: Redis is away at the start, or refuses everybody, and
+                `wait` is off.
             TasksBroken: the task modules cannot be imported.
             PortTaken: the port for /metrics is not to be had.
             ForkserverBroken: no worker process can be started.
             SupervisorFailed: a role has failed; what it held has been given back.
+            NothingToConsume: it has refused jobs of each of its queues; they are where they were.
         """
         settings, roles = self._context.settings, self._roles
-        give_back_blocks(LARGE_BLOCK_BYTES)
+        is_guest = self._context.options.guest is not None
+        if not is_guest:
+            give_back_blocks(LARGE_BLOCK_BYTES)
+        roles.health.begin()
+        read_files()
         registry = CollectorRegistry()
         registry.register(ConsumerMetrics(self._context, roles))
         endpoint = MetricsEndpoint(
             settings.metrics_host, settings.metrics_port, registry, roles.health.report
         )
-        with self._signals(), contextlib.closing(endpoint):
+        signals = contextlib.nullcontext() if is_guest else self._signals()
+        with signals, contextlib.closing(endpoint):
             try:
                 if await self._start(endpoint.url):
                     await self._consume()
@@ -70,6 +101,8 @@ class Supervisor:
                 await roles.pool.stop()
                 await self._take_leave()
                 await self._context.redis.close()
+        if self._context.refusals.is_total:
+            raise NothingToConsume(str(self._context.refusals))
 
     async def _take_leave(self) -> None:
         """Give up what expires by itself, should Redis not answer in time."""
@@ -79,6 +112,7 @@ class Supervisor:
             await roles.dead_workers.finish()
             await roles.leadership.resign()
             await roles.scheduler.resign()
+            await roles.ticker.retire()
             await roles.queue_sampler.resign()
             await roles.registration.retire()
 
@@ -92,20 +126,30 @@ class Supervisor:
         """Register and start the workers; returns False when it is to stop before that is done."""
         options, registration = self._context.options, self._roles.registration
         announced = (
-            self._context.retry.persist(lambda: registration.announce(metrics_url))
+            self._context.retry.persist(REGISTER, lambda: registration.announce(metrics_url))
             if options.wait
             else registration.announce(metrics_url)
         )
-        tell = self._context.retry.tell
-        silence = asyncio.get_running_loop().call_later(QUIET_S, tell, "it does not answer yet")
+        silence = asyncio.get_running_loop().call_later(
+            QUIET_S,
+            partial(
+                self._context.retry.failed, REGISTER, RedisUnavailable("it does not answer yet")
+            ),
+        )
         try:
             if not await self._unless_stopped(announced):
                 return False
         finally:
             silence.cancel()
+        if not await self._unless_stopped(warn_of_eviction(self._context)):
+            return False
         if not await self._unless_stopped(self._roles.pool.start()):
             return False
-        if options.model == "inline":
+        if not await self._unless_stopped(self._roles.ticker.tell()):
+            return False
+        if short := options.files_short:
+            log.warning("few open files", reason=short)
+        if options.model == "inline" and options.guest is None:
             log.warning(
                 "inline is for debugging: tasks run in the supervisor's own process, where "
                 "one that crashes or hangs takes everything with it"
@@ -179,7 +223,9 @@ class Supervisor:
         )
         if not settled.done():
             settled.cancel()
-            reason = "its role has failed" if acknowledging.done() else "Redis is away"
+        if not self._roles.acknowledger.is_settled:
+            trouble = self._context.retry.trouble or "Redis does not answer"
+            reason = "its role has failed" if acknowledging.done() else str(trouble)
             log.error(
                 "not all can be acknowledged; the leases will run out and jobs be delivered again",
                 reason=reason,

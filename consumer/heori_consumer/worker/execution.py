@@ -8,23 +8,23 @@ import contextlib
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from heori_common import logs, tasks
 from heori_common.current_job import JobStopped, JobTimeout, set_current_job
-from heori_common.errors import PerhapsElsewhere, summary
+from heori_common.errors import summary
+from heori_common.metrics import MOST_TASKS, bounded
 from heori_common.protocol.job import (
     FAILED,
     FINISHED,
+    RETRIED,
     RETRY,
     STOPPED,
     SUSPECT,
-    UNKNOWN_HERE,
     Claim,
     MalformedJob,
     Outcome,
@@ -32,24 +32,33 @@ from heori_common.protocol.job import (
     begun_and_returned,
     next_delay,
 )
-from heori_common.protocol.payload import BadPayload, encode_failure, encode_result
+from heori_common.protocol.payload import BadPayload, Serializer, encode_failure, encode_result
+from heori_common.rq import calling
+from heori_common.rq.calling import Stranger
+from heori_common.rq.timeouts import job_timeout
 from heori_consumer.between.options import Policy, own_threads
-from heori_consumer.between.slot_table import SlotTable
-from heori_consumer.worker import interrupt, running_job
-from heori_consumer.worker.failures import FailureNotes, as_it_travels
+from heori_consumer.between.slot_table import AtStop, SlotTable
+from heori_consumer.worker import as_rq, rq_horse
+from heori_consumer.worker.callbacks import Callbacks, Within
+from heori_consumer.worker.ended_elsewhere import tell
+from heori_consumer.worker.failures import (
+    FailureNotes,
+    as_it_travels,
+    bounded_text,
+    describe,
+)
 from heori_consumer.worker.interrupt import CoroutineCall, ThreadCalls
 from heori_consumer.worker.lending import Lending
 from heori_consumer.worker.loops import explain
 from heori_consumer.worker.middleware import Chain
+from heori_consumer.worker.refusal import Refusal
 from heori_consumer.worker.running_job import RunningJob
 from heori_consumer.worker.spent import what_is_spent
+from heori_consumer.worker.told_failures import tell_died, tell_failed
 
 log = logs.get_logger(__name__)
 
-# What is kept of an error's text, in characters: its beginning and its end.
-LONGEST_TEXT_CHARS = 100_000
-# What is remembered to be told already, so that it is told once.
-MOST_UNKNOWN = 1000
+T = TypeVar("T")
 
 
 class Runner:
@@ -83,10 +92,12 @@ class Runner:
         self._introduce = introduce
         self._wear_out = wear_out
         self._tasks: dict[str, int] = {}  # the number of each that was introduced
-        self._unknown: set[str] = set()  # what was told to be unknown here
+        self._refusal = Refusal(policy)
         self._in_slots: set[str] = set()  # those whose jobs were seen to get their locks themselves
         self.failures = FailureNotes()
         self._chain = Chain(policy.middleware, self.failures)
+        self._callbacks = Callbacks(policy)
+        self._own_serializer = policy.own_serializer
         self._jobs: dict[int, RunningJob] = {}  # that run now
         self._stops: dict[int, Callable[[], None]] = {}  # how to end each of them
         self._own = threading.local()
@@ -98,20 +109,42 @@ class Runner:
 
     def run(self, slot: int, number: int, claim: Claim) -> Outcome:
         """Run one job to its outcome, in this thread."""
+        if claim.phase:
+            return self._tell(slot, number, claim)
+        if rq_horse.takes(claim):
+            outcome = rq_horse.run(claim, slot, self._table, self._number)
+            self._end_copy()
+            return outcome
         job = self._begin(slot, number, claim)
-        return job if isinstance(job, Outcome) else self._run(job)
+        outcome = job if isinstance(job, Outcome) else self._run(job)
+        rq_horse.tell(claim, outcome)
+        return outcome
 
     async def run_on_loop(self, slot: int, number: int, claim: Claim) -> Outcome:
         """Run one job to its outcome, on this event loop; a plain function beside it."""
-        job = self._begin(slot, number, claim)
+        beside = partial(asyncio.get_running_loop().run_in_executor, self._beside)
+        if claim.phase:
+            return await beside(self._tell, slot, number, claim)
+        # Callbacks are plain functions. Those of a job that cannot even begin run there, too.
+        # A step of a flow reads there what it gets.
+        has_callbacks = bool(claim.rest) or claim.special
+        begin = partial(self._begin, slot, number, claim)
+        job = await beside(begin) if has_callbacks else begin()
         if isinstance(job, Outcome):
             return job
         if not job.definition.is_async:
             # The outcome is made there: a future cannot carry a StopIteration.
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._beside, self._run_beside, job)
+            outcome = await beside(self._run_beside, job)
             return outcome._replace(beside_loop=True)
-        return await self._run_later(job)
+        try:
+            ended = await self._run_later(job)
+            return (
+                await beside(self._finish, job, ended)
+                if has_callbacks
+                else self._finish(job, ended)
+            )
+        finally:
+            self._end(job)
 
     def end_thread(self) -> None:
         """Let go of what this thread, which is about to end, has needed."""
@@ -120,12 +153,12 @@ class Runner:
             self._threads.remove(thread)
             thread.close()
 
-    # From the worker's main thread
+    # From the thread that receives
 
     @property
     def is_idle(self) -> bool:
         """Whether no job runs."""
-        return not self._jobs
+        return not (self._jobs or rq_horse.running)
 
     def watch(self, now: float) -> None:
         """End what is late; coroutines look after themselves.
@@ -152,12 +185,36 @@ class Runner:
     def _run(self, job: RunningJob) -> Outcome:
         try:
             if job.definition.is_async:
-                return self._thread().run(self._run_later(job))
+                return self._finish(job, self._thread().run(self._run_later(job)))
             return self._succeeded(job, copy_context().run(self._call, job))
         except BaseException as error:  # a task may raise anything, SystemExit included
             return self._failed(job, error)
         finally:
             self._end(job)
+
+    def _finish(self, job: RunningJob, ended: "_Ended") -> Outcome:
+        """The outcome of a coroutine."""
+        try:
+            if ended.error is None:
+                return self._succeeded(job, ended.value)
+            return self._failed(job, ended.error)
+        except BaseException as error:  # as above
+            return self._failed(job, error)
+
+    def _tell(self, slot: int, number: int, claim: Claim) -> Outcome:
+        """Run the callback of a job that has ended elsewhere, and nothing else of it."""
+        job = RunningJob(slot, number, claim, self._report, self._policy.redis_url, self.lending)
+        with contextlib.suppress(BaseException):  # its function may be what is not to be had
+            job.prepare(claim, self._policy)
+        self._table.begin(slot, self._number(job.task), None)
+        self._jobs[number] = job
+        try:
+            status, words, error = tell(job, self._callbacks, self._within(job))
+        finally:
+            self._end(job)
+        if error is not None and (retry := _retry(job, error)):
+            return self._outcome(job, RETRY, None, retry)
+        return self._outcome(job, status, encode_failure(words))
 
     def _run_beside(self, job: RunningJob) -> Outcome:
         loop = self._table.thread(job.slot)
@@ -167,16 +224,16 @@ class Runner:
         finally:
             self._table.sit(job.slot, loop)
 
-    async def _run_later(self, job: RunningJob) -> Outcome:
-        # To its outcome, too: what asyncio does not expect of an error may stop its loop.
+    async def _run_later(self, job: RunningJob) -> "_Ended":
+        # It raises nothing: what asyncio does not expect of an error may stop its loop.
         try:
-            return self._succeeded(job, await self._await(job))
+            return _Ended(await self._await(job))
         except BaseException as error:  # as above
             with contextlib.suppress(Exception):  # an error of a task may raise at every question
                 explain(error)
-            return self._failed(job, error)
+            return _Ended(None, error)
         finally:
-            self._end(job)
+            _release_locks(job)  # here, as its asyncio task may own them and ends with this
 
     def _begin(self, slot: int, number: int, claim: Claim) -> RunningJob | Outcome:
         job = RunningJob(slot, number, claim, self._report, self._policy.redis_url, self.lending)
@@ -185,7 +242,7 @@ class Runner:
         except BaseException as error:  # reading a payload runs others' code: pickle, validators
             return self._not_begun(job, error)
         self._end_copy()
-        at_timeout = _retry(job, JobTimeout()) if job.retries and job.timeout > 0 else None
+        at_timeout = _retry(job, job_timeout()()) if job.retries and job.timeout > 0 else None
         self._table.begin(slot, self._tasks.get(job.task) or self._number(job.task), at_timeout)
         self._jobs[number] = job
         if job.missing:
@@ -194,39 +251,25 @@ class Runner:
 
     def _not_begun(self, job: RunningJob, error: BaseException) -> Outcome:
         self._end_copy()
-        if elsewhere := self._unknown_here(job, error) or self._spent(job, error):
+        if elsewhere := self._not_here(job, error):
             return elsewhere
-        self._chain.on_failure(job, error)
-        # A producer that is newer than this worker sends other arguments.
-        if issubclass(type(error), tasks.InvalidArguments) and (retry := _retry(job, error)):
+        error = self._handled(job, error)
+        # A producer that is newer than this worker sends other arguments, and what fails to be
+        # imported now may be there later.
+        retry = _retry(job, error)
+        self._tell_failed(job, error, retry)
+        if retry:
             return self._outcome(job, RETRY, None, retry)
         self_explaining = issubclass(type(error), _SELF_EXPLAINING)
-        text = _bounded(f"{error}\n") if self_explaining else describe(error)
+        text = bounded_text(f"{error}\n") if self_explaining else describe(error)
         return self._outcome(job, FAILED, encode_failure(text))._replace(error=as_it_travels(error))
 
-    def _unknown_here(self, job: RunningJob, error: BaseException) -> Outcome | None:
-        """What comes of a job that needs code which this worker does not have, if it may wait."""
-        wait = self._policy.unknown_wait
-        is_elsewhere = issubclass(type(error), PerhapsElsewhere) and getattr(
-            error, "elsewhere", False
-        )
-        if not wait or not is_elsewhere:
-            return None
-        reason = _bounded(str(error))
-        if reason not in self._unknown:
-            if len(self._unknown) >= MOST_UNKNOWN:
-                self._unknown.clear()
-            self._unknown.add(reason)
-            log.warning(
-                "a job waits for a consumer whose code knows its task; this is told once",
-                job=job.id,
-                error=reason,
-            )
-        text = (
-            f"{reason}; no consumer of {job.queue} that has had this job knows it "
-            f"(HEORI_UNKNOWN_WAIT={wait:g})\n"
-        )
-        return self._outcome(job, UNKNOWN_HERE, encode_failure(text))
+    def _not_here(self, job: RunningJob, error: BaseException) -> Outcome | None:
+        """What comes of a job that is not to fail for this, but to run elsewhere."""
+        if (refusal := self._refusal.of(job, error)) is None:
+            return self._spent(job, error)
+        # Nobody may know it in the end; that is a failure as any.
+        return self._outcome(job, *refusal, retry=_retry(job, error))
 
     def _spent(self, job: RunningJob, error: BaseException) -> Outcome | None:
         """What comes of a job that found no file or thread left, if others may have taken them."""
@@ -265,18 +308,18 @@ class Runner:
         self._end_copy()
         self._jobs.pop(job.number, None)
         self._stops.pop(job.number, None)
-        if job.owner is not None:  # it has used locks
-            from heori_common.locks.around import end_job  # noqa: PLC0415 - few need it
-
-            end_job(job)
+        _release_locks(job)
         if job.ended_in_import:
             self._wear_out("ended in an import")
         if job.has_waited:
             self.lending.look()
 
     def _number(self, task: str) -> int:
-        number = self._tasks[task] = len(self._tasks) + 1
-        self._introduce(number, task)
+        task = bounded(task, self._tasks, MOST_TASKS)
+        number = self._tasks.get(task)
+        if number is None:
+            number = self._tasks[task] = len(self._tasks) + 1
+            self._introduce(number, task)
         return number
 
     def _thread(self) -> ThreadCalls:
@@ -289,10 +332,14 @@ class Runner:
     def _call(self, job: RunningJob) -> Any:
         set_current_job(job)
         thread = self._thread()
-        self._stops[job.number] = partial(thread.stop, job.number)
+        is_stranger = isinstance(job.definition, Stranger)
+        if not (is_stranger and thread.is_main):  # else it is killed, as in rq
+            self._stops[job.number] = partial(thread.stop, job.number)
         self._chain.before(job)
         began = time.thread_time()
         try:
+            if is_stranger:
+                return as_rq.call(job, thread, self._table)
             return thread.call(job.number, job.deadline, job.function)
         finally:
             job.cpu_time = time.thread_time() - began
@@ -324,21 +371,66 @@ class Runner:
             os._exit(0)
 
     def _succeeded(self, job: RunningJob, value: Any) -> Outcome:
-        body, types = self._encode(job, value)
+        if isinstance(job.definition, Stranger):
+            body, types = calling.encode_result(value, job.serializer, self._own_serializer), None
+            if (again := calling.returned_retry(value)) is not None:
+                self._chain.after(job, value)
+                return self._outcome(job, RETRIED, body)._replace(again=again)
+        else:
+            body, types = self._encode(job.definition, job.serializer, value)
+        if job.claim.rest:
+            self._callbacks.on_success(job, value, self._within(job))
         self._chain.after(job, value)
-        return self._outcome(job, FINISHED, body)._replace(types=types)
+        outcome = self._outcome(job, FINISHED, body)
+        return outcome if types is None else outcome._replace(types=types)
 
     def _failed(self, job: RunningJob, error: BaseException) -> Outcome:
         # Unknown is a chunk of calls of such a function.
-        if elsewhere := self._unknown_here(job, error) or self._spent(job, error):
+        if elsewhere := self._not_here(job, error):
             return elsewhere
-        self._chain.on_failure(job, error)
         if issubclass(type(error), JobStopped):  # its __class__ may be anything
-            return self._outcome(job, STOPPED, encode_failure(f"{error}\n"))
-        if retry := _retry(job, error):
+            self._chain.on_failure(job, error)
+            if job.claim.rest:
+                self._stops.pop(job.number, None)  # it has heard
+                self._callbacks.on_stopped(job, self._within(job, AtStop.HAS_ENDED))
+            words = calling.STOPPED_WORDS if isinstance(job.definition, Stranger) else f"{error}\n"
+            return self._outcome(job, STOPPED, encode_failure(words))
+        error = self._handled(job, error)
+        retry = _retry(job, error)
+        self._tell_failed(job, error, retry)
+        if retry:
             return self._outcome(job, RETRY, None, retry)
         outcome = self._outcome(job, FAILED, encode_failure(describe(error)))
         return outcome._replace(error=as_it_travels(error))
+
+    def _handled(self, job: RunningJob, error: BaseException) -> BaseException:
+        """What is to be told of as the failure, once all who want to know of it do.
+
+        In rq's order (``rq.worker.BaseWorker._finalize_failure``): a failure callback that raises
+        puts its own error in the place of the job's, and the exception handlers get to see that.
+        """
+        if job.claim.rest or self._policy.exception_handlers:
+            error = self._callbacks.on_failure(job, error, self._within(job))
+        self._chain.on_failure(job, error)
+        self._callbacks.handle_exception(job, error)
+        return error
+
+    def _tell_failed(self, job: RunningJob, error: BaseException, retry: RetryLater | None) -> None:
+        outcome = FAILED if retry is None else RETRY
+        tell_failed(self._chain, job, self._policy.consumer, outcome, error)
+
+    def died(self, claim: Claim, task: str, status: str, reason: str) -> None:
+        """Have middleware hear of a job whose own worker cannot speak any more."""
+        tell_died(self._chain, claim, task, self._policy.consumer, status, reason)
+
+    def _within(self, job: RunningJob, at_stop: AtStop = AtStop.ENDS) -> Within:
+        """Calls callbacks of a job."""
+        as_rq.before_callbacks(job, self._table, at_stop)
+
+        def within(seconds: float, function: Callable[[], T]) -> T:
+            return as_rq.call_within(seconds, job, self._thread(), self._table, function, at_stop)
+
+        return within
 
     def _outcome(
         self, job: RunningJob, status: str, body: bytes | None, retry: RetryLater | None = None
@@ -351,24 +443,41 @@ class Runner:
             job.cpu_time,
             job.queue_time,
             retry,
+            called=job.called,
         )
 
-    def _encode(self, job: RunningJob, value: Any) -> tuple[bytes | None, bytes | None]:
-        stored = job.definition.dump_result(value, strict=self._policy.strict)
+    def _encode(
+        self, task: tasks.Task[..., Any], serializer: Serializer, value: Any
+    ) -> tuple[bytes | None, bytes | None]:
+        stored = task.dump_result(value, strict=self._policy.strict)
         if stored is None:
             return None, None
         size = len(stored.json) + len(stored.types or b"")
         if size > self._policy.max_payload:
             raise tasks.InvalidResult(
-                f"{job.task} returned {size} bytes, over the limit of "
+                f"{task.name} returned {size} bytes, over the limit of "
                 f"{self._policy.max_payload} (HEORI_MAX_PAYLOAD); store it and return where"
             )
-        return encode_result(stored.json, job.serializer), stored.types
+        return encode_result(stored.json, serializer, self._own_serializer), stored.types
+
+
+class _Ended(NamedTuple):
+    """How a coroutine has ended."""
+
+    value: Any
+    error: BaseException | None = None
+
+
+def _release_locks(job: RunningJob) -> None:
+    """Release what it has taken and not released."""
+    if job.owner is not None:  # it has used locks
+        from heori_common.locks.around import end_job  # noqa: PLC0415 - few need it
+
+        end_job(job)
 
 
 # Errors whose message says all that there is to say; a traceback would show our code only.
 _SELF_EXPLAINING = (MalformedJob, BadPayload, tasks.UnknownTask, tasks.InvalidArguments)
-_OURS = {__file__, interrupt.__file__, running_job.__file__}
 
 
 def _retry(job: RunningJob, error: BaseException) -> RetryLater | None:
@@ -380,26 +489,3 @@ def _retry(job: RunningJob, error: BaseException) -> RetryLater | None:
         return None
     delay = next_delay(retries)
     return RetryLater(task.retry.with_jitter(delay) if task.retry else delay, retries.left - 1)
-
-
-def describe(error: BaseException) -> str:
-    """A traceback as RQ keeps it, less our own frames at its top."""
-    trace = theirs = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename in _OURS:
-            theirs = trace.tb_next
-        trace = trace.tb_next
-    theirs = theirs or error.__traceback__
-    try:
-        text = "".join(traceback.format_exception(type(error), error, theirs))
-    except BaseException:  # printing what a task has raised may run anything
-        text = "".join(traceback.format_tb(theirs)) + summary(error) + "\n"
-    return _bounded(text)
-
-
-def _bounded(text: str) -> str:
-    """Both ends of a text that is too long to be kept."""
-    if len(text) <= LONGEST_TEXT_CHARS:
-        return text
-    half = LONGEST_TEXT_CHARS // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

@@ -2,15 +2,22 @@
 
 import logging
 import threading
+import traceback
+from pathlib import Path
 from types import TracebackType
 
 from heori_common.current_job import JobStopped, JobTimeout
 from heori_common.errors import summary
 from heori_common.raised import Raised
+from heori_common.rq import calling
 from heori_consumer.between.failures import Failure
 
 # Raised from outside, wherever the job is just then.
 _ANYWHERE = (JobTimeout, JobStopped)
+# What is kept of an error's text, in characters: its beginning and its end.
+LONGEST_TEXT_CHARS = 100_000
+# Whose frames stand above those of a task.
+_OURS = (str(Path(__file__).parent), calling.__file__)
 
 
 class FailureNotes:
@@ -39,7 +46,7 @@ class FailureNotes:
         known = self._notes.get(kind)
         if known is None:
             # It runs code of the exception's, which may run anything; so not under the lock.
-            text = summary(error).encode("utf-8", "backslashreplace").decode()  # as it can travel
+            text = summary(error)
             place = f"{text.partition(':')[0]} {raised}"
             known = Failure(event, what, name, place, text, job, 0, level)
         with self._lock:
@@ -65,6 +72,29 @@ def as_it_travels(error: BaseException) -> bytes | None:
         return raised.encode()
     except BaseException:  # what a task has raised may run anything
         return None
+
+
+def describe(error: BaseException) -> str:
+    """A traceback as RQ keeps it, less our own frames at its top."""
+    trace = theirs = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            theirs = trace.tb_next
+        trace = trace.tb_next
+    theirs = theirs or error.__traceback__
+    try:
+        text = "".join(traceback.format_exception(type(error), error, theirs))
+    except BaseException:  # printing what a task has raised may run anything
+        text = "".join(traceback.format_tb(theirs)) + summary(error) + "\n"
+    return bounded_text(text)
+
+
+def bounded_text(text: str) -> str:
+    """Both ends of a text that is too long to be kept."""
+    if len(text) <= LONGEST_TEXT_CHARS:
+        return text
+    half = LONGEST_TEXT_CHARS // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def _raised(trace: TracebackType | None) -> tuple[str, int] | None:

@@ -6,6 +6,7 @@ the main thread only; neither is of use where many jobs run side by side.
 
 import asyncio
 import ctypes
+import signal
 import threading
 import time
 import types
@@ -14,10 +15,18 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from heori_common.current_job import JobStopped, JobTimeout
+from heori_common.rq.calling import wake
+from heori_common.rq.timeouts import job_timeout
 from heori_consumer.worker.loops import SlotLoop
 from heori_consumer.worker.programs import end_programs_of
 
 T = TypeVar("T")
+# Which exception ends a call that is late; asked for only then.
+Late = Callable[[], type[JobTimeout]]
+
+# Ends what the main thread waits for. No program has a use of its own for it, as of SIGALRM. A
+# system that has none gets one that is ignored: there a wait in C is not interrupted.
+INTERRUPT = getattr(signal, "SIGRTMAX", signal.SIGURG)
 
 
 class ThreadCalls:
@@ -26,30 +35,44 @@ class ThreadCalls:
     Another thread can raise an exception in the call that is under way, and in nothing else:
     none is raised after the call has ended, not even one that was on its way. The programs that the
     call has started end with it then: it may be waiting for one, where no exception reaches it.
+    In the main thread a signal raises it, which interrupts what waits in C, too: a sleep, a socket.
+
+    Attributes:
+        is_main: whether it is the main thread.
     """
 
     def __init__(self) -> None:
+        self.is_main = threading.current_thread() is threading.main_thread()
         self._thread = threading.get_ident()
         self._native = threading.get_native_id()
         self._lock = threading.Lock()
         self._number = 0
+        self._stopped = 0  # the number that was stopped last: a job is stopped once
         self._deadline = float("inf")
+        self._late: Late = job_timeout
         self._began = 0.0  # time.monotonic()
         self._raised = False
+        self._on_its_way: type[BaseException] | None = None  # by a signal
         self._loop: asyncio.Runner | None = None
+        if self.is_main:
+            signal.signal(INTERRUPT, self._interrupted)
 
-    def call(self, number: int, deadline: float, function: Callable[[], Any]) -> Any:
+    def call(
+        self, number: int, deadline: float, function: Callable[[], T], late: Late = job_timeout
+    ) -> T:
         """Call a function.
 
         Args:
             number: for `stop`.
             deadline: time.monotonic() after which `interrupt_if_late` ends it.
+            late: tells what to raise in it then.
 
         Raises:
             JobTimeout, JobStopped: it was ended.
         """
         self._raised = False
         self._began = time.monotonic()
+        self._late = late
         self._number, self._deadline = number, deadline
         try:
             return function()
@@ -57,27 +80,46 @@ class ThreadCalls:
             with self._lock:
                 self._number, self._deadline = 0, float("inf")
                 if self._raised:
-                    _raise_in(self._thread, None)
+                    self._send(None)
                     self._end_programs()  # that it has started meanwhile
 
     def interrupt_if_late(self, now: float) -> None:
         """End the call if its deadline has passed."""
         with self._lock:
             if now > self._deadline:
-                self._raise(JobTimeout)
+                self._raise(self._late())
 
     def stop(self, number: int) -> None:
-        """End the call of that number, if it is still under way."""
+        """End the call of that number, if it is still under way.
+
+        What is called for that number afterwards, as a callback is, goes on.
+        """
         with self._lock:
-            if self._number == number:
+            if self._number == number != self._stopped:
+                self._stopped = number
                 self._raise(JobStopped)
 
     def _raise(self, exception: type[BaseException]) -> None:
         if not self._raised:
             self._raised = True
             self._deadline = float("inf")
-            _raise_in(self._thread, exception)
+            self._send(exception)
+            wake(self._thread)
             self._end_programs()
+
+    def _send(self, exception: type[BaseException] | None) -> None:
+        """Have it raised in that thread; None takes back what has not been raised yet."""
+        if not self.is_main:
+            _raise_in(self._thread, exception)
+            return
+        self._on_its_way = exception
+        if exception is not None:
+            signal.pthread_kill(self._thread, INTERRUPT)
+
+    def _interrupted(self, *_: object) -> None:
+        exception, self._on_its_way = self._on_its_way, None
+        if exception is not None:
+            raise exception
 
     def _end_programs(self) -> None:
         end_programs_of(self._native, time.monotonic() - self._began)
@@ -142,7 +184,7 @@ class CoroutineCall:
                 return await self._in_steps(coroutine)
         except TimeoutError as error:
             if limit.expired():
-                raise JobTimeout from error
+                raise job_timeout() from error
             raise
         except asyncio.CancelledError:
             if self._stopped:

@@ -10,15 +10,18 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from heori_common import logs
+from heori_common.periodic.entry import ScheduleEntry
 from heori_common.platform import give_back_memory, own_peak_memory
 from heori_common.process_id import process_id
 from heori_common.protocol.job import RETURNED, Claim, Outcome
+from heori_common.published import describe_all, offered
 from heori_consumer.between.frames import (
     AGAIN,
+    DIED,
     FAILURES,
     JOBS,
     LOCKS,
@@ -26,6 +29,7 @@ from heori_consumer.between.frames import (
     LOST,
     OUTCOMES,
     PROGRESS,
+    PUBLISHED,
     READY,
     RECALL,
     SEEN,
@@ -59,7 +63,7 @@ BURST_BYTES = 32_000_000
 LINGER_S = 0.002
 
 
-class Worker:
+class LinkedSlots:
     """The slots of one process and their link to the supervisor.
 
     The only slot of a process is its main thread, where a task may do what Python allows nowhere
@@ -92,6 +96,7 @@ class Worker:
         self._moved = [0, 0]  # bytes received and sent since memory was given back
         self._moved_before = 0  # their sum, one tick ago
         self._lend = options.lend
+        self._to_publish = options.policy.tasks if options.publishes else None
         self._waiting = WaitingJobs(0, 0, [], [])  # as told last
         self._worn = False
         self._broken = False
@@ -109,20 +114,27 @@ class Worker:
         if options.kind == "coroutines":
             self._slots = CoroutineSlots(*told)
         elif options.slots == 1 and threading.current_thread() is threading.main_thread():
-            self._slots = self._main_slot = ThreadSlots(*told, first_is_main=True)
+            self._slots = self._main_slot = ThreadSlots(
+                *told, first_is_main=True, restores_handlers=options.home != "caller"
+            )
         else:
             self._slots = ThreadSlots(*told)
 
-    def run(self, used: list[str], empty: list[str]) -> None:
+    def run(self, used: list[str], empty: list[str], entries: Sequence[ScheduleEntry]) -> None:
         """Serve the supervisor until it closes the socket.
 
         Args:
             used: the libraries that the tasks use.
             empty: a sentence for each module that should have tasks, and has none.
+            entries: the periodic jobs.
         """
+        if self._to_publish is not None:
+            published = describe_all(offered(self._to_publish))
+            self._link.sendall(pack([PUBLISHED, published]))
         # Told by itself: its first job may end it before the supervisor looks at it.
         self._table.tell_gil(enabled=gil_enabled())
-        ready = [READY, own_peak_memory(), find_gil(), used, empty, process_id()]
+        periodic = [(entry.name, entry.pack()) for entry in entries]
+        ready = [READY, own_peak_memory(), find_gil(), used, empty, process_id(), periodic]
         self._link.sendall(pack(ready))
         threading.Thread(target=self._send, name="sender", daemon=True).start()
         if self._main_slot is not None:
@@ -168,6 +180,11 @@ class Worker:
                 self._runner.stop(rest[0])
             elif kind == LOST:
                 self._runner.lease_lost(rest[0])
+            elif kind == DIED:
+                raw, *told = rest
+                died = (Claim._make(raw), *told)
+                # It may take long: to send it somewhere, say.
+                threading.Thread(target=self._runner.died, args=died, name="died").start()
             elif kind == LOOK:
                 threading.Thread(target=self._look, name="sampler", daemon=True).start()
 

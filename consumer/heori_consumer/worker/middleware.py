@@ -1,39 +1,13 @@
-"""What runs around each job in its worker: a protocol, and what Heori itself does through it.
+"""What runs around each job in its worker, and what Heori itself does through it."""
 
-    class Tracing(Middleware):
-        def before(self, job: CurrentJob) -> None:
-            tracer.start(job.id, job.task)
-
-        def after(self, job: CurrentJob, result: object) -> None:
-            tracer.end(job.id)
-
-``HEORI_MIDDLEWARE=myapp.middleware.Tracing`` names classes; each worker process makes one of
-each, without arguments, and calls it from all its slots.
-"""
-
-import importlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from heori_common.current_job import CurrentJob
-from heori_common.public import public
+from heori_common.middleware import JobFailure, Middleware, implements, make
 from heori_consumer.worker.failures import FailureNotes
-
-
-@public
-class Middleware:
-    """Called in the thread or event loop of each job; what a subclass leaves out does nothing."""
-
-    def before(self, job: CurrentJob) -> None:
-        """Called before the task. What it raises fails the job instead of running it."""
-
-    def after(self, job: CurrentJob, result: object) -> None:
-        """Called after the task has returned. What it raises is logged."""
-
-    def on_failure(self, job: CurrentJob, error: BaseException) -> None:
-        """Called when the task has raised, or could not be run. What it raises is logged."""
 
 
 class Timing(Middleware):
@@ -75,13 +49,14 @@ class Chain:
             notes: where failures are noted, those of middleware included.
 
         Raises:
-            ImportError: a name leads nowhere.
+            InvalidSetting: a name leads nowhere.
         """
-        chain: list[Middleware] = [NoteFailures(notes), *(_make(name) for name in names), Timing()]
+        chain: list[Middleware] = [NoteFailures(notes), *make(names), Timing()]
         self._notes = notes
         self._before = _implemented(chain, "before")
         self._after = _implemented(chain[::-1], "after")
         self._on_failure = _implemented(chain[::-1], "on_failure")
+        self._on_error = _implemented(chain[::-1], "on_error")
 
     def before(self, job: CurrentJob) -> None:
         """Call all; what one raises is the job's failure."""
@@ -98,26 +73,29 @@ class Chain:
         for call in self._on_failure:
             self._guarded(call, job, error)
 
+    @property
+    def hears_errors(self) -> bool:
+        """Whether any wants to hear of `on_error`."""
+        return bool(self._on_error)
+
+    def on_error(self, failure: JobFailure) -> None:
+        """Call all, whatever one of them raises."""
+        for call in self._on_error:
+            try:
+                call(failure)
+            except Exception as error:  # as below
+                self._note(call, failure.job, error)
+
     def _guarded(self, call: Callable[..., None], job: CurrentJob, about: object) -> None:
         try:
             call(job, about)
         except Exception as error:  # the job has ended; nothing of it may be lost for this
-            name = call.__qualname__
-            self._notes.note("middleware failed", "middleware", name, job.id, error, logging.ERROR)
+            self._note(call, job.id, error)
 
-
-def _make(name: str) -> Middleware:
-    module, _, attribute = name.rpartition(".")
-    try:
-        made = getattr(importlib.import_module(module), attribute)()
-    except (AttributeError, ValueError, TypeError) as error:
-        raise ImportError(f"HEORI_MIDDLEWARE: {name} is no class to make: {error}") from error
-    if isinstance(made, Middleware):
-        return made
-    raise ImportError(f"HEORI_MIDDLEWARE: {name} is not derived from heori.Middleware")
+    def _note(self, call: Callable[..., None], job: str, error: Exception) -> None:
+        name = call.__qualname__
+        self._notes.note("middleware failed", "middleware", name, job, error, logging.ERROR)
 
 
 def _implemented(chain: Sequence[Middleware], hook: str) -> list[Callable[..., Any]]:
-    """Those that do something: a call that does nothing costs each job a little."""
-    nothing = getattr(Middleware, hook)
-    return [getattr(each, hook) for each in chain if getattr(type(each), hook, None) is not nothing]
+    return [getattr(each, hook) for each in chain if implements(type(each), hook)]

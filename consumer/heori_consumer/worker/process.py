@@ -17,6 +17,11 @@ from functools import partial
 from typing import NoReturn
 
 from heori_common import chunks, logs, task_modules
+from heori_common.errors import InvalidSetting
+from heori_common.rq import environ
+from heori_common.rq.current import answer_for_rq
+from heori_common.rq.named import NotThere
+from heori_common.schedule import BadSchedule, entries_of
 from heori_common.task_modules import NoTaskModule, nothing_to_run
 from heori_consumer.between import family
 from heori_consumer.between.entry import Files
@@ -28,7 +33,8 @@ from heori_consumer.worker.chance import draw_anew
 from heori_consumer.worker.ending import flush_streams, say_goodbye
 from heori_consumer.worker.hooks import StartHookFailed, run_end_hooks, run_start_hooks
 from heori_consumer.worker.libraries import libraries
-from heori_consumer.worker.link import Worker
+from heori_consumer.worker.link import LinkedSlots
+from heori_consumer.worker.rq_job import make_job
 from heori_consumer.worker.signals import let_pass, obey_in_copies
 
 log = logs.get_logger(__name__)
@@ -48,7 +54,8 @@ def main(files: Files, options: WorkerOptions, mark: int) -> NoReturn:
     let_pass((*STOPPING, *TIMERS))
     _speak_through(files)
     faulthandler.enable(2, all_threads=False)  # where it crashed is the best evidence
-    logs.configure(as_json=options.json_logs, level=options.log_level)
+    if options.home == "own":
+        logs.configure(as_json=options.json_logs, level=options.log_level)
     table = SlotTable(files.table, options.slots, options.lend)
     os.close(files.table)
     link = socket.socket(fileno=files.link)
@@ -58,7 +65,8 @@ def main(files: Files, options: WorkerOptions, mark: int) -> NoReturn:
     draw_anew()
     abandon = partial(_leave, mark, 1)
     well = serve(link, options, table, abandon)
-    if well:
+    # What a copy has inherited, the original has yet to end: its children, files, handlers.
+    if well and options.home == "own":
         say_goodbye()
     _leave(mark, 0 if well else 1)
 
@@ -81,6 +89,23 @@ def _speak_through(files: Files) -> None:
     sys.stdout = open(1, "w", 1, was.encoding, was.errors, closefd=False)  # noqa: SIM115
 
 
+def _why_broken(error: BaseException, module: str) -> tuple[str, str]:
+    """What keeps a worker from taking jobs, and its details.
+
+    Args:
+        module: that was imported last.
+    """
+    match error:
+        case NoTaskModule() | BadSchedule():
+            return f"HEORI_TASKS: {error}", ""
+        case InvalidSetting():
+            return str(error), ""
+        case NotThere() | StartHookFailed():
+            return str(error), error.details
+        case _:
+            return f"the task module {module} cannot be imported", traceback.format_exc()
+
+
 def serve(
     link: socket.socket, options: WorkerOptions, table: SlotTable, abandon: Callable[[], None]
 ) -> bool:
@@ -90,12 +115,15 @@ def serve(
         link: to the supervisor.
         options: what it is told.
         table: what its slots are doing.
-        abandon: see `Worker`.
+        abandon: see `LinkedSlots`.
     """
+    is_guest = options.home == "caller"
     in_main = threading.current_thread() is threading.main_thread()
-    if not in_main:  # the main thread is the supervisor's
+    if not in_main and not is_guest:  # the main thread is the supervisor's
         obey_in_copies(STOPPING)
     module = ""
+    answer_for_rq(partial(make_job, options.policy))
+    environ.tell_jobs(options.policy.consumer)
     known = set(sys.modules)
     empty: list[str] = []
     try:
@@ -106,22 +134,18 @@ def serve(
             raise NoTaskModule(told)
         link.sendall(pack([IMPORTING, None]))
         run_start_hooks()
-        if in_main:
+        if in_main and not is_guest:
             let_pass(STOPPING)  # whatever the modules would do then
-        worker = Worker(link, options, table, abandon)
+        worker = LinkedSlots(link, options, table, abandon)
         used = libraries(known, (*options.policy.tasks, *options.policy.allow))
-    except NoTaskModule as error:
-        link.sendall(pack([BROKEN, f"HEORI_TASKS: {error}", ""]))
-        return True
-    except StartHookFailed as error:
-        link.sendall(pack([BROKEN, str(error), error.details]))
-        return True
-    except BaseException:  # their modules may raise anything
-        what = f"the task module {module} cannot be imported"
-        link.sendall(pack([BROKEN, what, traceback.format_exc()]))
+        entries = entries_of(
+            options.policy.tasks, options.policy.max_payload, strict=options.policy.strict
+        )
+    except BaseException as error:  # their modules may raise anything
+        link.sendall(pack([BROKEN, *_why_broken(error, module)]))
         return True
     try:
-        worker.run(used, empty)
+        worker.run(used, empty, entries)
     except BaseException:  # a task has closed our socket, say; our supervisor starts another
         log.critical("this worker has failed", exc_info=True)
         return False

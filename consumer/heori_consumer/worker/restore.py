@@ -7,6 +7,8 @@ import signal
 import sys
 from typing import Any
 
+from heori_consumer.worker.interrupt import INTERRUPT
+
 MOST_SIGNALS = 32  # below those for real time, which have no names
 STANDARD = range(3)  # standard input, output and error
 # What `signal.getsignal` asks, without making an enum of each answer: twenty times cheaper.
@@ -30,7 +32,8 @@ class SharedState:
         self._recursion_limit = sys.getrecursionlimit()
         self._handlers: dict[int, Any] = {}
         if handlers:
-            every = {number: _handler_of(number) for number in range(1, MOST_SIGNALS)}
+            numbers = {*range(1, MOST_SIGNALS)} - {INTERRUPT}  # its handler is set by the first job
+            every = {number: _handler_of(number) for number in numbers}
             self._handlers = {number: what for number, what in every.items() if what is not None}
 
     def restore(self) -> str | None:

@@ -1,6 +1,6 @@
 """A job while it runs: what its task can ask about it, and what its slot needs to run it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,50 +14,58 @@ from heori_common.protocol.job import (
     MalformedJob,
     Retries,
     parse_locks,
+    parse_options,
     parse_retries,
     parse_time,
 )
-from heori_common.protocol.payload import Serializer, decode_call
-from heori_common.protocol.records import UNSUPPORTED_FIELDS, JobFields
+from heori_common.protocol.meta import decode_meta
+from heori_common.protocol.payload import Call, Serializer, decode_call
+from heori_common.protocol.records import JobFields
+from heori_common.rq.calling import Stranger
 from heori_consumer.between.options import Policy
 from heori_consumer.worker.lending import Lending
 
 # The label of jobs whose task is not known: a payload may name anything, and a label that
 # follows it would never stop growing.
 UNKNOWN = "(unknown)"
+_NOBODY = Stranger(UNKNOWN, print)
 
 
 class RunningJob(CurrentJob):
     """One delivery of a job, from being taken by a slot to its outcome.
 
     Attributes:
+        arguments: what its function is called with, once that is known.
         claim: what it was claimed as.
         number: by which supervisor and worker call it.
         slot: which runs it.
-        queue_time: seconds from being enqueued to being claimed.
-        definition: the task that it calls.
+        definition: the task that it calls, or the stranger; a nobody until that is known.
         function: calls the task with its arguments.
         serializer: how its result is to be written.
         retries: what remains of them, if it has any.
         missing: the locks that its task declares and that it was sent without.
         has_waited: whether it ever waited for other jobs.
+        called: the name of its function as the job has it, if more than that is to be done.
     """
 
     __slots__ = (
         "_lending",
+        "_meta_field",
+        "_policy",
+        "arguments",
+        "called",
         "claim",
         "definition",
         "function",
         "has_waited",
         "missing",
         "number",
-        "queue_time",
         "retries",
         "serializer",
         "slot",
     )
 
-    definition: tasks.Task[..., Any]
+    definition: tasks.Task[..., Any] | Stranger
     function: Callable[[], Any]
     serializer: Serializer
 
@@ -80,13 +88,19 @@ class RunningJob(CurrentJob):
             server,
         )
         self.claim = claim
+        self.serializer = "json"  # of one whose call cannot be read
+        self.definition = _NOBODY
         self.slot = slot
         self.number = number
-        self.queue_time = 0.0
+        self.lock_time = claim.waited
         self.retries: Retries | None = None
         self.missing: Sequence[LockName] = ()
         self.has_waited = False
+        self.called = ""
         self._lending = lending
+        self._meta_field: bytes | None = None
+        self._policy: Policy | None = None
+        self.arguments: tuple[Sequence[Any], Mapping[str, Any]] = ((), {})
 
     def wait_begins(self, awaited: AwaitedJobs) -> object:
         """See `CurrentJob`."""
@@ -113,26 +127,85 @@ class RunningJob(CurrentJob):
         if claim.problem:
             raise MalformedJob(claim.problem)
         fields = JobFields._make(msgpack.unpackb(claim.fields, raw=True))
-        if any(fields[-len(UNSUPPORTED_FIELDS) :]):
-            asked = [name for name in UNSUPPORTED_FIELDS if getattr(fields, name)]
-            raise MalformedJob(f"it asks for {', '.join(asked)}, which Heori does not support yet")
         enqueued = parse_time("enqueued_at", fields.enqueued_at)
         if enqueued:
             self.queue_time = max(0.0, claim.claimed_at - enqueued.timestamp())
         self.retries = parse_retries(fields.retries_left or None, fields.retry_intervals or None)
+        self._meta_field, self._policy = fields.meta, policy
         locks = parse_locks(fields.heori_locks) if fields.heori_locks else ()
-        call = decode_call(fields.data or b"", policy.accept, policy.max_payload)
+        call = decode_call(
+            fields.data or b"",
+            policy.accept,
+            policy.max_payload,
+            policy.pickles,
+            policy.own_serializer,
+        )
         self.serializer = call.serializer
-        self.definition = task = resolution.resolve(call.function, policy.allow)
-        self.task = task.name
+        if claim.rest:
+            self.called = call.function
+            self._prepare_callbacks(fields, policy)
+        types, allow = fields.heori_types or None, policy.allow
+        is_typed = isinstance(fields.heori_types, bytes)  # with no types, too: see Producer.encode
+        if call.instance:  # rq asks for no more: an empty one is passed over
+            self.definition = resolution.resolve_method(call.instance, call.function, allow)
+        elif is_typed:
+            self.definition = resolution.resolve_typed(call.function, allow)
+        else:
+            self.definition = resolution.resolve(call.function, allow)
+        self.task = self.definition.name
+        if isinstance(self.definition, Stranger):
+            self.arguments = call.args, call.kwargs
+            self.function = self.definition.called_with(call.args, call.kwargs)
+        else:
+            flow = parse_options(fields.heori_options).get("flow", "none")
+            self._prepare_task(self.definition, call, types, locks, flow)
+        if self.retries is not None:
+            self.attempt = max(1, self._retries_in_all(self.retries) - self.retries.left + 1)
+
+    def _retries_in_all(self, retries: Retries) -> int:
+        """Of what rq has sent with fewer intervals than retries, fewer: its record does not say."""
+        of_task = self.definition.retry.max if self.definition.retry else 0
+        return max(len(retries.intervals), of_task)
+
+    def _read_meta(self) -> dict[str, Any]:
+        policy = self._policy
+        if policy is None:  # nothing of it could be read
+            return {}
+        return decode_meta(self._meta_field, self.serializer, policy.pickles, policy.own_serializer)
+
+    def _prepare_callbacks(self, fields: JobFields, policy: Policy) -> None:
+        """See that they may be called, before anything is; each is looked for when it is due."""
+        for name in (
+            fields.success_callback_name,
+            fields.failure_callback_name,
+            fields.stopped_callback_name,
+        ):
+            if name:
+                resolution.check_allowed(name.decode("utf-8", "backslashreplace"), policy.allow)
+
+    def _prepare_task(
+        self,
+        task: tasks.Task[..., Any],
+        call: Call,
+        types: bytes | None,
+        locks: Sequence[LockName],
+        flow: str,
+    ) -> None:
         if locks:
             named = ((lock.kind, lock.name) for lock in locks)
-            self.locks = dict(zip(named, (fence for _, fence in claim.locks), strict=True))
+            self.locks = dict(zip(named, (fence for _, fence in self.claim.locks), strict=True))
         if self.retries is None and task.retry is not None:
             self.retries = Retries(task.retry.max, task.retry.delays())
-        args, kwargs = task.receive(
-            call.args, call.kwargs, fields.heori_types or None, from_json=call.serializer == "json"
-        )
+        if flow == "none":
+            args, kwargs = task.receive(
+                call.args, call.kwargs, types, from_json=call.serializer == "json"
+            )
+        else:
+            from heori_consumer.worker.inputs import read_inputs  # noqa: PLC0415 - few need it
+
+            first = read_inputs(self.id, flow, self.server)
+            args, kwargs = task.receive_after(first, call.args, call.kwargs, types)
         if task.needs and not locks:
             self.missing = task.locks_of(args, kwargs)
+        self.arguments = args, kwargs
         self.function = partial(task.function, *args, **kwargs)

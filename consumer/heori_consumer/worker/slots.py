@@ -36,7 +36,7 @@ class Handover(Protocol):
 
 
 class Slots(Protocol):
-    """What a worker's main thread sees of its slots."""
+    """What the thread of a worker that receives sees of its slots."""
 
     def put(self, jobs: Sequence[Numbered]) -> None:
         """Have jobs run, in this order, as slots get free."""
@@ -104,13 +104,17 @@ class ThreadSlots(_Common):
         broken: Callable[[], None],
         *,
         first_is_main: bool = False,
+        restores_handlers: bool = False,
     ) -> None:
         """Prepare.
 
         Args:
             first_is_main: whether the first slot is the main thread, which calls `run_main`.
+            restores_handlers: whether what jobs do to the handlers of signals is undone.
         """
-        super().__init__(runner, table, hand_over, worn, broken, restores_handlers=first_is_main)
+        super().__init__(
+            runner, table, hand_over, worn, broken, restores_handlers=restores_handlers
+        )
         # None ends the thread that takes it, if there is one too many.
         self._inbox: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
         self._resizing = threading.Lock()

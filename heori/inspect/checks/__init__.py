@@ -6,34 +6,48 @@ the server's user may not read something, the finding says so and nothing is gue
 
 from collections.abc import Iterator
 
-import redis
-
+from heori.inspect.checks.consumers import ConsumerChecks
 from heori.inspect.checks.finding import Finding
-from heori.inspect.checks.jobs import JobChecks, Progress
+from heori.inspect.checks.jobs import JobChecks
+from heori.inspect.checks.keys import KeyChecks
+from heori.inspect.checks.look import Look, Progress
+from heori.inspect.checks.rq_leftovers import RqLeftovers
 from heori.inspect.checks.server import ServerChecks
+from heori.inspect.reader import NONSENSE
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
 
 
 def examine(
-    client: redis.Redis, bulk: RedisClient, keys: Keys, max_payload: int, progress: Progress
+    client: RedisClient, keys: Keys, max_payload: int, progress: Progress
 ) -> Iterator[Finding]:
     """All findings, the server's before the jobs'.
 
     Args:
-        client: of the server, undecoded.
-        bulk: of the same, for what is asked of many keys: it takes a fifth of the time.
         max_payload: bytes of arguments or a result, at most, by the settings.
         progress: called with what is being read, and how many of it so far.
 
     Raises:
-        redis.RedisError, RedisUnavailable: the server is away.
+        RedisUnavailable: the server is away.
+        RedisRefused: it refuses whatever it is asked.
     """
     of_server = ServerChecks(client, keys.prefix, max_payload).all()
-    for check in (*of_server, *JobChecks(client, bulk, keys, progress).all()):
+    look = Look(client, keys, progress)
+    of_keys = KeyChecks(look)
+    of_jobs = (
+        *ConsumerChecks(look).all(),
+        *JobChecks(look).all(),
+        *RqLeftovers(look).all(),
+    )
+    for check in (*of_server, *of_keys.all(), *of_jobs, of_keys.unreadable):
+        name = check.__name__.removeprefix("_")
         try:
             yield from list(check())
-        except (redis.ResponseError, RedisRefused) as error:
-            name = check.__name__.removeprefix("_")
-            yield Finding(name, "unknown", f"the server does not let us see: {error}")
+        except RedisRefused as error:
+            if error.is_general and error.code != "NOPERM":
+                raise
+            said = error.said.removeprefix("NOPERM ")
+            yield Finding(name, "unknown", f"the server does not let us see: {said}")
+        except NONSENSE as error:
+            yield Finding(name, "unknown", f"what the server says makes no sense: {error}")

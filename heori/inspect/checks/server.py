@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import redis
-
 from heori import formats
 from heori.inspect.checks.finding import Finding
+from heori_common.protocol.commands import Command, Commands
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
 
-OLDEST = (6, 2)  # the first server that has all commands that Heori and RQ use
+OLDEST = (7, 0)  # the first server that has all commands and flags that Heori's scripts use
 NODE_BYTES = (
     256  # stream-node-max-bytes: a result stream takes 512 bytes with it, and 4,352 by default
 )
@@ -29,8 +30,8 @@ class ServerChecks:
         max_payload: bytes of arguments or a result, at most, by the settings.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str, max_payload: int) -> None:
-        self._client: Any = client
+    def __init__(self, client: RedisClient, prefix: str, max_payload: int) -> None:
+        self._client = client
         self._prefix = prefix
         self._max_payload = max_payload
 
@@ -48,7 +49,7 @@ class ServerChecks:
         )
 
     def _version(self) -> Iterator[Finding]:
-        server = self._client.info("server")
+        server = self._info("server")
         name = "Valkey" if "valkey_version" in server else "Redis"
         version = server.get("valkey_version", server["redis_version"])
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
@@ -56,14 +57,14 @@ class ServerChecks:
                 "version",
                 "problem",
                 f"{name} {version}",
-                "Heori and RQ use commands that came with 6.2",
+                "Heori's scripts use commands and flags that came with 7.0",
                 "upgrade the server",
             )
         else:
             yield Finding("version", "fine", f"{name} {version}")
 
     def _role(self) -> Iterator[Finding]:
-        if (state := self._client.info("replication"))["role"] == "slave":
+        if (state := self._info("replication"))["role"] == "slave":
             primary = f"{state['master_host']}:{state['master_port']}"
             yield Finding(
                 "role",
@@ -76,7 +77,7 @@ class ServerChecks:
     def _cluster(self) -> Iterator[Finding]:
         # What stands in the first braces of a key decides on its slot, and nothing else.
         together = re.match(r"[^{]*\{[^}]+\}", self._prefix)
-        if self._client.info("cluster").get("cluster_enabled") and not together:
+        if self._info("cluster").get("cluster_enabled") == "1" and not together:
             whole = "{" + self._prefix + "}"
             yield Finding(
                 "cluster",
@@ -87,9 +88,9 @@ class ServerChecks:
             )
 
     def _persistence(self) -> Iterator[Finding]:
-        state = self._client.info("persistence")
+        state = self._info("persistence")
         snapshots = self._setting("save")
-        if state.get("aof_enabled"):
+        if state.get("aof_enabled") == "1":
             if state.get("aof_last_write_status", "ok") != "ok":
                 yield Finding(
                     "persistence",
@@ -100,6 +101,14 @@ class ServerChecks:
                 )
             else:
                 yield Finding("persistence", "fine", "append-only file")
+        elif snapshots and state.get("rdb_last_bgsave_status", "ok") != "ok":
+            yield Finding(
+                "persistence",
+                "problem",
+                "the last snapshot could not be written",
+                "writes are refused until one can be (MISCONF)",
+                "df -h  # on the server; then look into its log",
+            )
         elif snapshots:
             yield Finding(
                 "persistence",
@@ -118,7 +127,7 @@ class ServerChecks:
             )
 
     def _memory(self) -> Iterator[Finding]:
-        state = self._client.info("memory")
+        state = self._info("memory")
         most, policy = int(state.get("maxmemory", 0)), state.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             yield Finding(
@@ -128,17 +137,18 @@ class ServerChecks:
                 "a full server deletes jobs and registries in silence",
                 "heori redis CONFIG SET maxmemory-policy noeviction",
             )
-        if most and state["used_memory"] > FULL * most:
+        used = int(state["used_memory"])
+        if most and used > FULL * most:
             yield Finding(
                 "memory",
                 "problem",
-                f"{formats.share(state['used_memory'] / most)} of maxmemory is used",
+                f"{formats.share(used / most)} of maxmemory is used",
                 "a full server refuses jobs (noeviction) or deletes some (any other policy)",
                 f"heori redis CONFIG SET maxmemory {2 * most}",
             )
         elif policy == "noeviction":
-            used, limit = formats.size(state["used_memory"]), formats.size(most)
-            amount = f"{used} of {limit}" if most else used
+            taken = formats.size(used)
+            amount = f"{taken} of {formats.size(most)}" if most else taken
             yield Finding("memory", "fine", f"{amount}, noeviction")
 
     def _streams(self) -> Iterator[Finding]:
@@ -169,9 +179,9 @@ class ServerChecks:
             yield Finding("payloads", "fine", f"proto-max-bulk-len {takes}")
 
     def _clock(self) -> Iterator[Finding]:
-        before = time.time()
-        seconds, micros = self._client.time()
-        apart = seconds + micros / 1e6 - (before + time.time()) / 2
+        clock = time.time  # noqa: TID251 - this clock is what is looked at
+        before = clock()
+        apart = self._client.execute(Commands().time()) - (before + clock()) / 2
         if abs(apart) > CLOCK_SECONDS:
             yield Finding(
                 "clock",
@@ -186,7 +196,11 @@ class ServerChecks:
 
     def _setting(self, name: str) -> str:
         """A setting of the server; what it does not know is refused like what it does not show."""
-        settings = self._client.config_get(name)
-        if name not in settings:
-            raise redis.ResponseError(f"CONFIG GET {name} has no answer")
-        return str(settings[name])
+        asked: Command[Any] = Command(("CONFIG", "GET", name), lambda reply: reply)
+        settings = self._client.execute(asked)
+        if name.encode() not in settings:
+            raise RedisRefused(f"CONFIG GET {name} has no answer")
+        return str(settings[name.encode()], "utf-8", "backslashreplace")
+
+    def _info(self, section: str) -> dict[str, str]:
+        return self._client.execute(Commands().info(section))

@@ -21,17 +21,33 @@ from heori_common.protocol.commands.claiming import (
 )
 from heori_common.protocol.commands.dead_letters import DeadLetterCommands, Record
 from heori_common.protocol.commands.delivery import (
+    BEGINNING,
     DEADLOCK,
     UNKNOWN_WAIT_S,
     DeliveryCommands,
     Extended,
     Reclaimed,
+    SettledUpTo,
 )
 from heori_common.protocol.commands.leading import CANCELED, Lead, LeadingCommands
+from heori_common.protocol.commands.maintenance import LeftBehind, MaintenanceCommands
+from heori_common.protocol.commands.pausing import Pause, PausingCommands
+from heori_common.protocol.commands.periodic import (
+    EntryState,
+    PeriodicCommands,
+    PublishedSchedule,
+    PublishedVersion,
+    ScheduleLook,
+    Ticks,
+    TicksDone,
+)
+from heori_common.protocol.commands.publishing import Found, PublishingCommands
 from heori_common.protocol.commands.registry import (
+    HEARTBEAT_TTL_S,
     REGISTRIES,
     QueueCensus,
     QueueCounts,
+    Registered,
     RegistryCommands,
 )
 from heori_common.protocol.commands.scheduling import Moved, SchedulingCommands
@@ -42,15 +58,19 @@ from heori_common.protocol.commands.sending import (
     Begun,
     Cursor,
     Enqueued,
+    JobState,
     Progress,
+    RareSend,
     Result,
     SendingCommands,
     WhenFull,
 )
+from heori_common.protocol.commands.tenants import LEAST_WEIGHT, MOST_WEIGHT, TenantCommands
 from heori_common.protocol.commands.tidying import Tidied, TidyingCommands
 
 __all__ = [
     "ASKED",
+    "BEGINNING",
     "CALL_BYTES",
     "CANCELED",
     "DEADLOCK",
@@ -58,9 +78,12 @@ __all__ = [
     "FAILURE_TTL_S",
     "HANDED",
     "HANDOVER_LEASE_US",
+    "HEARTBEAT_TTL_S",
     "KEPT_DROPPED",
     "LEASE_MARGIN_S",
+    "LEAST_WEIGHT",
     "MOST_WAITING",
+    "MOST_WEIGHT",
     "PLACE_LEASE_S",
     "REGISTRIES",
     "RESULT_TTL_S",
@@ -72,17 +95,30 @@ __all__ = [
     "Commands",
     "Cursor",
     "Enqueued",
+    "EntryState",
     "Extended",
+    "Found",
     "HandOver",
+    "JobState",
     "Lead",
+    "LeftBehind",
     "Moved",
     "Offer",
+    "Pause",
     "Progress",
+    "PublishedSchedule",
+    "PublishedVersion",
     "QueueCensus",
     "QueueCounts",
+    "RareSend",
     "Reclaimed",
     "Record",
+    "Registered",
     "Result",
+    "ScheduleLook",
+    "SettledUpTo",
+    "Ticks",
+    "TicksDone",
     "Tidied",
     "WhenFull",
     "Word",
@@ -97,8 +133,13 @@ class Commands(
     DeliveryCommands,
     SchedulingCommands,
     RegistryCommands,
+    PublishingCommands,
     DeadLetterCommands,
     TidyingCommands,
+    MaintenanceCommands,
     LeadingCommands,
+    PausingCommands,
+    TenantCommands,
+    PeriodicCommands,
 ):
     """All of them."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from heori_common.protocol.commands.builder import Builders, Command
 
 MOST_WAITING = 1_000_000_000  # the highest limit; enqueue.lua reads no larger number
+MOST_DIGITS = 18  # of a counter, which Redis keeps in 64 bits
 
 
 class Bound(NamedTuple):
@@ -20,9 +21,13 @@ class Bound(NamedTuple):
     @classmethod
     def read(cls, fields: Sequence[bytes | None]) -> "Bound":
         """From the fields of the hash; what is missing, or is no number, counts as none."""
-        found = [int(value) if value and value.isdigit() else 0 for value in fields]
+        found = [_counted(value) for value in fields]
         limit, *counters = found + [0] * (len(cls._fields) - len(found))
         return cls(limit or None, *counters)
+
+
+def _counted(value: bytes | None) -> int:
+    return int(value) if value and value.isdigit() and len(value) <= MOST_DIGITS else 0
 
 
 class BoundCommands(Builders):

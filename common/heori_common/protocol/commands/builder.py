@@ -51,6 +51,11 @@ class Command(Generic[T]):
         """What it is called in metrics."""
         return self.script or str(self.words[0]).lower()
 
+    @property
+    def key(self) -> Word:
+        """The first of the keys that it is about; it must have one."""
+        return self.words[3 if self.script else 1]
+
 
 class Builders:
     """Builders of commands, bound to one key prefix."""
@@ -67,6 +72,24 @@ class Builders:
         return Command(
             ("EVALSHA", called.digest, *rest), parse, ("EVAL", called.source, *rest), name
         )
+
+    def info(self, section: str) -> Command[dict[str, str]]:
+        """What the server tells of itself, by the names of the fields."""
+
+        def parse(reply: bytes) -> dict[str, str]:
+            lines = reply.decode("utf-8", "backslashreplace").splitlines()
+            return {
+                name: told for name, colon, told in (line.partition(":") for line in lines) if colon
+            }
+
+        return Command(("INFO", section), parse)
+
+    def probe(self) -> Command[int]:
+        """Write nothing: a server that takes no writes, or no more data, refuses it as any other.
+
+        (Redis documentation, SETRANGE: without a value it makes no key, and changes none.)
+        """
+        return Command(("SETRANGE", self.keys.probe(), 0, b""), int)
 
     def _giving_back(self, consumer: str, max_deliveries: int) -> dict[str, Any]:
         """What scripts need to end deliveries without a result."""
@@ -85,9 +108,9 @@ def unpack(reply: bytes) -> Any:
     return msgpack.unpackb(reply, raw=True)
 
 
-def text(job_id: bytes) -> str:
-    """Anyone may push any bytes as an id; surrogates bring them back unchanged."""
-    return job_id.decode("utf-8", "surrogateescape")
+def text(name: bytes) -> str:
+    """Anyone may write any bytes as an id or a name; surrogates bring them back unchanged."""
+    return name.decode("utf-8", "surrogateescape")
 
 
 def fates(reply: bytes) -> list[str]:

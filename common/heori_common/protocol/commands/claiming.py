@@ -14,6 +14,7 @@ from heori_common.protocol.commands.builder import (
     LEASE_MARGIN_S,
     MOST_HOPS,
     PARKED_LOOK_S,
+    RESULT_TTL_S,
     Builders,
     Command,
     text,
@@ -71,7 +72,7 @@ class HandOver(NamedTuple):
 def read_hand_over(at: float, told: bytes, claims: Sequence[Sequence[Any]]) -> HandOver:
     """Read what comes on `Keys.told`."""
     queue = text(unpack(told)[2])
-    read = [_claim(ClaimReply._make(claimed), [queue], at) for claimed in claims]
+    read = [read_claim(ClaimReply._make(claimed), [queue], at) for claimed in claims]
     return HandOver(told, at, read)
 
 
@@ -85,6 +86,8 @@ class Claimed(NamedTuple):
         taken_back: the numbers of the hand-overs that came too late, and are others' by now.
         withdrawn: whether the latest of the last offers was still there.
         overdue: whether the leader has not taken back what was to be.
+        gone: queue and id of each that was dropped, as nothing is left of its job.
+        expired: the queue of each job that was not to begin any more.
         at: when, in epoch seconds, by the server's clock.
     """
 
@@ -95,6 +98,8 @@ class Claimed(NamedTuple):
     taken_back: Sequence[int] = ()
     withdrawn: bool = False
     overdue: bool = False
+    gone: Sequence[tuple[str, str]] = ()
+    expired: Sequence[str] = ()
     at: float = 0.0
 
 
@@ -111,11 +116,13 @@ class ClaimingCommands(Builders):
         token: str,
         max_payload: int,
         shares: Sequence[int] = (),
+        only: Sequence[str] | None = None,
         about: tuple[str, int] = ("", 0),
         deadlock: str = "raise",
         offer: Offer | None = None,
         last_offers: Sequence[Offer] = (),
         received: Sequence[bytes] = (),
+        strict: bool = False,
     ) -> Command[Claimed]:
         """Pop and lease up to `count` jobs: first each queue's share, then in their order.
 
@@ -127,30 +134,46 @@ class ClaimingCommands(Builders):
             received: each `HandOver.told` that is not confirmed yet.
             lease: seconds.
             token: new and unique for each call; names the executions.
+            only: the queues of these from which it takes jobs; None for all.
             shares: for the first queues, in their order; the rest is taken in the order of all.
             about: host and pid of the consumer, for those who look into the locks of its jobs.
+            strict: record each execution at once.
             deadlock: raise fails a job whose wait for its locks would never end.
         """
+        served = queues if only is None else only
 
         def parse(reply: bytes) -> Claimed:
-            at, popped, suspended, broken, claims, taken_back, withdrawn, overdue = unpack(reply)
+            (
+                at,
+                popped,
+                suspended,
+                broken,
+                claims,
+                taken_back,
+                withdrawn,
+                overdue,
+                gone,
+                expired,
+            ) = unpack(reply)
             return Claimed(
-                [_claim(ClaimReply._make(claimed), queues, at) for claimed in claims],
+                [read_claim(ClaimReply._make(claimed), served, at) for claimed in claims],
                 not popped,
                 suspended,
                 frozenset(text(key) for key in broken),
                 tuple(taken_back),
                 withdrawn,
                 overdue,
+                tuple((served[number], text(job_id)) for number, job_id in gone),
+                tuple(served[number] for number in expired),
                 at,
             )
 
-        service, packed = _service(tuple(queues))
+        service, _ = _service(tuple(queues))
         return self._call(
             "claim",
             [],
             parse,
-            queues=packed,
+            queues=_service(tuple(served))[1],
             service=service,
             count=count,
             shares=shares,
@@ -165,6 +188,8 @@ class ClaimingCommands(Builders):
             last_offers=[each.to_wire() for each in last_offers],
             received=received,
             told_s=SERVICE_TOLD_S,
+            strict=strict,
+            result_ttl_s=RESULT_TTL_S,
             host=about[0],
             pid=about[1],
             deadlock=deadlock,
@@ -189,7 +214,8 @@ def _service(queues: tuple[str, ...]) -> tuple[str, bytes]:
     return service_of(queues), packed
 
 
-def _claim(claimed: ClaimReply, queues: Sequence[str], now: float) -> Claim:
+def read_claim(claimed: ClaimReply, queues: Sequence[str], now: float) -> Claim:
+    """What a consumer gets to know of a job that was claimed for it."""
     problem = claimed.problem.decode("utf-8", "backslashreplace") if claimed.problem else None
     timeout = -1
     try:
@@ -210,4 +236,7 @@ def _claim(claimed: ClaimReply, queues: Sequence[str], now: float) -> Claim:
         [(key.decode(), fence) for key, fence in claimed.locks or ()],
         claimed.waited_s,
         claimed.suspicion,
+        claimed.special,
+        claimed.rate_limit_key or None,
+        claimed.rest,
     )

@@ -115,6 +115,7 @@ class DeadLetterCommands(Builders):
                         self.keys.results(job_id),
                         self.keys.dependents(job_id),
                         self.keys.dependencies(job_id),
+                        self.keys.inputs(job_id),
                     ],
                 ]
                 for job_id in ids

@@ -16,12 +16,16 @@ class Lead(NamedTuple):
         taken_back: hand-overs and wake-ups that were not confirmed, and went to others.
         pause: seconds until the next one may have to, or this is to be asked again; None if all is
             confirmed.
+        are_left: whether jobs have ended and others still wait for them.
+        has_schedule: whether the service has periodic jobs.
     """
 
     leads: bool
     consumers: int
     taken_back: int = 0
     pause: float | None = None
+    are_left: bool = False
+    has_schedule: bool = False
 
 
 class LeadingCommands(Builders):
@@ -51,8 +55,8 @@ class LeadingCommands(Builders):
         keys = [self.keys.leader(service), self.keys.watching(service), self.keys.workers()]
 
         def parse(reply: bytes) -> Lead:
-            leads, known, taken_back, pause = unpack(reply)
-            return Lead(leads, known, taken_back, None if pause is False else pause)
+            leads, known, taken_back, pause, *marks = unpack(reply)
+            return Lead(leads, known, taken_back, None if pause is False else pause, *marks)
 
         return self._call(
             "lead",
@@ -75,6 +79,19 @@ class LeadingCommands(Builders):
             [],
             int,
             service=service,
+            **self._giving_back(consumer, max_deliveries),
+        )
+
+    def take_back_missed(
+        self, service: str, tokens: Sequence[str], *, consumer: str, max_deliveries: int
+    ) -> Command[int]:
+        """Take back what came of a consumer's offers and it has missed; reads how many."""
+        return self._call(
+            "take_back_missed",
+            [],
+            int,
+            service=service,
+            tokens=[EXECUTION_MARK + token for token in tokens],
             **self._giving_back(consumer, max_deliveries),
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from heori_common.protocol.commands.bounds import Bound
 from heori_common.protocol.commands.builder import Builders, Command, Word, text, unpack
@@ -13,17 +13,23 @@ from heori_common.protocol.keys import whole_queue
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """How many jobs of one queue are where, how many may wait, and how many producers do."""
+    """How many jobs of one queue are where, how many may wait, and how many producers do.
 
-    waiting: int
-    scheduled: int
-    running: int
-    finished: int
-    failed: int
-    limit: int | None
-    blocked: int
+    None, but for the limit, where the key holds something else.
+    """
+
+    waiting: int | None
+    scheduled: int | None
+    running: int | None
+    finished: int | None
+    failed: int | None
+    limit: int | None  # None where there is none, too
+    blocked: int | None
 
 
+# Seconds for which a consumer's record stays without a heartbeat; rq's own is 480.
+HEARTBEAT_TTL_S = 60
+LONGEST_SHOWN = 4096  # bytes of one field of a consumer's record
 REGISTRIES = ("started", "scheduled", "deferred", "finished", "failed", "canceled")
 
 
@@ -37,10 +43,45 @@ class QueueCensus:
     bound: Bound
     blocked: int  # producers that wait for room
     tenants: int  # that were counted with it: those of whom anything is left
+    waiting_for_rate: int
+    paused: bool
+    tenants_paused: int
+    tasks_paused: int  # whatever the queue
+
+
+class Registered(NamedTuple):
+    """What came of writing a consumer's record.
+
+    Attributes:
+        replies: to each write; None when its key holds something else.
+        written: the keys that could be written.
+        broken: the keys that hold something else.
+    """
+
+    replies: Sequence[int | None]
+    written: frozenset[str]
+    broken: frozenset[str]
 
 
 class RegistryCommands(Builders):
     """Who consumes, and how much waits."""
+
+    def _register(self, *writes: tuple[Word, ...]) -> Command[Registered]:
+        """Write in a script, which passes when memory is full: a plain HSET would be refused.
+
+        Args:
+            writes: a command, its key, and what else belongs to it.
+        """
+        key_of = [str(key) for _, key, *_ in writes]
+        keys = list(dict.fromkeys(key_of))
+
+        def parse(reply: bytes) -> Registered:
+            replies = [None if each is False else each for each in unpack(reply)]
+            broken = {key for key, each in zip(key_of, replies, strict=True) if each is None}
+            return Registered(replies, frozenset(keys) - broken, frozenset(broken))
+
+        numbered = [[command, keys.index(str(key)), *words] for command, key, *words in writes]
+        return self._call("register", keys, parse, writes=numbered)
 
     def find_lost(
         self, job_id: str, queue: str, registries: Sequence[str]
@@ -56,49 +97,46 @@ class RegistryCommands(Builders):
 
     def announce(
         self, name: str, queues: Sequence[str], record: Mapping[str, Word]
-    ) -> list[Command[Any]]:
+    ) -> Command[Registered]:
         """Register a consumer where RQ's tools look for workers, and list its queues.
 
         They need not have had a job: from the list it is known which registers there are, when it
         is killed.
         """
         key = self.keys.worker(name)
-        return [
-            Command(("HSET", key, *(word for pair in record.items() for word in pair)), int),
-            Command(("SADD", self.keys.workers(), key), int),
-            *(Command(("SADD", self.keys.workers_of(queue), key), int) for queue in queues),
-            Command(("SADD", self.keys.queues(), *map(self.keys.queue, queues)), int),
-        ]
+        return self._register(
+            ("HSET", key, *(word for pair in record.items() for word in pair)),
+            ("SADD", self.keys.workers(), key),
+            *(("SADD", self.keys.workers_of(queue), key) for queue in queues),
+            ("SADD", self.keys.queues(), *map(self.keys.queue, queues)),
+        )
 
-    def heartbeat(
-        self, name: str, now: str, told: Mapping[str, Word], ttl: int
-    ) -> list[Command[int]]:
-        """Tell that a consumer lives; without another its record ends after `ttl` seconds.
+    def heartbeat(self, name: str, now: str, told: Mapping[str, Word]) -> Command[Registered]:
+        """Tell that a consumer lives; without another its record ends after HEARTBEAT_TTL_S.
 
-        The first reads how many of the fields were not there, which says that the record was not.
+        The first reply is how many of the fields were not there: if any, the record was not.
         """
         key = self.keys.worker(name)
         fields = (word for pair in told.items() for word in pair)
-        return [
-            Command(("HSET", key, "last_heartbeat", now, *fields), int),
-            Command(("EXPIRE", key, ttl), int),
-        ]
+        return self._register(
+            ("HSET", key, "last_heartbeat", now, *fields), ("EXPIRE", key, HEARTBEAT_TTL_S)
+        )
 
-    def retire(self, name: str, queues: Sequence[str], now: str) -> list[Command[Any]]:
+    def retire(self, name: str, queues: Sequence[str], now: str) -> Command[Registered]:
         """Take a consumer out; its record stays for a minute, as RQ's do."""
         key = self.keys.worker(name)
-        return [
-            Command(("SREM", self.keys.workers(), key), int),
-            *(Command(("SREM", self.keys.workers_of(queue), key), int) for queue in queues),
-            Command(("HSET", key, "death", now), int),
-            Command(("EXPIRE", key, 60), int),
-        ]
+        return self._register(
+            ("SREM", self.keys.workers(), key),
+            *(("SREM", self.keys.workers_of(queue), key) for queue in queues),
+            ("HSET", key, "death", now),
+            ("EXPIRE", key, 60),
+        )
 
     def queues(self) -> Command[list[str]]:
         """The names of all queues that are listed: those that have jobs, results or consumers."""
         return Command(
             ("SMEMBERS", self.keys.queues()),
-            lambda reply: sorted(self.keys.queue_name(key.decode()) for key in reply),
+            lambda reply: sorted(self.keys.queue_name(text(key)) for key in reply),
         )
 
     def counts(self, queue: str) -> list[Command[Any]]:
@@ -142,7 +180,7 @@ class RegistryCommands(Builders):
         )
 
         def parse(reply: bytes) -> dict[str, QueueCensus]:
-            now, counted = unpack(reply)
+            now, counted, tasks_paused = unpack(reply)
             return {
                 queues[number]: QueueCensus(
                     waiting,
@@ -151,8 +189,23 @@ class RegistryCommands(Builders):
                     Bound.read(bound),
                     blocked,
                     tenants,
+                    rated,
+                    paused,
+                    tenants_paused,
+                    tasks_paused,
                 )
-                for number, waiting, enqueued, *sizes, blocked, bound, tenants in counted
+                for (
+                    number,
+                    waiting,
+                    enqueued,
+                    *sizes,
+                    blocked,
+                    bound,
+                    tenants,
+                    rated,
+                    paused,
+                    tenants_paused,
+                ) in counted
             }
 
         return self._call(
@@ -187,15 +240,28 @@ class RegistryCommands(Builders):
         stem = self.keys.worker("")
         return Command(
             ("SMEMBERS", self.keys.workers()),
-            lambda reply: sorted(key.decode().removeprefix(stem) for key in reply),
+            lambda reply: sorted(text(key).removeprefix(stem) for key in reply),
         )
 
     def consumer(self, name: str) -> Command[dict[str, str]]:
-        """The record of one consumer; empty when it has expired."""
+        """The record of one consumer, as people may read it; empty when it has expired."""
         return Command(
             ("HGETALL", self.keys.worker(name)),
-            lambda reply: {key.decode(): value.decode() for key, value in reply.items()},
+            lambda reply: {_shown(field): _shown(value) for field, value in reply.items()},
         )
+
+    def life(self, name: str) -> Command[int]:
+        """In how many seconds the record of a consumer ends, unless it shows that it lives.
+
+        The server counts them, so that nobody's clock matters. -1: never; -2: it has ended.
+        """
+        return Command(("TTL", self.keys.worker(name)), int)
+
+
+def _shown(raw: bytes) -> str:
+    """What anybody may have written, for people."""
+    short = raw if len(raw) <= LONGEST_SHOWN else raw[:LONGEST_SHOWN] + b"..."
+    return short.decode("utf-8", "backslashreplace")
 
 
 def _seconds_since(moment: bytes, now: float) -> float:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from heori_common.protocol.commands.builder import (
     Builders,
     Command,
+    text,
     unpack,
 )
 
@@ -61,6 +62,21 @@ class SchedulingCommands(Builders):
             lock_ttl_ms=round(lock_ttl * 1000),
             batch=batch,
         )
+
+    def rates(self, queue: str, most: int) -> Command[list[tuple[str, float]]]:
+        """The rates for which jobs of a queue wait, and when some may begin (epoch seconds).
+
+        Args:
+            most: rates, those that are due first.
+        """
+        return Command(
+            ("ZRANGE", self.keys.rates(queue), 0, most - 1, "WITHSCORES"),
+            lambda reply: [(text(rate), due / 1e6) for rate, due in reply],
+        )
+
+    def count_rate(self, queue: str, rate: str) -> Command[int]:
+        """How many jobs of a queue wait for a rate."""
+        return Command(("ZCARD", self.keys.rate_line(queue, rate)), int)
 
     def resign(self, queues: Sequence[str], *, consumer: str) -> Command[int]:
         """Let others be elected at once; reads how often this consumer was."""

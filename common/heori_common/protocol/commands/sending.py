@@ -1,16 +1,18 @@
 """What producers and whoever holds a handle send: new jobs, and questions about one."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from heori_common.protocol.commands.builder import (
     FAILURE_TTL_S,
     RESULT_TTL_S,
     Builders,
     Command,
+    text,
     unpack,
 )
 from heori_common.protocol.job import Job, MalformedJob, NewJob
@@ -36,7 +38,7 @@ class Result:
     """One entry of a job's result stream."""
 
     id: str  # of the entry, for `wait_for_result`
-    type: int  # rq.results.Result.Type
+    type: int  # rq.results.Result.Type; 0 for what is none, as anybody may write anything
     return_value: bytes | None
     exc_string: bytes | None
     error: bytes | None = None  # as `heori_common.raised` writes it
@@ -49,6 +51,18 @@ class Progress(NamedTuple):
 
     fraction: float  # from 0 to 1
     text: str
+
+
+class JobState(NamedTuple):
+    """How a job is."""
+
+    status: str | None  # None when it is gone
+    reason: str = ""  # why it was cancelled, if anybody has said
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether it was cancelled as it was not to begin any more; see expire_job.lua."""
+        return self.status == "canceled" and self.reason.startswith("expired:")
 
 
 class Begun(NamedTuple):
@@ -64,7 +78,7 @@ class Enqueued(NamedTuple):
     Attributes:
         taken: how many of them, from the first on, are in Redis; the others were not let in.
         new: how many of those were not there before.
-        same: the id of the job that was sent with the same idempotency key before, if one was.
+        same: the id of the job that was sent in its place before, if one was.
         depth: how many jobs wait in the queue; like the rest, when not all were taken.
         limit: how many may; 0 for no limit.
         ahead: the ticket of the producer that is to be let in before this one, if there is one.
@@ -98,6 +112,15 @@ class Cursor(NamedTuple):
         return self._replace(position=self.position + jobs)
 
 
+class RareSend(TypedDict, total=False):
+    """What few jobs ask for when they are sent, as enqueue.lua reads it."""
+
+    expires_s: float  # from now: they are not to begin later
+    expires_at_s: float  # likewise, in epoch seconds
+    call: str  # of the one job: it is not sent while the same waits or runs
+    latest: bool  # but while that is scheduled, it becomes the one that is sent
+
+
 class SendingCommands(Builders):
     """New jobs, and questions about one."""
 
@@ -111,6 +134,7 @@ class SendingCommands(Builders):
         at_front: bool = False,
         key: tuple[str, int] | None = None,
         cursor: Cursor | None = None,
+        rare: RareSend | None = None,
         when_full: WhenFull = "block",
         ticket: str = "",
     ) -> Command[Enqueued]:
@@ -122,6 +146,7 @@ class SendingCommands(Builders):
             key: of `Keys.idempotency`, and seconds that it holds; for one job only.
             cursor: where these jobs are in a long row that may be sent again; those that are in
                 already are not taken again.
+            rare: what few jobs ask for.
             when_full: to block takes a place in the line for what is not let in; to drop the
                 oldest lets all in.
             ticket: of the place in the line; by default the id of the first job.
@@ -141,10 +166,10 @@ class SendingCommands(Builders):
             return Enqueued(
                 taken,
                 taken,
-                same.decode() if same else None,
+                text(same) if same else None,  # anybody may have written it
                 depth,
                 limit,
-                ahead.decode() if ahead else None,
+                text(ahead) if ahead else None,
                 float(rate),
             )
 
@@ -152,7 +177,10 @@ class SendingCommands(Builders):
             "enqueue",
             keys,
             parse,
-            jobs=[(job.id, job.fields()) for job in jobs],
+            jobs=[
+                (job.id, job.fields(), job.edges) if job.edges else (job.id, job.fields())
+                for job in jobs
+            ],
             origin=queue,
             delay_s=delay,
             at_s=False if at is None else at,
@@ -160,6 +188,7 @@ class SendingCommands(Builders):
             key=key or False,
             cursor=cursor or False,
             full=full,
+            rare=rare or False,
             consumer="",  # none has had what is dropped
         )
 
@@ -238,6 +267,17 @@ class SendingCommands(Builders):
             lambda reply: None if reply is None else str(reply, "utf-8", "backslashreplace"),
         )
 
+    def state(self, job_id: str) -> Command[JobState]:
+        """Read a job's status, and why it was cancelled."""
+
+        def parse(reply: Sequence[bytes | None]) -> JobState:
+            status, reason = (
+                None if each is None else str(each, "utf-8", "backslashreplace") for each in reply
+            )
+            return JobState(status, reason or "")
+
+        return Command(("HMGET", self.keys.job(job_id), "status", "heori_reason"), parse)
+
     def progress_of(self, job_id: str) -> Command[Progress | None]:
         """Read how far a job is; None when it has not said."""
 
@@ -293,9 +333,10 @@ def _result(entry_id: bytes, entry: Mapping[bytes, bytes] | Sequence[bytes]) -> 
     fields = (
         entry if isinstance(entry, Mapping) else dict(zip(entry[::2], entry[1::2], strict=True))
     )
+    kind = fields.get(b"type", b"")
     return Result(
         entry_id.decode(),
-        int(fields[b"type"]),
+        int(kind) if re.fullmatch(rb"\d{1,3}", kind) else 0,
         fields.get(b"return_value"),
         fields.get(b"exc_string"),
         fields.get(b"heori_error"),

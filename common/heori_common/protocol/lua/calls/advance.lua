@@ -3,6 +3,7 @@
 -- ARGS   jobs
 --        jobs: [[queue number from 0, id], …], the job that is to stand first last
 -- REPLY  msgpack [number from 0 of a job that waited, …]
+-- FULL   passes
 -- USES   read_fields
 
 local found = {}

@@ -5,6 +5,7 @@
 --        recalls: whether the jobs are asked for
 --        kind: of the message, msgpack [kind, [id, …], recalls]
 -- REPLY  msgpack [number of an id from 0 about which a consumer was asked, …]
+-- FULL   passes
 -- USES   read_fields
 
 local asked = {}

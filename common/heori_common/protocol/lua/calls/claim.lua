@@ -6,11 +6,12 @@
 -- A queue with a key of the wrong type is passed over, and the key told.
 -- A job that declares locks is claimed when it has them all; else it waits for one of them, and
 -- leaves its place in this claim to another. A job without locks pays nothing for it.
+-- Nothing of a paused queue or tenant is claimed; a job of a paused task is set aside.
 -- Where a queue has tenants, these and the jobs of no tenant take turns in the queue's place.
 -- When there is nothing to claim, the consumer's offer is left in its stead: see offers.lua.
 -- KEYS   nothing
 -- ARGS   queues, count, shares, lease_s, margin_s, consumer, token, max_payload, most_bytes, most_parked,
---        service, offer, last_offers, received, told_s
+--        service, offer, last_offers, received, told_s, strict
 --        queues: msgpack [name, …]
 --        shares: [how many to take from each queue at first, …]; what is left of count is then
 --        taken in the order of the queues
@@ -20,16 +21,21 @@
 --        offer: what to leave, or ''; last_offers: [what may have been left before, …]
 --        received: [hand-over or wake-up, …] that the consumer has got, as it was told
 --        told_s: how long it is believed that consumers of this service are there
+--        strict: whether each execution is recorded at once
 -- REPLY  msgpack [now_s, whether there were ids, whether RQ's workers are suspended, [key of the wrong
 --        type, …], [ClaimReply, …], [number from 0 of a hand-over that was taken back, …], whether
---        the latest of last_offers was still there, whether the leader has left anything overdue]
+--        the latest of last_offers was still there, whether the leader has left anything overdue,
+--        [[queue number from 0, id] that was dropped as nothing is left of its job, …],
+--        [queue number from 0 of a job that has expired, …]]
+-- FULL   passes
 -- USES   now_s, now_us, has_type, queue_names, tenants, claim_job
 
 local LOOKED_AT, FEWER = 64, 8 -- queues that are asked after at a time; by how much fewer, if any has jobs
+local LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100 -- of a tenant: how many turns of others one of its counts for
 local LEADERS_TIME_US = 20000 -- in which the leader takes back by itself what is overdue
 
 local claims, claimed = {}, {}
-local popped, parked, broken, refusal = 0, 0, {}, false
+local popped, parked, broken, refusal, gone, expired = 0, 0, {}, false, {}, {}
 local bytes = 0 -- of the payloads that were read
 local score_s = math.ceil(now_s + args.lease_s + args.margin_s) -- of its lease in wip
 local handed, offers = handed_key(args.service), offers_key(args.service)
@@ -72,20 +78,17 @@ local function reply(suspended)
       redis.call('EXPIRE', offers, 2 * args.told_s) -- the last of its consumers may be killed while they wait
     end
   end
-  return cmsgpack.pack({ now_s, popped > 0, suspended, broken, claims, taken_back, withdrawn, is_overdue })
+  return cmsgpack.pack({ now_s, popped > 0, suspended, broken, claims, taken_back, withdrawn, is_overdue,
+    gone, expired })
 end
 
-if redis.call('EXISTS', suspended_key()) == 1 then
-  return reply(true)
-end
-
-local take_declared_locks -- made for the first job that declares any
-local function make_take_declared_locks()
-  -- USES   job_locks, take_job_locks
+local rare -- what is done with jobs that need more than a slot, made for the first of them
+local function make_rare()
+  -- USES   job_locks, take_job_locks, pauses, task_pauses, job_options, expire_job
 
   -- Returns its locks and their fences and for how long it waited for them, or false when it waits for
   -- one; or nil and what is the matter.
-  return function(id, job, queue, field)
+  local function take_declared_locks(id, job, queue, field)
     local wanted = declared_locks(field)
     if not wanted then
       return nil, 'its heori_locks ' .. string.sub(field, 1, 40) .. ' have no meaning'
@@ -96,11 +99,52 @@ local function make_take_declared_locks()
     end
     return held, more
   end
+
+  -- Whether a job with options runs, and what is to be called then, or nil; false when it has expired or
+  -- was put aside; or nil and what is the matter.
+  local function fate_of_options(q, id, queue, values)
+    local ok, fate, more = pcall(fate_by_options, id, queue, values)
+    if not ok then
+      return nil, 'a key that its heori_options name does not hold what it should; see TYPE'
+    end
+    if fate == 'aside' then
+      parked = parked + 1
+    elseif fate == 'expired' then
+      expire_job(id, queue, values, more)
+      expired[#expired + 1] = q - 1
+    end
+    return fate and fate == 'runs', more
+  end
+
+  return { take_declared_locks = take_declared_locks, fate_of_options = fate_of_options,
+    read_pauses = read_pauses, wait_if_paused = wait_if_paused }
 end
 
--- Returns the name of the new execution, or false for an id that is dropped or waits for a lock.
+local pauses = false -- what is paused, or false
+local weighs = false -- whether any tenant has a weight of its own
+if redis.call('EXISTS', suspended_key(), paused_key(), weights_key()) > 0 then
+  if redis.call('EXISTS', suspended_key()) == 1 then
+    return reply(true)
+  end
+  if redis.call('EXISTS', paused_key()) == 1 then
+    rare = make_rare()
+    pauses = rare.read_pauses()
+  end
+  weighs = redis.call('EXISTS', weights_key()) == 1
+end
+
+local record -- made for the first execution that is recorded at once
+local function make_record()
+  -- USES   executions
+  return note_execution
+end
+
+-- Returns the name of the new execution, or false for an id that is dropped or put aside.
 local function claim(q, tenant, queue, wip, id)
   local values, problem = read_claimable(id, args.max_payload)
+  if not values and problem then
+    gone[#gone + 1] = { q - 1, id }
+  end
   bytes = bytes + #(values and values[DATA] or '')
   -- The same id twice in the list: the other one is running under a live lease.
   if not values or claimed[id] or
@@ -108,10 +152,29 @@ local function claim(q, tenant, queue, wip, id)
     and redis.call('ZSCORE', wip, id .. ':' .. values[HEORI_EXECUTION]) then
     return false
   end
+  local begin -- what is to be called once it is claimed
+  if pauses and pauses.any_task then
+    local ok, waits = pcall(rare.wait_if_paused, id, queue, pauses) -- pcall: a key may hold anything
+    if ok and waits then
+      parked = parked + 1
+      return false
+    end
+  end
+  if values[HEORI_OPTIONS] and not problem then
+    rare = rare or make_rare()
+    local runs, more = rare.fate_of_options(q, id, queue, values)
+    if runs == false then
+      return false
+    elseif runs then
+      begin = more
+    else
+      problem = more
+    end
+  end
   local locks, waited_s = false, 0
   if values[HEORI_LOCKS] and not problem then
-    take_declared_locks = take_declared_locks or make_take_declared_locks()
-    local held, more = take_declared_locks(id, job_key(id), queue, values[HEORI_LOCKS])
+    rare = rare or make_rare()
+    local held, more = rare.take_declared_locks(id, job_key(id), queue, values[HEORI_LOCKS])
     if held == false then
       parked = parked + 1
       return false
@@ -123,8 +186,15 @@ local function claim(q, tenant, queue, wip, id)
     end
   end
   claimed[id] = true
+  if begin and not problem then
+    pcall(begin) -- pcall: it is claimed all the same
+  end
   local execution = args.token .. string.format('%04x', #claims)
   claims[#claims + 1] = note_claim(args.consumer, id, execution, values, problem, q - 1, tenant, locks, waited_s)
+  if args.strict or says(values[RATE_LIMIT_KEY]) then -- rq asks whether it runs before it frees its slot
+    record = record or make_record()
+    record(args.consumer, id, execution, args.lease_s)
+  end
   return execution
 end
 
@@ -166,7 +236,7 @@ local function take_from(q, tenant, queue, wip, most)
   return taken, #left == 0 and #ids < most
 end
 
--- How many jobs the tenants that are no newcomers have had, at least.
+-- How many jobs the tenants that are no newcomers have had for their weights, at least.
 local function had_by_old(turns)
   return tonumber(redis.call('ZRANGEBYSCORE', turns, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]) or 0
 end
@@ -175,21 +245,32 @@ end
 local function take_turn(turns, q, tenant, had, queue, wip, most)
   if tenant ~= '' then
     queue, wip = of_tenant(queue, tenant), of_tenant(wip, tenant)
+    if pauses and pauses.of['queue:' .. queue_name(queue)] then
+      redis.call('ZREM', turns, tenant) -- it gets its turn again when it is resumed
+      return
+    end
     if not (has_type('list', queue) and has_type('zset', wip)) then
       redis.call('ZREM', turns, tenant) -- the reaper tells, and puts it back when it is mended
       return
     end
   end
+  had = math.max(had, -MOST_IN_A_TURN) -- else somebody has written it, and it might stay the first for ever
   most = math.min(most, had < 0 and -had or MOST_IN_A_TURN)
+  local weight = 1
+  if weighs then
+    local given = redis.pcall('HGET', weights_key(), queue_name(queue))
+    given = type(given) == 'string' and tonumber(given) or 1 -- anybody may have written it
+    weight = given >= LEAST_WEIGHT and given <= MOST_WEIGHT and given or 1
+  end
   local count, empty = take_from(q, tenant, queue, wip, most)
   if refusal then
     return
   elseif had >= 0 and count == 0 then
     redis.call('ZREM', turns, tenant)
   elseif had < 0 and (empty or count == -had) then
-    redis.call('ZADD', turns, had_by_old(turns) + MOST_IN_A_TURN + had + count, tenant)
+    redis.call('ZADD', turns, had_by_old(turns) + (MOST_IN_A_TURN + had + count) / weight, tenant)
   else
-    redis.call('ZADD', turns, had + count, tenant)
+    redis.call('ZADD', turns, had + count / weight, tenant)
   end
 end
 
@@ -208,6 +289,10 @@ end
 local function look_at(q)
   local name = names[q]
   local found = { queue = queue_key(name), wip = wip_key(name), turns = turns_key(name), done = false }
+  if pauses and pauses.of['queue:' .. name] then
+    found.done = true
+    return found
+  end
   local has_jobs = see(found, found.queue, 'list')
   found.in_turns = see(found, found.turns, 'zset')
   if not (has_jobs or found.in_turns or found.done) then

@@ -6,7 +6,9 @@
 -- ARGS   bound_fields
 -- REPLY  msgpack [now_s, [[number of a queue from 0, how many wait, when the first of
 --        them was enqueued or false, how many are in each zset …, the fields of the bound,
---        how many tenants it has], …]]
+--        how many tenants it has, how many wait for a rate, whether it is paused, how many of its tenants
+--        are], …], how many tasks are paused]
+-- FULL   passes
 -- USES   now_s, queue_names, all_tenants, told_by
 
 local SIZE = 10 -- keys of a queue
@@ -45,6 +47,21 @@ local function add(counts, key, tenant)
   end
 end
 
+local function count_rated(name)
+  local rates, waiting = redis.pcall('ZRANGE', rates_key(name), 0, -1), 0
+  for _, rate in ipairs(rates.err and {} or rates) do
+    waiting = waiting + count('ZCARD', rate_line_key(name, rate))
+  end
+  return waiting
+end
+
+local paused, tasks_paused = {}, 0
+local listed = redis.pcall('HKEYS', paused_key())
+for _, what in ipairs(listed.err and {} or listed) do
+  paused[what] = true
+  tasks_paused = tasks_paused + (string.sub(what, 1, 5) == 'task:' and 1 or 0)
+end
+
 local counted = {}
 local tenants = all_tenants(KEYS[1])
 for q = 0, (#KEYS - 1) / SIZE - 1 do
@@ -53,13 +70,18 @@ for q = 0, (#KEYS - 1) / SIZE - 1 do
     local counts = { q, 0, false }
     add(counts, key)
     local names = tenants[KEYS[key + 1]] or {}
+    local name, tenants_paused = queue_name(KEYS[key + 1]), 0
     for _, tenant in ipairs(names) do
       add(counts, key, tenant)
+      tenants_paused = tenants_paused + (paused['queue:' .. of_tenant(name, tenant)] and 1 or 0)
     end
     local bound = redis.pcall('HMGET', KEYS[key + SIZE - 1], unpack(args.bound_fields))
     counts[#counts + 1] = bound.err and {} or bound
     counts[#counts + 1] = #names
+    counts[#counts + 1] = count_rated(name)
+    counts[#counts + 1] = paused['queue:' .. name] or false
+    counts[#counts + 1] = tenants_paused
     counted[#counted + 1] = counts
   end
 end
-return cmsgpack.pack({ now_s, counted })
+return cmsgpack.pack({ now_s, counted, tasks_paused })

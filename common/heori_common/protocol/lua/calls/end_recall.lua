@@ -2,6 +2,7 @@
 -- KEYS   none declared: those of the jobs
 -- ARGS   ids
 -- REPLY  msgpack [number of an id from 0 that is cancelled, …]
+-- FULL   passes
 -- USES   read_fields
 
 local canceled = {}

@@ -8,8 +8,9 @@
 --        and to drop jobs: failed (zset), dropped (list)
 --        whole queue: of whose tenants this queue is one's, or the same; own bound: that of this queue,
 --        by which it is known how fast it is emptied
--- ARGS   jobs, origin, delay_s, at_s, front, key, cursor, full
---        jobs: [[id, [field, value, …]], …], the fields that differ from job to job
+-- ARGS   jobs, origin, delay_s, at_s, front, key, cursor, full, rare
+--        jobs: [[id, [field, value, …]], …], the fields that differ from job to job; of one that waits for
+--        others, or for which others wait, also who they are, as send_flow.lua wants it
 --        origin: the name of the queue
 --        delay_s: from now; at_s: since 1970 in its place, or false
 --        front: put them at the front of the queue
@@ -18,10 +19,14 @@
 --        how many jobs of a long row are in, and moves with them; those are not taken again
 --        full: what to do at the limit: ['reject'], ['block', ticket, its lease_ms]
 --        or ['drop_oldest', {what drop_oldest.lua wants}]
+--        rare: false, or what few jobs ask for: {expires_s: from now, or expires_at_s: since 1970: they are not
+--        to begin later; call: of the one job, as same_calls knows it: where that waits or runs already, it is
+--        not sent again; latest: but while it is scheduled, the job that is there becomes this one, for later}
 -- REPLY  how many were new, when all were taken; else msgpack [how many were taken, id of the job
---        that has the key already or false, depth, limit, ticket ahead in the line or false,
+--        that was sent in its place or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
--- USES   now_s, rq_time, to_integer, arrivals
+-- FULL   is refused
+-- USES   now_s, rq_time, to_integer, read_fields, ended, arrivals
 
 local FORGET_S = 60 -- then it is not known any more how fast a tenant's queue is emptied
 
@@ -38,6 +43,31 @@ if args.key then
   if same and same ~= args.jobs[1][1] then
     return cmsgpack.pack({ 1, same, depth, 0, false, 0 })
   end
+end
+
+local rare -- what is needed for what few jobs ask for
+local function make_rare()
+  -- USES   rare_sends
+  return { in_place_of = in_place_of, note_call = note_call, add_expiry = add_expiry }
+end
+
+local replaced
+if args.rare then
+  rare = make_rare()
+  local same, is_replaced = rare.in_place_of(args.jobs[1][1], scheduled)
+  if same and not is_replaced then
+    return cmsgpack.pack({ 1, same, depth, 0, false, 0 })
+  end
+  replaced = same
+  for _, job in ipairs(args.jobs) do
+    rare.add_expiry(job[2])
+  end
+end
+
+local flows -- likewise, for the first job that waits for others, or for which others wait
+local function make_flows()
+  -- USES   flows, send_flow
+  return { note_flow = note_flow, cancel_rest = cancel_rest }
 end
 
 local position, skip = 0, 0
@@ -73,15 +103,30 @@ if not later then
 end
 
 redis.call('SADD', queues, whole_queue, queue)
-local ids, scores, taken = {}, {}, 0
+if replaced then
+  args.jobs[1][1] = replaced
+  redis.call('DEL', job_key(replaced))
+end
+local ids, scores, taken, deferred = {}, {}, 0, 0
 for n, job in ipairs(args.jobs) do
-  local id, fields = unpack(job)
+  local id, fields, flow = unpack(job)
   local key = job_key(id)
   if n > skip and redis.call('EXISTS', key) == 0 then
-    if #ids == room then
+    if #ids == room and not (flow and flow.holds) then
       break
     end
-    if later then
+    local waits, fails = false, false
+    if flow then
+      flows = flows or make_flows()
+      waits, fails = flows.note_flow(id, flow)
+    end
+    if waits then
+      if args.front then
+        fields[#fields + 1] = 'enqueue_at_front'
+        fields[#fields + 1] = 1
+      end
+      redis.call('ZADD', deferred_key(args.origin), now_s, id)
+    elseif later then
       scores[#scores + 1] = string.format('%.6f', due_s)
       scores[#scores + 1] = id
       if args.front then
@@ -93,11 +138,18 @@ for n, job in ipairs(args.jobs) do
       fields[#fields + 1] = now_iso
     end
     -- rq.job.Job.to_dict; the empty fields are RQ's, and some of its readers look for them.
-    redis.call('HSET', key, 'status', later and 'scheduled' or 'queued', 'created_at', now_iso,
+    redis.call('HSET', key, 'status', waits and 'deferred' or later and 'scheduled' or 'queued', 'created_at', now_iso,
       'origin', args.origin, 'started_at', '', 'ended_at', '', 'last_heartbeat', '',
       'worker_name', '', 'group_id', '', 'success_callback_name', '', 'failure_callback_name', '',
       'stopped_callback_name', '', unpack(fields))
-    ids[#ids + 1] = id
+    if waits then
+      deferred = deferred + 1
+    else
+      ids[#ids + 1] = id
+    end
+    if fails then
+      flows.cancel_rest(id, args.origin)
+    end
   end
   taken = taken + 1
 end
@@ -135,9 +187,12 @@ if #ids > 0 then
   else
     depth_now = put_on_queue()
   end
-  if args.key then
-    redis.call('SET', args.key[1], ids[1], 'EX', args.key[2])
+  if rare then
+    rare.note_call(ids[1])
   end
+end
+if args.key and #ids + deferred > 0 then
+  redis.call('SET', args.key[1], args.jobs[1][1], 'EX', args.key[2])
 end
 if args.cursor and args.cursor[2] + taken > position then
   redis.call('SET', args.cursor[1], args.cursor[2] + taken, 'EX', args.cursor[3])
@@ -164,5 +219,7 @@ if limit > 0 then
 end
 if taken < #args.jobs then
   return cmsgpack.pack({ taken, false, depth_now, limit, before, rate })
+elseif replaced then
+  return cmsgpack.pack({ 1, replaced, depth, 0, false, 0 })
 end
-return #ids
+return #ids + deferred

@@ -2,15 +2,18 @@
 -- For each queue only the holder of its lock does so. It is RQ's lock, so that a stock scheduler
 -- and ours never both move a job; like RQ's, a call takes a lock that is free and renews its own, where
 -- anything is scheduled.
--- An id whose job is gone, or has gone on by another way, is dropped. A job that cannot run as it
--- stands is moved like the others: the claim names what is wrong with it. The jobs of all tenants of
--- a queue are scheduled with its own, and each is put where its origin says.
+-- An id whose job has gone on by another way is dropped. One of which no job is left, or whose job
+-- cannot run as it stands, is moved like the others: the claim tells of it. The jobs of all tenants
+-- of a queue are scheduled with its own, and each is put where its origin says. A job with a rate limit
+-- waits for a slot of it first.
+-- Here, too, jobs go back to their queue that wait for a rate: see rates.lua. That needs no lock.
 -- KEYS   queues (set), then for each queue: lock (string), scheduled (zset), queue (list)
 -- ARGS   consumer, lock_ttl_ms, batch
 --        batch: how many ids to take, at most
 -- REPLY  msgpack [how many were moved, late_s of the latest of them, number of the queues whose
 --        lock this consumer holds and that have jobs, [pause_s until there may be something to do in a
---        queue, or false when nothing is scheduled there, …], [key that does not hold what it should, …]]
+--        queue, or false when nothing is scheduled there or waits for a rate, …], [key that does not hold what it should, …]]
+-- FULL   passes
 -- USES   now_s, rq_time, to_integer, read_fields, queue_names, arrivals
 
 local ELSEWHERE = { queued = true, started = true, deferred = true, ready_to_enqueue = true,
@@ -71,22 +74,35 @@ local function put(queue, front, back, avoid)
   moved = moved + #front + #back
 end
 
+local limits -- made for the first job that has one
+local function make_limits()
+  -- USES   rate_limit
+  return { wait_for_slot = wait_for_slot }
+end
+
 local function move(ids, scheduled, queue)
   local places = { [queue] = { front = {}, back = {} } }
   for _, id in ipairs(ids) do
     local job = job_key(id)
     local found = read_fields(job, 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at', 'ttl',
-      'origin', 'heori_unknown_to')
-    if found.status == 'scheduled' then
+      'origin', 'heori_unknown_to', 'rate_limit_key', 'rate_limit_concurrency')
+    local goes_on = not ELSEWHERE[found.status or '']
+    local retried = found.ended_at and found.ended_at ~= ''
+    local first = found.enqueue_at_front == '1' or retried and found.enqueue_at_front_on_retry == '1'
+    if goes_on and found.rate_limit_key and found.rate_limit_key ~= '' then
+      limits = limits or make_limits()
+      local ok, waits = pcall(limits.wait_for_slot, id, found, first) -- pcall: its keys may hold anything
+      goes_on = not (ok and waits)
+      moved = moved + (goes_on and 0 or 1)
+    end
+    if goes_on and found.status == 'scheduled' then
       redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now_iso)
       local ttl_s = to_integer(found.ttl, 0) -- RQ counts it from here
       if ttl_s > 0 then
         redis.call('EXPIRE', job, ttl_s)
       end
     end
-    if not ELSEWHERE[found.status or ''] and (found.status or redis.call('EXISTS', job) == 1) then
-      local retried = found.ended_at and found.ended_at ~= ''
-      local first = found.enqueue_at_front == '1' or retried and found.enqueue_at_front_on_retry == '1'
+    if goes_on then
       local place = place_of(queue, found.origin)
       places[place] = places[place] or { front = {}, back = {} }
       table.insert(places[place][first and 'front' or 'back'], id)
@@ -99,11 +115,35 @@ local function move(ids, scheduled, queue)
   redis.call('ZREM', scheduled, unpack(ids))
 end
 
+local let_jobs_begin -- made for the first queue in which any wait for a rate
+local function make_let_jobs_begin()
+  -- USES   rate_lines
+  return let_all_begin
+end
+
+-- Returns pause_s, or false.
+local function look_at_rates(queue)
+  local rates = rates_key(queue_name(queue))
+  local is_there = redis.pcall('ZCARD', rates)
+  if is_there == 0 then
+    return false
+  elseif is_broken(rates, is_there) then
+    return BROKEN_S
+  end
+  let_jobs_begin = let_jobs_begin or make_let_jobs_begin()
+  local ok, begun, pause_s = pcall(let_jobs_begin, queue_name(queue)) -- pcall: a line may hold anything
+  if not ok then
+    return BROKEN_S
+  end
+  moved = moved + begun
+  return pause_s
+end
+
 local queues = (#KEYS - 1) / 3
 local room = args.batch
 
 -- Returns pause_s, or false.
-local function look_at(q)
+local function look_at_scheduled(q)
   local lock, scheduled, queue = unpack(KEYS, 3 * q - 1, 3 * q + 1)
   local earliest = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
   if is_broken(scheduled, earliest) then
@@ -135,6 +175,7 @@ end
 
 local pauses = {}
 for q = 1, queues do
-  pauses[q] = look_at(q)
+  local begin_s, due_s = look_at_rates(KEYS[3 * q + 1]), look_at_scheduled(q)
+  pauses[q] = begin_s and due_s and math.min(begin_s, due_s) or begin_s or due_s
 end
 return cmsgpack.pack({ moved, late_s, held, pauses, broken })

@@ -1,11 +1,13 @@
 -- extend_leases.lua: extend the leases that are still held, and the jobs' locks with them; name those
 -- that are lost.
 -- KEYS   for each queue: wip (zset)
--- ARGS   leases, lease_s, margin_s
---        leases: [[queue number from 0, 'id:execution', id, [lock, …] or false], …]
+-- ARGS   leases, lease_s, margin_s, consumer
+--        leases: [[queue number from 0, 'id:execution', id, [lock, …] or false, whether the execution is
+--        recorded], …]
 --        lease_s: from now; margin_s: by which a score in wip lies after the lease's end
 -- REPLY  msgpack [[number of the lost lease from 0, …], [number of a lease whose job has lost a lock,
 --        …]]
+-- FULL   passes
 -- USES   now_s, has_type
 
 local sound = {}
@@ -31,6 +33,18 @@ local function extend_locks(id, locks)
   return all
 end
 
+local record -- made for the first execution that is recorded
+local function make_record()
+  -- USES   executions
+  return note_execution
+end
+
+local come_back -- made for the first lease that is lost
+local function make_come_back()
+  -- USES   vanished
+  return has_come_back
+end
+
 for n, lease in ipairs(args.leases) do
   local q = lease[1] + 1
   if sound[q] and redis.call('ZSCORE', KEYS[q], lease[2]) then
@@ -38,8 +52,14 @@ for n, lease in ipairs(args.leases) do
     if lease[4] and not extend_locks(lease[3], lease[4]) then
       unlocked[#unlocked + 1] = n - 1
     end
+    if lease[5] then
+      record = record or make_record()
+      record(args.consumer, lease[3], string.match(lease[2], '[^:]*$'), args.lease_s)
+    end
   else
     lost[#lost + 1] = n - 1
+    come_back = come_back or make_come_back()
+    come_back(lease[3], string.match(lease[2], '[^:]*$'))
   end
 end
 return cmsgpack.pack({ lost, unlocked })

@@ -2,6 +2,7 @@
 -- KEYS   none declared: those of the jobs
 -- ARGS   ids
 -- REPLY  msgpack [number of such an id from 0, …]
+-- FULL   only reads
 -- USES   has_type
 
 local canceled = {}

@@ -4,6 +4,7 @@
 -- ARGS   id, queue
 --        queue: its name
 -- REPLY  the status of the job that stands nowhere, '' for none; nil for any other
+-- FULL   only reads
 -- USES   read_fields
 
 local job, queue, wip = unpack(KEYS, 1, 3)

@@ -6,6 +6,7 @@
 -- REPLY  nil when another service is told, else msgpack [[[lock, how many hold it, limit, how many
 --        wait], …], how many locks were released by force since ever]
 --        limit: 0 where nobody says
+-- FULL   passes
 -- USES   lock_record, told_by
 
 local counter, forced = unpack(KEYS)

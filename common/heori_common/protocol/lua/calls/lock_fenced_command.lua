@@ -3,6 +3,7 @@
 -- ARGS   fence, owner, command, forget_s
 --        command: [word, …]; forget_s: until it is not known any more who wrote last
 -- REPLY  [1, the command's reply], or [0, the fence that has written since]
+-- FULL   as its command
 
 local last = redis.call('HMGET', KEYS[1], 'fence', 'owner')
 local fence = tonumber(last[1])

@@ -2,6 +2,7 @@
 -- KEYS   the lock (hash), forced (string)
 -- ARGS   id
 -- REPLY  1; 0 when it holds nothing, and nothing was done
+-- FULL   passes
 -- USES   lock_handover
 
 local lock, forced = unpack(KEYS)

@@ -5,6 +5,7 @@
 --        deadlock: 'raise', 'warn' or 'off'
 -- REPLY  msgpack [[owner, about, lock or false], …], the cycle, or false; with 'raise' and a cycle
 --        nothing is noted
+-- FULL   passes
 -- USES   lock_deadlock
 
 local cycle = args.deadlock ~= 'off' and deadlock(args.owner, args.about, false, false, { args.whom })

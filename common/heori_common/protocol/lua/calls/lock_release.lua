@@ -2,6 +2,7 @@
 -- KEYS   each lock (hash)
 -- ARGS   id
 -- REPLY  msgpack ['held', 'waiting' or 'gone', …] for each lock: what it was
+-- FULL   passes
 -- USES   lock_record, lock_handover
 
 local was = {}

@@ -3,6 +3,7 @@
 -- ARGS   begins
 --        begins: how the ids of all requests of that process begin
 -- REPLY  how many it held
+-- FULL   passes
 -- USES   lock_record, lock_handover
 
 local function release_all(lock)

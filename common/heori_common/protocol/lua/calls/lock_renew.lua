@@ -3,6 +3,7 @@
 -- ARGS   requests
 --        requests: [[number of the lock from 0, id, lease_us], …]
 -- REPLY  msgpack [number of the lost request from 0, …]
+-- FULL   passes
 -- USES   now_us, lock_record
 
 local lost = {}

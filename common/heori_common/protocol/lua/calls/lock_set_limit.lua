@@ -4,6 +4,7 @@
 -- ARGS   limit
 --        limit: permits, or false for what each holder declares
 -- REPLY  nothing
+-- FULL   is refused
 -- USES   lock_handover
 
 if args.limit then

@@ -3,6 +3,7 @@
 -- ARGS   most
 --        most: how many locks in one call
 -- REPLY  how many there were
+-- FULL   passes
 -- USES   lock_overdue
 
 return sweep_overdue(args.most)

@@ -3,6 +3,7 @@
 -- ARGS   entries
 --        entries: [[id, execution, fraction from 0 to 1, text], …]
 -- REPLY  how many were noted; the others have lost their lease
+-- FULL   passes
 
 local noted = 0
 for _, entry in ipairs(args.entries) do

@@ -1,9 +1,10 @@
--- purge.lua: delete dead letters with all that RQ keeps about them, as its Job.delete does.
+-- purge.lua: delete dead letters with all that is kept about them, as its Job.delete does.
 -- KEYS   failed (zset), wip (zset)
 -- ARGS   jobs, dry_run
 --        jobs: [[id, [key of what else belongs to it alone, …]], …]
 --        dry_run: change nothing, only tell
 -- REPLY  msgpack ['purged', 'absent' or 'elsewhere' as dead_letter_state.lua says, …] in the order of jobs
+-- FULL   passes
 -- USES   dead_letter_state
 
 local failed, wip = unpack(KEYS)

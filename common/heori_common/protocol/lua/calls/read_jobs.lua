@@ -7,6 +7,7 @@
 -- REPLY  msgpack [[type of the job's key, values, result], …] for the first of ids, one at least
 --        values: [value or false, …] in the order of fields, or [field, value, …]
 --        result: [field, value, …]
+-- FULL   only reads
 
 local size = 0
 local function short(values)

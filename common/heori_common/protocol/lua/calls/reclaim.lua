@@ -14,41 +14,65 @@
 -- KEYS   queues (set), leased (set), watching (string), then for each queue: queue (list), wip (zset),
 --        failed (zset); then for each queue: finished (zset)
 -- ARGS   service, interval_ms, watch_ms, lease_s, margin_s, mark, evidence, most_struck, look_again_s,
---        most_looked_at, most_tenants, few_tenants, come_back_s, whole, leased
+--        most_looked_at, most_tenants, few_tenants, come_back_s, whole, leased, anew
 --        watch_ms: for which the mark of a look stays
 --        margin_s: by which a score in wip lies after its lease's end
 --        mark: how the name of an execution of ours begins
 --        most_struck: entries of each registry
---        look_again_s: until a job that waits for a lock is looked at again
+--        look_again_s: until a job that waits for a lock or a rate is looked at again
 --        most_looked_at: such jobs, and locks; most_tenants: of each queue; few_tenants: of one where no
 --        tenant has a job that waits or is worked on
 --        whole: whether these are all queues of the service
 --        leased: how many of the queues, from the first on, are known to have leases
+--        anew: whether this consumer could not look for a while, as Redis was away or refused: then nobody
+--        could, though marks may still be there
 -- REPLY  nil when no queue was looked at, else msgpack [how many were queued again, how many
 --        are dead letters, whether holders may still be coming back, [key of the wrong type, …]]
+-- FULL   passes
 -- USES   now_s, has_type, read_fields, queue_names, arrivals, all_tenants, lock_handover,
 --        lock_overdue, lock_record, job_locks, end_lease, our_leases, strike_expired,
---        watched, take_back
+--        watched, take_back, vanished
 
 local total = { queued = 0, dead = 0, gone = 0, lost = 0, kept = 0 }
 local broken = {}
 local listed, leased, watching = unpack(KEYS, 1, 3)
 local queues = (#KEYS - 3) / 4
-local watched_all_since_s = watched_since(watching)
+local watched_all_since_s = not args.anew and watched_since(watching)
 local any_soon_over = false -- of the leases where nobody has looked
 
--- Jobs that wait for a lock are told of by its release. Should that ever fail, as when somebody has
--- deleted what the lock knew of them, they go back to their queue to ask again.
+local waits_for_rate -- made for the first job that has options
+local function make_waits_for_rate()
+  -- USES   rates
+
+  return function(id, queue, field)
+    local line, rate = line_of(queue, field)
+    local came_us = line and redis.pcall('ZSCORE', line, id)
+    if type(came_us) ~= 'string' or tonumber(came_us) < 0 then
+      return false
+    end
+    -- Else its line would not be looked at, should somebody have deleted that key.
+    redis.pcall('ZADD', rates_key(whole_name(queue_name(queue))), 'NX', now_s * 1000000, rate.name)
+    return true
+  end
+end
+
+-- Jobs that wait for a lock are told of by its release, those that wait for a rate when it is their turn,
+-- and those of a paused task when it is resumed. Should that ever fail, as when somebody has deleted what was known of them, they go back to their
+-- queue to ask again.
 local function look_at_parked(queue)
   local name = queue_name(queue)
   local parked, deferred = parked_key(name), deferred_key(name)
   local overdue = redis.pcall('ZRANGEBYSCORE', parked, '-inf', now_s, 'LIMIT', 0, args.most_looked_at)
   for _, id in ipairs(overdue.err and {} or overdue) do
     local job = job_key(id)
-    local found = read_fields(job, 'status', 'heori_locks')
-    local waits = false
+    local found = read_fields(job, 'status', 'heori_locks', 'heori_options', 'heori_paused')
+    local waits = found.heori_paused and redis.pcall('HEXISTS', paused_key(), 'task:' .. found.heori_paused) == 1
     for _, want in ipairs(found.heori_locks and declared_locks(found.heori_locks) or {}) do
       waits = waits or type(redis.pcall('ZSCORE', waiters_key(want[1]), request_of_job(id))) == 'string'
+    end
+    if not waits and found.heori_options then
+      waits_for_rate = waits_for_rate or make_waits_for_rate()
+      waits = waits_for_rate(id, queue, found.heori_options)
     end
     if waits and found.status == 'deferred' then
       redis.call('ZADD', parked, now_s + args.look_again_s, id)
@@ -91,7 +115,7 @@ end
 -- Whether it is time to look at a queue with leases; whether their holders may still be coming back;
 -- and since when it is looked at without a break.
 local function begin_look(name, wip, of_tenants)
-  local since_s = watched_since(watched_key(name))
+  local since_s = not args.anew and watched_since(watched_key(name))
   if since_s and redis.call('PTTL', watched_key(name)) > args.watch_ms - args.interval_ms then
     return false, may_come_back(since_s)
   end
@@ -118,6 +142,9 @@ local function look_after(queue, wip, failed, finished, first_score)
     for _, lease in ipairs(our_leases(expired, args.mark)) do
       local fate = end_lease(queue, wip, failed, lease.id, lease.execution, true, args.evidence)
       total[fate] = total[fate] + 1
+      if fate == 'queued' then
+        note_vanished(lease.id, lease.execution)
+      end
     end
   end
   look_at_parked(queue)

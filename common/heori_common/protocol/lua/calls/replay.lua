@@ -5,9 +5,9 @@
 -- ARGS   ids, queue, forget, dry_run
 --        queue: its name; forget: [field, …], what tells of former deliveries
 --        dry_run: change nothing, only tell
--- REPLY  msgpack ['replayed', 'limited' (RQ alone minds rate limits) or what dead_letter_state.lua says, …] in
---        the order of ids
--- USES   rq_time, to_integer, read_fields, arrivals, dead_letter_state
+-- REPLY  msgpack ['replayed' or what dead_letter_state.lua says, …] in the order of ids
+-- FULL   passes
+-- USES   rq_time, to_integer, read_fields, arrivals, dead_letter_state, rate_limit
 
 -- How many retries a job began with is kept nowhere: RQ counts retries_left down, and its
 -- number_of_retries counts those that a job itself has asked for. The intervals tell, when there
@@ -27,10 +27,10 @@ for n, id in ipairs(args.ids) do
   local job = job_key(id)
   local fate = dead_letter_state(failed, id, job)
   if fate == 'dead' then
-    local found = read_fields(job, 'rate_limit_key', 'retries_left', 'retry_intervals', 'ttl')
-    fate = found.rate_limit_key and found.rate_limit_key ~= '' and 'limited' or 'replayed'
-    if fate == 'replayed' and not args.dry_run then
-      ids[#ids + 1] = id
+    fate = 'replayed'
+    if not args.dry_run then
+      local found = read_fields(job, 'rate_limit_key', 'rate_limit_concurrency', 'retries_left', 'retry_intervals',
+        'ttl')
       redis.call('HSET', job, 'status', 'queued', 'origin', args.queue, 'enqueued_at', now_iso,
         'started_at', '', 'ended_at', '', 'worker_name', '')
       redis.call('HDEL', job, 'number_of_retries', unpack(args.forget))
@@ -42,6 +42,12 @@ for n, id in ipairs(args.ids) do
         redis.call('EXPIRE', job, ttl_s)
       else
         redis.call('PERSIST', job)
+      end
+      local ok, waits = pcall(wait_for_slot, id, found, false) -- pcall: its limit's keys may hold anything
+      if ok and waits then
+        redis.call('ZREM', failed, id)
+      else
+        ids[#ids + 1] = id
       end
     end
   end

@@ -2,6 +2,7 @@
 -- KEYS   lock (string), …
 -- ARGS   consumer
 -- REPLY  how many it held
+-- FULL   passes
 
 local released = 0
 for _, lock in ipairs(KEYS) do

@@ -3,6 +3,7 @@
 -- KEYS   nothing
 -- ARGS   service
 -- REPLY  how many hand-overs and wake-ups were taken back
+-- FULL   passes
 -- USES   take_back
 
 local taken_back = take_back_overdue(args.service)

@@ -3,6 +3,7 @@
 -- ARGS   jobs
 --        jobs: [[id, execution, whether a slot has begun it], …]
 -- REPLY  how many are still claimed so
+-- FULL   passes
 
 local told = 0
 for _, entry in ipairs(args.jobs) do

@@ -6,6 +6,7 @@
 --        kind: of the message, msgpack [kind, [id, …]]
 --        most_looked_at: jobs, about
 -- REPLY  the next cursor; '0' when all were looked at
+-- FULL   passes
 -- USES   has_type, our_leases, read_fields
 
 if not has_type('zset', KEYS[1]) then

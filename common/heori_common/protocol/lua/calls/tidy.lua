@@ -4,8 +4,8 @@
 -- - Consumers and stock workers that are registered and have no record any more: they were killed.
 -- - Entries of registries whose time is over, also of queues that nobody serves.
 -- - Ids of jobs that have expired in a queue that nobody serves; elsewhere a claim drops them.
--- - Jobs that wait for no other any more, but were not put on their queue: the process that was to do it
---   has died, or another came in between, and rq leaves them to its workers.
+-- - Jobs that wait for no other any more, but were not put on their queue: the stock worker that was to do
+--   it has died, or another came in between.
 -- - Queues, those of tenants among them, that are empty and that nobody serves. They are not listed any
 --   more when that has been so for a while. All of our scripts that put a job on a queue list it. So
 --   does rq, a moment before; so there is a second look at each as long after, and it is listed
@@ -21,7 +21,9 @@
 --        record_ttl_s: of a worker's record that has none: its worker died while it was written
 -- REPLY  nil when another consumer is elected; else msgpack [cursor, how many dead consumers were
 --        struck, how many queues are not listed any more]
--- USES   now_s, rq_time, has_type, read_fields, queue_names, tenants, arrivals, expire_canceled, strike_expired
+-- FULL   passes
+-- USES   now_s, rq_time, has_type, read_fields, queue_names, tenants, arrivals, expire_canceled, strike_expired,
+--        ready
 
 local BUSY_S = 5 -- for which somebody may yet be about to put a job on its queue
 local SAMPLE = 20 -- names, of which many are dead when a quarter is
@@ -74,26 +76,6 @@ local function strike_canceled(registry)
   end
 end
 
--- Jobs with a rate limit are left to rq, which alone minds it.
-local function enqueue_ready(queue, ready)
-  local left = redis.pcall('ZRANGEBYSCORE', ready, '-inf', now_s - BUSY_S, 'LIMIT', 0, math.max(0, room))
-  for _, id in ipairs(has_type('list', queue) and not left.err and left or {}) do
-    local job = job_key(id)
-    local found = read_fields(job, 'status', 'rate_limit_key', 'enqueue_at_front')
-    local waits = found.status == 'ready_to_enqueue'
-    local limited = waits and found.rate_limit_key and found.rate_limit_key ~= ''
-    if waits and not limited then
-      redis.call('HSET', job, 'status', 'queued', 'enqueued_at', now_iso)
-      redis.call(found.enqueue_at_front == '1' and 'LPUSH' or 'RPUSH', queue, id)
-      jobs_arrived(queue, 1)
-    end
-    if not limited then
-      redis.call('ZREM', ready, id)
-    end
-    room = room - 1
-  end
-end
-
 local function drop_expired(queue)
   local id = redis.pcall('LINDEX', queue, 0)
   while type(id) == 'string' and room > 0 and redis.call('EXISTS', job_key(id)) == 0 do
@@ -134,13 +116,13 @@ local function look_after(queue)
     return
   end
   local name = queue_name(queue)
-  local whole = string.match(name, '^[^@]*')
+  local whole = whole_name(name)
   local served_by = workers_of_key(name)
   strike_dead(served_by)
   room = room - strike_expired(finished_key(name), room)
   room = room - strike_expired(failed_key(name), room)
   strike_canceled(canceled_key(name))
-  enqueue_ready(queue, ready_key(name))
+  room = room - enqueue_ready(name, now_s - BUSY_S, math.max(0, room))
   if redis.call('EXISTS', failed_key(name)) == 0 then
     redis.call('UNLINK', dropped_key(name)) -- their jobs stood there
   end

@@ -3,6 +3,7 @@
 -- ARGS   token
 --        token: of that claim
 -- REPLY  how many it had taken
+-- FULL   passes
 -- USES   has_type, queue_names, all_tenants, end_lease, our_leases
 
 local taken = 0

@@ -3,6 +3,7 @@
 -- ARGS   queues
 --        queues: [name, …]
 -- REPLY  for how many jobs nobody waits
+-- FULL   passes
 -- USES   offers, jobs_waiting
 
 local jobs = 0

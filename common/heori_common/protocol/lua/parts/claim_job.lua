@@ -13,7 +13,7 @@ local function fate_of(status)
 end
 
 -- Returns the fields of a job, and why it cannot run as it stands, or false. Or false, when there is
--- nothing to run any more.
+-- nothing to run any more, and whether nothing is left of it, either.
 local function read_claimable(id, max_payload)
   local job = job_key(id)
   local values = read_job_fields(job)
@@ -22,8 +22,10 @@ local function read_claimable(id, max_payload)
   end
   local data, status = values[DATA], values[STATUS] or ''
   local fate = fate_of(status)
-  if fate == 'ended' or not data and redis.call('EXISTS', job) == 0 then
-    return false -- deleted or expired while it waited
+  if fate == 'ended' then
+    return false, false
+  elseif not data and redis.call('EXISTS', job) == 0 then
+    return false, true -- evicted, deleted or expired while it waited
   elseif not data then
     return values, 'its hash has no data field'
   elseif #data > max_payload then
@@ -32,6 +34,27 @@ local function read_claimable(id, max_payload)
     return values, 'its status ' .. string.sub(status, 1, 40) .. ' is none that RQ knows'
   end
   return values, false
+end
+
+local function says(value)
+  return value and value ~= '' -- RQ writes '' for nothing
+end
+
+local MOST_REST_BYTES = 1000000 -- what is more, the worker reads by itself
+
+-- What its hash says beside the data, for what few jobs ask of their worker. A field without a name says
+-- that this is not all.
+local function pack_rest(job)
+  local rest, room, fields = {}, MOST_REST_BYTES, redis.call('HGETALL', job)
+  for n = 1, #fields, 2 do
+    local name, value = fields[n], fields[n + 1]
+    local is_left_out = #name + #value > room
+    if name ~= 'data' then
+      rest[#rest + 1], rest[#rest + 2] = is_left_out and '' or name, is_left_out and '' or value
+      room = is_left_out and room or room - #name - #value
+    end
+  end
+  return cmsgpack.pack(rest)
 end
 
 -- Notes that a consumer has claimed it; returns what the consumer gets to know of it.
@@ -52,7 +75,13 @@ local function note_claim(consumer, id, execution, values, problem, queue_number
   end
   local job_id = id
   local packed_fields = problem and '' or cmsgpack.pack(values)
+  local special = (says(values[DEPENDENCY_IDS]) or says(values[REPEATS_LEFT]) or says(values[RATE_LIMIT_KEY])
+    or values[HEORI_OPTIONS] and string.find(values[HEORI_OPTIONS], 'flow', 1, true)) and true or false
+  local has_more = says(values[SUCCESS_CALLBACK_NAME]) or says(values[FAILURE_CALLBACK_NAME])
+    or says(values[STOPPED_CALLBACK_NAME]) or says(values[WEBHOOKS])
+  local rest = has_more and not problem and pack_rest(job) or ''
   return claim_reply(queue_number, job_id, execution, deliveries, problem,
     values[TIMEOUT] or false, values[RESULT_TTL] or false, values[FAILURE_TTL] or false,
-    packed_fields, locks, waited_s, tenant, suspicion)
+    packed_fields, locks, waited_s, tenant, suspicion, special,
+    values[RATE_LIMIT_KEY] or false, rest)
 end

@@ -1,6 +1,6 @@
 -- drop_oldest.lua: drop the jobs that have waited longest, to keep a queue within its limit. They fail
 -- where RQ's tools look; of the latest only, since a queue that overflows would fill Redis yet.
--- USES   rq_time, to_integer, read_fields, end_job
+-- USES   rq_time, to_integer, read_fields, end_job, rate_limit
 
 local WAITING = { queued = true, created = true, deferred = true, scheduled = true, started = true }
 
@@ -11,7 +11,7 @@ local function drop_oldest(drops, queue, failed, dropped, count)
   local number = 0
   for _, id in ipairs(redis.call('LPOP', queue, count) or {}) do
     local job = job_key(id)
-    local found = read_fields(job, 'status', 'failure_ttl')
+    local found = read_fields(job, 'status', 'failure_ttl', 'rate_limit_key')
     if WAITING[found.status] then
       local ttl_s = to_integer(found.failure_ttl, drops.failure_ttl_s)
       local score = end_job(id, '', 'failed', ttl_s, now_text, { 'exc_string', drops.body })
@@ -19,6 +19,10 @@ local function drop_oldest(drops, queue, failed, dropped, count)
         redis.call('HSET', job, 'heori_dropped_at', now_iso)
         redis.pcall('ZADD', failed, score, id) -- pcall: its key may hold something else
         redis.call('RPUSH', dropped, id)
+      end
+      forget_dependencies(id, ttl_s)
+      if found.rate_limit_key and found.rate_limit_key ~= '' then
+        free_slot(id, found.rate_limit_key)
       end
       number = number + 1
     end

@@ -1,44 +1,74 @@
 -- end_job.lua: write the end of one execution where RQ's readers look for it.
 -- ARGS   consumer
--- USES   now_s, rq_time
+-- USES   now_s, rq_time, to_integer, read_fields, ended
 
-local LONG_ENOUGH_S = 60 -- for the jobs that wait for one which is kept for no time: it is read for them
 local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 uses Result.Type
 
--- Returns the score with which the caller puts the id into the registry of that status; or false,
--- when the job was deleted meanwhile or is not to be kept. Then the key of the results, if it
--- holds something else and could not take this one; and whether other jobs wait for this one.
---   status: 'finished', 'failed' or 'stopped'; ttl_s: -1 for ever, 0 not at all
+-- Returns the score of the job in the registry of those that have ended so, and the key of the results,
+-- if it holds something else and could not take this one, or false.
+--   result_type: as in RESULT; ttl_s: -1 for ever
 --   started_text: when it began, as now_text has it
---   fields: [field, value, …] of the result in the stream, beside those of rq's that tell who and when
-local function end_job(id, execution, status, ttl_s, started_text, fields)
-  local job = job_key(id)
+--   fields: [field, value, …] beside those of rq's that tell who and when
+local function write_result(id, execution, result_type, ttl_s, started_text, fields)
   local results = results_key(id)
-  local dependents = dependents_key(id)
-  local is_waited_for = redis.call('EXISTS', dependents) == 1
-  if is_waited_for and ttl_s >= 0 then
-    ttl_s = ttl_s > 0 and ttl_s or LONG_ENOUGH_S
-    redis.call('EXPIRE', dependents, ttl_s)
-  elseif ttl_s == 0 then
-    redis.call('DEL', job, results)
-    return false
-  end
-  -- one call both tells whether the job is there and lets it expire with its result
-  if (ttl_s > 0 and redis.call('EXPIRE', job, ttl_s) or redis.call('EXISTS', job)) == 0 then
-    return false
-  end
-  -- pcall: either key may hold something else; what can be written still tells
-  if type(redis.pcall('HSET', job, 'status', status, 'ended_at', now_iso)) == 'table' then
-    redis.call('PERSIST', job) -- whatever it is, it is not ours to expire
-  end
-  local added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', RESULT[status], 'worker_name',
+  local added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', result_type, 'worker_name',
     args.consumer, 'execution_id', execution, 'execution_started_at', started_text, 'execution_ended_at', now_text,
     unpack(fields))
   local broken = type(added) == 'table' and results
   if ttl_s < 0 then
     redis.call('PERSIST', results) -- an earlier result may have expired with its job
-    return '+inf', broken, is_waited_for
+    return result_type == RESULT.finished and '+inf' or -1, broken -- as rq's registries write it
   end
   redis.call('EXPIRE', results, ttl_s)
-  return math.floor(now_s) + ttl_s, broken, is_waited_for
+  return math.floor(now_s) + ttl_s, broken
+end
+
+-- What a job waited for is known no longer than the job.
+local function forget_dependencies(id, ttl_s)
+  local dependencies, inputs = dependencies_key(id), inputs_key(id)
+  if ttl_s == 0 then
+    redis.call('DEL', dependencies, inputs)
+  elseif ttl_s > 0 then
+    redis.call('EXPIRE', dependencies, ttl_s)
+    redis.call('EXPIRE', inputs, ttl_s)
+  end
+end
+
+-- Returns the score with which the caller puts the id into the registry of that status; or false,
+-- when the job was deleted meanwhile or is not to be kept. Then the key of the results, if it
+-- holds something else and could not take this one; and the word that was left of it, if others wait for
+-- its end.
+--   status: 'finished', 'failed' or 'stopped'; ttl_s: -1 for ever, 0 not at all
+--   result_type: where it is not the usual one of that status, false for no result; the rest as for
+--   write_result
+local function end_job(id, execution, status, ttl_s, started_text, fields, result_type)
+  local job = job_key(id)
+  local mark = mark_ended(id, status, ttl_s)
+  if ttl_s == 0 then
+    redis.call('DEL', job, results_key(id))
+    return false, false, mark
+  end
+  -- one call both tells whether the job is there and lets it expire with its result
+  if (ttl_s > 0 and redis.call('EXPIRE', job, ttl_s) or redis.call('EXISTS', job)) == 0 then
+    return false, false, mark
+  end
+  local written
+  -- pcall: either key may hold something else; what can be written still tells
+  if status == 'finished' then
+    written = redis.pcall('HSET', job, 'status', status, 'ended_at', now_iso)
+  else
+    -- Whoever queues it again, as `rq requeue` does, begins a new try: see retry.lua.
+    local before = read_fields(job, 'heori_deliveries', 'heori_earlier')
+    local earlier = to_integer(before.heori_earlier, 0) + to_integer(before.heori_deliveries, 0)
+    written = redis.pcall('HSET', job, 'status', status, 'ended_at', now_iso, 'heori_deliveries', 0,
+      'heori_earlier', earlier)
+  end
+  if type(written) == 'table' then
+    redis.call('PERSIST', job) -- whatever it is, it is not ours to expire
+  end
+  if result_type == false then
+    return false, false, mark
+  end
+  local score, broken = write_result(id, execution, result_type or RESULT[status], ttl_s, started_text, fields)
+  return score, broken, mark
 end

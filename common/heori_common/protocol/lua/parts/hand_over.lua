@@ -2,7 +2,7 @@
 -- USES   now_s, has_type, queue_names, offers, claim_job
 
 -- Hands new jobs of an empty queue to consumers that wait; returns the ids of the others. A job that
--- needs more than a slot, such as locks, is left for a claim.
+-- needs more than a slot, such as locks, or has options, is left for a claim.
 local function hand_over(queue, ids)
   local name = queue_name(queue)
   local wip = wip_key(name)
@@ -16,11 +16,11 @@ local function hand_over(queue, ids)
     if next_id <= #ids then
       values, problem = read_claimable(ids[next_id], math.huge)
     end
-    return values and not problem and not values[HEORI_LOCKS] and values
+    return values and not (problem or values[HEORI_LOCKS] or values[HEORI_OPTIONS]) and values
   end
   local values = read_next()
   while values do
-    local ok, service, offer = pcall(take_offer, name) -- pcall: a key may hold anything
+    local ok, service, offer = pcall(take_offer, name, nil, true) -- pcall: a key may hold anything
     if not ok or not service then
       break
     end

@@ -54,6 +54,14 @@ local function requeue_parked(id, key, queue, deferred, parked)
   return true
 end
 
+-- Whether a waiter hears of a grant. It is told only if it is heard here: replicas publish it, too, and
+-- after a failover a waiter may still listen to one, which the server that decides would pass over.
+local function tell_grant(wake, grant)
+  -- pcall: this user may have no right to it; then the waiter finds its grant when it looks
+  local heard = redis.pcall('PUBSUB', 'NUMSUB', wake)[2]
+  return heard ~= 0 and redis.pcall('PUBLISH', wake, cmsgpack.pack(grant)) ~= 0
+end
+
 -- Hands the lock to the next waiter, and so on while there are permits. A waiter that should hear
 -- of it and does not is dead, or has lost its connection and will come back with its ticket: it is
 -- passed over. One that looks by itself has the lock until a short lease is over.
@@ -76,8 +84,7 @@ local function grant_to_waiters(lock)
       if record[JOB] then
         told = requeue_parked(unpack(record[JOB]))
       elseif record[WAKE] then
-        -- pcall: this user may have no right to the channel; then the waiter finds it when it looks
-        told = redis.pcall('PUBLISH', record[WAKE], cmsgpack.pack({ id, fence, lease_end_us })) ~= 0
+        told = tell_grant(record[WAKE], { id, fence, lease_end_us })
       end
       if told then
         add_holder(lock, id, record, fence, lease_end_us)

@@ -26,9 +26,10 @@ local function first_offer(service, avoid)
 end
 
 -- Takes the offer that has waited longest of all that serve a queue. Returns its service and what it
--- says; nil when nobody waits.
-local function take_offer(name, avoid)
-  local services = redis.call('ZRANGE', services_key(name), 0, -1)
+-- says; nil when nobody waits, or is to.
+--   name: of a queue, or of one of its tenants'; unread: whether nobody knows of which tasks its jobs are
+local function take_offer(name, avoid, unread)
+  local services = redis.call('ZRANGE', services_key(whole_name(name)), 0, -1)
   while true do
     local best, offer, place
     for _, service in ipairs(services) do
@@ -37,8 +38,17 @@ local function take_offer(name, avoid)
         best, offer, place = service, other, other_place
       end
     end
-    if not best or redis.call('EXISTS', suspended_key()) == 1 then
+    if not best then
       return nil
+    elseif redis.call('EXISTS', suspended_key(), paused_key()) > 0 then
+      local paused = redis.call('EXISTS', suspended_key()) == 1 and { 'queue:' .. name }
+        or redis.pcall('HKEYS', paused_key()) -- pcall: it may hold something else
+      for _, what in ipairs(paused) do
+        if what == 'queue:' .. name or what == 'queue:' .. whole_name(name)
+          or unread and string.sub(what, 1, 5) == 'task:' then
+          return nil
+        end
+      end
     end
     redis.call('ZREM', offers_key(best), offer)
     local read = cmsgpack.unpack(offer)
@@ -68,10 +78,10 @@ local room_told = {} -- free slots of those that were woken in this call and not
 -- of them nobody waits.
 local function wake(queue, jobs, avoid)
   local name = queue_name(queue)
-  local whole = string.match(name, '^[^@]*') -- if it is a tenant's, the queue whose tenant that is
+  local whole = whole_name(name)
   local left = jobs - (room_told[whole] or 0)
   while left > 0 do
-    local ok, service, offer = pcall(take_offer, whole, avoid) -- pcall: a key may hold anything
+    local ok, service, offer = pcall(take_offer, name, avoid) -- pcall: a key may hold anything
     if not ok or not service then
       room_told[whole] = 0
       return left

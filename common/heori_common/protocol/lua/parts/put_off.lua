@@ -13,7 +13,7 @@ local LONGEST_WAIT = 10
 
 -- Whether a consumer of the queue is there that is not among those names.
 local function has_others(queue, names)
-  local whole = string.match(queue_name(queue), '^[^@]*')
+  local whole = whole_name(queue_name(queue))
   local members = redis.pcall('SMEMBERS', workers_of_key(whole))
   for _, worker in ipairs(members.err and {} or members) do
     local name = string.sub(worker, #worker_key('') + 1)
@@ -29,7 +29,8 @@ end
 --   why: an encoded failure
 local function put_off(queue, scheduled, id, execution, why)
   local job = job_key(id)
-  local found = read_fields(job, 'heori_unknown_since', 'heori_unknown_to')
+  local found = read_fields(job, 'heori_unknown_since', 'heori_unknown_to', 'ttl',
+    'enqueue_at_front_on_retry')
   local since_s = tonumber(found.heori_unknown_since) or now_s
   local names = found.heori_unknown_to or '\n'
   if not string.find(names, '\n' .. args.consumer .. '\n', 1, true) then
@@ -48,5 +49,5 @@ local function put_off(queue, scheduled, id, execution, why)
     'heori_unknown_since', string.format('%.6f', since_s), 'heori_unknown_to', names)
   redis.pcall('HINCRBY', job, 'heori_deliveries', -1)
   local pause_s = math.max(SHORTEST_PAUSE_S, math.min(waited_s / 4, LONGEST_PAUSE_S))
-  return pause_s, run_again(queue, scheduled, id, execution, pause_s)
+  return pause_s, run_again(queue, scheduled, id, execution, pause_s, found)
 end

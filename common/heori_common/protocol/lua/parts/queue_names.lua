@@ -1,5 +1,8 @@
 -- queue_names.lua: the name of a queue, and the keys of its tenants' own queues.
 
+-- Stands between a queue and its tenant.
+local TENANT = string.sub(turns_key(''), #queue_key('') + 1)
+
 -- The inverse of queue_key.
 local function queue_name(queue)
   return string.sub(queue, #queue_key('') + 1)
@@ -7,5 +10,10 @@ end
 
 -- The key of that kind for a tenant of the queue: in all of them the name of the queue comes last.
 local function of_tenant(key, tenant)
-  return key .. '@' .. tenant
+  return key .. TENANT .. tenant
+end
+
+-- The queue whose tenant's this is; or that queue itself. By name as well as by key.
+local function whole_name(name)
+  return string.match(name, '^(.-)' .. TENANT) or name
 end

@@ -5,8 +5,20 @@
 
 local MOST_TAKEN_BACK = 100 -- in one call
 
+-- The token of the offer, the name of the queue and the jobs that were told; nothing where anybody
+-- else has written something.
+local function read_told(told)
+  local ok, read = pcall(cmsgpack.unpack, told)
+  if ok and type(read) == 'table' and type(read[3]) == 'string' and type(read[4]) == 'table' then
+    return read[2], read[3], read[4]
+  end
+end
+
 local function take_back(told)
-  local _, _, name, jobs = unpack(cmsgpack.unpack(told))
+  local _, name, jobs = read_told(told)
+  if not name then
+    return
+  end
   local queue, wip, failed = queue_key(name), wip_key(name), failed_key(name)
   for n = #jobs - 1, 1, -2 do -- the first of them last, as each goes to the front
     end_lease(queue, wip, failed, jobs[n], jobs[n + 1], false, false)

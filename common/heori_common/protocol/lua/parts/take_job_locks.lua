@@ -8,7 +8,7 @@
 -- own ticket does not keep it from a free lock.
 local function state_of(lock, limit, request, ticket, queue)
   expire_holders(lock, function()
-    return may_come_back(watched_since(watched_key(string.match(queue_name(queue), '^[^@]*'))))
+    return may_come_back(watched_since(watched_key(whole_name(queue_name(queue)))))
   end)
   if redis.call('ZSCORE', holders_key(lock), request) then
     return 'mine'

@@ -1,17 +1,19 @@
--- tenants.lua: the tenants of a queue. Each has its jobs in an RQ queue of its own, `queue@tenant`,
+-- tenants.lua: the tenants of a queue. Each has its jobs in an RQ queue of its own, `queue@@tenant`,
 -- and those whose jobs wait take turns.
--- The zset `queue@` says whose turn it is; it stands beside the queue, so that it is found by the key
+-- The zset `queue@@` says whose turn it is; it stands beside the queue, so that it is found by the key
 -- of the list alone. The rule is fq_codel's (RFC 8290, 4.2), with jobs in place of bytes. A score below
 -- 0 is a newcomer's: so many jobs it may have yet before all others, and of several newcomers the one
--- that has had fewest. Any other score is about how many jobs a tenant has had: fewest come first. A
+-- that has had fewest. Any other score is about how many jobs a tenant has had, divided by its
+-- weight: fewest come first. A
 -- newcomer that has no more jobs stays for that round, as an old one: coming and going gains nothing.
 -- Jobs of no tenant count as one more tenant, by the name of '', which is never a newcomer.
+-- USES   queue_names
 
 local MOST_IN_A_TURN = 16 -- jobs of a newcomer, and of any tenant in one go
 
 -- The tenant that has this queue, and the key of the turns; nil for a queue of no tenant.
 local function tenant_of(queue)
-  local turns, tenant = string.match(queue, '^([^@]*@)(.+)$')
+  local turns, tenant = string.match(queue, '^(.-' .. TENANT .. ')(.+)$')
   return tenant, turns
 end
 

@@ -1,0 +1,63 @@
+"""A call of a task as a job that can be sent."""
+
+from typing import Any
+
+from heori_common.protocol.job import NewJob
+from heori_common.protocol.payload import Call
+from heori_common.sendable import Sendable
+from heori_common.tasks import InvalidArguments
+from heori_common.values.arguments import Sent
+
+
+class _Later:
+    """An argument that is known when its job begins."""
+
+    def __format__(self, _: str) -> str:
+        raise ValueError("its first argument is known only when it begins")
+
+    def __str__(self) -> str:
+        return format(self)
+
+
+LATER = _Later()
+
+
+def make_job(
+    task: Sendable[Any],
+    job_id: str,
+    sent: Sent,
+    limit: int | None,
+    first: tuple[Any, ...] = (),
+) -> NewJob:
+    """Encode a call.
+
+    Args:
+        sent: of `to_send`.
+        limit: bytes that its arguments may have; None for any number.
+        first: LATER in the place of an argument that is not sent.
+
+    Raises:
+        BadPayload, PayloadTooLarge: they have no JSON form, or too large a one.
+    """
+    # Of a function without @task they are never left out: they tell consumers that it is called
+    # as a task is, and not as rq would.
+    types = sent.types if task.is_declared else sent.types or b""
+    args = (*first, *sent.args)
+    rate = task.rate_of(args, sent.kwargs)
+    try:
+        locks = task.locks_of(args, sent.kwargs)
+    except InvalidArguments:
+        if not first:
+            raise
+        locks = ()  # it gets them in its slot
+    return NewJob.create(
+        job_id,
+        Call(task.name, *sent.json, types=types),
+        task.timeout,
+        task.retry.delays() if task.retry else (),
+        locks,
+        task.result_ttl,
+        limit,
+        Call(task.name, sent.args, sent.kwargs) if sent.types else None,
+        None if rate is None else {"rate": rate},
+    )

@@ -1,0 +1,1 @@
+"""Periodic jobs: when their ticks are, and what is sent then."""

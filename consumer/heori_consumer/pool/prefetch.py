@@ -1,0 +1,58 @@
+"""How many jobs a worker should have waiting, beside one for each of its slots."""
+
+from collections.abc import Sequence
+
+from heori_common.protocol.job import Settled
+
+# A worker may have waiting what its slots will begin within this time. Enough to bridge a round
+# trip to Redis many times over, and too little for anyone to miss the jobs.
+PREFETCH_S = 0.02
+PREFETCH_BYTES = 4_000_000  # and no more than that, with their results; for each worker
+
+
+class Prefetch:
+    """Knows how long jobs have taken of late, and how large they were.
+
+    Args:
+        most: jobs, however short they are.
+        strict: whether a job is to be claimed only when it can begin.
+    """
+
+    def __init__(self, most: int, *, strict: bool) -> None:
+        self._most = 0 if strict else most
+        self._run_s = _Mean()
+        self._payload_bytes = _Mean()
+        self._result_bytes = _Mean()
+
+    def claimed(self, size: int, jobs: int) -> None:
+        """Jobs have come, of so many bytes in all."""
+        self._payload_bytes.add(size, jobs)
+
+    def ended(self, settled: Sequence[Settled]) -> None:
+        """Jobs have ended."""
+        run_s, size = 0.0, 0
+        for _, outcome in settled:  # once through them: this is done for each job
+            run_s += outcome.run_time
+            size += len(outcome.body or b"")
+        self._run_s.add(run_s, len(settled))
+        self._result_bytes.add(size, len(settled))
+
+    def jobs(self, slots: int) -> int:
+        """How many jobs a worker of so many slots should have waiting, more if they are short."""
+        if self._run_s.value is None:
+            return 0
+        ahead = PREFETCH_S * slots / max(self._run_s.value, 1e-6)
+        size = (self._payload_bytes.value or 0.0) + (self._result_bytes.value or 0.0)
+        return int(min(ahead, self._most, PREFETCH_BYTES / max(size, 1.0)))
+
+
+class _Mean:
+    """A mean of late: each batch counts for a fifth of it."""
+
+    def __init__(self) -> None:
+        self.value: float | None = None
+
+    def add(self, total: float, count: int) -> None:
+        """Count a batch."""
+        mean = total / count
+        self.value = mean if self.value is None else 0.8 * self.value + 0.2 * mean

@@ -1,0 +1,36 @@
+"""`heori resume`: end what `heori pause` has begun."""
+
+from heori import formats
+from heori.cli.console import guarded
+from heori.cli.pause import QueueArgument, TaskOption, TenantOption, chosen, named
+from heori.terminal import say
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.keys import Keys
+from heori_common.redis.client import RedisClient
+from heori_common.settings import Settings
+
+
+def resume(
+    queue: QueueArgument = None, *, tenant: TenantOption = None, task: TaskOption = None
+) -> None:
+    """Have consumers take the jobs again that `heori pause` holds back, at once and in order."""
+    what = chosen(queue, tenant, task)
+    settings = Settings()
+
+    def work() -> None:
+        with RedisClient(settings.redis_url) as client:
+            commands = Commands(Keys(settings.key_prefix))
+            resumed = client.execute(commands.resume(what))
+            was_paused, jobs = resumed.was_paused, resumed.jobs
+            while resumed.are_left:
+                resumed = client.execute(commands.resume(what))
+                jobs += resumed.jobs
+            if not was_paused:
+                say(f"{named(what)} was not paused")
+            elif what.kind == "task":
+                went_back = formats.counted(jobs, "job")
+                say(f"{named(what)} goes on; {went_back} went back to the front of their queues")
+            else:
+                say(f"{named(what)} goes on")
+
+    guarded(work)

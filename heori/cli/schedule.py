@@ -1,0 +1,137 @@
+"""`heori schedule`: periodic jobs, when they run, and how to pause them or run them now."""
+
+import uuid
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from heori import formats
+from heori.cli.console import JsonOption, guarded, print_record, refuse, tell_unreadable
+from heori.inspect.reader import RedisReader
+from heori.inspect.schedule import EntryView, read_entries
+from heori.terminal import Console, say, say_json
+from heori_common.protocol.commands import Ticks
+from heori_common.protocol.keys import Keys
+from heori_common.redis.client import RedisClient
+from heori_common.settings import Settings
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The entry, as `heori schedule` names it.")
+]
+
+MOST_NAMED = 10
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="Show the periodic jobs, when each ran and how it went; pause, resume or run one.\n\n"
+    "An entry of which the state is nobody has no consumer that would send it.\n\n"
+    "The exit code is 1 when something in Redis cannot be read. It is named, and the rest is "
+    "shown.",
+)
+
+
+@app.callback()
+def show(context: typer.Context, *, as_json: JsonOption = False) -> None:
+    """Show the periodic jobs, when no other command is given."""
+    if context.invoked_subcommand is not None:
+        return
+
+    def work(reader: RedisReader) -> None:
+        found = read_entries(reader)
+        if as_json:
+            entries = [view.record() for view in found]
+            say_json({"entries": entries, "unreadable": reader.unreadable})
+        elif found:
+            Console().print(_table(found, reader.address))
+        elif not reader.unreadable:
+            say(f"there are no periodic jobs at {reader.address}")
+
+    _open(work)
+
+
+@app.command()
+def pause(name: NameArgument, *, as_json: JsonOption = False) -> None:
+    """Let the ticks of an entry pass by until it is resumed; its jobs that wait still run."""
+    _open(lambda reader: _set_paused(reader, name, paused=True, as_json=as_json))
+
+
+@app.command()
+def resume(name: NameArgument, *, as_json: JsonOption = False) -> None:
+    """Send an entry again from its next tick on; what passed meanwhile is not made up for."""
+    _open(lambda reader: _set_paused(reader, name, paused=False, as_json=as_json))
+
+
+@app.command(name="run")
+def run_now(name: NameArgument, *, as_json: JsonOption = False) -> None:
+    """Send the job of an entry now, paused or not; its ticks stay as they are.
+
+    It is refused when the entry may not overlap and its last job still waits or runs.
+    """
+
+    def work(reader: RedisReader) -> None:
+        entry = _find(reader, name).entry
+        job_id = entry.id_by_hand(uuid.uuid4().hex[:12])
+        command = reader.commands.send_ticks([Ticks(entry, None, [(job_id, 0)])])
+        [done] = reader.client.execute(command)
+        if done is None or not done.sent:
+            refuse(f"{name} may not overlap, and its last job still waits or runs")
+        record = {"name": name, "job": job_id, "queue": entry.queue}
+        print_record(record, f"{job_id} is sent to {entry.queue}", as_json=as_json)
+
+    _open(work)
+
+
+def _open(work: Callable[[RedisReader], None]) -> None:
+    settings = Settings()
+
+    def run() -> None:
+        with RedisClient(settings.redis_url) as client:
+            reader = RedisReader(client, Keys(settings.key_prefix))
+            work(reader)
+            tell_unreadable(reader)
+
+    guarded(run)
+
+
+def _set_paused(reader: RedisReader, name: str, *, paused: bool, as_json: bool) -> None:
+    _find(reader, name)
+    changed = reader.client.execute(reader.commands.pause_entry(name, paused=paused))
+    state = "paused" if paused else "active"
+    already = "" if changed else "already "
+    print_record(
+        {"name": name, "state": state, "changed": bool(changed)},
+        f"{name} is {already}{state}",
+        as_json=as_json,
+    )
+
+
+def _find(reader: RedisReader, name: str) -> EntryView:
+    views = {view.entry.name: view for view in read_entries(reader)}
+    if name not in views:
+        known = ", ".join(list(views)[:MOST_NAMED])
+        refuse(
+            f"there is no periodic job {name} at {reader.address}",
+            f"There are: {known}" if known else "There are none.",
+        )
+    return views[name]
+
+
+def _table(found: list[EntryView], address: str) -> Table:
+    table = Table(title=f"Periodic jobs at {address}")
+    for heading in ("name", "when", "state", "last", "next"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("sent", "missed", "skipped"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for view in found:
+        last = f"{view.outcome} {formats.duration(view.ago)} ago" if view.ago is not None else ""
+        table.add_row(
+            view.entry.name,
+            view.entry.timing_text,
+            view.state,
+            last,
+            f"in {formats.duration(view.ahead)}" if view.ahead is not None else "",
+            *map(formats.count, (view.sent, view.missed, view.skipped)),
+        )
+    return table

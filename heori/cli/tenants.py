@@ -1,0 +1,132 @@
+"""`heori tenants`: who shares a queue, and in which proportions."""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from heori import formats
+from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.inspect.queues import read_queues
+from heori.inspect.reader import RedisReader
+from heori.terminal import Console, say_json
+from heori_common.errors import cut
+from heori_common.names import check_queue, check_tenant
+from heori_common.protocol.commands import LEAST_WEIGHT, MOST_WEIGHT, QueueCounts
+from heori_common.protocol.keys import TENANT, Keys, tenant_queue
+from heori_common.redis.client import RedisClient
+from heori_common.redis.errors import RedisRefused
+from heori_common.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRow:
+    """A tenant of a queue; without a name, the jobs of no tenant."""
+
+    tenant: str
+    waiting: int | None
+    running: int | None
+    failed: int | None
+    weight: float
+    share: float | None  # of what is claimed while all wait that do now; None for who does not
+
+
+def tenants(
+    queue: Annotated[str, typer.Argument(help="The queue.")],
+    *,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TENANT=N",
+            help="Give a tenant N turns for one of another, from 0.01 to 100; 1 is what each has. "
+            "May be repeated.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the tenants of a queue, how many of their jobs wait, and their shares; or weigh them.
+
+    A change applies to all consumers at once, and stays until it is changed again. The exit code is
+    1 when something in Redis cannot be read. It is named, and the rest is shown.
+    """
+    settings = Settings()
+    try:
+        check_queue(queue)
+        weights = dict(map(_weight, weight or []))
+    except ValueError as error:
+        refuse(str(error))
+
+    def show() -> None:
+        with RedisClient(settings.redis_url) as client:
+            reader = RedisReader(client, Keys(settings.key_prefix))
+            if weights:
+                _set(reader, queue, weights)
+            rows = _rows(reader, queue)
+        if as_json:
+            listed = [asdict(row) for row in rows]
+            say_json({"tenants": listed, "unreadable": reader.unreadable})
+        elif rows:
+            Console().print(_table(queue, rows))
+        else:
+            Console().print(f"{queue} has no tenants.")
+        tell_unreadable(reader)
+
+    guarded(show)
+
+
+def _weight(given: str) -> tuple[str, float]:
+    tenant, _, number = given.rpartition("=")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = 0.0
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise ValueError(
+            f"--weight {cut(given)}: a tenant and a number from {LEAST_WEIGHT:g} to "
+            f"{MOST_WEIGHT:g} are needed, such as acme=3"
+        )
+    return check_tenant(tenant), weight
+
+
+def _set(reader: RedisReader, queue: str, weights: dict[str, float]) -> None:
+    try:
+        reader.client.execute_many(reader.commands.set_weights(queue, weights))
+    except RedisRefused as error:
+        reader.note_refusal(reader.commands.keys.weights(), error)
+        refuse(f"the weights cannot be set: {next(reader.problems())}")
+
+
+def _rows(reader: RedisReader, queue: str) -> list[TenantRow]:
+    counts = read_queues(reader)
+    weights = reader.read(reader.commands.weights(queue)) or {}
+    stem = f"{queue}{TENANT}"
+    known = {name.removeprefix(stem) for name in counts if name.startswith(stem)}
+    if not known | weights.keys():
+        return []
+    names = ["", *sorted(known | weights.keys())]
+    of = {name: counts.get(tenant_queue(queue, name)) for name in names}
+    total = sum(weights.get(name, 1.0) for name in names if _waits(of[name]))
+    return [_row(name, of[name], weights.get(name, 1.0), total) for name in names]
+
+
+def _waits(counts: QueueCounts | None) -> bool:
+    return counts is not None and bool(counts.waiting)
+
+
+def _row(tenant: str, of: QueueCounts | None, weight: float, total: float) -> TenantRow:
+    share = weight / total if _waits(of) else None
+    if of is None:
+        return TenantRow(tenant, 0, 0, 0, weight, share)
+    return TenantRow(tenant, of.waiting, of.running, of.failed, weight, share)
+
+
+def _table(queue: str, rows: list[TenantRow]) -> Table:
+    table = Table("tenant", title=f"Tenants of {queue}")
+    for heading in ("waiting", "claimed", "failed", "weight", "share"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        counts = map(formats.count_or_unknown, (row.waiting, row.running, row.failed))
+        share = "" if row.share is None else formats.share(row.share)
+        table.add_row(row.tenant or "of no tenant", *counts, f"{row.weight:g}", share)
+    return table

@@ -1,0 +1,143 @@
+"""The periodic jobs of a Redis: what is published of them, and how they stand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from heori.inspect.reader import RedisReader
+from heori_common.periodic.entry import ScheduleEntry
+from heori_common.protocol.commands import Command
+from heori_common.protocol.job import MalformedJob, parse_time
+
+State = Literal["active", "paused", "nobody"]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One periodic entry, for people.
+
+    Attributes:
+        state: "nobody" when no consumer lives that would send it.
+        now: the server's time.
+        last: when its last job was sent; None if there was none.
+        next: its next tick; None when none will be sent as things stand.
+        job: the id of the last job.
+        outcome: its status, or "deleted"; empty if there was none.
+        sent, missed, skipped: ticks, in all.
+    """
+
+    entry: ScheduleEntry
+    state: State
+    now: datetime
+    last: datetime | None
+    next: datetime | None
+    job: str
+    outcome: str
+    sent: int
+    missed: int
+    skipped: int
+
+    @property
+    def ago(self) -> float | None:
+        """Seconds since its last job was sent."""
+        return (self.now - self.last).total_seconds() if self.last else None
+
+    @property
+    def ahead(self) -> float | None:
+        """Seconds until its next tick."""
+        return (self.next - self.now).total_seconds() if self.next else None
+
+    def record(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "name": self.entry.name,
+            "task": self.entry.task,
+            "timing": self.entry.timing_text,
+            "queue": self.entry.queue,
+            "catch_up": self.entry.rules.catch_up,
+            "overlap": self.entry.rules.overlap,
+            "state": self.state,
+            "last": self.last.isoformat() if self.last else None,
+            "next": self.next.isoformat() if self.next else None,
+            "job": self.job or None,
+            "outcome": self.outcome or None,
+            "sent": self.sent,
+            "missed": self.missed,
+            "skipped": self.skipped,
+        }
+
+
+def read_entries(reader: RedisReader) -> list[EntryView]:
+    """All entries of all services, by name."""
+    services = reader.read(reader.commands.schedules()) or []
+    found: dict[str, tuple[bool, int, ScheduleEntry, int]] = {}
+    schedules = reader.read_many([reader.commands.read_schedule(each) for each in services])
+    for service, schedule in zip(services, schedules, strict=True):
+        if schedule is None:
+            continue
+        for version in schedule.versions:
+            for entry in _unpacked(reader, service, version.entries):
+                known = found.get(entry.name)
+                # The same modules may be in several services: what is sent is what counts.
+                if known is None or (version.lives, version.since) > known[:2]:
+                    found[entry.name] = version.lives, version.since, entry, schedule.now
+    states = reader.read_many([reader.commands.entry_state(name) for name in found])
+    known_states = [state or {} for state in states]
+    statuses = _statuses(reader, [state.get("job", "") for state in known_states])
+    views = [
+        _view(entry, state, now, status, lives=lives)
+        for (lives, _, entry, now), state, status in zip(
+            found.values(), known_states, statuses, strict=True
+        )
+    ]
+    return sorted(views, key=lambda view: view.entry.name)
+
+
+def _unpacked(reader: RedisReader, service: str, packed: Sequence[bytes]) -> list[ScheduleEntry]:
+    entries = []
+    for each in packed:
+        try:
+            entries.append(ScheduleEntry.unpack(each))
+        except ValueError as error:
+            reader.note(reader.commands.keys.schedule(service), error)
+    return entries
+
+
+def _statuses(reader: RedisReader, jobs: Sequence[str]) -> list[str]:
+    asked: list[Command[str | None]] = [reader.commands.status(job) for job in jobs if job]
+    replies = iter(reader.read_many(asked))
+    return [(next(replies) or "") if job else "" for job in jobs]
+
+
+def _view(
+    entry: ScheduleEntry, state: dict[str, str], now: int, status: str, *, lives: bool
+) -> EntryView:
+    is_paused = "paused" in state
+    coming = None
+    if lives and not is_paused:
+        after = max(_count(state, "last"), now)
+        coming = datetime.fromtimestamp(entry.next_after(after) / 1000, UTC)
+    gone = "deleted" if state.get("job") else ""
+    return EntryView(
+        entry,
+        "paused" if is_paused else "active" if lives else "nobody",
+        datetime.fromtimestamp(now / 1000, UTC),
+        _moment(state.get("sent_at", "")),
+        coming,
+        state.get("job", ""),
+        status or state.get("outcome", gone),
+        *(_count(state, name) for name in ("sent", "missed", "skipped")),
+    )
+
+
+def _count(state: dict[str, str], name: str) -> int:
+    text = state.get(name, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return parse_time("sent_at", text.encode())
+    except MalformedJob:  # anybody may have written it
+        return None

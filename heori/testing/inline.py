@@ -1,0 +1,141 @@
+"""Runs jobs where they are sent, from their payload to their result, without a server."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from heori_common import tasks
+from heori_common.current_job import CurrentJob, set_current_job
+from heori_common.protocol.commands import Progress
+from heori_common.protocol.job import NewJob
+from heori_common.protocol.payload import decode_call, decode_result, encode_result
+from heori_common.tasks import Task
+from heori_common.values.results import Stored
+from heori_consumer.worker.failures import as_it_travels, describe
+from heori_producer.errors import JobFailed
+from heori_producer.handle import Handle
+from heori_producer.job_future import AwaitedFuture
+from heori_producer.recall import Recall
+from heori_producer.results import End
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class InlineEnd(NamedTuple):
+    """What came of a job."""
+
+    end: End
+    status: str
+    progress: Progress | None
+    deliveries: int
+
+
+def run(job: NewJob, task: Task[..., Any], queue: str) -> InlineEnd:
+    """Run a job to its end, its retries at once.
+
+    Raises:
+        BaseException: what is no failure of a job, such as KeyboardInterrupt or what pytest raises.
+    """
+    progress: Progress | None = None
+
+    def report(fraction: float, text: str) -> None:
+        nonlocal progress
+        progress = Progress(fraction, text)
+
+    for delivery in range(1, len(job.retry_delays) + 2):
+        current = CurrentJob(job.id, task.name, queue, delivery, task.timeout, report)
+        try:
+            stored = copy_context().run(_run_once, job, task, current)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if delivery <= len(job.retry_delays) and _is_tried_again(task, error):
+                continue
+            failed = JobFailed(job.id, describe(error), as_it_travels(error))
+            return InlineEnd(failed, "failed", progress, delivery)
+        return InlineEnd(stored, "finished", progress, delivery)
+    raise AssertionError("the last delivery ends the job")
+
+
+def _is_tried_again(task: Task[..., Any], error: BaseException) -> bool:
+    return not isinstance(error, tasks.InvalidResult) and task.retries(error)
+
+
+def _run_once(job: NewJob, task: Task[..., Any], current: CurrentJob) -> Stored:
+    set_current_job(current)
+    call = decode_call(job.data, ("json",), sys.maxsize)
+    args, kwargs = task.receive(call.args, call.kwargs, job.types)
+    try:
+        value = task.function(*args, **kwargs)
+        if task.is_async:
+            value = _wait_for(value)
+    finally:
+        if current.owner is not None:  # it has used locks
+            from heori_common.locks.around import end_job  # noqa: PLC0415 - few need it
+
+            end_job(current)
+    stored = task.dump_result(value)
+    if stored is None:
+        return Stored(b"null")
+    return Stored(decode_result(encode_result(stored.json, "json")), stored.types)
+
+
+def _wait_for(coroutine: Coroutine[Any, Any, R]) -> R:
+    """Run it to its end, in a loop of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1, "inline") as thread:  # this one's loop has sent it, and runs
+        run_it: Callable[..., R] = copy_context().run
+        return thread.submit(run_it, asyncio.run, coroutine).result()
+
+
+class InlineHandle(Handle[R_co], Generic[R_co]):
+    """A handle of a job that has ended."""
+
+    def __init__(self, job_id: str, queue: str, task: Task[..., R_co], ended: InlineEnd) -> None:
+        self.id = job_id
+        self.queue = queue
+        self.recall = _NothingToRecall()
+        self.deliveries = ended.deliveries
+        self._task = task
+        self._ended_so = ended
+
+    def status(self) -> str:
+        """How it has ended."""
+        return self._ended_so.status
+
+    def progress(self) -> Progress | None:
+        """What its task has told last."""
+        return self._ended_so.progress
+
+    def running(self) -> bool:
+        """It has ended."""
+        return False
+
+    def stored(self, timeout: float | None = None) -> Stored:  # noqa: ARG002 - it has ended
+        """Its result, or what it has failed with."""
+        end = self._ended_so.end
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    def tell(self, future: AwaitedFuture[Any]) -> None:
+        """Have a future become what came of the job."""
+        future.end(self._ended_so.end)
+
+    async def _ended(self) -> R_co:
+        return self._task.load_result(self.stored())
+
+
+class _NothingToRecall(Recall):
+    """Jobs that have ended cannot be cancelled."""
+
+    def __init__(self) -> None:
+        pass
+
+    def cancel(self, queue: str, ids: Any) -> list[str]:  # noqa: ARG002 - it has ended
+        return []

@@ -1,0 +1,153 @@
+"""Which jobs a flow is made of, who waits for whom, and in which order they are sent."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from heori_common.calls import PartialCall, TaskCall
+from heori_common.protocol.job import NewJob
+from heori_common.sendable import Sendable
+from heori_producer.flow import FlowChain, FlowGroup
+from heori_producer.handle import Handle
+
+KEPT_S = 500  # a result that another job gets, unless its task says, as RQ keeps it
+
+Encode = Callable[[TaskCall[Any] | PartialCall[Any]], NewJob]
+
+
+@dataclass(slots=True)
+class Planned:
+    """A job of a flow."""
+
+    job: NewJob
+    task: Sendable[Any]
+    queue: str
+    gets: str  # what it gets of those for which it waits: none, one or all
+    parents: Sequence["Planned"] = ()
+    after: Sequence[str] = ()  # likewise, jobs that were sent before
+    into: list[list[Any]] = field(default_factory=list)
+
+
+class FlowEnd(NamedTuple):
+    """The jobs with which a part of a flow ends."""
+
+    jobs: Sequence[Planned]
+    sent: Sequence[Handle[Any]] = ()  # or these, which were sent before
+    is_list: bool = False
+
+
+class Batch(NamedTuple):
+    """Jobs that are sent one after the other."""
+
+    task: Sendable[Any]
+    queue: str
+    jobs: list[NewJob]
+
+
+class Plan:
+    """The jobs of one flow.
+
+    Args:
+        encode: makes the job of a call.
+        queue_of: the RQ queue to which jobs of a task are sent.
+        after: jobs that were sent before, for whose ends the flow waits.
+
+    Attributes:
+        jobs: in the order of the flow.
+        end: those with which it ends.
+
+    Raises:
+        TypeError: a step lacks its first argument, and there is nothing that it could get.
+    """
+
+    def __init__(
+        self, flow: Any, encode: Encode, queue_of: Callable[[str], str], after: Sequence[str] = ()
+    ) -> None:
+        self._encode = encode
+        self._queue_of = queue_of
+        self._after = after
+        self.jobs: list[Planned] = []
+        self.end = self._add(flow, None)
+
+    def batches(self) -> list[Batch]:
+        """The jobs as they are to be sent: those that wait before those for which they wait."""
+        waiting = [each for each in reversed(self.jobs) if each.parents]
+        heads = sorted((each for each in self.jobs if not each.parents), key=lambda j: j.queue)
+        ordered = [*waiting, *heads]
+        last = {edge[0]: number for number, each in enumerate(ordered) for edge in each.into}
+        for number, each in enumerate(ordered):
+            for edge in each.into:
+                edge[2] = last[edge[0]] == number
+        return [
+            Batch(task, queue, [self._edged(each) for each in run])
+            for (task, queue), run in (
+                (key, list(run))
+                for key, run in groupby(ordered, key=lambda each: (each.task, each.queue))
+            )
+        ]
+
+    @staticmethod
+    def _edged(planned: Planned) -> NewJob:
+        waits = bool(planned.parents or planned.after)
+        job = planned.job
+        if not (waits or planned.into):
+            return job
+        options = {**(job.options or {}), "flow": planned.gets} if waits else job.options
+        ttl = job.result_ttl
+        return replace(
+            job,
+            options=options,
+            result_ttl=(ttl or KEPT_S) if planned.into else ttl,
+            edges={
+                "gets": planned.gets,
+                "holds": bool(planned.parents),
+                "after": list(planned.after),
+                "into": planned.into,
+            },
+        )
+
+    def _add(self, node: Any, before: FlowEnd | None) -> FlowEnd:
+        if isinstance(node, FlowChain):
+            end = self._add(node.steps[0], before)
+            for step in node.steps[1:]:
+                end = self._add(step, end)
+            return end
+        if isinstance(node, FlowGroup):
+            return self._add_group(node, before)
+        return self._add_call(node, before)
+
+    def _add_group(self, node: FlowGroup, before: FlowEnd | None) -> FlowEnd:
+        if isinstance(node.members[0], Handle):
+            if self._after or before is not None:
+                raise TypeError("jobs that were sent already wait for nothing more")
+            end = FlowEnd((), node.members, is_list=True)
+        else:
+            ends = [self._add(member, before) for member in node.members]
+            if any(each.is_list for each in ends):
+                raise TypeError(
+                    "a group within a group needs then=, which makes one of its results"
+                )
+            end = FlowEnd([each.jobs[0] for each in ends], is_list=True)
+        return end if node.then is None else self._add(node.then, end)
+
+    def _add_call(self, node: Any, before: FlowEnd | None) -> FlowEnd:
+        if not isinstance(node, TaskCall | PartialCall):
+            raise TypeError(f"{node!r} is no step of a flow")
+        gets = "none"
+        if isinstance(node, PartialCall):
+            if before is None:
+                raise TypeError(
+                    f"{node.task.name}.s() lacks its first argument, and nothing is before it"
+                )
+            gets = "all" if before.is_list else "one"
+        planned = Planned(self._encode(node), node.task, self._queue_of(node.task.queue), gets)
+        if before is None:
+            planned.after = self._after
+        else:
+            planned.parents = before.jobs
+            planned.after = [handle.id for handle in before.sent] or ()
+            for place, parent in enumerate(before.jobs):
+                parent.into.append([planned.job.id, place, False])
+        self.jobs.append(planned)
+        return FlowEnd([planned])

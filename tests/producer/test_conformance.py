@@ -1,0 +1,189 @@
+"""What both kinds of producers do: the one that blocks, and the one of an event loop."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heori import (
+    InvalidArguments,
+    JobCanceled,
+    JobFailed,
+    JobNotFound,
+    PayloadTooLarge,
+    QueueFull,
+    RedisUnavailable,
+    Settings,
+    UnknownTask,
+)
+from heori_common import tasks
+from heori_common.protocol.keys import Keys
+from heori_common.published import describe_all
+from heori_producer import sending
+from tests.rigs.consumers import Consumer
+from tests.rigs.either import KINDS, Either
+from tests.rigs.script_bench import Bench
+from tests.rigs.waiting import until
+from tests.tasks import lock_tasks, protocol_tasks, sample_tasks
+
+KEYS = Keys()
+ADD = f"{sample_tasks.__name__}.add"
+add = sample_tasks.add
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def producer(kind: str, redis_url: str) -> Iterator[Any]:
+    with Either.made(kind, redis_url) as made:
+        yield made
+
+
+def job(redis: Any, handle: Any) -> dict[str, str]:
+    found = redis.hgetall(KEYS.job(handle.id))
+    return {name.decode(): found[name].decode("latin-1") for name in found}
+
+
+def make_room_for_one_who_waits(redis: Any) -> None:
+    until(lambda: redis.zcard(KEYS.waiting_producers("default")))
+    redis.lpop(KEYS.queue("default"))
+
+
+def test_jobs_are_sent_with_their_options(producer: Any, redis: Any, bench: Bench) -> None:
+    handle = producer.submit(add, 1, b=3)
+    assert (handle.queue, handle.status()) == ("default", "queued")
+    assert repr(handle).endswith(f"{handle.id} of {ADD}>")
+    assert job(redis, handle)["description"] == f"{ADD}(1, b=3)"
+    sender = producer.options(queue="other", tenant="acme")
+    first, second = sender.submit(add, 1), sender.options(at_front=True).submit(add, 2)
+    assert redis.lrange(KEYS.queue("other@@acme"), 0, -1) == [
+        second.id.encode(), first.id.encode(),
+    ]  # fmt: skip
+    keyed = producer.options(key="k")
+    assert keyed.submit(add, 1).id == keyed.submit(add, 2).id
+    for later in ({"delay": "1min"}, {"at": datetime.now(UTC) + timedelta(minutes=1)}):
+        handle = producer.options(**later).submit(add, 1)
+        assert (handle.status(), handle.cancel(), handle.status()) == (
+            "scheduled",
+            True,
+            "canceled",
+        )
+    locked = producer.submit(lock_tasks.transfer, "url", 1, b=2, number=3)
+    assert job(redis, locked)["heori_locks"].count("mutex") == 2
+    published = describe_all({ADD: tasks.find(add)})
+    bench.execute(bench.commands.publish_tasks("v", published))
+    named = producer.send(ADD, 1, b=3)
+    assert job(redis, named)["data"] == job(redis, producer.submit(add, 1, b=3))["data"]
+    assert producer.cancel("default", [named.id, "nothing"]) == [named.id]
+
+
+def test_many_are_sent_in_pieces(
+    producer: Any, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "CHUNK_JOBS", 3)
+    calls = [1, (2, 3), {"a": 4}, 5, 6, 7, 8]
+    handles = producer.submit_many(add, calls)
+    assert [each.id.encode() for each in handles] == redis.lrange(KEYS.queue("default"), 0, -1)
+    assert producer.submit_many(add, []) == []
+    with pytest.raises(InvalidArguments) as refusal:
+        producer.submit_many(add, [1, 2, "x"])
+    assert refusal.value.__notes__ == ["in call 2 of submit_many; none was sent"]
+    with pytest.raises(ValueError, match="key is for one job"):
+        producer.options(key="k").submit_many(add, [1])
+    assert redis.llen(KEYS.queue("default")) == len(calls)
+
+
+def test_what_makes_no_sense_is_refused_and_nothing_is_sent(
+    kind: str, redis_url: str, redis: Any
+) -> None:
+    settings = Settings(redis_url=redis_url, max_payload=1000)
+    with Either.made(kind, redis_url, settings=settings) as producer:
+        calls: list[tuple[type[Exception], Callable[[], Any]]] = [
+            (InvalidArguments, lambda: producer.submit(add, "x")),
+            (UnknownTask, lambda: producer.submit(protocol_tasks.plain, 1)),
+            (UnknownTask, lambda: producer.send(ADD, 1)),
+            (TypeError, lambda: producer.send(add, 1)),
+            (PayloadTooLarge, lambda: producer.submit(protocol_tasks.unlock, "x" * 1000)),
+            (ValueError, lambda: producer.options(delay=1, at=datetime.now(UTC))),
+            (TypeError, lambda: producer.options(nothing=1)),
+        ]
+        for error, call in calls:
+            with pytest.raises(error):
+                call()
+    with pytest.raises(ValueError, match="full_timeout"):
+        Either.made(kind, redis_url, full_timeout=-1).__enter__()
+    assert redis.keys("*") == []
+
+
+def test_a_full_queue_refuses_drops_or_makes_wait(
+    kind: str, redis_url: str, redis: Any, bench: Bench
+) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 2})
+    with Either.made(kind, redis_url, settings=settings, when_full="reject") as producer:
+        first = producer.submit(add, 1)
+        with pytest.raises(QueueFull) as full:
+            producer.submit_many(add, range(3))
+        assert (full.value.taken, full.value.depth, full.value.limit) == (1, 2, 2)
+        assert [each.id.encode() for each in full.value.sent] == redis.lrange(
+            KEYS.queue("default"), 1, -1
+        )
+        assert producer.options(when_full="drop_oldest").submit(add, 2).status() == "queued"
+        assert first.status() == "failed"
+        with pytest.raises(QueueFull, match=r"there was no room for 0\.05 s"):
+            producer.options(when_full="block", full_timeout=0.05).submit(add, 3)
+        assert redis.zcard(KEYS.waiting_producers("default")) == 0
+        waiter = threading.Thread(target=make_room_for_one_who_waits, args=(redis,))
+        waiter.start()
+        try:
+            assert producer.options(when_full="block").submit(add, 4).status() == "queued"
+        finally:
+            waiter.join()
+
+
+def test_without_a_server_it_says_so(kind: str, nowhere: int) -> None:
+    with Either.made(kind, f"redis://127.0.0.1:{nowhere}/0") as producer:
+        calls: list[Callable[[], Any]] = [
+            lambda: producer.submit(add, 1),
+            lambda: producer.cancel("default", ["a"]),
+        ]
+        for call in calls:
+            with pytest.raises(RedisUnavailable, match=f"127.0.0.1:{nowhere}"):
+                call()
+
+
+def test_results_are_awaited_until_the_time_is_over(
+    producer: Any, redis: Any, tmp_path: Path, consume: Callable[..., Consumer]
+) -> None:
+    waiting = producer.submit(add, 1)
+    for timeout in (0, 0.05, -1):
+        with pytest.raises(TimeoutError, match=rf"after {timeout} s; it is queued"):
+            waiting.result(timeout)
+    consume().ready()
+    assert waiting.result(30) == 3
+    assert waiting.result(0) == 3
+    assert waiting.result() == 3
+    with pytest.raises(JobFailed, match="ValueError: no"):
+        producer.submit(sample_tasks.fail, "no").result(30)
+    gone, canceled = producer.submit_many(add, [1, 2])
+    canceled = producer.options(delay=60).submit(add, 1)
+    assert canceled.cancel()
+    with pytest.raises(JobCanceled):
+        canceled.result(30)
+    assert gone.result(30) == 3
+    redis.delete(KEYS.job(gone.id), KEYS.results(gone.id))
+    with pytest.raises(JobNotFound):
+        gone.status()
+    with pytest.raises(JobNotFound):
+        gone.result(30)
+    gate = tmp_path / "gate"
+    begun = producer.submit(sample_tasks.wait_for_file, str(gate))
+    until(begun.running)
+    assert (begun.status(), begun.cancel(), begun.progress()) == ("started", False, None)
+    gate.touch()
+    assert begun.result(30)

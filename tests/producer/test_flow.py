@@ -1,0 +1,174 @@
+"""Flows: jobs that wait for others, and get what these return."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rq.job import Job as RqJob
+
+from heori import (
+    InvalidArguments,
+    JobCanceled,
+    JobFailed,
+    Producer,
+    QueueFull,
+    Settings,
+    chain,
+    group,
+)
+from heori_common.protocol.commands import Commands
+from heori_common.redis.client import RedisClient
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
+from tests.tasks.flow_tasks import (
+    begin,
+    count,
+    double,
+    fails_without,
+    join,
+    move,
+    nothing,
+    tell,
+    total,
+)
+
+TASKS = "tests.tasks.flow_tasks"
+
+
+def test_results_are_handed_on_by_their_types(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any
+) -> None:
+    line = producer.submit_flow(chain(begin.s(1), move.s(2, twice=True), move.s(days=1), tell.s()))
+    fan = producer.submit_flow(
+        group([chain(begin.s(n), tell.s()) for n in range(3)], then=join.s())
+    )
+    many = producer.submit_flow(group([double.s(n) for n in range(1200)], then=total.s(more=1)))
+    inner = producer.submit_flow(
+        chain(double.s(2), group([double.s(), double.s()], then=total.s()), double.s())
+    )
+    plain = producer.submit_flow(group([double.s(1), double.s(2)]))
+    empty = producer.submit_flow(group([nothing.s(), nothing.s()], then=count.s()))
+    handles = producer.submit_many(double, [5, 6])
+    kept = producer.submit_flow(group(producer.submit_many(begin, [1]), then=nothing.s()))
+    assert len(line) == 4
+    last = RqJob.fetch(line.handles[-1].id, connection=redis)
+    assert last.get_status() == "deferred"
+    assert RqJob.fetch(line.handles[-2].id, connection=redis).dependent_ids == [last.id]
+    after = producer.options(after=[line.handles[-1], handles[0].id]).submit(double, 4)
+    assert after.status() == "deferred"
+    consume("--queue", "default", "--queue", "elsewhere", HEORI_TASKS=TASKS).ready()
+    assert line.result(120) == "03 3"
+    assert fan.result(120) == "28 0,28 1,28 2"
+    assert many.result(120) == 2 * sum(range(1200)) + 1
+    assert inner.result(120) == 2 * (8 + 8)
+    assert empty.result(120) == 2
+    assert kept.result(120) is None
+    until(lambda: redis.zcard("rq:deferred:default") == 0)
+    assert plain is not None
+    del after
+
+
+def test_a_failed_step_cancels_the_rest_and_its_replay_goes_on(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "there"
+    flow = producer.submit_flow(
+        chain(
+            group([fails_without.s(1, str(path)), fails_without.s(2, "/")], then=total.s()),
+            double.s(),
+            fails_without.s("/"),
+        )
+    )
+    failing, well, fan_in, *rest = flow.handles
+    consume(HEORI_TASKS=TASKS).ready()
+    with pytest.raises(JobFailed, match="FileNotFoundError"):
+        failing.result(120)
+    assert well.result(120) == 2
+    until(lambda: {each.status() for each in (fan_in, *rest)} == {"canceled"})
+    with pytest.raises(JobCanceled, match=f"after {failing.id}, which has failed"):
+        flow.result(120)
+    late = producer.options(after=failing).submit(double, 1)
+    with pytest.raises(JobCanceled):
+        late.result(120)
+    path.touch()
+    RqJob.fetch(failing.id, connection=redis).requeue()
+    until(lambda: rest[-1].status() == "finished")
+    assert flow.result(120) == 6
+    until(lambda: late.status() == "finished" or redis.exists(f"rq:job:{late.id}") == 0)
+
+
+def test_a_flow_that_is_cancelled_does_not_begin(producer: Producer, redis: Any) -> None:
+    flow = producer.submit_flow(group([double.s(1), double.s(2)], then=total.s()))
+    assert flow.cancel() == 3
+    assert redis.llen("rq:queue:default") == 0
+    assert {each.status() for each in flow.handles} == {"canceled"}
+
+
+def test_nothing_is_sent_of_a_flow_that_makes_no_sense(producer: Producer, redis: Any) -> None:
+    with pytest.raises(TypeError, match="lacks its first argument, and nothing is before it"):
+        producer.submit_flow(chain(double.s(), double.s()))  # type: ignore[arg-type]
+    with pytest.raises(InvalidArguments, match="days: "):
+        producer.submit_flow(chain(begin.s(1), move.s("x")))  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        begin.s(1, 2)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="no call of a task"):
+        chain(begin.s(1), 2)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="delay says when"):
+        producer.options(after="a", delay=1)
+    assert redis.keys("rq:job:*") == []
+
+
+def test_who_looks_for_jobs_that_need_not_wait_leaves_flows_as_they_are(
+    producer: Producer, redis: Any, redis_url: str
+) -> None:
+    later = producer.options(delay="1h")
+    line = later.submit_flow(chain(begin.s(1), tell.s()))
+    fan = later.submit_flow(group([double.s(1), double.s(2)], then=total.s()))
+
+    def stands() -> dict[bytes, Any]:
+        keys = sorted(redis.keys("rq:job:*") + redis.keys("rq:heori:inputs:*"))
+        return {key: redis.dump(key) for key in keys}
+
+    def look() -> int:
+        with RedisClient(redis_url) as client:
+            looks = map(Commands().start_waiting, ("default", "elsewhere"))
+            return sum(client.execute(each).number for each in looks)
+
+    before = stands()
+    assert look() + look() == 0
+    assert stands() == before
+    redis.delete(f"rq:job:{line.handles[0].id}")
+    look()
+    assert line.handles[1].status() == "canceled"
+    assert fan.handles[-1].status() == "deferred"
+
+
+def test_a_key_holds_for_a_job_that_waits_for_others(producer: Producer, redis: Any) -> None:
+    first = producer.options(delay="1h").submit(double, 1)
+    waiting = producer.options(after=first, key="order-17")
+    second = waiting.submit(double, 2)
+    assert waiting.submit(double, 2).id == second.id
+    assert second.cancel()
+    assert redis.keys("rq:heori:inputs:*") != []
+    assert [key for key in redis.keys("rq:heori:inputs:*") if redis.ttl(key) == -1] == []
+
+
+def test_a_flow_that_is_sent_first_has_the_limits_of_the_settings_written(
+    redis: Any, redis_url: str
+) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 2})
+    with Producer(settings=settings) as producer, pytest.raises(QueueFull):
+        producer.options(when_full="reject").submit_flow(group([double.s(n) for n in range(3)]))
+    assert redis.llen("rq:queue:default") == 0, "what was sent of it is cancelled"
+
+
+def test_what_comes_after_a_job_that_was_cancelled_is_kept_no_longer_than_that(
+    producer: Producer, redis: Any
+) -> None:
+    first = producer.options(delay="1h").submit(double, 1)
+    assert first.cancel()
+    after = producer.options(after=first).submit(double, 2)
+    assert after.status() == "canceled"
+    for key in (f"rq:job:{first.id}:dependents", f"rq:job:{after.id}"):
+        assert 0 < redis.ttl(key) <= redis.ttl(f"rq:job:{first.id}") + 1

@@ -1,0 +1,27 @@
+"""Tasks that run by themselves, and a schedule of calls."""
+
+from functools import partial
+
+from heori import Cron, Every, task
+
+
+@task(every=1, catch_up="all")
+def tick() -> None:
+    """Each second."""
+
+
+@task(cron="0 3 * * 1-5", timezone="Asia/Seoul", overlap=False)
+def report() -> None:
+    """On working days in Seoul."""
+
+
+@task(queue="else")
+def greet(name: str = "you") -> str:
+    """Whom the schedule says."""
+    return f"hello {name}"
+
+
+schedule = [
+    Every("1h", partial(greet, name="all"), name="greetings"),
+    Cron("@daily", greet, timezone="Europe/Berlin"),
+]
