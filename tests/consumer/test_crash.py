@@ -26,7 +26,8 @@ KILLS = 20  # `make chaos` does it for longer
 
 
 def runs(path: Path) -> "collections.Counter[int]":
-    return collections.Counter(int(line) for line in path.read_bytes().split())
+    """How often each number ran."""
+    return collections.Counter(int(line.split()[0]) for line in path.read_bytes().splitlines())
 
 
 @pytest.mark.parametrize(
@@ -47,44 +48,51 @@ def test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
     path = tmp_path / "runs"
     path.touch()
     # What dies comes first again: kills in quick succession would make dead letters of it.
-    consumer = consume(*model, HEORI_MAX_DELIVERIES=str(KILLS + 1)).ready()
-    producer.submit_many(sample_tasks.record, [(str(path), n) for n in range(JOBS)])
-
-    def finished() -> int:
-        assert consumer.process.poll() is None, "the consumer itself has died"
-        return int(redis.zcard("rq:finished:default"))
+    consumer = consume(*model, HEORI_MAX_DELIVERIES=str(JOBS)).ready()
 
     def deaths() -> list[int]:
         """How many jobs each worker held that died."""
         return [line["jobs"] for line in list(consumer.log) if line["event"] == "worker died"]
 
-    # A kill may hit a process that was on its way out anyway, or one that still imports, which is
-    # no loss; so count deaths. Whoever is killed at each start is started less and less often.
-    killed_at = 0
-    while len(deaths()) < KILLS:
-        due = max(len(deaths()) * JOBS * 0.9 / KILLS, min(killed_at + 1, JOBS))
-        until(lambda due=due: finished() >= due)  # type: ignore[misc]
-        killed_at = finished()
-        workers = consumer.workers
-        if not workers:
-            continue  # the next one is just being started
-        victim = chance.choice(workers)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            victim.kill()
-        until(lambda victim=victim: not is_alive(victim))  # type: ignore[misc]
+    struck: set[int] = set()
+
+    def strike() -> bool:
+        """Kill whoever ran a job last and has not been killed yet, unless that has shown."""
+        if len(deaths()) > killed:
+            return False
+        for line in reversed(path.read_bytes().splitlines()):
+            pid = int(line.split()[1])
+            if pid not in struck:
+                struck.add(pid)
+                with contextlib.suppress(psutil.NoSuchProcess):  # it ran a suspect alone, and ended
+                    psutil.Process(pid).kill()
+                break
+        return True
+
+    killed = 0
+    for first in range(0, JOBS, JOBS // KILLS):
+        killed = len(deaths())
+        numbers = range(first, first + JOBS // KILLS)
+        producer.submit_many(sample_tasks.record_process, [(str(path), n) for n in numbers])
+        most = chance.randrange(len(numbers) // 2)
+        until(lambda new=set(numbers), most=most: len(runs(path).keys() & new) > most)  # type: ignore[misc]
+        until(lambda: not strike())
+
+    def finished() -> int:
+        assert consumer.process.poll() is None, "the consumer itself has died"
+        return int(redis.zcard("rq:finished:default"))
+
     until(lambda: finished() + redis.zcard("rq:failed:default") == JOBS, timeout=60)
-    in_flight = sum(deaths())
     ran = runs(path)
     again = sum(ran.values()) - len(ran)
+    in_flight = sum(deaths())
     print(f"jobs {JOBS}, run {len(ran)}, lost {JOBS - len(ran)}, again {again} of {in_flight}")
     assert set(ran) == set(range(JOBS))
     assert again <= in_flight
     assert redis.zcard("rq:failed:default") == 0
     assert redis.zcard("rq:wip:default") == 0
-    # Those that were killed while they imported count apart.
-    assert (
-        consumer.metric("heori_worker_restarts_total", reason="SIGKILL") == len(deaths()) >= KILLS
-    )
+    assert len(deaths()) >= KILLS
+    until(lambda: consumer.metric("heori_worker_restarts_total", reason="SIGKILL") == len(deaths()))
     assert consumer.stop() == 0
 
 

@@ -123,7 +123,7 @@ class Keys(RqKeys):
     def leased(self) -> str:
         """set of the names of queues with jobs under leases, or that wait for locks or rates
 
-        Gone a moment after the last of them.
+        Gone a moment after the last of them, or with their queue where nobody serves that any more.
         """
         return f"{self.prefix}:heori:leased"
 

@@ -149,6 +149,7 @@ local function forget(queue)
     return
   else
     redis.call('UNLINK', bound_key(queue_name(queue)))
+    redis.pcall('SREM', leased_key(), queue_name(queue)) -- whoever served it may have died before it looked
   end
   redis.call('ZREM', idle, queue)
 end
