@@ -247,7 +247,8 @@ def test_the_dashboard_shows_jobs_and_changes_nothing(stack: Stack) -> None:
         told = json.loads(ask(f"/0/data/job/{job['id']}.json")[1])
         assert (told["status"], set(told["result"])) == ("finished", DIGESTS)
         assert json.loads(ask("/0/data/workers.json")[1])["workers"]
-        for view in ("/", "/0/view/workers", "/0/view/jobs", f"/0/view/job/{job['id']}"):
+        views = ("/", "/0/view/workers", "/0/view/jobs", f"/0/view/job/{job['id']}")
+        for view in (*views, "/static/css/main.css", "/static/favicon.ico"):
             assert ask(view)[0] == 200, view
         assert ask("/requeue/stdlib")[0] == 405
         for change in (
