@@ -37,12 +37,20 @@ WORKER = WorkerOptions(
 
 
 class Given(Pool):
-    """A pool without workers: notes which jobs it would begin."""
+    """A pool without workers: one slot, for which it notes which jobs it would begin."""
 
     jobs: list[str]
+    dispatched: asyncio.Event
+
+    def wanted(self) -> int:
+        return max(0, 1 - len(self.jobs))
+
+    idle = wanted
 
     def dispatch(self, claims: Sequence[Claim]) -> None:
         self.jobs += ids(list(claims))
+        if claims:
+            self.dispatched.set()
 
 
 @dataclass
@@ -78,7 +86,7 @@ async def claiming(url: str, *, begins_at_once: bool = True) -> AsyncIterator[Cl
         context.refusals.add,
         context.leases.claiming,
     )
-    pool.jobs = []
+    pool.jobs, pool.dispatched = [], asyncio.Event()
     precedence = Precedence(context, pool)
     lost: list[None] = []
     hand_overs = HandOvers(
@@ -171,6 +179,27 @@ def test_a_job_that_could_kill_the_supervisor_begins_when_redis_has_confirmed_it
             assert consumer.pool.jobs == []
             await consumer.claim()
             assert consumer.pool.jobs == ["1"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("waiting", [[], ["2"]], ids=["no other", "another"])
+def test_no_other_is_taken_for_the_slot_of_a_job_that_begins_when_it_is_confirmed(
+    waiting: list[str], bench: Bench, redis_url: str
+) -> None:
+    async def main() -> None:
+        async with claiming(redis_url, begins_at_once=False) as consumer:
+            [first] = hand(bench, "1")
+            for job in waiting:
+                bench.send(job)
+            consumer.hand_overs.told(first)
+            running = asyncio.create_task(consumer.claimer.run())
+            await consumer.pool.dispatched.wait()
+            assert consumer.pool.jobs == ["1"]
+            assert bench.queue() == waiting
+            assert bench.redis.zcard(bench.commands.keys.offers(SERVICE)) == 0
+            consumer.claimer.stop()
+            await running
 
     run(main)
 

@@ -85,7 +85,7 @@ class Claimer:
     async def run(self) -> None:
         """Claim until stopped, then return; a claim that is under way is brought to its end."""
         while not self._stopping:
-            wanted = self._bounds.room(self._pool.wanted())
+            wanted = self._left_of(self._pool.wanted())
             if not wanted and not await self._is_to_confirm():
                 continue
             self._hand_overs.rung.clear()
@@ -117,6 +117,8 @@ class Claimer:
 
     async def _is_to_confirm(self) -> bool:
         """Wait until there may be room; or return True when a hand-over is to be confirmed."""
+        if self._hand_overs.unbegun:
+            return True
         if not self._hand_overs.unconfirmed:
             await self._pool.changed.wait()
             self._pool.changed.clear()
@@ -125,6 +127,13 @@ class Claimer:
         if left > 0:
             await self._pool.change_within(left)
         return left <= 0
+
+    def _left_of(self, room: int) -> int:
+        """How many jobs may be claimed of those that the pool has room for.
+
+        What has come, and begins once it is confirmed, has its place there already.
+        """
+        return max(0, self._bounds.room(room) - self._hand_overs.unbegun)
 
     async def _withdraw(self) -> None:
         """Take the offer back, or what has come of it, to be given back like all else."""
@@ -173,7 +182,7 @@ class Claimer:
         Args:
             is_to_look: it is to be woken only, as it may not take any job that comes.
         """
-        slots = self._bounds.room(self._pool.idle())
+        slots = self._left_of(self._pool.idle())
         # In a burst it waits for what it has itself, and for nothing that may come.
         # Who hands over to a consumer does not know of which queues it takes no jobs.
         refuses = self._context.refusals.reasons

@@ -54,6 +54,11 @@ class HandOvers:
         self.rung = asyncio.Event()
         self.may_miss = False
 
+    @property
+    def unbegun(self) -> int:
+        """How many jobs have come that begin once Redis knows of it."""
+        return sum(len(each.claims) for each in self.unconfirmed if each.told in self._late)
+
     def connected(self) -> None:
         """They come here, perhaps again: then one may have been missed."""
         self.may_miss = True
