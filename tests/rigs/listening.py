@@ -56,7 +56,7 @@ class Heard:
         if isinstance(length, int) and length:
             self._change([queue])
 
-    async def rings(self, *queues: str, seconds: float = 5.0) -> bool:
+    async def rings(self, *queues: str, seconds: float = 60.0) -> bool:
         """Whether it rings within seconds for a job that is in these, or comes, or for a change."""
         keys = Commands().keys
         reads = [
@@ -86,7 +86,7 @@ class Heard:
 
     async def connected(self, *queues: str) -> None:
         """Wait until it is connected."""
-        await asyncio.wait_for(self.connections.get(), 10)
+        await asyncio.wait_for(self.connections.get(), 60)
         assert await self.rings(*queues), "something may have come before"
         self.arm()
 
@@ -133,7 +133,7 @@ async def leading(url: str, *queues: str, name: str = ME) -> AsyncIterator[Leadi
     roles = [asyncio.create_task(role.run()) for role in (leadership, heard.listener)]
     try:
         await heard.connected()
-        await asyncio.wait_for(leadership.gained(), 10)
+        await asyncio.wait_for(leadership.gained(), 60)
         yield Leading(context, leadership, heard, roles)
     finally:
         for role in roles:
