@@ -23,7 +23,7 @@ from heori_common.protocol.keys import Keys
 from heori_common.protocol.scripts import script
 from heori_common.redis.push import PushThread
 from tests.chaos.locks import Locks, cancels, check, crowd, lost_replies, storm
-from tests.rigs.lock_rig import Programs, queued, thread, use
+from tests.rigs.lock_rig import Programs, outlives_its_lease, queued, thread, use
 from tests.rigs.proxy import proxy
 from tests.rigs.waiting import until
 
@@ -58,7 +58,8 @@ def test_a_lost_reply_to_a_release_that_came_too_late_is_no_excuse(
     redis_url: str, how: str
 ) -> None:
     with proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as between:
-        lock = Mutex("a", f"redis://127.0.0.1:{between.port}/0", lease=0.3)
+        url = f"redis://127.0.0.1:{between.port}/0"
+        lock = Mutex("a", url, lease=0.3)
 
         def be_late() -> None:
             ctypes.PyDLL(None).usleep(500_000)  # holds the GIL, so that nobody renews or tells
@@ -72,7 +73,7 @@ def test_a_lost_reply_to_a_release_that_came_too_late_is_no_excuse(
             with lock:
                 be_late()
 
-        with lock:  # so that the server knows the scripts
+        with Mutex("a", url):  # so that the server knows the scripts
             pass
         with pytest.raises(LockLost):
             asyncio.run(use()) if how == "async" else use_blocking()
@@ -155,7 +156,8 @@ def test_a_server_that_forgot_everything_tells_the_holder_and_fences_go_on_risin
     programs: Programs,
 ) -> None:
     with server() as valkey:
-        (holder, waiter) = programs(2, lease=1.0, url=valkey.url)
+        [holder] = programs(1, lease=3.0, url=valkey.url)
+        [waiter] = programs(1, lease=30.0, url=valkey.url)
         early, _ = holder.ask("acquire", expect="held")
         waiter.tell("acquire")
         queued(Mutex("a", valkey.url), 1)
@@ -253,7 +255,7 @@ def test_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over(
 def test_a_holder_that_was_stopped_past_its_lease_is_told_and_its_write_refused(
     programs: Programs, redis: Any
 ) -> None:
-    early, late = programs(2)
+    [early], [late] = programs(1), programs(1, lease=30.0)
     early.ask("acquire", expect="held")
     early.process.send_signal(signal.SIGSTOP)
     late.ask("acquire", expect="held")
@@ -270,7 +272,7 @@ def test_a_holder_that_was_stopped_past_its_lease_is_told_and_its_write_refused(
 def test_a_holder_whose_gil_is_held_for_three_leases_is_told_and_its_write_refused(
     programs: Programs, redis: Any
 ) -> None:
-    early, late = programs(2, lease=0.5)
+    [early], [late] = programs(1, lease=0.5), programs(1, lease=30.0)
     early.ask("acquire", expect="held")
     early.tell("hog", 1.5)
     late.ask("acquire", expect="held")
@@ -285,7 +287,7 @@ def test_a_holder_whose_gil_is_held_for_three_leases_is_told_and_its_write_refus
 
 
 def test_a_fork_owns_nothing_and_the_holder_keeps_what_it_holds() -> None:
-    lock = Mutex("a", lease=2.0)
+    lock = Mutex("a", lease=5.0)
     with lock:
         read, write = os.pipe()
         child = os.fork()
@@ -303,8 +305,7 @@ def test_a_fork_owns_nothing_and_the_holder_keeps_what_it_holds() -> None:
         with os.fdopen(read) as answers_of_child:
             os.close(write)
             assert answers_of_child.read() == "True False NotHeld works"
-        assert not lock.lost.wait(2.5)  # it is renewed as before
-        assert lock.locked
+        outlives_its_lease(lock)  # it is renewed as before
 
 
 def test_a_lowered_limit_holds_as_soon_as_holders_are_fewer(programs: Programs) -> None:
@@ -365,7 +366,7 @@ def test_a_waiter_stopped_when_it_is_its_turn_keeps_the_next_for_two_seconds_at_
         stopped.process.send_signal(signal.SIGSTOP)
         released = time.time()
     _, when = following.hear("held")
-    assert float(when) - released < 4.0
+    assert float(when) - released < 20.0, "two seconds on an idle machine, and no lease of thirty"
     stopped.process.send_signal(signal.SIGCONT)
     queued(lock, 1)  # it has found out, and waits again
     following.ask("release", expect="released")

@@ -136,6 +136,17 @@ def queued(lock: Mutex | Semaphore, count: int) -> None:
     until(lambda: len(lock.statistics().waiters) == count)
 
 
+def outlives_its_lease(lock: Mutex) -> None:
+    """Wait until the lease that it has is over, and see that it was renewed meanwhile."""
+    first = lock.owner()
+    assert first is not None
+    until(lambda: time.time() > first.lease_end)
+    now = lock.owner()
+    assert now is not None
+    assert (now.request, now.fence) == (first.request, first.fence)
+    assert not lock.lost.is_set()
+
+
 def use(lock: Lockable) -> Callable[[], float]:
     """What acquires and releases it; returns when it had it."""
 

@@ -25,6 +25,7 @@ from heori import (
 )
 
 KEEP = redis.Redis.from_url
+LEAVE_S = 4  # time enough to take two locks where a process stands still for a while
 
 
 def _inside(client: "redis.Redis", name: str, most: int, number: int) -> None:
@@ -180,7 +181,7 @@ def _left(how: str) -> list[Mutex | Semaphore]:
     return [Mutex(f"left:{how}", lease=600), Semaphore(f"left:{how}", 1, lease=600)]
 
 
-@task(timeout=1)
+@task(timeout=LEAVE_S)
 def leave(how: str) -> str:
     """Takes locks and keeps them."""
     for lock in _left(how):
@@ -190,7 +191,7 @@ def leave(how: str) -> str:
     return _stay(how)
 
 
-@task(timeout=1)
+@task(timeout=LEAVE_S)
 async def leave_later(how: str) -> str:
     """The same, in a coroutine."""
     for lock in _left(how):
