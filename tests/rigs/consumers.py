@@ -291,7 +291,10 @@ class SharedConsumers:
                 until(lambda ended=family: not any(is_alive(child) for child in ended))  # type: ignore[misc]
 
 
+SHORT_JOBS = 2000
+
+
 def run_short_jobs(producer: Producer) -> None:
     """So that consumers know that jobs are short, and prefetch."""
-    *_, last = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(2000)])
+    *_, last = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(SHORT_JOBS)])
     last.result(60)
