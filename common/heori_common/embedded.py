@@ -8,6 +8,7 @@ server that keeps them; and it ends when its owner does, however that ends.
 import contextlib
 import json
 import os
+import random
 import select
 import shutil
 import socket
@@ -29,8 +30,10 @@ DEFAULTS = {
     "stream-node-max-bytes": 256,
 }
 
+# Ports that neither Linux nor macOS gives to whoever asks for any, as connections do.
+NOT_GIVEN = range(10_000, 32_768)
 TRIES = 5  # to find a port that nobody else takes at the same moment
-START_TIMEOUT = 10.0  # seconds
+START_TIMEOUT = 30.0  # seconds
 STOP_TIMEOUT = 5.0  # seconds
 
 
@@ -154,7 +157,7 @@ def _start(
 ) -> tuple["subprocess.Popen[bytes]", int]:
     """Start a server and wait until it answers on its port; without one, on any free port."""
     for _ in range(1 if port else TRIES):
-        tried = port or _free_port()
+        tried = port or free_port()
         lines = [f"{name} {value}\n" for name, value in {**config, "port": tried}.items()]
         (directory / "valkey.conf").write_text("".join(lines))
         with (directory / "valkey.log").open("wb") as log:
@@ -185,10 +188,18 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
         server.wait()
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A port that nobody listens on, and that the system gives to nobody who does not name it.
+
+    A server that is stopped finds it free when it starts again. Of the ports that the system gives,
+    one may be that of a connection by then: even of one to this port itself, which such a port
+    allows while nobody listens on it.
+    """
+    chance = random.SystemRandom()
+    while True:
+        port = chance.choice(NOT_GIVEN)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _answering(port: int) -> int:

@@ -2,12 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
-from contextlib import closing
 from typing import IO
 
 import pytest
@@ -15,6 +13,7 @@ import redis as redis_py
 
 from heori.cli.console import REFUSED
 from heori.cli.streams import UNREAD, UNTOLD
+from heori_common.embedded import free_port
 from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 
@@ -125,8 +124,7 @@ def test_up_ends_in_order_when_nobody_reads_it_any_more() -> None:
 
 
 def test_the_service_serves_whatever_becomes_of_its_output(redis_url: str) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.tasks.served_tasks"}
     with gone() as output:
         process = Started(

@@ -1,12 +1,14 @@
 """The embedded server leaves nothing behind, however its owner or its keeper ends."""
 
+import socket
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 import redis as redis_py
 
-from heori_common.embedded import EmbeddedValkey
+from heori_common.embedded import EmbeddedValkey, free_port
 from tests.rigs.waiting import is_alive, until
 
 
@@ -18,5 +20,14 @@ def test_a_killed_keeper_takes_its_server_along() -> None:
         keeper = valkey.parent()
         assert keeper is not None
         keeper.kill()
-        until(lambda: not is_alive(valkey), timeout=5)
+        until(lambda: not is_alive(valkey), timeout=60)
         until(lambda: not server.running)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which ports it gives")
+def test_a_server_that_is_stopped_finds_its_port_free_as_the_system_gives_it_to_nobody() -> None:
+    limits = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
+    given = range(int(limits[0]), int(limits[1]) + 1)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert listening.getsockname()[1] in given
+    assert not any(free_port() in given for _ in range(100))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +14,7 @@ import redis as redis_py
 from prometheus_client.parser import text_string_to_metric_families
 
 from heori import Producer
+from heori_common.embedded import free_port
 from tests.rigs.consumers import MODELS
 from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
@@ -40,8 +40,7 @@ class Unheard:
     """
 
     def __init__(self, url: str, model: str, state: str, *words: str, **environment: str) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.read, write = os.pipe()
         command = ["heori", "consume", *MODELS[model], *words]

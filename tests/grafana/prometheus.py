@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import urllib.parse
 import urllib.request
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 
+from heori_common.embedded import free_port
 from tests.grafana.boards import PROMETHEUS
 from tests.rigs.waiting import until
 
@@ -45,9 +45,7 @@ class Prometheus:
         configuration.write_text(
             CONFIGURATION.format(interval=INTERVAL, rules=PROMETHEUS, targets=json.dumps(targets))
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
         self._process = subprocess.Popen(
             [

@@ -23,7 +23,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from heori import InvalidSetting, Producer
-from heori_common.embedded import EmbeddedValkey
+from heori_common.embedded import EmbeddedValkey, free_port
 from heori_common.protocol.commands import Commands
 from heori_common.redis.address import Address
 from heori_common.redis.async_client import AsyncRedisClient
@@ -47,8 +47,7 @@ class Sentinel:
     """One sentinel, quick to judge, that may decide alone."""
 
     def __init__(self, primary: EmbeddedValkey, *settings: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
+        self.port = free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="heori-sentinel-")
         lines = [
             f"port {self.port}",
