@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heori_common.calls import Flow, FlowStep, TaskCall, TaskFunction
+    from heori_common.calls import Flow, FlowFailure, FlowStep, TaskCall, TaskFunction
     from heori_common.current_job import CurrentJob, JobStopped, JobTimeout, current_job
     from heori_common.errors import HeoriError, InvalidSetting
     from heori_common.locks.errors import (
@@ -65,6 +65,7 @@ __all__ = [
     "Fence",
     "FencedOut",
     "Flow",
+    "FlowFailure",
     "FlowHandle",
     "FlowStep",
     "Group",
@@ -124,7 +125,7 @@ __all__ = [
 
 # Which module defines what. What it defines is marked there with heori_common.public.
 _HOMES = {
-    "heori_common.calls": ("TaskCall", "Flow", "FlowStep", "TaskFunction"),
+    "heori_common.calls": ("TaskCall", "Flow", "FlowFailure", "FlowStep", "TaskFunction"),
     "heori_common.current_job": ("CurrentJob", "JobStopped", "JobTimeout", "current_job"),
     "heori_common.errors": ("HeoriError", "InvalidSetting"),
     "heori_common.locks.errors": (

@@ -43,6 +43,24 @@ class TaskCall(Flow[R_co]):
     kwargs: Mapping[str, Any]
 
 
+@public
+@dataclass(frozen=True, slots=True)
+class FlowFailure:
+    """A job of a flow that has not ended well, as the task gets it that handles failures.
+
+    Attributes:
+        job_id: of the job.
+        task: its name.
+        status: failed, stopped or canceled.
+        error: the last line of its traceback, or why it was cancelled; empty if nobody knows.
+    """
+
+    job_id: str
+    task: str
+    status: str
+    error: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PartialCall(FlowStep[Any, R_co]):
     """A task with all of its arguments but the first."""
@@ -61,7 +79,7 @@ class TaskFunction(Protocol[P, R_co]):
     __module__: str
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """TaskCall it here and now."""
+        """Call it here and now."""
 
     # A coroutine's result needs overloads of its own. The first parameter is learnt by mypy only
     # from a callable, and by pyright only from this protocol. They overlap for a function whose

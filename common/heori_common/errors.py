@@ -34,6 +34,10 @@ class InvalidSetting(HeoriError, ValueError):
     """A setting has a value that does not fit; the message names it, and holds no secret."""
 
 
+class NotNow(HeoriError):
+    """What a job needs cannot be had at this time, which is not its fault."""
+
+
 class PerhapsElsewhere:
     """Of an error about what is not in the code of this process.
 

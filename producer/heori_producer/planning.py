@@ -23,10 +23,11 @@ class Planned:
     job: NewJob
     task: Sendable[Any]
     queue: str
-    gets: str  # what it gets of those for which it waits: none, one or all
+    gets: str  # of those for which it waits: none, one, all, failed or failures, see read_flow.lua
     parents: Sequence["Planned"] = ()
     after: Sequence[str] = ()  # likewise, jobs that were sent before
     into: list[list[Any]] = field(default_factory=list)
+    is_handler: bool = False  # of failures, or comes after one
 
 
 class FlowEnd(NamedTuple):
@@ -35,6 +36,7 @@ class FlowEnd(NamedTuple):
     jobs: Sequence[Planned]
     sent: Sequence[Handle[Any]] = ()  # or these, which were sent before
     is_list: bool = False
+    has_failed: bool = False  # what comes next handles failures
 
 
 class Batch(NamedTuple):
@@ -108,17 +110,26 @@ class Plan:
         )
 
     def _add(self, node: Any, before: FlowEnd | None) -> FlowEnd:
+        if not isinstance(node, FlowChain | FlowGroup):
+            return self._add_call(node, before)
+        first = len(self.jobs)
         if isinstance(node, FlowChain):
             end = self._add(node.steps[0], before)
             for step in node.steps[1:]:
                 end = self._add(step, end)
-            return end
-        if isinstance(node, FlowGroup):
-            return self._add_group(node, before)
-        return self._add_call(node, before)
+        else:
+            end = self._add_group(node, before)
+        if node.on_failure is not None:
+            sent = node.members if isinstance(node, FlowGroup) and not _is_new(node) else ()
+            watched = [each for each in self.jobs[first:] if not each.is_handler]
+            last = len(self.jobs)
+            self._add(node.on_failure, FlowEnd(watched, sent, has_failed=True))
+            for each in self.jobs[last:]:
+                each.is_handler = True
+        return end
 
     def _add_group(self, node: FlowGroup, before: FlowEnd | None) -> FlowEnd:
-        if isinstance(node.members[0], Handle):
+        if not _is_new(node):
             if self._after or before is not None:
                 raise TypeError("jobs that were sent already wait for nothing more")
             end = FlowEnd((), node.members, is_list=True)
@@ -134,20 +145,29 @@ class Plan:
     def _add_call(self, node: Any, before: FlowEnd | None) -> FlowEnd:
         if not isinstance(node, TaskCall | PartialCall):
             raise TypeError(f"{node!r} is no step of a flow")
-        gets = "none"
-        if isinstance(node, PartialCall):
-            if before is None:
-                raise TypeError(
-                    f"{node.task.name}.s() lacks its first argument, and nothing is before it"
-                )
+        is_partial = isinstance(node, PartialCall)
+        if is_partial and before is None:
+            raise TypeError(
+                f"{node.task.name}.s() lacks its first argument, and nothing is before it"
+            )
+        if before is not None and before.has_failed:
+            gets = "failures" if is_partial else "failed"
+        elif before is not None and is_partial:
             gets = "all" if before.is_list else "one"
+        else:
+            gets = "none"
         planned = Planned(self._encode(node), node.task, self._queue_of(node.task.queue), gets)
         if before is None:
             planned.after = self._after
         else:
             planned.parents = before.jobs
             planned.after = [handle.id for handle in before.sent] or ()
-            for place, parent in enumerate(before.jobs):
+            for place, parent in enumerate(before.jobs, len(planned.after)):
                 parent.into.append([planned.job.id, place, False])
         self.jobs.append(planned)
         return FlowEnd([planned])
+
+
+def _is_new(group: FlowGroup) -> bool:
+    """Whether its jobs are sent with it."""
+    return not isinstance(group.members[0], Handle)

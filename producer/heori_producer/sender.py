@@ -127,7 +127,7 @@ class Sender:
             planned.job.id: self._handles(planned.task, planned.queue, [planned.job.id])[0]
             for planned in plan.jobs
         }
-        ends = [handles[planned.job.id] for planned in plan.end.jobs]
+        ends = [handles[planned.job.id] for planned in plan.end.jobs] or plan.end.sent
         return FlowHandle(list(handles.values()), ends if plan.end.is_list else ends[0])
 
     def send(self, name: str, /, *args: Any, **kwargs: Any) -> Handle[Any]:

@@ -18,8 +18,9 @@
   of whom a third give up; processes that contend are killed and paused, their connections cut and
   the server killed.
 - dependents: jobs that wait for others, sent with stock rq, run while whole consumers are killed
-- flows: chains and groups with a fan-in, while whole consumers and the server are killed
   all the time; children that never run are counted.
+- flows: chains that end well or are handled, and groups with a fan-in, while whole consumers and
+  the server are killed; jobs that never run, and fan-ins that run twice, are counted.
 - rates: eight consumers run jobs whose task has a rate, and one of them is killed half way. Told
   are how much of the rate was used, and the window in which most began. A minute, or --seconds.
 - schedule: ten entries that are due each second, four consumers that are killed and frozen, and a

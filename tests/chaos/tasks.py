@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-from heori import Retry, task
+from heori import FlowFailure, Retry, task
 
 PROGRAM = ["/bin/sleep", "3600"]
 _left: list["subprocess.Popen[bytes]"] = []
@@ -162,3 +162,11 @@ def add_up(numbers: list[int], path: str, number: int, members: int) -> int:
     assert len(numbers) == members
     assert numbers == sorted(set(numbers))
     return len(numbers)
+
+
+@task(result_ttl=3600)
+def handle(failures: list[FlowFailure], path: str, number: int) -> int:
+    """Note the run; of failures, how many there are."""
+    note(path, number)
+    assert {failure.status for failure in failures} == {"failed"}
+    return len(failures)

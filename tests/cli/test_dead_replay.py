@@ -14,7 +14,7 @@ from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from heori import JobFailed, Producer
+from heori import JobFailed, Producer, chain, group
 from heori_common.protocol.dead_letter import DELIVERY_FIELDS
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
@@ -27,8 +27,10 @@ from tests.rigs.dead_letters import (
     rows,
     told,
 )
+from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
+from tests.tasks.flow_tasks import double, fails_without, handle, total
 
 
 def test_a_real_failure_is_replayed_and_its_handle_sees_the_new_result(
@@ -48,6 +50,28 @@ def test_a_real_failure_is_replayed_and_its_handle_sees_the_new_result(
     assert redis.hget(f"rq:job:{handle.id}", "heori_deliveries") == b"1"
     assert rows(heori("dead", "list", "--json")) == []
     assert consumer.stop() == 0
+
+
+def test_what_waited_for_a_dead_letter_goes_on_once_that_is_replayed(
+    heori: Heori, consume: Callable[..., Consumer], producer: Producer, tmp_path: Path
+) -> None:
+    path = tmp_path / "there"
+    fails = fails_without.s(5, str(path))
+    line = producer.submit_flow(chain(fails, double.s(), double.s(), on_failure=handle.s()))
+    fan = producer.submit_flow(group([double.s(1), fails, fails], then=total.s()))
+    consume(HEORI_TASKS="tests.tasks.flow_tasks").ready()
+    [told_of] = line.handles[-1].result(60)
+    assert told_of.job_id == line.handles[0].id
+    until(lambda: line.handles[-2].status() == fan.handles[-1].status() == "canceled")
+    path.touch()
+    assert told(heori("dead", "replay", line.handles[0].id, "--json"))["replayed"] == 1
+    until(lambda: line.handles[-2].status() == "finished")
+    assert line.result(60) == 20
+    task = "tests.tasks.flow_tasks.fails_without"
+    assert told(heori("dead", "replay", "--task", task, "--json"))["replayed"] == 2
+    until(lambda: fan.handles[-1].status() == "finished")
+    assert fan.result(60) == 12
+    assert rows(heori("dead", "list", "--json")) == []
 
 
 def test_what_killed_its_workers_gets_all_its_deliveries_again(

@@ -8,6 +8,8 @@ import pytest
 from rq.job import Job as RqJob
 
 from heori import (
+    FlowFailure,
+    FlowHandle,
     InvalidArguments,
     JobCanceled,
     JobFailed,
@@ -20,12 +22,15 @@ from heori import (
 from heori_common.protocol.commands import Commands
 from heori_common.redis.client import RedisClient
 from tests.rigs.consumers import Consumer
+from tests.rigs.proxy import proxy
 from tests.rigs.waiting import until
 from tests.tasks.flow_tasks import (
     begin,
     count,
     double,
     fails_without,
+    handle,
+    handle_and_count,
     join,
     move,
     nothing,
@@ -96,6 +101,131 @@ def test_a_failed_step_cancels_the_rest_and_its_replay_goes_on(
     until(lambda: rest[-1].status() == "finished")
     assert flow.result(120) == 6
     until(lambda: late.status() == "finished" or redis.exists(f"rq:job:{late.id}") == 0)
+
+
+def test_failures_are_handled_once_by_one_job_and_only_those_of_its_part_of_a_flow(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any, redis_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "there"
+
+    def fails(number: int = 1) -> Any:
+        return fails_without.s(number, str(path))
+
+    def sent(flow: Any) -> FlowHandle[Any]:
+        return producer.submit_flow(flow)
+
+    line = sent(
+        chain(
+            double.s(1),
+            fails_without.s(str(path)),
+            on_failure=handle_and_count.s(redis_url, "line"),
+        )
+    )
+    fan = sent(group([fails(1), double.s(2), fails(3)], then=total.s(), on_failure=handle.s()))
+    inner = sent(
+        chain(
+            fails(),
+            chain(double.s(), double.s(), on_failure=handle_and_count.s(redis_url, "inner")),
+            on_failure=chain(handle.s(), nothing.s()),
+        )
+    )
+    outer = sent(
+        chain(
+            chain(double.s(1), fails_without.s(str(path)), on_failure=nothing.s()),
+            double.s(),
+            on_failure=handle.s(),
+        )
+    )
+    before = producer.submit_many(fails_without, [(1, str(path)), (2, "/")])
+    of_sent = sent(group(before, on_failure=handle.s()))
+    well = sent(group([double.s(1)], then=total.s(), on_failure=chain(handle.s(), nothing.s())))
+    unhandled = sent(chain(chain(double.s(1), on_failure=handle.s()), double.s(), double.s()))
+    consume(HEORI_TASKS=TASKS).ready()
+
+    def failure(of: Any, number: int) -> FlowFailure:
+        job_id = of.handles[number].id
+        where = f"No such file or directory: '{path}'"
+        return FlowFailure(
+            job_id,
+            "tests.tasks.flow_tasks.fails_without",
+            "failed",
+            f"FileNotFoundError: [Errno 2] {where}",
+        )
+
+    assert line.handles[-1].result(120) == [failure(line, 1)]
+    assert fan.handles[-1].result(120) == [failure(fan, 0), failure(fan, 2)]
+    assert inner.handles[-1].result(120) is None
+    assert inner.handles[-2].result(120) == [failure(inner, 0)]
+    until(lambda: inner.handles[3].status() == "canceled")
+    with pytest.raises(JobCanceled, match=f"after {inner.handles[0].id}, which has failed"):
+        inner.handles[3].result(120)
+    assert outer.handles[2].result(120) is None
+    assert outer.handles[-1].result(120) == [failure(outer, 1)]
+    [one] = of_sent.handles[-1].result(120)
+    assert (one.job_id, one.status) == (before[0].id, "failed")
+    assert well.result(120) == 2
+    assert unhandled.result(120) == 8
+    for unused in (*well.handles[-2:], unhandled.handles[1]):
+        until(lambda unused=unused: unused.status() == "canceled")  # type: ignore[misc]
+        assert redis.ttl(f"rq:job:{unused.id}") <= 500
+        assert redis.ttl(f"rq:heori:inputs:{unused.id}") <= 500
+    with pytest.raises(JobCanceled, match="nothing before it has failed"):
+        unhandled.handles[1].result(120)
+
+    # It is one job, whatever fails again; and what goes on once it was handled, goes on.
+    for failed in (line.handles[1], inner.handles[0]):
+        RqJob.fetch(failed.id, connection=redis).requeue()
+        until(lambda failed=failed: failed.status() == "failed")  # type: ignore[misc]
+    path.touch()
+    for failed in (line.handles[1], inner.handles[0], fan.handles[0], fan.handles[2]):
+        RqJob.fetch(failed.id, connection=redis).requeue()
+    until(lambda: inner.handles[2].status() == fan.handles[-2].status() == "finished")
+    assert inner.result(120) == 4
+    until(lambda: redis.zcard("rq:deferred:default") == 0)
+    assert redis.get("line") == b"1"
+    assert redis.get("inner") is None
+
+
+def test_who_handles_failures_hears_of_what_was_cancelled_stopped_or_is_gone(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any
+) -> None:
+    later = producer.options(delay="1h")
+    canceled = later.submit_flow(chain(double.s(1), double.s(), on_failure=handle.s()))
+    gone = later.submit_flow(chain(double.s(1), double.s(), on_failure=handle.s()))
+    both = later.submit_flow(
+        group([double.s(1), double.s(2)], then=total.s(), on_failure=handle.s())
+    )
+    assert canceled.handles[0].cancel()
+    RqJob.fetch(gone.handles[0].id, connection=redis).delete()
+    assert both.cancel() == 4
+    consume(HEORI_TASKS=TASKS).ready()
+    [failure] = canceled.handles[-1].result(120)
+    assert (failure.job_id, failure.status) == (canceled.handles[0].id, "canceled")
+    assert failure.task == "tests.tasks.flow_tasks.double"
+    assert {each.status() for each in both.handles} == {"canceled"}
+
+
+@pytest.mark.parametrize("model", ["threads", "asyncio"])
+def test_a_step_goes_back_to_its_queue_when_redis_is_away_that_has_what_it_gets(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any, model: str
+) -> None:
+    port = int(redis.connection_pool.connection_kwargs["port"])
+    with proxy(port) as link:
+        url = f"redis://127.0.0.1:{link.port}"
+        consumer = consume("--model", model, HEORI_TASKS=TASKS, HEORI_REDIS_URL=url).ready()
+        link.vanishes = True  # from the first time that a worker asks
+        link.lose = b"\r\nrq:heori:inputs:"  # as an argument, and not within a script
+        flow = producer.submit_flow(
+            chain(
+                fails_without.s(1, "/"), double.s(), fails_without.s("/no"), on_failure=handle.s()
+            )
+        )
+        consumer.wait_for("a job goes back to its queue")
+        link.lead_to(port)
+        [failure] = flow.handles[-1].result(60)
+        assert failure.job_id == flow.handles[2].id
+        assert redis.hget(f"rq:job:{flow.handles[1].id}", "heori_deliveries") == b"1"
+        assert consumer.stop() == 0
 
 
 def test_a_flow_that_is_cancelled_does_not_begin(producer: Producer, redis: Any) -> None:

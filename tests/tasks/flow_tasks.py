@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from heori import task
+import redis
+
+from heori import FlowFailure, task
 
 
 @dataclass
@@ -67,3 +69,17 @@ def nothing() -> None:
 def count(nothings: list[None]) -> int:
     """Gets what says nothing."""
     return len(nothings)
+
+
+@task
+def handle(failures: list[FlowFailure]) -> list[FlowFailure]:
+    """Handles failures: gives them back."""
+    return failures
+
+
+@task
+def handle_and_count(failures: list[FlowFailure], url: str, key: str) -> list[FlowFailure]:
+    """Likewise, and counts its runs."""
+    with redis.Redis.from_url(url) as client:
+        client.incr(key)
+    return failures

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from heori_common import logs, tasks
 from heori_common.current_job import JobStopped, JobTimeout, set_current_job
-from heori_common.errors import summary
+from heori_common.errors import NotNow, summary
 from heori_common.metrics import MOST_TASKS, bounded
 from heori_common.protocol.job import (
     FAILED,
     FINISHED,
     RETRIED,
     RETRY,
+    RETURNED,
     STOPPED,
     SUSPECT,
     Claim,
@@ -266,6 +267,9 @@ class Runner:
 
     def _not_here(self, job: RunningJob, error: BaseException) -> Outcome | None:
         """What comes of a job that is not to fail for this, but to run elsewhere."""
+        if isinstance(error, NotNow):
+            log.warning("a job goes back to its queue", job=job.id, reason=str(error))
+            return Outcome(RETURNED)
         if (refusal := self._refusal.of(job, error)) is None:
             return self._spent(job, error)
         # Nobody may know it in the end; that is a failure as any.

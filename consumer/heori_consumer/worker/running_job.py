@@ -196,7 +196,7 @@ class RunningJob(CurrentJob):
             self.locks = dict(zip(named, (fence for _, fence in self.claim.locks), strict=True))
         if self.retries is None and task.retry is not None:
             self.retries = Retries(task.retry.max, task.retry.delays())
-        if flow == "none":
+        if flow in {"none", "failed"}:
             args, kwargs = task.receive(
                 call.args, call.kwargs, types, from_json=call.serializer == "json"
             )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import reveal_type
 
 from heori import (
+    FlowFailure,
     Group,
     Handle,
     JobExpired,
@@ -69,6 +70,12 @@ def look_up(name: str) -> Total | None:
 async def split(text: str, at: datetime | None = None) -> dict[str, list[int]]:
     """An async task with a nested result."""
     return {text: [at.year if at else 0]}
+
+
+@task
+def mend(failures: list[FlowFailure], hours: int) -> str:
+    """A task that handles failures."""
+    return " ".join(failure.error for failure in failures) + str(hours)
 
 
 SOON = datetime.now(UTC) + timedelta(hours=1)
@@ -152,6 +159,12 @@ def flows(producer: Producer) -> None:
     reveal_type(producer.submit_flow(group([add.s(1)], then=total.s())))  # FlowHandle[Total]
     reveal_type(producer.options(after="id").submit(add, 1))  # Handle[int]
     reveal_type(chain(total.s(), look_up.s("a")))  # FlowStep[list[int], Total | None]
+    reveal_type(chain(add.s(1), add.s(b=1), on_failure=mend.s(2)))  # Flow[int]
+    reveal_type(chain(total.s(), on_failure=look_up.s("a")))  # FlowStep[list[int], Total]
+    reveal_type(group([add.s(1)], then=total.s(), on_failure=mend.s(2)))  # Flow[Total]
+    reveal_type(group([producer.submit(add, 1)], on_failure=mend.s(2)))  # Flow[list[int]]
+    chain(add.s(1), on_failure=total.s())  # error
+    group([add.s(1)], on_failure=add.s(b=1))  # error
     producer.submit_flow(total.s())  # error
     add.s("one")  # error
     chain(add.s(1), total.s())  # error

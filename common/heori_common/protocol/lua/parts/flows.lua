@@ -1,15 +1,22 @@
 -- flows.lua: jobs that wait for others by Heori's rules. RQ's tools see them as they see its own: each is
 -- among the dependents of those for which it waits, has these in its set of dependencies, and is deferred.
 -- Here the set shrinks as they end, so that it tells at once whether all have, whatever their number. How
--- they have ended is kept beside it: 'r' and an id has what that one has returned, 'f' and an id that it
--- has not ended well, 'o' and a number says who stands at that place.
+-- they have ended is kept beside it: 'r' and an id has what that one has returned, 'f' and an id how one has
+-- ended that has not ended well, 'o' and a number says who stands at that place.
 -- When all have ended, the job is queued. If one has not ended well, it is cancelled, and so is what waits for
 -- it in turn. Once that one has ended well after all, it goes on from there.
+-- A job that handles failures waits for all jobs of its part of a flow, and it is the other way round: it is
+-- queued if one of them has not ended well. Those do not count that were cancelled after another: that one does.
 -- USES   now_s, rq_time, read_fields, to_integer, ended
 
 local KEPT_S = 31536000 -- as RQ keeps what has failed, unless it is said
 
+local UNUSED_S = 500 -- as it keeps results: a job that was to handle failures, and there were none
+
 local A_FEW = 4
+
+local GETS_RESULTS = { one = true, all = true }
+local HANDLES_FAILURES = { failed = true, failures = true } -- and gets nothing, or the failures
 
 local ENDED = { finished = true, failed = true, stopped = true, canceled = true, gone = true }
 
@@ -40,26 +47,36 @@ local function reason_of(other, status)
   return 'after ' .. other .. ', which ' .. how[status]
 end
 
+-- Whether a reason names another job than this one as the first that has not ended well. One of which nothing
+-- is left cannot be told of itself.
+local function is_of_another(reason, id)
+  return string.find(reason, 'after ' .. id .. ', which ', 1, true) ~= 1 and not string.find(reason, 'which is gone$')
+end
+
 -- Notes how one has ended for which a job waits.
 --   flow: of the job; ttl_s: for which the other is kept
 local function note_end(id, flow, other, status, ttl_s)
   local inputs = inputs_key(id)
-  if status == 'gone' and flow == 'none' then
+  if status == 'gone' and not GETS_RESULTS[flow] then
     status = 'finished' -- a job of which nothing is left keeps nobody
   end
   local value = ''
-  if status == 'finished' and flow ~= 'none' then
+  if status == 'finished' and GETS_RESULTS[flow] then
     value = returned_by(other)
     status = value and status or 'gone'
   end
   if status ~= 'finished' then
-    if redis.call('HSETNX', inputs, 'f' .. other, '') == 1 then
+    local reason = reason_of(other, status)
+    if HANDLES_FAILURES[flow] and is_of_another(reason, other) then
+      redis.call('HSETNX', inputs, 'reason', reason)
+      redis.call('HSETNX', inputs, 'kept', ttl_s)
+    elseif redis.call('HSETNX', inputs, 'f' .. other, status) == 1 then
       redis.call('HINCRBY', inputs, 'failed', 1)
-      redis.call('HSETNX', inputs, 'reason', reason_of(other, status))
+      redis.call('HSETNX', inputs, 'reason', reason)
       redis.call('HSETNX', inputs, 'kept', ttl_s)
     end
   else
-    if flow ~= 'none' then
+    if GETS_RESULTS[flow] then
       redis.call('HSET', inputs, 'r' .. other, value)
     end
     if redis.call('HDEL', inputs, 'f' .. other) == 1 then
@@ -90,7 +107,19 @@ local function has_open(id, flow)
   end
 end
 
--- Cancels a job as one for which it waits has not ended well. It is kept as long as that one.
+-- Whether a job is to be queued, now that all have ended for which it waits. Of one that is not, it notes why.
+local function is_wanted(id, flow)
+  local inputs = inputs_key(id)
+  local any_failed = to_integer(redis.call('HGET', inputs, 'failed'), 0) > 0
+  if not HANDLES_FAILURES[flow] then
+    return not any_failed
+  elseif not any_failed and redis.call('HSETNX', inputs, 'reason', 'nothing before it has failed') == 1 then
+    redis.call('HSET', inputs, 'kept', UNUSED_S)
+  end
+  return any_failed
+end
+
+-- Cancels a job that is not wanted. It is kept as long as the one that has not ended well.
 local function cancel_rest(id, origin)
   local found = read_fields(inputs_key(id), 'reason', 'kept')
   local ttl_s = to_integer(found.kept, KEPT_S)
@@ -122,7 +151,7 @@ local function may_begin(id, flow, found, parent, status, ttl_s)
   end
   if has_open(id, flow) then
     return false, false
-  elseif to_integer(redis.call('HGET', inputs, 'failed'), 0) > 0 then
+  elseif not is_wanted(id, flow) then
     return false, not is_rest and cancel_rest(id, found.origin) and true or false
   end
   return true, false

@@ -1,6 +1,6 @@
 -- send_flow.lua: write down who waits for whom, when jobs of a flow are sent. Those that wait are sent before
 -- those for which they wait. So nothing of a flow runs before all of it is there that does not begin it.
--- USES   now_s, to_integer, flows
+-- USES   now_s, flows
 
 -- Writes down for whom a job waits, and who waits for it. Returns whether it waits, and whether it never runs.
 --   sent: {gets: as flow_of says, or false; holds: whether others are sent later for which it waits;
@@ -39,7 +39,7 @@ local function note_flow(id, sent)
     end
   end
   if #sent.after > 0 then
-    fails = not waits and to_integer(redis.call('HGET', inputs_key(id), 'failed'), 0) > 0
+    fails = not waits and not is_wanted(id, sent.gets)
     if not (waits or fails) then
       redis.call('HSET', inputs_key(id), 'begun', '')
     end
