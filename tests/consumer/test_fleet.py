@@ -71,6 +71,7 @@ def test_idle_consumers_get_jobs_in_turns_and_the_others_do_nothing(
 
         before, began = claims(), time.monotonic()
         for n in range(JOBS):
+            until(lambda: len(line(redis)) == len(consumers))
             assert producer.submit(sample_tasks.add, n, 1).result(timeout=30) == n + 1
         # Each looks every ten seconds, whatever comes.
         looks = len(consumers) * (1 + (time.monotonic() - began) / 10)
@@ -78,13 +79,12 @@ def test_idle_consumers_get_jobs_in_turns_and_the_others_do_nothing(
 
     consumers += fleet(1)
     alone = claims_a_job()
-    until(lambda: len(line(redis)) == 1)
     redis.delete(*redis.keys("rq:job:*"))
     consumers += fleet(3)
     assert claims_a_job() <= alone + 0.2, "whoever gets no job does not look"
     shares = Counter(who(redis, key.decode()[7:]) for key in redis.keys("rq:job:*"))
     assert len(shares) == 4
-    # A busy machine may keep one of them from being back in the line in time.
+    # Who looks, as each does every ten seconds, goes to the end of the line.
     assert min(shares.values()) >= JOBS / 4 / 3
 
 
@@ -138,7 +138,7 @@ def test_a_hand_over_that_nobody_receives_goes_to_the_next_and_counts_no_deliver
         # It finds what it was told, and that it is another's by now.
         until(lambda: any(str(first) in name for name in line(redis)))
         assert path.read_text().split() == ["1"]
-    assert took < 10, "and not when the lease has run out"
+    assert took < 20, "and not when the lease has run out"
     if fate == "killed":
         consumers.pop(first).join()
     for consumer in consumers.values():

@@ -6,12 +6,14 @@ import socket
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from heori import Producer
+from heori_common.protocol.keys import Keys
 from heori_consumer.supervisor.endpoint import MOST_FILES
 from heori_consumer.supervisor.options import ConsumerOptions
 from tests.rigs.consumers import Consumer
@@ -25,10 +27,11 @@ def answer(consumer: Consumer, path: str) -> int:
 
 
 def test_strangers_at_its_metrics_keep_nobody_out_and_no_file_left_ends_no_role(
-    consume: Callable[..., Consumer], producer: Producer
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
 ) -> None:
     consumer = consume("--model", "hybrid", "--processes", "2", "--slots", "2").ready()
     supervisor = psutil.Process(consumer.process.pid)
+    until(lambda: redis.pubsub_channels(Keys().told("*")))  # its last connection
     before = supervisor.num_fds()
     address = urlsplit(consumer.url)
     with contextlib.ExitStack() as stack:
