@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from heori_common.tasks import InvalidArguments, InvalidResult, Task, UnknownTask, task
     from heori_common.worker_hooks import on_worker_end, on_worker_start
     from heori_producer.async_client import AsyncProducer
+    from heori_producer.async_flow_handle import AsyncFlowHandle
     from heori_producer.async_handle import AsyncHandle
     from heori_producer.async_sender import AsyncSender
     from heori_producer.backpressure import QueueFull
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from heori_producer.sender import Sender
 
 __all__ = [
+    "AsyncFlowHandle",
     "AsyncHandle",
     "AsyncProducer",
     "AsyncSender",
@@ -153,6 +155,7 @@ _HOMES = {
     "heori_common.tasks": ("InvalidArguments", "InvalidResult", "Task", "UnknownTask", "task"),
     "heori_common.worker_hooks": ("on_worker_end", "on_worker_start"),
     "heori_producer.async_client": ("AsyncProducer",),
+    "heori_producer.async_flow_handle": ("AsyncFlowHandle",),
     "heori_producer.async_handle": ("AsyncHandle",),
     "heori_producer.async_sender": ("AsyncSender",),
     "heori_producer.backpressure": ("QueueFull",),

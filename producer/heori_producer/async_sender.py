@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from heori_common import tasks
+from heori_common.calls import Flow
 from heori_common.protocol.commands import Commands, Cursor
 from heori_common.protocol.job import NewJob
 from heori_common.public import public
 from heori_common.published import NamedTask
 from heori_common.sendable import Sendable
+from heori_producer.async_flow_handle import AsyncFlowHandle
 from heori_producer.async_handle import AsyncHandle
 from heori_producer.async_link import AsyncLink
 from heori_producer.backpressure import QueueFull
 from heori_producer.options import AllOptions, Options
+from heori_producer.planning import Plan
 from heori_producer.results import Results
 from heori_producer.sending import Sending
 
@@ -103,6 +106,29 @@ class AsyncSender:
             if len(jobs) % ENCODED_AT_A_TIME == 0:
                 await asyncio.sleep(0)
         return await self.send_jobs(found, jobs)
+
+    async def submit_flow(self, flow: Flow[R]) -> AsyncFlowHandle[R]:
+        """Send the jobs of a flow, as `Sender.submit_flow`.
+
+        When this is cancelled, what of it waits for others is cancelled, too.
+
+        Raises:
+            As `Sender.submit_flow`.
+        """
+        self._options.check_many()
+        of, options = self._parts, self._options
+        plan = Plan(flow, options.queue_for, options.after_ids)
+        for number, _ in enumerate(plan.encode(of.sending.encode_call), 1):
+            if number % ENCODED_AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        await of.link.run(of.sending.send_flow(plan, options.but(after=None)))
+        handles = {
+            planned.id: self._handles(planned.task, planned.queue, [planned.id])[0]
+            for planned in plan.jobs
+        }
+        ends = [handles[planned.id] for planned in plan.end.jobs] or plan.end.sent
+        end = ends if plan.end.is_list else ends[0]
+        return AsyncFlowHandle(list(handles.values()), end, of.link, of.commands)
 
     async def send(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncHandle[Any]:
         """Send one job of a task by its name, as `Sender.send`.

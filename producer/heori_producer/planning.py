@@ -1,6 +1,7 @@
 """Which jobs a flow is made of, who waits for whom, and in which order they are sent."""
 
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -13,14 +14,15 @@ from heori_producer.handle import Handle
 
 KEPT_S = 500  # a result that another job gets, unless its task says, as RQ keeps it
 
-Encode = Callable[[TaskCall[Any] | PartialCall[Any]], NewJob]
+Encode = Callable[[TaskCall[Any] | PartialCall[Any], str], NewJob]
 
 
 @dataclass(slots=True)
 class Planned:
     """A job of a flow."""
 
-    job: NewJob
+    id: str
+    call: TaskCall[Any] | PartialCall[Any]
     task: Sendable[Any]
     queue: str
     gets: str  # of those for which it waits: none, one, all, failed or failures, see read_flow.lua
@@ -28,6 +30,7 @@ class Planned:
     after: Sequence[str] = ()  # likewise, jobs that were sent before
     into: list[list[Any]] = field(default_factory=list)
     is_handler: bool = False  # of failures, or comes after one
+    job: NewJob | None = None  # once it was encoded
 
 
 class FlowEnd(NamedTuple):
@@ -51,7 +54,6 @@ class Plan:
     """The jobs of one flow.
 
     Args:
-        encode: makes the job of a call.
         queue_of: the RQ queue to which jobs of a task are sent.
         after: jobs that were sent before, for whose ends the flow waits.
 
@@ -64,13 +66,22 @@ class Plan:
     """
 
     def __init__(
-        self, flow: Any, encode: Encode, queue_of: Callable[[str], str], after: Sequence[str] = ()
+        self, flow: Any, queue_of: Callable[[str], str], after: Sequence[str] = ()
     ) -> None:
-        self._encode = encode
         self._queue_of = queue_of
         self._after = after
         self.jobs: list[Planned] = []
         self.end = self._add(flow, None)
+
+    def encode(self, encode: Encode) -> Iterator[None]:
+        """Make the jobs, one at each step.
+
+        Args:
+            encode: makes the job of a call, with an id.
+        """
+        for planned in self.jobs:
+            planned.job = encode(planned.call, planned.id)
+            yield
 
     def batches(self) -> list[Batch]:
         """The jobs as they are to be sent: those that wait before those for which they wait."""
@@ -93,6 +104,7 @@ class Plan:
     def _edged(planned: Planned) -> NewJob:
         waits = bool(planned.parents or planned.after)
         job = planned.job
+        assert job is not None, "it was not encoded"
         if not (waits or planned.into):
             return job
         options = {**(job.options or {}), "flow": planned.gets} if waits else job.options
@@ -156,14 +168,15 @@ class Plan:
             gets = "all" if before.is_list else "one"
         else:
             gets = "none"
-        planned = Planned(self._encode(node), node.task, self._queue_of(node.task.queue), gets)
+        queue = self._queue_of(node.task.queue)
+        planned = Planned(str(uuid.uuid4()), node, node.task, queue, gets)
         if before is None:
             planned.after = self._after
         else:
             planned.parents = before.jobs
             planned.after = [handle.id for handle in before.sent] or ()
             for place, parent in enumerate(before.jobs, len(planned.after)):
-                parent.into.append([planned.job.id, place, False])
+                parent.into.append([planned.id, place, False])
         self.jobs.append(planned)
         return FlowEnd([planned])
 

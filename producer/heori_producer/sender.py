@@ -1,5 +1,6 @@
 """Sends jobs of tasks with some options."""
 
+import collections
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
@@ -121,13 +122,14 @@ class Sender:
         """
         self._options.check_many()
         of, options = self._parts, self._options
-        plan = Plan(flow, of.sending.encode_call, options.queue_for, options.after_ids)
+        plan = Plan(flow, options.queue_for, options.after_ids)
+        collections.deque(plan.encode(of.sending.encode_call), maxlen=0)
         self._run(of.sending.send_flow(plan, options.but(after=None)))
         handles = {
-            planned.job.id: self._handles(planned.task, planned.queue, [planned.job.id])[0]
+            planned.id: self._handles(planned.task, planned.queue, [planned.id])[0]
             for planned in plan.jobs
         }
-        ends = [handles[planned.job.id] for planned in plan.end.jobs] or plan.end.sent
+        ends = [handles[planned.id] for planned in plan.end.jobs] or plan.end.sent
         return FlowHandle(list(handles.values()), ends if plan.end.is_list else ends[0])
 
     def send(self, name: str, /, *args: Any, **kwargs: Any) -> Handle[Any]:

@@ -108,7 +108,7 @@ class Sending:
                 error.add_note(f"in call {number} of submit_many; none was sent")
                 raise
 
-    def encode_call(self, call: TaskCall[Any] | PartialCall[Any]) -> NewJob:
+    def encode_call(self, call: TaskCall[Any] | PartialCall[Any], job_id: str) -> NewJob:
         """The job of a call that is not sent yet.
 
         Raises:
@@ -119,10 +119,9 @@ class Sending:
             task = find(task.function)
         if isinstance(call, PartialCall) and isinstance(task, Task):
             sent = task.to_send_after(call.args, call.kwargs, strict=self._settings.strict)
-            return make_job(
-                task, str(uuid.uuid4()), sent, self._settings.max_payload, first=(LATER,)
-            )
-        return self.encode(task, call.args, dict(call.kwargs))
+            return make_job(task, job_id, sent, self._settings.max_payload, first=(LATER,))
+        sent = self.check(task, call.args, dict(call.kwargs))
+        return make_job(task, job_id, sent, self._settings.max_payload)
 
     def encode_named(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from heori import AsyncProducer, RedisUnavailable, Settings
+from heori import AsyncProducer, RedisUnavailable, Settings, group
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import encode_result
 from tests.rigs.proxy import Break, Proxy
 from tests.tasks import sample_tasks
+from tests.tasks.flow_tasks import double, total
 
 KEYS = Keys()
 QUEUE = KEYS.queue("default")
@@ -96,6 +97,29 @@ def test_a_cancelled_call_is_done_or_is_not_and_its_key_tells(redis_url: str, re
             assert await asyncio.gather(*(each.status() for each in handles)) == ["queued"] * 50
         assert redis.llen(KEYS.queue("keyed")) == 6
         assert redis.llen(QUEUE) == 51
+
+    asyncio.run(main())
+
+
+def test_a_flow_whose_sending_is_cancelled_leaves_nothing_that_waits(
+    redis_url: str, redis: Any
+) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 1})
+
+    async def main() -> None:
+        async with AsyncProducer(settings=settings) as producer, never_blocked() as turns:
+            flow = group([double.s(1), double.s(2)], then=total.s())
+            sending = asyncio.create_task(producer.submit_flow(flow))
+            await until(lambda: redis.zcard(LINE) == 1)
+            assert redis.zcard(KEYS.deferred("default")) == 1
+            before = turns()
+            await until(lambda: turns() > before)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            await until(lambda: redis.zcard(KEYS.deferred("default")) == 0)
+            await until(lambda: redis.zcard(LINE) == 0)
+            assert redis.llen(QUEUE) <= 1
 
     asyncio.run(main())
 

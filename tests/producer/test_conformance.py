@@ -18,6 +18,8 @@ from heori import (
     RedisUnavailable,
     Settings,
     UnknownTask,
+    chain,
+    group,
 )
 from heori_common import tasks
 from heori_common.protocol.keys import Keys
@@ -28,6 +30,7 @@ from tests.rigs.either import KINDS, Either
 from tests.rigs.script_bench import Bench
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, protocol_tasks, sample_tasks
+from tests.tasks.flow_tasks import double, fails_without, handle, total
 
 KEYS = Keys()
 ADD = f"{sample_tasks.__name__}.add"
@@ -144,6 +147,42 @@ def test_a_full_queue_refuses_drops_or_makes_wait(
             assert producer.options(when_full="block").submit(add, 4).status() == "queued"
         finally:
             waiter.join()
+
+
+def test_flows_are_sent_awaited_and_cancelled(
+    producer: Any, consume: Callable[..., Consumer], redis: Any
+) -> None:
+    line = producer.submit_flow(chain(double.s(1), double.s(), on_failure=handle.s()))
+    both = producer.submit_flow(group([double.s(1), double.s(2)]))
+    fan = producer.submit_flow(group([double.s(1), double.s(2)], then=total.s()))
+    bad = producer.submit_flow(chain(fails_without.s(1, "/no"), double.s(), on_failure=handle.s()))
+    later = producer.options(delay="1h")
+    waiting = later.submit_flow(group([double.s(1), double.s(2)], then=total.s()))
+    assert [each.status() for each in waiting.handles] == ["scheduled", "scheduled", "deferred"]
+    for flow in (waiting, later.submit_flow(group([double.s(1), double.s(2)]))):
+        with pytest.raises(TimeoutError, match=r"ended after 0\.01 s"):
+            flow.result(0.01)
+    assert waiting.cancel() == 3
+    assert {each.status() for each in waiting.handles} == {"canceled"}
+    with pytest.raises(TypeError, match="lacks its first argument"):
+        producer.submit_flow(double.s())
+    with pytest.raises(ValueError, match="key is for one job"):
+        producer.options(key="k").submit_flow(double.s(1))
+    with pytest.raises(InvalidArguments):
+        producer.submit_flow(chain(double.s(1), double.s(), fails_without.s("/no", 1)))  # type: ignore[call-overload]
+    full = producer.options(queue="full", when_full="reject")
+    redis.hset(KEYS.bound("full"), "limit", 1)
+    with pytest.raises(QueueFull):
+        full.submit_flow(group([double.s(1), double.s(2)], then=total.s()))
+    assert redis.zcard(KEYS.deferred("full")) == 0, "what waits is cancelled"
+    consume(HEORI_TASKS="tests.tasks.flow_tasks").ready()
+    assert line.result(60) == 4
+    assert both.result(60) == [2, 4]
+    assert fan.result(60) == 6
+    [failure] = bad.handles[-1].result(60)
+    assert failure.job_id == bad.handles[0].id
+    with pytest.raises(JobCanceled, match=f"after {failure.job_id}, which has failed"):
+        bad.result(60)
 
 
 def test_without_a_server_it_says_so(kind: str, nowhere: int) -> None:

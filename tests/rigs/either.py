@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from heori import AsyncHandle, AsyncProducer, AsyncSender, Handle, Producer, Sender
+from heori import (
+    AsyncFlowHandle,
+    AsyncHandle,
+    AsyncProducer,
+    AsyncSender,
+    FlowHandle,
+    Handle,
+    Producer,
+    Sender,
+)
 
 KINDS = ("blocking", "async")
-OURS = (AsyncHandle, AsyncSender, Handle, Sender)
+OURS = (AsyncFlowHandle, AsyncHandle, AsyncSender, FlowHandle, Handle, Sender)
 
 
 class Either:
@@ -39,7 +48,7 @@ class Either:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._of, name)
-        return self._called(found) if callable(found) else found
+        return self._called(found) if callable(found) else self._wrapped(found)
 
     def _called(self, function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:

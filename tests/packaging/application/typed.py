@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import reveal_type
 
 from heori import (
+    AsyncProducer,
     FlowFailure,
     Group,
     Handle,
@@ -230,6 +231,17 @@ async def wait(producer: Producer) -> None:
     reveal_type(await group(producer.submit_many(add, [1])))  # list[int]
     async with acquire_all([Mutex("a"), Mutex("b")]):
         reveal_type(current_job().id)  # str
+
+
+async def send_and_wait(producer: AsyncProducer) -> None:
+    """Likewise, with a producer of an event loop."""
+    reveal_type(await producer.submit(total, [1]))  # AsyncHandle[Total]
+    reveal_type(await (await producer.options(delay=1).submit(add, 1)))  # int
+    flow = await producer.submit_flow(chain(add.s(1), add.s(b=1)))
+    reveal_type(flow)  # AsyncFlowHandle[int]
+    reveal_type(await flow.result(5))  # int
+    await producer.submit_flow(total.s())  # error
+    await producer.submit(add, "one")  # error
 
 
 def read(failed: JobFailed, expired: JobExpired, full: QueueFull) -> None:
