@@ -47,6 +47,7 @@ class Batch(NamedTuple):
 
     task: Sendable[Any]
     queue: str
+    is_handler: bool  # as of `Planned`
     jobs: list[NewJob]
 
 
@@ -93,11 +94,8 @@ class Plan:
             for edge in each.into:
                 edge[2] = last[edge[0]] == number
         return [
-            Batch(task, queue, [self._edged(each) for each in run])
-            for (task, queue), run in (
-                (key, list(run))
-                for key, run in groupby(ordered, key=lambda each: (each.task, each.queue))
-            )
+            Batch(*key, [self._edged(each) for each in run])
+            for key, run in groupby(ordered, key=lambda j: (j.task, j.queue, j.is_handler))
         ]
 
     @staticmethod

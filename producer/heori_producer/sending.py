@@ -174,13 +174,15 @@ class Sending:
     def send_flow(self, plan: Plan, options: Options) -> Steps[None]:
         """Send the jobs of a flow, as `send` does.
 
-        When it cannot send all of them, it cancels those that wait for others.
+        What handles failures does not expire: it is to run when the others do. When it cannot send
+        all of them, it cancels those that wait for others.
         """
         sent: list[tuple[str, str]] = []
         try:
             for batch in plan.batches():
                 when = options.when()
-                if rare := _rare(batch.task, batch.jobs, options):
+                its_options = options.but(expires=None) if batch.is_handler else options
+                if rare := _rare(batch.task, batch.jobs, its_options):
                     when["rare"] = rare
                 sent += [(batch.queue, job.id) for job in batch.jobs]
                 yield from self._send(batch.task.name, batch.queue, batch.jobs, options, when)

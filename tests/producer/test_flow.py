@@ -205,6 +205,23 @@ def test_who_handles_failures_hears_of_what_was_cancelled_stopped_or_is_gone(
     assert {each.status() for each in both.handles} == {"canceled"}
 
 
+def test_what_is_too_late_is_handled_however_late_that_is(
+    producer: Producer, consume: Callable[..., Consumer]
+) -> None:
+    sender = producer.options(expires=0.001)
+    line = sender.submit_flow(
+        chain(double.s(1), double.s(), on_failure=chain(handle.s(), nothing.s()))
+    )
+    # The same task on both sides, so that only what it is for tells them apart.
+    fan = sender.submit_flow(group([nothing.s(), nothing.s()], on_failure=nothing.s()))
+    consume(HEORI_TASKS=TASKS).ready()
+    assert line.handles[-1].result(120) is None
+    [failure] = line.handles[-2].result(120)
+    assert (failure.job_id, failure.status) == (line.handles[0].id, "canceled")
+    assert failure.error.startswith("expired: it was to begin before ")
+    assert fan.handles[-1].result(120) is None
+
+
 @pytest.mark.parametrize("model", ["threads", "asyncio"])
 def test_a_step_goes_back_to_its_queue_when_redis_is_away_that_has_what_it_gets(
     producer: Producer, consume: Callable[..., Consumer], redis: Any, model: str
