@@ -1,11 +1,11 @@
 """Entries as modules declare them: `schedule = [Every(…), Cron(…)]`, and tasks with `every`."""
 
-import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from heori_common import tasks
+from heori_common.calls import PartialCall, TaskCall
 from heori_common.duration import Duration
 from heori_common.errors import HeoriError, short
 from heori_common.new_job import make_job
@@ -29,7 +29,7 @@ class Declared:
     def __init__(
         self,
         timing: Timing,
-        call: Callable[..., Any],
+        call: Callable[..., Any] | TaskCall[Any],
         name: str | None,
         catch_up: CatchUp,
         *,
@@ -37,9 +37,7 @@ class Declared:
     ) -> None:
         self.timing = timing
         self.rules = Rules.of(catch_up, overlap)
-        bound = functools.partial(call)  # one of a partial is that one
-        self.task = tasks.find(bound.func)
-        self.call: _Call = bound.args, bound.keywords
+        self.task, self.call = _read(call)
         self.name = self.task.name if name is None else check_entry_name(name)
         try:
             self.task.to_send(*self.call)
@@ -56,7 +54,7 @@ class Every(Declared):
 
     Args:
         every: how often: a second or more, such as ``"5min"``, counted from 1970.
-        call: a task, or one with its arguments: ``functools.partial(send_mail, "a@example.org")``.
+        call: a task, or one with its arguments: ``send_mail.s("a@example.org")``.
         name: by which `heori schedule` knows it; by default the task's.
         catch_up: which of the times are made up for that have passed while no consumer was
             there: the latest (``"once"``), ``"all"`` up to a thousand, or ``"none"``.
@@ -70,7 +68,7 @@ class Every(Declared):
     def __init__(
         self,
         every: Duration,
-        call: Callable[..., Any],
+        call: Callable[..., Any] | TaskCall[Any],
         *,
         name: str | None = None,
         catch_up: CatchUp = "once",
@@ -96,7 +94,7 @@ class Cron(Declared):
     def __init__(
         self,
         cron: str,
-        call: Callable[..., Any],
+        call: Callable[..., Any] | TaskCall[Any],
         *,
         timezone: str = "UTC",
         name: str | None = None,
@@ -139,6 +137,14 @@ def entries_of(modules: Iterable[str], max_payload: int, *, strict: bool) -> lis
     for each in dict.fromkeys(_declared(modules)):
         add(each.name, each.task, each.timing, each.rules, each.call)
     return list(found.values())
+
+
+def _read(call: Any) -> tuple[Task[..., Any], _Call]:
+    if isinstance(call, PartialCall):
+        raise TypeError(f"{call.task.name}.s() lacks its first argument")
+    if isinstance(call, TaskCall) and isinstance(call.task, Task):
+        return tasks.find(call.task.function), (call.args, dict(call.kwargs))
+    return tasks.find(call), ((), {})
 
 
 def _declared(modules: Iterable[str]) -> Iterator[Declared]:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 
 import redis
@@ -32,6 +31,6 @@ def tell(path: str, entry: int) -> None:
 
 PATH = os.environ.get("CHAOS_TICKS", os.devnull)
 schedule = [
-    Every(1, partial(tell, PATH, number), name=f"entry-{number}", catch_up="all")
+    Every(1, tell.s(PATH, number), name=f"entry-{number}", catch_up="all")
     for number in range(ENTRIES)
 ]

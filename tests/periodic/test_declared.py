@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -100,9 +99,14 @@ def test_a_task_that_needs_arguments_cannot_run_by_itself(module: ModuleType) ->
     task(mail)
     with pytest.raises(InvalidArguments, match=r"entry mails, every 1h: schedules\.mail: to: "):
         Every("1h", mail, name="mails")
-    with pytest.raises(InvalidArguments, match="too: Unexpected keyword"):
-        Every("1h", partial(mail, "a@example.org", too=1))  # type: ignore[call-arg]
-    assert Every("1h", partial(partial(mail), to="a")).call == ((), {"to": "a"})
+    sent = task(mail)
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'too'"):
+        sent.s("a@example.org", too=1)  # type: ignore[call-overload]
+    with pytest.raises(InvalidArguments, match=r"entry schedules\.mail, every 1h: .*to: "):
+        Every("1h", sent.s(5))  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"schedules\.mail\.s\(\) lacks its first argument"):
+        Every("1h", sent.s())  # type: ignore[arg-type]
+    assert Every("1h", sent.s(to="a")).call == ((), {"to": "a"})
 
 
 def test_a_schedule_is_refused_where_it_stands(module: ModuleType) -> None:

@@ -1,7 +1,5 @@
 """Tasks that run by themselves, and a schedule of calls."""
 
-from functools import partial
-
 from heori import Cron, Every, task
 
 
@@ -22,6 +20,6 @@ def greet(name: str = "you") -> str:
 
 
 schedule = [
-    Every("1h", partial(greet, name="all"), name="greetings"),
+    Every("1h", greet.s(name="all"), name="greetings"),
     Cron("@daily", greet, timezone="Europe/Berlin"),
 ]
