@@ -51,6 +51,7 @@ class CurrentJob:
         lock_time: seconds of these for which it waited for the locks that its task declares.
         run_time: seconds it took, once it is over.
         cpu_time: seconds of CPU time that it took, likewise.
+        consumer: the name of the one that it runs in; empty where it runs in none.
         server: the URL of the Redis that its consumer serves.
         locks: fences of the locks that its task declares, by kind and name.
         holds: what `heori_common.locks` keeps of them.
@@ -65,6 +66,7 @@ class CurrentJob:
         "_meta",
         "_report",
         "attempt",
+        "consumer",
         "cpu_time",
         "deadline",
         "delivery",
@@ -108,6 +110,7 @@ class CurrentJob:
         self.lock_time = 0.0
         self.run_time = 0.0
         self.cpu_time = 0.0
+        self.consumer = ""
         self.server = server
         self.locks = locks or {}
         self.holds: dict[str, Any] | None = None

@@ -21,7 +21,13 @@ NOT_RUN = [
     pytest.param(block, id=str(block))
     for page in PAGES
     for block in blocks(page)
-    if block.mark.startswith("not run")
+    if block.mark.startswith("not run") and block.language != "python"
+]
+QUOTED = [
+    pytest.param(block, id=str(block))
+    for page in PAGES
+    for block in blocks(page)
+    if block.mark.startswith("not run") and block.language == "python"
 ]
 
 
@@ -107,6 +113,11 @@ def test_each_test_that_a_page_names_exists(page: str, at_least: int) -> None:
         assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
 
 
+@pytest.mark.parametrize("block", QUOTED)
+def test_python_that_is_not_run_is_quoted_from_an_example(block: Block) -> None:
+    assert any(block.code in path.read_text() for path in (ROOT / "examples").rglob("*.py"))
+
+
 def simple_commands(code: str) -> Iterator[list[str]]:
     """The commands of a script, without what joins them."""
     code = code.replace("\\\n", " ").replace('"$(', "$(").replace(')"', ")")
@@ -174,12 +185,19 @@ def check_systemctl(words: list[str]) -> None:
         assert (ROOT / f"examples/systemd/{unit.partition('@')[0]}@.service").exists()
 
 
+def check_python(words: list[str]) -> None:
+    program, command = words[:2]
+    assert (ROOT / "examples/django" / program).exists()
+    assert (ROOT / f"heori/django/management/commands/{command}.py").exists()
+
+
 CHECKS = {
     "make": check_make,
     "docker": check_docker,
     "kubectl": check_files,
     "heori": check_heori,
+    "python": check_python,
     "cp": check_copy,
     "systemctl": check_systemctl,
-    **dict.fromkeys(("pip", "openssl", "curl", "cat", "redis-cli"), check_nothing),
+    **dict.fromkeys(("export", "pip", "openssl", "curl", "cat", "redis-cli"), check_nothing),
 }

@@ -124,6 +124,7 @@ class RunningJob(CurrentJob):
             BadPayload, UnknownTask, InvalidArguments: its call is none that may be run here.
             BaseException: whatever a payload raises; reading it runs others' code.
         """
+        self.consumer = policy.consumer
         if claim.problem:
             raise MalformedJob(claim.problem)
         fields = JobFields._make(msgpack.unpackb(claim.fields, raw=True))
