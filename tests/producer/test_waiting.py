@@ -65,11 +65,15 @@ def test_a_result_that_does_not_come_in_time_is_a_timeout_and_the_job_goes_on(
     producer: Producer, redis: redis_py.Redis
 ) -> None:
     handle = producer.submit(sample_tasks.add, 1)
-    for timeout in (0.0, 0.2):
+
+    def over_by(timeout: float) -> float:
         began = time.monotonic()
         with pytest.raises(TimeoutError, match=f"not ended after {timeout} s; it is queued"):
             handle.result(timeout)
-        assert timeout <= time.monotonic() - began < timeout + 1.0
+        return time.monotonic() - began - timeout
+
+    for timeout in (0.0, 0.2):  # a busy machine is not late each time
+        assert any(0 <= over_by(timeout) < 1.0 for _ in range(5))
     assert queued(redis) == [handle.id]
 
 
@@ -121,18 +125,22 @@ def test_every_way_in_which_rq_says_that_a_job_failed_raises(
 
 
 def test_a_result_wakes_whoever_waits_for_it(producer: Producer, redis: redis_py.Redis) -> None:
-    handle = producer.submit(sample_tasks.add, 1)
-    results: list[int] = []
-    waiting = threading.Thread(
-        target=lambda: results.append(handle.result(timeout=30)), daemon=True
-    )
-    waiting.start()
-    wait_until_blocked(redis)
-    began = time.monotonic()
-    write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
-    waiting.join()
-    assert results == [3]
-    assert time.monotonic() - began < LONGEST_WAIT_S / 2, "it was woken and did not look by itself"
+    def is_woken() -> bool:
+        handle = producer.submit(sample_tasks.add, 1)
+        results: list[int] = []
+        waiting = threading.Thread(
+            target=lambda: results.append(handle.result(timeout=60)), daemon=True
+        )
+        waiting.start()
+        wait_until_blocked(redis)
+        began = time.monotonic()
+        write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
+        waiting.join()
+        assert results == [3]
+        return time.monotonic() - began < LONGEST_WAIT_S / 2
+
+    # A busy machine is not late each time.
+    assert any(is_woken() for _ in range(5)), "and does not look by itself"
 
 
 def test_a_job_that_rq_tries_again_is_waited_for_without_polling(
