@@ -56,7 +56,7 @@ class InstantPool(Pool):
         self._settlement.ended([(claim, self._run(claim)) for claim in claims])
 
     def _run(self, claim: Claim) -> Outcome:
-        fields = JobFields._make(msgpack.unpackb(claim.fields, raw=True))
+        fields = JobFields(*msgpack.unpackb(claim.fields, raw=True))
         number, *_ = decode_call(fields.data or b"", ("json",), 1_000).args
         record(number, by=-self.number)
         return Outcome(FINISHED, encode_result(to_json(number), "json"))

@@ -28,7 +28,7 @@ class AllowList:
     def lets_in(self, claim: Claim) -> bool:
         """Whether a job calls what may be called; reading it runs nothing else."""
         try:
-            fields = JobFields._make(msgpack.unpackb(claim.fields, raw=True))
+            fields = JobFields(*msgpack.unpackb(claim.fields, raw=True))
             data = fields.data or b""
             call = decode_call(data, ("json", "pickle"), MOST, self.pickles, self._own)
             if call.instance:

@@ -15,9 +15,9 @@ from heori_common.protocol.commands import (
     LEASE_MARGIN_S,
     Claimed,
 )
-from heori_common.protocol.job import MalformedJob, NewJob, parse_options
-from heori_common.protocol.payload import Call
-from heori_common.protocol.records import JobFields
+from heori_common.protocol.job import LockName, MalformedJob, NewJob, encode_locks, parse_options
+from heori_common.protocol.payload import Call, encode_call
+from heori_common.protocol.records import PLAIN_FIELDS, TOLD_IF_PLAIN, JobFields
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, ids, member
 from tests.rigs.stock_rq import running
 
@@ -51,7 +51,7 @@ def test_a_claim_leases_the_job_and_tells_where_rq_looks(bench: Bench) -> None:
         assert score >= a.claimed_at + 30 + LEASE_MARGIN_S
         assert score == int(score), "rq parses scores as whole seconds"
     unpacked = msgpack.unpackb(a.fields, raw=True)
-    values = JobFields._make(unpacked)._asdict()
+    values = JobFields(*unpacked)._asdict()
     data = bench.redis.hget("rq:job:a", "data")
     assert {name: value for name, value in values.items() if value} == {
         "data": data, "status": b"queued", "timeout": b"180",
@@ -94,6 +94,37 @@ def test_what_few_jobs_ask_for_is_told_of_those_only(bench: Bench) -> None:
     assert b"data" not in rest
 
 
+def test_a_plain_job_has_just_the_fields_that_are_read_of_one(bench: Bench) -> None:
+    bench.send("a")
+    assert {*bench.redis.hgetall("rq:job:a")} == {name.encode() for name in PLAIN_FIELDS}
+    [claim] = bench.claim()
+    assert len(msgpack.unpackb(claim.fields, raw=True)) == len(TOLD_IF_PLAIN)
+
+
+@pytest.mark.parametrize("field", [*JobFields._fields, "alien"])
+@pytest.mark.parametrize("lacks", ["", "group_id", "worker_name"])
+def test_no_field_is_passed_over_whatever_else_is_there(
+    bench: Bench, field: str, lacks: str
+) -> None:
+    bench.send("a")
+    fields = {
+        "data": encode_call(Call(ADD, [1], {})),
+        "status": b"queued",
+        "heori_options": b"\x80",
+        "heori_locks": encode_locks([LockName("mutex", "one")]),
+    }
+    bench.redis.hset("rq:job:a", field, fields.get(field, b"3"))
+    if lacks:  # then there may be just as many fields as of a plain one
+        bench.redis.hdel("rq:job:a", lacks)
+    there = bench.redis.hgetall("rq:job:a")
+    [claim] = bench.claim()
+    assert claim.problem is None
+    told = JobFields(*msgpack.unpackb(claim.fields, raw=True))._asdict()
+    assert {name: value for name, value in told.items() if value} == {
+        name: there[name.encode()] for name in JobFields._fields if there.get(name.encode())
+    }
+
+
 OPTIONS = {"one": 17.5, "two": [b"\xff", 2, None], "three": {"a": "ä"}}
 
 
@@ -103,8 +134,7 @@ def test_what_few_jobs_ask_for_comes_with_a_claim(bench: Bench) -> None:
     bench.execute(bench.commands.enqueue("default", [asks, plain]))
     assert not bench.redis.hexists("rq:job:b", "heori_options")
     fields = [
-        JobFields._make(msgpack.unpackb(claim.fields, raw=True)).heori_options
-        for claim in bench.claim()
+        JobFields(*msgpack.unpackb(claim.fields, raw=True)).heori_options for claim in bench.claim()
     ]
     assert parse_options(fields[1]) == {}
     assert parse_options(fields[0]) == OPTIONS | {"two": ["\udcff", 2, None]}

@@ -126,6 +126,14 @@ def test_what_few_calls_need_is_made_where_it_is_used(loaded: Load, redis: redis
     assert redis.eval(made.source, 0, made.pack({"b": 2}, "")) == 3
 
 
+def test_what_two_functions_use_is_in_each_of_them(loaded: Load, redis: redis_py.Redis) -> None:
+    again = "local function g()\n  -- USES   b\n  -- USES   a\n  return a() * b\nend\n"
+    made = loaded(WITHIN + again + "return f() + g()\n", **A, **B)
+    defined = re.findall(r"local (?:function )?(\w+)", made.source)
+    assert defined == ["args", "base", "f", "b", "a", "g", "b", "a"]
+    assert redis.eval(made.source, 0, made.pack({"b": 2}, "")) == 3 + 3 * 2
+
+
 @pytest.mark.parametrize(
     ("call", "parts", "said"),
     [
@@ -220,7 +228,7 @@ def test_a_record_is_made_with_each_field_in_its_place(loaded: Load) -> None:
     fields = [*ClaimReply._fields]
     listed = f"local {', '.join(fields)}\nreturn claim_reply("
     assert f"{{ {', '.join(fields)} }}" in loaded(f"{listed}{', '.join(fields)})").source
-    for wrong in ([*fields[1:], fields[0]], fields[:-1], [*fields, "1"]):
+    for wrong in ([*fields[1:], fields[0]], fields[:5], [*fields, "1"]):
         source = f"{listed}{', '.join(wrong)})"
         with pytest.raises(LuaError, match="claim_reply is given"):
             expand(source, list(tokens(source)))

@@ -6,6 +6,8 @@ The loader writes it into a script in the place of a name:
 - `record[OWNER]` is the field of that name in an array that Redis or a script sends, such as
   ``LockRecord``, whatever its place there is.
 - `lock_record(…)` and `claim_reply(…)` make such an array, `read_job_fields(key)` reads one.
+- `read_plain_fields(key)` reads the `PLAIN_COUNT` fields of a plain job; `are_plain(found)` says
+  whether what it has found is one's, and `told_if_plain(found)` is what of it goes to the worker.
 
 They are no functions before the script, as Redis would make each of them anew in every call: that
 is a tenth of the time that a short script takes.
@@ -18,9 +20,16 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from heori_common.protocol.catalogue import catalogue
-from heori_common.protocol.keys import Keys
+from heori_common.protocol.keys import TENANT, Keys
 from heori_common.protocol.lua_names import LuaError, Token, tokens
-from heori_common.protocol.records import ClaimReply, JobFields, LockRecord
+from heori_common.protocol.records import (
+    EMPTY_IF_PLAIN,
+    PLAIN_FIELDS,
+    TOLD_IF_PLAIN,
+    ClaimReply,
+    JobFields,
+    LockRecord,
+)
 
 
 class Expansion(NamedTuple):
@@ -45,7 +54,12 @@ def expansions() -> dict[str, Expansion]:
     for record in (JobFields, LockRecord):
         for place, field in enumerate(record._fields, 1):
             found[field.upper()] = Expansion(None, partial(_constant, str(place)))
-    found["read_job_fields"] = Expansion(("key",), _read_job_fields)
+    found["TENANT"] = Expansion(None, partial(_constant, f"'{TENANT}'"))
+    found["read_job_fields"] = Expansion(("key",), partial(_read, JobFields._fields))
+    found["read_plain_fields"] = Expansion(("key",), partial(_read, PLAIN_FIELDS))
+    found["PLAIN_COUNT"] = Expansion(None, partial(_constant, str(len(PLAIN_FIELDS))))
+    found["are_plain"] = Expansion(("found",), _are_plain)
+    found["told_if_plain"] = Expansion(("found",), _told_if_plain)
     for name, made in (("claim_reply", ClaimReply), ("lock_record", LockRecord)):
         found[name] = Expansion(made._fields, partial(_record, made))
     return found
@@ -117,10 +131,26 @@ def _key(name: str, parameters: Sequence[str], arguments: Sequence[str]) -> str:
     return f"({joined})"
 
 
-def _read_job_fields(arguments: Sequence[str]) -> str:
+def _read(names: Sequence[str], arguments: Sequence[str]) -> str:
     _count(("key",), arguments)
-    fields = ", ".join(f"'{field}'" for field in JobFields._fields)
+    fields = ", ".join(f"'{name}'" for name in names)
     return f"redis.pcall('HMGET', {arguments[0]}, {fields})"
+
+
+def _are_plain(arguments: Sequence[str]) -> str:
+    _count(("found",), arguments)
+    found = arguments[0]
+    each = (
+        f"{found}[{place}]" + (" == ''" if name in EMPTY_IF_PLAIN else "")
+        for place, name in enumerate(PLAIN_FIELDS, 1)
+    )
+    return f"({' and '.join(each)})"
+
+
+def _told_if_plain(arguments: Sequence[str]) -> str:
+    _count(("found",), arguments)
+    told = (f"{arguments[0]}[{place}]" for place, _ in enumerate(TOLD_IF_PLAIN, 1))
+    return f"{{ {', '.join(told)} }}"
 
 
 _LITERAL = re.compile(r"-?\d+|''|true|false")

@@ -8,52 +8,71 @@ from typing import Any, Literal, NamedTuple
 
 
 class JobFields(NamedTuple):
-    """What of a job's hash a claim reads and hands to the worker; None for what is not there."""
+    """What of a job's hash a claim reads and hands to the worker; None for what is not there.
+
+    Of a plain job the worker gets the first ones only, see `PLAIN_FIELDS`.
+    """
 
     data: bytes | None
     status: bytes | None
-    heori_deliveries: bytes | None
-    heori_execution: bytes | None
     timeout: bytes | None
-    result_ttl: bytes | None
-    failure_ttl: bytes | None
-    heori_locks: bytes | None
-    heori_types: bytes | None
-    heori_options: bytes | None  # what few jobs ask for, see job_options.lua
-    meta: bytes | None  # what travels with it, see meta.py
     enqueued_at: bytes | None
-    retries_left: bytes | None
-    retry_intervals: bytes | None
-    dependency_ids: bytes | None
-    repeats_left: bytes | None
-    rate_limit_key: bytes | None
-    success_callback_name: bytes | None
-    failure_callback_name: bytes | None
-    stopped_callback_name: bytes | None
-    webhooks: bytes | None
+    success_callback_name: bytes | None = None
+    failure_callback_name: bytes | None = None
+    stopped_callback_name: bytes | None = None
+    heori_deliveries: bytes | None = None
+    heori_execution: bytes | None = None
+    result_ttl: bytes | None = None
+    failure_ttl: bytes | None = None
+    heori_locks: bytes | None = None
+    heori_types: bytes | None = None
+    heori_options: bytes | None = None  # what few jobs ask for, see job_options.lua
+    meta: bytes | None = None  # what travels with it, see meta.py
+    retries_left: bytes | None = None
+    retry_intervals: bytes | None = None
+    dependency_ids: bytes | None = None
+    repeats_left: bytes | None = None
+    rate_limit_key: bytes | None = None
+    webhooks: bytes | None = None
+
+
+# A plain job, which asks for nothing, has just these fields, as RQ and Heori write it. Redis looks
+# through the whole of a small hash for a field that is not there. So the claim reads these and no
+# others of a hash that has as many: if all are there, the others are not.
+EMPTY_IF_PLAIN = ("success_callback_name", "failure_callback_name", "stopped_callback_name")
+TOLD_IF_PLAIN = JobFields._fields[: JobFields._fields.index(EMPTY_IF_PLAIN[0])]
+PLAIN_FIELDS = (
+    *TOLD_IF_PLAIN,
+    *EMPTY_IF_PLAIN,
+    *("created_at", "origin", "started_at", "ended_at", "last_heartbeat"),
+    *("worker_name", "group_id", "description"),
+)
 
 
 class ClaimReply(NamedTuple):
-    """One job in the reply of claim.lua; False stands for what is not there."""
+    """One job in the reply of claim.lua; False stands for what is not there.
+
+    Of a plain job of no tenant that can run, only what has no default is sent.
+    """
 
     queue_number: int  # from 0, in the order of the call
     job_id: bytes
     execution: bytes
     deliveries: int
-    problem: bytes | Literal[False]  # why it cannot run as it stands
-    timeout: bytes | Literal[False]  # as in the hash, like the next two
-    result_ttl: bytes | Literal[False]
-    failure_ttl: bytes | Literal[False]
+    timeout: bytes | Literal[False]  # as in the hash
     packed_fields: bytes  # JobFields as msgpack, for the worker; empty when there is a problem
-    locks: Sequence[tuple[bytes, int]] | Literal[False]  # (key, fence) of each
-    waited_s: float  # for its locks
-    tenant: bytes
-    suspicion: int
-    special: bool  # whether more than its own records depends on its end, see ack.lua
-    rate_limit_key: bytes | Literal[False]  # as in the hash
+    problem: bytes | Literal[False] = False  # why it cannot run as it stands
+    result_ttl: bytes | Literal[False] = False  # as in the hash, like the next
+    failure_ttl: bytes | Literal[False] = False
+    locks: Sequence[tuple[bytes, int]] | Literal[False] = False  # (key, fence) of each
+    waited_s: float = 0  # for its locks
+    tenant: bytes = b""
+    suspicion: int = 0
+    special: bool = False  # whether more than its own records depends on its end, see ack.lua
+    rate_limit_key: bytes | Literal[False] = False  # as in the hash
     # Its hash but for its data, as msgpack [name, value, …], for a worker that is to run callbacks
     # or to prepare webhooks; empty for all other jobs.
-    rest: bytes
+    rest: bytes = b""
 
 
 class LockRecord(NamedTuple):

@@ -14,7 +14,8 @@ header, a run of comment lines:
   ``only reads``: it passes, and Redis keeps it from writing.
   ``as its command``: it executes one of a user's, which decides.
 
-A call may have such a line within one of its functions, too: these parts are put in its place.
+A call may have such lines within its functions, too: these parts are put in their place, but for
+those that stand outside. What two functions use is in each of them, with variables of its own.
 Redis makes all functions that stand outside of others anew in each call, at about 0.2 µs each. So
 what few calls need stands in a function that the others do not come past.
 
@@ -41,7 +42,7 @@ _READ_PREFIX = "local PREFIX = args.prefix\n"
 # What is defined in every script: by the loader, by Redis and by Lua.
 _GIVEN = {"args", "KEYS", "redis", "cjson", "cmsgpack"}
 _LUA_S = {"ipairs", "math", "pairs", "pcall", "select", "string", "table", "tonumber", "type"}
-_USES = re.compile(r"^ +-- USES .*\n", re.MULTILINE)  # within a function
+_USES = re.compile(r"(?:^ +-- USES .*\n)+", re.MULTILINE)  # within a function
 _GLOBALS = _GIVEN | _LUA_S | {"unpack"}
 # By FULL, the first line of the script. Redis reads it when it compiles the script, so that no call
 # pays for it. Without it, a script is refused at its first write that may take memory.
@@ -114,11 +115,13 @@ def load(folder: Path, name: str) -> Script:
     parts: dict[str, _File] = {}
     _bring(folder, call.uses, parts, ())
     body = "".join(each.expanded for each in parts.values()) + call.expanded
-    for line, uses in call.uses_within.items():
-        before = len(parts)
-        _bring(folder, uses, parts, ())
-        brought = list(parts.values())[before:]
-        body = body.replace(line, "".join(each.expanded for each in brought))
+    outside = set(parts)
+    for lines, uses in call.uses_within.items():
+        within = {name: parts[name] for name in outside}
+        _bring(folder, uses, within, ())
+        parts |= within
+        brought = (each.expanded for name, each in within.items() if name not in outside)
+        body = body.replace(lines, "".join(brought))
     together = [*parts.values(), call]
     defined_in: dict[str, _File] = {}
     for each in together:
@@ -155,7 +158,7 @@ class _File:
     names: Names
     arguments: list[str]
     uses: list[str]
-    uses_within: dict[str, list[str]]  # by the line that says so
+    uses_within: dict[str, list[str]]  # by the lines that say so
 
     @classmethod
     @cache
@@ -167,7 +170,12 @@ class _File:
             raise LuaError(f"there is no {path}") from None
         try:
             words = list(tokens(text))
-            within = {line: _listed(line[line.index("USES") + 4 :]) for line in _USES.findall(text)}
+            within = {
+                lines: [
+                    name for line in lines.splitlines() for name in _listed(line.split("USES")[1])
+                ]
+                for lines in _USES.findall(text)
+            }
             return cls(
                 path,
                 text,

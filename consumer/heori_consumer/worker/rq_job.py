@@ -34,7 +34,7 @@ def _read(claim: Claim, connection: Any, key: str) -> Mapping[bytes, bytes]:
     """The fields of its hash: as it was claimed with them, else as they are now."""
     if not claim.fields:  # nothing of them was read, as one makes no sense
         return dict(connection.hgetall(key))
-    fields = JobFields._make(msgpack.unpackb(claim.fields, raw=True))
+    fields = JobFields(*msgpack.unpackb(claim.fields, raw=True))
     if claim.rest:
         packed = iter(msgpack.unpackb(claim.rest, raw=True))
         rest = dict(zip(packed, packed, strict=True))

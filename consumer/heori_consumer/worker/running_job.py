@@ -127,7 +127,7 @@ class RunningJob(CurrentJob):
         self.consumer = policy.consumer
         if claim.problem:
             raise MalformedJob(claim.problem)
-        fields = JobFields._make(msgpack.unpackb(claim.fields, raw=True))
+        fields = JobFields(*msgpack.unpackb(claim.fields, raw=True))
         enqueued = parse_time("enqueued_at", fields.enqueued_at)
         if enqueued:
             self.queue_time = max(0.0, claim.claimed_at - enqueued.timestamp())

@@ -75,7 +75,7 @@ def _read(claim: Claim) -> tuple[str, int]:
     """
     if not claim.fields:  # of a large one, nothing is kept
         return "", 1
-    fields = JobFields._make(msgpack.unpackb(claim.fields, raw=True))
+    fields = JobFields(*msgpack.unpackb(claim.fields, raw=True))
     task, attempt = "", 1
     with contextlib.suppress(BadPayload):
         task = decode_call(fields.data or b"", ("json",), MOST_BYTES).function

@@ -72,7 +72,7 @@ class HandOver(NamedTuple):
 def read_hand_over(at: float, told: bytes, claims: Sequence[Sequence[Any]]) -> HandOver:
     """Read what comes on `Keys.told`."""
     queue = text(unpack(told)[2])
-    read = [read_claim(ClaimReply._make(claimed), [queue], at) for claimed in claims]
+    read = [read_claim(ClaimReply(*claimed), [queue], at) for claimed in claims]
     return HandOver(told, at, read)
 
 
@@ -156,7 +156,7 @@ class ClaimingCommands(Builders):
                 expired,
             ) = unpack(reply)
             return Claimed(
-                [read_claim(ClaimReply._make(claimed), served, at) for claimed in claims],
+                [read_claim(ClaimReply(*claimed), served, at) for claimed in claims],
                 not popped,
                 suspended,
                 frozenset(text(key) for key in broken),

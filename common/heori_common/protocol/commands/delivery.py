@@ -1,7 +1,7 @@
 """What consumers send about jobs that they have claimed: leases, and what came of them."""
 
 from collections.abc import Container, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from heori_common.protocol.commands.builder import (
     COME_BACK_S,
@@ -16,7 +16,7 @@ from heori_common.protocol.commands.builder import (
     text,
     unpack,
 )
-from heori_common.protocol.job import CRASHED, FINISHED, KILLED, Claim, Settled
+from heori_common.protocol.job import CRASHED, FINISHED, KILLED, Claim, Outcome, Settled
 from heori_common.protocol.keys import whole_queue
 
 # Expired leases are looked for once an interval. When nobody has for so many intervals, nobody
@@ -129,26 +129,7 @@ class DeliveryCommands(Builders):
             [*keys, self.keys.worker(consumer)],
             lambda reply: Acknowledged(*unpack(reply)),
             entries=[
-                [
-                    queues[claim.queue],
-                    claim.job_id,
-                    claim.execution,
-                    outcome.status,
-                    claim.claimed_at,
-                    outcome.run_time,
-                    (claim.result_ttl if outcome.status == FINISHED else claim.failure_ttl)
-                    or False,
-                    outcome.body or False,
-                    outcome.retry or False,
-                    [key for key, _ in claim.locks] or False,
-                    outcome.error or False,
-                    outcome.types or False,
-                    claim.special,
-                    outcome.again or False,
-                    claim.execution in recorded,
-                    claim.rate_limit_key or False,
-                ]
-                for claim, outcome in ended
+                _entry(queues[claim.queue], claim, outcome, recorded) for claim, outcome in ended
             ],
             consumer=consumer,
             unknown_wait_s=unknown_wait,
@@ -382,6 +363,32 @@ class DeliveryCommands(Builders):
             for queue in queues
             for key in (self.keys.queue(queue), self.keys.wip(queue), self.keys.failed(queue))
         ]
+
+
+def _entry(queue: int, claim: Claim, outcome: Outcome, recorded: Container[str]) -> list[Any]:
+    """How a job has ended, as ack.lua reads it: of few jobs there is more to tell than of most."""
+    ttl = claim.result_ttl if outcome.status == FINISHED else claim.failure_ttl
+    entry = [
+        queue,
+        claim.job_id,
+        claim.execution,
+        outcome.status,
+        claim.claimed_at,
+        outcome.run_time,
+        ttl or False,
+        outcome.body or False,
+    ]
+    rest = (
+        outcome.error,
+        outcome.types,
+        outcome.retry,
+        [key for key, _ in claim.locks],
+        claim.special,
+        outcome.again,
+        claim.execution in recorded,
+        claim.rate_limit_key,
+    )
+    return [*entry, *(each or False for each in rest)] if any(rest) else entry
 
 
 def _queues(claims: Iterable[Claim]) -> dict[str, int]:

@@ -71,7 +71,7 @@ class MaintenanceCommands(Builders):
         def parse(reply: bytes) -> LeftBehind:
             at, *ids, claims = unpack(reply)
             retried, failed, returned = ([text(job_id) for job_id in some] for some in ids)
-            read = (read_claim(ClaimReply._make(claimed), queues, at) for claimed in claims)
+            read = (read_claim(ClaimReply(*claimed), queues, at) for claimed in claims)
             told = tuple(claim._replace(phase=ABANDONED) for claim in read)
             return LeftBehind(retried, failed, returned, told)
 

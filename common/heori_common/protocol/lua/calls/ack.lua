@@ -6,9 +6,9 @@
 --        (zset); last: the consumer's hash
 -- ARGS   entries, result_ttl_s, failure_ttl_s, keeps_failures
 --        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped', 'retry',
---        'retried', 'settled' or 'unknown here', started_s, run_s, ttl_s or false, body or false,
---        [delay_s, retries left] or false, [lock, …] or false, error or false,
---        types or false, whether it is special, [max, [interval_s, …], at_front, failure] or false,
+--        'retried', 'settled' or 'unknown here', started_s, run_s, ttl_s or false, body or false, and of few
+--        jobs the rest: error or false, types or false, [delay_s, retries left] or false, [lock, …] or
+--        false, whether it is special, [max, [interval_s, …], at_front, failure] or false,
 --        whether the execution is recorded, rate limit or false], …]
 -- REPLY  msgpack [[refused entry number from 0, …], whether jobs are left that wait for these,
 --        [key that holds something else, …], [pause_s of a job that was unknown here and is put off,
@@ -19,55 +19,8 @@
 
 local refused, broken, pauses, given_up = {}, {}, {}, {}
 local room, are_left = 256, false -- for how many dependents, and whether any are left
-local count = { finished = 0, failed = 0 }
-local busy_s = 0
+local finished_count, failed_count, busy_s = 0, 0, 0
 local registered = {} -- registry to [score, id, …]: one ZADD for all
-
--- Ends a lease; false when it was lost. Where the registry holds something else, the job's own
--- hash tells whose it is: what was done there must not be lost for it.
-local function take(wip, id, execution)
-  local removed = redis.pcall('ZREM', wip, id .. ':' .. execution)
-  if type(removed) == 'table' then
-    broken[wip] = true
-    return redis.pcall('HGET', job_key(id), 'heori_execution') == execution
-  end
-  if removed == 1 then
-    return true
-  end
-  -- rq's cancel takes a job that runs its lease, if its execution is recorded, and lets it run to its end.
-  local found = read_fields(job_key(id), 'status', 'heori_execution')
-  return found.status == 'canceled' and found.heori_execution == execution
-end
-
--- Whether an execution without a lease has ended by this very acknowledgement. Whoever takes a lease
--- away takes the execution out of the job's hash, and a new claim writes its own there.
-local function is_done(id, execution, end_status, ttl_s)
-  local ended = read_fields(job_key(id), 'status', 'heori_execution', 'heori_settled')
-  local is_deleted = not ended.status and ttl_s == 0
-  return is_deleted or ended.heori_settled == execution
-    or ended.heori_execution == execution and ended.status == end_status
-end
-
-local special -- what is done with jobs that do not just end, made for the first of them
-local function make_special()
-  -- USES   job_locks, retry, put_off, returned_retry, repeats, rate_limit, dependents
-  return { put_off = put_off, release_job_locks = release_job_locks, retry_job = retry_job,
-    has_retried_enough = has_retried_enough, retry_returned = retry_returned, has_repeats = has_repeats,
-    repeat_job = repeat_job, begin_new_try = begin_new_try, free_slot = free_slot, settle = settle,
-    tell_arrivals = tell_arrivals }
-end
-
-local forget -- likewise, for the first execution that is recorded
-local function make_forget()
-  -- USES   executions
-  return forget_execution
-end
-
-local come_back -- likewise, for the first lease that was lost
-local function make_come_back()
-  -- USES   vanished
-  return has_come_back
-end
 
 local function is_unable(key)
   if key then
@@ -75,74 +28,108 @@ local function is_unable(key)
   end
 end
 
--- Whether a job that is unknown here waits for another consumer.
-local function is_put_off(n, queue, scheduled, id, execution, why)
-  local pause_s, unable = special.put_off(queue, scheduled, id, execution, why)
-  is_unable(unable)
-  if pause_s then
-    pauses[#pauses + 1] = pause_s
-  else
-    given_up[#given_up + 1] = n - 1
+local special -- what is done with jobs that do not just end, made for the first of them
+local function make_special()
+  -- USES   job_locks, retry, put_off, returned_retry, repeats, rate_limit, dependents, forget_dependencies,
+  -- USES   executions, vanished
+
+  -- Whether a lease stood that is not in the registry. Where that holds something else, the job's own
+  -- hash tells whose it is: what was done there must not be lost for it.
+  local function has_held(removed, wip, id, execution)
+    if type(removed) == 'table' then
+      broken[wip] = true
+      return redis.pcall('HGET', job_key(id), 'heori_execution') == execution
+    end
+    -- rq's cancel takes a job that runs its lease, if its execution is recorded, and lets it run to its end.
+    local found = read_fields(job_key(id), 'status', 'heori_execution')
+    return found.status == 'canceled' and found.heori_execution == execution
   end
-  return pause_s
+
+  -- Whether an execution without a lease has ended by this very acknowledgement. Whoever takes a lease
+  -- away takes the execution out of the job's hash, and a new claim writes its own there.
+  local function is_done(id, execution, end_status, ttl_s)
+    local ended = read_fields(job_key(id), 'status', 'heori_execution', 'heori_settled')
+    local is_deleted = not ended.status and ttl_s == 0
+    return is_deleted or ended.heori_settled == execution
+      or ended.heori_execution == execution and ended.status == end_status
+  end
+
+  -- Whether a job that is unknown here waits for another consumer.
+  local function is_put_off(n, queue, scheduled, id, execution, why)
+    local pause_s, unable = put_off(queue, scheduled, id, execution, why)
+    is_unable(unable)
+    if pause_s then
+      pauses[#pauses + 1] = pause_s
+    else
+      given_up[#given_up + 1] = n - 1
+    end
+    return pause_s
+  end
+
+  -- Queues what waits for a job that has ended, as far as there is room.
+  local function settle_now(id, mark)
+    local waiting = redis.pcall('SCARD', dependents_key(id))
+    waiting = type(waiting) == 'number' and waiting or 0
+    if waiting > room then
+      are_left = true
+    else
+      -- pcall: what cannot be queued now waits by its mark
+      local ok, _, is_whole, _, goes_further = pcall(settle, mark, false, waiting)
+      are_left = are_left or not (ok and is_whole) or goes_further
+    end
+    room = math.max(0, room - waiting)
+  end
+
+  return { has_held = has_held, is_done = is_done, is_put_off = is_put_off, settle_now = settle_now,
+    release_job_locks = release_job_locks, retry_job = retry_job, has_retried_enough = has_retried_enough,
+    retry_returned = retry_returned, has_repeats = has_repeats, repeat_job = repeat_job,
+    begin_new_try = begin_new_try, free_slot = free_slot, tell_arrivals = tell_arrivals,
+    forget_dependencies = forget_dependencies, forget_execution = forget_execution,
+    has_come_back = has_come_back }
 end
 
 local function register(registry, score, id)
-  registered[registry] = registered[registry] or {}
-  table.insert(registered[registry], score)
-  table.insert(registered[registry], id)
-end
-
--- Queues what waits for a job that has ended, as far as there is room.
-local function settle_now(id, mark)
-  special = special or make_special()
-  local waiting = redis.pcall('SCARD', dependents_key(id))
-  waiting = type(waiting) == 'number' and waiting or 0
-  if waiting > room then
-    are_left = true
-  else
-    -- pcall: what cannot be queued now waits by its mark
-    local ok, _, is_whole, _, goes_further = pcall(special.settle, mark, false, waiting)
-    are_left = are_left or not (ok and is_whole) or goes_further
+  local scores = registered[registry]
+  if not scores then
+    scores = {}
+    registered[registry] = scores
   end
-  room = math.max(0, room - waiting)
+  scores[#scores + 1], scores[#scores + 2] = score, id
 end
 
--- What the end of a job is written as, where its status does not say it.
-local END = { ['unknown here'] = 'failed', retried = 'failed' }
-local FINISHED, RETRIED_ENOUGH = '1', '5' -- of rq's Result.Type
-local SPECIAL = { ['unknown here'] = true, retried = true, settled = true }
+local RETRIED_ENOUGH = '5' -- of rq's Result.Type
 
 for n, entry in ipairs(args.entries) do
-  local q, id, execution, status, started_s, run_s, ttl_s, body, retry, locks, raised, types, is_special,
+  local q, id, execution, status, started_s, run_s, ttl_s, body, raised, types, retry, locks, is_special,
     again, is_recorded, limit = unpack(entry)
   local wip, finished, failed, queue, scheduled = unpack(KEYS, 5 * q + 1, 5 * q + 5)
-  local end_status = END[status] or status
-  local is_finished = end_status == 'finished'
+  local is_unknown, is_settled = status == 'unknown here', status == 'settled'
+  local end_status = (is_unknown or status == 'retried') and 'failed' or status
+  local is_finished = status == 'finished'
   ttl_s = to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s)
-  local holds = take(wip, id, execution)
-  if holds and is_recorded then
-    forget = forget or make_forget()
-    forget(id, execution)
-  end
-  if locks or retry or is_special or SPECIAL[status] then
+  local removed = redis.pcall('ZREM', wip, id .. ':' .. execution)
+  local holds = removed == 1
+  if not holds or retry or locks or is_special or again or is_recorded or limit or is_unknown or is_settled then
     special = special or make_special()
+    holds = holds or special.has_held(removed, wip, id, execution)
+    if holds and is_recorded then
+      special.forget_execution(id, execution)
+    end
   end
-  local outcome = is_finished and 'finished' or 'failed' -- what is stopped, or retried, rq counts as failed
-  if status == 'settled' then
-    outcome = nil -- whoever wrote its end has counted it
+  local counts = true
+  if is_settled then
+    counts = false -- whoever wrote its end has counted it
     if read_fields(job_key(id), 'heori_execution').heori_execution == execution then
       special.begin_new_try(job_key(id))
     end
   elseif not holds then
-    outcome = nil
-    if not is_done(id, execution, end_status, ttl_s) then
+    counts = false
+    if not special.is_done(id, execution, end_status, ttl_s) then
       refused[#refused + 1] = n - 1
-      come_back = come_back or make_come_back()
-      come_back(id, execution)
+      special.has_come_back(id, execution)
     end
-  elseif status == 'unknown here' and is_put_off(n, queue, scheduled, id, execution, body) then
-    outcome = nil
+  elseif is_unknown and special.is_put_off(n, queue, scheduled, id, execution, body) then
+    counts = false
   elseif retry then
     is_unable(special.retry_job(queue, scheduled, id, execution, retry[1], retry[2]))
   else
@@ -166,7 +153,7 @@ for n, entry in ipairs(args.entries) do
       local mark = mark_ended(id, end_status, -1)
       is_unable(special.repeat_job(queue, scheduled, id, execution))
       if mark then
-        settle_now(id, mark)
+        special.settle_now(id, mark)
       end
     else
       local failure = again and again[4]
@@ -186,15 +173,20 @@ for n, entry in ipairs(args.entries) do
         register(is_finished and finished or failed, score, id)
       end
       if is_special then
-        forget_dependencies(id, ttl_s)
+        special.forget_dependencies(id, ttl_s)
       end
       if mark then
-        settle_now(id, mark)
+        special = special or make_special()
+        special.settle_now(id, mark)
       end
     end
   end
-  if outcome then
-    count[outcome] = count[outcome] + 1
+  if counts then
+    if is_finished then
+      finished_count = finished_count + 1
+    else
+      failed_count = failed_count + 1 -- what is stopped, or retried, rq counts so, too
+    end
     busy_s = busy_s + run_s
   end
   if holds and locks then
@@ -215,11 +207,11 @@ for registry, scores in pairs(registered) do
 end
 -- pcall: likewise, and the consumer itself tells of its own hash
 local me = KEYS[#KEYS]
-if count.finished > 0 then
-  redis.pcall('HINCRBY', me, 'successful_job_count', count.finished)
+if finished_count > 0 then
+  redis.pcall('HINCRBY', me, 'successful_job_count', finished_count)
 end
-if count.failed > 0 then
-  redis.pcall('HINCRBY', me, 'failed_job_count', count.failed)
+if failed_count > 0 then
+  redis.pcall('HINCRBY', me, 'failed_job_count', failed_count)
 end
 if busy_s > 0 then
   redis.pcall('HINCRBYFLOAT', me, 'total_working_time', string.format('%.6f', busy_s))

@@ -28,10 +28,9 @@
 --        [[queue number from 0, id] that was dropped as nothing is left of its job, …],
 --        [queue number from 0 of a job that has expired, …]]
 -- FULL   passes
--- USES   now_s, now_us, has_type, queue_names, tenants, claim_job
+-- USES   now_s, now_us, claim_job
 
 local LOOKED_AT, FEWER = 64, 8 -- queues that are asked after at a time; by how much fewer, if any has jobs
-local LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100 -- of a tenant: how many turns of others one of its counts for
 local LEADERS_TIME_US = 20000 -- in which the leader takes back by itself what is overdue
 
 local claims, claimed = {}, {}
@@ -121,8 +120,7 @@ local function make_rare()
 end
 
 local pauses = false -- what is paused, or false
-local weighs = false -- whether any tenant has a weight of its own
-if redis.call('EXISTS', suspended_key(), paused_key(), weights_key()) > 0 then
+if redis.call('EXISTS', suspended_key(), paused_key()) > 0 then
   if redis.call('EXISTS', suspended_key()) == 1 then
     return reply(true)
   end
@@ -130,7 +128,6 @@ if redis.call('EXISTS', suspended_key(), paused_key(), weights_key()) > 0 then
     rare = make_rare()
     pauses = rare.read_pauses()
   end
-  weighs = redis.call('EXISTS', weights_key()) == 1
 end
 
 local record -- made for the first execution that is recorded at once
@@ -236,42 +233,52 @@ local function take_from(q, tenant, queue, wip, most)
   return taken, #left == 0 and #ids < most
 end
 
--- How many jobs the tenants that are no newcomers have had for their weights, at least.
-local function had_by_old(turns)
-  return tonumber(redis.call('ZRANGEBYSCORE', turns, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]) or 0
-end
+local tenants -- what is done with tenants, made for the first queue that has any
+local function make_tenants()
+  -- USES   has_type, queue_names, tenants
 
--- One tenant's turn, in tenants.lua's order.
-local function take_turn(turns, q, tenant, had, queue, wip, most)
-  if tenant ~= '' then
-    queue, wip = of_tenant(queue, tenant), of_tenant(wip, tenant)
-    if pauses and pauses.of['queue:' .. queue_name(queue)] then
-      redis.call('ZREM', turns, tenant) -- it gets its turn again when it is resumed
-      return
+  local LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100 -- how many turns of others one of a tenant counts for
+  local weighs = redis.call('EXISTS', weights_key()) == 1 -- whether any tenant has a weight of its own
+
+  -- How many jobs the tenants that are no newcomers have had for their weights, at least.
+  local function had_by_old(turns)
+    return tonumber(redis.call('ZRANGEBYSCORE', turns, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]) or 0
+  end
+
+  -- One tenant's turn, in tenants.lua's order.
+  local function take_turn(turns, q, tenant, had, queue, wip, most)
+    if tenant ~= '' then
+      queue, wip = of_tenant(queue, tenant), of_tenant(wip, tenant)
+      if pauses and pauses.of['queue:' .. queue_name(queue)] then
+        redis.call('ZREM', turns, tenant) -- it gets its turn again when it is resumed
+        return
+      end
+      if not (has_type('list', queue) and has_type('zset', wip)) then
+        redis.call('ZREM', turns, tenant) -- the reaper tells, and puts it back when it is mended
+        return
+      end
     end
-    if not (has_type('list', queue) and has_type('zset', wip)) then
-      redis.call('ZREM', turns, tenant) -- the reaper tells, and puts it back when it is mended
+    had = math.max(had, -MOST_IN_A_TURN) -- else somebody has written it, and it might stay the first for ever
+    most = math.min(most, had < 0 and -had or MOST_IN_A_TURN)
+    local weight = 1
+    if weighs then
+      local given = redis.pcall('HGET', weights_key(), queue_name(queue))
+      given = type(given) == 'string' and tonumber(given) or 1 -- anybody may have written it
+      weight = given >= LEAST_WEIGHT and given <= MOST_WEIGHT and given or 1
+    end
+    local count, empty = take_from(q, tenant, queue, wip, most)
+    if refusal then
       return
+    elseif had >= 0 and count == 0 then
+      redis.call('ZREM', turns, tenant)
+    elseif had < 0 and (empty or count == -had) then
+      redis.call('ZADD', turns, had_by_old(turns) + (MOST_IN_A_TURN + had + count) / weight, tenant)
+    else
+      redis.call('ZADD', turns, had + count / weight, tenant)
     end
   end
-  had = math.max(had, -MOST_IN_A_TURN) -- else somebody has written it, and it might stay the first for ever
-  most = math.min(most, had < 0 and -had or MOST_IN_A_TURN)
-  local weight = 1
-  if weighs then
-    local given = redis.pcall('HGET', weights_key(), queue_name(queue))
-    given = type(given) == 'string' and tonumber(given) or 1 -- anybody may have written it
-    weight = given >= LEAST_WEIGHT and given <= MOST_WEIGHT and given or 1
-  end
-  local count, empty = take_from(q, tenant, queue, wip, most)
-  if refusal then
-    return
-  elseif had >= 0 and count == 0 then
-    redis.call('ZREM', turns, tenant)
-  elseif had < 0 and (empty or count == -had) then
-    redis.call('ZADD', turns, had_by_old(turns) + (MOST_IN_A_TURN + had + count) / weight, tenant)
-  else
-    redis.call('ZADD', turns, had + count / weight, tenant)
-  end
+
+  return { had_by_old = had_by_old, take_turn = take_turn }
 end
 
 -- Whether a key of a queue holds something; one of the wrong type is told.
@@ -300,9 +307,12 @@ local function look_at(q)
     return found
   end
   see(found, found.wip, 'zset')
+  if found.in_turns then
+    tenants = tenants or make_tenants()
+  end
   -- Whoever puts jobs of no tenant on the queue need not know that it has any.
   if has_jobs and found.in_turns and not found.done then
-    redis.call('ZADD', found.turns, 'NX', had_by_old(found.turns), '')
+    redis.call('ZADD', found.turns, 'NX', tenants.had_by_old(found.turns), '')
   end
   return found
 end
@@ -310,7 +320,7 @@ end
 local function take_once(q, of, most)
   local first = of.in_turns and redis.call('ZRANGE', of.turns, 0, 0, 'WITHSCORES') or {}
   if first[1] then
-    take_turn(of.turns, q, first[1], tonumber(first[2]), of.queue, of.wip, most)
+    tenants.take_turn(of.turns, q, first[1], tonumber(first[2]), of.queue, of.wip, most)
   else
     local _, empty = take_from(q, '', of.queue, of.wip, most)
     of.done = empty

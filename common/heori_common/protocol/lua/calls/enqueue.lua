@@ -26,7 +26,7 @@
 --        that was sent in its place or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
 -- FULL   is refused
--- USES   now_s, rq_time, to_integer, read_fields, ended, arrivals
+-- USES   now_s, rq_time, to_integer, arrivals
 
 local FORGET_S = 60 -- then it is not known any more how fast a tenant's queue is emptied
 
@@ -102,7 +102,10 @@ if not later then
   end
 end
 
-redis.call('SADD', queues, whole_queue, queue)
+redis.call('SADD', queues, queue)
+if whole_queue ~= queue then
+  redis.call('SADD', queues, whole_queue)
+end
 if replaced then
   args.jobs[1][1] = replaced
   redis.call('DEL', job_key(replaced))

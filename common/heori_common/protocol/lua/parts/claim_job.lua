@@ -12,11 +12,17 @@ local function fate_of(status)
   return fates[status]
 end
 
--- Returns the fields of a job, and why it cannot run as it stands, or false. Or false, when there is
+-- Returns the fields of a job, of a plain one only those that its worker is told, and why it cannot run as it
+-- stands, or false. Or false, when there is
 -- nothing to run any more, and whether nothing is left of it, either.
 local function read_claimable(id, max_payload)
   local job = job_key(id)
-  local values = read_job_fields(job)
+  local values
+  if redis.pcall('HLEN', job) == PLAIN_COUNT then
+    local found = read_plain_fields(job)
+    values = are_plain(found) and told_if_plain(found)
+  end
+  values = values or read_job_fields(job)
   if values.err then
     return {}, 'its key ' .. job .. ' does not hold a hash'
   end
@@ -73,15 +79,17 @@ local function note_claim(consumer, id, execution, values, problem, queue_number
     -- requeued or its id is used again, by the end of its last run, which no field tells.
     redis.call('PERSIST', job)
   end
-  local job_id = id
+  local job_id, timeout = id, values[TIMEOUT] or false
   local packed_fields = problem and '' or cmsgpack.pack(values)
+  if tenant == '' and not problem and values[SUCCESS_CALLBACK_NAME] == nil then -- it is plain
+    return claim_reply(queue_number, job_id, execution, deliveries, timeout, packed_fields)
+  end
   local special = (says(values[DEPENDENCY_IDS]) or says(values[REPEATS_LEFT]) or says(values[RATE_LIMIT_KEY])
     or values[HEORI_OPTIONS] and string.find(values[HEORI_OPTIONS], 'flow', 1, true)) and true or false
   local has_more = says(values[SUCCESS_CALLBACK_NAME]) or says(values[FAILURE_CALLBACK_NAME])
     or says(values[STOPPED_CALLBACK_NAME]) or says(values[WEBHOOKS])
   local rest = has_more and not problem and pack_rest(job) or ''
-  return claim_reply(queue_number, job_id, execution, deliveries, problem,
-    values[TIMEOUT] or false, values[RESULT_TTL] or false, values[FAILURE_TTL] or false,
-    packed_fields, locks, waited_s, tenant, suspicion, special,
+  return claim_reply(queue_number, job_id, execution, deliveries, timeout, packed_fields, problem,
+    values[RESULT_TTL] or false, values[FAILURE_TTL] or false, locks, waited_s, tenant, suspicion, special,
     values[RATE_LIMIT_KEY] or false, rest)
 end

@@ -1,7 +1,7 @@
 -- dependents.lua: queue the jobs that wait for one which has ended, by RQ's rules (rq 3.0.0, rq/job.py,
 -- dependencies_are_met; rq/queue.py, move_dependents_to_ready). RQ does it in several steps, with a
 -- status of its own between them; here it is one.
--- USES   rq_time, read_fields, to_integer, arrivals, rate_limit, ended, read_flow, flows
+-- USES   rq_time, read_fields, to_integer, arrivals, rate_limit, read_ended, read_flow, flows
 
 local arrived = {} -- queue to how many jobs were put on it: it is told of all together
 

@@ -2,11 +2,11 @@
 -- ARGS   consumer
 -- USES   now_s, rq_time, to_integer, read_fields, ended
 
-local RESULT = { finished = '1', failed = '2', stopped = '2' } -- as rq 3.0.0 uses Result.Type
+local FINISHED, FAILED = '1', '2' -- of rq 3.0.0's Result.Type; what is stopped has failed
 
 -- Returns the score of the job in the registry of those that have ended so, and the key of the results,
 -- if it holds something else and could not take this one, or false.
---   result_type: as in RESULT; ttl_s: -1 for ever
+--   result_type: of rq's; ttl_s: -1 for ever
 --   started_text: when it began, as now_text has it
 --   fields: [field, value, …] beside those of rq's that tell who and when
 local function write_result(id, execution, result_type, ttl_s, started_text, fields)
@@ -17,21 +17,10 @@ local function write_result(id, execution, result_type, ttl_s, started_text, fie
   local broken = type(added) == 'table' and results
   if ttl_s < 0 then
     redis.call('PERSIST', results) -- an earlier result may have expired with its job
-    return result_type == RESULT.finished and '+inf' or -1, broken -- as rq's registries write it
+    return result_type == FINISHED and '+inf' or -1, broken -- as rq's registries write it
   end
   redis.call('EXPIRE', results, ttl_s)
   return math.floor(now_s) + ttl_s, broken
-end
-
--- What a job waited for is known no longer than the job.
-local function forget_dependencies(id, ttl_s)
-  local dependencies, inputs = dependencies_key(id), inputs_key(id)
-  if ttl_s == 0 then
-    redis.call('DEL', dependencies, inputs)
-  elseif ttl_s > 0 then
-    redis.call('EXPIRE', dependencies, ttl_s)
-    redis.call('EXPIRE', inputs, ttl_s)
-  end
 end
 
 -- Returns the score with which the caller puts the id into the registry of that status; or false,
@@ -69,6 +58,7 @@ local function end_job(id, execution, status, ttl_s, started_text, fields, resul
   if result_type == false then
     return false, false, mark
   end
-  local score, broken = write_result(id, execution, result_type or RESULT[status], ttl_s, started_text, fields)
+  result_type = result_type or status == 'finished' and FINISHED or FAILED
+  local score, broken = write_result(id, execution, result_type, ttl_s, started_text, fields)
   return score, broken, mark
 end

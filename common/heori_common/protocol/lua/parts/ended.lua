@@ -18,9 +18,3 @@ local function mark_ended(id, status, ttl_s)
   redis.call('PERSIST', dependents)
   return mark
 end
-
--- The inverse of that: how it has ended, how long it is kept, its id.
-local function read_ended(mark)
-  local status, ttl_s, id = string.match(mark, '^(%a+) (%-?%d+) (.*)$')
-  return status, tonumber(ttl_s), id
-end

@@ -1,8 +1,5 @@
 -- queue_names.lua: the name of a queue, and the keys of its tenants' own queues.
 
--- Stands between a queue and its tenant.
-local TENANT = string.sub(turns_key(''), #queue_key('') + 1)
-
 -- The inverse of queue_key.
 local function queue_name(queue)
   return string.sub(queue, #queue_key('') + 1)
@@ -15,5 +12,6 @@ end
 
 -- The queue whose tenant's this is; or that queue itself. By name as well as by key.
 local function whole_name(name)
-  return string.match(name, '^(.-)' .. TENANT) or name
+  local at = string.find(name, TENANT, 1, true)
+  return at and string.sub(name, 1, at - 1) or name
 end

@@ -13,8 +13,10 @@ local MOST_IN_A_TURN = 16 -- jobs of a newcomer, and of any tenant in one go
 
 -- The tenant that has this queue, and the key of the turns; nil for a queue of no tenant.
 local function tenant_of(queue)
-  local turns, tenant = string.match(queue, '^(.-' .. TENANT .. ')(.+)$')
-  return tenant, turns
+  local first, last = string.find(queue, TENANT, 1, true)
+  if first and last < #queue then
+    return string.sub(queue, last + 1), string.sub(queue, 1, last)
+  end
 end
 
 -- Gives a tenant its turn. Everything that puts a job on a queue calls this after it.
