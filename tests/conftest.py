@@ -56,6 +56,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place_of)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Of a long value, its length: the name of a test is in the environment of all that it starts,
+    and no program starts with a variable of 128 KiB."""
+    if isinstance(val, str | bytes) and len(val) > 200:
+        return f"{type(val).__name__} of {len(val)}"
+    return None
+
+
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
     """Where a server is: this run's, or that of the consumer which tests share; it is empty."""
