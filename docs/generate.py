@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperArgument
 
 import heori
+from heori.cli import examples
 from heori.cli.app import COMMANDS, load
 from heori.cli.console import FAILED, REFUSED
 from heori.cli.streams import UNREAD, UNTOLD
@@ -28,6 +29,11 @@ DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py: change the code, and run it again. -->\n"
 
 
+ABOUT_COMMANDS = (
+    "`heori COMMAND --help` says the same. `heori --version` tells of Heori, Python and RQ. "
+    "`heori --install-completion` has bash, zsh, fish or PowerShell complete commands and options "
+    "with Tab, in each shell that is started afterwards."
+)
 ABOUT_LABELS = (
     "No stranger can make any number of series: a label has the values that its metric names "
     "above, or these."
@@ -121,7 +127,7 @@ def default(field: FieldInfo) -> str:
 
 def commands() -> str:
     """The page of the command line: what ``--help`` says."""
-    lines = ["# Commands", NOTE, "`heori COMMAND --help` says the same.", "", *exit_codes(), ""]
+    lines = ["# Commands", NOTE, ABOUT_COMMANDS, "", *exit_codes(), ""]
     for path, command in itertools.chain.from_iterable(
         walk(load(name), ("heori", name)) for name in COMMANDS
     ):
@@ -129,6 +135,7 @@ def commands() -> str:
         options = [each for each in command.params if each not in arguments]
         lines += [f"{'#' * len(path)} {' '.join(path)}", ""]
         lines += [text(command.help or ""), ""]
+        lines += ["```sh", *examples.lines(" ".join(path[1:])), "```", ""]
         if hasattr(command, "commands"):
             continue
         usage = [*path, *map(argument, arguments), *(["[OPTIONS]"] if options else [])]

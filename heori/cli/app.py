@@ -7,7 +7,8 @@ Each command is a module of its own beside this one, and is imported when it is 
 import gc
 import importlib
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -55,7 +56,10 @@ def load(name: str) -> Any:
             getattr(module, own)
         )
     parent.callback()(lambda: None)
-    return get_group(parent).commands[name]
+    # `heori --help` does without them.
+    from heori.cli.examples import teach  # noqa: PLC0415
+
+    return teach(get_group(parent).commands[name], name)
 
 
 class LazyCommands(TyperGroup):
@@ -78,19 +82,37 @@ class LazyCommands(TyperGroup):
 app = typer.Typer(
     cls=LazyCommands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if asked:
+        # What a report of a fault should say.
+        python = ".".join(map(str, sys.version_info[:3]))
+        from heori.terminal import say  # noqa: PLC0415
+
+        say(f"heori {version('heori')} (Python {python}, rq {version('rq')})")
+        raise typer.Exit
+
+
 @app.callback()
-def heori() -> None:
+def heori(
+    *,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Heori: a distributed producer-consumer service over Redis, in RQ's job format.
 
     See it work with `heori up`. Settings come from HEORI_* environment variables;
-    HEORI_REDIS_URL names the server.
+    HEORI_REDIS_URL names the server. `heori --install-completion` has your shell complete commands
+    and options from its next start on.
     """
 
 

@@ -21,7 +21,11 @@ class _ShowIsMeant(TyperGroup):
     """`heori locks`, with or without a name, is `heori locks show`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+        # A shell that completes `heori locks ` is told the commands.
+        is_meant = not ctx.resilient_parsing
+        if args:
+            is_meant = args[0] not in self.commands and args[0] not in ctx.help_option_names
+        if is_meant:
             args = ["show", *args]
         return super().parse_args(ctx, args)
 
