@@ -64,6 +64,13 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def age(seconds: float) -> str:
+    """How long ago something was, or when it will be: 3 s ago, 2 h 5 min ago, in 10 min 0 s."""
+    length = round(abs(seconds))
+    told = f"{length} s" if length < 60 else duration(length)
+    return f"in {told}" if seconds < 0 and length else f"{told} ago"
+
+
 def moment(at: datetime | float) -> str:
     """A point in time, by UTC: 2030-01-31 10:00:00Z.
 

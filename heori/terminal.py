@@ -7,18 +7,23 @@ escaped, whatever a command does with it. What has several lines is given line b
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 import rich.console
 import rich.text
+from rich.cells import cell_len, set_cell_size
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 
 from heori_common.printable import LINES, printable
 
 LONGEST = 20_000  # characters of one line; a person reads no more of them
+ENDLESS = 100_000  # columns of what is no terminal
+LEAST = 9  # columns that are left of a name
 
 
 class Text(rich.text.Text):
@@ -47,11 +52,45 @@ def _line(text: str) -> str:
     return printable(text)
 
 
+class Name:
+    """Text of one line that loses its middle where a terminal has no room for all of it.
+
+    What tells names apart stands at their ends. On a pipe names are whole, for whoever reads them.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = Text(text)
+
+    def __rich_measure__(
+        self, console: rich.console.Console, options: rich.console.ConsoleOptions
+    ) -> Measurement:
+        length = self._text.cell_len
+        return Measurement(min(LEAST, length), length).with_maximum(options.max_width)
+
+    def __rich_console__(
+        self, console: rich.console.Console, options: rich.console.ConsoleOptions
+    ) -> rich.console.RenderResult:
+        yield Text(_without_middle(self._text.plain, options.max_width))
+
+
+def _without_middle(text: str, width: int) -> str:
+    """Text that fills no more cells; some characters fill two."""
+    if cell_len(text) <= width:
+        return text
+    head, tail = width // 2, (width - 1) // 2
+    return f"{set_cell_size(text, head)}…{set_cell_size(text[::-1], tail)[::-1]}"
+
+
 class Console(rich.console.Console):
-    """Draws on standard output, or on another stream. Strings are text of one line, not markup."""
+    """Draws on standard output, or on another stream. Strings are text of one line, not markup.
+
+    A pipe has lines of any length, unless COLUMNS says how many columns it has.
+    """
 
     def __init__(self, file: IO[str] | None = None) -> None:
         super().__init__(file=file, markup=False, emoji=False, highlight=False)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = ENDLESS
 
     def render_str(self, text: str, *, style: str | Style = "", **options: Any) -> Text:
         """What becomes of a string, wherever it stands."""

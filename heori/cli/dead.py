@@ -11,16 +11,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 from rich.progress import MofNCompleteColumn, Progress
-from rich.table import Table
 
 from heori import formats
 from heori.cli.console import (
     FAILED,
     JsonOption,
     guarded,
+    print_fields,
     read_duration,
     refuse,
     tell_unreadable,
+    told_moment,
 )
 from heori.inspect.dead_letters import PAGE, Action, Choice, DeadLetters, Entry
 from heori.terminal import Console, Text, say, say_json
@@ -186,7 +187,7 @@ def show(
             if as_json:
                 say_json(_details(letter, letters), default=repr)
             else:
-                Console().print(_table(_details(letter, letters)))
+                print_fields(_fields(_details(letter, letters), letters.now))
 
     _open(queue, work)
 
@@ -420,9 +421,13 @@ def _details(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
     return shown
 
 
-def _table(details: dict[str, Any]) -> Table:
-    """The same for people; what is not known is left out."""
-    table = Table.grid("", "", padding=(0, 2))
+def _fields(details: dict[str, Any], now: float) -> dict[str, str]:
+    """The same for people; what is not known is left out.
+
+    Args:
+        now: the server's time, in epoch seconds.
+    """
+    fields: dict[str, str] = {}
     evidence: dict[str, Any] = details.pop("evidence")
     if isinstance(peak := evidence.get("peak_memory"), int):
         evidence["peak_memory"] = formats.size(peak)
@@ -432,5 +437,5 @@ def _table(details: dict[str, Any]) -> Table:
             continue
         text = value if isinstance(value, str) else json.dumps(value, default=repr)
         label = LABELS.get(name, name.replace("_", " "))
-        table.add_row(Text(label, "bold"), Text(text.rstrip(), lines=True))
-    return table
+        fields[label] = told_moment(text, now) if name.endswith("_at") else text
+    return fields

@@ -1,6 +1,6 @@
 """`heori locks`: who holds a lock, who waits for it, and how to take it from a holder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -8,9 +8,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from heori import Party, formats
-from heori.cli.console import FAILED, JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.console import FAILED, JsonOption, guarded, list_table, refuse, tell_unreadable
 from heori.inspect.locks import Kind, Locks, LockState
-from heori.terminal import Console, Text, say, say_json
+from heori.terminal import Console, Name, Text, say, say_json
 from heori_common.names import check_name
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -29,6 +29,8 @@ class _ShowIsMeant(TyperGroup):
             args = ["show", *args]
         return super().parse_args(ctx, args)
 
+
+MOST_SHOWN = 10  # holders of one lock, and of those who wait for it; the others are counted
 
 app = typer.Typer(
     cls=_ShowIsMeant,
@@ -194,22 +196,16 @@ def _choose(
     return lock, list(lock.holders)
 
 
-def _overview(locks: list[LockState], address: str) -> Table:
-    table = Table(title=f"Locks at {address}")
-    table.add_column("lock", overflow="fold")
-    table.add_column("in use", justify="right", no_wrap=True)
-    table.add_column("held by", overflow="fold")
-    table.add_column("for", justify="right", no_wrap=True)
-    table.add_column("waiting", justify="right", no_wrap=True)
-    table.add_column("longest", justify="right", no_wrap=True)
+def _overview(locks: list[LockState]) -> Table:
+    table = list_table("lock", "held by", numbers=("in use", "for", "waiting", "longest"))
     for lock in locks:
         # The one that has held it longest is the one to look at when others wait in vain.
         holder = min(lock.holders, key=lambda party: party.since, default=None)
         others = f", and {len(lock.holders) - 1} more" if len(lock.holders) > 1 else ""
         table.add_row(
-            str(lock),
+            Name(str(lock)),
+            Name(f"{holder}{others}" if holder else "nobody"),
             _permits(lock),
-            f"{holder}{others}" if holder else "nobody",
             formats.duration(lock.now - holder.since) if holder else "",
             formats.count(len(lock.waiters)),
             formats.duration(max((lock.now - each.since for each in lock.waiters), default=0.0))
@@ -221,7 +217,7 @@ def _overview(locks: list[LockState], address: str) -> Table:
 
 def _show_all(found: list[LockState], locks: Locks) -> None:
     if found:
-        Console().print(_overview(found, locks.address))
+        Console().print(f"Locks at {locks.address}", _overview(found), sep="\n")
     elif not locks.reader.unreadable:
         say(f"nobody holds a lock or waits for one at {locks.address}")
     if forced := locks.count_forced():
@@ -231,15 +227,22 @@ def _show_all(found: list[LockState], locks: Locks) -> None:
 def _show_one(console: Console, lock: LockState) -> None:
     told = f"{lock}: {_permits(lock)} in use, {formats.count(len(lock.waiters))} waiting"
     console.print(Text(told, style="bold"), soft_wrap=True)
-    for holder in lock.holders:
+    for holder in lock.holders[:MOST_SHOWN]:
         console.print(f"  held by {holder}", soft_wrap=True)
         console.print(Text(f"    {_held(lock, holder)}", style="dim"), soft_wrap=True)
         console.print(Text(f"    request {holder.request}", style="dim"), soft_wrap=True)
-    for place, waiter in enumerate(lock.waiters, 1):
+    _tell_of_others(console, lock.holders)
+    for place, waiter in enumerate(lock.waiters[:MOST_SHOWN], 1):
         since = (
             f"since {formats.moment(waiter.since)}, for {formats.duration(lock.now - waiter.since)}"
         )
         console.print(f"  {place}. waits: {waiter}, {since}", soft_wrap=True)
+    _tell_of_others(console, lock.waiters)
+
+
+def _tell_of_others(console: Console, parties: Sequence[Party]) -> None:
+    if (others := len(parties) - MOST_SHOWN) > 0:
+        console.print(f"  and {formats.count(others)} more; --json has all")
 
 
 def _permits(lock: LockState) -> str:

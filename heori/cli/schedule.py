@@ -8,10 +8,10 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, print_record, refuse, tell_unreadable
+from heori.cli.console import JsonOption, guarded, list_table, print_record, refuse, tell_unreadable
 from heori.inspect.reader import RedisReader
 from heori.inspect.schedule import EntryView, read_entries
-from heori.terminal import Console, say, say_json
+from heori.terminal import Console, Name, say, say_json
 from heori_common.protocol.commands import Ticks
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -44,7 +44,7 @@ def show(context: typer.Context, *, as_json: JsonOption = False) -> None:
             entries = [view.record() for view in found]
             say_json({"entries": entries, "unreadable": reader.unreadable})
         elif found:
-            Console().print(_table(found, reader.address))
+            Console().print(f"Periodic jobs at {reader.address}", _table(found), sep="\n")
         elif not reader.unreadable:
             say(f"there are no periodic jobs at {reader.address}")
 
@@ -118,16 +118,14 @@ def _find(reader: RedisReader, name: str) -> EntryView:
     return views[name]
 
 
-def _table(found: list[EntryView], address: str) -> Table:
-    table = Table(title=f"Periodic jobs at {address}")
-    for heading in ("name", "when", "state", "last", "next"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("sent", "missed", "skipped"):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _table(found: list[EntryView]) -> Table:
+    table = list_table(
+        "name", "when", "state", "last", "next", numbers=("sent", "missed", "skipped")
+    )
     for view in found:
         last = f"{view.outcome} {formats.duration(view.ago)} ago" if view.ago is not None else ""
         table.add_row(
-            view.entry.name,
+            Name(view.entry.name),
             view.entry.timing_text,
             view.state,
             last,

@@ -6,10 +6,17 @@ from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.console import (
+    JsonOption,
+    guarded,
+    list_table,
+    print_fields,
+    refuse,
+    tell_unreadable,
+    told_moment,
+)
 from heori.inspect import job as job_record
 from heori.inspect.limits import read_held
 from heori.inspect.queues import (
@@ -22,7 +29,7 @@ from heori.inspect.queues import (
     read_queues,
 )
 from heori.inspect.reader import RedisReader
-from heori.terminal import Console, Text, say_json
+from heori.terminal import Console, Name, Text, say_json
 from heori_common.protocol.commands import HEARTBEAT_TTL_S
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
@@ -63,6 +70,7 @@ def _show_queues(reader: RedisReader, *, as_json: bool) -> None:
     consumers = read_consumers(reader)
     lives = read_lives(reader, consumers)
     held = read_held(reader, queues)
+    now = reader.client.execute(reader.commands.time())
     if as_json:
         counts = {name: asdict(of) for name, of in queues.items()}
         records = {name: {**of, "expires_in": lives[name]} for name, of in consumers.items()}
@@ -73,36 +81,47 @@ def _show_queues(reader: RedisReader, *, as_json: bool) -> None:
     columns = ["scheduled", "running", "finished", "failed"]
     if any(of.blocked for of in queues.values()):
         columns.append("blocked")
-    table = Table("queue", title=f"Queues at {reader.address}")
-    for heading in ("waiting", *columns):
-        # RQ's registry of running jobs has those, too, that wait in a consumer for a slot.
-        table.add_column("claimed" if heading == "running" else heading, justify="right")
+    # RQ's registry of running jobs has those, too, that wait in a consumer for a slot.
+    headings = ["claimed" if heading == "running" else heading for heading in columns]
+    table = list_table("queue", numbers=("waiting", *headings))
     for name, of in _busiest(
         queues, lambda of: (of.waiting or 0, of.running or 0, of.failed or 0, of.scheduled or 0)
     ):
         limit = "" if of.limit is None else f" of {formats.count(of.limit)}"
         numbers = [formats.count_or_unknown(getattr(of, field)) for field in columns]
-        table.add_row(name, formats.count_or_unknown(of.waiting) + limit, *numbers)
+        table.add_row(Name(name), formats.count_or_unknown(of.waiting) + limit, *numbers)
+    if queues:
+        console.print(f"Queues at {reader.address}", soft_wrap=True)
     console.print(table if queues else f"No queue has jobs or consumers at {reader.address}.")
     _tell_of_others(console, queues)
+    console.print()
     for line in held.lines():
         console.print(Text(line, "bold yellow"), soft_wrap=True)
-    table = Table("consumer", "queues", "state", "done", "failed", "last heartbeat")
+    table = list_table("consumer", "queues", numbers=("state", "done", "failed", "heartbeat"))
     for name, record in _busiest(consumers, lambda record: record.get("state") == "busy"):
-        told = (record.get(field, "?") for field in ("queues", "state"))
         done = (record.get(f"{field}_job_count", "0") for field in ("successful", "failed"))
-        table.add_row(name, *told, *done, _heartbeat(record, lives[name]))
+        table.add_row(
+            Name(name),
+            Name(record.get("queues", "?")),
+            record.get("state", "?"),
+            *done,
+            _heartbeat(record, lives[name], now),
+        )
     for line in (*describe_standstills(at_standstill(consumers)), *describe_refusals(consumers)):
-        console.print(Text(line, "bold yellow"))
+        console.print(Text(line, "bold yellow"), soft_wrap=True)
     console.print(table if consumers else "No consumer is there; start one with `heori consume`.")
     _tell_of_others(console, consumers)
 
 
-def _heartbeat(record: ConsumerRecord, life: int | None) -> str:
-    """How long ago it was by the server; of a stock worker, when it was by the worker's clock."""
+def _heartbeat(record: ConsumerRecord, life: int | None, now: float) -> str:
+    """How long ago it was by the server's clock; of a stock worker, by the worker's own.
+
+    Args:
+        now: the server's time, in epoch seconds.
+    """
     if life is None or "heori_metrics" not in record:
-        return record.get("last_heartbeat", "?")
-    return f"{max(0, HEARTBEAT_TTL_S - life)} s ago"
+        return told_moment(record.get("last_heartbeat", "?"), now).partition(",")[0]
+    return formats.age(max(0, HEARTBEAT_TTL_S - life))
 
 
 def _busiest(named: dict[str, T], key: Callable[[T], Any]) -> list[tuple[str, T]]:
@@ -123,8 +142,12 @@ def _show_job(reader: RedisReader, job_id: str, *, as_json: bool) -> None:
     if as_json:
         say_json({**(shown or {"id": job_id}), "unreadable": reader.unreadable})
         return
-    table = Table.grid("", "", padding=(0, 2))
-    for field, value in (shown or {}).items():
+    if shown is None:
+        return
+    now = reader.client.execute(reader.commands.time())
+    fields = {}
+    for name, value in shown.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        table.add_row(field, Text(text.rstrip(), lines=True))
-    Console().print(table)
+        is_moment = name.endswith(("_at", "_since"))
+        fields[name.replace("_", " ")] = told_moment(text, now) if is_moment else text
+    print_fields(fields)

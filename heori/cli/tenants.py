@@ -7,10 +7,10 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.console import JsonOption, guarded, list_table, refuse, tell_unreadable
 from heori.inspect.queues import read_queues
 from heori.inspect.reader import RedisReader
-from heori.terminal import Console, say_json
+from heori.terminal import Console, Name, say_json
 from heori_common.errors import cut
 from heori_common.names import check_queue, check_tenant
 from heori_common.protocol.commands import LEAST_WEIGHT, MOST_WEIGHT, QueueCounts
@@ -67,7 +67,7 @@ def tenants(
             listed = [asdict(row) for row in rows]
             say_json({"tenants": listed, "unreadable": reader.unreadable})
         elif rows:
-            Console().print(_table(queue, rows))
+            Console().print(f"Tenants of {queue}", _table(rows), sep="\n")
         else:
             Console().print(f"{queue} has no tenants.")
         tell_unreadable(reader)
@@ -121,12 +121,10 @@ def _row(tenant: str, of: QueueCounts | None, weight: float, total: float) -> Te
     return TenantRow(tenant, of.waiting, of.running, of.failed, weight, share)
 
 
-def _table(queue: str, rows: list[TenantRow]) -> Table:
-    table = Table("tenant", title=f"Tenants of {queue}")
-    for heading in ("waiting", "claimed", "failed", "weight", "share"):
-        table.add_column(heading, justify="right")
+def _table(rows: list[TenantRow]) -> Table:
+    table = list_table("tenant", numbers=("waiting", "claimed", "failed", "weight", "share"))
     for row in rows:
         counts = map(formats.count_or_unknown, (row.waiting, row.running, row.failed))
         share = "" if row.share is None else formats.share(row.share)
-        table.add_row(row.tenant or "of no tenant", *counts, f"{row.weight:g}", share)
+        table.add_row(Name(row.tenant or "of no tenant"), *counts, f"{row.weight:g}", share)
     return table

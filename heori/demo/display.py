@@ -68,6 +68,9 @@ class Display:
     def say(self, what: str) -> None:
         """Show what is being done now."""
 
+    def tell(self, *lines: str) -> None:
+        """Show what a person may do meanwhile, as long as the run lasts."""
+
     def show(self, moment: Moment) -> None:
         """Show how far the run is."""
 
@@ -92,6 +95,9 @@ class LineDisplay(Display):
 
     def say(self, what: str) -> None:
         say(what)
+
+    def tell(self, *lines: str) -> None:
+        say(*lines)
 
     def show(self, moment: Moment) -> None:
         if moment.seconds < self._next:
@@ -120,11 +126,16 @@ class LiveDisplay(Display):
         self._plan = plan
         self._moments: deque[Moment] = deque(maxlen=WINDOW)
         self._doing = ""
+        self._told: tuple[str, ...] = ()
         self._width = min(console.width, WIDTH)
         self._live = Live(console=console, transient=True, auto_refresh=False)
 
     def say(self, what: str) -> None:
         self._doing = what
+        self._draw()
+
+    def tell(self, *lines: str) -> None:
+        self._told = lines
         self._draw()
 
     def show(self, moment: Moment) -> None:
@@ -152,7 +163,8 @@ class LiveDisplay(Display):
             time = f"{formats.count(now.seconds)}{limit} s"
             heading = Text(f"{self._plan} · {slots} · {time}", style="bold")
             parts = [heading, "", self._tasks(now, before), "", self._workers(now, before), ""]
-        self._live.update(Group(*parts, Text(self._doing, style="dim")), refresh=True)
+        told = Group(*map(Text, self._told), Text(self._doing, style="dim"))
+        self._live.update(Group(*parts, told), refresh=True)
 
     def _tasks(self, now: Moment, before: Moment) -> Table:
         table = Table(box=None, width=self._width, pad_edge=False)

@@ -83,6 +83,7 @@ class Run:
         self._display = display
         display.say("starting a Valkey, a file server, a consumer and a producer …")
         valkey = stack.enter_context(EmbeddedValkey())
+        self._redis_url = valkey.url
         self._files = stack.enter_context(Child("file server", "heori.examples.fileserver"))
         self._consumer = stack.enter_context(self._consume(valkey.url))
         files_url = f"http://127.0.0.1:{self._files.first_report(interrupt)}"
@@ -99,7 +100,14 @@ class Run:
         Raises:
             ChildFailed, RedisUnavailable: one of the processes is gone.
         """
-        self._display.say("Ctrl-C drains the consumer and ends everything")
+        self._display.tell(
+            "Look at it from another terminal:",
+            f"  export HEORI_REDIS_URL={self._redis_url}   # the server of this run",
+            "  heori top                # or heori status, heori dead list, heori doctor",
+            f"  curl {self._metrics_url}/metrics   # of the consumer",
+        )
+        longer = "; heori up --forever goes on until then" if self._plan.once else ""
+        self._display.say(f"Ctrl-C drains the consumer and ends everything{longer}")
         commands = Commands()
         began = time.monotonic()
         seconds = next_show = 0.0

@@ -92,7 +92,7 @@ class DeadLetters:
         self._settings = settings
         self._progress = progress
         self._commands = self.reader.commands
-        self._now = client.execute(self._commands.time())
+        self.now = client.execute(self._commands.time())
         names = list(queues or self.reader.read(self._commands.queues()) or [])
         self._expire(names)
         counts = self.reader.read_many([self._commands.count_dead(queue) for queue in names])
@@ -109,7 +109,7 @@ class DeadLetters:
         meta: Mapping[str, str] | None = None,
     ) -> Choice:
         """Those of a task, that failed so many seconds ago or earlier, with all this in meta."""
-        return Choice(task, None if age is None else self._now - age, meta or {})
+        return Choice(task, None if age is None else self.now - age, meta or {})
 
     def call(self, letter: DeadLetter) -> Call:
         """What a letter was to call, as far as the settings let it be decoded.
@@ -241,7 +241,7 @@ class DeadLetters:
 
     def _expire(self, queues: Sequence[str]) -> None:
         """Drop what has expired; where Redis takes no writes for now, it is shown once more."""
-        commands = [self._commands.expire_dead(queue, self._now) for queue in queues]
+        commands = [self._commands.expire_dead(queue, self.now) for queue in queues]
         for first in range(0, len(commands), PAGE):
             replies = self._redis.ask_many(commands[first : first + PAGE])
             if any(isinstance(reply, RedisRefused) and reply.is_passing for reply in replies):

@@ -246,7 +246,6 @@ def test_tasks_are_found_where_a_command_is_typed_and_hide_nothing_that_is_insta
                 env=environment,
                 capture_output=True,
                 text=True,
-                timeout=40,
                 check=False,
             )
         finally:

@@ -1,8 +1,6 @@
 """Dead letters: listed, shown, replayed and purged, whoever left them and however damaged."""
 
 import json
-import os
-import pty
 import zlib
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +17,7 @@ from tests.rigs.dead_letters import (
     rows,
     told,
 )
-from tests.rigs.zygote import Started
+from tests.rigs.terminals import on_terminal
 
 # list
 
@@ -180,44 +178,19 @@ def test_what_is_not_clear_is_refused_and_changes_nothing(
     assert dead(redis) == {"one"}
 
 
-def on_a_terminal(redis_url: str, *words: str, answer: str = "") -> tuple[int, str]:
-    """Run a command on a terminal and answer its question; returns exit code and what it shows."""
-    ours, theirs = pty.openpty()
-    process = Started(
-        *("heori", *words),
-        env={**os.environ, "HEORI_REDIS_URL": redis_url, "TERM": "xterm", "COLUMNS": "100"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            shown += chunk
-            if b"[y/N]" in shown and answer:
-                os.write(ours, answer.encode())
-                answer = ""
-    except OSError:  # how Linux tells that the other side has closed
-        pass
-    finally:
-        os.close(ours)
-    return process.wait(60), shown.decode()
-
-
 def test_on_a_terminal_purging_asks_and_many_letters_show_a_progress_bar(
     redis: Any, redis_url: str
 ) -> None:
     fill(redis, 3000)
-    code, shown = on_a_terminal(redis_url, "dead", "purge", "--all", answer="n\n")
+    code, shown = on_terminal(redis_url, "dead", "purge", "--all", answer="n\n")
     assert code == 1
     assert "Delete 3,000 dead letters at 127.0.0.1" in shown
     assert "3000/3000" in shown
     assert len(dead(redis)) == 3000
-    code, shown = on_a_terminal(redis_url, "dead", "purge", "--all", answer="y\n")
+    code, shown = on_terminal(redis_url, "dead", "purge", "--all", answer="y\n")
     assert code == 0
     assert "3,000 purged" in shown
     assert redis.keys("rq:job:*") == []
     letter(redis, "one")
-    code, shown = on_a_terminal(redis_url, "dead", "purge", "--all", "--yes")
+    code, shown = on_terminal(redis_url, "dead", "purge", "--all", "--yes")
     assert (code, shown.split()) == (0, ["1", "purged"])

@@ -32,6 +32,26 @@ def test_a_duration_is_in_its_largest_units_and_never_a_whole_of_the_next(
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s ago"),
+        (-0.3, "0 s ago"),
+        (3.2, "3 s ago"),
+        (59.4, "59 s ago"),
+        (59.6, "1 min 0 s ago"),
+        (59.96, "1 min 0 s ago"),
+        (7500, "2 h 5 min ago"),
+        (-600, "in 10 min 0 s"),
+        (-2, "in 2 s"),
+    ],
+)
+def test_an_age_is_in_whole_seconds_and_says_what_is_still_to_come(
+    seconds: float, text: str
+) -> None:
+    assert formats.age(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("number", "text"),
     [
         (0, "0 B"),

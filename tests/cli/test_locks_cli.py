@@ -75,7 +75,7 @@ def acquire(redis_url: str) -> Iterator[Callable[..., str]]:
     number = 0
     with RedisClient(redis_url) as client:
 
-        def acquire(kind: str, name: str, limit: int | None = None) -> str:
+        def acquire(kind: str, name: str, limit: int | None = None, state: str = "held") -> str:
             nonlocal number
             number += 1
             request = f"request-{number}"
@@ -90,11 +90,11 @@ def acquire(redis_url: str) -> Iterator[Callable[..., str]]:
                     wake="nobody",
                     lease_us=60_000_000,
                     ticket=None,
-                    wait=False,
+                    wait=state != "held",
                     deadlock="raise",
                 )
             )
-            assert answer.state == "held"
+            assert answer.state == state
             return request
 
         yield acquire
@@ -111,6 +111,26 @@ def holders(redis_url: str, name: str) -> list[str]:
     with RedisClient(redis_url) as client:
         found = Locks(client, Keys()).named(name, None)
         return [holder.request for lock in found for holder in lock.holders]
+
+
+def test_of_many_who_wait_the_first_ten_are_shown_and_the_others_counted(
+    heori: Heori, acquire: Callable[..., str]
+) -> None:
+    acquire("mutex", "a")
+    for _ in range(47):
+        acquire("mutex", "a", state="waiting")
+    told = heori("locks", "a").stdout.splitlines()
+    assert told[0] == "mutex a: 1 of 1 in use, 47 waiting"
+    waiting = [line.partition(". waits:")[0].strip() for line in told if "waits:" in line]
+    assert waiting == [str(place) for place in range(1, 11)]
+    assert told[-1] == "  and 37 more; --json has all"
+    [lock] = shown(heori, "a")["locks"]
+    assert len(lock["waiters"]) == 47
+    for _ in range(11):
+        acquire("semaphore", "b", 11)
+    told = heori("locks", "b").stdout.splitlines()
+    assert sum("held by" in line for line in told) == 10
+    assert told[-1] == "  and 1 more; --json has all"
 
 
 def test_holders_and_waiters_are_told_in_order_and_names_cannot_command_the_terminal(

@@ -21,6 +21,7 @@ from heori.demo.tally import ConsumerCounts, Count, JobTally
 from heori.examples import corpus, tasks
 from heori.inspect.scraper import scrape
 from heori_common.redis.client import RedisClient
+from tests.rigs.commands import run_heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
@@ -182,6 +183,25 @@ def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -
     assert (failed, lost, repeated) == (0, 0, 0)
     until(lambda: all(gone(each) for each in family))
     assert list(folder.iterdir()) == []
+
+
+def test_it_says_how_to_look_at_it_from_another_terminal(up: Callable[..., Up]) -> None:
+    process = up("--forever")
+    assert process.stdout is not None
+    told = ""
+    while "Ctrl-C" not in told:
+        line = process.stdout.readline()
+        assert line, "it ended early"
+        told += line
+    assert max(map(len, told.splitlines())) <= 80
+    [address] = re.findall(r"export HEORI_REDIS_URL=(\S+)", told)
+    assert "heori top" in told
+    seen = run_heori(address, "status", "--json")
+    assert "stdlib" in json.loads(seen.stdout)["queues"], seen.stderr
+    [metrics] = re.findall(r"curl (\S+)/metrics", told)
+    assert ConsumerCounts.read(scrape(metrics, 60.0)).slots == 8
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
 
 
 def test_killed_it_leaves_no_process(up: Callable[..., Up]) -> None:

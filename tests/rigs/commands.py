@@ -21,7 +21,8 @@ def run_heori(
     """Run a command to its end, on that server."""
     own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.tasks.sample_tasks"}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as error:
-        environment = {**os.environ, **own, **environment}
+        beside = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        environment = {**beside, **own, **environment}
         process = Started("heori", *words, env=environment, stdout=output, stderr=error)
         try:
             code = process.wait(120)
