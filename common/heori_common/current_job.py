@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 
 from heori_common.errors import HeoriError, short
@@ -22,6 +23,9 @@ from heori_common.public import public
 # No exception, such as a job's timeout, reaches a thread that is blocked in C. So what waits in a
 # job is blocked for no longer than this, in seconds, and then goes on waiting.
 BLOCKED_AT_MOST_S = 0.5
+TICK = (
+    "scheduled_for"  # in the meta of a job that a tick of a periodic task has sent: when that was
+)
 LONGEST_PROGRESS_CHARS = 1000  # of what a job tells: it is sent on and kept with the job
 
 # Returns the queues and ids of the jobs that a job waits for, as far as they have not ended; the id
@@ -132,8 +136,29 @@ class CurrentJob:
             self._meta = self._read_meta()
         return self._meta
 
+    def save_meta(self) -> None:
+        """Keep its meta as it is now: for a later try, and for whoever looks at the job.
+
+        As cheap as writing its JSON: the latest is sent on, ten times a second at most, and before
+        the job ends. It is refused when the lease of the job is lost.
+
+        Raises:
+            TypeError, ValueError: it has no JSON form, or takes more than 16,384 bytes.
+            MalformedJob: what the job was sent with has no meaning.
+        """
+        self._write_meta(self.meta)
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The time of its tick, in UTC, if it is the job of a tick of a periodic task."""
+        time_of_tick = self.meta.get(TICK)
+        return datetime.fromisoformat(time_of_tick) if time_of_tick else None
+
     def _read_meta(self) -> dict[str, Any]:
         return {}
+
+    def _write_meta(self, meta: dict[str, Any]) -> None:
+        pass
 
     @property
     def fences(self) -> Mapping[str, int]:

@@ -11,6 +11,7 @@ from heori_common import tasks
 from heori_common.current_job import CurrentJob, set_current_job
 from heori_common.protocol.commands import Progress
 from heori_common.protocol.job import NewJob
+from heori_common.protocol.meta import decode_meta, encode_meta
 from heori_common.protocol.payload import decode_call, decode_result, encode_result
 from heori_common.tasks import Task
 from heori_common.values.results import Stored
@@ -23,6 +24,22 @@ from heori_producer.results import End
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+class _InlineJob(CurrentJob):
+    """The running job.
+
+    Attributes:
+        field: its meta, as it was sent or saved last; the next try begins with that.
+    """
+
+    field: bytes | None = None
+
+    def _read_meta(self) -> dict[str, Any]:
+        return decode_meta(self.field)
+
+    def _write_meta(self, meta: dict[str, Any]) -> None:
+        self.field = encode_meta(meta)
 
 
 class InlineEnd(NamedTuple):
@@ -46,11 +63,14 @@ def run(job: NewJob, task: Task[..., Any], queue: str) -> InlineEnd:
         nonlocal progress
         progress = Progress(fraction, text)
 
+    meta = job.meta
     for delivery in range(1, len(job.retry_delays) + 2):
-        current = CurrentJob(job.id, task.name, queue, delivery, task.timeout, report)
+        current = _InlineJob(job.id, task.name, queue, delivery, task.timeout, report)
+        current.field = meta
         try:
             stored = copy_context().run(_run_once, job, task, current)
         except (Exception, SystemExit, asyncio.CancelledError) as error:
+            meta = current.field
             if delivery <= len(job.retry_delays) and _is_tried_again(task, error):
                 continue
             failed = JobFailed(job.id, describe(error), as_it_travels(error))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rq import Queue
 from rq.command import send_stop_job_command
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -114,6 +115,38 @@ def test_a_task_can_ask_what_job_it_is_and_tell_how_far(
             "tests.tasks.sample_tasks.about_itself_later",
         )
         assert about == {"id": each.id, "queue": "default", "delivery": 1, "lease_lost": False}
+
+
+@pytest.mark.usefixtures("consumer")
+@pytest.mark.parametrize("run", [sample_tasks.go_on_from_meta, sample_tasks.go_on_from_meta_later])
+def test_a_task_keeps_what_it_has_done_in_its_meta_and_its_next_try_goes_on_from_there(
+    run: Any, producer: Producer, redis: Any
+) -> None:
+    options = producer.options(meta={"customer": "acme"})
+    handles = options.submit_many(run, [(500,)] * 20)
+    for handle in handles:
+        assert handle.result(60) == [0, 250]
+        saved = Job.fetch(handle.id, redis, serializer=JSONSerializer).meta
+        assert saved == {"customer": "acme", "began": [0, 250], "done": 500}
+
+
+@pytest.mark.usefixtures("consumer")
+def test_meta_that_is_too_large_or_no_json_is_refused_and_the_saved_one_stays(
+    producer: Producer, redis: Any
+) -> None:
+    for of, told in (("large", "over the limit of 16384; store"), ("none", "has no JSON form")):
+        handle = producer.submit(sample_tasks.save_bad_meta, of)
+        assert told in handle.result(60)
+        assert redis.hget(f"rq:job:{handle.id}", "meta") == b'{"kept": 1}'
+
+
+@pytest.mark.usefixtures("consumer")
+def test_meta_of_a_job_that_rq_has_pickled_is_saved_as_rq_reads_it(redis: Any) -> None:
+    queue = Queue("default", connection=redis)
+    job = queue.enqueue(sample_tasks.go_on_from_meta, 500, meta={"customer": "acme"})
+    until(lambda: job.get_status(refresh=True) == "finished")
+    saved = Job.fetch(job.id, redis).meta
+    assert saved == {"customer": "acme", "began": [0, 250], "done": 500}
 
 
 @pytest.mark.parametrize("model", MODELS)

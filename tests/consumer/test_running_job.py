@@ -28,7 +28,7 @@ def prepare(fields: JobFields, claimed_at: float = NOON, problem: str | None = N
     claim = Claim("id", "default", "e", 1, claimed_at, problem, 33, None, None, packed)
     table = SlotTable(shared_memory(SlotTable.bytes_of(1, 0)), 1, 0)
     lending = Lending({}, 0, table, lambda: None)
-    job = RunningJob(0, 1, claim, lambda *_: None, "", lending)
+    job = RunningJob(0, 1, claim, lambda *_: None, lambda *_: None, "", lending)
     job.prepare(claim, POLICY)
     return job
 

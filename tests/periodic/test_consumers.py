@@ -2,7 +2,11 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from tests.rigs.commands import run_here
 from tests.rigs.consumers import Consumer
@@ -38,6 +42,10 @@ def test_a_consumer_sends_what_its_code_declares_and_people_look_after_it(
     assert report["next"].endswith("T18:00:00+00:00"), "at 3 o'clock in Seoul"
     until(lambda: consumer.metric("heori_ticks_total", entry=f"{NAME}.tick", outcome="sent") >= 1)
     assert redis.hget(f"rq:job:{tick['job']}", "origin") == b"default"
+    job = Job.fetch(tick["job"], redis, serializer=JSONSerializer)
+    moment = datetime.fromisoformat(str(job.return_value()))
+    assert tick["job"].endswith(f"-{moment:%Y%m%dT%H%M%SZ}")
+    assert job.meta == {"scheduled_for": moment.isoformat()}
 
     table = run_here(redis_url, "schedule").stdout
     assert "Periodic jobs at" in table
@@ -48,6 +56,7 @@ def test_a_consumer_sends_what_its_code_declares_and_people_look_after_it(
     assert "already paused" in run_here(redis_url, "schedule", "pause", "greetings").stdout
     ran = shown(redis_url, "run", "greetings")
     assert redis.lrange("rq:queue:else", 0, -1) == [ran["job"].encode()]
+    assert redis.hget(f"rq:job:{ran['job']}", "meta") is None, "it is no tick"
     description = redis.hget(f"rq:job:{ran['job']}", "description")
     assert description == f"{NAME}.greet(name='all')".encode()
     paused = entries(redis_url)["greetings"]

@@ -1,6 +1,7 @@
 """What the scripts promise: each tick is sent once, and the newest code says which there are."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,6 +126,7 @@ def test_the_job_is_one_as_any_producer_sends_it(rig: Rig) -> None:
     ours, theirs = (
         rig.bench.redis.hgetall(f"rq:job:{job_id}") for job_id in (one.job_id(last + 1), "sent")
     )
+    assert json.loads(ours.pop(b"meta")).keys() == {"scheduled_for"}
     assert ours.keys() == theirs.keys()
     times = {b"created_at", b"enqueued_at"}
     assert {name: ours[name] for name in ours.keys() - times} == {

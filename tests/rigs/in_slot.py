@@ -23,7 +23,7 @@ def run(policy: Policy, function: str, *args: Any, **fields: bytes) -> Outcome:
         fields: of its hash.
     """
     table = SlotTable(shared_memory(SlotTable.bytes_of(1, 0)), 1, 0)
-    runner = Runner(policy, table, _ignore, _ignore, _ignore, _ignore)
+    runner = Runner(policy, table, _ignore, _ignore, _ignore, _ignore, _ignore)
     record = JobFields(*[None] * len(JobFields._fields))._replace(
         data=encode_call(Call(function, args, {})), **fields
     )

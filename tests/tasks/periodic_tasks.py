@@ -1,11 +1,14 @@
 """Tasks that run by themselves, and a schedule of calls."""
 
-from heori import Cron, Every, task
+from datetime import datetime
+
+from heori import Cron, Every, current_job, task
 
 
 @task(every=1, catch_up="all")
-def tick() -> None:
-    """Each second."""
+def tick() -> datetime | None:
+    """Each second; returns which."""
+    return current_job().scheduled_for
 
 
 @task(cron="0 3 * * 1-5", timezone="Asia/Seoul", overlap=False)

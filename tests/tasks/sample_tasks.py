@@ -244,6 +244,46 @@ def about_itself(url: str, key: str) -> dict[str, object]:
     return describe(job.lease_lost)
 
 
+@task(retry=Retry(max=1, intervals=("50ms",)))
+def go_on_from_meta(steps: int) -> list[int]:
+    """Keeps in its meta what is done, and fails once halfway; returns where each try began."""
+    return _go_on(steps)
+
+
+@task(retry=Retry(max=1, intervals=("50ms",)))
+async def go_on_from_meta_later(steps: int) -> list[int]:
+    """The same, in a coroutine."""
+    await asyncio.sleep(0)
+    return _go_on(steps)
+
+
+def _go_on(steps: int) -> list[int]:
+    job = current_job()
+    began: list[int] = [*job.meta.get("began", ()), job.meta.get("done", 0)]
+    job.meta["began"] = began
+    for done in range(began[-1] + 1, steps + 1):
+        job.meta["done"] = done
+        job.save_meta()
+        if done == steps // 2:
+            raise ValueError("halfway")
+    return began
+
+
+@task
+def save_bad_meta(of: str) -> str:
+    """What it is told when it saves what cannot be saved."""
+    bad: dict[str, object] = {"large": "x" * 20_000, "none": object()}
+    job = current_job()
+    job.meta["kept"] = 1
+    job.save_meta()
+    job.meta["more"] = bad[of]
+    try:
+        job.save_meta()
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return "saved"
+
+
 @task(timeout=30)
 async def about_itself_later() -> dict[str, object]:
     """The same, in a coroutine and after a turn of the loop."""

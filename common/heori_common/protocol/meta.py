@@ -12,8 +12,13 @@ from heori_common.protocol.unpickling import Pickles
 LARGEST_META_BYTES = 16_384  # as JSON: each claim and each look at the job reads it
 
 
-def encode_meta(meta: object) -> bytes:
-    """The field, as rq writes it with its JSONSerializer.
+def encode_meta(
+    meta: object, serializer: Serializer = "json", own: OwnSerializer | None = None
+) -> bytes:
+    """The field, as rq writes it with the serializer of its job.
+
+    Args:
+        own: writes it where the serializer is "own".
 
     Raises:
         TypeError: it is no dict whose keys are texts.
@@ -31,7 +36,9 @@ def encode_meta(meta: object) -> bytes:
             f"meta takes {len(field)} bytes, over the limit of {LARGEST_META_BYTES}; store what is "
             "large, and have meta say where"
         )
-    return field
+    if serializer == "own" and own is not None:
+        return bytes(own.dumps(dict(meta)))
+    return Pickles.dumps(dict(meta)) if serializer == "pickle" else field
 
 
 def decode_meta(

@@ -33,12 +33,16 @@ UNBEGUN = "unbegun"  # to the supervisor: [unbegun, [number, …]], the answer t
 # To the supervisor: [again, number, Outcome], of a job that is to be run again in another process.
 AGAIN = "again"
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
+META = "meta"  # to the supervisor: [meta, {number of a job: the field}], before their outcomes
 LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
 SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
 # To the supervisor: [waits, jobs that wait for others, jobs that ask after others, [queue of those
 # others, …], [[queue, id], …] of those that are to run before all others, slots lent]
 WAITS = "waits"
 WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
+
+# What a running job tells of itself: fraction and text of its progress, or the field of its meta.
+Note = list[Any] | bytes
 
 
 def pack(frame: Sequence[Any]) -> bytes:

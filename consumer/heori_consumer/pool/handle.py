@@ -76,8 +76,8 @@ class WorkerEvents(Protocol):
     def again(self, settled: list[Settled]) -> None:
         """Jobs have begun that are to be run by another worker."""
 
-    def progressed(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
-        """Jobs have told how far they are."""
+    def noted(self, notes: Sequence[tuple[Claim, frames.Note]]) -> None:
+        """Jobs that run have told something of themselves."""
 
     def gone(self, worker: "WorkerHandle") -> None:
         """Its process is no more."""
@@ -368,9 +368,9 @@ class WorkerHandle:
             self._returned(*rest)
         elif kind == frames.AGAIN:
             self._again(*rest)
-        elif kind == frames.PROGRESS:
-            told = [(self._claims.get(number), *of) for number, of in rest[0].items()]
-            self._events.progressed([(claim, *of) for claim, *of in told if claim is not None])
+        elif kind in (frames.PROGRESS, frames.META):
+            told = [(self._claims.get(number), note) for number, note in rest[0].items()]
+            self._events.noted([(claim, note) for claim, note in told if claim is not None])
         elif kind == frames.TASK:
             number, name = rest
             self.tasks[number] = name

@@ -14,6 +14,7 @@ from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import REFUSED, RETURNED, STATUSES, STOPPED, Claim, Outcome, Settled
 from heori_consumer.beat import Beat
 from heori_consumer.between.failures import Failure
+from heori_consumer.between.frames import Note
 from heori_consumer.between.slot_table import SlotState
 from heori_consumer.between.totals import Totals, add
 from heori_consumer.pool.died import DiedJobs
@@ -32,8 +33,7 @@ from heori_consumer.pool.roster import PoolOptions, Roster
 WATCH_EVERY_S = 0.05
 IDLE_EVERY_S = 1.0  # memory, while there are no jobs
 MEMORY_EVERY_S = 0.25
-# How often open files and threads are; before Linux 6.2 counting the former takes long.
-REST_EVERY_S = 1.0
+REST_EVERY_S = 1.0  # open files and threads; before Linux 6.2 counting the former takes long
 
 
 class Settlement(Protocol):
@@ -51,8 +51,8 @@ class Settlement(Protocol):
     def given_back(self, entries: list[Settled]) -> None:
         """Claims that will not be finished here."""
 
-    def progress(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
-        """How far jobs are that still run."""
+    def note(self, notes: Sequence[tuple[Claim, Note]]) -> None:
+        """What jobs that still run tell of themselves; before what comes of them."""
 
 
 class Pool:
@@ -358,9 +358,9 @@ class Pool:
         """See `WorkerEvents`."""
         self._give_back(settled)
 
-    def progressed(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
+    def noted(self, notes: Sequence[tuple[Claim, Note]]) -> None:
         """See `WorkerEvents`."""
-        self._settlement.progress(reports)
+        self._settlement.note(notes)
 
     def gone(self, worker: WorkerHandle) -> None:
         """See `WorkerEvents`."""

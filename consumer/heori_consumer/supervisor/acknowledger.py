@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from heori_common import clock, logs
 from heori_common.metrics import BATCH_JOBS, MOST_TASKS, Histogram, bounded
@@ -22,6 +23,7 @@ from heori_common.protocol.job import (
 )
 from heori_common.protocol.payload import encode_failure
 from heori_common.redis.errors import RedisRefused
+from heori_consumer.between.frames import Note
 from heori_consumer.pool.held_results import HeldResults
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.dependents import Dependents
@@ -69,6 +71,7 @@ class Acknowledger:
         self._ended: list[Settled] = []
         self._given_back: list[Settled] = []
         self._progress: dict[str, tuple[Claim, float, str]] = {}  # the latest, by execution
+        self._meta: dict[str, tuple[Claim, bytes]] = {}  # likewise
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -106,9 +109,14 @@ class Acknowledger:
         self.last_ended = clock.now()
         self._wake()
 
-    def progress(self, reports: Sequence[tuple[Claim, float, str]]) -> None:
-        """How far jobs are that still run."""
-        self._progress.update((report[0].execution, report) for report in reports)
+    def note(self, notes: Sequence[tuple[Claim, Note]]) -> None:
+        """What jobs that still run tell of themselves; before what comes of them."""
+        for claim, note in notes:
+            if isinstance(note, bytes):
+                self._meta[claim.execution] = claim, note
+            else:
+                fraction, text = note
+                self._progress[claim.execution] = claim, fraction, text
         self._wake()
 
     @property
@@ -130,7 +138,8 @@ class Acknowledger:
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._ended or self._given_back or self._progress:
+            while self._ended or self._given_back or self._progress or self._meta:
+                await self._save_meta()
                 if self._ended:
                     await self._acknowledge()
                 if self._given_back:
@@ -148,6 +157,7 @@ class Acknowledger:
         few = len(self._ended) < min(CALL_ENTRIES, len(self._leases))
         if pause > 0 and few and self.held.bytes < CALL_BYTES:
             await asyncio.sleep(pause)
+        await self._save_meta()  # of those whose leases end now
         self._called = time.monotonic()
         batch, size = _first(self._ended)
         self._leases.settling(claim for claim, _ in batch)
@@ -239,7 +249,15 @@ class Acknowledger:
             # Not repeated: the next report says more.
             await self._retry.once("note progress", self._redis.execute(command))
 
+    async def _save_meta(self) -> None:
+        while self._meta:
+            saved, self._meta = list(self._meta.values()), {}
+            for first in range(0, len(saved), CALL_ENTRIES):
+                command = self._commands.save_meta(saved[first : first + CALL_ENTRIES])
+                await self._retry.persist("save meta", partial(self._redis.execute, command))
+
     async def _release(self) -> None:
+        await self._save_meta()
         # From the end, as each job goes to the front of its queue.
         first = max(0, len(self._given_back) - CALL_ENTRIES)
         batch = self._given_back[first:]

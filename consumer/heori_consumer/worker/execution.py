@@ -67,6 +67,7 @@ class Runner:
 
     Args:
         report: called with a job's number, and how far it is, by tasks that tell.
+        save: called with a job's number and the field of its meta, by tasks that save that.
         introduce: called with a number and a task's name before its first job runs: the slot
             table has room for numbers only.
         wear_out: called with what a task has left so that no other is to run in this process.
@@ -82,6 +83,7 @@ class Runner:
         policy: Policy,
         table: SlotTable,
         report: Callable[[int, float, str], None],
+        save: Callable[[int, bytes], None],
         introduce: Callable[[int, str], None],
         wear_out: Callable[[str], None],
         wake: Callable[[], object],
@@ -89,7 +91,7 @@ class Runner:
         self._policy = policy
         self._pid = os.getpid()
         self._table = table
-        self._report = report
+        self._told = report, save
         self._introduce = introduce
         self._wear_out = wear_out
         self._tasks: dict[str, int] = {}  # the number of each that was introduced
@@ -204,7 +206,7 @@ class Runner:
 
     def _tell(self, slot: int, number: int, claim: Claim) -> Outcome:
         """Run the callback of a job that has ended elsewhere, and nothing else of it."""
-        job = RunningJob(slot, number, claim, self._report, self._policy.redis_url, self.lending)
+        job = RunningJob(slot, number, claim, *self._told, self._policy.redis_url, self.lending)
         with contextlib.suppress(BaseException):  # its function may be what is not to be had
             job.prepare(claim, self._policy)
         self._table.begin(slot, self._number(job.task), None)
@@ -237,7 +239,7 @@ class Runner:
             _release_locks(job)  # here, as its asyncio task may own them and ends with this
 
     def _begin(self, slot: int, number: int, claim: Claim) -> RunningJob | Outcome:
-        job = RunningJob(slot, number, claim, self._report, self._policy.redis_url, self.lending)
+        job = RunningJob(slot, number, claim, *self._told, self._policy.redis_url, self.lending)
         try:
             job.prepare(claim, self._policy)
         except BaseException as error:  # reading a payload runs others' code: pickle, validators

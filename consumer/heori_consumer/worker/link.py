@@ -27,6 +27,7 @@ from heori_consumer.between.frames import (
     LOCKS,
     LOOK,
     LOST,
+    META,
     OUTCOMES,
     PROGRESS,
     PUBLISHED,
@@ -92,6 +93,7 @@ class LinkedSlots:
         self._sendable = threading.Semaphore(0)
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
         self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
+        self._meta: dict[int, bytes] = {}  # the latest, of each job that has saved it
         self._locks: list[Any] = []  # what was told of them last
         self._moved = [0, 0]  # bytes received and sent since memory was given back
         self._moved_before = 0  # their sum, one tick ago
@@ -104,6 +106,7 @@ class LinkedSlots:
             options.policy,
             table,
             self._report,
+            self._save,
             self._introduce,
             self._wear_out,
             self._sendable.release,
@@ -208,6 +211,9 @@ class LinkedSlots:
         # As it can travel: without lone surrogates.
         self._progress[number] = (fraction, text.encode("utf-8", "backslashreplace").decode())
 
+    def _save(self, number: int, field: bytes) -> None:
+        self._meta[number] = field
+
     def _introduce(self, number: int, task: str) -> None:
         self._tell([TASK, number, task])
 
@@ -273,6 +279,8 @@ class LinkedSlots:
         if self._progress:
             latest, self._progress = self._progress, {}
             self._outbox.append([PROGRESS, latest])
+        if self._meta:
+            self._outbox.append([META, {}])  # whoever sends adds what there is
         self._give_back_memory()
         # Most tasks use no locks; their workers need not load what counts them.
         if locks := sys.modules.get("heori_common.locks.session"):
@@ -330,10 +338,23 @@ class LinkedSlots:
                     frames.insert(0, pack([OUTCOMES, outcomes, touched]))
                     if failures := self._runner.failures.take():
                         frames.insert(0, pack([FAILURES, failures]))
+                if self._meta:
+                    frames.insert(0, pack([META, self._take_meta()]))
                 data = b"".join(frames)
                 self._link.sendall(data)
                 self._moved[1] += len(data)
                 del data, outcomes, frames  # they may be large, and this the last for long
+
+    def _take_meta(self) -> dict[int, bytes]:
+        """What jobs have saved, one by one: others save meanwhile, and nothing may be missed.
+
+        The sender alone takes it, after the outcomes that it goes before.
+        """
+        taken = {}
+        for _ in range(len(self._meta)):
+            number, field = self._meta.popitem()
+            taken[number] = field
+        return taken
 
     def _next(self) -> tuple[dict[int, Outcome], list[bytes]]:
         """The outcomes that make the next frame, and the other frames that go with it."""

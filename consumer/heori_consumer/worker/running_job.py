@@ -18,7 +18,7 @@ from heori_common.protocol.job import (
     parse_retries,
     parse_time,
 )
-from heori_common.protocol.meta import decode_meta
+from heori_common.protocol.meta import decode_meta, encode_meta
 from heori_common.protocol.payload import Call, Serializer, decode_call
 from heori_common.protocol.records import JobFields
 from heori_common.rq.calling import Stranger
@@ -52,6 +52,7 @@ class RunningJob(CurrentJob):
         "_lending",
         "_meta_field",
         "_policy",
+        "_save",
         "arguments",
         "called",
         "claim",
@@ -75,6 +76,7 @@ class RunningJob(CurrentJob):
         number: int,
         claim: Claim,
         report: Callable[[int, float, str], None],
+        save: Callable[[int, bytes], None],
         server: str,
         lending: Lending,
     ) -> None:
@@ -100,6 +102,7 @@ class RunningJob(CurrentJob):
         self._lending = lending
         self._meta_field: bytes | None = None
         self._policy: Policy | None = None
+        self._save = save
         self.arguments: tuple[Sequence[Any], Mapping[str, Any]] = ((), {})
 
     def wait_begins(self, awaited: AwaitedJobs) -> object:
@@ -173,6 +176,10 @@ class RunningJob(CurrentJob):
         if policy is None:  # nothing of it could be read
             return {}
         return decode_meta(self._meta_field, self.serializer, policy.pickles, policy.own_serializer)
+
+    def _write_meta(self, meta: dict[str, Any]) -> None:
+        own = None if self._policy is None else self._policy.own_serializer
+        self._save(self.number, encode_meta(meta, self.serializer, own))
 
     def _prepare_callbacks(self, fields: JobFields, policy: Policy) -> None:
         """See that they may be called, before anything is; each is looked for when it is due."""

@@ -172,13 +172,26 @@ class DeliveryCommands(Builders):
     def note_progress(self, progress: Sequence[tuple[Claim, float, str]]) -> Command[int]:
         """Note how far jobs are; reads for how many of them the lease still stood."""
         return self._call(
-            "note_progress",
+            "note",
             [],
             int,
             entries=[
-                [claim.job_id, claim.execution, repr(fraction), text]
+                [
+                    claim.job_id,
+                    claim.execution,
+                    ["heori_progress", repr(fraction), "heori_progress_text", text],
+                ]
                 for claim, fraction, text in progress
             ],
+        )
+
+    def save_meta(self, saved: Sequence[tuple[Claim, bytes]]) -> Command[int]:
+        """Keep the meta of running jobs; reads for how many of them the lease still stood."""
+        return self._call(
+            "note",
+            [],
+            int,
+            entries=[[claim.job_id, claim.execution, ["meta", field]] for claim, field in saved],
         )
 
     def record_executions(

@@ -1,10 +1,17 @@
 """Periodic jobs: consumers tell which entries they know, and the leader sends their ticks."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+from heori_common.current_job import TICK
 from heori_common.periodic.entry import ScheduleEntry, version_of
 from heori_common.protocol.commands.builder import Builders, Command, text, unpack
+from heori_common.protocol.meta import encode_meta
+
+
+def _meta_of_tick(tick_ms: int) -> bytes:
+    return encode_meta({TICK: datetime.fromtimestamp(tick_ms / 1000, UTC).isoformat()})
 
 
 class EntryState(NamedTuple):
@@ -162,7 +169,10 @@ class PeriodicCommands(Builders):
                 each.entry.rules.overlap,
                 each.entry.queue,
                 each.entry.fields,
-                each.jobs,
+                [
+                    (job_id, tick, None if each.last is None else _meta_of_tick(tick))
+                    for job_id, tick in each.jobs
+                ],
                 each.missed,
                 each.up_to,
             ]

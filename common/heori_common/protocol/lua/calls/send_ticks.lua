@@ -5,9 +5,10 @@
 -- expired long since.
 -- KEYS   queues (set)
 -- ARGS   entries
---        entries: [[name, last_ms, timing, may_overlap, queue, [field, value, …], [[id, tick_ms], …], missed,
---        up_to_ms], …]
+--        entries: [[name, last_ms, timing, may_overlap, queue, [field, value, …], [[id, tick_ms, meta], …],
+--        missed, up_to_ms], …]
 --        last_ms: false for a job that a person has asked for, which is no tick
+--        meta: of the job, with the time of the tick
 --        missed: how many ticks are left out; up_to_ms: the last tick that is dealt with thereby
 -- REPLY  msgpack [[how many were sent, missed, skipped], or false for what was refused, …]
 -- FULL   is refused
@@ -22,7 +23,7 @@ local function is_under_way(id)
   return type(status) == 'string' and not ENDED[status]
 end
 
-local function send(queue, origin, id, fields)
+local function send(queue, origin, id, fields, meta)
   local key = job_key(id)
   if redis.call('EXISTS', key) == 1 then
     return false
@@ -31,6 +32,9 @@ local function send(queue, origin, id, fields)
   redis.call('HSET', key, 'status', 'queued', 'created_at', now_iso, 'origin', origin, 'enqueued_at', now_iso,
     'started_at', '', 'ended_at', '', 'last_heartbeat', '', 'worker_name', '', 'group_id', '',
     'success_callback_name', '', 'failure_callback_name', '', 'stopped_callback_name', '', unpack(fields))
+  if meta then
+    redis.call('HSET', key, 'meta', meta)
+  end
   redis.call('SADD', KEYS[1], queue)
   redis.call('RPUSH', queue, id)
   jobs_arrived(queue, 1)
@@ -47,7 +51,7 @@ local function deal_with(name, last_ms, timing, may_overlap, origin, fields, tic
   redis.call('LLEN', queue) -- one that holds something else is told of before anything is written
   local sent, skipped, job, reached = 0, 0, found.job, last_ms
   for _, tick in ipairs(ticks) do
-    local id, tick_ms = unpack(tick)
+    local id, tick_ms, meta = unpack(tick)
     if is_tick and tick_ms > now_ms then
       missed, up_to_ms = 0, reached
       break
@@ -55,7 +59,7 @@ local function deal_with(name, last_ms, timing, may_overlap, origin, fields, tic
     reached = tick_ms
     if is_tick and found.paused or not may_overlap and is_under_way(job) then
       skipped = skipped + 1
-    elseif send(queue, origin, id, fields) then
+    elseif send(queue, origin, id, fields, meta) then
       sent, job = sent + 1, id
     end
   end
