@@ -243,7 +243,8 @@ def purge(
     """Delete dead letters for good: the jobs, their results, and what else RQ keeps of them.
 
     On a terminal it says how many there are and asks first. A dead letter without a time of
-    failure is deleted by --all only.
+    failure is deleted by --all only. Jobs that wait for one by RQ's depends_on stay deferred, as
+    when rq deletes it; `heori doctor --mend` runs them.
     """
     if everything == (older is not None):
         refuse("say which dead letters to delete: either --older TIME, such as 7d, or --all")

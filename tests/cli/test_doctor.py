@@ -123,7 +123,7 @@ def endless(client: Any) -> None:
 def deferred_for_nothing(client: Any) -> None:
     client.sadd("rq:queues", "rq:queue:q")
     job(client, "child", status="deferred", allow_dependency_failures="1")
-    client.sadd("rq:job::child:dependencies", "failed", "finished", "gone")
+    client.sadd("rq:job::child:dependencies", "failed", "finished")
     job(client, "failed", status="failed")
     job(client, "finished", status="finished")
     client.zadd("rq:deferred:q", {"child": 1, "waits": 1, "parked": 1})
@@ -131,6 +131,11 @@ def deferred_for_nothing(client: Any) -> None:
     client.sadd("rq:job::waits:dependencies", "failed", "finished")
     job(client, "parked", status="deferred")
     client.zadd("rq:heori:parked:q", {"parked": time.time() + HOUR})
+
+
+def deferred_for_what_is_gone(client: Any) -> None:
+    deferred_for_nothing(client)
+    client.sadd("rq:job::child:dependencies", "gone")
 
 
 def ready_for_long(client: Any) -> None:
@@ -199,6 +204,8 @@ ILLNESSES = [
     ("jobs", "problem", "no registry, status started: 1", nowhere("started")),
     ("jobs", "warning", "no registry, status finished: 1", nowhere("finished")),
     ("waiting", "problem", "all that they wait for has ended: 1 (child)", deferred_for_nothing),
+    ("waiting", "problem", "was deleted or has expired, and the rest has ended: 1 (child)",
+        deferred_for_what_is_gone),
     ("ready", "warning", "waiting for nothing and on no list: 1 (child)", ready_for_long),
     ("cleaning", "warning", "q is locked for maintenance", locked_by_the_dead),
     ("slots", "warning", "the rate limit api that no job holds: 2 (gone, ended)", slots_of_nobody),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rq import Queue
 from rq.job import Job as RqJob
 
 from heori import (
@@ -319,3 +320,57 @@ def test_what_comes_after_a_job_that_was_cancelled_is_kept_no_longer_than_that(
     assert after.status() == "canceled"
     for key in (f"rq:job:{first.id}:dependents", f"rq:job:{after.id}"):
         assert 0 < redis.ttl(key) <= redis.ttl(f"rq:job:{first.id}") + 1
+
+
+def test_what_waits_for_a_job_that_was_deleted_does_not_wait_for_ever(
+    producer: Producer, consume: Callable[..., Consumer], redis: Any
+) -> None:
+    later = producer.options(delay="1h")
+    deleted, emptied, kept = (later.submit(double, n) for n in range(3))
+    after = producer.options(after=[deleted, emptied]).submit(double, 4)
+    still = producer.options(after=[deleted, kept]).submit(double, 5)
+    line = later.submit_flow(chain(double.s(1), double.s(), double.s()))
+    fan = later.submit_flow(group([double.s(1), double.s(2)], then=total.s()))
+    many = [producer.options(after=deleted).submit(double, n) for n in range(300)]
+    theirs = Queue(connection=redis).enqueue(len, "a", depends_on=deleted.id)
+    for each in (deleted, line.handles[0]):
+        RqJob.fetch(each.id, connection=redis).delete()
+    Queue("default", connection=redis).scheduled_job_registry.remove(emptied.id, delete_job=True)
+    Queue("default", connection=redis).scheduled_job_registry.remove(
+        fan.handles[0].id, delete_job=True
+    )
+    consume(HEORI_TASKS=TASKS).ready()
+    assert after.result(120) == 8
+    assert [each.result(120) for each in many] == [2 * n for n in range(300)]
+    for each in (line.handles[1], line.handles[2]):
+        with pytest.raises(JobCanceled, match=f"after {line.handles[0].id}, which is gone"):
+            each.result(120)
+    assert still.status() == "deferred"
+    assert fan.handles[2].status() == "deferred", "the other has not ended"
+    assert theirs.get_status() == "deferred", "as rq leaves it"
+
+
+def test_a_full_queue_takes_what_waits_for_others_and_does_not_go_there_yet(
+    redis: Any, redis_url: str
+) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 2}, when_full="reject")
+    with Producer(settings=settings) as rejects:
+        _send_to_a_full_queue(rejects, redis)
+
+
+def _send_to_a_full_queue(rejects: Producer, redis: Any) -> None:
+    first, second = rejects.submit_many(double, [1, 2])
+    waiting = rejects.options(after=first).submit(double, 3)
+    both = rejects.options(after=[first, second, "never-was"]).submit_many(double, [4, 5])
+    assert [each.status() for each in (waiting, *both)] == ["deferred"] * 3
+    with pytest.raises(QueueFull):
+        rejects.submit(double, 6)
+    with pytest.raises(QueueFull):
+        rejects.options(after="never-was").submit(double, 7)
+    assert first.cancel()
+    rejects.submit(double, 8)
+    assert redis.llen("rq:queue:default") == 2
+    canceled = rejects.options(after=first).submit(double, 9)
+    assert canceled.status() == "canceled"
+    with pytest.raises(QueueFull):
+        rejects.options(after="never-was").submit_many(double, [1, 2])

@@ -118,7 +118,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.resign([], consumer=ME)) == 0
     assert bench.execute(bench.commands.cancel("default", ["a"])) == [0]
     assert bench.execute(bench.commands.count_queues([], service=ME, lease=1)) == {}
-    assert bench.execute(bench.commands.tidy(consumer=ME, interval=1)) == Tidied("0", 0, 0)
+    assert bench.execute(bench.commands.tidy(consumer=ME, interval=1)) == Tidied("0", 0, 0, ())
     assert bench.execute(bench.commands.wake(["default"])) == 0
     assert bench.execute(bench.commands.tell_canceled("default")) == "0"
     assert bench.execute(bench.commands.ask_consumers("default", ["a"], recalls=True)) == []

@@ -20,6 +20,7 @@ def lasting(redis: Any) -> set[str]:
 def tidy(execute: Any, redis: Any, *, forget: float = 0.0) -> Tidied:
     """Look after all queues once, as who is elected for it."""
     dead = forgotten = 0
+    deferring: dict[str, None] = {}
     cursor = ""
     while cursor != "0":
         if not cursor:
@@ -32,4 +33,5 @@ def tidy(execute: Any, redis: Any, *, forget: float = 0.0) -> Tidied:
             continue
         cursor, dead = found.cursor, dead + found.dead
         forgotten += found.forgotten
-    return Tidied(cursor, dead, forgotten)
+        deferring.update(dict.fromkeys(found.deferring))
+    return Tidied(cursor, dead, forgotten, tuple(deferring))

@@ -31,9 +31,14 @@ class Janitor:
         self._rounds = self._looks = 0  # and those at some queues, of this round
         self._pause = STEP_S  # between two of these: all are looked at in TIDY_EVERY_S, about
         self._thorough = True
+        self._deferring: dict[str, None] = {}  # queues in which jobs wait for others, in order
+        self._has_deferring = asyncio.Event()
 
     async def run(self) -> None:
         """Tidy up now and then, for ever."""
+        await asyncio.gather(self._tidy_on(), self._look_at_waiting_jobs())
+
+    async def _tidy_on(self) -> None:
         while True:
             await self._leadership.gained()
             await asyncio.sleep(await self._tidy())
@@ -59,9 +64,36 @@ class Janitor:
         if tidied.dead:
             self._thorough = True
             log.info("consumers that were killed are not listed any more", number=tidied.dead)
+        if tidied.deferring:
+            self._deferring.update(dict.fromkeys(tidied.deferring))
+            self._has_deferring.set()
         self._cursor = tidied.cursor
         is_over = tidied.cursor == "0" and self._pause == STEP_S
         return TIDY_EVERY_S if is_over else self._pause
+
+    async def _look_at_waiting_jobs(self) -> None:
+        """Go through the jobs that wait for others, as nobody tells when such a one is deleted.
+
+        Many may wait: that takes its time, and keeps nothing else waiting.
+        """
+        while True:
+            await self._has_deferring.wait()
+            queue = next(iter(self._deferring))
+            await self._retry.once("start what waits for nothing", self._start_waiting(queue))
+            del self._deferring[queue]
+            if not self._deferring:
+                self._has_deferring.clear()
+
+    async def _start_waiting(self, queue: str) -> None:
+        look = self._commands.start_waiting
+        found = await self._redis.execute(look(queue, only_ours=True))
+        number = found.number
+        while found.cursor != "0":
+            await asyncio.sleep(STEP_S)
+            found = await self._redis.execute(look(queue, found.cursor, only_ours=True))
+            number += found.number
+        if number:
+            log.info("jobs need not wait any more for others", queue=queue, number=number)
 
     async def _tidy_what_queues_share(self) -> None:
         """Look after all groups and all rate limits of RQ's, and calls that are sent once."""

@@ -31,19 +31,37 @@ class RqLeftovers:
             if found:
                 time.sleep(BETWEEN_S)
                 still = self._need_not_wait(queue)
-                found = [job_id for job_id in found if job_id in still]
-            if found:
+                found = {job_id: gone for job_id, gone in still.items() if job_id in found}
+            # Both end in the same way, and for different reasons.
+            stuck = [job_id for job_id, gone in found.items() if not gone]
+            orphans = [job_id for job_id, gone in found.items() if gone]
+            if stuck:
                 yield Finding(
                     "waiting",
                     "problem",
                     f"of {queue}, deferred though all that they wait for has ended: "
-                    f"{formats.count(len(found))} ({some(found)})",
+                    f"{formats.count(len(stuck))} ({some(stuck)})",
                     "whoever was to queue them has died, and nobody else will",
                     MEND,
                 )
+            if orphans:
+                yield Finding(
+                    "waiting",
+                    "problem",
+                    f"of {queue}, deferred though of what they wait for something was deleted or "
+                    f"has expired, and the rest has ended: "
+                    f"{formats.count(len(orphans))} ({some(orphans)})",
+                    "rq leaves them so for ever, also where what they wait for had failed; this "
+                    "runs them, but cancels steps of a flow; else delete them",
+                    MEND,
+                )
 
-    def _need_not_wait(self, queue: str) -> list[str]:
-        """The deferred jobs of a queue that wait neither for a job nor for a lock."""
+    def _need_not_wait(self, queue: str) -> dict[str, bool]:
+        """The deferred jobs of a queue that wait neither for a job nor for a lock.
+
+        Returns:
+            For each, whether something is gone for which it waited.
+        """
         keys, look = self._keys, self._look
         ids = list(map(named, look.one("ZRANGE", keys.deferred(queue), 0, -1) or ()))
         asked = ("status", "allow_dependency_failures")
@@ -51,8 +69,8 @@ class RqLeftovers:
         others = look.many((("SMEMBERS", keys.dependencies(job_id)) for job_id in ids), "jobs")
         parked = look.many((("ZSCORE", keys.parked(queue), job_id) for job_id in ids), "jobs")
         ended = self._statuses({named(other) for each in others for other in each or ()})
-        return [
-            job_id
+        return {
+            job_id: None in {ended[named(parent)] for parent in parents or ()}
             for job_id, job, parents, for_lock in zip(ids, jobs, others, parked, strict=True)
             if job
             and job[0] == b"deferred"
@@ -60,7 +78,7 @@ class RqLeftovers:
             # rq waits for none that is gone.
             and {ended[named(parent)] for parent in parents or ()}
             <= {None, b"", b"finished", b"failed" if job[1] == b"1" else None}
-        ]
+        }
 
     def _ready(self) -> Iterator[Finding]:
         for queue in self._having(self._keys.ready):

@@ -109,8 +109,14 @@ class MaintenanceCommands(Builders):
         """
         return self._round("tidy_limits", self.keys.limits(), cursor, stranded_s=stranded)
 
-    def start_waiting(self, queue: str, cursor: str = "0") -> Command[Round]:
-        """Queue some of the jobs that wait for others and need not; reads how many, too."""
+    def start_waiting(
+        self, queue: str, cursor: str = "0", *, only_ours: bool = False
+    ) -> Command[Round]:
+        """Queue some of the jobs that wait for others and need not; reads how many, too.
+
+        Args:
+            only_ours: leave those as they are that wait by RQ's rules: rq leaves them deferred.
+        """
 
         def parse(reply: bytes) -> Round:
             next_cursor, started = unpack(reply)
@@ -124,6 +130,7 @@ class MaintenanceCommands(Builders):
             cursor=cursor,
             most=MOST_LEFT_BEHIND,
             ready_s=READY_S,
+            only_ours=only_ours,
             consumer="",
         )
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from heori_common.protocol.commands.builder import RESULT_TTL_S, Builders, Command, unpack
+from heori_common.protocol.commands.builder import RESULT_TTL_S, Builders, Command, text, unpack
 
 # Of one call, which so takes Redis a few milliseconds at most.
 MOST_QUEUES = 100
@@ -17,6 +17,7 @@ class Tidied(NamedTuple):
     cursor: str  # for the next call; "0" when all queues were looked at
     dead: int  # consumers and stock workers that are not registered any more
     forgotten: int  # queues that are not listed any more
+    deferring: tuple[str, ...]  # queues in which jobs wait for others
 
 
 class TidyingCommands(Builders):
@@ -43,8 +44,8 @@ class TidyingCommands(Builders):
         def parse(reply: bytes | None) -> Tidied | None:
             if reply is None:
                 return None
-            cursor, dead, forgotten = unpack(reply)
-            return Tidied(cursor.decode(), dead, forgotten)
+            cursor, dead, forgotten, deferring = unpack(reply)
+            return Tidied(cursor.decode(), dead, forgotten, tuple(map(text, deferring)))
 
         keys = [self.keys.janitor(), self.keys.queues(), self.keys.workers(), self.keys.idle()]
         return self._call(

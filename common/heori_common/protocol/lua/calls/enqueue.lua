@@ -67,7 +67,7 @@ end
 local flows -- likewise, for the first job that waits for others, or for which others wait
 local function make_flows()
   -- USES   flows, send_flow
-  return { note_flow = note_flow, cancel_rest = cancel_rest }
+  return { stays_away = stays_away, note_flow = note_flow, cancel_rest = cancel_rest }
 end
 
 local position, skip = 0, 0
@@ -115,12 +115,14 @@ for n, job in ipairs(args.jobs) do
   local id, fields, flow = unpack(job)
   local key = job_key(id)
   if n > skip and redis.call('EXISTS', key) == 0 then
-    if #ids == room and not (flow and flow.holds) then
+    if flow then
+      flows = flows or make_flows()
+    end
+    if #ids == room and not (flow and flows.stays_away(flow)) then
       break
     end
     local waits, fails = false, false
     if flow then
-      flows = flows or make_flows()
       waits, fails = flows.note_flow(id, flow)
     end
     if waits then

@@ -20,7 +20,7 @@
 --        though none was found among all
 --        record_ttl_s: of a worker's record that has none: its worker died while it was written
 -- REPLY  nil when another consumer is elected; else msgpack [cursor, how many dead consumers were
---        struck, how many queues are not listed any more]
+--        struck, how many queues are not listed any more, the names of queues in which jobs wait for others]
 -- FULL   passes
 -- USES   now_s, rq_time, has_type, read_fields, queue_names, tenants, arrivals, expire_canceled, strike_expired,
 --        ready
@@ -30,6 +30,7 @@ local SAMPLE = 20 -- names, of which many are dead when a quarter is
 
 local janitor, queues, workers, idle = unpack(KEYS)
 local room, dead, forgotten = args.most_struck, 0, 0
+local deferring = {}
 
 local is_new = args.cursor == '0' and redis.call('SET', janitor, args.consumer, 'NX', 'PX', args.interval_ms)
 if not is_new and redis.pcall('GET', janitor) ~= args.consumer then
@@ -116,6 +117,9 @@ local function look_after(queue)
     return
   end
   local name = queue_name(queue)
+  if redis.call('EXISTS', deferred_key(name)) == 1 then
+    deferring[#deferring + 1] = name
+  end
   local whole = whole_name(name)
   local served_by = workers_of_key(name)
   strike_dead(served_by)
@@ -161,7 +165,7 @@ end
 local to_forget = redis.pcall('ZRANGEBYSCORE', idle, '-inf', now_s - args.forget_s, 'LIMIT', 0, args.most_queues)
 local page = redis.pcall('SSCAN', queues, args.cursor, 'COUNT', args.most_queues)
 if page.err then
-  return cmsgpack.pack({ '0', dead, forgotten })
+  return cmsgpack.pack({ '0', dead, forgotten, deferring })
 end
 for _, queue in ipairs(to_forget.err and {} or to_forget) do
   forget(queue)
@@ -169,4 +173,4 @@ end
 for _, queue in ipairs(page[2]) do
   look_after(queue)
 end
-return cmsgpack.pack({ page[1], dead, forgotten })
+return cmsgpack.pack({ page[1], dead, forgotten, deferring })

@@ -2,6 +2,20 @@
 -- those for which they wait. So nothing of a flow runs before all of it is there that does not begin it.
 -- USES   now_s, flows
 
+-- Whether a job does not go to its queue now: it waits for others, or is cancelled by how they have ended.
+--   sent: as note_flow has it
+local function stays_away(sent)
+  local any_failed = false
+  for _, other in ipairs(sent.after) do
+    local status = status_of(other)
+    if not ENDED[status] then
+      return true
+    end
+    any_failed = any_failed or not (status == 'finished' or status == 'gone' and sent.gets == 'none')
+  end
+  return sent.holds or #sent.after > 0 and any_failed == not HANDLES_FAILURES[sent.gets]
+end
+
 -- Writes down for whom a job waits, and who waits for it. Returns whether it waits, and whether it never runs.
 --   sent: {gets: as flow_of says, or false; holds: whether others are sent later for which it waits;
 --   after: [id, …] of jobs that were sent before; into: [[id, place, whether it is the last one], …]}
