@@ -46,6 +46,10 @@ test-mac: .venv/installed-dev ## run jobs in every model, and locks, without wha
 test-rq-suite: .venv/installed-dev ## rq's own tests, downloaded, with Heori's worker classes in rq's place
 	HEORI_TEST_RQ_SUITE=1 $(BIN)/pytest tests/rq/test_suite.py tests/rq/test_frameworks.py $(ARGS)
 
+.PHONY: test-django-suite
+test-django-suite: .venv/installed-dev ## Django's own tests of task backends, downloaded, with Heori's backend
+	HEORI_TEST_DJANGO_SUITE=1 $(BIN)/pytest tests/frameworks/test_suite.py $(ARGS)
+
 .PHONY: test-rq-versions
 test-rq-versions: .venv/installed-dev ## the tests with rq 2.6 and 2.12, downloaded, in place of rq 3.0
 	HEORI_TEST_RQ_VERSIONS=1 $(BIN)/pytest tests/rq/test_versions.py $(ARGS)

@@ -122,7 +122,7 @@ def _running(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Itera
     task_started.send(sender=backend, task_result=result)
     try:
         yield run
-    except Exception as error:
+    except BaseException as error:  # a task may raise anything, SystemExit included
         _end(result, TaskResultStatus.FAILED)
         kind, text = type(error), "".join(format_exception(error))
         path = f"{kind.__module__}.{kind.__qualname__}"

@@ -12,8 +12,19 @@ from typing import Any
 import pytest
 import redis as redis_py
 
+from heori import JobFailed, Producer
+from heori_common.tasks import Task
+from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 
+# In one thread each, which has one connection.
+MODELS = {
+    "threads": ["--slots", "1"],
+    "processes": ["--processes", "1"],
+    "hybrid": ["--processes", "1", "--slots", "1"],
+    "asyncio": ["--processes", "1", "--slots", "1"],
+    "inline": [],
+}
 EXAMPLE = Path(__file__).parents[2] / "examples/django"
 
 Manage = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -154,3 +165,42 @@ def test_what_does_not_fit_is_told_at_once(
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def sent_one_by_one(producer: Producer, *names: str) -> list[object]:
+    """What comes of tasks that are sent once the one before has ended."""
+
+    def task() -> int:
+        raise NotImplementedError
+
+    results: list[object] = []
+    for name in names:
+        sent = Task(task, "default", 180)
+        sent.name = f"tests.frameworks.connections.{name}"  # to import it would need Django
+        [handle] = producer.send_jobs(sent, [producer.encode(sent, (), {})])
+        results.append(handle.result(timeout=250))
+    return results
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_closed_connection_does_not_fail_the_next_job(
+    model: str, environment: dict[str, str], consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    own = environment | {
+        "HEORI_TASKS": "heori.django.tasks,tests.frameworks.connections",
+        "HEORI_MIDDLEWARE": "heori.django.CloseOldConnections",
+    }
+    consume("--model", model, *MODELS[model], fresh=True, **own).ready()
+    assert sent_one_by_one(producer, "leave_closed", "count", "leave_closed", "count") == [0] * 4
+    later = ("leave_closed_later", "count_later", "leave_closed_later", "count_later")
+    assert sent_one_by_one(producer, *later) == [0] * 4
+
+
+def test_without_the_middleware_it_does(
+    environment: dict[str, str], consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    own = environment | {"HEORI_TASKS": "heori.django.tasks,tests.frameworks.connections"}
+    consume("--model", "threads", *MODELS["threads"], fresh=True, **own).ready()
+    for names in (("leave_closed", "count"), ("leave_closed_later", "count_later")):
+        with pytest.raises(JobFailed, match="closed database"):
+            sent_one_by_one(producer, *names)
