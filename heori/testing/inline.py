@@ -16,6 +16,8 @@ from heori_common.protocol.payload import decode_call, decode_result, encode_res
 from heori_common.tasks import Task
 from heori_common.values.results import Stored
 from heori_consumer.worker.failures import as_it_travels, describe
+from heori_producer.async_flow_handle import AsyncFlowHandle
+from heori_producer.async_handle import AsyncHandle
 from heori_producer.errors import JobFailed
 from heori_producer.handle import Handle
 from heori_producer.job_future import AwaitedFuture
@@ -49,10 +51,43 @@ class InlineEnd(NamedTuple):
     status: str
     progress: Progress | None
     deliveries: int
+    cause: str = ""  # the id of the job whose failure has cancelled it
 
 
-def run(job: NewJob, task: Task[..., Any], queue: str) -> InlineEnd:
+class _Nothing:
+    """Stands for a first argument that nobody hands on."""
+
+
+NOTHING = _Nothing()
+
+
+class InlineJob(NamedTuple):
+    """A job that has ended."""
+
+    id: str
+    queue: str
+    task: Task[..., Any]
+    ended: InlineEnd
+    first: Any = NOTHING  # its first argument, as it was handed on to it
+
+
+def registered(name: str) -> Task[..., Any]:
+    """A task by its name.
+
+    Raises:
+        UnknownTask: its module is not imported here.
+    """
+    found = tasks.registered().get(name)
+    if found is None:
+        raise tasks.UnknownTask(f"{name} cannot run here: no module that is imported has that task")
+    return found
+
+
+def run(job: NewJob, task: Task[..., Any], queue: str, first: Any = NOTHING) -> InlineEnd:
     """Run a job to its end, its retries at once.
+
+    Args:
+        first: its first argument, where that is handed on to it.
 
     Raises:
         BaseException: what is no failure of a job, such as KeyboardInterrupt or what pytest raises.
@@ -68,7 +103,7 @@ def run(job: NewJob, task: Task[..., Any], queue: str) -> InlineEnd:
         current = _InlineJob(job.id, task.name, queue, delivery, task.timeout, report)
         current.field = meta
         try:
-            stored = copy_context().run(_run_once, job, task, current)
+            stored = copy_context().run(_run_once, job, task, current, first)
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             meta = current.field
             if delivery <= len(job.retry_delays) and _is_tried_again(task, error):
@@ -83,10 +118,13 @@ def _is_tried_again(task: Task[..., Any], error: BaseException) -> bool:
     return not isinstance(error, tasks.InvalidResult) and task.retries(error)
 
 
-def _run_once(job: NewJob, task: Task[..., Any], current: CurrentJob) -> Stored:
+def _run_once(job: NewJob, task: Task[..., Any], current: CurrentJob, first: Any) -> Stored:
     set_current_job(current)
     call = decode_call(job.data, ("json",), sys.maxsize)
-    args, kwargs = task.receive(call.args, call.kwargs, job.types)
+    if first is NOTHING:
+        args, kwargs = task.receive(call.args, call.kwargs, job.types)
+    else:
+        args, kwargs = task.receive_after(first, call.args, call.kwargs, job.types)
     try:
         value = task.function(*args, **kwargs)
         if task.is_async:
@@ -116,13 +154,10 @@ def _wait_for(coroutine: Coroutine[Any, Any, R]) -> R:
 class InlineHandle(Handle[R_co], Generic[R_co]):
     """A handle of a job that has ended."""
 
-    def __init__(self, job_id: str, queue: str, task: Task[..., R_co], ended: InlineEnd) -> None:
-        self.id = job_id
-        self.queue = queue
+    def __init__(self, job: InlineJob) -> None:
+        self.id, self.queue, self._task, self._ended_so, self.first = job
         self.recall = _NothingToRecall()
-        self.deliveries = ended.deliveries
-        self._task = task
-        self._ended_so = ended
+        self.deliveries = self._ended_so.deliveries
 
     def status(self) -> str:
         """How it has ended."""
@@ -149,6 +184,52 @@ class InlineHandle(Handle[R_co], Generic[R_co]):
 
     async def _ended(self) -> R_co:
         return self._task.load_result(self.stored())
+
+
+class AsyncInlineHandle(AsyncHandle[R_co], Generic[R_co]):
+    """Likewise, of an `AsyncProducer`."""
+
+    def __init__(self, job: InlineJob) -> None:
+        self.id, self.queue, self._task, self._ended_so, self.first = job
+        self.deliveries = self._ended_so.deliveries
+
+    async def status(self) -> str:
+        """How it has ended."""
+        return self._ended_so.status
+
+    async def progress(self) -> Progress | None:
+        """What its task has told last."""
+        return self._ended_so.progress
+
+    async def cancel(self) -> bool:
+        """It has ended."""
+        return False
+
+    async def running(self) -> bool:
+        """It has ended."""
+        return False
+
+    async def result(self, timeout: float | None = None) -> R_co:  # noqa: ARG002 - it has ended
+        """What its task has returned, or what it has failed with."""
+        end = self._ended_so.end
+        if isinstance(end, Exception):
+            raise end
+        return self._task.load_result(end)
+
+    async def _ended(self) -> R_co:
+        return await self.result()
+
+
+class AsyncInlineFlowHandle(AsyncFlowHandle[R_co], Generic[R_co]):
+    """A flow of an `AsyncProducer` that has ended."""
+
+    def __init__(self, handles: list[AsyncHandle[Any]], end: Any) -> None:
+        self.handles = handles
+        self._end = end
+
+    async def cancel(self) -> int:
+        """It has ended."""
+        return 0
 
 
 class _NothingToRecall(Recall):
