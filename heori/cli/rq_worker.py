@@ -108,7 +108,12 @@ def start(context: typer.Context, asked: Asked) -> None:
     if asked.pid is not None:
         _write_pid(asked.pid)
     outlet.never_wait()
-    logs.configure(as_json=options.json_logs, level=settings.log_level, layout=options.layout)
+    try:
+        logs.configure(as_json=options.json_logs, level=settings.log_level, layout=options.layout)
+    except Exception as error:
+        if options.layout is None or not options.layout.config:
+            raise
+        refuse(f"logging does not take DICT_CONFIG of {short(options.layout.config)}: {error!r}")
     consumers.run(settings, options)
 
 
@@ -162,6 +167,14 @@ def _level(asked: Asked) -> str | None:
 def _layout(asked: Asked, config: dict[str, Any] | None) -> logs.Layout:
     has_config = asked.config is not None and bool((config or {}).get("DICT_CONFIG"))
     line = asked.log_format or ("%(asctime)s %(message)s" if asked.date_format else "")
+    if line:
+        try:  # what logging does with each line
+            logging.Formatter(line, asked.date_format).format(logging.makeLogRecord({}))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            refuse(
+                f"--log-format and --date-format are not such as logging reads, which is "
+                f"'%(asctime)s %(message)s' and %H:%M:%S: {error}"
+            )
     return logs.Layout(line, asked.date_format, (asked.config or "") if has_config else "")
 
 

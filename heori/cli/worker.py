@@ -127,7 +127,8 @@ def worker(
     It stops at SIGTERM or Ctrl-C, once its job has ended, for as long as that takes; HEORI_GRACE
     sets a limit. A second one stops it at once, and its job goes back to its queue.
 
-    The exit code is 1 if RQ is suspended or its name is taken, and else that of `heori consume`.
+    The exit code is 1 if RQ is suspended or its name is taken, and else that of `heori consume`; it
+    is 2 after a --burst that leaves jobs which settings do not let it run.
     """
     more: dict[str, Any] = {
         "max_jobs": max_jobs,

@@ -1,11 +1,11 @@
 """What keeps jobs waiting by intent: pauses, and rates."""
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from heori import formats
 from heori.inspect.reader import RedisReader
+from heori.inspect.shell import first, quoted
 from heori_common.errors import cut
 from heori_common.protocol.commands import Pause
 from heori_common.protocol.keys import TENANT, whole_queue
@@ -102,10 +102,9 @@ def _kind(pause: Pause) -> str:
 def resumed_by(kind: str, name: str) -> str:
     """What `heori resume` is to be given, as it is typed, to end a pause of that kind."""
     if kind == "task":
-        return shlex.join(["--task", name])
+        return f"--task {quoted(name)}"
     queue, _, tenant = name.partition(TENANT)
-    words = ["--tenant", tenant] if tenant else []
-    return shlex.join([*words, "--", queue] if queue.startswith("-") else [queue, *words])
+    return first(queue, *(("--tenant", tenant) if tenant else ()))
 
 
 def _pause_line(paused: Paused) -> str:

@@ -18,12 +18,14 @@ import pytest
 import redis as redis_py
 
 from heori import Producer
+from heori.cli.app import load
 from heori.inspect.checks import examine, jobs
 from heori.inspect.checks.finding import Finding
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
+from heori_consumer.supervisor.queue_order import parse_queues
 from tests.rigs.commands import Heori, run_here
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
@@ -59,6 +61,30 @@ def ailments(client: Any, login: str = "") -> list[Finding]:
 
 def job(client: Any, job_id: str, **fields: str) -> None:
     client.hset(f"rq:job:{job_id}", mapping={"origin": "q", "data": "x", **fields})
+
+
+@pytest.mark.parametrize("name", ["a=3", "a b", "-x", "--help", "it's", 'the "one"', "$HOME"])
+def test_the_commands_for_a_queue_of_any_name_can_be_typed(client: Any, name: str) -> None:
+    client.sadd("rq:queues", f"rq:queue:{name}")
+    client.rpush(f"rq:queue:{name}", "a", "b")
+    client.hset(f"rq:heori:bound:{name}", "limit", "2")
+    client.hset("rq:heori:paused", mapping={f"queue:{name}": "1", f"queue:{name}@@-t": "1"})
+    found = [shlex.split(each.mend, comments=True) for each in ailments(client) if each.mend]
+    commands: dict[str, list[list[str]]] = {}
+    for heori, command, *words in found:
+        assert heori == "heori"
+        commands.setdefault(command, []).append(words)
+    [words] = commands["consume"]
+    asked = load("consume").make_context("consume", words).params["queue"]
+    assert parse_queues(asked)[0] == (name,)
+    where = client.connection_pool.connection_kwargs
+    url = f"redis://{where['host']}:{where['port']}/{where.get('db', 0)}"
+    for command in ("limit", "resume"):
+        for words in commands[command]:
+            done = run_here(url, command, *words)
+            assert done.exit_code == 0, done.stderr
+    assert client.hget(f"rq:heori:bound:{name}", "limit") == b"4"
+    assert client.hlen("rq:heori:paused") == 0
 
 
 def setting(name: str, value: Any) -> Callable[[Any], None]:

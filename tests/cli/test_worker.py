@@ -290,3 +290,55 @@ def test_lines_of_a_log_look_as_somebody_says(capfd: pytest.CaptureFixture[str])
     said = capfd.readouterr().err
     assert said.startswith("heori.x: bad\n    line job=3\n    Traceback")
     assert said.endswith("    ZeroDivisionError: division by zero\nmine: 5 left\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--log-format", "%(foo)s"),
+        ("--log-format", "%(message"),
+        ("--log-format", "%(message)d"),
+        ("--log-format", "%(message)y"),
+        ("--log-format", "no fields"),
+        ("--log-format", "%"),
+    ],
+)
+@pytest.mark.parametrize("command", ["worker", "worker-pool"])
+def test_a_wrong_format_of_the_log_is_refused(
+    redis_url: str, command: str, words: tuple[str, ...]
+) -> None:
+    done = run_here(redis_url, command, "--allow", "tests", "--burst", *words)
+    assert done.exit_code == 2
+    assert "heori: --log-format and --date-format are not such as logging reads" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_logging_does_not_take_of_a_config_is_refused(redis_url: str, tmp_path: Path) -> None:
+    (tmp_path / "spoilt_log.py").write_text("DICT_CONFIG = {'version': 7}\n")
+    words = (
+        "--allow",
+        "tests",
+        "--burst",
+        "-P",
+        str(tmp_path),
+        "-c",
+        "spoilt_log",
+        "-u",
+        redis_url,
+    )
+    code, said = work(redis_url, "worker", *words)
+    assert code == 2
+    assert "heori: logging does not take DICT_CONFIG of 'spoilt_log'" in said
+    assert "Traceback" not in said
+
+
+def test_a_burst_that_may_not_run_some_jobs_says_so(redis: Any, redis_url: str) -> None:
+    pickled = Queue("pickled", connection=redis).enqueue(ADD, 1, b=2)
+    in_json = Queue("json", connection=redis, serializer=JSONSerializer).enqueue(ADD, 3, b=3)
+    words = ("worker", "pickled", "json", "--burst", "--allow", "tests.tasks", "-S", "json")
+    code, said = work(redis_url, *words)
+    assert code == 2, said
+    assert "heori: jobs are left that it may not run\npickled: " in said
+    assert "no job is left that it may run" in said
+    assert in_json.get_status() == "finished"
+    assert pickled.get_status() == "queued"

@@ -18,6 +18,7 @@ class Bounds:
 
     def __init__(self, context: Context, pool: Pool, acknowledger: Acknowledger) -> None:
         self._options = context.options
+        self._refusals = context.refusals
         self._stop = context.stop
         self._pool = pool
         self._acknowledger = acknowledger
@@ -57,7 +58,7 @@ class Bounds:
 
     def found_nothing(self) -> None:
         """What the claim of a burst has come to then."""
-        self._end("no job is left")
+        self._end("no job is left that it may run" if self._refusals.reasons else "no job is left")
 
     def _end(self, why: str) -> None:
         if not self._stop.drain.is_set():

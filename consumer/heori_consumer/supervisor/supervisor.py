@@ -43,7 +43,7 @@ class SupervisorFailed(RuntimeError):
 
 
 class NothingToConsume(RuntimeError):
-    """The settings let this consumer run jobs of no queue; the message says what mends that."""
+    """Settings keep this consumer from running what is there; the message says what mends that."""
 
 
 class Supervisor:
@@ -79,7 +79,8 @@ class Supervisor:
             PortTaken: the port for /metrics is not to be had.
             ForkserverBroken: no worker process can be started.
             SupervisorFailed: a role has failed; what it held has been given back.
-            NothingToConsume: it has refused jobs of each of its queues; they are where they were.
+            NothingToConsume: it has refused jobs of each of its queues, or a burst those of some;
+                they are where they were.
         """
         settings, roles = self._context.settings, self._roles
         is_guest = self._context.options.guest is not None
@@ -101,8 +102,11 @@ class Supervisor:
                 await roles.pool.stop()
                 await self._take_leave()
                 await self._context.redis.close()
-        if self._context.refusals.is_total:
-            raise NothingToConsume(str(self._context.refusals))
+        refusals = self._context.refusals
+        if refusals.is_total:
+            raise NothingToConsume(str(refusals))
+        if refusals.reasons and self._context.options.burst:
+            raise NothingToConsume(f"jobs are left that it may not run\n{refusals}")
 
     async def _take_leave(self) -> None:
         """Give up what expires by itself, should Redis not answer in time."""

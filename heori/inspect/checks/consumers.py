@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from heori import formats
-from heori.inspect.checks.finding import MOST_NAMED, Finding, command, quoted
+from heori.inspect.checks.finding import MOST_NAMED, Finding, command
 from heori.inspect.checks.look import Look, named, pages, some
 from heori.inspect.reader import RedisReader
 from heori.inspect.schedule import read_entries
+from heori.inspect.shell import consume
 from heori_common.errors import cut
 from heori_common.protocol.job import MalformedJob, parse_time
 from heori_common.protocol.keys import whole_queue
@@ -35,13 +36,12 @@ class ConsumerChecks:
             if waits_for:
                 queues = named(waits_for)
                 consumer = named(name).removeprefix(self._keys.worker(""))
-                words = [f"--queue {quoted(whole_queue(each))}" for each in queues.split(",")]
                 yield Finding(
                     "consumers",
                     "problem",
                     f"all slots of {consumer} wait for jobs of {queues}",
                     "those wait for a slot, so that nothing goes on until timeouts end the waits",
-                    " ".join(["heori consume", *words]),
+                    consume(map(whole_queue, queues.split(","))),
                 )
 
     def _refusals(self) -> Iterator[Finding]:
@@ -108,7 +108,7 @@ class ConsumerChecks:
                     "problem",
                     f"waiting in {queue}, which no consumer serves: {formats.count(waiting)}",
                     "they wait until a consumer comes",
-                    f"heori consume --queue {quoted(whole_queue(queue))}",
+                    consume([whole_queue(queue)]),
                 )
 
     def _silent(self, workers: Sequence[bytes]) -> list[bytes]:

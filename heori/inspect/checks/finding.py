@@ -1,11 +1,11 @@
 """What a check has seen."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from heori import formats
+from heori.inspect.shell import quoted
 
 Level = Literal["problem", "warning", "fine", "unknown"]
 
@@ -31,15 +31,6 @@ def for_each(names: Sequence[str], *words: str) -> str:
 def command(*words: str) -> str:
     """A command for a shell that sends this one to the server."""
     return " ".join(["heori redis", *map(quoted, words)])
-
-
-def quoted(word: str) -> str:
-    """A word as a shell reads it, and as it can be typed, whatever is in it."""
-    if word.isprintable():
-        return shlex.quote(word)
-    raw = word.encode("utf-8", "surrogateescape")
-    typed = (chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in raw)
-    return f"$'{''.join(typed)}'"
 
 
 @dataclass(frozen=True, slots=True)

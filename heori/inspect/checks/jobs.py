@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from heori import formats
-from heori.inspect.checks.finding import Finding, for_each, quoted
+from heori.inspect.checks.finding import Finding, for_each
 from heori.inspect.checks.look import PAGE, Look, named, pages, some
+from heori.inspect.shell import consume, first
 from heori_common.protocol.commands import EXECUTION_MARK, LEASE_MARGIN_S, Bound
 from heori_common.protocol.keys import whole_queue
 
@@ -65,7 +66,7 @@ class JobChecks:
                 f"{queue} is full: {formats.count(waiting)} of {formats.count(limit)} jobs wait, "
                 f"and {formats.counted(blocked, 'producer')} for room",
                 "producers wait, are refused, or drop the oldest jobs, as HEORI_WHEN_FULL says",
-                f"heori limit {quoted(whole)} {max(waiting, 2 * limit)}  # or more consumers",
+                f"heori limit {first(whole)} {max(waiting, 2 * limit)}  # or more consumers",
             )
 
     def _leases(self) -> Iterator[Finding]:
@@ -89,7 +90,7 @@ class JobChecks:
                     f"leases in {queue} that have been over for {OVERDUE_SECONDS:.0f} s: "
                     f"{formats.count(len(overdue))} ({some(overdue)})",
                     "the consumer that ran these jobs is dead, and no other gives them back",
-                    f"heori consume --queue {quoted(whole_queue(queue))}",
+                    consume([whole_queue(queue)]),
                 )
 
     def _intermediate(self) -> Iterator[Finding]:

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from heori.inspect.checks.finding import MOST_NAMED, Finding, command, quoted
+from heori.inspect.checks.finding import MOST_NAMED, Finding, command
 from heori.inspect.checks.look import Look, named, some
+from heori.inspect.limits import resumed_by
 from heori.inspect.locks import Locks
 from heori_common.errors import cut
 from heori_common.protocol.catalogue import catalogue
-from heori_common.protocol.keys import TENANT, service_of, whole_queue
+from heori_common.protocol.keys import service_of, whole_queue
 
 ASIDE = ":broken"  # what a key ends with that was put aside
 NO_USE = "what it is for does not work, or not for all"
@@ -44,16 +45,12 @@ class KeyChecks:
         pauses = self._look.one("HGETALL", self._keys.paused()) or {}
         for what in sorted(map(named, pauses)):
             kind, _, name = what.partition(":")
-            queue, _, tenant = name.partition(TENANT)
-            words = [quoted(queue), "--tenant", quoted(tenant)] if tenant else [quoted(queue)]
-            if kind == "task":
-                words = ["--task", quoted(name)]
             yield Finding(
                 "paused",
                 "warning",
                 f"`heori pause` is in force for {kind} {cut(name)}",
                 "no consumer begins jobs of it",
-                " ".join(["heori resume", *words]),
+                f"heori resume {resumed_by(kind, name)}",
             )
 
     def types(self) -> Iterator[Finding]:
