@@ -24,8 +24,8 @@ def seconds(duration: Duration) -> float:
     length = _seconds(duration)
     if length is None or not 0 <= length <= LONGEST_S:
         raise ValueError(
-            f"{short(duration)} is no length of time: seconds from 0 up are needed, or a text such "
-            "as 20s, 500ms, 5min, 1h or 2d"
+            f"{short(duration)} is no length of time: seconds from 0 up to a century are needed, "
+            "or a text such as 20s, 500ms, 5min, 1h or 2d"
         )
     return length
 

@@ -165,6 +165,10 @@ def group(handles: Iterable[Any], *, then: Any = None, on_failure: Any = None) -
     Raises:
         TypeError: these are neither handles nor calls, or both.
     """
+    if not isinstance(handles, Iterable):
+        raise TypeError(
+            f"group() takes several handles or calls, such as a list; not {short(handles)}"
+        )
     members = list(handles)
     are_handles = [isinstance(each, Handle) for each in members]
     if all(are_handles) and then is None and on_failure is None:

@@ -131,6 +131,10 @@ class Options:
         for each in given:
             if not isinstance(each, HasId | str):
                 raise TypeError(f"after={short(each)}: handles or ids of jobs are needed")
+            if isinstance(each, str) and any(
+                "\ud800" <= character <= "\udfff" for character in each
+            ):
+                raise ValueError(f"after={short(each)}: no job has an id that is no Unicode text")
         object.__setattr__(self, "after", given or None)
         for name in ("delay", "at", "debounce"):
             if given and getattr(self, name) is not None:

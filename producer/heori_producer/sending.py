@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from heori_common.calls import PartialCall, TaskCall
 from heori_common.duration import moment, seconds
+from heori_common.errors import short
 from heori_common.new_job import LATER, make_job
 from heori_common.protocol.commands import Commands, Cursor, RareSend
 from heori_common.protocol.job import NewJob
@@ -100,6 +101,8 @@ class Sending:
         Raises:
             As `encode`; the message tells which of the calls it is about.
         """
+        if not isinstance(calls, Iterable):
+            raise TypeError(f"submit_many takes a list of calls or the like; not {short(calls)}")
         for number, call in enumerate(calls):
             args = call if isinstance(call, tuple) else () if isinstance(call, dict) else (call,)
             try:

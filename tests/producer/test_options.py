@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heori import Options, Producer, RedisExecutor, Sender
+from heori import Options, Producer, RedisExecutor, Sender, group
 from tests.tasks import sample_tasks
 
 SOON = datetime(2050, 1, 1, tzinfo=UTC)
@@ -32,6 +32,7 @@ NAIVE = datetime(2050, 1, 1)  # noqa: DTZ001 - it is what is refused
         ({"unique": "until_done", "key": "a"}, "neither key nor debounce goes with it"),
         ({"unique": "until_done", "debounce": 1}, "neither key nor debounce goes with it"),
         ({"after": 5}, "after=5: handles or ids of jobs are needed"),
+        ({"after": ["a", "\ud800"]}, r"after='.ud800': no job has an id that is no Unicode text"),
         ({"after": [5]}, "after=5: handles or ids of jobs are needed"),
         ({"after": "x", "delay": 1}, "delay says when, and after= does, too"),
         ({"after": "x", "unique": "until_done"}, "unique is for a call that waits for nothing"),
@@ -101,3 +102,12 @@ def test_an_executor_takes_the_options_of_many_jobs(redis: Any, redis_url: str) 
     assert redis.hexists(f"rq:job:{future.handle.id}", "heori_options")
     assert future.cancel()
     executor.shutdown(wait=False, cancel_futures=True)
+
+
+def test_what_is_no_list_of_calls_is_refused(producer: Producer, redis: Any) -> None:
+    wrong: Any = 5
+    with pytest.raises(TypeError, match="submit_many takes a list of calls or the like; not 5"):
+        producer.submit_many(sample_tasks.add, wrong)
+    with pytest.raises(TypeError, match="takes several handles or calls, such as a list; not 5"):
+        group(wrong)
+    assert redis.keys("*") == []
