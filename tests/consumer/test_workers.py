@@ -196,6 +196,37 @@ def test_one_place_hears_of_each_failure_whoever_has_noticed_it_and_of_no_secret
     assert "HEORI_UNKNOWN_WAIT" in unknown["reason"]
 
 
+def test_of_a_consumer_that_vanished_with_its_job_once_too_often_another_hears(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    settings = {"HEORI_LEASE": "1", "HEORI_MAX_DELIVERIES": "1"}
+    first = consume(**settings).ready()
+    [name] = (key.decode().removeprefix("rq:worker:") for key in redis.smembers("rq:workers"))
+    handle = producer.submit(sample_tasks.hold, redis_url, "vanished")
+    assert redis.blpop(["vanished:running"], timeout=60)
+    second = consume(HEORI_MIDDLEWARE="tests.tasks.middleware.Hears", **settings).ready()
+    first.process.kill()
+    with pytest.raises(JobFailed, match="delivered too often"):
+        handle.result(60)
+    until(lambda: redis.llen("heard"))
+    assert [json.loads(each) for each in redis.lrange("heard", 0, -1)] == [
+        {
+            "job": handle.id,
+            "task": "tests.tasks.sample_tasks.hold",
+            "queue": "default",
+            "consumer": name,
+            "attempt": 1,
+            "delivery": 1,
+            "arguments": "",
+            "outcome": "failed",
+            "reason": "delivered too often; its last consumer has vanished with it",
+            "error": "NoneType",
+        }
+    ]
+    assert second.stop() == 0
+    first.join()
+
+
 def test_plain_functions_beside_an_event_loop_are_counted(
     consume: Callable[..., Consumer], producer: Producer
 ) -> None:

@@ -47,7 +47,11 @@ def test_a_broken_key_of_one_queue_keeps_no_job_of_another_from_being_given_back
     elif way == "reclaim":
         reclaimed = bench.execute(bench.reclaim_command("broken", "sound"))
         assert reclaimed == Reclaimed(
-            queued=1, dead=0, coming_back=False, broken=frozenset({f"rq:{kind}:broken"})
+            queued=1,
+            dead=0,
+            coming_back=False,
+            broken=frozenset({f"rq:{kind}:broken"}),
+            dead_ids=[],
         )
     else:
         undone = bench.undo("broken", "sound", token=f"{bench.calls:016x}")

@@ -14,7 +14,8 @@ RECALL = "recall"  # to the worker: send back what no slot has taken yet
 STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
 # To a worker, to have its middleware hear of it: [died, Claim, name of the task, status of the
-# Outcome, why], of a job whose own worker cannot speak any more.
+# Outcome, why, name of its consumer if that is another one], of a job whose own worker cannot speak
+# any more.
 DIED = "died"
 LOOK = "look"  # to the worker: sample the states of its own threads, as nobody else can
 # To the supervisor: [importing, module], which is one of the tasks', or None when all are imported.

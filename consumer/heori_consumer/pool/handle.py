@@ -281,9 +281,13 @@ class WorkerHandle:
             if state.taken in self._claims
         }
 
-    def tell_died(self, claim: Claim, task: str, status: str, reason: str) -> None:
-        """Have its middleware hear of a job of another worker, which is no more."""
-        self._link.send(frames.DIED, claim, task, status, reason)
+    def tell_died(self, claim: Claim, task: str, status: str, reason: str, consumer: str) -> None:
+        """Have its middleware hear of a job of another worker, which is no more.
+
+        Args:
+            consumer: of that worker, if it is another one.
+        """
+        self._link.send(frames.DIED, claim, task, status, reason, consumer)
 
     def look_inside(self) -> None:
         """Ask it to sample its own threads."""

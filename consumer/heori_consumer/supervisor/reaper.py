@@ -1,10 +1,11 @@
 """The leases that no consumer extends any more: their jobs are delivered again."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from heori_common import logs
 from heori_common.protocol.commands import Reclaimed
+from heori_common.protocol.job import Job
 from heori_common.protocol.keys import whole_queue
 from heori_common.protocol.payload import encode_failure
 from heori_consumer.supervisor.context import Context
@@ -51,6 +52,8 @@ class Reaper:
         self._looked = time.monotonic()  # when it last could
         self.redelivered = 0
         self.dead = 0
+        # Called with each dead letter, once; nothing of it is read where nobody wants to hear.
+        self.on_dead: list[Callable[[Job], object]] = []
 
     async def run(self) -> None:
         """Look for expired leases, for ever."""
@@ -109,6 +112,15 @@ class Reaper:
             log.warning(
                 "jobs of a vanished consumer", redelivered=reclaimed.queued, dead=reclaimed.dead
             )
+        if self.on_dead:
+            await self._tell_dead(reclaimed.dead_ids)
+
+    async def _tell_dead(self, ids: Sequence[str]) -> None:
+        for job_id in ids:
+            job = await self._redis.execute(self._commands.job(job_id))
+            if job is not None:
+                for tell in self.on_dead:
+                    tell(job)
 
     def _tell_broken(self, queues: Sequence[str], reclaimed: Reclaimed) -> None:
         """Keep in mind what is broken of queues that were not looked at this time."""

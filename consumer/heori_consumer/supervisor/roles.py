@@ -134,6 +134,9 @@ class Roles:
         health = Health(context, pool, claimer)
         standstill = Standstill(context, pool)
         registration = Registration(context, health.state, lambda: standstill.queues)
+        reaper = Reaper(context, leadership, lease_keeper)
+        if pool.died.heard:
+            reaper.on_dead.append(pool.died.vanished)
         return cls(
             acknowledger,
             dependents,
@@ -146,7 +149,7 @@ class Roles:
             lease_keeper,
             Executions(context, pool),
             leadership,
-            Reaper(context, leadership, lease_keeper),
+            reaper,
             Janitor(context, leadership),
             Maintenance(context, leadership, intake),
             cancellation,

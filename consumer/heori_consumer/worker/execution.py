@@ -425,9 +425,9 @@ class Runner:
         outcome = FAILED if retry is None else RETRY
         tell_failed(self._chain, job, self._policy.consumer, outcome, error)
 
-    def died(self, claim: Claim, task: str, status: str, reason: str) -> None:
+    def died(self, claim: Claim, task: str, status: str, reason: str, consumer: str) -> None:
         """Have middleware hear of a job whose own worker cannot speak any more."""
-        tell_died(self._chain, claim, task, self._policy.consumer, status, reason)
+        tell_died(self._chain, claim, task, consumer or self._policy.consumer, status, reason)
 
     def _within(self, job: RunningJob, at_stop: AtStop = AtStop.ENDS) -> Within:
         """Calls callbacks of a job."""

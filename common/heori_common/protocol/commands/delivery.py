@@ -73,6 +73,7 @@ class Reclaimed(NamedTuple):
     dead: int
     coming_back: bool  # nobody could look for a while: leases should be extended now
     broken: frozenset[str]  # keys of the wrong type; their queues were passed over
+    dead_ids: Sequence[str]  # of dead letters, a thousand at most
 
 
 BEGINNING = SettledUpTo(0, b"", b"0")
@@ -323,8 +324,9 @@ class DeliveryCommands(Builders):
         def parse(reply: bytes | None) -> Reclaimed | None:
             if reply is None:
                 return None
-            queued, dead, coming_back, broken = unpack(reply)
-            return Reclaimed(queued, dead, coming_back, frozenset(text(key) for key in broken))
+            queued, dead, coming_back, broken, ids = unpack(reply)
+            keys = frozenset(text(key) for key in broken)
+            return Reclaimed(queued, dead, coming_back, keys, [text(each) for each in ids])
 
         return self._call(
             "reclaim",

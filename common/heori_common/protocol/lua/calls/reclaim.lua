@@ -27,14 +27,17 @@
 --        anew: whether this consumer could not look for a while, as Redis was away or refused: then nobody
 --        could, though marks may still be there
 -- REPLY  nil when no queue was looked at, else msgpack [how many were queued again, how many
---        are dead letters, whether holders may still be coming back, [key of the wrong type, …]]
+--        are dead letters, whether holders may still be coming back, [key of the wrong type, …],
+--        [id of a dead letter, …]: of the first MOST_TOLD]
 -- FULL   passes
 -- USES   now_s, has_type, read_fields, queue_names, arrivals, all_tenants, lock_handover,
 --        lock_overdue, lock_record, job_locks, end_lease, our_leases, strike_expired,
 --        watched, take_back, vanished
 
+local MOST_TOLD = 1000
+
 local total = { queued = 0, dead = 0, gone = 0, lost = 0, kept = 0 }
-local broken = {}
+local broken, dead = {}, {}
 local listed, leased, watching = unpack(KEYS, 1, 3)
 local queues = (#KEYS - 3) / 4
 local watched_all_since_s = not args.anew and watched_since(watching)
@@ -144,6 +147,8 @@ local function look_after(queue, wip, failed, finished, first_score)
       total[fate] = total[fate] + 1
       if fate == 'queued' then
         note_vanished(lease.id, lease.execution)
+      elseif fate == 'dead' and #dead < MOST_TOLD then
+        dead[#dead + 1] = lease.id
       end
     end
   end
@@ -224,6 +229,6 @@ redis.call('SET', watching, string.format('%.6f', watched_all_since_s), 'PX', ar
 -- not all holders are jobs, and whoever waits for them may be one
 sweep_overdue(args.most_looked_at, function() return coming_back end)
 if looked or coming_back then
-  return cmsgpack.pack({ total.queued, total.dead, coming_back, broken })
+  return cmsgpack.pack({ total.queued, total.dead, coming_back, broken, dead })
 end
 return false
