@@ -26,7 +26,7 @@ class JobFailed(HeoriError, RuntimeError):
         Args:
             error: what the job raised, as its worker has written it.
         """
-        super().__init__(f"job {printable(job_id)} failed:\n{printable(traceback, kept=LINES)}")
+        super().__init__(f"job {printable(job_id)} {self._how(printable(traceback, kept=LINES))}")
         raised = None if error is None else Raised.decode(error)
         self.job_id = job_id
         self.traceback = traceback
@@ -34,6 +34,9 @@ class JobFailed(HeoriError, RuntimeError):
         self.error_text = raised and raised.text
         self.error_notes = raised.notes if raised else []
         self._error = error
+
+    def _how(self, told: str) -> str:
+        return f"failed:\n{told}"
 
 
 @public
@@ -45,13 +48,19 @@ class JobCanceled(JobFailed):
     """
 
     def __init__(self, job_id: str, reason: str = "") -> None:
-        super().__init__(job_id, reason or "it was canceled")
+        super().__init__(job_id, reason)
         self.reason = reason
+
+    def _how(self, told: str) -> str:
+        return f"was canceled: {told}" if told else "was canceled"
 
 
 @public
 class JobExpired(JobCanceled):
     """The job was not run, as its `expires` was over before a slot was free for it."""
+
+    def _how(self, told: str) -> str:
+        return told or "expired"
 
 
 @public

@@ -181,8 +181,10 @@ def test_flows_are_sent_awaited_and_cancelled(
     assert fan.result(60) == 6
     [failure] = bad.handles[-1].result(60)
     assert failure.job_id == bad.handles[0].id
-    with pytest.raises(JobCanceled, match=f"after {failure.job_id}, which has failed"):
+    last = f"job {bad.handles[1].id}"
+    with pytest.raises(JobCanceled, match=f"^{last} was canceled: after {failure.job_id}, which"):
         bad.result(60)
+    assert str(JobCanceled("a")) == "job a was canceled"
 
 
 def test_without_a_server_it_says_so(kind: str, nowhere: int) -> None:
