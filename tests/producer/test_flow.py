@@ -1,6 +1,9 @@
 """Flows: jobs that wait for others, and get what these return."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,12 @@ from tests.tasks.flow_tasks import (
 )
 
 TASKS = "tests.tasks.flow_tasks"
+
+
+def look_again(url: str, *queues: str) -> int:
+    """Look for jobs that need not wait; returns how many do not any more."""
+    with RedisClient(url) as client:
+        return sum(client.execute(Commands().start_waiting(each)).number for each in queues)
 
 
 def test_results_are_handed_on_by_their_types(
@@ -223,6 +232,53 @@ def test_what_is_too_late_is_handled_however_late_that_is(
     assert fan.handles[-1].result(120) is None
 
 
+SEND_FLOW = """
+import sys
+from heori import Producer, Settings, group
+from tests.tasks.flow_tasks import double, total
+with Producer(settings=Settings(redis_url=sys.argv[1], queue_limits={"default": 1})) as producer:
+    producer.submit_flow(group([double.s(n) for n in range(3)], then=total.s()))
+"""
+
+
+def test_what_was_sent_of_a_flow_by_a_producer_that_was_killed_is_cancelled(
+    redis: Any, redis_url: str
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", SEND_FLOW, redis_url]) as sending:
+        try:
+            until(lambda: redis.zcard("rq:heori:line:default"))
+        finally:
+            sending.kill()
+    [total_id] = redis.zrange("rq:deferred:default", 0, -1)
+    assert look_again(redis_url, "default") == 0
+    assert redis.hget(b"rq:job:" + total_id, "status") == b"deferred", "it may still come"
+    redis.hincrby(b"rq:heori:inputs:" + total_id, "sent", -600)
+    assert look_again(redis_url, "default") == 1
+    job = redis.hgetall(b"rq:job:" + total_id)
+    assert job[b"status"] == b"canceled"
+    assert job[b"heori_reason"] == b"its producer has not sent all of its flow"
+    assert redis.zcard("rq:deferred:default") == 0
+    assert all(redis.ttl(key) > 0 for key in redis.keys(b"*" + total_id + b"*"))
+
+
+def test_a_flow_goes_on_whose_producer_took_very_long(
+    consume: Callable[..., Consumer], redis: Any, redis_url: str
+) -> None:
+    settings = Settings(redis_url=redis_url, queue_limits={"default": 1}, full_timeout=120)
+    with Producer(settings=settings) as producer, ThreadPoolExecutor(1) as thread:
+        flow = group([double.s(n) for n in range(3)], then=total.s())
+        sending = thread.submit(producer.submit_flow, flow)
+        until(lambda: redis.zcard("rq:heori:line:default"))
+        [total_id] = redis.zrange("rq:deferred:default", 0, -1)
+        redis.hincrby(b"rq:heori:inputs:" + total_id, "sent", -600)
+        assert look_again(redis_url, "default") == 1
+        assert redis.hget(b"rq:job:" + total_id, "status") == b"canceled"
+        consume(HEORI_TASKS=TASKS).ready()
+        last = sending.result(60).handles[-1]
+        until(lambda: last.status() == "finished")
+        assert last.result(60) == 6
+
+
 @pytest.mark.parametrize("model", ["threads", "asyncio"])
 def test_a_step_goes_back_to_its_queue_when_redis_is_away_that_has_what_it_gets(
     producer: Producer, consume: Callable[..., Consumer], redis: Any, model: str
@@ -279,9 +335,7 @@ def test_who_looks_for_jobs_that_need_not_wait_leaves_flows_as_they_are(
         return {key: redis.dump(key) for key in keys}
 
     def look() -> int:
-        with RedisClient(redis_url) as client:
-            looks = map(Commands().start_waiting, ("default", "elsewhere"))
-            return sum(client.execute(each).number for each in looks)
+        return look_again(redis_url, "default", "elsewhere")
 
     before = stands()
     assert look() + look() == 0

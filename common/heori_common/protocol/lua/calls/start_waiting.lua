@@ -1,6 +1,6 @@
 -- start_waiting.lua: queue the jobs of a queue that wait for others and need not: all of these have ended,
--- or nothing is left of them, and whoever was to see to it has died. It is called again with the cursor of
--- the last reply until that is '0'.
+-- or nothing is left of them, and whoever was to see to it has died. What waits for jobs that were never
+-- sent is cancelled. It is called again with the cursor of the last reply until that is '0'.
 -- KEYS   nothing
 -- ARGS   queue, cursor, most, ready_s, only_ours
 --        most: jobs to look at in one call, about
@@ -8,7 +8,7 @@
 --        ready_s: for which somebody may yet be about to put a job on its queue
 -- REPLY  msgpack [cursor, how many do not wait any more: they were started or cancelled]
 -- FULL   passes
--- USES   now_s, to_integer, read_fields, end_job, read_flow, dependents, ready
+-- USES   now_s, to_integer, read_fields, end_job, read_flow, flows, dependents, ready
 
 local name, started = args.queue, 0
 if args.cursor == '0' then
@@ -22,6 +22,9 @@ local function look_at(id)
   local others = redis.pcall('SMEMBERS', dependencies_key(id))
   -- pcall: a key may hold something else; the others need not wait for it
   pcall(start_dependent, id, '', 'finished')
+  if read_fields(job_key(id), 'status').status == 'deferred' then
+    pcall(cancel_half_sent, id, name)
+  end
   local status = read_fields(job_key(id), 'status').status
   if status ~= 'deferred' then
     started = started + 1

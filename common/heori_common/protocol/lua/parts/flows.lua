@@ -13,6 +13,9 @@ local KEPT_S = 31536000 -- as RQ keeps what has failed, unless it is said
 
 local UNUSED_S = 500 -- as it keeps results: a job that was to handle failures, and there were none
 
+-- For which a producer may take to send a flow, and a job is kept that was cancelled as it took longer.
+local HALF_SENT_S, HALF_SENT_KEPT_S = 600, 86400
+
 local A_FEW = 4
 
 local GETS_RESULTS = { one = true, all = true }
@@ -133,6 +136,20 @@ local function cancel_rest(id, origin)
     end
   end
   return mark_ended(id, 'canceled', ttl_s)
+end
+
+-- Cancels a job of a flow that was not sent whole, as its producer has died, say. Should it send the rest
+-- after all, that goes on as after a replay.
+local function cancel_half_sent(id, origin)
+  local inputs = inputs_key(id)
+  local sent_s = to_integer(redis.call('HGET', inputs, 'sent'), now_s)
+  if now_s - sent_s < HALF_SENT_S or redis.call('SISMEMBER', dependencies_key(id), id) == 0 then
+    return
+  end
+  redis.call('HSET', inputs, 'reason', 'its producer has not sent all of its flow')
+  redis.call('HSET', inputs, 'kept', HALF_SENT_KEPT_S)
+  redis.call('EXPIRE', dependencies_key(id), HALF_SENT_KEPT_S)
+  cancel_rest(id, origin)
 end
 
 -- Whether a job may be queued now that one for which it waits has ended; and whether others wait for its

@@ -32,6 +32,7 @@ local function note_flow(id, sent)
   end
   if sent.holds then
     redis.call('SADD', dependencies_key(id), id)
+    redis.call('HSET', inputs_key(id), 'sent', math.floor(now_s))
   end
   local waits, fails = sent.holds, false
   for n, other in ipairs(sent.after) do
