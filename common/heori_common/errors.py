@@ -34,7 +34,7 @@ class InvalidSetting(HeoriError, ValueError):
     """A setting has a value that does not fit; the message names it, and holds no secret."""
 
 
-class NotNow(HeoriError):
+class NotNow(Exception):
     """What a job needs cannot be had at this time, which is not its fault."""
 
 

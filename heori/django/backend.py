@@ -23,13 +23,11 @@ from heori_common.errors import InvalidSetting
 from heori_common.names import check_queue
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
-from heori_common.public import public
 from heori_common.settings import Settings
 from heori_producer.client import Producer
 from heori_producer.shared import share
 
 
-@public
 class HeoriBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types
     """Sends Django's tasks as jobs, each under its own name, and reads what came of them.
 

@@ -28,7 +28,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class _InlineJob(CurrentJob):
+class _CurrentInlineJob(CurrentJob):
     """The running job.
 
     Attributes:
@@ -100,7 +100,7 @@ def run(job: NewJob, task: Task[..., Any], queue: str, first: Any = NOTHING) -> 
 
     meta = job.meta
     for delivery in range(1, len(job.retry_delays) + 2):
-        current = _InlineJob(job.id, task.name, queue, delivery, task.timeout, report)
+        current = _CurrentInlineJob(job.id, task.name, queue, delivery, task.timeout, report)
         current.field = meta
         try:
             stored = copy_context().run(_run_once, job, task, current, first)

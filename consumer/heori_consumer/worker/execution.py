@@ -269,7 +269,7 @@ class Runner:
 
     def _not_here(self, job: RunningJob, error: BaseException) -> Outcome | None:
         """What comes of a job that is not to fail for this, but to run elsewhere."""
-        if isinstance(error, NotNow):
+        if issubclass(type(error), NotNow):  # its __class__ may be anything
             log.warning("a job goes back to its queue", job=job.id, reason=str(error))
             return Outcome(RETURNED)
         if (refusal := self._refusal.of(job, error)) is None:
