@@ -21,6 +21,7 @@ from benchmarks import (
     drain,
     features,
     fleet,
+    flows,
     footprint,
     gil,
     heavy,
@@ -42,6 +43,7 @@ from heori.lab.steal import Steal
 KINDS = (
     drain.DRAIN,
     features.FEATURES_OF_RQ,
+    flows.FLOWS,
     pickles.PICKLES,
     sending.LATENCY,
     drain.IO,

@@ -9,3 +9,15 @@ for function in (
     task(queue="bench")(function)
 for coroutine in (tasks.nothing_async, tasks.wait_async):
     task(queue="bench")(coroutine)
+
+
+@task(queue="bench")
+def one_more(number: int) -> int:
+    """A step of a chain, or a job of a group."""
+    return number + 1
+
+
+@task(queue="bench")
+def add_up(numbers: list[int]) -> int:
+    """What a group ends in."""
+    return sum(numbers)

@@ -86,6 +86,12 @@ def test_a_quick_run_of_features_shows_what_they_cost(tmp_path: Path) -> None:
     assert retry["rate"] > 0
 
 
+def test_a_quick_run_of_flows_shows_what_each_job_takes(tmp_path: Path) -> None:
+    only = ("a fan-in of 300", "a chain of 20")
+    for case in medians(tmp_path / "figures.json", "flows", *only)["flows"].values():
+        assert 0 < case["run_ms"] < case["job_ms"]
+
+
 def test_two_inside_a_lock_at_once_refuse_the_figure() -> None:
     with pytest.raises(Refused, match="two were inside at once"):
         locks._contend(2, 0.3, 0.001, locks.BARE)  # which excludes nobody
