@@ -196,6 +196,24 @@ def test_failures_are_handled_once_by_one_job_and_only_those_of_its_part_of_a_fl
     assert redis.get("inner") is None
 
 
+def test_what_is_looked_at_before_it_is_told_of_an_end_is_kept_no_longer(
+    producer: Producer, redis: Any, redis_url: str
+) -> None:
+    flow = producer.options(delay="1h").submit_flow(chain(double.s(1), double.s()))
+    assert flow.handles[0].cancel()
+    redis.delete("rq:heori:ended")
+    redis.expire(f"rq:job:{flow.handles[0].id}", 100)
+    assert look_again(redis_url, "default") == 1
+    assert flow.handles[1].status() == "canceled"
+    kept = (f"rq:job:{flow.handles[1].id}", f"rq:heori:inputs:{flow.handles[1].id}")
+    assert all(0 < redis.ttl(key) <= 100 for key in kept)
+    # The word of that end comes late.
+    redis.zadd("rq:heori:ended", {f"canceled 500 {flow.handles[0].id}": 1})
+    with RedisClient(redis_url) as client:
+        client.execute(Commands().settle_dependents())
+    assert all(0 < redis.ttl(key) <= 100 for key in kept)
+
+
 def test_who_handles_failures_hears_of_what_was_cancelled_stopped_or_is_gone(
     producer: Producer, consume: Callable[..., Consumer], redis: Any
 ) -> None:

@@ -86,7 +86,9 @@ local function note_end(id, flow, other, status, ttl_s)
       redis.call('HINCRBY', inputs, 'failed', -1)
     end
   end
-  redis.call('EXPIRE', inputs, KEPT_S)
+  if redis.call('TTL', inputs) < 0 then -- else it may have been cancelled, and is kept for less
+    redis.call('EXPIRE', inputs, KEPT_S)
+  end
   redis.call('SREM', dependencies_key(id), other)
 end
 
@@ -105,7 +107,8 @@ local function has_open(id, flow)
       if not ENDED[status] then
         return true
       end
-      note_end(id, flow, other, status, KEPT_S)
+      local left_s = redis.call('TTL', job_key(other))
+      note_end(id, flow, other, status, left_s < 0 and KEPT_S or left_s)
     end
   end
 end
@@ -179,6 +182,7 @@ local function note_begun(id, found)
   local inputs = inputs_key(id)
   redis.call('HSET', inputs, 'begun', '')
   redis.call('HDEL', inputs, 'rest', 'reason', 'kept')
+  redis.call('EXPIRE', inputs, KEPT_S)
   if found.status == 'canceled' then
     redis.call('ZREM', canceled_key(found.origin), id)
     redis.call('HDEL', job_key(id), 'heori_reason')
