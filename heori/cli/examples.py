@@ -5,6 +5,12 @@ All are about one application, a shop, whose tasks are in shop.py and whose queu
 
 from typing import Any
 
+import typer
+
+# Before 0.28 typer made one line of each paragraph, and left no blank line between two.
+_IS_OLD = tuple(map(int, typer.__version__.split(".")[:2])) < (0, 28)
+_NEW_LINE = "\n\n" if _IS_OLD else "\n"
+
 # By the words of the command. Whoever reads one line of each has seen what it is for.
 EXAMPLES = {
     "up": """
@@ -145,7 +151,7 @@ def lines(words: str) -> list[str]:
 
 def teach(command: Any, words: str) -> Any:
     """Have a command, and all below it, show its examples; returns it."""
-    command.epilog = "\n".join(("**Examples**", "", "```text", *lines(words), "```"))
+    command.epilog = _NEW_LINE.join(("**Examples**", "", "```text", *lines(words), "```"))
     for name, inner in getattr(command, "commands", {}).items():
         teach(inner, f"{words} {name}")
     return command
