@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Response
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_json
 
 from heori import PayloadTooLarge, QueueFull
 from heori_common.errors import cut
@@ -176,3 +177,10 @@ def failure(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         case RedisRefused():
             return 503, {"detail": f"Redis refuses: {error.said}"}, {"Retry-After": "1"}
     raise error
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A value as JSON."""
+    # JSON has no NaN and no infinity, though the progress of a job may.
+    body = to_json(value, inf_nan_mode="null")
+    return Response(body, status, headers, media_type="application/json")
