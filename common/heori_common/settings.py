@@ -76,13 +76,26 @@ CONSUMER = (
     "strict",
     "unknown_wait",
 )
-SERVICE = (*PRODUCER, *_OF_TASKS, "api_host", "api_max_body", "api_port", "api_tokens")
+SERVICE = (
+    *PRODUCER,
+    *_OF_TASKS,
+    "api_host",
+    "api_max_body",
+    "api_port",
+    "api_read_tokens",
+    "api_root",
+    "api_tokens",
+)
 LOAD = (*PRODUCER, "log_level", "metrics_host", "metrics_port")
 
 # What Kubernetes tells all pods beside a Service that is called "heori-metrics", in a variable
 # HEORI_METRICS_PORT; it names no other of that kind as a setting is named.
 _OF_A_SERVICE = re.compile(r"(?:tcp|udp|sctp)://\S+")
-_IN_FILES = {"redis_url": "redis_password_file", "api_tokens": "api_tokens_file"}
+_IN_FILES = {
+    "redis_url": "redis_password_file",
+    "api_tokens": "api_tokens_file",
+    "api_read_tokens": "api_read_tokens_file",
+}
 # What may hold a password, or is one; and the files, which the sentence about them names anyway.
 _UNTOLD = {*_IN_FILES, *_IN_FILES.values()}
 
@@ -141,7 +154,8 @@ def _secret(file: Path) -> str:
 
 def _long_enough(tokens: Iterable[SecretStr]) -> tuple[SecretStr, ...]:
     tokens = tuple(tokens)
-    if any(len(token.get_secret_value()) < MIN_TOKEN_CHARS for token in tokens):
+    secrets = [token.get_secret_value().rpartition(":")[2] for token in tokens]
+    if any(len(secret) < MIN_TOKEN_CHARS for secret in secrets):
         raise ValueError(f"a token needs {MIN_TOKEN_CHARS} characters at least")
     return tokens
 
@@ -327,7 +341,16 @@ class Settings(BaseSettings):
         default=(),
         validate_default=True,
         description="Tokens that callers of `heori serve` may name, each of 16 characters at "
-        "least. Without any, it listens to this machine only.",
+        "least. A name and a colon may stand before one: `ana:TOKEN`. Without any, it listens to "
+        "this machine only.",
+    )
+    api_read_tokens_file: Annotated[Path | None, AfterValidator(_holds_tokens)] = Field(
+        default=None, description="A file with further tokens that may only read."
+    )
+    api_read_tokens: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=(),
+        validate_default=True,
+        description="Tokens, written in the same way, whose callers may look and change nothing.",
     )
     api_host: Name = Field(
         default="127.0.0.1",
@@ -335,6 +358,11 @@ class Settings(BaseSettings):
     )
     api_port: int = Field(
         default=8080, ge=0, le=65535, description="Port of `heori serve`. 0 takes any free one."
+    )
+    api_root: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*/?$",
+        description="Path under which a proxy shows `heori serve`, such as /heori.",
     )
     api_max_body: int = Field(
         default=10_000_000,
@@ -441,12 +469,12 @@ class Settings(BaseSettings):
             return url
         return with_password_file(url, str(file.absolute()))
 
-    @field_validator("api_tokens")
+    @field_validator("api_tokens", "api_read_tokens")
     @classmethod
     def _with_those_of_the_file(
         cls, tokens: tuple[SecretStr, ...], others: ValidationInfo
     ) -> tuple[SecretStr, ...]:
-        file: Path | None = others.data.get("api_tokens_file")
+        file: Path | None = others.data.get(_IN_FILES[str(others.field_name)])
         return _long_enough(tokens) + (_tokens(file) if file is not None else ())
 
 

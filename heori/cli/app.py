@@ -38,7 +38,7 @@ COMMANDS = {
     "wrong.",
     "redis": "Send one command to the server, with the login, TLS and sentinels of "
     "HEORI_REDIS_URL.",
-    "serve": "Let other programs send jobs and get their results over HTTP.",
+    "serve": "Show the page that Heori is operated by, and let programs send jobs over HTTP.",
     "load": "Send jobs of the example tasks at a given pace, and tell how many every 5 seconds.",
     "lab": "Experiments on this machine, with a Redis of their own: models and locks.",
 }

@@ -1,4 +1,4 @@
-"""`heori serve`: tasks over HTTP."""
+"""`heori serve`: the page, and jobs over HTTP."""
 
 import ipaddress
 import sys
@@ -27,19 +27,20 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Let other programs send jobs and get their results over HTTP.
+    """Show the page that Heori is operated by, and let programs send jobs over HTTP.
 
-    There is a route for each task of HEORI_TASKS; /docs lists them with the schemas of their
-    arguments. A request needs one of HEORI_API_TOKENS. Without tokens, only requests from this
-    machine are answered. When a queue is at its limit the answer is 429, unless HEORI_WHEN_FULL
-    is drop_oldest.
+    The page is at /. There is a route for each task of HEORI_TASKS; /docs lists them with the
+    schemas of their arguments. A program names one of HEORI_API_TOKENS, and people log in with one;
+    those of HEORI_API_READ_TOKENS may only look. Without tokens, only requests from this machine
+    are answered. When a queue is at its limit the answer is 429, unless HEORI_WHEN_FULL is
+    drop_oldest.
     """
     try:
         from heori.http import server  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "starlette", "uvicorn"):
+        if error.name not in ("fastapi", "jinja2", "starlette", "uvicorn"):
             raise
-        refuse("heori serve needs FastAPI and uvicorn: pip install 'heori[serve]'")
+        refuse("heori serve needs FastAPI, Jinja2 and uvicorn: pip install 'heori[serve]'")
     settings = Settings()
     host = host or settings.api_host
     if not settings.api_tokens and not _is_loopback(host):
@@ -55,8 +56,7 @@ def serve(
     except ImportError as error:
         refuse(f"HEORI_TASKS cannot be imported: {error}")
     if not offered(settings.tasks):
-        named = "; ".join(empty) or "name modules with @task functions in HEORI_TASKS"
-        refuse(f"there is no task to serve; {named}")
+        log.warning("no task is offered", reason="HEORI_TASKS names no module with @task functions")
     for sentence in empty:
         log.warning("a module of HEORI_TASKS has no task", reason=sentence)
     try:

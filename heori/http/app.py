@@ -1,8 +1,9 @@
 """The service: one route per task, and those of jobs and queues.
 
 request ──▶ RequestMetrics ──▶ Authentication ──▶ route ──▶ AsyncProducer ──▶ Redis
-              (counted)          (let in)          │
-                                                   └ GET …?wait=: one connection for all results
+              (counted)          (let in)          │ └ GET …?wait=: one connection for all results
+                                                   ├ inspect, which reads and acts
+                                                   └ page ──▶ Monitor, which reads for all pages
 """
 
 import asyncio
@@ -18,14 +19,19 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect
 
 from heori import PayloadTooLarge, QueueFull
+from heori.http import pages
 from heori.http import responses as answers
 from heori.http.auth import Authentication
 from heori.http.backend import Backend
 from heori.http.framing import OneLength
 from heori.http.head import HeadRequests
 from heori.http.metrics import RequestMetrics
+from heori.http.monitor import Monitor
+from heori.http.pages.site import Site
 from heori.http.requests import known_query
+from heori.http.root import UnderRoot
 from heori.http.routes import health, jobs, queues, tasks
+from heori.http.tokens import ApiTokens
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
 
@@ -52,14 +58,16 @@ class Service:
     def app(self) -> FastAPI:
         """The application."""
         backend = self._backend
-        tokens = [token.get_secret_value() for token in backend.settings.api_tokens]
+        settings = backend.settings
+        tokens = ApiTokens(settings.api_tokens, settings.api_read_tokens)
         bearer = [Depends(HTTPBearer(auto_error=False))] if tokens else []  # for the description
         app = FastAPI(
             title="Heori",
             description="Send jobs to their queues, and get their results.",
             lifespan=self._lifespan,
-            docs_url=None if tokens else "/docs",  # a browser's page names no token
+            docs_url=None,  # it would load its scripts from another site
             redoc_url=None,
+            servers=[{"url": backend.root}] if backend.root else None,
             exception_handlers={
                 PayloadTooLarge: _failed,
                 QueueFull: _failed,
@@ -74,6 +82,7 @@ class Service:
         jobs.add(router, backend)
         queues.add(router, backend)
         app.include_router(router)
+        pages.add(app, Site(backend, Monitor(backend), tokens=tokens))
         registry = CollectorRegistry()
         health.add(app, backend, registry)
         described = app.openapi
@@ -84,10 +93,11 @@ class Service:
             return description
 
         app.openapi = openapi  # type: ignore[method-assign]
-        app.add_middleware(Authentication, tokens=tokens)
+        app.add_middleware(Authentication, tokens=tokens, root=backend.root)
         app.add_middleware(OneLength)
         app.add_middleware(RequestMetrics, registry=registry)
         app.add_middleware(HeadRequests)
+        app.add_middleware(UnderRoot, root=backend.root)
         return app
 
     @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ class Backend:
         producer: sends, and waits for results.
         redis: a client that reads and acts; its calls block.
         commands: for it.
+        root: the path under which browsers see the service; empty for none.
         ending: set when the service is to end, and whoever waits is to be answered.
 
     Raises:
@@ -33,6 +34,7 @@ class Backend:
         # What is read comes from the server that takes the producer's writes.
         self.producer.on_reconnect = self.redis.close
         self.commands = Commands(Keys(settings.key_prefix))
+        self.root = settings.api_root.rstrip("/")
         self.ending = asyncio.Event()
 
     def reader(self) -> RedisReader:

@@ -109,6 +109,7 @@ class TaskRow:
     cpu: float | None
     queued: float | None
     speedup: float | None  # of processes over threads, estimated
+    failed_per_second: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +280,7 @@ def _tasks(pairs: list[tuple[str, Samples, Samples]]) -> Iterator[TaskRow]:
             means[metrics.JOB_CPU],
             means[metrics.JOB_QUEUE],
             sum(speedups) / len(speedups) if speedups else None,
+            sum(now.rate(metrics.JOBS, old, task=task, outcome="failed") for _, old, now in pairs),
         )
 
 

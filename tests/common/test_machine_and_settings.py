@@ -204,7 +204,14 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
         (SecretStr("a" * 16), SecretStr("b" * 16)),
     ),
     "api_max_body": ("HEORI_API_MAX_BODY", "1000", 1000),
+    "api_read_tokens": (
+        "HEORI_API_READ_TOKENS",
+        "eve:0123456789abcdef",
+        (SecretStr("eve:0123456789abcdef"),),
+    ),
+    "api_root": ("HEORI_API_ROOT", "/jobs/heori/", "/jobs/heori/"),
 }
+SECRET = ("redis_url", "api_tokens", "api_read_tokens")
 BAD = [
     ("HEORI_REDIS_URL", "localhost:6379"),
     ("HEORI_REDIS_URL", "http://localhost"),
@@ -229,6 +236,11 @@ BAD = [
     ("HEORI_GRACE", "inf"),
     ("HEORI_API_PORT", "65536"),
     ("HEORI_API_TOKENS", "short"),
+    ("HEORI_API_TOKENS", "a-name-that-is-long:short"),
+    ("HEORI_API_READ_TOKENS", "eve:short"),
+    ("HEORI_API_ROOT", "heori"),
+    ("HEORI_API_ROOT", "//other"),
+    ("HEORI_API_ROOT", "/a b"),
     ("HEORI_API_MAX_BODY", "0"),
 ]
 
@@ -241,7 +253,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_setting_has_a_default_a_description_and_a_row_above() -> None:
-    from_files = {"redis_password_file", "api_tokens_file"}  # which have their own tests
+    # Which have their own tests.
+    from_files = {"redis_password_file", "api_tokens_file", "api_read_tokens_file"}
     assert {*VARIABLES, *from_files} == set(Settings.model_fields)
     assert Settings() == Settings(redis_url="redis://127.0.0.1:6379/0", key_prefix="rq")
     for name, field in Settings.model_fields.items():
@@ -331,7 +344,7 @@ def test_a_value_that_does_not_fit_is_refused_with_the_settings_name(
         with pytest.raises(InvalidSetting, match=f"^{variable}: .+") as caught:
             read()
     assert "\n" not in str(caught.value)
-    assert ("got" in str(caught.value)) == (name not in ("redis_url", "api_tokens"))
+    assert ("got" in str(caught.value)) == (name not in SECRET)
     settings.check(set(Settings.model_fields) - {name})  # all others are as they are set
 
 

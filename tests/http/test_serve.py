@@ -387,7 +387,6 @@ def test_tokens_are_asked_for_everywhere_but_by_those_who_look_after_it(
             {"HEORI_API_TOKENS": "short"},
             "HEORI_API_TOKENS: a token needs 16 characters",
         ),
-        ((), {"HEORI_TASKS": ""}, "there is no task to serve"),
         ((), {"HEORI_TASKS": "nowhere"}, "HEORI_TASKS cannot be imported"),
         (("--host", "192.0.2.1"), {"HEORI_API_TOKENS": TOKEN}, "cannot listen on 192.0.2.1"),
     ],
