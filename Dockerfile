@@ -68,7 +68,7 @@ WORKDIR /app
 USER heori
 EXPOSE 9100
 # Ready: Redis answers, and all worker processes are there.
-HEALTHCHECK --interval=5s --timeout=4s --start-period=30s CMD ["python", "-ISc", "import os; from http.client import HTTPConnection as C; c = C('127.0.0.1', int(os.environ['HEORI_METRICS_PORT']), timeout=3); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s CMD ["python", "-ISc", "import os; from http.client import HTTPConnection as C; c = C('127.0.0.1', int(os.environ['HEORI_METRICS_PORT']), timeout=3); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["heori"]
 CMD ["consume"]
 

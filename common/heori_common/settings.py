@@ -302,11 +302,11 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=65535,
-        description="Port of /metrics and /healthz. 0 takes any free one, which is told at the "
-        "start.",
+        description="Port of /metrics, /livez and /readyz. 0 takes any free one, which is told at "
+        "the start.",
     )
     metrics_host: Name = Field(
-        default="127.0.0.1", description="Address that /metrics and /healthz listen on."
+        default="127.0.0.1", description="Address that /metrics, /livez and /readyz listen on."
     )
     queue_limits: Annotated[
         dict[str, Annotated[int, Field(ge=1, le=MOST_WAITING)]], NoDecode, BeforeValidator(_limits)

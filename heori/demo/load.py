@@ -119,7 +119,11 @@ class Load:
         self._redis = RedisClient(settings.redis_url, patience=0)
         self._sender = LoadSender(self._redis, self._commands, plan.mix, files_url)
         self._endpoint = MetricsEndpoint(
-            settings.metrics_host, settings.metrics_port, CollectorRegistry(), self._health
+            settings.metrics_host,
+            settings.metrics_port,
+            CollectorRegistry(),
+            ready=self._health,
+            alive=lambda: True,  # it ends by itself when it cannot go on
         )
 
     def run(self) -> None:

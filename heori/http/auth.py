@@ -17,7 +17,7 @@ from heori.http.tokens import ApiTokens, Caller, cookies
 from heori_common import logs
 from heori_common.errors import short
 
-OPEN = ("/healthz", "/readyz", "/metrics")  # for machines that look after the service
+OPEN = ("/livez", "/readyz", "/metrics")  # for machines that look after the service
 # What a browser is shown before it has a cookie; nothing in them is anybody's.
 BEFORE_LOGIN = ("/login", "/language")
 STATIC = "/static/"

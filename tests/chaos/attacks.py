@@ -146,7 +146,7 @@ class Honest:
     def ask(self) -> None:
         """Ask both for what they are there for."""
         assert self._service.ask("GET", "/v1/queues").status == 200
-        for path in ("/healthz", "/metrics"):
+        for path in ("/readyz", "/metrics"):
             with urllib.request.urlopen(self._consumer.url + path, timeout=30) as answer:
                 assert answer.status == 200
 

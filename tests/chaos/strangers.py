@@ -152,7 +152,7 @@ def methods(siege: Siege) -> Got:
     for first in range(0, 2000, 100):
         connection = siege.enter(siege.service)
         for number in range(first, first + 100):
-            connection.sendall(head(f"X{number}", "/healthz").encode())
+            connection.sendall(head(f"X{number}", "/readyz").encode())
             got[answer(connection)] += 1
     return got
 

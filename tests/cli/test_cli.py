@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from heori.cli.app import COMMANDS, load
@@ -264,29 +265,55 @@ def test_a_task_module_that_raises_is_told_at_the_start(
     assert "no licence file" in str(consumer.log)
 
 
-def test_healthz_tells_whether_redis_and_the_workers_are_there(
+def probe(url: str, path: str = "/readyz") -> tuple[int, dict[str, Any]]:
+    """What a consumer answers."""
+    try:
+        with urllib.request.urlopen(url + path, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_readyz_tells_whether_redis_and_the_workers_are_there(
     consume: Callable[..., Consumer],
 ) -> None:
-    def health(consumer: Consumer) -> tuple[int, dict[str, Any]]:
-        try:
-            with urllib.request.urlopen(consumer.url + "/healthz", timeout=60) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
     with EmbeddedValkey() as server:
         consumer = consume(HEORI_REDIS_URL=server.url).ready()
-        code, report = health(consumer)
+        code, report = probe(consumer.url)
         assert code == 200
         assert (report["redis"], report["workers_ready"], report["draining"]) == ("up", 1, False)
         server.stop()
-        until(lambda: health(consumer)[0] == 503)
-        assert health(consumer)[1]["redis"] == "away"
+        until(lambda: probe(consumer.url)[0] == 503)
+        assert probe(consumer.url)[1]["redis"] == "away"
+        assert probe(consumer.url, "/livez") == (200, {"status": "alive"})
         assert consumer.metric("heori_redis_up") == 0
         server.start()
-        until(lambda: health(consumer)[0] == 200)
+        until(lambda: probe(consumer.url)[0] == 200)
         assert consumer.stop() == 0
+
+
+def test_a_consumer_that_starts_without_redis_is_alive_and_not_ready(
+    consume: Callable[..., Consumer],
+) -> None:
+    with EmbeddedValkey() as server:
+        server.stop()
+        consumer = consume(HEORI_REDIS_URL=server.url)
+        process = psutil.Process(consumer.process.pid)
+
+        def ports() -> list[int]:
+            return [
+                each.laddr.port for each in process.net_connections() if each.status == "LISTEN"
+            ]
+
+        until(ports)  # nothing tells its port before Redis is there
+        url = f"http://127.0.0.1:{ports()[0]}"
+        assert probe(url, "/livez") == (200, {"status": "alive"})
+        code, report = probe(url)
+        assert (code, report["workers_ready"]) == (503, 0)
+        server.start()
+        assert consumer.ready().url == url
+        until(lambda: probe(url)[0] == 200)
 
 
 def test_a_taken_metrics_port_is_told(consume: Callable[..., Consumer]) -> None:

@@ -74,8 +74,8 @@ class Unheard:
             os.close(self.read)
 
     def health(self) -> Any:
-        """What /healthz says."""
-        with urllib.request.urlopen(self.url + "/healthz", timeout=30) as answer:
+        """What /readyz says."""
+        with urllib.request.urlopen(self.url + "/readyz", timeout=30) as answer:
             return json.load(answer)
 
     def counted(self, name: str, **labels: str) -> float:

@@ -41,7 +41,7 @@ def test_strangers_at_its_metrics_keep_nobody_out_and_no_file_left_ends_no_role(
             )
             stranger.sendall(b"GET /metrics HTTP/1.1\r\nHos" if number % 2 else b"")
         assert supervisor.num_fds() <= before + MOST_FILES
-        assert answer(consumer, "/healthz") == 200
+        assert answer(consumer, "/readyz") == 200
         assert answer(consumer, "/metrics") == 200
     until(lambda: supervisor.num_fds() < before + 10)
 
@@ -62,7 +62,7 @@ def test_strangers_at_its_metrics_keep_nobody_out_and_no_file_left_ends_no_role(
     resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (soft, hard))
     consumer.wait_for("workers can start again")
     assert producer.submit(sample_tasks.add, 1).result(60) == 3
-    assert answer(consumer, "/healthz") == 200
+    assert answer(consumer, "/readyz") == 200
     assert consumer.stop() == 0
 
 

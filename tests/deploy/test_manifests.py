@@ -152,7 +152,9 @@ def test_all_mean_the_same_redis_and_the_same_password() -> None:
 def test_probes_ask_at_the_port_of_the_image_for_what_heori_serves() -> None:
     [port] = CONTAINER["ports"]
     assert f"HEORI_METRICS_PORT={port['containerPort']}" in (ROOT / "Dockerfile").read_text()
-    endpoint = MetricsEndpoint("127.0.0.1", 0, CollectorRegistry(), lambda: (True, {}))
+    endpoint = MetricsEndpoint(
+        "127.0.0.1", 0, CollectorRegistry(), lambda: (True, {}), lambda: True
+    )
     try:
         probes = {name: probe["httpGet"] for name, probe in CONTAINER.items() if "Probe" in name}
         assert set(probes) == {"startupProbe", "readinessProbe", "livenessProbe"}
@@ -160,7 +162,7 @@ def test_probes_ask_at_the_port_of_the_image_for_what_heori_serves() -> None:
             assert probe["port"] == port["name"]
             with urllib.request.urlopen(endpoint.url + probe["path"], timeout=5) as answer:
                 assert answer.status == 200
-        assert probes["readinessProbe"]["path"] == "/healthz"
+        assert probes["readinessProbe"]["path"] == "/readyz"
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{endpoint.url}/nothing", timeout=5)
     finally:

@@ -146,7 +146,7 @@ def test_queues_are_shown(service: Service) -> None:
 
 def test_a_head_is_answered_as_a_get_without_its_body(service: Service) -> None:
     sent = service.ask("POST", f"{TASKS}.order", ["tea"])
-    for path in ("/healthz", "/readyz", "/metrics", "/v1/queues", JOB + sent.body["id"]):
+    for path in ("/livez", "/readyz", "/metrics", "/v1/queues", JOB + sent.body["id"]):
         get, head = service.ask("GET", path), service.ask("HEAD", path)
         assert (head.status, head.body) == (get.status, "")
         assert head.headers["Content-Type"] == get.headers["Content-Type"]
@@ -175,7 +175,7 @@ def test_a_query_that_means_nothing_is_refused_by_name(service: Service, redis: 
         ("DELETE", f"{JOB}nobody?wait=1"),
     ):
         assert service.ask(method, path, [] if method == "POST" else None).status == 400
-    assert service.ask("GET", "/healthz?probe=1").status == 200
+    assert service.ask("GET", "/livez?probe=1").status == 200
     assert enqueued(redis) == 0
 
 
@@ -314,7 +314,7 @@ def test_without_redis_it_says_so_and_goes_on_when_it_is_back(
         calls = [http.client.HTTPConnection(urlsplit(service.url).netloc) for _ in range(60)]
         for call in calls:
             call.request("POST", f"{TASKS}.order", b'["tea"]', {"Content-Type": "application/json"})
-        for path in ("/healthz", "/metrics", "/healthz", "/metrics"):
+        for path in ("/livez", "/metrics", "/livez", "/metrics"):
             assert service.ask("GET", path).status == 200
         between.let_go()
         for call in calls:
@@ -327,9 +327,21 @@ def test_without_redis_it_says_so_and_goes_on_when_it_is_back(
         assert away.body == {"detail": "Redis is away; try again"}
         assert service.ask("GET", JOB + "any?wait=1").status == 503
         assert service.ask("GET", "/readyz").status == 503
-        assert service.ask("GET", "/healthz").status == 200
+        assert service.ask("GET", "/livez").status == 200
         between.lead_to(urlsplit(server.url).port or 0)
         assert service.ask("GET", "/readyz").status == 200
+
+
+def test_a_service_that_starts_without_redis_is_alive_and_not_ready(
+    serve: Callable[..., Service],
+) -> None:
+    with EmbeddedValkey() as server:
+        server.stop()
+        service = serve(HEORI_REDIS_URL=server.url)
+        assert service.ask("GET", "/livez").body == {"status": "alive"}
+        assert service.ask("GET", "/readyz").status == 503
+        server.start()
+        until(lambda: service.ask("GET", "/readyz").status == 200)
 
 
 # Who may call
@@ -369,7 +381,7 @@ def test_tokens_are_asked_for_everywhere_but_by_those_who_look_after_it(
     for wrong in ("Bearer no", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"):
         assert service.ask("POST", f"{TASKS}.order", ["a"], Authorization=wrong).status == 401
     assert enqueued(redis) == 0
-    for path in ("/healthz", "/readyz", "/metrics"):
+    for path in ("/livez", "/readyz", "/metrics"):
         assert service.ask("GET", path).status == 200
     right = f"Bearer {TOKEN}"
     assert service.ask("POST", f"{TASKS}.order", ["a"], Authorization=right).status == 202

@@ -115,7 +115,7 @@ def test_a_body_that_makes_no_sense_after_its_answer_closes_the_connection(
 def test_invented_methods_are_one_in_the_metrics(service: Service) -> None:
     address = urlsplit(service.url)
     with contextlib.closing(http.client.HTTPConnection(address.netloc, timeout=60)) as stranger:
-        for path in ("/healthz", "/v1/queues", "/nowhere"):
+        for path in ("/livez", "/v1/queues", "/nowhere"):
             for number in range(20):
                 stranger.request(f"INVENTED{number}", path)
                 answer = stranger.getresponse()

@@ -91,7 +91,7 @@ def serving(redis_url: str, program: str = "heori", **environment: str) -> Itera
 
 def _answers(service: Service) -> bool:
     try:
-        return service.ask("GET", "/healthz").status == 200
+        return service.ask("GET", "/livez").status == 200
     except OSError:
         return False
 

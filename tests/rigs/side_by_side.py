@@ -24,7 +24,7 @@ LONG = (
     "test_heori_worker_ends_each_as_rqs_own_do",
     "test_rqs_own_workers_end_them_as_recorded",
     "test_a_consumer_with_threads_does_but_for_what_threads_cannot",
-    "test_healthz_tells_whether_redis_and_the_workers_are_there",
+    "test_readyz_tells_whether_redis_and_the_workers_are_there",
     "test_thousands_of_tenants_are_counted_less_often",
     "test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight",
     "test_jobs_handed_to_consumers_that_are_struck_go_to_the_next_and_are_not_charged",

@@ -79,7 +79,7 @@ class Siege:
 
     def healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(self.consumer.url + "/healthz", timeout=60) as answer:
+            with urllib.request.urlopen(self.consumer.url + "/readyz", timeout=60) as answer:
                 return bool(answer.status == 200)
         except urllib.error.HTTPError:
             return False

@@ -89,7 +89,7 @@ def test_jobs_of_each_wrong_setting_wait_for_another_consumer(
     until(lambda: wrong.metric("heori_queue_refused") == len(WRONG))
     until(lambda: all(redis.llen(f"rq:queue:{queue}") == many for queue in WRONG))
     assert {queue: waiting(redis, queue) for queue in WRONG} == ids
-    report = json.load(urllib.request.urlopen(wrong.url + "/healthz", timeout=20))
+    report = json.load(urllib.request.urlopen(wrong.url + "/readyz", timeout=20))
     assert report["refuses"].keys() == WRONG.keys()
     until(lambda: len(describe_refusals(records(redis))) == len(WRONG))
     told = run_here(redis_url, "doctor").output

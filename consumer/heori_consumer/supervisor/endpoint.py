@@ -1,4 +1,4 @@
-"""/metrics for Prometheus and /healthz for whoever restarts containers, in a daemon thread."""
+"""/metrics for Prometheus, and probes for whoever restarts containers, in a daemon thread."""
 
 import contextlib
 import json
@@ -35,14 +35,16 @@ class _MetricsServer(FewThreads, WSGIServer):
 
 
 class _Scrape(OneRequest, WSGIRequestHandler):
-    """A request for metrics, or for the health."""
+    """A request for metrics, or a probe."""
 
 
 class MetricsEndpoint:
     """Serves until the process ends.
 
     Args:
-        health: returns whether all is well and a report; called in another thread.
+        ready: returns whether all is well and a report; called in another thread.
+        alive: returns whether what serves the jobs still answers; called in another thread. It says
+            nothing of Redis: to start anew what waits for Redis would mend nothing.
 
     Raises:
         PortTaken: something else listens there.
@@ -53,7 +55,8 @@ class MetricsEndpoint:
         host: str,
         port: int,
         registry: CollectorRegistry,
-        health: Callable[[], tuple[bool, dict[str, Any]]],
+        ready: Callable[[], tuple[bool, dict[str, Any]]],
+        alive: Callable[[], bool],
     ) -> None:
         metrics = make_wsgi_app(registry)
 
@@ -61,15 +64,17 @@ class MetricsEndpoint:
             if environ["PATH_INFO"] == "/metrics":
                 answer: Iterable[bytes] = metrics(environ, respond)
                 return answer
-            if environ["PATH_INFO"] == "/healthz":
-                well, report = health()
-                respond(
-                    "200 OK" if well else "503 Service Unavailable",
-                    [("Content-Type", "application/json")],
-                )
-                return [json.dumps(report).encode() + b"\n"]
-            respond("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"There are /metrics and /healthz.\n"]
+            if environ["PATH_INFO"] == "/livez":
+                well = alive()
+                report: dict[str, Any] = {"status": "alive" if well else "stands still"}
+            elif environ["PATH_INFO"] == "/readyz":
+                well, report = ready()
+            else:
+                respond("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"There are /metrics, /livez and /readyz.\n"]
+            status = "200 OK" if well else "503 Service Unavailable"
+            respond(status, [("Content-Type", "application/json")])
+            return [json.dumps(report).encode() + b"\n"]
 
         try:
             self._server = make_server(host, port, app, _MetricsServer, _Scrape)

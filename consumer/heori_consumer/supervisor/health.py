@@ -1,8 +1,9 @@
-"""How a consumer is: for RQ's tools in a word, for /healthz in a report."""
+"""How a consumer is: for RQ's tools in a word, for probes in a report."""
 
 import asyncio
 import concurrent.futures
 import contextlib
+import threading
 import time
 from typing import Any
 
@@ -14,6 +15,8 @@ from heori_consumer.supervisor.context import Context
 # An idle consumer may hear nothing of Redis for seconds.
 ASK_EVERY_S = 0.25
 ANSWER_S = 0.5
+# For the event loop to turn once, on a machine that is short of CPU, too.
+TURN_S = 5.0
 
 
 class Health:
@@ -57,6 +60,13 @@ class Health:
             # To start it anew changes nothing, unless with another setting.
             "refuses": self._context.refusals.reasons.copy(),
         }
+
+    def alive(self) -> bool:
+        """Whether the event loop, which decides all, still turns. To be called as `report`."""
+        turned = threading.Event()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(turned.set)
+        return turned.wait(TURN_S)
 
     def _ask(self) -> None:
         """See whether Redis takes writes; without an answer in time, what is known stands."""

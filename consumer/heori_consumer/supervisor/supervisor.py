@@ -91,7 +91,11 @@ class Supervisor:
         registry = CollectorRegistry()
         registry.register(ConsumerMetrics(self._context, roles))
         endpoint = MetricsEndpoint(
-            settings.metrics_host, settings.metrics_port, registry, roles.health.report
+            settings.metrics_host,
+            settings.metrics_port,
+            registry,
+            ready=roles.health.report,
+            alive=roles.health.alive,
         )
         signals = contextlib.nullcontext() if is_guest else self._signals()
         with signals, contextlib.closing(endpoint):

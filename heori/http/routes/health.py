@@ -13,8 +13,8 @@ def add(app: FastAPI, backend: Backend, registry: CollectorRegistry) -> None:
     def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> dict[str, str]:
+    @app.get("/livez", include_in_schema=False)
+    async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
     @app.get("/readyz", include_in_schema=False)
