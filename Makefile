@@ -59,6 +59,13 @@ test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; H
 	@tests/compose/engine.sh
 	@HEORI_TEST_COMPOSE=1 $(BIN)/pytest tests/compose $(ARGS)
 
+.PHONY: test-page
+test-page: .venv/installed-dev ## try the page in Chromium, which Debian installs where there is none
+	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+		--no-install-recommends chromium fonts-noto-cjk >/dev/null; }
+	HEORI_TEST_PAGE=1 $(BIN)/pytest tests/browser $(ARGS)
+
 .PHONY: lint
 lint: .venv/installed-dev ## format check, ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .

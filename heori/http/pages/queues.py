@@ -19,7 +19,9 @@ def add(app: FastAPI, site: Site) -> None:
     @app.get("/queues", include_in_schema=False)
     def queues(request: Request) -> Response:
         seen = site.monitor.look(FIRST_LOOK_S)
-        paused = {each.name for each in seen.overview.held.paused} if seen.overview else set()
+        # What somebody has paused is shown at once, and not from the next reading on.
+        pauses = site.backend.reader().read(commands.pauses()) or []
+        paused = {each.name for each in pauses if each.kind == "queue"}
         return site.render(request, "queues.html", seen=seen, overview=seen.overview, paused=paused)
 
     @app.post("/queues/{queue:path}/pause", include_in_schema=False)

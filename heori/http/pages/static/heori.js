@@ -107,7 +107,7 @@ const charts = new Map();
 const short = new Intl.NumberFormat(root.lang, { notation: "compact", maximumFractionDigits: 1 });
 
 function hour(at) {
-  return new Date(at * 1000).toLocaleTimeString(root.lang, { hour12: false });
+  return new Date(at * 1000).toLocaleTimeString("en-GB");
 }
 
 function colour(name) {
@@ -132,11 +132,12 @@ function draw(place) {
       width: place.clientWidth,
       height: 160,
       cursor: { y: false },
-      legend: { live: true },
+      legend: { show: false },
+      hooks: { setCursor: [values], setData: [values] },
       scales: { y: { range: (_, __, most) => [0, wanted.most ?? Math.max(1, most * 1.1)] } },
-      axes: [{ ...line, space: 90, values: (_, moments) => moments.map(hour) }, { ...line, size: 48, values: (_, values) => values.map(told) }],
+      axes: [{ ...line, space: 90, size: 28, values: (_, moments) => moments.map(hour) }, { ...line, size: 48, values: (_, values) => values.map(told) }],
       series: [
-        { value: (_, at) => (at === null ? "" : hour(at)), label: "" },
+        {},
         ...names.map((name, n) => ({
           label: name,
           stroke: colour(wanted.colours[n]),
@@ -153,6 +154,23 @@ function draw(place) {
   );
   chart.root.querySelector("canvas").setAttribute("aria-hidden", "true");
   charts.set(place, chart);
+  values(chart);
+}
+
+// The values of the moment under the cursor, or else of the last, beside the name of the chart.
+function values(chart) {
+  const at = chart.cursor.idx ?? chart.data[0].length - 1;
+  const told = chart.series.slice(1).map((line, n) => {
+    const item = document.createElement("span");
+    const value = chart.data[n + 1][at];
+    item.className = `line-${n}`;
+    item.style.color = colour(WANTED[chart.root.parentElement.dataset.chart].colours[n]);
+    item.textContent = `${["━", "╍", "┅"][n]} ${line.label} ${value === null || value === undefined ? "–" : line.value(chart, value)}`;
+    return item;
+  });
+  const when = document.createElement("span");
+  when.textContent = chart.cursor.idx === null || chart.cursor.idx === undefined ? "" : hour(chart.data[0][at]);
+  chart.root.closest("figure").querySelector(".values").replaceChildren(...told, when);
 }
 
 function drawAll() {
