@@ -1,59 +1,43 @@
-"""`heori dead`: look at dead letters, put them back on their queues, delete them."""
+"""`heori dead`: look at dead letters; `dead_change` puts them back on their queues, and deletes."""
 
 import heapq
 import json
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group as Lines
 from rich.console import RenderableType
-from rich.progress import MofNCompleteColumn, Progress
 
 from heori import formats
-from heori.cli.console import (
-    FAILED,
-    JsonOption,
-    guarded,
-    print_fields,
-    read_duration,
-    refuse,
-    tell_unreadable,
-    told_moment,
+from heori.cli.console import JsonOption, list_table, print_fields, refuse, told_moment
+from heori.cli.dead_change import purge, replay
+from heori.cli.dead_options import (
+    ErrorOption,
+    MetaOption,
+    OlderOption,
+    QueueOption,
+    SearchOption,
+    TaskOption,
+    chosen,
+    open_letters,
+    progress_bar,
 )
-from heori.inspect.dead_letters import PAGE, Action, Choice, DeadLetters, Entry
-from heori.terminal import Console, Text, say, say_json
+from heori.inspect.dead_choice import Choice
+from heori.inspect.dead_groups import DeadGroups, count, grouping
+from heori.inspect.dead_letters import DeadLetters, Entry
+from heori.inspect.dead_record import details, summary
+from heori.inspect.dead_sweep import Sweep
+from heori.terminal import Console, Name, Text, say, say_json
 from heori_common.errors import cut
-from heori_common.printable import printable
-from heori_common.protocol.dead_letter import FAILED_AT_FIELDS, DeadLetter
-from heori_common.protocol.meta import shown_meta
-from heori_common.protocol.payload import BadPayload
-from heori_common.redis.client import RedisClient
-from heori_common.redis.errors import RedisRefused, RedisUnavailable
-from heori_common.settings import Settings
+from heori_common.protocol.dead_letter import DeadLetter
 
 LETTERS_AT_ONCE = 50  # that are read in full in one round trip
+DAY_S = 86_400.0
+UNREAD = "a call that cannot be read"
+BLOCKS = " ▁▂▃▄▅▆▇█"  # a bar of each height
 
-# Why a letter stays where it is, by the fate that the scripts return.
-REASONS = {
-    "absent": "not among the dead letters",
-    "gone": "the job is gone and only its id is left, until it expires or is purged",
-    "foreign": "the key of the job holds no hash",
-    "elsewhere": "the job is not failed; it waits, runs or has ended otherwise",
-    "unreadable": "a key of its queue holds something else",
-}
-SHOWN_FIELDS = (
-    "description",
-    "status",
-    "timeout",
-    "created_at",
-    "enqueued_at",
-    "started_at",
-    "ended_at",
-    "worker_name",
-)
 LABELS = {
     "args": "arguments",
     "kwargs": "keywords",
@@ -71,38 +55,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-QueueOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--queue",
-        "-q",
-        help="Only this queue, or orders@@acme for a tenant of orders; may be given several times. "
-        "By default all queues.",
-    ),
-]
-TaskOption = Annotated[
-    str | None,
-    typer.Option("--task", metavar="TASK", help="Only this task, written module.function."),
-]
-OlderOption = Annotated[
-    str | None,
-    typer.Option(
-        "--older",
-        metavar="TIME",
-        help="Only jobs that failed at least this long ago, such as 7d or 12h.",
-    ),
-]
-MetaOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--meta",
-        metavar="KEY=VALUE",
-        help="Only jobs whose meta has this, such as customer=acme; may be given several times.",
-    ),
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Change nothing; only say what would be done.")
-]
+app.command()(replay)
+app.command()(purge)
 
 
 @app.command("list")
@@ -111,56 +65,41 @@ def list_letters(
     queue: QueueOption = None,
     task: TaskOption = None,
     older: OlderOption = None,
+    error: ErrorOption = None,
+    search: SearchOption = None,
     meta: MetaOption = None,
+    group: Annotated[
+        bool,
+        typer.Option("--group", help="Count them by task and error instead, the most first."),
+    ] = False,
     limit: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="How many to show, at most.")
+        int,
+        typer.Option(min=1, max=1_000_000, help="How many to show, at most: letters, or groups."),
     ] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List dead letters, the latest first, each with its reason in one line.
 
+    With --group it counts them by task and error instead. In an error # stands for each number and
+    id, and the bars tell how many failed in each two hours of the last day.
+
     With --json it prints one object a line. The exit code is 1 when something in Redis cannot be
     read. It is named, with --json in a last object of its own, and the rest is shown.
     """
-    age = _age(older)
-    wanted = dict(map(_pair, meta or ()))
+    choice = chosen(task, error, search, older, meta)
 
     def work(letters: DeadLetters) -> None:
-        choice = letters.choice(task, age, wanted)
-        fields = {*choice.fields, *FAILED_AT_FIELDS}
-        newest: list[tuple[float, Entry]] = []
-        total = 0
-
-        def visit(page: list[Entry]) -> int:
-            nonlocal newest, total
-            rows = {
-                (failed.timestamp() if (failed := letter.failed_at) else 0.0, entry)
-                for entry, letter in letters.read(page, sorted(fields))
-                if letters.fits(letter, choice)
-            }
-            total += len(rows)
-            newest = heapq.nlargest(limit, {*newest, *rows})
-            return 0
-
-        letters.sweep(visit)
-        console = Console()
-        for first in range(0, len(newest), LETTERS_AT_ONCE):
-            for _, letter in letters.read(
-                [entry for _, entry in newest[first : first + LETTERS_AT_ONCE]]
-            ):
-                if as_json:
-                    say_json(_summary(letter, letters))
-                else:
-                    console.print(_lines(letter, letters), soft_wrap=True)
+        show_all = _groups if group else _latest
+        shown, total = show_all(letters, choice(letters), limit, as_json=as_json)
         if as_json and letters.reader.unreadable:
             say_json({"unreadable": letters.reader.unreadable})
         if total == 0 and not letters.reader.unreadable:
             say(f"no dead letters found at {letters.address}", error=True)
-        elif total > len(newest):
-            more = formats.count(total - len(newest))
+        elif total > shown:
+            more = formats.count(total - shown)
             say(f"… and {more} more; --limit shows them", error=True)
 
-    _open(queue, work)
+    open_letters(queue, work)
 
 
 @app.command()
@@ -185,200 +124,74 @@ def show(
             refuse(f"{job} is not among the dead letters at {letters.address}")
         for _, letter in letters.read([entry]):
             if as_json:
-                say_json(_details(letter, letters), default=repr)
+                say_json(details(letter, letters), default=repr)
             else:
-                print_fields(_fields(_details(letter, letters), letters.now))
+                print_fields(_fields(details(letter, letters), letters.now))
 
-    _open(queue, work)
-
-
-@app.command()
-def replay(
-    jobs: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="The ids of dead letters.")
-    ] = None,
-    *,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task", metavar="TASK", help="All dead letters of this task, written module.function."
-        ),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
-    queue: QueueOption = None,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Put dead letters back at the end of their queues, to run as if for the first time.
-
-    Give their ids, --task or --all. Several people may do this at the same time: each letter is
-    moved and counted once. The exit code is 1 when some were not replayed.
-    """
-    if [bool(jobs), task is not None, everything].count(True) != 1:
-        refuse("say which dead letters to replay: either their ids, or --task TASK, or --all")
-
-    def work(letters: DeadLetters) -> None:
-        if jobs:
-            ids = list(dict.fromkeys(jobs))
-            fates = letters.each_of(ids, letters.replay, dry_run=dry_run)
-            count = Counter(fates.values())
-            _tell(letters, "replayed", count, fates, dry_run=dry_run, as_json=as_json)
-        else:
-            choice = letters.choice(task, None)
-            _act(letters, "replayed", letters.replay, choice, dry_run=dry_run, as_json=as_json)
-
-    _open(queue, work)
+    open_letters(queue, work)
 
 
-@app.command()
-def purge(
-    *,
-    older: OlderOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="All, however recent.")] = False,
-    queue: QueueOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Delete dead letters for good: the jobs, their results, and what else RQ keeps of them.
-
-    On a terminal it says how many there are and asks first. A dead letter without a time of
-    failure is deleted by --all only. Jobs that wait for one by RQ's depends_on stay deferred, as
-    when rq deletes it; `heori doctor --mend` runs them.
-    """
-    if everything == (older is not None):
-        refuse("say which dead letters to delete: either --older TIME, such as 7d, or --all")
-    age = _age(older)
-
-    def work(letters: DeadLetters) -> None:
-        choice = letters.choice(None, age)
-        if sys.stdin.isatty() and not yes and not dry_run:
-            meant: Counter[str] = Counter()
-            letters.each(choice, letters.purge, meant, dry_run=True)
-            if count := meant["purged"]:
-                what = f"Delete {formats.count(count)} dead letters at {letters.address} for good?"
-                typer.confirm(printable(what), abort=True, err=True)
-        _act(letters, "purged", letters.purge, choice, dry_run=dry_run, as_json=as_json)
-
-    _open(queue, work)
+def _latest(letters: DeadLetters, choice: Choice, limit: int, *, as_json: bool) -> tuple[int, int]:
+    """Show the letters themselves; returns how many of how many."""
+    newest: list[tuple[float, Entry]] = []
+    total = 0
+    with progress_bar(letters) as advance:
+        for stretch in Sweep(letters, choice).whole():
+            rows = [(_when(letter), Entry.of(letter)) for letter in stretch.found]
+            total += len(rows)
+            newest = heapq.nlargest(limit, [*newest, *rows])
+            advance(stretch.searched)
+    console = Console()
+    for first in range(0, len(newest), LETTERS_AT_ONCE):
+        for _, letter in letters.read(
+            [entry for _, entry in newest[first : first + LETTERS_AT_ONCE]]
+        ):
+            if as_json:
+                say_json(summary(letter, letters))
+            else:
+                console.print(_lines(letter, letters), soft_wrap=True)
+    return (len(newest), total)
 
 
-def _open(queues: list[str] | None, work: Callable[[DeadLetters], None]) -> None:
-    """Work on the letters of these queues; print the problems, which make the exit code 1."""
-    settings = Settings()
-
-    def run() -> None:
-        with RedisClient(settings.redis_url) as client:
-            letters = DeadLetters(client, settings, queues, _progress)
-            try:
-                work(letters)
-            finally:
-                for problem in letters.problems:
-                    say(f"heori: {problem}", error=True)
-            tell_unreadable(letters.reader)
-        if letters.problems:
-            raise typer.Exit(FAILED)
-
-    guarded(run)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar, on a terminal and for more than a page of letters."""
-    with Progress(
-        *Progress.get_default_columns(),
-        MofNCompleteColumn(),
-        console=Console(sys.stderr),
-        disable=not sys.stderr.isatty() or total <= PAGE,
-        transient=True,
-    ) as progress:
-        bar = progress.add_task("dead letters", total=total)
-        yield lambda seen: progress.advance(bar, seen)
+def _groups(letters: DeadLetters, choice: Choice, limit: int, *, as_json: bool) -> tuple[int, int]:
+    """Show how many there are of each task and error; returns how many kinds of how many."""
+    groups = DeadGroups()
+    sweep = grouping(letters, choice)
+    with progress_bar(letters) as advance:
+        for searched in count(sweep, sweep.whole(), groups, DAY_S):
+            advance(searched)
+    found = groups.largest_first
+    table = list_table(numbers=("count",))
+    for heading in ("latest", "24 h", "task, error"):
+        table.add_column(heading, no_wrap=True)
+    for each in found[:limit]:
+        if as_json:
+            say_json(each.record())
+            continue
+        latest = "?" if each.newest is None else formats.age(sweep.began - each.newest)
+        named = Lines(Name(each.task or UNREAD), Name(each.error))
+        table.add_row(formats.count(each.count), Text(latest), Text(_bars(each.bars)), named)
+    if found and not as_json:
+        Console().print(table)
+    if groups.others:
+        say(f"{formats.count(groups.others)} letters are of further kinds", error=True)
+    return (min(limit, len(found)), len(found))
 
 
-def _age(older: str | None) -> float | None:
-    return None if older is None else read_duration("--older", older)
+def _bars(counts: Sequence[int]) -> str:
+    """A bar for each two counts; the least of them can be seen."""
+    pairs = [one + other for one, other in zip(counts[::2], counts[1::2], strict=True)]
+    most = max(pairs)
+    return "".join(BLOCKS[math.ceil(pair / max(1, most) * (len(BLOCKS) - 1))] for pair in pairs)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not (name and sign):
-        refuse(f"--meta {text}: KEY=VALUE is needed, such as customer=acme")
-    return name, value
-
-
-def _act(
-    letters: DeadLetters, done: str, action: Action, choice: Choice, *, dry_run: bool, as_json: bool
-) -> None:
-    fates: Counter[str] = Counter()
-    try:
-        letters.each(choice, action, fates, dry_run=dry_run)
-    except (RedisUnavailable, RedisRefused) as error:
-        if not fates:  # nothing was done
-            raise
-        letters.problems.append(f"it came no further: {error}")
-    finally:  # when it is interrupted, it prints how far it got
-        _tell(letters, done, fates, {}, dry_run=dry_run, as_json=as_json)
-
-
-def _tell(
-    letters: DeadLetters,
-    done: str,
-    fates: "Counter[str]",
-    by_id: Mapping[str, str],
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Print how many were replayed or purged, and note why others were not.
-
-    Args:
-        done: the fate of those that were.
-        by_id: of those that were asked for by their ids.
-    """
-    left = {fate: count for fate, count in fates.items() if fate != done}
-    if as_json:
-        named = {"ids": by_id} if by_id else {}
-        told = {done: fates[done], "left": left, "dry_run": dry_run, **named}
-        say_json({**told, "unreadable": letters.reader.unreadable})
-    else:
-        say(f"{formats.count(fates[done])} {'would be ' if dry_run else ''}{done}")
-    if by_id:
-        letters.problems += [
-            f"{job_id}: {REASONS[fate]}" for job_id, fate in by_id.items() if fate != done
-        ]
-        return
-    left.pop("absent", None)  # another command was faster
-    letters.problems += [
-        f"{formats.count(count)} not {done}: {REASONS[fate]}" for fate, count in left.items()
-    ]
-
-
-def _summary(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
-    """A letter as the list shows it, as JSON."""
-    task, problem = None, None
-    try:
-        task = letters.call(letter).function
-    except BadPayload as error:
-        problem = str(error)
-    failed = letter.failed_at
-    return {
-        "id": letter.id,
-        "queue": letter.queue,
-        "task": task,
-        "problem": problem,
-        "ending": letter.ending,
-        "failed_at": failed.isoformat() if failed else None,
-        "deliveries": letter.deliveries,
-        "restarts": letter.integer("heori_restarts") or 0,
-        "reason": letter.reason,
-        "meta": shown_meta(letter.meta),
-    }
+def _when(letter: DeadLetter) -> float:
+    return letter.failed_at.timestamp() if letter.failed_at else 0.0
 
 
 def _lines(letter: DeadLetter, letters: DeadLetters) -> RenderableType:
     """The same for people: two lines, as an id must not be cut off."""
-    told = _summary(letter, letters)
+    told = summary(letter, letters)
     failed = letter.failed_at
     when = formats.moment(failed) if failed else "no time"
     task = told["task"] or ("?" if letter.damage else _unread(letter, told["problem"]))
@@ -406,34 +219,18 @@ def _unread(letter: DeadLetter, problem: str) -> str:
     )
 
 
-def _details(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
-    """Everything that is known of a letter."""
-    shown = _summary(letter, letters)
-    del shown["reason"]
-    try:
-        call = letters.call(letter)
-        shown |= {"args": list(call.args), "kwargs": dict(call.kwargs)}
-    except BadPayload:
-        pass
-    shown |= {field: letter.text(field) or None for field in SHOWN_FIELDS}
-    shown["expires_at"] = letter.expires_at.isoformat() if letter.expires_at else None
-    shown["evidence"] = letter.evidence
-    shown["traceback"] = letter.traceback or letter.reason
-    return shown
-
-
-def _fields(details: dict[str, Any], now: float) -> dict[str, str]:
+def _fields(told: dict[str, Any], now: float) -> dict[str, str]:
     """The same for people; what is not known is left out.
 
     Args:
         now: the server's time, in epoch seconds.
     """
     fields: dict[str, str] = {}
-    evidence: dict[str, Any] = details.pop("evidence")
+    evidence: dict[str, Any] = told.pop("evidence")
     if isinstance(peak := evidence.get("peak_memory"), int):
         evidence["peak_memory"] = formats.size(peak)
-    traceback = {"traceback": details.pop("traceback")}
-    for name, value in {**details, **evidence, **traceback}.items():
+    traceback = {"traceback": told.pop("traceback")}
+    for name, value in {**told, **evidence, **traceback}.items():
         if value is None or value in ([], {}):
             continue
         text = value if isinstance(value, str) else json.dumps(value, default=repr)

@@ -77,6 +77,7 @@ EXAMPLES = {
     "schedule run": "heori schedule run nightly",
     "dead": """
         heori dead list                      # what failed, the latest first
+        heori dead list --group              # how often, by task and error
         heori dead show 2bceb55d-bd89-41ad   # why: its traceback
         heori dead replay 2bceb55d-bd89-41ad # again, when that is mended
         heori dead purge --older 30d         # for good; asks first
@@ -85,15 +86,20 @@ EXAMPLES = {
         heori dead list --task shop.send_mail
         heori dead list --queue mail --older 12h --limit 10
         heori dead list --meta customer=acme --json
+        heori dead list --group                        # by task and error
+        heori dead list --error ConnectionError --search order-17
         """,
     "dead show": "heori dead show 2bceb55d-bd89-41ad",
     "dead replay": """
         heori dead replay 2bceb55d-bd89-41ad
         heori dead replay --task shop.send_mail --dry-run  # how many would be
         heori dead replay --task shop.send_mail
+        heori dead replay --error "SMTPError: # is away"   # as --group shows it
         """,
     "dead purge": """
+        heori dead purge 2bceb55d-bd89-41ad
         heori dead purge --older 30d --dry-run             # how many would be
+        heori dead purge --task shop.send_mail --error ValueError
         heori dead purge --older 30d --queue mail --yes    # for cron: asks nothing
         """,
     "locks": """

@@ -1,31 +1,24 @@
-"""Dead letters of any number: read, replayed and purged by pages.
+"""Dead letters: read, looked up, replayed and purged.
 
-Each page is changed in one step on the server, so an interruption leaves everything consistent.
+`dead_choice` says which of them are meant, `dead_sweep` goes through any number of them by steps,
+and `dead_groups` counts them by task and error.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from heori.inspect.reader import RedisReader
-from heori_common.protocol.dead_letter import (
-    CALL_FIELDS,
-    DELIVERY_FIELDS,
-    FAILED_AT_FIELDS,
-    DeadLetter,
-)
+from heori_common.protocol.dead_letter import DELIVERY_FIELDS, DeadLetter
 from heori_common.protocol.keys import Keys
-from heori_common.protocol.meta import has_meta
-from heori_common.protocol.payload import BadPayload, Call
+from heori_common.protocol.payload import Call
 from heori_common.protocol.unpickling import Pickles
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
 from heori_common.settings import Settings
 
-PAGE = 500  # ids per call: Redis does nothing else for some milliseconds
-OUT = ("replayed", "purged", "absent")  # fates of what its registry has no longer
+PAGE = 250  # letters in a call: Redis does nothing else for a few milliseconds
 
 
 class Entry(NamedTuple):
@@ -33,34 +26,23 @@ class Entry(NamedTuple):
 
     queue: str
     id: str
-    expires: float  # epoch seconds; infinite or -1 for never
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which of the dead letters are meant; by default all."""
-
-    task: str | None = None
-    failed_before: float | None = None  # epoch seconds
-    meta: Mapping[str, str] = field(default_factory=dict)  # values as people write them
+    score: str  # epoch seconds at which it expires, as Redis writes it; inf or -1 for never
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """What to read of a job to see whether it is meant."""
-        of_call = CALL_FIELDS if self.task is not None else ()
-        of_time = FAILED_AT_FIELDS if self.failed_before is not None else ()
-        return (*of_call, *of_time, *(("meta",) if self.meta else ()))
+    def expires(self) -> float:
+        """The same as a number."""
+        return float(self.score)
+
+    @classmethod
+    def of(cls, letter: DeadLetter) -> "Entry":
+        """That of a letter."""
+        return cls(letter.queue, letter.id, repr(letter.expires))
 
 
 class Action(Protocol):
     """Does something with letters of one queue; returns the fate of each."""
 
     def __call__(self, queue: str, ids: Sequence[str], *, dry_run: bool) -> list[str]: ...
-
-
-# Entered for each sweep with how many letters there are; what it gives is called with how many
-# more were seen.
-Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 class DeadLetters:
@@ -70,46 +52,37 @@ class DeadLetters:
         address: of the server.
         reader: notes what could not be read.
         problems: what else went wrong, for people to read.
+        now: the server's time when this was made, in epoch seconds.
     """
 
     def __init__(
-        self,
-        client: RedisClient,
-        settings: Settings,
-        queues: Sequence[str] | None,
-        progress: Progress,
+        self, client: RedisClient, settings: Settings, queues: Sequence[str] | None = None
     ) -> None:
-        """See how many there are.
+        """Read the server's time.
 
         Args:
             queues: their names; None for all that ever had a job.
-            progress: shows how far a sweep is.
         """
         self.address = client.address
         self.reader = RedisReader(client, Keys(settings.key_prefix))
         self.problems: list[str] = []
         self._redis = client
         self._settings = settings
-        self._progress = progress
         self._commands = self.reader.commands
         self.now = client.execute(self._commands.time())
-        names = list(queues or self.reader.read(self._commands.queues()) or [])
-        self._expire(names)
-        counts = self.reader.read_many([self._commands.count_dead(queue) for queue in names])
-        self._counts = {
-            queue: count for queue, count in zip(names, counts, strict=True) if count is not None
+        self._names = sorted(set(queues or self.reader.read(self._commands.queues()) or []))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many there are, by the queue, in the order of their names."""
+        counts = self.reader.read_many([self._commands.count_dead(name) for name in self._names])
+        return {
+            queue: count
+            for queue, count in zip(self._names, counts, strict=True)
+            if count is not None
         }
 
     # Looking
-
-    def choice(
-        self,
-        task: str | None,
-        age: float | None,
-        meta: Mapping[str, str] | None = None,
-    ) -> Choice:
-        """Those of a task, that failed so many seconds ago or earlier, with all this in meta."""
-        return Choice(task, None if age is None else self.now - age, meta or {})
 
     def call(self, letter: DeadLetter) -> Call:
         """What a letter was to call, as far as the settings let it be decoded.
@@ -125,33 +98,30 @@ class DeadLetters:
         accept = ("json", "pickle") if restricted else settings.accept
         return letter.call(accept, settings.max_payload, pickles)
 
-    def fits(self, letter: DeadLetter, choice: Choice) -> bool:
-        """Whether a letter is among those chosen; what cannot be read is not."""
-        if choice.failed_before is not None:
-            failed = letter.failed_at
-            if failed is None or failed.timestamp() > choice.failed_before:
-                return False
-        if choice.meta and not has_meta(letter.meta, choice.meta):
-            return False
-        if choice.task is None:
-            return True
-        try:
-            return self.call(letter).function == choice.task
-        except BadPayload:
-            return False
+    def page(self, queue: str, after: Entry | None, *, newest_first: bool) -> list[Entry]:
+        """What comes after an entry, which may have left its registry; None to begin."""
+        score, job_id = (after.score, after.id) if after else ("", "")
+        found = self._redis.execute(
+            self._commands.read_dead(queue, score, job_id, PAGE, newest_first=newest_first)
+        )
+        return [Entry(queue, *each) for each in found]
 
     def read(
-        self, entries: Sequence[Entry], fields: Sequence[str] = ()
+        self, entries: Sequence[Entry], fields: Sequence[str] = (), *, result: bool = True
     ) -> Iterator[tuple[Entry, DeadLetter]]:
         """Read letters, in the order of the entries.
 
         Args:
             fields: the fields of their jobs to read; by default all.
+            result: whether to read how they failed, too.
         """
         while entries:
             records = self._redis.execute(
                 self._commands.read_jobs(
-                    [entry.id for entry in entries], fields, most_value=self._settings.max_payload
+                    [entry.id for entry in entries],
+                    fields,
+                    result=result,
+                    most_value=self._settings.max_payload,
                 )
             )
             for entry, record in zip(entries, records, strict=False):
@@ -162,12 +132,12 @@ class DeadLetters:
         """Look these ids up; those of one queue come together."""
         for first in range(0, len(ids), PAGE):
             missing = ids[first : first + PAGE]
-            for queue in self._counts:
+            for queue in self.counts:
                 if not missing:
                     break
                 scores = self.reader.read(self._commands.find_dead(queue, missing)) or []
                 found = [
-                    Entry(queue, job_id, score)
+                    Entry(queue, job_id, repr(score))
                     for job_id, score in zip(missing, scores, strict=False)
                     if score is not None
                 ]
@@ -176,23 +146,15 @@ class DeadLetters:
                 there = {entry.id for entry in found}
                 missing = [job_id for job_id in missing if job_id not in there]
 
-    def sweep(self, visit: Callable[[list[Entry]], int]) -> None:
-        """Go through all of them by pages, the earliest failure first.
-
-        Args:
-            visit: called with each page; returns how many of it have left their registry.
-        """
-        with self._progress(sum(self._counts.values())) as advance:
-            for queue, count in self._counts.items():
-                # No more than there were: a replayed job may fail again and come back.
-                first, left = 0, count
-                with self._apart(queue):
-                    while left > 0 and (page := self._page(queue, first, min(PAGE, left))):
-                        first += len(page) - visit(page)
-                        left -= len(page)
-                        advance(len(page))
-
     # Changing
+
+    def expire(self) -> None:
+        """Drop what has expired; where Redis takes no writes for now, it stays a while longer."""
+        commands = [self._commands.expire_dead(queue, self.now) for queue in self._names]
+        for first in range(0, len(commands), PAGE):
+            replies = self._redis.ask_many(commands[first : first + PAGE])
+            if any(isinstance(reply, RedisRefused) and reply.is_passing for reply in replies):
+                return
 
     def replay(self, queue: str, ids: Sequence[str], *, dry_run: bool) -> list[str]:
         """An `Action`: back to the end of the queue."""
@@ -203,53 +165,20 @@ class DeadLetters:
         """An `Action`: delete."""
         return self._redis.execute(self._commands.purge(queue, ids, dry_run=dry_run))
 
-    def each(self, choice: Choice, action: Action, fates: "Counter[str]", *, dry_run: bool) -> None:
-        """Act on all that are chosen.
-
-        Args:
-            fates: counts them as they go, so that it also tells how far an interrupted one came.
-        """
-
-        def visit(page: list[Entry]) -> int:
-            ids = self._chosen(page, choice)
-            told = action(page[0].queue, ids, dry_run=dry_run) if ids else []
-            fates.update(told)
-            return sum(fate in (("absent",) if dry_run else OUT) for fate in told)
-
-        self.sweep(visit)
-
     def each_of(self, ids: Sequence[str], action: Action, *, dry_run: bool) -> dict[str, str]:
         """Act on those of these ids, which must differ; returns the fate of each."""
         fates = dict.fromkeys(ids, "absent")
         for found in self.find(ids):
             queue, of_queue = found[0].queue, [entry.id for entry in found]
             fates.update(dict.fromkeys(of_queue, "unreadable"))
-            with self._apart(queue):
+            with self.apart(queue):
                 told = action(queue, of_queue, dry_run=dry_run)
                 fates.update(zip(of_queue, told, strict=True))
         return fates
 
-    def _chosen(self, page: list[Entry], choice: Choice) -> list[str]:
-        if not choice.fields:
-            return [entry.id for entry in page]
-        letters = self.read(page, choice.fields)
-        return [entry.id for entry, letter in letters if self.fits(letter, choice)]
-
-    def _page(self, queue: str, first: int, count: int) -> list[Entry]:
-        found = self._redis.execute(self._commands.dead(queue, first, count))
-        return [Entry(queue, *each) for each in found]
-
-    def _expire(self, queues: Sequence[str]) -> None:
-        """Drop what has expired; where Redis takes no writes for now, it is shown once more."""
-        commands = [self._commands.expire_dead(queue, self.now) for queue in queues]
-        for first in range(0, len(commands), PAGE):
-            replies = self._redis.ask_many(commands[first : first + PAGE])
-            if any(isinstance(reply, RedisRefused) and reply.is_passing for reply in replies):
-                return
-
     @contextmanager
-    def _apart(self, queue: str) -> Iterator[None]:
-        """When Redis refuses something for one queue, the others are worked on all the same."""
+    def apart(self, queue: str) -> Iterator[None]:
+        """When Redis refuses something for one queue, note it; the others are worked on."""
         try:
             yield
         except RedisRefused as error:

@@ -1,6 +1,5 @@
 """What readers make of results and failures that somebody has written to Redis."""
 
-import contextlib
 import json
 import pickle
 import tracemalloc
@@ -79,9 +78,7 @@ def test_every_reader_of_a_failure_is_bounded(
         return str(failed.value)
 
     with RedisClient(settings.redis_url) as client:
-        letters = DeadLetters(
-            client, settings, ["default"], lambda _: contextlib.nullcontext(print)
-        )
+        letters = DeadLetters(client, settings, ["default"])
         [(_, dead)] = [*letters.read(next(letters.find([handle.id])))]
         read = {
             "handle": of_handle,

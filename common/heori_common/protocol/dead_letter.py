@@ -1,6 +1,7 @@
 """Dead letters: what a failed registry and a job's record tell of a failure, damaged or not."""
 
 import math
+import re
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ DELIVERY_FIELDS = (*_HISTORY_FIELDS, *EVIDENCE_FIELDS, *UNKNOWN_FIELDS)
 
 FAILED_AT_FIELDS = ("ended_at", "failure_ttl")  # what `DeadLetter.failed_at` reads
 CALL_FIELDS = ("data",)  # what `DeadLetter.call` reads
+
+_TRACEBACK = "Traceback (most recent call last):"
+# Behind the frames of a traceback, which are indented: the exception, with the first line of what
+# it says. That of a group of exceptions stands behind a bar.
+_EXCEPTION = re.compile(r"^(?=\S).+$", re.MULTILINE)
+_GROUP = re.compile(r"^  \| (?=\S)(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +117,8 @@ class DeadLetter:
 
     @property
     def reason(self) -> str:
-        """Why it failed, in one line."""
-        told = (self.traceback or "").strip().rpartition("\n")[2]
-        return self.damage or told[:300] or "it left no traceback"
+        """Why it failed, in one line: the exception, where there is a traceback."""
+        return self.damage or _raised(self.traceback or "")[:300] or "it left no traceback"
 
     @property
     def evidence(self) -> dict[str, str | int]:
@@ -166,3 +172,13 @@ class DeadLetter:
     def _bytes(self, name: str) -> bytes | None:
         value = self.record.fields.get(name)
         return value if isinstance(value, bytes) else None
+
+
+def _raised(text: str) -> str:
+    """The line of a traceback that names its exception; else the last line of the text."""
+    if f"\n  + Exception Group {_TRACEBACK}" in f"\n{text}" and (group := _GROUP.search(text)):
+        return group[1].strip()
+    _, header, frames = text.rpartition(_TRACEBACK)
+    if header and (exception := _EXCEPTION.search(frames, frames.find("\n") + 1)):
+        return exception[0].strip()
+    return text.strip().rpartition("\n")[2]

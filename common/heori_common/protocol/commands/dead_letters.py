@@ -36,11 +36,29 @@ class DeadLetterCommands(Builders):
         """How many dead letters one queue has."""
         return Command(("ZCARD", self.keys.failed(queue)), int)
 
-    def dead(self, queue: str, first: int, count: int) -> Command[list[tuple[str, float]]]:
-        """Ids from that rank on, oldest first, with the epoch seconds at which they expire."""
-        return Command(
-            ("ZRANGE", self.keys.failed(queue), first, first + count - 1, "WITHSCORES"),
-            lambda reply: [(text(job_id), float(score)) for job_id, score in reply],
+    def read_dead(
+        self, queue: str, score: str, job_id: str, count: int, *, newest_first: bool
+    ) -> Command[list[tuple[str, str]]]:
+        """Ids from a position on, with the epoch seconds at which they expire, as texts.
+
+        Args:
+            score: of the entry that was read last; empty to begin.
+            job_id: of that entry, which may have left the registry.
+        """
+
+        def parse(reply: bytes) -> list[tuple[str, str]]:
+            flat = [text(each) for each in unpack(reply)]
+            page = list(zip(flat[::2], flat[1::2], strict=True))
+            return page[::-1] if newest_first else page
+
+        return self._call(
+            "read_dead",
+            [self.keys.failed(queue)],
+            parse,
+            score=score,
+            id=job_id,
+            count=count,
+            newest_first=newest_first,
         )
 
     def find_dead(self, queue: str, ids: Sequence[str]) -> Command[list[float | None]]:
@@ -49,12 +67,18 @@ class DeadLetterCommands(Builders):
         return Command(("ZMSCORE", self.keys.failed(queue), *raw), list)
 
     def read_jobs(
-        self, ids: Sequence[str], fields: Sequence[str] = (), *, most_value: int
+        self,
+        ids: Sequence[str],
+        fields: Sequence[str] = (),
+        *,
+        result: bool = True,
+        most_value: int,
     ) -> Command[list[Record]]:
         """Read jobs, whatever their keys hold; fewer than asked for when they are large.
 
         Args:
-            fields: what to read; nothing means all fields, and the latest result.
+            fields: what to read; nothing means all fields.
+            result: whether to read the latest result, too.
             most_value: bytes of one value.
         """
 
@@ -80,6 +104,7 @@ class DeadLetterCommands(Builders):
             parse,
             ids=ids,
             fields=fields,
+            result=result,
             most_value=most_value,
             most_bytes=CALL_BYTES,
         )

@@ -1,7 +1,8 @@
 -- read_jobs.lua: read jobs as they are, whatever their keys hold.
 -- KEYS   none declared: those of each job and of its results
--- ARGS   ids, fields, most_value, most_bytes
---        fields: [name, …], what to read; empty for all, and the latest result with them
+-- ARGS   ids, fields, result, most_value, most_bytes
+--        fields: [name, …], what to read; empty for all
+--        result: whether to read the latest result, too
 --        most_value: bytes; a longer value is replaced by its length
 --        most_bytes: that are read, about; no further job is read then
 -- REPLY  msgpack [[type of the job's key, values, result], …] for the first of ids, one at least
@@ -33,7 +34,7 @@ for n, id in ipairs(args.ids) do
   elseif kind == 'hash' then
     values = short(redis.call('HGETALL', job))
   end
-  if #args.fields == 0 then
+  if args.result then
     local latest = redis.pcall('XREVRANGE', results_key(id), '+', '-', 'COUNT', 1)
     if not latest.err and latest[1] then
       result = short(latest[1][2])
