@@ -41,8 +41,17 @@ EXAMPLES = {
         """,
     "status": """
         heori status                         # all queues and consumers
-        heori status 2bceb55d-bd89-41ad      # one job, by the id that send prints
         heori status --json | jq .queues.mail.waiting
+        """,
+    "jobs": """
+        heori jobs                           # what runs, waits and has ended
+        heori jobs --queue mail --state queued
+        heori jobs --state failed --task shop.send_mail
+        heori jobs --search ann@example.org  # in ids, calls, meta and errors
+        """,
+    "job": """
+        heori job 2bceb55d-bd89-41ad         # by the id that send prints
+        heori job 2bceb55d-bd89-41ad --json | jq .tries
         """,
     "top": """
         heori top                            # live, until Ctrl-C

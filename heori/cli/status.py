@@ -1,23 +1,17 @@
-"""`heori status`: what is in the queues, who consumes them, or one job."""
+"""`heori status`: what is in the queues, and who consumes them."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any, TypeVar
-
-import typer
+from typing import Any, TypeVar
 
 from heori import formats
 from heori.cli.console import (
     JsonOption,
     guarded,
     list_table,
-    print_fields,
-    refuse,
     tell_unreadable,
     told_moment,
 )
-from heori.inspect import job as job_record
 from heori.inspect.limits import read_held
 from heori.inspect.queues import (
     ConsumerRecord,
@@ -40,14 +34,10 @@ MOST_ROWS = 100  # of one table; the others are counted below it
 
 
 def status(
-    job: Annotated[
-        str | None,
-        typer.Argument(help="The id of a job; without it, all queues and consumers are shown."),
-    ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is in the queues and who consumes them, or one job with its result.
+    """Show what is in the queues and who consumes them.
 
     The exit code is 1 when something in Redis cannot be read. It is named, and the rest is shown.
     """
@@ -56,10 +46,7 @@ def status(
     def show() -> None:
         with RedisClient(settings.redis_url) as client:
             reader = RedisReader(client, Keys(settings.key_prefix))
-            if job is None:
-                _show_queues(reader, as_json=as_json)
-            else:
-                _show_job(reader, job, as_json=as_json)
+            _show_queues(reader, as_json=as_json)
             tell_unreadable(reader)
 
     guarded(show)
@@ -133,21 +120,3 @@ def _busiest(named: dict[str, T], key: Callable[[T], Any]) -> list[tuple[str, T]
 def _tell_of_others(console: Console, named: dict[str, Any]) -> None:
     if len(named) > MOST_ROWS:
         console.print(f"and {formats.count(len(named) - MOST_ROWS)} more; --json has all")
-
-
-def _show_job(reader: RedisReader, job_id: str, *, as_json: bool) -> None:
-    shown = job_record.read(reader, job_id)
-    if shown is None and not reader.unreadable:
-        refuse(f"there is no job {job_id} at {reader.address}; its result may have expired")
-    if as_json:
-        say_json({**(shown or {"id": job_id}), "unreadable": reader.unreadable})
-        return
-    if shown is None:
-        return
-    now = reader.client.execute(reader.commands.time())
-    fields = {}
-    for name, value in shown.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        is_moment = name.endswith(("_at", "_since"))
-        fields[name.replace("_", " ")] = told_moment(text, now) if is_moment else text
-    print_fields(fields)

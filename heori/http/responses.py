@@ -182,5 +182,20 @@ def failure(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A value as JSON."""
     # JSON has no NaN and no infinity, though the progress of a job may.
-    body = to_json(value, inf_nan_mode="null")
+    try:
+        body = to_json(value, inf_nan_mode="null")
+    except ValueError:  # half a surrogate pair: anybody may have written any bytes as an id
+        body = to_json(_writable(value), inf_nan_mode="null")
     return Response(body, status, headers, media_type="application/json")
+
+
+def _writable(value: Any) -> Any:
+    """The same with an escape in the place of what is no text."""
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_writable(name): _writable(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_writable(each) for each in value]
+    return value

@@ -4,52 +4,372 @@ import contextlib
 import json
 import math
 from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
-from heori.inspect.reader import RedisReader
+from heori.inspect.calls import CallReader
+from heori.inspect.job_rows import iso, ran, read_hash, waited, waits_for
+from heori.inspect.reader import NONSENSE, WRONG_TYPE, RedisReader
 from heori_common.errors import short
-from heori_common.protocol.job import Job
+from heori_common.protocol.commands import Record
+from heori_common.protocol.dead_letter import DeadLetter
+from heori_common.protocol.job import (
+    Job,
+    MalformedJob,
+    parse_locks,
+    parse_options,
+    parse_retries,
+)
+from heori_common.protocol.keys import TENANT
 from heori_common.protocol.meta import shown_meta
 from heori_common.protocol.payload import BadPayload, decode_failure, decode_result
 from heori_common.protocol.unpickling import Pickles
+from heori_common.settings import Settings
 
 _VALUES_ONLY = Pickles(())  # of plain values; to read one runs nothing
+MOST_SHOWN = 1_000_000  # bytes of arguments
+MOST_OF_TRY = 20_000  # bytes of the failure of a try before the last
+MOST_TIES = 20  # jobs before and after it that are named
+# By status: what may be done to a job, see actions.py.
+ACTIONS = {
+    "started": ("stop",),
+    "queued": ("cancel", "delete"),
+    "scheduled": ("run", "cancel", "delete"),
+    "deferred": ("cancel", "delete"),
+    "rate_limited": ("cancel", "delete"),
+    "failed": ("retry", "delete"),
+    "stopped": ("retry", "delete"),
+    "canceled": ("retry", "delete"),
+    "finished": ("delete",),
+}
+_OUTCOMES = {1: "finished", 2: "failed", 3: "retried"}  # of rq's Result.Type
 
 
-def read(reader: RedisReader, job_id: str) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Try:
+    """How a job has ended once: also before it was replayed, or repeated.
+
+    Attributes:
+        outcome: finished, failed or retried.
+        ran: seconds; None where nothing tells.
+        error: its traceback.
+    """
+
+    outcome: str
+    ended_at: str
+    ran: float | None
+    consumer: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredLock:
+    """A lock that a job needs to run.
+
+    Attributes:
+        state: holds, waits or needed, which is when it is about to be claimed.
+        before: how many wait before it.
+    """
+
+    kind: str
+    name: str
+    state: str
+    before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """The jobs before it or after it in a flow, or by RQ's depends_on.
+
+    Attributes:
+        count: of all.
+        jobs: the status of some, by their ids; "gone" of those of which nothing is left.
+    """
+
+    count: int
+    jobs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """Everything that is known of a job. Times are ISO 8601 by the server's clock.
+
+    What is not known, or does not concern this job, is None or empty.
+
+    Attributes:
+        args, kwargs: as JSON has them; what it has not is written as Python does.
+        unread: why they cannot be shown.
+        waited, ran: seconds, until it began or ended, or now.
+        tries: the latest first; ends before it was replayed or repeated.
+        retries_left: further tries that it has, should it fail.
+        waits_on: jobs for whose ends it waits, or has waited by RQ's depends_on.
+        came_after: jobs of its flow that have ended before it.
+        then: jobs that wait for its end.
+        outcome: its result, or error, by that name.
+        actions: what its state allows: cancel, stop, run, retry, delete.
+    """
+
+    id: str
+    status: str
+    queue: str
+    tenant: str
+    task: str
+    call: str
+    timeout: int | None
+    created_at: str
+    enqueued_at: str
+    started_at: str
+    ended_at: str
+    consumer: str
+    deliveries: int | None
+    restarts: int | None
+    args: list[Any] | None
+    kwargs: dict[str, Any] | None
+    unread: str
+    due_at: str
+    waited: float | None
+    ran: float | None
+    waits_for: str
+    waits_since: str
+    reason: str
+    meta: dict[str, Any]
+    progress: float | None
+    progress_text: str
+    retries_left: int | None
+    tries: tuple[Try, ...]
+    locks: tuple[DeclaredLock, ...]
+    waits_on: Ties | None
+    came_after: Ties | None
+    then: Ties | None
+    outcome: dict[str, Any]
+    actions: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """For scripts. What does not concern this job is left out."""
+        told: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "outcome":
+                told |= value
+            elif each.name in _ALWAYS or value not in (None, "", (), {}):
+                told[each.name] = _plain(value)
+        return told
+
+
+_ALWAYS = (
+    "id",
+    "status",
+    "queue",
+    "call",
+    "timeout",
+    "consumer",
+    "deliveries",
+    "restarts",
+    "actions",
+)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [asdict(each) if isinstance(each, Try | DeclaredLock) else each for each in value]
+    return asdict(value) if isinstance(value, Ties) else value
+
+
+def read(reader: RedisReader, settings: Settings, job_id: str) -> JobDetails | None:
     """What there is to know of a job, with its result or error.
 
     None when there is no such job; or when its key holds something else, which the reader notes.
+
+    Args:
+        settings: say which arguments may be decoded.
 
     Raises:
         RedisUnavailable, RedisRefused: as `RedisReader`.
     """
     commands = reader.commands
-    job = reader.read(commands.job(job_id))
-    if job is None:
+    [record] = reader.client.execute(commands.read_jobs([job_id], most_value=MOST_SHOWN))
+    if record.kind != "hash":
+        if record.kind != "none":
+            reader.note(commands.keys.job(job_id), WRONG_TYPE)
         return None
+    raw = DeadLetter(job_id, "", 0.0, record)
+    job = read_hash(raw)
     if job.problems:
         reader.note(commands.keys.job(job_id), "; ".join(job.problems))
+    return _details(reader, CallReader(settings, MOST_SHOWN), raw, job)
+
+
+def _details(reader: RedisReader, calls: CallReader, raw: DeadLetter, job: Job) -> JobDetails:
+    commands, now = reader.commands, reader.client.execute(reader.commands.time())
     due = reader.read(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
-    shown = _describe(job)
-    if due is not None:
-        shown["due_at"] = due.isoformat()
-    if job.unknown and job.status in ("scheduled", "queued"):
-        shown["waits_for"] = f"a consumer whose code knows its task: {job.unknown}"
-        shown["waits_since"] = job.unknown_since.isoformat() if job.unknown_since else None
-    if job.reason:
-        shown["reason"] = job.reason
-    if meta := shown_meta(job.meta):
-        shown["meta"] = meta
-    result = reader.read(commands.result(job_id))
-    if result is not None and result.exc_string is not None:
-        shown["error"] = decode_failure(result.exc_string)
-    elif result is not None and result.return_value is not None:
-        try:
-            shown["result"] = _result(result.return_value)
-        except BadPayload as error:
-            shown["error"] = str(error)
-    return shown
+    parked = job.status == "deferred" and reader.read(commands.is_parked(job.queue, job.id))
+    args, kwargs, unread = _arguments(calls, raw)
+    waits_on, came_after, then = _ties(reader, raw, job)
+    progress = reader.read(commands.progress_of(job.id))
+    return JobDetails(
+        id=job.id,
+        status=job.status,
+        queue=job.queue,
+        tenant=job.queue.partition(TENANT)[2],
+        task=calls.task(raw),
+        call=job.description,
+        timeout=job.timeout,
+        created_at=iso(job.created_at),
+        enqueued_at=iso(job.enqueued_at),
+        started_at=iso(job.started_at),
+        ended_at=iso(job.ended_at),
+        consumer=job.consumer,
+        deliveries=job.deliveries,
+        restarts=job.restarts,
+        args=args,
+        kwargs=kwargs,
+        unread=unread,
+        due_at=iso(due),
+        waited=waited(job, now),
+        ran=ran(job, now),
+        waits_for=waits_for(raw, job, parked=bool(parked)),
+        waits_since=iso(job.unknown_since) if job.unknown else "",
+        reason=job.reason,
+        meta=shown_meta(job.meta),
+        progress=progress.fraction if progress else None,
+        progress_text=progress.text if progress else "",
+        retries_left=_retries_left(raw),
+        tries=_tries(reader, job.id),
+        locks=_locks(reader, raw, job),
+        waits_on=waits_on,
+        came_after=came_after,
+        then=then,
+        outcome=_outcome(reader, job.id, raw.record),
+        actions=ACTIONS.get(job.status, ("delete",)),
+    )
+
+
+def _arguments(
+    calls: CallReader, raw: DeadLetter
+) -> tuple[list[Any] | None, dict[str, Any] | None, str]:
+    try:
+        call = calls.call(raw)
+        args, kwargs = json.loads(json.dumps([list(call.args), dict(call.kwargs)], default=repr))
+    except BadPayload as error:
+        return None, None, str(error)
+    except (TypeError, ValueError, RecursionError) as error:
+        return None, None, f"its arguments cannot be shown: {error}"
+    return args, kwargs, ""
+
+
+def _retries_left(raw: DeadLetter) -> int | None:
+    field = raw.record.fields.get("retries_left")
+    with suppress(MalformedJob):
+        retries = parse_retries(field if isinstance(field, bytes) else None, None)
+        return retries.left if retries else None
+    return None
+
+
+def _tries(reader: RedisReader, job_id: str) -> tuple[Try, ...]:
+    results = reader.read(reader.commands.results(job_id, MOST_OF_TRY)) or []
+    return tuple(_try(result) for result in results)
+
+
+def _try(result: Mapping[str, bytes | int]) -> Try:
+    def text(name: str) -> str:
+        value = result.get(name, b"")
+        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else ""
+
+    ended = ""
+    ran_s = None
+    with suppress(*NONSENSE, OSError):
+        ended = datetime.fromtimestamp(int(text("id").partition("-")[0]) / 1000, UTC).isoformat()
+    with suppress(ValueError):
+        length = float(text("execution_ended_at")) - float(text("execution_started_at"))
+        ran_s = round(length, 6) if math.isfinite(length) else None
+    failure = result.get("exc_string")
+    error = (
+        f"(a traceback of {failure:,} bytes)"
+        if isinstance(failure, int)
+        else decode_failure(failure)
+        if failure
+        else ""
+    )
+    kind = text("type")
+    outcome = _OUTCOMES.get(int(kind), "?") if kind.isdecimal() and len(kind) < 4 else "?"
+    return Try(outcome, ended, ran_s, text("worker_name"), error)
+
+
+def _locks(reader: RedisReader, raw: DeadLetter, job: Job) -> tuple[DeclaredLock, ...]:
+    """Those that it declares; which others its code takes is known where it runs alone."""
+    field = raw.record.fields.get("heori_locks")
+    if not isinstance(field, bytes):
+        return ()
+    commands = reader.commands
+    try:
+        declared = parse_locks(field)
+    except MalformedJob as error:
+        reader.note(commands.keys.job(job.id), error)
+        return ()
+    keys = [commands.keys.lock(lock.kind, lock.name) for lock in declared]
+    held = reader.read_many([commands.holds_lock(key, job.id) for key in keys])
+    places = reader.read_many([commands.place_in_line(key, job.id) for key in keys])
+    return tuple(
+        DeclaredLock(
+            lock.kind,
+            lock.name,
+            "holds" if holds else "needed" if place is None else "waits",
+            place,
+        )
+        for lock, holds, place in zip(declared, held, places, strict=True)
+    )
+
+
+def _ties(
+    reader: RedisReader, raw: DeadLetter, job: Job
+) -> tuple[Ties | None, Ties | None, Ties | None]:
+    commands, keys = reader.commands, reader.commands.keys
+    before = _ties_of(reader, keys.dependencies(job.id))
+    then = _ties_of(reader, keys.dependents(job.id))
+    ended = None
+    options = raw.record.fields.get("heori_options")
+    with suppress(MalformedJob):
+        if isinstance(options, bytes) and "flow" in parse_options(options):
+            names = reader.read(commands.some_inputs(job.id, MOST_TIES)) or []
+            ids = [name[1:] for name in names if name[0] in "rf" and name not in _OF_INPUTS]
+            ended = Ties(len(ids), _statuses(reader, ids)) if ids else None
+    return before, ended, then
+
+
+_OF_INPUTS = ("failed", "reason", "rest")  # the names in it that are of no job
+
+
+def _ties_of(reader: RedisReader, key: str) -> Ties | None:
+    commands = reader.commands
+    count = reader.read(commands.count_of(key))
+    if not count:
+        return None
+    some = reader.read(commands.some_of(key, MOST_TIES))
+    return Ties(count, _statuses(reader, some or []))
+
+
+def _statuses(reader: RedisReader, ids: Sequence[str]) -> dict[str, str]:
+    found = reader.read_many([reader.commands.status(each) for each in ids])
+    return {each: status or "gone" for each, status in zip(ids, found, strict=True)}
+
+
+def _outcome(reader: RedisReader, job_id: str, record: Record) -> dict[str, Any]:
+    """The latest result, or error, by that name; it may have any size."""
+    returned, failure = record.result.get("return_value"), record.result.get("exc_string")
+    if isinstance(returned, int) or isinstance(failure, int):
+        result = reader.read(reader.commands.result(job_id))
+        returned, failure = (result.return_value, result.exc_string) if result else (None, None)
+    if failure is not None and not isinstance(failure, int):
+        return {"error": decode_failure(failure)}
+    if returned is None or isinstance(returned, int):
+        return {}
+    try:
+        return {"result": _result(returned)}
+    except BadPayload as error:
+        return {"error": str(error)}
 
 
 def _result(field: bytes) -> Any:
@@ -82,23 +402,3 @@ def _loads(text: bytes) -> Any:
 def _finite(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None
-
-
-def _describe(job: Job) -> dict[str, Any]:
-    moments = {
-        "created_at": job.created_at,
-        "enqueued_at": job.enqueued_at,
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-    }
-    return {
-        "id": job.id,
-        "status": job.status,
-        "queue": job.queue,
-        "call": job.description,
-        "timeout": job.timeout,
-        **{name: moment.isoformat() for name, moment in moments.items() if moment},
-        "consumer": job.consumer,
-        "deliveries": job.deliveries,
-        "restarts": job.restarts,
-    }

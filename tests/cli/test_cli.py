@@ -32,10 +32,10 @@ def test_send_waits_for_the_result_and_status_shows_the_job(
     assert told["result"] == 42
     plain = heori("send", "tests.tasks.sample_tasks.add", "--args", "[1, 2]", "--wait")
     assert plain.stdout == "3\n"
-    shown = json.loads(heori("status", told["id"], "--json").stdout)
+    shown = json.loads(heori("job", told["id"], "--json").stdout)
     assert (shown["status"], shown["result"], shown["deliveries"]) == ("finished", 42, 1)
     assert shown["call"] == "tests.tasks.sample_tasks.add(a=40)"
-    assert "finished" in heori("status", told["id"]).stdout
+    assert "finished" in heori("job", told["id"]).stdout
     counts = json.loads(heori("status", "--json").stdout)
     assert counts["queues"]["default"] == {
         "waiting": 0, "scheduled": 0, "running": 0, "finished": 2, "failed": 0,
@@ -55,7 +55,7 @@ def test_a_job_may_be_sent_for_later_and_status_tells_when_it_is_due(
     counts = json.loads(heori("status", "--json").stdout)
     assert counts["queues"]["default"]["scheduled"] == 2
     assert "scheduled" in heori("status").stdout
-    shown = json.loads(heori("status", sent.stdout.strip(), "--json").stdout)
+    shown = json.loads(heori("job", sent.stdout.strip(), "--json").stdout)
     assert (shown["status"], shown["due_at"]) == ("scheduled", "2050-01-31T01:00:00+00:00")
 
 
@@ -138,7 +138,9 @@ HELP = {
     ("schedule", "resume"): ["from its next tick on", "NAME"],
     ("schedule", "run"): ["paused or not", "may not overlap", "NAME"],
     ("load",): ["--profile", "steady", "--rate", "--mix", "--for"],
-    ("status",): ["what is in the queues", "job with its result"],
+    ("status",): ["what is in the queues"],
+    ("jobs",): ["--state", "--search", "a thousand at a time"],
+    ("job",): ["tries", "locks"],
     ("top",): ["Watch queues", "waiting for the GIL", "--once", "--every"],
     ("doctor",): ["how to mend what is wrong", "changes nothing", "--strict"],
     ("redis",): ["Send one command", "heori doctor"],
@@ -323,11 +325,11 @@ def test_a_taken_metrics_port_is_told(consume: Callable[..., Consumer]) -> None:
     assert "HEORI_METRICS_PORT" in str(consumer.log)
 
 
-def test_status_of_a_job_whose_key_holds_something_else_is_two_lines(
+def test_a_job_whose_key_holds_something_else_is_two_lines(
     heori: Callable[..., Any], redis: Any
 ) -> None:
     redis.set("rq:job:wrong", "text")
-    shown = heori("status", "wrong")
+    shown = heori("job", "wrong")
     assert shown.returncode == 1
     assert shown.stderr.startswith("heori: rq:job:wrong cannot be read: it holds another type of")
     assert shown.stderr.endswith("\n`heori doctor` says how to mend it\n")

@@ -21,7 +21,7 @@ def test_results_and_dead_letters_of_pickled_jobs_are_told(heori: Heori, redis: 
     SimpleWorker([queue], connection=redis).work(burst=True)
 
     def status(job: Any) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(heori("status", job.id, "--json").stdout)
+        told: dict[str, Any] = json.loads(heori("job", job.id, "--json").stdout)
         return told
 
     assert [status(job)["result"] for job in known] == [7, "text", [1, {"a": None}], 0.5]

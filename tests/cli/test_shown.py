@@ -78,7 +78,7 @@ def test_a_name_loses_its_middle_and_fills_no_more_than_there_is(text: str, widt
 def test_no_path_of_a_traceback_is_broken(redis: Any, redis_url: str, columns: int) -> None:
     letter(redis, "one", heori_last_log=TRACEBACK)
     redis.xadd("rq:results:one", {"type": "2", "exc_string": encode_failure(TRACEBACK)})
-    for words in (["dead", "show", "one"], ["status", "one"]):
+    for words in (["dead", "show", "one"], ["job", "one"]):
         code, shown = on_terminal(redis_url, *words, columns=columns)
         assert code == 0, shown
         assert f'    File "{PATH}", line 7, in run' in shown.splitlines()
@@ -100,13 +100,13 @@ def test_status_tells_ages_and_json_keeps_the_exact_times(
     heori: Heori, redis: Any, long_names: None
 ) -> None:
     letter(redis, "one", ago=7500.0)
-    assert re.search(r"ended at +2 h \d+ min ago, \d{4}-\d\d-\d\d ", heori("status", "one").stdout)
+    assert re.search(r"ended at +2 h \d+ min ago, \d{4}-\d\d-\d\d ", heori("job", "one").stdout)
     exact = redis.hget("rq:job:one", "ended_at").decode()
-    assert json.loads(heori("status", "one", "--json").stdout)["ended_at"] == exact
+    assert json.loads(heori("job", "one", "--json").stdout)["ended_at"] == exact
     # A stock worker's is by its own clock.
     assert "3 h 0 min ago" in heori("status").stdout
     [record] = json.loads(heori("status", "--json").stdout)["consumers"].values()
     assert record["last_heartbeat"] == redis.hget(f"rq:worker:{LONG}", "last_heartbeat").decode()
     heori("send", "tests.tasks.sample_tasks.add", "--args", "[1]", "--delay", "2h", "--key", "k")
     [job] = redis.zrange("rq:scheduled:default", 0, -1)
-    assert re.search(r"due at +in (1 h 59 min|2 h 0 min), ", heori("status", job.decode()).stdout)
+    assert re.search(r"due at +in (1 h 59 min|2 h 0 min), ", heori("job", job.decode()).stdout)

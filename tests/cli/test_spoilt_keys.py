@@ -38,9 +38,11 @@ SEND = ("send", ADD, "--queue", "q", "--json")
 COMMAND_LINES = [
     ("status",),
     ("status", "--json"),
-    ("status", JOB),
-    ("status", JOB, "--json"),
-    ("status", LETTER, "--json"),
+    ("job", JOB),
+    ("job", JOB, "--json"),
+    ("job", LETTER, "--json"),
+    ("jobs",),
+    ("jobs", "--search", "x", "--json"),
     ("top", "--once", "--every", "100ms"),
     ("top", "--json", "--every", "100ms"),
     ("limit",),
@@ -197,7 +199,7 @@ def test_no_command_ends_with_a_traceback(
             if ran.exit_code:
                 assert ran.stderr or words[0] in ("doctor", "send"), about
             if "--json" in words:
-                assert ran.stdout or ran.exit_code == REFUSED or "list" in words, about
+                assert ran.stdout or ran.exit_code == REFUSED or {"list", "jobs"} & {*words}, about
                 for line in ran.stdout.splitlines():
                     json.loads(line, parse_constant=pytest.fail)
             codes.add((words[0], ran.exit_code))

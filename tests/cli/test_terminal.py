@@ -31,8 +31,11 @@ ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "COLUMNS": "400"}
 
 COMMAND_LINES = [
     (["status"], True),
-    (["status", EVIL], True),
-    (["status", f"{EVIL}no"], True),
+    (["job", EVIL], True),
+    (["jobs"], True),
+    (["jobs", "--search", EVIL], True),
+    (["jobs", "--state", EVIL], True),
+    (["job", f"{EVIL}no"], True),
     (["top", "--once", "--every", "100ms"], True),
     (["limit"], True),
     (["limit", EVIL], True),

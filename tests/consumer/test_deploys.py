@@ -134,7 +134,7 @@ def test_jobs_of_tasks_that_an_old_consumer_does_not_know_wait_for_a_new_one(
     shown: dict[str, Any] = {}
 
     def is_shown() -> bool:  # not while the old consumer looks at it once more
-        shown.update(json.loads(heori("status", first.id, "--json").stdout))
+        shown.update(json.loads(heori("job", first.id, "--json").stdout))
         return "waits_for" in shown
 
     until(is_shown)

@@ -64,7 +64,7 @@ def test_a_consumer_needs_no_place_for_files_and_knows_what_is_no_setting(
     failing = stock.enqueue("tests.tasks.sample_tasks.fail", "no", retry=Retry(max=2))
     until(lambda: failing.get_status() == "failed")
     assert "failed after 3 deliveries\n" in heori("dead", "list", "-q", "app:high").stdout
-    assert json.loads(heori("status", failing.id, "--json").stdout)["deliveries"] == 3
+    assert json.loads(heori("job", failing.id, "--json").stdout)["deliveries"] == 3
     told = [line["event"] for line in consumer.log if "HEORI_" in line["event"]]
     assert [event.partition(":")[0] for event in told] == ["HEORI_METRICS_PORT"]
     family = [psutil.Process(consumer.process.pid), *consumer.workers]

@@ -106,7 +106,7 @@ def test_meta_is_shown_with_a_job_and_dead_letters_are_found_by_it(
         redis.hset(f"rq:job:{job.id}", "status", "failed")
         redis.zadd("rq:failed:default", {job.id: 2e10})
         ids[name] = job.id
-    assert json.loads(heori("status", ids["a"], "--json").stdout)["meta"] == {
+    assert json.loads(heori("job", ids["a"], "--json").stdout)["meta"] == {
         "customer": "acme",
         "n": 1,
     }

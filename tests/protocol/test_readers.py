@@ -82,7 +82,9 @@ def test_every_reader_of_a_failure_is_bounded(
         [(_, dead)] = [*letters.read(next(letters.find([handle.id])))]
         read = {
             "handle": of_handle,
-            "status, GET": lambda: str(job_record.read(RedisReader(client, Keys()), handle.id)),
+            "job, GET": lambda: str(
+                job_record.read(RedisReader(client, Keys()), settings, handle.id)
+            ),
             "dead": lambda: dead.traceback or "",
             "dead list": lambda: dead.reason * 1000,  # of 300 characters
             "unknown": lambda: Job.from_hash("a", redis.hgetall(f"rq:job:{handle.id}")).unknown,
@@ -136,10 +138,10 @@ def test_every_reader_of_a_result_tells_of_one_that_is_too_deep(
     with pytest.raises(BadPayload, match="recursion limit"):
         handle.result(60)
     with RedisClient(settings.redis_url) as client:
-        shown = job_record.read(RedisReader(client, Keys()), handle.id)
+        shown = job_record.read(RedisReader(client, Keys()), settings, handle.id)
     assert shown is not None
-    assert "recursion limit" in shown["error"]
-    assert len(json.dumps(shown)) < 2000
+    assert "recursion limit" in shown.record()["error"]
+    assert len(json.dumps(shown.record())) < 2000
 
 
 def test_a_result_without_a_type_ends_every_wait_for_it(producer: Producer, redis: Any) -> None:

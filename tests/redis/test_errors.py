@@ -403,7 +403,7 @@ def test_a_command_says_in_a_line_where_and_what(server: Server, name: str) -> N
         with fault.cause(server):
             sent = run_heori(server.url, "send", "tests.tasks.sample_tasks.add", "--args", "[1]")
             looked = run_heori(server.url, "status")
-            read = run_heori(server.url, "status", job)
+            read = run_heori(server.url, "job", job)
     for command, use in ((sent, "submit"), (looked, "status"), (read, "status")):
         if use in fault.served:
             assert (command.returncode, command.stderr) == (0, "")

@@ -139,7 +139,8 @@ def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
 
     dead = rights.admin.zrange("rq:failed:default", 0, 0)[0].decode()
     heori("status")
-    heori("status", dead)
+    heori("jobs", "--search", "tests.tasks")
+    heori("job", dead)
     heori("top", "--once")
     heori("limit", "default", "500")
     heori("locks")
@@ -156,7 +157,8 @@ def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
     for user, words in (
         ("heori-top", ("top", "--once")),
         ("heori-top", ("status",)),
-        ("heori-top", ("status", first.id)),
+        ("heori-top", ("job", first.id)),
+        ("heori-top", ("jobs", "--search", "nothing that any has")),
         ("heori-doctor", ("doctor",)),
     ):
         rights.admin.hset("rq:job:lost", mapping={"status": "queued", "origin": "q", "data": "x"})

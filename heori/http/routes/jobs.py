@@ -65,14 +65,12 @@ def _read(backend: Backend, job_id: str) -> dict[str, Any]:
         HTTPException: there is none, or its key holds something else.
     """
     reader = backend.reader()
-    record = job_record.read(reader, job_id)
-    if record is None and reader.unreadable:
+    details = job_record.read(reader, backend.settings, job_id)
+    if details is None and reader.unreadable:
         raise HTTPException(409, "; ".join(reader.problems()))
-    if record is None:
+    if details is None:
         raise HTTPException(404, f"there is no job {job_id}; its result may have expired")
-    progress = reader.read(backend.commands.progress_of(job_id))
-    if progress is not None:
-        record |= {"progress": progress.fraction, "progress_text": progress.text}
+    record = details.record()
     if reader.unreadable:
         record["unreadable"] = list(reader.problems())
     return record

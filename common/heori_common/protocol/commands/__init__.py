@@ -30,6 +30,7 @@ from heori_common.protocol.commands.delivery import (
     SettledUpTo,
 )
 from heori_common.protocol.commands.leading import CANCELED, Lead, LeadingCommands
+from heori_common.protocol.commands.listing import Listed, ListingCommands, Register
 from heori_common.protocol.commands.maintenance import LeftBehind, MaintenanceCommands
 from heori_common.protocol.commands.pausing import Pause, PausingCommands
 from heori_common.protocol.commands.periodic import (
@@ -102,6 +103,7 @@ __all__ = [
     "JobState",
     "Lead",
     "LeftBehind",
+    "Listed",
     "Moved",
     "Offer",
     "Pause",
@@ -113,6 +115,7 @@ __all__ = [
     "RareSend",
     "Reclaimed",
     "Record",
+    "Register",
     "Registered",
     "Result",
     "ScheduleLook",
@@ -141,5 +144,6 @@ class Commands(
     PausingCommands,
     TenantCommands,
     PeriodicCommands,
+    ListingCommands,
 ):
     """All of them."""
