@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Header, HTTPException, Path, Query, Request
+from fastapi.dependencies.models import Dependant
 from pydantic import AfterValidator
 from pydantic_core import from_json
 
@@ -67,7 +68,7 @@ def known_query(request: Request) -> None:
         unquote_to_bytes(request.scope["query_string"]).decode()
     except UnicodeDecodeError as error:  # each such byte would become the same character
         raise HTTPException(400, "the query is no UTF-8") from error
-    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    known = _query_names(request.scope["route"].dependant)
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in known:
             names = ", ".join(known) or "none"
@@ -76,6 +77,12 @@ def known_query(request: Request) -> None:
             )
         if count > 1:
             raise HTTPException(400, f"the query has {short(name)} twice")
+
+
+def _query_names(dependant: Dependant) -> list[str]:
+    """The names that a route reads from the query, itself or by what it depends on."""
+    own = [field.alias for field in dependant.query_params]
+    return own + [name for each in dependant.dependencies for name in _query_names(each)]
 
 
 async def read_json(request: Request, most: int) -> Any:

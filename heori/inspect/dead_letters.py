@@ -132,19 +132,18 @@ class DeadLetters:
         """Look these ids up; those of one queue come together."""
         for first in range(0, len(ids), PAGE):
             missing = ids[first : first + PAGE]
-            for queue in self.counts:
-                if not missing:
-                    break
-                scores = self.reader.read(self._commands.find_dead(queue, missing)) or []
+            asked = [self._commands.find_dead(queue, missing) for queue in self.counts]
+            told = self.reader.read_many(asked)
+            there: set[str] = set()
+            for queue, scores in zip(self.counts, told, strict=True):
                 found = [
                     Entry(queue, job_id, repr(score))
-                    for job_id, score in zip(missing, scores, strict=False)
-                    if score is not None
+                    for job_id, score in zip(missing, scores or (), strict=False)
+                    if score is not None and job_id not in there
                 ]
+                there.update(entry.id for entry in found)
                 if found:
                     yield found
-                there = {entry.id for entry in found}
-                missing = [job_id for job_id in missing if job_id not in there]
 
     # Changing
 

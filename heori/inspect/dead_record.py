@@ -3,10 +3,17 @@
 from typing import Any
 
 from heori.inspect.dead_letters import DeadLetters
-from heori_common.protocol.dead_letter import DeadLetter
+from heori_common.printable import LINES, printable
+from heori_common.protocol.dead_letter import CALL_FIELDS, EVIDENCE_FIELDS, DeadLetter
 from heori_common.protocol.meta import shown_meta
 from heori_common.protocol.payload import BadPayload
 
+# What `summary` reads, besides when it failed.
+SUMMARY_FIELDS = (
+    *CALL_FIELDS,
+    *EVIDENCE_FIELDS,
+    *("description", "meta", "status", "heori_deliveries", "heori_earlier", "heori_restarts"),
+)
 SHOWN_FIELDS = (
     "description",
     "status",
@@ -55,3 +62,14 @@ def details(letter: DeadLetter, letters: DeadLetters) -> dict[str, Any]:
     shown["evidence"] = letter.evidence
     shown["traceback"] = letter.traceback or letter.reason
     return shown
+
+
+def plain(value: Any) -> Any:
+    """A value of JSON without what is no text, and what a terminal would obey."""
+    if isinstance(value, str):
+        return printable(value, kept=LINES)
+    if isinstance(value, dict):
+        return {plain(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value

@@ -90,6 +90,8 @@ class Sweep:
     Attributes:
         letters: among which it looks.
         began: epoch seconds, by the server's clock.
+        of: how many letters there were then.
+        searched: how many of them have been looked at.
         position: where to go on; None when all have been looked at.
     """
 
@@ -113,7 +115,7 @@ class Sweep:
         """
         self.letters = letters
         start = position or Position(letters.now, sum(letters.counts.values()), 0, "", "", "", 0)
-        self.began = start.began
+        self.began, self.of, self.searched = start.began, start.of, start.searched
         self.position: Position | None = start
         self._choice = choice
         self._fields = sorted({*choice.fields, *fields})
@@ -182,7 +184,7 @@ class Sweep:
                 rest=position.rest - old,
             )
             budget.limit -= len(found)
-            self.position = position
+            self.position, self.searched = position, position.searched
             yield Stretch(position.queue, old, found)
             position = self.position  # which `leave` may have changed
 
