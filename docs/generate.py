@@ -20,7 +20,7 @@ from heori.cli import examples
 from heori.cli.app import COMMANDS, load
 from heori.cli.console import FAILED, REFUSED
 from heori.cli.streams import UNREAD, UNTOLD
-from heori_common.metrics import CATALOGUE, OTHER
+from heori_common.metrics import CATALOGUE, CONSUMER, OTHER
 from heori_common.protocol.catalogue import catalogue
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings, variable_of
@@ -189,7 +189,10 @@ def metrics() -> str:
     """The page of the metrics."""
     lines = ["# Metrics", NOTE]
     headings = {
-        "consumer": ("Of a consumer", "Each consumer serves these at `/metrics`."),
+        "consumer": (
+            "Of a consumer",
+            f"Each consumer serves these at `/metrics`. All have the label `{CONSUMER}` besides.",
+        ),
         "service": ("Of the HTTP service", "`heori serve` serves these at `/metrics`."),
     }
     for source, (heading, about) in headings.items():
@@ -203,7 +206,8 @@ def metrics() -> str:
                 )
         lines.append("")
     lines += ["## Labels", "", ABOUT_LABELS, "", "| label | values |", "|---|---|"]
-    labels = dict.fromkeys(label for metric in CATALOGUE.values() for label in metric.labels)
+    of_metrics = (label for metric in CATALOGUE.values() for label in metric.labels)
+    labels = dict.fromkeys([CONSUMER, *of_metrics])
     lines += [
         f"| `{label}` | {label.owner or f'{label.most:,} at most, and `{OTHER}` for all beyond'} |"
         for label in labels

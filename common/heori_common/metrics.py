@@ -2,9 +2,12 @@
 
 Names follow Prometheus' conventions (its documentation, "Metric and label naming"): base units
 as suffix, `_total` for counters. Labels have few values: a worker is the number of its place,
-never its process id, and no job, host or argument is ever a label. Each label says where its values
-come from, so that no stranger can make any number of them. Dashboards, rules and `heori top` read
-the names from here.
+never its process id, and no job or argument is ever a label. Each label says where its values come
+from, so that no stranger can make any number of them. Dashboards, rules and `heori top` read the
+names from here.
+
+All that a consumer tells has its name as a label, the one under which Redis, `heori top` and the
+page know it: an address says to nobody which consumer it is.
 """
 
 from bisect import bisect_left
@@ -13,27 +16,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 INFINITY = float("inf")
-# Upper bounds, in seconds. Queue jobs take from microseconds to minutes.
-JOB_SECONDS = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, INFINITY)
-# A call to Redis, or a lock without rivals, takes tens of microseconds.
-CALL_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, INFINITY)
-LOCK_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, INFINITY)
-# A request sends a job in some milliseconds, and may wait for a result for a minute.
-REQUEST_SECONDS = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.5,
-    1.0,
-    5.0,
-    10.0,
-    60.0,
+# Upper bounds, in seconds: three to a decade, so that a quantile is no further from the truth than
+# its neighbours are apart, from what a call to Redis takes to jobs, and waits, of hours.
+JOB_SECONDS = (
+    *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    *(1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0),
     INFINITY,
 )
+# A lock is waited for as long as the job runs that holds it.
+LOCK_SECONDS = JOB_SECONDS
+# A call to Redis is given up after seconds. A request may wait for a result for a minute.
+CALL_SECONDS = (*(bound for bound in JOB_SECONDS if bound <= 10), INFINITY)
+REQUEST_SECONDS = (*(bound for bound in JOB_SECONDS if 0.001 <= bound <= 60), INFINITY)
 BATCH_JOBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, INFINITY)
 
 
@@ -115,8 +109,9 @@ class Metric:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The names of its labels, in their order."""
-        return tuple(label.name for label in self.labels)
+        """The names of its labels, in their order; of a consumer's, the consumer is the first."""
+        first = (CONSUMER.name,) if self.source == "consumer" else ()
+        return (*first, *(label.name for label in self.labels))
 
 
 CATALOGUE: dict[str, Metric] = {}
@@ -141,6 +136,7 @@ def _add(metric: Metric) -> Metric:
 
 # Labels
 
+CONSUMER = Label("consumer", owner="the consumer: host, process id and a part that no other has")
 _TASK = Label("task", most=MOST_TASKS)
 _LOCK = Label("lock", most=MOST_FAMILIES)
 _QUEUE = Label("queue", owner="the queues of the consumer (--queue)")
@@ -154,6 +150,9 @@ _REGISTRY = Label(
     "registry", ("started", "scheduled", "deferred", "finished", "failed", "canceled")
 )
 _MODEL = Label("model", ("threads", "processes", "hybrid", "asyncio", "inline"))
+_VERSION = Label("version", owner="the installed heori")
+_HOST = Label("host", owner="the machine, or the container")
+_QUEUES = Label("queues", owner="the queues of the consumer, with commas between")
 _BATCH = Label("command", ("claim", "ack"))
 _STREAM = Label("stream", ("stdout", "stderr"))
 _MEMORY = Label("kind", ("rss", "pss"))
@@ -271,7 +270,14 @@ JOBS_DROPPED = _counter(
 
 # Consumers
 
-CONSUMER_INFO = _gauge("heori_consumer_info", "What this consumer is.", _MODEL)
+CONSUMER_INFO = _gauge(
+    "heori_consumer_info",
+    "What this consumer is: 1, and the labels say it.",
+    _MODEL,
+    _VERSION,
+    _HOST,
+    _QUEUES,
+)
 SLOTS = _gauge(
     "heori_slots",
     "Slots that can run jobs; with those of suspects, which have processes of their own, and never "

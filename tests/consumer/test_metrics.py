@@ -1,8 +1,11 @@
 """What consumers export: the catalogue, all of it, and each queue's jobs by one of them only."""
 
 import signal
+import socket
 import urllib.request
 from collections.abc import Callable
+from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +14,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from heori import JobFailed, Mutex, Producer, Semaphore
 from heori_common.locks.statistics import Statistics, total
-from heori_common.metrics import CATALOGUE, MOST_FAMILIES, MOST_TASKS, OTHER, Histogram, Label
+from heori_common.metrics import (
+    CATALOGUE,
+    JOB_QUEUE,
+    JOB_RUN,
+    LOCK_HOLD,
+    LOCK_WAIT,
+    MOST_FAMILIES,
+    MOST_TASKS,
+    OTHER,
+    Histogram,
+    Label,
+)
 from heori_common.protocol.commands import REGISTRIES
 from heori_common.protocol.job import FINISHED, NewJob, Outcome
 from heori_common.protocol.keys import Keys
@@ -77,13 +91,41 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
         assert seen <= {frozenset(CATALOGUE[name].label_names)}
 
 
+def test_a_consumer_has_one_name_and_says_what_it_is(
+    consume: Callable[..., Consumer], redis: Any
+) -> None:
+    consumer = consume("--queue", "low", "--queue", "high").ready()
+    [key] = redis.smembers("rq:workers")
+    name = key.decode().removeprefix("rq:worker:")
+    found = [sample for family in families(consumer) for sample in family.samples]
+    assert {sample.labels["consumer"] for sample in found} == {name}
+    [about] = [sample.labels for sample in found if sample.name == "heori_consumer_info"]
+    assert about == {
+        "consumer": name,
+        "model": "threads",
+        "version": version("heori"),
+        "host": socket.gethostname(),
+        "queues": redis.hget(key, "queues").decode(),
+    }
+
+
+def test_the_bounds_of_times_are_close_and_reach_hours() -> None:
+    for bounds in {metric.bounds for metric in CATALOGUE.values() if metric.kind == "histogram"}:
+        assert list(bounds) == sorted(set(bounds))
+        steps = [high / low for low, high in pairwise(bounds[:-1])]
+        assert max(steps) <= 3
+    for metric in (JOB_RUN, JOB_QUEUE, LOCK_WAIT, LOCK_HOLD):
+        assert metric.bounds[-2] >= 4 * 3600
+
+
 def test_names_follow_the_conventions() -> None:
     for metric in CATALOGUE.values():
         assert metric.name.startswith("heori_")
         assert (metric.kind == "counter") == metric.name.endswith("_total")
         assert (metric.kind == "histogram") == bool(metric.bounds)
         assert metric.help.endswith(".")
-        assert {"pid", "job", "instance", "host", "le"}.isdisjoint(metric.label_names)
+        assert {"pid", "job", "instance", "le"}.isdisjoint(metric.label_names)
+        assert (metric.source == "consumer") == ("consumer" in metric.label_names)
 
 
 def test_each_label_says_where_its_values_come_from() -> None:

@@ -3,8 +3,10 @@
 What each metric is stands in the catalogue, `heori_common.metrics`; its values come from here.
 """
 
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -53,6 +55,12 @@ class ConsumerMetrics(Collector):
         self._context = context
         self._roles = roles
         self._families: set[tuple[str, str]] = set()  # of locks, that were told before
+        self._about = (
+            context.options.model,
+            version("heori"),
+            socket.gethostname(),
+            ",".join(context.queues),
+        )
 
     def describe(self) -> Iterator[Family]:
         """All metrics without values, so that some may be asked for by name."""
@@ -72,13 +80,14 @@ class ConsumerMetrics(Collector):
         ):
             for metric, value, labels in part:
                 family = families[metric.name]
+                named = (self._context.name, *labels)
                 if isinstance(family, HistogramMetricFamily):
                     assert isinstance(value, m.Histogram)
-                    family.add_metric(labels, _buckets(value), value.total)
+                    family.add_metric(named, _buckets(value), value.total)
                 else:
                     assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
                     assert not isinstance(value, m.Histogram)
-                    family.add_metric(labels, value)
+                    family.add_metric(named, value)
         yield from families.values()
 
     def _jobs(self) -> Iterator[MetricSample]:
@@ -134,7 +143,7 @@ class ConsumerMetrics(Collector):
 
     def _consumer(self) -> Iterator[MetricSample]:
         running = self._roles.pool.running()
-        yield MetricSample(m.CONSUMER_INFO, 1, (self._context.options.model,))
+        yield MetricSample(m.CONSUMER_INFO, 1, self._about)
         yield MetricSample(m.USABLE_CORES, usable_cores())
         yield MetricSample(m.SLOTS, self._roles.pool.slots(running))
         yield MetricSample(m.SLOTS_RUNNING, running)
