@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from grafana import consumers, flow, gil, locks
+from grafana import consumers, flow, gil, healthy, locks, models
 from grafana.board import Board
 
 DASHBOARDS = Path(__file__).parent / "dashboards"
@@ -10,7 +10,8 @@ DASHBOARDS = Path(__file__).parent / "dashboards"
 
 def boards() -> list[Board]:
     """All dashboards."""
-    return [flow.board(), gil.board(), locks.board(), consumers.board()]
+    made = (healthy, models, flow, gil, locks, consumers)
+    return [module.board() for module in made]
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ MEANINGS = {
     "usable": GREY,
     "moved": BLUE,
     "behind": BLUE,
+    "either": GREY,
     NONE: GREY,
 }
 # By the value of the label that names a series in the legend.

@@ -4,19 +4,22 @@ from grafana.board import Board, Line
 from grafana.colours import GREEN, GREY, ORANGE, RED
 from grafana.panels import (
     CALLS_EACH_SECOND,
+    CORES,
+    COUNT,
     EACH_MINUTE,
     JOBS_EACH_SECOND,
-    Query,
-    TableColumn,
     lines,
     number,
-    rows_of,
     stacked,
 )
 from grafana.promql import RATE, SHOWN, only_some, quantile
+from grafana.queries import Query
+from grafana.tables import TableColumn, rows_of
 from heori_common import metrics
 
-CONSUMERS = 'instance=~"$consumer"'
+CONSUMERS = 'consumer=~"$consumer"'
+
+NO_CONSUMER = "No consumer answers"
 
 
 def board() -> Board:
@@ -28,10 +31,10 @@ def board() -> Board:
         "and what Redis is asked.",
         ["model", "consumer"],
     )
-    made.row("", _at_a_glance())
-    made.row("Who is there", _who())
-    made.row("Worker processes", _workers())
-    made.row("Leases and the schedule", _leases())
+    made.top(_at_a_glance(), _who())
+    made.row("What they hold, and what holds them", _held())
+    made.row("Worker processes", *_workers())
+    made.row("Leases and the schedule", *_leases())
     made.row("Redis", _redis())
     return made
 
@@ -47,14 +50,17 @@ def _at_a_glance() -> Line:
         number(
             "Consumers",
             "Consumers that answer Prometheus now: one for each container.",
-            "none",
-            sum_of(metrics.CONSUMER_INFO),
+            COUNT,
+            f"{sum_of(metrics.CONSUMER_INFO)} or vector(0)",
+            [(None, RED), (1, GREEN)],
+            empty="Prometheus does not answer",
         ),
         number(
             "Slots",
             "Jobs that can run at once: worker processes times slots in each.",
-            "none",
+            COUNT,
             sum_of(metrics.SLOTS),
+            empty=NO_CONSUMER,
         ),
         number(
             "Claimed jobs",
@@ -62,79 +68,112 @@ def _at_a_glance() -> Line:
             "no slot runs dry.",
             "short",
             sum_of(metrics.JOBS_HELD),
+            empty=NO_CONSUMER,
         ),
         number(
             "Workers that died",
             "Worker processes that died and were replaced since their consumers started. Their "
             "jobs ran again.",
-            "none",
+            COUNT,
             f"{sum_of(metrics.RESTARTS)} or vector(0)",
             [(None, GREEN), (1, ORANGE)],
+            empty=NO_CONSUMER,
         ),
         number(
             "Leases lost",
             "Jobs in the time shown that this consumer held for too long without a sign of life, "
             "so that they ran elsewhere as well. It should be 0.",
-            "none",
+            COUNT,
             lately(metrics.LEASES_LOST),
             [(None, GREEN), (1, RED)],
+            empty=NO_CONSUMER,
         ),
         number(
             "Without Redis",
             "Consumers that Redis does not answer. They finish what they run, and claim nothing.",
-            "none",
+            COUNT,
             f"sum(1 - {metrics.REDIS_UP}{{{CONSUMERS}}})",
             [(None, GREEN), (1, RED)],
+            empty=NO_CONSUMER,
         ),
     ]
 
 
-def _who() -> Line:
-    def of_each(metric: metrics.Metric) -> str:
-        return f"sum by (instance) ({metric}{{{CONSUMERS}}})"
+def _of_each(metric: metrics.Metric) -> str:
+    return f"sum by (consumer) ({metric}{{{CONSUMERS}}})"
 
-    yes = [(None, GREY), (1, ORANGE)]
+
+_YES = [(None, GREY), (1, ORANGE)]
+
+
+def _who() -> Line:
     return [
         rows_of(
             "Consumer by consumer",
-            "One row each. Waiting: jobs that wait for other jobs, which run in their slots "
-            "meanwhile. Results held: that Redis has yet to take; with 64 MB of them, nothing is "
-            "claimed. Prefetched: claimed and not yet in a slot. Draining: it was told to end "
-            "and finishes what runs. Suspended: `rq suspend` holds it back, `rq resume` lets it "
-            "go on. Refused: queues of which it takes no jobs, as its settings let it run none; "
-            "its log and `heori status` say which line mends that.",
-            {"instance": "Consumer", "model": "Model"},
+            "One row each, by the name that it has in `heori top` and on the page, where the name "
+            "leads. Draining: it was told to end, and finishes what runs.",
+            {
+                "consumer": "Consumer",
+                "model": "Model",
+                "queues": "Queues",
+                "host": "Host",
+                "version": "Version",
+            },
             [
                 TableColumn(
-                    "", f"sum by (instance, model) ({metrics.CONSUMER_INFO}{{{CONSUMERS}}})", "none"
+                    "",
+                    "sum by (consumer, model, queues, host, version) "
+                    f"({metrics.CONSUMER_INFO}{{{CONSUMERS}}})",
+                    COUNT,
                 ),
-                TableColumn("Slots", of_each(metrics.SLOTS), "none"),
-                TableColumn("Running", of_each(metrics.SLOTS_RUNNING), "none"),
-                TableColumn("Waiting", of_each(metrics.JOBS_WAITING), "none"),
-                TableColumn("Claimed", of_each(metrics.JOBS_HELD), "none"),
-                TableColumn("Results held", of_each(metrics.RESULTS_HELD), "decbytes"),
-                TableColumn("Prefetched", of_each(metrics.JOBS_PREFETCHED), "none"),
+                TableColumn("Slots", _of_each(metrics.SLOTS), COUNT),
+                TableColumn("Running", _of_each(metrics.SLOTS_RUNNING), COUNT),
                 TableColumn(
                     "Done",
-                    f"sum by (instance) (rate({metrics.JOBS}{{{CONSUMERS}}}{RATE}))",
+                    f"sum by (consumer) (rate({metrics.JOBS}{{{CONSUMERS}}}{RATE}))",
                     JOBS_EACH_SECOND,
                 ),
                 TableColumn(
                     "Redis",
-                    of_each(metrics.REDIS_UP),
+                    _of_each(metrics.REDIS_UP),
                     "bool_yes_no",
                     [(None, RED), (1, GREEN)],
                 ),
-                TableColumn("Draining", of_each(metrics.DRAINING), "bool_yes_no", yes),
-                TableColumn("Suspended", of_each(metrics.SUSPENDED), "bool_yes_no", yes),
-                TableColumn("Refused", of_each(metrics.QUEUE_REFUSED), "none", yes),
+                TableColumn("Draining", _of_each(metrics.DRAINING), "bool_yes_no", _YES),
             ],
+            empty=NO_CONSUMER,
+            highest="Done",
         )
     ]
 
 
-def _workers() -> Line:
+def _held() -> Line:
     return [
+        rows_of(
+            "Held, consumer by consumer",
+            "Claimed: jobs that are out of Redis. Prefetched: those of them that are not yet in a "
+            "slot. Waiting: jobs that wait for other jobs, which run in their slots meanwhile. "
+            "Results held: that Redis has yet to take; with 64 MB of them, nothing is claimed. "
+            "Suspended: `rq suspend` holds it back, `rq resume` lets it go on. Refused: queues of "
+            "which it takes no jobs, as its settings let it run none; its log and `heori status` "
+            "say which line mends that.",
+            {"consumer": "Consumer"},
+            [
+                TableColumn("Claimed", _of_each(metrics.JOBS_HELD), COUNT),
+                TableColumn("Prefetched", _of_each(metrics.JOBS_PREFETCHED), COUNT),
+                TableColumn("Waiting", _of_each(metrics.JOBS_WAITING), COUNT),
+                TableColumn("Results held", _of_each(metrics.RESULTS_HELD), "decbytes"),
+                TableColumn("Suspended", _of_each(metrics.SUSPENDED), "bool_yes_no", _YES),
+                TableColumn("Refused", _of_each(metrics.QUEUE_REFUSED), COUNT, _YES),
+            ],
+            empty=NO_CONSUMER,
+            highest="Claimed",
+        )
+    ]
+
+
+def _workers() -> list[Line]:
+    four = [
         lines(
             "Deaths and recycling, by reason",
             "Worker processes replaced. A signal or an exit code is a crash, timeout "
@@ -147,20 +186,18 @@ def _workers() -> Line:
                 "{{reason}}",
             ),
             Query(f"sum({metrics.CANNOT_START}{{{CONSUMERS}}})", "places that wait for a worker"),
-            span=6,
-            height=10,
+            empty=NO_CONSUMER,
         ),
         lines(
             "CPU, by worker",
             "Cores that each worker process uses. A worker of threads stays near 1 when it "
             "computes in Python.",
-            "none",
+            CORES,
             Query(
                 f"rate({metrics.WORKER_CPU}{{{CONSUMERS}}}{RATE})",
-                "{{instance}} #{{worker}}",
+                "{{consumer}} #{{worker}}",
             ),
-            span=6,
-            height=10,
+            empty=NO_CONSUMER,
         ),
         lines(
             "Functions beside an event loop",
@@ -168,9 +205,8 @@ def _workers() -> Line:
             "them async, or give them to consumers of threads.",
             JOBS_EACH_SECOND,
             Query(only_some("task", f"{metrics.BESIDE_LOOP}{{{CONSUMERS}}}"), "{{task}}"),
-            span=6,
-            height=10,
             reach=1,
+            empty=NO_CONSUMER,
         ),
         lines(
             "Lines of output dropped",
@@ -181,15 +217,15 @@ def _workers() -> Line:
                 f"60 * sum by (stream) (rate({metrics.LINES_DROPPED}{{{CONSUMERS}}}{RATE}))",
                 "{{stream}}",
             ),
-            span=6,
-            height=10,
             reach=1,
+            empty=NO_CONSUMER,
         ),
     ]
+    return [four[:2], four[2:]]
 
 
-def _leases() -> Line:
-    return [
+def _leases() -> list[Line]:
+    four = [
         lines(
             "Leases late and lost",
             "Late: renewals that failed and are tried again, when Redis is slow or away. Lost: "
@@ -197,15 +233,15 @@ def _leases() -> Line:
             EACH_MINUTE,
             Query(f"60 * sum(rate({metrics.LEASES_LATE}{{{CONSUMERS}}}{RATE}))", "late"),
             Query(f"60 * sum(rate({metrics.LEASES_LOST}{{{CONSUMERS}}}{RATE}))", "lost"),
-            span=6,
             reach=1,
+            empty=NO_CONSUMER,
         ),
         lines(
             "Scheduled jobs put on their queues",
             "Delayed jobs and retries that became due, each second.",
             JOBS_EACH_SECOND,
             Query(f"sum(rate({metrics.MOVED}{{{CONSUMERS}}}{RATE}))", "moved"),
-            span=6,
+            empty=NO_CONSUMER,
         ),
         lines(
             "Ticks of periodic jobs",
@@ -216,7 +252,7 @@ def _leases() -> Line:
                 f"60 * sum by (outcome) (rate({metrics.TICKS}{{{CONSUMERS}}}{RATE}))",
                 "{{outcome}}",
             ),
-            span=6,
+            empty="No task is periodic, or none was due yet",
         ),
         lines(
             "Lateness of scheduled jobs",
@@ -224,9 +260,11 @@ def _leases() -> Line:
             "another takes over within seconds when it dies.",
             "s",
             Query(f"max({metrics.SCHEDULER_LAG}{{{CONSUMERS}}})", "behind"),
-            span=6,
+            decades=True,
+            empty=NO_CONSUMER,
         ),
     ]
+    return [four[:2], four[2:]]
 
 
 def _redis() -> Line:
@@ -239,6 +277,7 @@ def _redis() -> Line:
             "acknowledgements go in batches.",
             CALLS_EACH_SECOND,
             Query(f"sum by (command) (rate({call}_count{{{CONSUMERS}}}{RATE}))", "{{command}}"),
+            empty=NO_CONSUMER,
             span=8,
         ),
         lines(
@@ -247,6 +286,8 @@ def _redis() -> Line:
             "slower than the highest: the network, a busy Redis, or a consumer without a core.",
             "s",
             *(Query(quantile(share, call, CONSUMERS), name) for share, name in shares),
+            decades=True,
+            empty=NO_CONSUMER,
             span=8,
         ),
         lines(
@@ -255,9 +296,10 @@ def _redis() -> Line:
             "short",
             Query(
                 f"sum by (command) (rate({batch}_sum{{{CONSUMERS}}}{RATE})) "
-                f"/ sum by (command) (rate({batch}_count{{{CONSUMERS}}}{RATE}))",
+                f"/ (sum by (command) (rate({batch}_count{{{CONSUMERS}}}{RATE})) > 0)",
                 "{{command}}",
             ),
+            empty="Nothing was claimed in the time shown",
             span=8,
         ),
     ]

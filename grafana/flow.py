@@ -1,24 +1,32 @@
 """Flow: what comes in, waits, runs and comes out, how long that takes, and what fails."""
 
+from grafana_foundation_sdk.builders import stat, timeseries
+
 from grafana.board import Board, Line
 from grafana.colours import GREEN, ORANGE, RED
 from grafana.panels import (
+    CORES,
     EACH_MINUTE,
     JOBS_EACH_SECOND,
-    Query,
-    TableColumn,
     lines,
     number,
-    rows_of,
     spread,
     stacked,
 )
 from grafana.promql import RATE, SHOWN, only_some, quantile
+from grafana.queries import SHARE, Query
+from grafana.tables import TableColumn, rows_of
 from heori_common import metrics
 
-JOBS = 'instance=~"$consumer", task=~"$task"'  # what is told for each task
-CONSUMERS = 'instance=~"$consumer"'
+JOBS = 'consumer=~"$consumer", task=~"$task"'  # what is told for each task
+CONSUMERS = 'consumer=~"$consumer"'
 QUEUES = 'queue=~"$queue"'  # told by one consumer for all
+ENDED = 'outcome!~"retried|lost"'  # for good
+
+NO_CONSUMER = "No consumer answers"
+NO_JOBS = "No job has ended in the time shown"
+NO_LIMIT = "No queue has a limit (HEORI_QUEUE_LIMITS)"
+NO_SERVICE = "No `heori serve` answers"
 
 
 def board() -> Board:
@@ -29,15 +37,56 @@ def board() -> Board:
         "Jobs from the queue to their end: how many, how long, and what fails.",
         ["queue", "task", "model", "consumer"],
     )
-    made.row("", _at_a_glance())
-    made.row("In, waiting, out", *_in_and_out())
+    made.top(_at_a_glance(), _tasks())
+    made.row("In, waiting, out", [in_and_claimed(), ends()], _waiting())
     made.row("How long it takes", _how_long())
     made.row("What goes wrong", _what_fails())
     made.row("Back-pressure", _back_pressure())
     made.row("Rates and pauses", _held_back())
     made.row("Over HTTP", _over_http())
-    made.row("Task by task", _tasks())
     return made
+
+
+def oldest(*, span: int = 4) -> stat.Panel:
+    """For how long somebody has waited."""
+    return number(
+        "Oldest is waiting for",
+        "How long the first job of a queue has been waiting: orange after 30 seconds, red after "
+        "five minutes.",
+        "s",
+        f"max({metrics.QUEUE_OLDEST}{{{QUEUES}}})",
+        [(None, GREEN), (30, ORANGE), (300, RED)],
+        empty=NO_CONSUMER,
+        span=span,
+    )
+
+
+def slots_in_use(*, span: int = 4) -> stat.Panel:
+    """How busy the consumers are."""
+    return number(
+        "Slots in use",
+        "Share of the slots that run a job now. Near 100% with jobs waiting: add slots or "
+        "consumers.",
+        SHARE,
+        f"sum({metrics.SLOTS_RUNNING}{{{CONSUMERS}}}) / sum({metrics.SLOTS}{{{CONSUMERS}}})",
+        empty=NO_CONSUMER,
+        span=span,
+    )
+
+
+def failing(*, span: int = 4) -> stat.Panel:
+    """How many fail."""
+    return number(
+        "Failing",
+        "Share of ended jobs that failed for good; what runs again is not counted. Orange from "
+        "1%, red from 5%.",
+        SHARE,
+        f'sum(rate({metrics.JOBS}{{{JOBS}, outcome="failed"}}{RATE})) '
+        f"/ (sum(rate({metrics.JOBS}{{{JOBS}, {ENDED}}}{RATE})) > 0)",
+        [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
+        empty="No job ends",
+        span=span,
+    )
 
 
 def _at_a_glance() -> Line:
@@ -48,6 +97,7 @@ def _at_a_glance() -> Line:
             JOBS_EACH_SECOND,
             f'sum(rate({metrics.JOBS}{{{JOBS}, outcome="succeeded"}}{RATE}))',
             [(None, GREEN)],
+            empty="No job ends",
         ),
         number(
             "Waiting",
@@ -55,80 +105,69 @@ def _at_a_glance() -> Line:
             "too few slots or consumers.",
             "short",
             f"sum(max by (queue) ({metrics.QUEUE_DEPTH}{{{QUEUES}}}))",
+            empty=NO_CONSUMER,
         ),
-        number(
-            "Oldest is waiting for",
-            "How long the first job of a queue has been waiting: orange after 30 seconds, red "
-            "after five minutes.",
-            "s",
-            f"max({metrics.QUEUE_OLDEST}{{{QUEUES}}})",
-            [(None, GREEN), (30, ORANGE), (300, RED)],
-        ),
-        number(
-            "Slots in use",
-            "Share of the slots that run a job now. Near 100% with jobs waiting: add slots or "
-            "consumers.",
-            "percentunit",
-            f"sum({metrics.SLOTS_RUNNING}{{{CONSUMERS}}}) / sum({metrics.SLOTS}{{{CONSUMERS}}})",
-        ),
-        number(
-            "Failing",
-            "Share of ended jobs that failed for good; what runs again is not counted. Orange "
-            "from 1%, red from 5%.",
-            "percentunit",
-            f'sum(rate({metrics.JOBS}{{{JOBS}, outcome="failed"}}{RATE})) '
-            f'/ sum(rate({metrics.JOBS}{{{JOBS}, outcome!~"retried|lost"}}{RATE}))',
-            [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
-        ),
+        oldest(),
+        slots_in_use(),
+        failing(),
         number(
             "Alerts",
-            "How many of Heori's alerts fire now. The page Alerts of Prometheus says what each "
-            "means and what to do.",
+            "How many of Heori's alerts fire now. The dashboard Is it healthy? lists them.",
             "none",
             'count(ALERTS{alertname=~"Heori.+", alertstate="firing"}) or vector(0)',
             [(None, GREEN), (1, RED)],
+            empty="Prometheus does not answer",
         ),
     ]
 
 
-def _in_and_out() -> list[Line]:
+def in_and_claimed() -> timeseries.Panel:
+    """Whether what comes in is done."""
     claimed = f"sum(rate({metrics.DELIVERIES}{{{QUEUES}}}{RATE}))"
     growth = f"sum(deriv({metrics.QUEUE_DEPTH}{{{QUEUES}}}{RATE}))"
+    return lines(
+        "Coming in and claimed",
+        "Two lines that run together are in balance; blue above green means that a backlog grows. "
+        "What comes in is worked out from what is claimed and how the queues grow; a job that is "
+        "tried again comes in again.",
+        JOBS_EACH_SECOND,
+        Query(f"clamp_min({claimed} + {growth}, 0)", "came in"),
+        Query(claimed, "claimed"),
+        empty=NO_CONSUMER,
+    )
+
+
+def ends() -> timeseries.Panel:
+    """Whether what is done ends well."""
+    return stacked(
+        "How jobs end",
+        "Ends of runs each second. Red should be thin; orange is what failed and is tried again.",
+        JOBS_EACH_SECOND,
+        Query(f"sum by (outcome) (rate({metrics.JOBS}{{{JOBS}}}{RATE}))", "{{outcome}}"),
+        empty=NO_JOBS,
+    )
+
+
+def _waiting() -> Line:
     return [
-        [
-            lines(
-                "Coming in and claimed",
-                "Two lines that run together are in balance; blue above green means that a "
-                "backlog grows. What comes in is worked out from what is claimed and how the "
-                "queues grow; a job that is tried again comes in again.",
-                JOBS_EACH_SECOND,
-                Query(f"clamp_min({claimed} + {growth}, 0)", "came in"),
-                Query(claimed, "claimed"),
-            ),
-            stacked(
-                "How jobs end",
-                "Ends of runs each second. Red should be thin; orange is what failed and is tried "
-                "again.",
-                JOBS_EACH_SECOND,
-                Query(f"sum by (outcome) (rate({metrics.JOBS}{{{JOBS}}}{RATE}))", "{{outcome}}"),
-            ),
-        ],
-        [
-            lines(
-                "Waiting, by queue",
-                "Jobs that nobody has claimed yet. A saw-tooth is healthy, a slope is not.",
-                "short",
-                Query(f"max by (queue) ({metrics.QUEUE_DEPTH}{{{QUEUES}}})", "{{queue}}"),
-            ),
-            lines(
-                "Oldest waiting job, by queue",
-                "Age of the first job of each queue. Above the dashed line, at five minutes, an "
-                "alert fires.",
-                "s",
-                Query(f"max by (queue) ({metrics.QUEUE_OLDEST}{{{QUEUES}}})", "{{queue}}"),
-                limit=300,
-            ),
-        ],
+        lines(
+            "Waiting, by queue",
+            "Jobs that nobody has claimed yet. A saw-tooth is healthy, a slope is not.",
+            "short",
+            Query(f"max by (queue) ({metrics.QUEUE_DEPTH}{{{QUEUES}}})", "{{queue}}"),
+            decades=True,
+            empty=NO_CONSUMER,
+        ),
+        lines(
+            "Oldest waiting job, by queue",
+            "Age of the first job of each queue. Above the dashed line, at five minutes, an alert "
+            "fires.",
+            "s",
+            Query(f"max by (queue) ({metrics.QUEUE_OLDEST}{{{QUEUES}}})", "{{queue}}"),
+            limit=300,
+            decades=True,
+            empty=NO_CONSUMER,
+        ),
     ]
 
 
@@ -145,6 +184,8 @@ def _how_long() -> Line:
             Query(quantile(0.99, waited, JOBS), "99%"),
             span=7,
             height=11,
+            decades=True,
+            empty=NO_JOBS,
         ),
         lines(
             "Run time by task, 95%",
@@ -153,6 +194,8 @@ def _how_long() -> Line:
             Query(quantile(0.95, ran, JOBS, "task"), "{{task}}"),
             span=10,
             height=11,
+            decades=True,
+            empty=NO_JOBS,
         ),
         spread(
             "How long jobs run",
@@ -160,6 +203,7 @@ def _how_long() -> Line:
             "Two bands are two kinds of jobs.",
             "s",
             f"sum by (le) (rate({ran}_bucket{{{JOBS}}}{RATE}))",
+            empty=NO_JOBS,
             span=7,
             height=11,
         ),
@@ -177,6 +221,7 @@ def _what_fails() -> Line:
             "`heori dead list` tells why.",
             JOBS_EACH_SECOND,
             Query(only_some("task", f'{metrics.JOBS}{{{JOBS}, outcome="failed"}}'), "{{task}}"),
+            empty=NO_CONSUMER,
             span=8,
             reach=1,
         ),
@@ -192,6 +237,7 @@ def _what_fails() -> Line:
             each_minute(metrics.UNKNOWN_JOBS, "unknown here"),
             each_minute(metrics.REFUSED, "refused"),
             each_minute(metrics.DEAD, "dead letters"),
+            empty=NO_CONSUMER,
             span=8,
             reach=1,
         ),
@@ -204,6 +250,8 @@ def _what_fails() -> Line:
                 f'sum by (registry) ({metrics.REGISTRY_JOBS}{{{QUEUES}, registry!="finished"}})',
                 "{{registry}}",
             ),
+            decades=True,
+            empty=NO_CONSUMER,
             span=8,
         ),
     ]
@@ -217,15 +265,15 @@ def _back_pressure() -> Line:
         lines(
             "How full bounded queues are",
             "Waiting jobs as a share of what the queue may hold. At 100%, producers wait or are "
-            "refused. Each tenant may have as many, so that all together may be above.",
-            "percentunit",
+            "refused. Each tenant may have as many: all together are full when one may be.",
+            SHARE,
             Query(
                 f"max by (queue) ({metrics.QUEUE_DEPTH}{{{QUEUES}}}) "
                 f"/ on (queue) max by (queue) ({metrics.QUEUE_LIMIT}{{{QUEUES}}})",
                 "{{queue}}",
             ),
+            empty=NO_LIMIT,
             span=8,
-            reach=1,
         ),
         lines(
             "Producers that wait for room",
@@ -233,6 +281,7 @@ def _back_pressure() -> Line:
             "it means too few consumers.",
             "short",
             Query(f"max by (queue) ({metrics.PRODUCERS_BLOCKED}{{{QUEUES}}})", "{{queue}}"),
+            empty=NO_CONSUMER,
             span=8,
             reach=1,
         ),
@@ -247,6 +296,7 @@ def _back_pressure() -> Line:
             each_second(metrics.JOBS_DROPPED, "dropped"),
             each_second(metrics.JOBS_EXPIRED, "expired"),
             each_second(metrics.JOBS_GONE, "gone"),
+            empty=NO_CONSUMER,
             span=8,
             reach=1,
         ),
@@ -265,6 +315,7 @@ def _held_back() -> Line:
             "short",
             Query(by_queue(metrics.RATE_WAITING), "{{queue}}"),
             reach=1,
+            empty=NO_CONSUMER,
         ),
         lines(
             "Paused",
@@ -275,6 +326,7 @@ def _held_back() -> Line:
             Query(f"{by_queue(metrics.TENANTS_PAUSED)} > 0", "tenants of {{queue}}"),
             Query(f"max({metrics.TASKS_PAUSED}) > 0", "tasks"),
             reach=1,
+            empty="Nothing is paused",
         ),
     ]
 
@@ -288,6 +340,7 @@ def _over_http() -> Line:
             "full queue, 5xx (503) Redis that is away.",
             "reqps",
             Query(f"sum by (status) (rate({requests}{RATE}))", "{{status}}"),
+            empty=NO_SERVICE,
         ),
         lines(
             "Time to answer, 95%, by route",
@@ -298,19 +351,26 @@ def _over_http() -> Line:
                 quantile(0.95, metrics.API_SECONDS, 'route!="/metrics"', "route"),
                 "{{route}}",
             ),
+            decades=True,
+            empty="Nobody has asked a `heori serve` in the time shown",
         ),
     ]
 
 
+def in_time_shown(selection: str, function: str = "increase") -> str:
+    """Ends of jobs by task, counted or for each second."""
+    return f"sum by (task) ({function}({metrics.JOBS}{{{JOBS}, {selection}}}{SHOWN}))"
+
+
 def _tasks() -> Line:
     def each_second(selection: str) -> str:
-        return f"sum by (task) (rate({metrics.JOBS}{{{JOBS}, {selection}}}{SHOWN}))"
+        return in_time_shown(selection, "rate")
 
     def took(share: float, histogram: metrics.Metric) -> str:
         return quantile(share, histogram, JOBS, "task", over=SHOWN)
 
     succeeded, failed = each_second('outcome="succeeded"'), each_second('outcome="failed"')
-    ended = each_second('outcome!~"retried|lost"')
+    ended = each_second(ENDED)
     cpu, runs = (
         f"sum by (task) (rate({metrics.JOB_CPU}_{part}{{{JOBS}}}{SHOWN}))"
         for part in ("sum", "count")
@@ -319,14 +379,15 @@ def _tasks() -> Line:
         rows_of(
             "Tasks",
             "What a job of each task took in the time shown, and how often it failed. Look at what "
-            "is red, and at what takes the most CPU in all.",
+            "is red, and at what takes the most CPU in all. A task's name leads to its own panels, "
+            "and to its jobs on the page.",
             {"task": "Task"},
             [
                 TableColumn("Done", succeeded, JOBS_EACH_SECOND),
                 TableColumn(
                     "Failed",
                     f"{failed} / {ended}",
-                    "percentunit",
+                    SHARE,
                     [(None, GREEN), (0.01, ORANGE), (0.05, RED)],
                 ),
                 TableColumn("Waits, half", took(0.5, metrics.JOB_QUEUE), "s"),
@@ -334,8 +395,10 @@ def _tasks() -> Line:
                 TableColumn("Runs, half", took(0.5, metrics.JOB_RUN), "s"),
                 TableColumn("Runs, 95%", took(0.95, metrics.JOB_RUN), "s"),
                 TableColumn("CPU of a job", f"{cpu} / {runs}", "s"),
-                TableColumn("CPU in all", cpu, "percentunit"),
+                TableColumn("CPU in all", cpu, CORES),
             ],
+            empty=NO_JOBS,
+            highest="CPU in all",
             height=11,
         ),
     ]

@@ -1,11 +1,10 @@
-"""GIL: what Python's global interpreter lock costs, by worker, by task and by model."""
+"""GIL: what Python's global interpreter lock costs, by worker and by task."""
 
 from grafana.board import Board, Line
-from grafana.colours import GREEN, GREY, ORANGE, RED
+from grafana.colours import BLUE, GREEN, GREY, ORANGE, RED
 from grafana.panels import (
+    CORES,
     EACH_SECOND,
-    JOBS_EACH_SECOND,
-    Query,
     bars,
     dashed,
     lines,
@@ -15,18 +14,24 @@ from grafana.panels import (
     words,
 )
 from grafana.promql import RATE, SHOWN
+from grafana.queries import SHARE, Query
 from heori_common import metrics
 
-WORKERS = 'instance=~"$consumer"'
-TASKS = 'instance=~"$consumer", task=~"$task"'
+WORKERS = 'consumer=~"$consumer"'
+TASKS = 'consumer=~"$consumer", task=~"$task"'
 STATES = {
     "running": "running",
     "gil_wait": "waiting for the GIL",
     "io_wait": "waiting for I/O",
     "wait": "waiting, not told for what",
 }
-WORKER = "{{instance}} #{{worker}}"
-LOSS = [(None, GREEN), (0.15, ORANGE), (0.3, RED)]
+WORKER = "{{consumer}} #{{worker}}"
+LOSS_LIMIT = 0.3  # above it, with cores idle, an alert fires
+LOSS = [(None, GREEN), (0.15, ORANGE), (LOSS_LIMIT, RED)]
+
+NO_JOBS = "No worker has had a job in the time shown"
+NO_WORKER = "No worker answers"
+NO_LOOP = "No consumer of the model asyncio has run in the time shown"
 
 
 def board() -> Board:
@@ -38,10 +43,10 @@ def board() -> Board:
         "at a time, the others wait for it.",
         ["task", "model", "consumer"],
     )
-    made.row("", _at_a_glance())
-    made.row("Where the time goes", *_time())
+    time, cores = _time()
+    made.top(_at_a_glance(), time)
     made.row("Which task pays", _tasks())
-    made.row("Threads against processes", _models())
+    made.row("Cores", cores)
     made.row("Event loops", _loops())
     made.row("What it costs", _costs())
     return made
@@ -53,33 +58,37 @@ def _at_a_glance() -> Line:
             "Lost to the GIL",
             "Share of the possible throughput that the worst worker loses to the GIL. Above 30%, "
             "with cores idle, processes would do more: `--model processes` or `hybrid`.",
-            "percentunit",
+            SHARE,
             f"max({metrics.GIL_LOSS}{{{WORKERS}}})",
             LOSS,
+            empty=NO_WORKER,
         ),
         number(
             "Waiting for the GIL",
             "Of the time that busy threads have, the share they wait for the GIL. It costs "
             "nothing as long as all cores are in use.",
-            "percentunit",
+            SHARE,
             f"avg({metrics.GIL_WAIT}{{{WORKERS}}})",
             LOSS,
+            empty=NO_WORKER,
         ),
         number(
             "Cores in use",
             "CPU seconds that all workers use each second. One worker of threads in Python cannot "
             "get far beyond 1.",
-            "none",
+            CORES,
             f"sum({metrics.PARALLELISM}{{{WORKERS}}})",
+            empty=NO_WORKER,
         ),
         number(
             "Waiting for a core",
             "Of the time that busy threads have, the share they were ready and had no core. Above "
             "20%, others take the cores, and the loss to the GIL cannot be trusted.",
-            "percentunit",
+            SHARE,
             f"sum(rate({metrics.RUNQUEUE_WAIT}{{{WORKERS}}}{RATE})) "
-            f"/ sum(rate({metrics.THREAD_STATE}{{{WORKERS}}}{RATE}))",
+            f"/ (sum(rate({metrics.THREAD_STATE}{{{WORKERS}}}{RATE})) > 0)",
             [(None, GREEN), (0.2, RED)],
+            empty=NO_JOBS,
         ),
         words(
             "The GIL",
@@ -87,6 +96,7 @@ def _at_a_glance() -> Line:
             "extension that cannot do without switches it on again.",
             Query(f"max({metrics.GIL_ENABLED}{{{WORKERS}}})", "GIL"),
             {"0": ("off", GREEN), "1": ("on", GREY)},
+            empty=NO_WORKER,
         ),
         words(
             "Measured by",
@@ -94,6 +104,7 @@ def _at_a_glance() -> Line:
             "Internal: by a thread inside the worker. Estimate: from the CPU time alone.",
             Query(f"max by (source) ({metrics.GIL_SOURCE}{{{WORKERS}}}) > 0", "{{source}}"),
             {},
+            empty=NO_WORKER,
         ),
     ]
 
@@ -103,11 +114,11 @@ def _time() -> list[Line]:
         seconds = metrics.THREAD_STATE
         return (
             f'sum(rate({seconds}{{{WORKERS}, state="{state}"}}{RATE})) '
-            f"/ sum(rate({seconds}{{{WORKERS}}}{RATE}))"
+            f"/ (sum(rate({seconds}{{{WORKERS}}}{RATE})) > 0)"
         )
 
     starved, busy = (
-        f"sum by (instance, worker) (rate({seconds}{{{WORKERS}}}{RATE}))"
+        f"sum by (consumer, worker) (rate({seconds}{{{WORKERS}}}{RATE}))"
         for seconds in (
             metrics.RUNQUEUE_WAIT,
             metrics.THREAD_STATE,
@@ -121,18 +132,18 @@ def _time() -> list[Line]:
                 "file, a server or a sleep, which threads are good at; red waits for the GIL, "
                 "which only processes avoid. Grey is there only where the two cannot be told "
                 "apart.",
-                "percentunit",
+                SHARE,
                 *(Query(share(state), name) for state, name in STATES.items()),
-                most=1,
+                empty=NO_JOBS,
             ),
             lines(
                 "Lost to the GIL, by worker",
                 "Share of the possible throughput that each worker loses. Above the dashed line, "
                 "with cores idle, an alert fires.",
-                "percentunit",
+                SHARE,
                 Query(f"{metrics.GIL_LOSS}{{{WORKERS}}}", WORKER),
-                limit=0.3,
-                reach=1,
+                limit=LOSS_LIMIT,
+                empty=NO_JOBS,
             ),
         ],
         [
@@ -141,12 +152,13 @@ def _time() -> list[Line]:
                     "Cores in use against cores there are",
                     "The workers' CPU time each second, and the cores that they may use. A gap "
                     "while jobs wait, with much red above, is what the GIL costs.",
-                    "none",
+                    CORES,
                     Query(
-                        f"sum by (instance) (rate({metrics.WORKER_CPU}{{{WORKERS}}}{RATE}))",
-                        "{{instance}}",
+                        f"sum by (consumer) (rate({metrics.WORKER_CPU}{{{WORKERS}}}{RATE}))",
+                        "{{consumer}}",
                     ),
                     Query(f"max({metrics.USABLE_CORES}{{{WORKERS}}})", "usable"),
+                    empty=NO_WORKER,
                 ),
                 "usable",
             ),
@@ -154,10 +166,10 @@ def _time() -> list[Line]:
                 "Ready and without a core, by worker",
                 "Of the time that busy threads have, the share they were in the system's run "
                 "queue. Above the dashed line, do not trust the loss: others take the cores.",
-                "percentunit",
-                Query(f"{starved} / {busy}", WORKER),
+                SHARE,
+                Query(f"{starved} / ({busy} > 0)", WORKER),
                 limit=0.2,
-                reach=0.3,
+                empty=NO_JOBS,
             ),
         ],
     ]
@@ -167,7 +179,8 @@ def _tasks() -> Line:
     def for_a_job(state: str) -> str:
         seconds = f'{metrics.TASK_STATE}{{{TASKS}, state="{state}"}}'
         runs = f"{metrics.JOB_RUN}_count{{{TASKS}}}"
-        return f"sum by (task) (rate({seconds}{SHOWN})) / sum by (task) (rate({runs}{SHOWN}))"
+        count = f"sum by (task) (increase({runs}{SHOWN}))"
+        return f"(sum by (task) (increase({seconds}{SHOWN})) or {count} * 0) / ({count} > 0)"
 
     return [
         shares(
@@ -177,45 +190,19 @@ def _tasks() -> Line:
             "s",
             "task",
             *(Query(for_a_job(state), name) for state, name in STATES.items()),
+            empty="No job has ended in the time shown",
             span=14,
         ),
         bars(
             "Speed-up by processes, by task",
             "How many times as many jobs of a task processes would do on the same cores, as an "
-            "estimate: at 1 there is nothing to gain, at 2 they would do twice as many.",
+            "estimate: grey has nothing to gain, at 2 they would do twice as many. The dashboard "
+            "Threads against processes has the truth, once a task runs on both.",
             "x",
             Query(f"max by (task) ({metrics.TASK_SPEEDUP}{{{TASKS}}})", "{{task}}"),
-            [(None, GREEN), (1.2, ORANGE), (1.5, RED)],
+            [(None, GREY), (1.2, BLUE), (1.5, GREEN)],
+            empty="No task has run in threads in the time shown",
             span=10,
-        ),
-    ]
-
-
-def _models() -> Line:
-    return [
-        lines(
-            "Jobs done, by model",
-            "Jobs each second of all consumers of a model. Compare models that have the same jobs.",
-            JOBS_EACH_SECOND,
-            Query('model:heori_jobs:rate1m{model=~"$model"}', "{{model}}"),
-            span=8,
-        ),
-        lines(
-            "Lost to the GIL, by model",
-            "The mean of the workers of each model. Processes with one slot each lose nothing.",
-            "percentunit",
-            Query('model:heori_worker_gil_loss_ratio:avg{model=~"$model"}', "{{model}}"),
-            limit=0.3,
-            reach=1,
-            span=8,
-        ),
-        lines(
-            "Memory of a slot, by model",
-            "What each further job at once costs: the price that processes have for doing without "
-            "the GIL.",
-            "bytes",
-            Query('model:heori_slot_memory_bytes:avg{model=~"$model"}', "{{model}}"),
-            span=8,
         ),
     ]
 
@@ -226,9 +213,9 @@ def _loops() -> Line:
             "Event loop busy, by worker",
             "Share of each second that the event loop did not wait for events. Near 100%, "
             "coroutines wait for each other: add processes, or move what computes elsewhere.",
-            "percentunit",
+            SHARE,
             Query(f"rate({metrics.LOOP_BUSY}{{{WORKERS}}}{RATE})", WORKER),
-            reach=1,
+            empty=NO_LOOP,
         ),
         lines(
             "Event loop lag, by worker",
@@ -236,12 +223,14 @@ def _loops() -> Line:
             "that computes, or calls something that blocks.",
             "s",
             Query(f"{metrics.LOOP_LAG}{{{WORKERS}}}", WORKER),
+            decades=True,
+            empty=NO_LOOP,
         ),
     ]
 
 
 def _costs() -> Line:
-    sampler = f"sum by (instance) (rate({metrics.SAMPLER_CPU}{{{WORKERS}}}{RATE}))"
+    sampler = f"sum by (consumer) (rate({metrics.SAMPLER_CPU}{{{WORKERS}}}{RATE}))"
     switches = f"sum by (kind) (rate({metrics.CONTEXT_SWITCHES}{{{WORKERS}}}{RATE}))"
     return [
         lines(
@@ -249,6 +238,7 @@ def _costs() -> Line:
             "The memory of each worker process; what it shares with others counts in part.",
             "bytes",
             Query(f'{metrics.WORKER_MEMORY}{{{WORKERS}, kind="pss"}}', WORKER),
+            empty="No worker answers, or this system does not tell shared memory",
             span=8,
         ),
         lines(
@@ -257,16 +247,18 @@ def _costs() -> Line:
             "included. Involuntary: it was taken from them.",
             EACH_SECOND,
             Query(switches, "{{kind}}"),
+            empty=NO_WORKER,
             span=8,
         ),
         lines(
             "Cost of measuring",
             "What it takes to sample the threads' states, as a share of a core. It should stay "
             "below the dashed line, at 1%.",
-            "percentunit",
-            Query(sampler, "{{instance}}"),
+            SHARE,
+            Query(sampler, "{{consumer}}"),
             limit=0.01,
             reach=0.012,
+            empty="No consumer answers",
             span=8,
         ),
     ]

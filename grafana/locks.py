@@ -2,11 +2,15 @@
 
 from grafana.board import Board, Line
 from grafana.colours import GREEN, ORANGE, RED
-from grafana.panels import EACH_MINUTE, EACH_SECOND, Query, lines, number
+from grafana.panels import EACH_MINUTE, EACH_SECOND, lines, number
 from grafana.promql import RATE, SHOWN, quantile
+from grafana.queries import SHARE, Query
 from heori_common import metrics
 
-CONSUMERS = 'instance=~"$consumer"'
+CONSUMERS = 'consumer=~"$consumer"'
+
+NO_CONSUMER = "No consumer answers"
+NOT_TAKEN = "No lock was taken in the time shown"
 
 
 def board() -> Board:
@@ -18,8 +22,9 @@ def board() -> Board:
         "any was lost.",
         ["model", "consumer"],
     )
-    made.row("", _at_a_glance())
-    made.row("Waiting and holding", *_waits())
+    course, *by_lock = _waits()
+    made.top(_at_a_glance(), course)
+    made.row("Lock by lock", *by_lock)
     made.row("What goes wrong", _troubles())
     return made
 
@@ -34,6 +39,7 @@ def _at_a_glance() -> Line:
             "How many wait for a lock at this moment. A few is what locks are for.",
             "none",
             f"sum({metrics.LOCK_WAITERS}{{{CONSUMERS}}}) or vector(0)",
+            empty=NO_CONSUMER,
         ),
         number(
             "Wait, 95%",
@@ -42,12 +48,14 @@ def _at_a_glance() -> Line:
             "s",
             quantile(0.95, metrics.LOCK_WAIT, CONSUMERS),
             [(None, GREEN), (1, ORANGE), (10, RED)],
+            empty=NOT_TAKEN,
         ),
         number(
             "Held, 95%",
             "How long a lock is held. Whoever waits, waits at least for that: hold locks briefly.",
             "s",
             quantile(0.95, metrics.LOCK_HOLD, CONSUMERS),
+            empty=NOT_TAKEN,
         ),
         number(
             "Deadlocks",
@@ -56,6 +64,7 @@ def _at_a_glance() -> Line:
             "none",
             lately(metrics.LOCK_DEADLOCKS),
             [(None, GREEN), (1, RED)],
+            empty=NO_CONSUMER,
         ),
         number(
             "Lost while held",
@@ -64,6 +73,7 @@ def _at_a_glance() -> Line:
             "none",
             lately(metrics.LOCKS_LOST),
             [(None, GREEN), (1, RED)],
+            empty=NO_CONSUMER,
         ),
         number(
             "Writes fenced off",
@@ -72,6 +82,7 @@ def _at_a_glance() -> Line:
             "none",
             lately(metrics.FENCE_REJECTIONS),
             [(None, GREEN), (1, ORANGE)],
+            empty=NO_CONSUMER,
         ),
     ]
 
@@ -90,12 +101,16 @@ def _waits() -> list[Line]:
                 "s",
                 *course(metrics.LOCK_WAIT),
                 limit=10,
+                decades=True,
+                empty=NOT_TAKEN,
             ),
             lines(
                 "How long locks are held",
                 "From having to releasing. When this grows, the waits grow with it.",
                 "s",
                 *course(metrics.LOCK_HOLD),
+                decades=True,
+                empty=NOT_TAKEN,
             ),
         ],
         [
@@ -105,6 +120,8 @@ def _waits() -> list[Line]:
                 "the first colon, such as account:5 and account:6.",
                 "s",
                 Query(quantile(0.95, metrics.LOCK_WAIT, CONSUMERS, "lock"), "{{lock}}"),
+                decades=True,
+                empty=NOT_TAKEN,
             ),
             lines(
                 "Acquired, by lock",
@@ -115,6 +132,7 @@ def _waits() -> list[Line]:
                     f"sum by (lock) (rate({metrics.LOCK_WAIT}_count{{{CONSUMERS}}}{RATE}))",
                     "{{lock}}",
                 ),
+                empty=NOT_TAKEN,
             ),
         ],
         [
@@ -124,18 +142,21 @@ def _waits() -> list[Line]:
                 "permits.",
                 "short",
                 Query(f"sum by (lock) ({metrics.LOCK_WAITERS}{{{CONSUMERS}}})", "{{lock}}"),
+                decades=True,
+                empty="No lock is held or waited for",
             ),
             lines(
                 "Permits in use, by semaphore",
                 "How many of its permits each semaphore has given out. At 100%, others wait; when "
                 "it never gets there, it does not limit anything.",
-                "percentunit",
+                SHARE,
                 Query(
                     f"sum by (lock) ({metrics.PERMITS_IN_USE}{{{CONSUMERS}}}) "
-                    f"/ max by (lock) ({metrics.PERMITS_LIMIT}{{{CONSUMERS}}})",
+                    f"/ (max by (lock) ({metrics.PERMITS_LIMIT}{{{CONSUMERS}}}) > 0) "
+                    f"or sum by (lock) ({metrics.PERMITS_IN_USE}{{{CONSUMERS}}}) * 0",  # all free
                     "{{lock}}",
                 ),
-                reach=1,
+                empty="No semaphore is held or waited for",
             ),
         ],
     ]
@@ -155,6 +176,7 @@ def _troubles() -> Line:
             each_minute(metrics.LOCKS_EXPIRED, "expired"),
             each_minute(metrics.LOCKS_FORCED, "taken away"),
             reach=1,
+            empty=NO_CONSUMER,
         ),
         lines(
             "Deadlocks and fenced writes",
@@ -164,5 +186,6 @@ def _troubles() -> Line:
             each_minute(metrics.LOCK_DEADLOCKS, "deadlocks"),
             each_minute(metrics.FENCE_REJECTIONS, "fenced off"),
             reach=1,
+            empty=NO_CONSUMER,
         ),
     ]

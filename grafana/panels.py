@@ -1,7 +1,9 @@
-"""The kinds of panels that the dashboards are made of, alike wherever they are used."""
+"""The kinds of panels that the dashboards are made of, alike wherever they are used.
+
+Each panel says in words why it is empty when it is.
+"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from grafana_foundation_sdk.builders import (
@@ -10,7 +12,6 @@ from grafana_foundation_sdk.builders import (
     common,
     dashboard,
     heatmap,
-    prometheus,
     stat,
     table,
     timeseries,
@@ -20,12 +21,15 @@ from grafana_foundation_sdk.models import dashboard as dm
 from grafana_foundation_sdk.models import heatmap as hm
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from grafana import links
 from grafana.colours import BLUE, RED, by_name
-
-SOURCE = cm.DataSourceRef(type_val="prometheus", uid="${source}")
+from grafana.queries import SHARE, SOURCE, Query, refs
 
 EACH_SECOND, EACH_MINUTE = "count:/s", "count:/min"
 JOBS_EACH_SECOND, CALLS_EACH_SECOND = "count:jobs/s", "count:calls/s"
+CORES = "suffix:cores"
+COUNT = "none"  # a whole number
+DECIMALS = {COUNT: 0, CORES: 2}  # more of them only tire; all other units choose for themselves
 
 Steps = Sequence[tuple[float | None, str]]
 NEUTRAL: Steps = [(None, BLUE)]  # a number that is neither good nor bad
@@ -41,27 +45,6 @@ Plot = TypeVar(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """An expression in PromQL, and the name of its series in the legend."""
-
-    expr: str
-    legend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumn:
-    """A column of a table: an expression that gives one value for each row.
-
-    One without a title is not shown, and brings the labels that other columns lack.
-    """
-
-    title: str
-    expr: str
-    unit: str
-    steps: Steps = ()  # colours the number
-
-
 def steps(levels: Steps) -> dashboard.ThresholdsConfig:
     """From which value on which colour."""
     return (
@@ -72,20 +55,28 @@ def steps(levels: Steps) -> dashboard.ThresholdsConfig:
 
 
 def number(
-    title: str, about: str, unit: str, query: str, levels: Steps = NEUTRAL, *, span: int = 4
+    title: str,
+    about: str,
+    unit: str,
+    query: str,
+    levels: Steps = NEUTRAL,
+    *,
+    empty: str,
+    span: int = 4,
 ) -> stat.Panel:
     """One number, large."""
-    panel = _base(stat.Panel(), title, about, span, 4).unit(unit).thresholds(steps(levels))
-    return (
-        panel.with_target(_now(Query(query, title), "A"))
-        .color_mode(cm.BigValueColorMode.VALUE)
-        .graph_mode(cm.BigValueGraphMode.NONE)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-    )
+    panel = _large(title, about, unit, Query(query, title), empty=empty, span=span)
+    return panel.thresholds(steps(levels))
 
 
 def words(
-    title: str, about: str, query: Query, meanings: dict[str, tuple[str, str]], *, span: int = 4
+    title: str,
+    about: str,
+    query: Query,
+    meanings: dict[str, tuple[str, str]],
+    *,
+    empty: str,
+    span: int = 4,
 ) -> stat.Panel:
     """A number that stands for a word, or a series whose name is the word.
 
@@ -98,14 +89,30 @@ def words(
             for index, (value, (word, colour)) in enumerate(meanings.items())
         }
     )
+    panel = _large(title, about, COUNT, query, empty=empty, span=span).mappings([mapping])
+    return panel.thresholds(steps(NEUTRAL)).text_mode(
+        cm.BigValueTextMode.VALUE if meanings else cm.BigValueTextMode.NAME
+    )
+
+
+def best(
+    title: str, about: str, unit: str, *queries: Query, empty: str, span: int, height: int
+) -> stat.Panel:
+    """A name, large, and by how much it is the best."""
+    panel = _large(title, about, unit, *queries, empty=empty, span=span, height=height)
+    panel.thresholds(steps(NEUTRAL)).text_mode(cm.BigValueTextMode.VALUE_AND_NAME)
+    _colour(panel, queries)
+    return panel
+
+
+def _large(
+    title: str, about: str, unit: str, *queries: Query, empty: str, span: int, height: int = 4
+) -> stat.Panel:
+    panel = base(stat.Panel(), title, about, unit, empty, span, height)
+    for query, ref in refs(queries):
+        panel.with_target(query.in_unit(unit).now(ref))
     return (
-        _base(stat.Panel(), title, about, span, 4)
-        .unit("none")
-        .with_target(_now(query, "A"))
-        .mappings([mapping])
-        .text_mode(cm.BigValueTextMode.VALUE if meanings else cm.BigValueTextMode.NAME)
-        .thresholds(steps(NEUTRAL))
-        .color_mode(cm.BigValueColorMode.VALUE)
+        panel.color_mode(cm.BigValueColorMode.VALUE)
         .graph_mode(cm.BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
@@ -116,30 +123,44 @@ def lines(
     about: str,
     unit: str,
     *queries: Query,
+    empty: str,
     span: int = 12,
-    height: int = 8,
+    height: int = 10,
     limit: float | None = None,
     reach: float | None = None,
+    decades: bool = False,
 ) -> timeseries.Panel:
     """Lines over time.
 
     Args:
         limit: where too much begins; drawn as a dashed red line.
         reach: how far up the axis goes at least, so that a small value looks small.
+        decades: whether values span several, so that each gets as much room. There is none for 0:
+            a line that leaves the panel at its bottom is at 0.
     """
-    panel = _base(timeseries.Panel(), title, about, span, height).unit(unit)
-    panel.min(0).line_width(2).fill_opacity(8).show_points(cm.VisibilityMode.NEVER)
+    panel = base(timeseries.Panel(), title, about, unit, empty, span, height)
+    panel.line_width(2).fill_opacity(0 if decades else 8).show_points(cm.VisibilityMode.NEVER)
     panel.span_nulls(False).color_scheme(
         dashboard.FieldColor().mode(dm.FieldColorModeId.PALETTE_CLASSIC)
     )
-    panel.legend(_legend()).tooltip(_tooltip())
+    panel.legend(_legend("lastNotNull", "max")).tooltip(_tooltip())
+    _link(panel, queries)
+    if decades:
+        panel.scale_distribution(
+            common.ScaleDistributionConfig().type(cm.ScaleDistribution.LOG).log(10)
+        )
+    else:
+        panel.min(0)
     if reach is not None:
         panel.axis_soft_max(reach)
+    elif unit == SHARE:
+        panel.max(1)
     if limit is not None:
         panel.thresholds(steps([(None, "transparent"), (limit, RED)])).thresholds_style(
             common.GraphThresholdsStyleConfig().mode(cm.GraphThresholdsStyleMode.DASHED)
         )
-    _ask(panel, [_range(query, ref) for query, ref in _refs(queries)])
+    for query, ref in refs(queries):
+        panel.with_target(query.in_unit(unit).over_time(ref))
     _colour(panel, queries)
     return panel
 
@@ -149,20 +170,17 @@ def stacked(
     about: str,
     unit: str,
     *queries: Query,
+    empty: str,
     span: int = 12,
-    height: int = 8,
-    most: float | None = None,
+    height: int = 10,
 ) -> timeseries.Panel:
-    """Parts of a whole over time, one upon the other.
-
-    Args:
-        most: the whole, when it is known, such as 1 for shares.
-    """
-    panel = lines(title, about, unit, *queries, span=span, height=height)
-    panel.line_width(0).fill_opacity(75).stacking(
-        common.StackingConfig().mode(cm.StackingMode.NORMAL).group("A")
+    """Parts of a whole over time, one upon the other."""
+    panel = lines(title, about, unit, *queries, empty=empty, span=span, height=height)
+    return (
+        panel.line_width(0)
+        .fill_opacity(75)
+        .stacking(common.StackingConfig().mode(cm.StackingMode.NORMAL).group("A"))
     )
-    return panel if most is None else panel.max(most)
 
 
 def dashed(panel: timeseries.Panel, name: str) -> timeseries.Panel:
@@ -170,10 +188,10 @@ def dashed(panel: timeseries.Panel, name: str) -> timeseries.Panel:
     return panel.override_by_name(
         name,
         [
-            _property("custom.lineStyle", {"fill": "dash", "dash": [10, 10]}),
-            _property("custom.lineWidth", 2),
-            _property("custom.fillOpacity", 0),
-            _property("custom.stacking", {"mode": "none", "group": "bound"}),
+            setting("custom.lineStyle", {"fill": "dash", "dash": [10, 10]}),
+            setting("custom.lineWidth", 2),
+            setting("custom.fillOpacity", 0),
+            setting("custom.stacking", {"mode": "none", "group": "bound"}),
         ],
     )
 
@@ -184,20 +202,23 @@ def shares(
     unit: str,
     label: str,
     *queries: Query,
+    empty: str,
     span: int = 12,
-    height: int = 8,
+    height: int = 10,
 ) -> barchart.Panel:
     """For each value of a label one bar, made up of what the queries give."""
-    panel = _base(barchart.Panel(), title, about, span, height).unit(unit).min(0)
+    panel = base(barchart.Panel(), title, about, unit, empty, span, height).min(0)
     panel.orientation(cm.VizOrientation.HORIZONTAL).stacking(cm.StackingMode.NORMAL)
     panel.fill_opacity(75).line_width(0).bar_width(0.8).show_value(cm.VisibilityMode.NEVER)
     panel.legend(_legend()).tooltip(_tooltip()).x_field(label)
+    if unit == SHARE:
+        panel.max(1)
     names = {"Time": ""}
-    for query, ref in _refs(queries):
-        panel.with_target(_now(Query(query.expr), ref).format(PromQueryFormat.TABLE))
+    for query, ref in refs(queries):
+        panel.with_target(Query(query.expr).in_unit(unit).as_table(ref))
         names[f"Value #{ref}"] = query.legend
     _colour(panel, queries)
-    return _joined(panel, names)
+    return joined(panel, names)
 
 
 def bars(
@@ -207,28 +228,37 @@ def bars(
     query: Query,
     levels: Steps = NEUTRAL,
     *,
+    empty: str,
     span: int = 12,
-    height: int = 8,
-    most: float | None = None,
+    height: int = 10,
 ) -> bargauge.Panel:
     """The latest value of each series as a bar."""
-    panel = _base(bargauge.Panel(), title, about, span, height).unit(unit)
-    panel.min(0).thresholds(steps(levels)).with_target(_now(query, "A"))
+    panel = base(bargauge.Panel(), title, about, unit, empty, span, height)
+    panel.min(0).thresholds(steps(levels)).with_target(query.in_unit(unit).now("A"))
     panel.orientation(cm.VizOrientation.HORIZONTAL).display_mode(cm.BarGaugeDisplayMode.BASIC)
     panel.text(common.VizTextDisplayOptions().title_size(14).value_size(20))
     panel.value_mode(cm.BarGaugeValueMode.COLOR).reduce_options(
         common.ReduceDataOptions().calcs(["lastNotNull"])
     )
-    return panel if most is None else panel.max(most)
+    _colour(panel, [query])
+    _link(panel, [query])
+    return panel.max(1) if unit == SHARE else panel
 
 
 def spread(
-    title: str, about: str, unit: str, expr: str, *, span: int = 12, height: int = 8
+    title: str,
+    about: str,
+    unit: str,
+    expr: str,
+    *,
+    empty: str,
+    span: int = 12,
+    height: int = 9,
 ) -> heatmap.Panel:
     """How often which value occurs, over time; the expression is summed by le."""
-    query = _range(Query(expr, "{{le}}"), "A").format(PromQueryFormat.HEATMAP)
+    query = Query(expr, "{{le}}").over_time("A").format(PromQueryFormat.HEATMAP)
     return (
-        _base(heatmap.Panel(), title, about, span, height)
+        base(heatmap.Panel(), title, about, unit, empty, span, height)
         .with_target(query)
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .cell_gap(1)
@@ -244,45 +274,40 @@ def spread(
     )
 
 
-def rows_of(
-    title: str,
-    about: str,
-    labels: dict[str, str],
-    columns: Sequence[TableColumn],
-    *,
-    span: int = 24,
-    height: int = 8,
-) -> table.Panel:
-    """A table: one row for each combination of labels, one column for each expression.
+def _legend(*figures: str) -> common.VizLegendOptions:
+    """With figures a table, and what is highest now comes first."""
+    mode = cm.LegendDisplayMode.TABLE if figures else cm.LegendDisplayMode.LIST
+    legend = common.VizLegendOptions().display_mode(mode).calcs(list(figures)).show_legend(True)
+    if figures:
+        legend.sort_by("Last *").sort_desc(True)
+    return legend.placement(cm.LegendPlacement.BOTTOM)
 
-    Args:
-        labels: what a label's column is called.
-    """
-    panel = _base(table.Panel(), title, about, span, height).min_width(80)
-    nothing = dm.ValueMappingResult(text="-", index=0)
-    panel.mappings(
-        [dm.SpecialValueMap(dm.DashboardSpecialValueMapOptions(dm.SpecialValueMatch.NA_N, nothing))]
-    )
-    names = {"Time": ""} | labels
-    panel.override_by_name(next(iter(labels.values())), [_property("custom.width", 280)])
-    for column, ref in _refs(columns):
-        panel.with_target(_now(Query(column.expr), ref).format(PromQueryFormat.TABLE))
-        names[f"Value #{ref}"] = column.title
-        properties = [_property("unit", column.unit)]
-        if column.steps:
-            levels = steps(column.steps).build().to_json()
-            properties += [
-                _property("thresholds", levels),
-                _property("custom.cellOptions", {"type": "color-text"}),
-            ]
-        panel.override_by_name(column.title, properties)
-    return _joined(panel, names)
+
+def _tooltip() -> common.VizTooltipOptions:
+    mode, sort = cm.TooltipDisplayMode.MULTI, cm.SortOrder.DESCENDING
+    return common.VizTooltipOptions().mode(mode).sort(sort)
+
+
+def _link(panel: bargauge.Panel | timeseries.Panel, queries: Iterable[Query]) -> None:
+    if found := links.of_series(query.legend for query in queries):
+        panel.override_by_regexp(".*", [setting("links", found)])
+
+
+def _colour(
+    panel: barchart.Panel | bargauge.Panel | stat.Panel | timeseries.Panel,
+    queries: Iterable[Query],
+) -> None:
+    colours: dict[str, str] = {}
+    for query in queries:
+        colours |= by_name(query.legend, query.expr)
+    for name, colour in colours.items():
+        panel.override_by_name(name, [setting("color", {"mode": "fixed", "fixedColor": colour})])
 
 
 Joined = TypeVar("Joined", barchart.Panel, table.Panel)
 
 
-def _joined(panel: Joined, names: dict[str, str]) -> Joined:
+def joined(panel: Joined, names: dict[str, str]) -> Joined:
     """Make one table of the queries, with the columns in this order; those without a name go."""
     panel.with_transformation(dm.DataTransformerConfig(id_val="merge", options={}))
     options = {
@@ -293,59 +318,15 @@ def _joined(panel: Joined, names: dict[str, str]) -> Joined:
     return panel.with_transformation(dm.DataTransformerConfig(id_val="organize", options=options))
 
 
-def _legend() -> common.VizLegendOptions:
-    return (
-        common.VizLegendOptions()
-        .display_mode(cm.LegendDisplayMode.LIST)
-        .placement(cm.LegendPlacement.BOTTOM)
-        .show_legend(True)
-        .calcs([])
-    )
+def base(
+    panel: Plot, title: str, about: str, unit: str, empty: str, span: int, height: int
+) -> Plot:
+    """What all kinds have in common."""
+    panel.title(title).description(about).datasource(SOURCE).span(span).height(height)
+    panel.unit(unit).no_value(empty)
+    return panel.decimals(DECIMALS[unit]) if unit in DECIMALS else panel
 
 
-def _tooltip() -> common.VizTooltipOptions:
-    mode, sort = cm.TooltipDisplayMode.MULTI, cm.SortOrder.DESCENDING
-    return common.VizTooltipOptions().mode(mode).sort(sort)
-
-
-def _colour(panel: timeseries.Panel | barchart.Panel, queries: Iterable[Query]) -> None:
-    colours: dict[str, str] = {}
-    for query in queries:
-        colours |= by_name(query.legend, query.expr)
-    for name, colour in colours.items():
-        panel.override_by_name(name, [_property("color", {"mode": "fixed", "fixedColor": colour})])
-
-
-def _base(panel: Plot, title: str, about: str, span: int, height: int) -> Plot:
-    return panel.title(title).description(about).datasource(SOURCE).span(span).height(height)
-
-
-def _range(query: Query, ref: str) -> prometheus.Dataquery:
-    return _target(query, ref).range()
-
-
-def _now(query: Query, ref: str) -> prometheus.Dataquery:
-    return _target(query, ref).instant()
-
-
-def _target(query: Query, ref: str) -> prometheus.Dataquery:
-    target = (
-        prometheus.Dataquery().datasource(SOURCE).ref_id(ref).expr(" ".join(query.expr.split()))
-    )
-    return target.legend_format(query.legend) if query.legend else target
-
-
-def _ask(panel: timeseries.Panel, targets: Iterable[prometheus.Dataquery]) -> None:
-    for target in targets:
-        panel.with_target(target)
-
-
-Item = TypeVar("Item")
-
-
-def _refs(items: Sequence[Item]) -> list[tuple[Item, str]]:
-    return [(item, chr(ord("A") + index)) for index, item in enumerate(items)]
-
-
-def _property(name: str, value: Any) -> dm.DynamicConfigValue:
+def setting(name: str, value: Any) -> dm.DynamicConfigValue:
+    """A setting of some of a panel's series or columns."""
     return dm.DynamicConfigValue(id_val=name, value=value)

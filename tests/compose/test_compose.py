@@ -34,7 +34,6 @@ ROUNDS = 10 if LONG else 2
 CUT = 60.0 if LONG else 8.0  # seconds off the network
 LEASE = 5.0  # seconds; as in stack.env
 DIGESTS = {field.name for field in fields(Digests)}
-ADDRESS = '{{{{(index .NetworkSettings.Networks "{}_default").IPAddress}}}}'
 MIX = ("--mix", "tokens=1,digest=1")
 
 
@@ -128,8 +127,8 @@ def test_a_consumer_that_is_paused_past_its_lease_is_refused(stack: Stack) -> No
     jobs = 3000
     with subprocess.Popen(stack.script("compose_watch.py", jobs, 0.05), stdout=subprocess.DEVNULL):
         paused = stack.containers("consumer")[0]
-        address = run("docker", "inspect", "-f", ADDRESS.format(stack.project), paused).strip()
-        held = f'heori_jobs_held{{instance="{address}:9100"}} > 0'
+        host = run("docker", "inspect", "-f", "{{.Config.Hostname}}", paused).strip()
+        held = f'heori_jobs_held{{consumer=~"heori-{host}-.+"}} > 0'
         wait_until(lambda: stack.query(held))  # it is at work
         # An old engine gives up freezing a busy container, and has it go on.
         wait_until(lambda: paused in run("docker", "pause", paused, check=False).splitlines())

@@ -17,15 +17,34 @@ _SELECTOR = re.compile(r"\b(?:\w+:)?heori_\w+(?::\w+)?(?:\{[^}]*\})?")
 
 
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
-    """The panels of a dashboard, without its headings."""
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
+    """The panels of a dashboard, those in closed rows too, without its headings."""
+    rows = (panel.get("panels", []) for panel in board["panels"])
+    both = [*board["panels"], *(panel for row in rows for panel in row)]
+    return [panel for panel in both if panel["type"] != "row"]
+
+
+def marks(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """The annotations of a dashboard."""
+    found: list[dict[str, Any]] = board["annotations"]["list"]
+    return found
 
 
 def expressions(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every expression of a dashboard, with the title of its panel."""
+    """Every expression of a dashboard's panels, with the title of its panel."""
     for panel in panels(board):
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
+
+
+def links(panel: dict[str, Any]) -> list[str]:
+    """Where a panel's series and cells lead."""
+    return [
+        link["url"]
+        for override in panel["fieldConfig"]["overrides"]
+        for property_ in override["properties"]
+        if property_["id"] == "links"
+        for link in property_["value"]
+    ]
 
 
 def selectors(expression: str) -> list[str]:

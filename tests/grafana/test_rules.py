@@ -1,19 +1,12 @@
 """Prometheus' configuration and rules, checked and tried by its own promtool."""
 
 import re
-import subprocess
 
 from tests.grafana.boards import PROMETHEUS
-from tests.grafana.prometheus import program
+from tests.grafana.prometheus import promtool
 
 RULES = "".join(path.read_text() for path in PROMETHEUS.glob("*.yml"))
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
-
-
-def promtool(*arguments: object) -> None:
-    command = [program("promtool"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_prometheus_reads_the_configuration_and_the_rules() -> None:
@@ -33,6 +26,14 @@ def test_each_alert_is_seen_to_fire_and_not_to_fire_and_each_record_has_a_value(
         assert re.search(quiet, tests), f"{alert} is never seen not to fire"
     for record in re.findall(r"- record: (\S+)", RULES):
         assert f"labels: '{record}{{" in tests, f"{record} is never seen to have a value"
+
+
+def test_a_message_has_whole_numbers_and_names_no_address() -> None:
+    for rule in RULES.split("- alert: ")[1:]:
+        if "$value" in (summary := rule.partition("summary: ")[2].partition("\n")[0]):
+            is_round = re.search(r"expr:( \|\n)?\s+round\(", rule)
+            assert is_round or "$value | printf `%.0f`" in summary, summary
+    assert "instance" not in RULES.replace("{regex: instance, action: labeldrop}", "")
 
 
 def test_each_alert_says_what_it_means_and_what_to_do() -> None:

@@ -25,6 +25,7 @@ interface Target {
   refId: string;
   expr: string;
   legendFormat?: string;
+  interval: string;
   format?: 'table' | 'heatmap' | 'time_series';
   instant?: boolean;
   range?: boolean;
@@ -51,18 +52,22 @@ type Panel<Kind, Options, Custom> = Plain<
   };
 };
 
-type Row = { type: 'row'; id: number; title: string; collapsed: false; gridPos: grafana.GridPos; panels: [] };
+type Shown =
+  | Panel<'barchart', barchart.Options, barchart.FieldConfig>
+  | Panel<'bargauge', bargauge.Options, {}>
+  | Panel<'heatmap', heatmap.Options, heatmap.FieldConfig>
+  | Panel<'stat', stat.Options, {}>
+  | Panel<'table', table.Options, table.FieldConfig>
+  | Panel<'timeseries', timeseries.Options, timeseries.FieldConfig>;
 
-export type Board = Plain<Omit<grafana.Dashboard, 'panels'>> & {
+type Row = { type: 'row'; id: number; title: string; collapsed: true; gridPos: grafana.GridPos; panels: Shown[] };
+
+// What its plug-in makes of Prometheus' answer stands in no type that Grafana publishes.
+type Mark = Plain<grafana.AnnotationQuery> & { expr: string; step: string; titleFormat: string };
+
+export type Board = Plain<Omit<grafana.Dashboard, 'panels' | 'annotations'>> & {
   uid: string;
   title: string;
-  panels: (
-    | Row
-    | Panel<'barchart', barchart.Options, barchart.FieldConfig>
-    | Panel<'bargauge', bargauge.Options, {}>
-    | Panel<'heatmap', heatmap.Options, heatmap.FieldConfig>
-    | Panel<'stat', stat.Options, {}>
-    | Panel<'table', table.Options, table.FieldConfig>
-    | Panel<'timeseries', timeseries.Options, timeseries.FieldConfig>
-  )[];
+  annotations: { list: Mark[] };
+  panels: (Row | Shown)[];
 };
