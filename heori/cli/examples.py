@@ -53,6 +53,11 @@ EXAMPLES = {
         heori job 2bceb55d-bd89-41ad         # by the id that send prints
         heori job 2bceb55d-bd89-41ad --json | jq .tries
         """,
+    "cancel": "heori cancel 2bceb55d-bd89-41ad",
+    "stop": "heori stop 2bceb55d-bd89-41ad",
+    "run": "heori run 2bceb55d-bd89-41ad  # which was to run later",
+    "retry": "heori retry 2bceb55d-bd89-41ad",
+    "delete": "heori delete 2bceb55d-bd89-41ad",
     "top": """
         heori top                            # live, until Ctrl-C
         heori top --once                     # once, for a log or a mail

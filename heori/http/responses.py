@@ -50,7 +50,26 @@ class JobRecord(BaseModel):
     restarts: int | None = Field(
         description="Further starts, which were cut short by no fault of its own."
     )
-    waits_for: str | None = Field(None, description="What a job of an unknown task waits for.")
+    tenant: str | None = None
+    task: str | None = None
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    unread: str | None = Field(None, description="Why its arguments cannot be shown.")
+    meta: dict[str, Any] | None = None
+    waited: float | None = Field(None, description="Seconds in the queue.")
+    ran: float | None = Field(None, description="Seconds, until it ended or now.")
+    retries_left: int | None = None
+    tries: list[dict[str, Any]] | None = Field(
+        None, description="How it has ended, the latest first: before it was replayed, too."
+    )
+    locks: list[dict[str, Any]] | None = Field(
+        None, description="Those that it declares: held, waited for, or needed."
+    )
+    waits_on: dict[str, Any] | None = Field(None, description="Jobs for which it waits.")
+    came_after: dict[str, Any] | None = Field(None, description="Ended jobs of its flow.")
+    then: dict[str, Any] | None = Field(None, description="Jobs that wait for it.")
+    actions: list[str] = Field([], description="What its state allows: cancel, stop, …")
+    waits_for: str | None = Field(None, description="What keeps it, if not its turn.")
     waits_since: datetime | None = None
     reason: str | None = Field(None, description="Why it was canceled: it has expired, say.")
     progress: float | None = Field(None, description="From 0 to 1, if the task reports it.")
@@ -62,11 +81,48 @@ class JobRecord(BaseModel):
     )
 
 
-class CanceledJob(BaseModel):
-    """A job that will not run."""
+class ListedJob(BaseModel):
+    """A job in a list."""
 
     id: str
+    queue: str
+    tenant: str | None
+    task: str | None
     status: str
+    call: str | None
+    created_at: datetime | None
+    enqueued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    due_at: datetime | None
+    waited: float | None = Field(description="Seconds in the queue, until it began or now.")
+    ran: float | None = Field(description="Seconds, until it ended or now.")
+    deliveries: int | None
+    consumer: str | None
+    progress: float | None
+    progress_text: str | None
+    waits_for: str | None = Field(description="Other jobs, a lock, a rate, its paused task.")
+    error: str | None = Field(description="The last line of its traceback.")
+
+
+class JobPageRecord(BaseModel):
+    """A page of jobs."""
+
+    jobs: list[ListedJob]
+    searched: int = Field(description="At how many jobs this and the pages before have looked.")
+    of: int = Field(description="Of how many.")
+    cursor: str | None = Field(description="For the next page; null when there is none.")
+    unreadable: list[str] | None = None
+
+
+class ActedRecord(BaseModel):
+    """What was done to a job."""
+
+    id: str
+    action: str
+    status: str = Field(
+        description="Afterwards; still started when it was asked to stop, else deleted, say."
+    )
 
 
 class QueueRecord(BaseModel):

@@ -95,6 +95,10 @@ class _Source(NamedTuple):
         return _ORDER.index(self.state), self.name
 
 
+class CursorRefused(ValueError):
+    """A cursor that no answer has told."""
+
+
 class _After(NamedTuple):
     """After which entry the next page begins."""
 
@@ -112,7 +116,7 @@ class _After(NamedTuple):
         """The inverse.
 
         Raises:
-            ValueError: it is none.
+            CursorRefused: it is none.
         """
         try:
             told = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -123,7 +127,7 @@ class _After(NamedTuple):
             if math.isnan(score):
                 raise ValueError
         except (ValueError, TypeError, binascii.Error, RecursionError):
-            raise ValueError("it is no cursor that an answer has told") from None
+            raise CursorRefused("it is no cursor that an answer has told") from None
         return cls(_Source(state, name), place, member, score)
 
 
@@ -169,7 +173,7 @@ def list_jobs(
 
     Raises:
         RedisUnavailable, RedisRefused: as `RedisReader`.
-        ValueError: the cursor is none.
+        CursorRefused: the cursor is none.
     """
     return _Pager(reader, settings, wanted, min(limit, MOST_ROWS)).page(
         _After.read(cursor) if cursor else None

@@ -111,7 +111,7 @@ def test_the_version_says_what_a_report_of_a_fault_needs(heori: Heori) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("heori de", {"dead"}),
+        ("heori dea", {"dead"}),
         ("heori dead re", {"replay"}),
         ("heori locks ", {"show", "release"}),
         ("heori locks rel", {"release"}),
@@ -139,7 +139,7 @@ def test_completion_is_switched_on_for_the_shell_that_asks(tmp_path: Path) -> No
     )
     assert "bash completion installed" in done.stdout, done.stderr
     script = (tmp_path / ".bashrc").read_text()
-    typed = f"COMP_WORDS=(heori de); COMP_CWORD=1; _heori_completion {shlex.quote(str(program))}"
+    typed = f"COMP_WORDS=(heori dea); COMP_CWORD=1; _heori_completion {shlex.quote(str(program))}"
     asked = f'{script}\n{typed}; echo "$COMPREPLY"'
     told = subprocess.run(
         ["bash", "-c", asked], env=environment, capture_output=True, text=True, check=True

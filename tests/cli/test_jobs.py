@@ -82,3 +82,22 @@ def test_the_locks_of_a_job_are_told(heori: Heori, producer: Producer, bench: Be
     assert locks(waits) == [{**lock, "state": "waits", "before": 0}]
     assert locks(last) == [{**lock, "state": "waits", "before": 1}]
     assert "waits mutex account:7, behind 1" in heori("job", last).stdout
+
+
+def test_jobs_are_acted_on_by_their_ids(heori: Heori, producer: Producer) -> None:
+    later = producer.options(delay=1000)
+    one, two = (later.submit(sample_tasks.add, number).id for number in range(2))
+    done = heori("run", one, two)
+    assert done.stdout == f"job {one} is queued\njob {two} is queued\n"
+    half = heori("cancel", one, "nobody")
+    assert (half.returncode, half.stdout) == (1, f"job {one} is canceled\n")
+    assert half.stderr == "heori: there is no job nobody; its result may have expired\n"
+    assert heori("retry", one).stdout == f"job {one} is queued\n"
+    refused = heori("stop", one, "--json")
+    told = json.loads(refused.stdout)
+    assert (told["status"], told["problem"]) == (
+        "queued",
+        f"job {one} cannot be stopped: it is queued",
+    )
+    assert json.loads(heori("delete", two, "--json").stdout)["status"] == "deleted"
+    assert heori("job", two).returncode == 2

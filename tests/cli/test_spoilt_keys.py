@@ -43,6 +43,7 @@ COMMAND_LINES = [
     ("job", LETTER, "--json"),
     ("jobs",),
     ("jobs", "--search", "x", "--json"),
+    *((action, "nobody", "--json") for action in ("cancel", "stop", "run", "retry", "delete")),
     ("top", "--once", "--every", "100ms"),
     ("top", "--json", "--every", "100ms"),
     ("limit",),

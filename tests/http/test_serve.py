@@ -88,8 +88,9 @@ def test_waiting_ends_with_its_time(service: Service) -> None:
 def test_a_job_is_cancelled_once(service: Service) -> None:
     sent = service.ask("POST", f"{TASKS}.order", ["tea"])
     path = JOB + sent.body["id"]
-    assert service.ask("DELETE", path).body == {"id": sent.body["id"], "status": "canceled"}
-    again = service.ask("DELETE", path)
+    canceled = {"id": sent.body["id"], "action": "cancel", "status": "canceled"}
+    assert service.ask("POST", f"{path}/cancel").body == canceled
+    again = service.ask("POST", f"{path}/cancel")
     assert (again.status, "is canceled" in again.body["detail"]) == (409, True)
     assert service.ask("DELETE", JOB + "nobody").status == 404
     assert service.ask("GET", JOB + "nobody").status == 404

@@ -9,10 +9,13 @@ from starlette.concurrency import run_in_threadpool
 from heori.http import responses as answers
 from heori.http.backend import Backend
 from heori.http.requests import JobId
-from heori.http.responses import answer, responses
+from heori.http.responses import answer, invalid, responses
 from heori.inspect import job as job_record
+from heori.inspect.actions import JobActions, JobGone, NotDone
+from heori.inspect.jobs import MOST_ROWS, STATES, CursorRefused, JobFilter, list_jobs
 
 LONGEST_WAIT = 60.0  # seconds for which a result is awaited in one request
+NO_JOB = "there is no job {}; its result may have expired"
 ENDED = ("finished", "failed", "stopped", "canceled")
 
 Wait = Annotated[
@@ -20,6 +23,20 @@ Wait = Annotated[
     Query(
         ge=0, le=LONGEST_WAIT, description="How many seconds to wait for the job's end, at most."
     ),
+]
+
+ListedQueue = Annotated[
+    str | None,
+    Query(max_length=500, description="With its tenants; or orders@@acme, for one of these."),
+]
+ListedState = Annotated[str | None, Query(pattern=f"^({'|'.join(STATES)})$")]
+ListedTask = Annotated[str | None, Query(max_length=500, description="As module.function.")]
+Searched = Annotated[
+    str | None,
+    Query(max_length=500, description="A text in the id, call, arguments, meta or error."),
+]
+PageCursor = Annotated[
+    str | None, Query(max_length=10_000, description="As the page before has told it.")
 ]
 
 
@@ -42,20 +59,68 @@ def add(router: APIRouter, backend: Backend) -> None:
             record = await run_in_threadpool(_read, backend, job_id)
         return answer(record)
 
-    @router.delete(
-        "/jobs/{job_id}",
-        response_model=answers.CanceledJob,
+    @router.get(
+        "/jobs",
+        response_model=answers.JobPageRecord,
+        responses=responses(422, 503),
+        tags=["jobs"],
+        operation_id="jobs",
+    )
+    def jobs(
+        queue: ListedQueue = None,
+        state: ListedState = None,
+        task: ListedTask = None,
+        q: Searched = None,
+        cursor: PageCursor = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 50,
+    ) -> Response:
+        """The jobs of a queue, state or task, or those that have a text, by pages.
+
+        By state: what runs, then what waits, next first, then what has ended, newest first. With a
+        task or a text a page may have few jobs, or none, and yet a cursor: each request looks at a
+        thousand jobs.
+        """
+        reader = backend.reader()
+        try:
+            wanted = JobFilter(queue, state, task, q or None)
+            page = list_jobs(reader, backend.settings, wanted, cursor, limit)
+        except CursorRefused as error:
+            raise invalid(("query", "cursor"), str(error)) from error
+        unreadable = {"unreadable": list(reader.problems())} if reader.unreadable else {}
+        return answer(page.record() | unreadable)
+
+    for action in ("cancel", "stop", "run", "retry", "delete"):
+        _add_action(router, JobActions(backend.redis, backend.commands), action)
+
+
+_ABOUT = {
+    "cancel": "Keep a job from running, if no slot has begun it.",
+    "stop": "Ask whoever runs a job to stop it; it fails then, and is not tried again.",
+    "run": "Put a scheduled job on its queue now.",
+    "retry": "Let a job run again that failed, was stopped or canceled, as if for the first time.",
+    "delete": "Delete a job that does not run, with its result and all that is kept about it.",
+}
+
+
+def _add_action(router: APIRouter, actions: JobActions, action: str) -> None:
+    def act(job_id: JobId) -> Response:
+        try:
+            return answer(actions.act(action, job_id).record())
+        except JobGone as error:
+            raise HTTPException(404, NO_JOB.format(job_id)) from error
+        except NotDone as error:
+            raise HTTPException(409, str(error)) from error
+
+    router.add_api_route(
+        "/jobs/{job_id}" if action == "delete" else f"/jobs/{{job_id}}/{action}",
+        act,
+        methods=["DELETE" if action == "delete" else "POST"],
+        response_model=answers.ActedRecord,
         responses=responses(404, 409, 422, 503),
         tags=["jobs"],
-        operation_id="cancel",
+        operation_id=action,
+        summary=_ABOUT[action],
     )
-    async def cancel(job_id: JobId) -> Response:
-        """Keep a job from running, if no slot has begun it."""
-        record = await run_in_threadpool(_read, backend, job_id)
-        if not await backend.producer.cancel(record["queue"], [job_id]):
-            status = (await run_in_threadpool(_read, backend, job_id))["status"]
-            raise HTTPException(409, f"job {job_id} is {status}; it cannot be canceled")
-        return answer({"id": job_id, "status": "canceled"})
 
 
 def _read(backend: Backend, job_id: str) -> dict[str, Any]:
@@ -69,7 +134,7 @@ def _read(backend: Backend, job_id: str) -> dict[str, Any]:
     if details is None and reader.unreadable:
         raise HTTPException(409, "; ".join(reader.problems()))
     if details is None:
-        raise HTTPException(404, f"there is no job {job_id}; its result may have expired")
+        raise HTTPException(404, NO_JOB.format(job_id))
     record = details.record()
     if reader.unreadable:
         record["unreadable"] = list(reader.problems())

@@ -1,5 +1,6 @@
 """One builder per command, by sender. No I/O here: `heori_common.redis` executes them."""
 
+from heori_common.protocol.commands.acting import ActingCommands
 from heori_common.protocol.commands.bounds import MOST_WAITING, Bound, BoundCommands
 from heori_common.protocol.commands.builder import (
     CALL_BYTES,
@@ -145,5 +146,6 @@ class Commands(
     TenantCommands,
     PeriodicCommands,
     ListingCommands,
+    ActingCommands,
 ):
     """All of them."""
