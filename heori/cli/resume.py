@@ -3,8 +3,9 @@
 from heori import formats
 from heori.cli.console import guarded
 from heori.cli.pause import QueueArgument, TaskOption, TenantOption, chosen, named
+from heori.inspect.limits import resume_all
+from heori.inspect.reader import RedisReader
 from heori.terminal import say
-from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
@@ -19,12 +20,8 @@ def resume(
 
     def work() -> None:
         with RedisClient(settings.redis_url) as client:
-            commands = Commands(Keys(settings.key_prefix))
-            resumed = client.execute(commands.resume(what))
-            was_paused, jobs = resumed.was_paused, resumed.jobs
-            while resumed.are_left:
-                resumed = client.execute(commands.resume(what))
-                jobs += resumed.jobs
+            reader = RedisReader(client, Keys(settings.key_prefix))
+            was_paused, jobs = resume_all(reader, what)
             if not was_paused:
                 say(f"{named(what)} was not paused")
             elif what.kind == "task":

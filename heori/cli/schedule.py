@@ -1,6 +1,5 @@
 """`heori schedule`: periodic jobs, when they run, and how to pause them or run them now."""
 
-import uuid
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,9 +9,9 @@ from rich.table import Table
 from heori import formats
 from heori.cli.console import JsonOption, guarded, list_table, print_record, refuse, tell_unreadable
 from heori.inspect.reader import RedisReader
-from heori.inspect.schedule import EntryView, read_entries
+from heori.inspect.schedule import EntryView, NoSuchEntry, read_entries, set_paused
+from heori.inspect.schedule import run_now as run_entry
 from heori.terminal import Console, Name, say, say_json
-from heori_common.protocol.commands import Ticks
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
@@ -20,8 +19,6 @@ from heori_common.settings import Settings
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The entry, as `heori schedule` names it.")
 ]
-
-MOST_NAMED = 10
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -71,14 +68,12 @@ def run_now(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """
 
     def work(reader: RedisReader) -> None:
-        entry = _find(reader, name).entry
-        job_id = entry.id_by_hand(uuid.uuid4().hex[:12])
-        command = reader.commands.send_ticks([Ticks(entry, None, [(job_id, 0)])])
-        [done] = reader.client.execute(command)
-        if done is None or not done.sent:
+        sent = run_entry(reader, name)
+        if sent is None:
             refuse(f"{name} may not overlap, and its last job still waits or runs")
-        record = {"name": name, "job": job_id, "queue": entry.queue}
-        print_record(record, f"{job_id} is sent to {entry.queue}", as_json=as_json)
+        job_id, queue = sent
+        record = {"name": name, "job": job_id, "queue": queue}
+        print_record(record, f"{job_id} is sent to {queue}", as_json=as_json)
 
     _open(work)
 
@@ -89,33 +84,24 @@ def _open(work: Callable[[RedisReader], None]) -> None:
     def run() -> None:
         with RedisClient(settings.redis_url) as client:
             reader = RedisReader(client, Keys(settings.key_prefix))
-            work(reader)
+            try:
+                work(reader)
+            except NoSuchEntry as error:
+                refuse(*str(error.args[0]).splitlines())
             tell_unreadable(reader)
 
     guarded(run)
 
 
 def _set_paused(reader: RedisReader, name: str, *, paused: bool, as_json: bool) -> None:
-    _find(reader, name)
-    changed = reader.client.execute(reader.commands.pause_entry(name, paused=paused))
+    changed = set_paused(reader, name, paused=paused)
     state = "paused" if paused else "active"
     already = "" if changed else "already "
     print_record(
-        {"name": name, "state": state, "changed": bool(changed)},
+        {"name": name, "state": state, "changed": changed},
         f"{name} is {already}{state}",
         as_json=as_json,
     )
-
-
-def _find(reader: RedisReader, name: str) -> EntryView:
-    views = {view.entry.name: view for view in read_entries(reader)}
-    if name not in views:
-        known = ", ".join(list(views)[:MOST_NAMED])
-        refuse(
-            f"there is no periodic job {name} at {reader.address}",
-            f"There are: {known}" if known else "There are none.",
-        )
-    return views[name]
 
 
 def _table(found: list[EntryView]) -> Table:

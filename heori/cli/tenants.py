@@ -1,6 +1,6 @@
 """`heori tenants`: who shares a queue, and in which proportions."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -8,28 +8,16 @@ from rich.table import Table
 
 from heori import formats
 from heori.cli.console import JsonOption, guarded, list_table, refuse, tell_unreadable
-from heori.inspect.queues import read_queues
 from heori.inspect.reader import RedisReader
+from heori.inspect.tenants import TenantRow, read_tenants, set_weights
 from heori.terminal import Console, Name, say_json
 from heori_common.errors import cut
 from heori_common.names import check_queue, check_tenant
-from heori_common.protocol.commands import LEAST_WEIGHT, MOST_WEIGHT, QueueCounts
-from heori_common.protocol.keys import TENANT, Keys, tenant_queue
+from heori_common.protocol.commands import LEAST_WEIGHT, MOST_WEIGHT
+from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
 from heori_common.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class TenantRow:
-    """A tenant of a queue; without a name, the jobs of no tenant."""
-
-    tenant: str
-    waiting: int | None
-    running: int | None
-    failed: int | None
-    weight: float
-    share: float | None  # of what is claimed while all wait that do now; None for who does not
 
 
 def tenants(
@@ -62,7 +50,7 @@ def tenants(
             reader = RedisReader(client, Keys(settings.key_prefix))
             if weights:
                 _set(reader, queue, weights)
-            rows = _rows(reader, queue)
+            rows = read_tenants(reader, queue)
         if as_json:
             listed = [asdict(row) for row in rows]
             say_json({"tenants": listed, "unreadable": reader.unreadable})
@@ -91,34 +79,10 @@ def _weight(given: str) -> tuple[str, float]:
 
 def _set(reader: RedisReader, queue: str, weights: dict[str, float]) -> None:
     try:
-        reader.client.execute_many(reader.commands.set_weights(queue, weights))
+        set_weights(reader, queue, weights)
     except RedisRefused as error:
         reader.note_refusal(reader.commands.keys.weights(), error)
         refuse(f"the weights cannot be set: {next(reader.problems())}")
-
-
-def _rows(reader: RedisReader, queue: str) -> list[TenantRow]:
-    counts = read_queues(reader)
-    weights = reader.read(reader.commands.weights(queue)) or {}
-    stem = f"{queue}{TENANT}"
-    known = {name.removeprefix(stem) for name in counts if name.startswith(stem)}
-    if not known | weights.keys():
-        return []
-    names = ["", *sorted(known | weights.keys())]
-    of = {name: counts.get(tenant_queue(queue, name)) for name in names}
-    total = sum(weights.get(name, 1.0) for name in names if _waits(of[name]))
-    return [_row(name, of[name], weights.get(name, 1.0), total) for name in names]
-
-
-def _waits(counts: QueueCounts | None) -> bool:
-    return counts is not None and bool(counts.waiting)
-
-
-def _row(tenant: str, of: QueueCounts | None, weight: float, total: float) -> TenantRow:
-    share = weight / total if _waits(of) else None
-    if of is None:
-        return TenantRow(tenant, 0, 0, 0, weight, share)
-    return TenantRow(tenant, of.waiting, of.running, of.failed, weight, share)
 
 
 def _table(rows: list[TenantRow]) -> Table:

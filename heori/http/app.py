@@ -30,7 +30,7 @@ from heori.http.monitor import Monitor
 from heori.http.pages.site import Site
 from heori.http.requests import known_query
 from heori.http.root import UnderRoot
-from heori.http.routes import dead, health, jobs, queues, tasks
+from heori.http.routes import dead, health, jobs, locks, pauses, queues, schedule, tasks, tenants
 from heori.http.tokens import ApiTokens
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
@@ -79,9 +79,8 @@ class Service:
         )
         router = APIRouter(prefix="/v1", dependencies=[Depends(known_query), *bearer])
         shared = tasks.add(router, backend)
-        jobs.add(router, backend)
-        queues.add(router, backend)
-        dead.add(router, backend)
+        for area in (jobs, dead, queues, tenants, pauses, locks, schedule):
+            area.add(router, backend)
         app.include_router(router)
         pages.add(app, Site(backend, Monitor(backend), tokens=tokens))
         registry = CollectorRegistry()

@@ -58,6 +58,27 @@ Key = Annotated[
 ]
 
 
+# A name that may have slashes in it; two, with a tenant's.
+PathName = Annotated[str, Path(min_length=1, max_length=2 * MAX_NAME_CHARS + 2)]
+
+
+def queue_name(given: str) -> str:
+    """A queue's name out of a path.
+
+    Raises:
+        HTTPException: it is none.
+    """
+    try:
+        return check_queue(given)
+    except ValueError as error:
+        raise invalid(("path", "queue"), str(error)) from error
+
+
+def json_body(of: dict[str, Any]) -> dict[str, Any]:
+    """The description of a body that a route reads by itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": of}}}}
+
+
 def known_query(request: Request) -> None:
     """Refuse a name in the query that means nothing: it may be a slip, as in ?Delay=5.
 

@@ -81,6 +81,14 @@ class JobRecord(BaseModel):
     )
 
 
+class Changed(BaseModel):
+    """What holds now, and whether that is new."""
+
+    paused: bool
+    changed: bool
+    jobs: int | None = Field(None, description="Of a task: those that went back to their queues.")
+
+
 class ListedJob(BaseModel):
     """A job in a list."""
 

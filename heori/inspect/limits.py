@@ -95,6 +95,20 @@ def read_held(reader: RedisReader, queues: Iterable[str]) -> Held:
     )
 
 
+def resume_all(reader: RedisReader, what: Pause) -> tuple[bool, int]:
+    """End a pause; returns whether there was one, and how many jobs of a task went back.
+
+    Raises:
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    resumed = reader.client.execute(reader.commands.resume(what))
+    was_paused, jobs = resumed.was_paused, resumed.jobs
+    while resumed.are_left:
+        resumed = reader.client.execute(reader.commands.resume(what))
+        jobs += resumed.jobs
+    return was_paused, jobs
+
+
 def _kind(pause: Pause) -> str:
     return "tenant" if TENANT in pause.name else pause.kind
 

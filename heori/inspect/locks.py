@@ -1,7 +1,7 @@
 """Locks: which are held, by whom, who waits for them; and how one is taken from its holder."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -71,6 +71,44 @@ class LockState:
             "seconds": round(self.now - party.since, 3),
             "request": party.request,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlock:
+    """Those who wait for each other in a circle; each waits for a lock that the next one holds."""
+
+    waits: tuple[tuple[Party, LockState], ...]
+
+    def record(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "waits": [
+                {"job": waiter.job or None, "runner": str(waiter), "lock": str(lock)}
+                for waiter, lock in self.waits
+            ]
+        }
+
+
+def deadlocks(locks: Sequence[LockState]) -> list[Deadlock]:
+    """The circles among these locks, of those that one holder has."""
+    waiting = {
+        waiter.owner: (waiter, lock)
+        for lock in locks
+        if len(lock.holders) == 1
+        for waiter in lock.waiters
+    }
+    found, seen = [], set[str]()
+    for first in waiting:
+        path: dict[str, None] = {}
+        owner = first
+        while owner in waiting and owner not in seen and owner not in path:
+            path[owner] = None
+            owner = waiting[owner][1].holders[0].owner
+        if owner in path:
+            owners = list(path)
+            found.append(Deadlock(tuple(waiting[each] for each in owners[owners.index(owner) :])))
+        seen.update(path)
+    return found
 
 
 class Locks:

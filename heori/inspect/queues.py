@@ -29,6 +29,15 @@ def read_queues(reader: RedisReader) -> dict[str, QueueCounts]:
     }
 
 
+def read_one(reader: RedisReader, queue: str) -> QueueCounts:
+    """The same of one queue.
+
+    Raises:
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    return QueueCounts(*reader.read_many(reader.commands.counts(queue)))
+
+
 def read_oldest(reader: RedisReader, queues: Iterable[str], now: float) -> dict[str, float]:
     """Seconds for which the next job of each of these queues has waited, where that is known.
 

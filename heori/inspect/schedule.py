@@ -1,14 +1,23 @@
 """The periodic jobs of a Redis: what is published of them, and how they stand."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from heori.inspect.reader import RedisReader
+from heori_common.errors import short
 from heori_common.periodic.entry import ScheduleEntry
-from heori_common.protocol.commands import Command
+from heori_common.protocol.commands import Command, Ticks
 from heori_common.protocol.job import MalformedJob, parse_time
+
+MOST_NAMED = 10
+
+
+class NoSuchEntry(LookupError):
+    """There is no periodic entry of that name; the message names some that there are."""
+
 
 State = Literal["active", "paused", "nobody"]
 
@@ -92,6 +101,45 @@ def read_entries(reader: RedisReader) -> list[EntryView]:
         )
     ]
     return sorted(views, key=lambda view: view.entry.name)
+
+
+def find_entry(reader: RedisReader, name: str) -> EntryView:
+    """One entry.
+
+    Raises:
+        NoSuchEntry: there is none of that name.
+    """
+    views = {view.entry.name: view for view in read_entries(reader)}
+    if name not in views:
+        known = ", ".join(list(views)[:MOST_NAMED])
+        there = f"There are: {known}" if known else "There are none."
+        raise NoSuchEntry(f"there is no periodic job {short(name)} at {reader.address}\n{there}")
+    return views[name]
+
+
+def set_paused(reader: RedisReader, name: str, *, paused: bool) -> bool:
+    """Let the ticks of an entry pass by, or send it again; returns whether that is new.
+
+    Raises:
+        NoSuchEntry: as `find_entry`.
+    """
+    find_entry(reader, name)
+    return bool(reader.client.execute(reader.commands.pause_entry(name, paused=paused)))
+
+
+def run_now(reader: RedisReader, name: str) -> tuple[str, str] | None:
+    """Send the job of an entry now; returns its id and queue.
+
+    None when the entry may not overlap and its last job still waits or runs.
+
+    Raises:
+        NoSuchEntry: as `find_entry`.
+    """
+    entry = find_entry(reader, name).entry
+    job_id = entry.id_by_hand(uuid.uuid4().hex[:12])
+    command = reader.commands.send_ticks([Ticks(entry, None, [(job_id, 0)])])
+    [done] = reader.client.execute(command)
+    return (job_id, entry.queue) if done is not None and done.sent else None
 
 
 def _unpacked(reader: RedisReader, service: str, packed: Sequence[bytes]) -> list[ScheduleEntry]:

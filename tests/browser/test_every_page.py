@@ -7,7 +7,15 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.rigs.visits import SHAPES, Visit, refreshed
 
-PAGES = ["/", "/queues", "/docs"]
+PAGES = [
+    "/",
+    "/queues",
+    "/queues/default",
+    "/schedule",
+    "/locks",
+    "/locks/mutex/account%3Akim",
+    "/docs",
+]
 SHIFTS = """() => new Promise((done) => {
     const shifts = [];
     new PerformanceObserver((list) => {

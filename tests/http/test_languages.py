@@ -9,17 +9,18 @@ import jinja2
 import pytest
 
 from heori.http.pages import languages
+from heori.http.routes.locks import CONSEQUENCE
 from tests.rigs.pages import ROOT
 
 PAGES = ROOT / "heori" / "http" / "pages"
 # What the page tells is kept in English until it is known who reads it.
-TELLING = {"Alert": (1, 2), "done": (1,), "refused": (2,), "_": (0,), "self": (0,)}
+TELLING = {"Alert": (1, 2), "done": (1,), "NotDone": (1,), "_": (0,), "self": (0,)}
 
 
 def texts() -> set[str]:
     of_templates = {text for file in PAGES.glob("templates/*.html") for text in template(file)}
     code = [*PAGES.glob("*.py"), ROOT / "heori" / "inspect" / "alerts.py"]
-    return of_templates | {text for file in code for text in program(file)}
+    return of_templates | {text for file in code for text in program(file)} | {CONSEQUENCE}
 
 
 def template(file: Path) -> Iterator[str]:

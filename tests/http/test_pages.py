@@ -21,7 +21,7 @@ from tests.rigs.waiting import until
 
 SECRET, READS = "ana-has-a-long-token", "eve-has-another-one!"
 GUARDED = {"HEORI_API_TOKENS": f"ana:{SECRET}", "HEORI_API_READ_TOKENS": f"eve:{READS}"}
-PAGES = ("/", "/queues", "/docs")
+PAGES = ("/", "/queues", "/queues/default", "/schedule", "/locks", "/docs")
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 PAUSED = "rq:heori:paused"
 

@@ -6,14 +6,22 @@
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from heori.http.pages import docs, login, overview, queues
-from heori.http.pages.site import Site
+from heori.http.pages import docs, locks, login, overview, queues, schedule
+from heori.http.pages.site import NotDone, Site
 
 
 def add(app: FastAPI, site: Site) -> None:
     """Add all pages."""
-    for area in (login, overview, queues, docs):
+    for area in (login, overview, queues, schedule, locks, docs):
         area.add(app, site)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, NotDone)
+        return site.refused(request, error)
+
+    app.add_exception_handler(NotDone, refused)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))

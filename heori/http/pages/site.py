@@ -33,6 +33,21 @@ HEADERS = {
 }
 
 
+class NotDone(Exception):
+    """What a button asks for cannot be done; pages raise it, and the reader is told.
+
+    Args:
+        status: as in HTTP.
+        text: why, and what to do, in English; it is told in the reader's language.
+    """
+
+    def __init__(self, status: int, text: str, **values: object) -> None:
+        super().__init__(text.format(**values))
+        self.status = status
+        self.text = text
+        self.values = values
+
+
 class Site:
     """What all pages share.
 
@@ -112,14 +127,14 @@ class Site:
             return Response(None, 200, HEADERS | headers)
         return RedirectResponse(to or self._back(request), 303, HEADERS)
 
-    def refused(self, request: Request, status: int, text: str, /, **values: object) -> Response:
-        """The answer to a button that could not: why, and what to do."""
-        said = languages.chosen(request)(text, **values)
+    def refused(self, request: Request, error: NotDone) -> Response:
+        """The answer to a button that could not do what it says."""
+        said = languages.chosen(request)(error.text, **error.values)
         if "hx-request" in request.headers:
             told = {"said": {"text": said, "wrong": True}}
             headers = {"HX-Trigger": json.dumps(told), "HX-Reswap": "none"}
-            return Response(None, status, HEADERS | headers)
-        return self.render(request, "problem.html", status, problem=said)
+            return Response(None, error.status, HEADERS | headers)
+        return self.render(request, "problem.html", error.status, problem=said)
 
     async def form(self, request: Request) -> Mapping[str, str]:
         """What a form has sent.
