@@ -4,8 +4,10 @@ from grafana.board import Board, Line
 from grafana.colours import BLUE, GREEN, GREY, ORANGE, RED
 from grafana.panels import (
     CORES,
+    COUNT,
     EACH_SECOND,
     bars,
+    best,
     dashed,
     lines,
     number,
@@ -88,7 +90,7 @@ def _at_a_glance() -> Line:
             f"sum(rate({metrics.RUNQUEUE_WAIT}{{{WORKERS}}}{RATE})) "
             f"/ (sum(rate({metrics.THREAD_STATE}{{{WORKERS}}}{RATE})) > 0)",
             [(None, GREEN), (0.2, RED)],
-            empty=NO_JOBS,
+            empty="No worker has a job",
         ),
         words(
             "The GIL",
@@ -98,13 +100,16 @@ def _at_a_glance() -> Line:
             {"0": ("off", GREEN), "1": ("on", GREY)},
             empty=NO_WORKER,
         ),
-        words(
+        best(
             "Measured by",
-            "How the states of threads are known. External: read from outside, the most exact. "
-            "Internal: by a thread inside the worker. Estimate: from the CPU time alone.",
-            Query(f"max by (source) ({metrics.GIL_SOURCE}{{{WORKERS}}}) > 0", "{{source}}"),
-            {},
+            "How the states of threads are known, and of how many workers. External: read from "
+            "outside, the most exact. Internal: by a thread inside the worker. Estimate: from the "
+            "CPU time alone.",
+            COUNT,
+            Query(f"count by (source) ({metrics.GIL_SOURCE}{{{WORKERS}}} > 0)", "{{source}}"),
             empty=NO_WORKER,
+            span=4,
+            height=4,
         ),
     ]
 

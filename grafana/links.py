@@ -24,7 +24,8 @@ def of_value(label: str) -> list[dict[str, Any]]:
     """The links of a column of names."""
     value = "${__value.raw:percentencode}"
     if label == "alertname":
-        return [_link("What it means, and what to do", f"${{alerts}}/alerts?search={value}")]
+        url = f"${{alerts}}/alerts?search={value}&showEmptyGroups=0"
+        return [_link("What it means, and what to do", url)]
     return _links(label, value)
 
 

@@ -22,7 +22,7 @@ from grafana_foundation_sdk.models import heatmap as hm
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from grafana import links
-from grafana.colours import BLUE, RED, by_name
+from grafana.colours import BLUE, GREY, RED, by_name
 from grafana.queries import SHARE, SOURCE, Query, refs
 
 EACH_SECOND, EACH_MINUTE = "count:/s", "count:/min"
@@ -78,7 +78,7 @@ def words(
     empty: str,
     span: int = 4,
 ) -> stat.Panel:
-    """A number that stands for a word, or a series whose name is the word.
+    """A number that stands for a word.
 
     Args:
         meanings: the word and its colour, by the number.
@@ -89,16 +89,15 @@ def words(
             for index, (value, (word, colour)) in enumerate(meanings.items())
         }
     )
-    panel = _large(title, about, COUNT, query, empty=empty, span=span).mappings([mapping])
-    return panel.thresholds(steps(NEUTRAL)).text_mode(
-        cm.BigValueTextMode.VALUE if meanings else cm.BigValueTextMode.NAME
-    )
+    panel = _large(title, about, COUNT, query, empty=empty, span=span)
+    panel.mappings([mapping, _nothing(empty)])
+    return panel.thresholds(steps(NEUTRAL)).text_mode(cm.BigValueTextMode.VALUE)
 
 
 def best(
     title: str, about: str, unit: str, *queries: Query, empty: str, span: int, height: int
 ) -> stat.Panel:
-    """A name, large, and by how much it is the best."""
+    """A name, large, and a number that belongs to it, such as by how much it is the best."""
     panel = _large(title, about, unit, *queries, empty=empty, span=span, height=height)
     panel.thresholds(steps(NEUTRAL)).text_mode(cm.BigValueTextMode.VALUE_AND_NAME)
     _colour(panel, queries)
@@ -112,10 +111,18 @@ def _large(
     for query, ref in refs(queries):
         panel.with_target(query.in_unit(unit).now(ref))
     return (
-        panel.color_mode(cm.BigValueColorMode.VALUE)
+        panel.mappings([_nothing(empty)])
+        .color_mode(cm.BigValueColorMode.VALUE)
         .graph_mode(cm.BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
+
+
+def _nothing(empty: str) -> dm.SpecialValueMap:
+    """That there is no value is neither good nor bad."""
+    said = dm.ValueMappingResult(text=empty, color=GREY)
+    match = dm.SpecialValueMatch.NULL_AND_NAN
+    return dm.SpecialValueMap(dm.DashboardSpecialValueMapOptions(match, said))
 
 
 def lines(

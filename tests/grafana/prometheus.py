@@ -1,4 +1,4 @@
-"""A Prometheus of the test's own, that scrapes what it is told each second."""
+"""A Prometheus of the test's own, that scrapes what it is told every other second."""
 
 import json
 import shutil
@@ -16,7 +16,8 @@ from heori_common.embedded import free_port
 from tests.grafana.boards import PROMETHEUS
 from tests.rigs.waiting import until
 
-INTERVAL = 1  # seconds between two scrapes
+# Seconds between two scrapes, and that each may take: one that is late makes its series stale.
+INTERVAL = 2
 RATE_INTERVAL = f"{4 * INTERVAL}s"  # as Grafana computes it
 
 CONFIGURATION = """\

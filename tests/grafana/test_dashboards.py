@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from grafana.colours import GREY
 from heori_common.metrics import CATALOGUE
 from tests.grafana.boards import (
     BOARDS,
@@ -113,9 +114,16 @@ def test_a_dashboard_shows_eight_panels_at_most_until_a_row_is_opened(
 
 
 @each_board
-def test_an_empty_panel_says_why(board: dict[str, Any]) -> None:
+def test_an_empty_panel_says_why_in_a_colour_that_is_neither_good_nor_bad(
+    board: dict[str, Any],
+) -> None:
     for panel in panels(board):
-        assert len(panel["fieldConfig"]["defaults"]["noValue"].split()) >= 3, panel["title"]
+        defaults = panel["fieldConfig"]["defaults"]
+        assert len(defaults["noValue"].split()) >= 3, panel["title"]
+        if panel["type"] == "stat":
+            said = defaults["mappings"][-1]["options"]
+            assert said["match"] == "null+nan", panel["title"]
+            assert said["result"] == {"text": defaults["noValue"], "color": GREY}
 
 
 @each_board
