@@ -31,6 +31,8 @@ COMMANDS = {
     "run": "Put scheduled jobs on their queues now.",
     "retry": "Let jobs run again that failed, were stopped or canceled, as if for the first time.",
     "delete": "Delete jobs that do not run, with their results and all that is kept about them.",
+    "consumers": "Show the consumers and their slots; or of one, its workers and what each slot "
+    "runs.",
     "top": "Watch queues, consumers, workers, tasks and locks; Ctrl-C ends it.",
     "limit": "Show how many jobs may wait in a queue, or change it. Each tenant may have as many.",
     "pause": "Have consumers take no more jobs of a queue, of one of its tenants, or of a task.",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli import consumers
+from heori.cli import run_consumer
 from heori.cli.console import MOST_COUNT, read_size, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori_common import logs, outlet
@@ -135,4 +135,4 @@ def consume(
             "there is nothing this consumer may run: name the modules of your tasks in "
             "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
         )
-    consumers.run(settings, options)
+    run_consumer.run(settings, options)

@@ -1,36 +1,164 @@
-"""Runs a consumer until it ends: what `heori consume`, `worker` and `worker-pool` share."""
+"""`heori consumers`: who consumes, and what every slot does now."""
 
-import asyncio
-import faulthandler
+from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from heori.cli.console import FAILED, fail, guarded, refuse
-from heori_common import logs
+from heori import formats
+from heori.cli.console import (
+    JsonOption,
+    guarded,
+    list_table,
+    print_fields,
+    refuse,
+    tell_unreadable,
+)
+from heori.inspect.consumers import (
+    ONE_S,
+    ConsumerView,
+    WorkerView,
+    list_consumers,
+    read_consumer,
+)
+from heori.inspect.reader import RedisReader
+from heori.terminal import Console, Name, Text, say, say_json
+from heori_common.errors import cut
+from heori_common.protocol.keys import Keys
+from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
-from heori_consumer.pool.forkserver import ForkserverBroken
-from heori_consumer.pool.roster import TasksBroken
-from heori_consumer.supervisor.endpoint import PortTaken
-from heori_consumer.supervisor.options import ConsumerOptions
-from heori_consumer.supervisor.supervisor import NothingToConsume, Supervisor, SupervisorFailed
 
-log = logs.get_logger(__name__)
+UNKNOWN = "?"
 
 
-def run(settings: Settings, options: ConsumerOptions) -> None:
-    """Consume until it is told to stop; ends with an exit code and a message when it cannot."""
-    # Were the supervisor ever to crash in C, this would be all the evidence there is.
-    faulthandler.enable(all_threads=True)
+def consumers(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show this one alone, with its workers and what their slots run."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the consumers and their slots; or of one, its workers and what each slot runs.
 
-    async def main() -> None:
-        await Supervisor(settings, options).run()
+    Consumers are asked directly, as `heori top` does: one that does not answer is shown as its
+    record in Redis has it. The exit code is 1 when something in Redis cannot be read. It is named,
+    and the rest is shown.
+    """
+    settings = Settings()
 
-    try:
-        guarded(lambda: asyncio.run(main()))
-    except (TasksBroken, PortTaken, NothingToConsume) as error:
-        refuse(*str(error).splitlines())
-    except (SupervisorFailed, ForkserverBroken) as error:
-        fail(*str(error).splitlines())
-    except OSError as error:  # of which click would end without a word, were it a broken pipe
-        log.critical("the consumer has failed", exc_info=error)
-        raise typer.Exit(FAILED) from error
+    def show() -> None:
+        with RedisClient(settings.redis_url) as client:
+            reader = RedisReader(client, Keys(settings.key_prefix))
+            if name is None:
+                _show_all(reader, as_json=as_json)
+            else:
+                _show_one(reader, name, as_json=as_json)
+            tell_unreadable(reader)
+
+    guarded(show)
+
+
+def _show_all(reader: RedisReader, *, as_json: bool) -> None:
+    found = list_consumers(reader, ONE_S)
+    if as_json:
+        listed = [each.record() for each in found]
+        say_json({"consumers": listed, "unreadable": reader.unreadable})
+        return
+    if not found:
+        say(f"No consumer is registered at {reader.address}; start one with `heori consume`.")
+        return
+    table = list_table("consumer", "queues", "model", numbers=("slots", "run", "done", "state"))
+    for each in found:
+        table.add_row(
+            Name(each.name),
+            Name(",".join(each.queues)),
+            each.model or each.kind,
+            _number(each.slots),
+            _number(each.running),
+            _number(each.executed),
+            each.state if each.answers or each.kind == "rq" else "no answer",
+        )
+    Console().print(table)
+
+
+def _show_one(reader: RedisReader, name: str, *, as_json: bool) -> None:
+    found = read_consumer(reader, name)
+    if found is None and not reader.unreadable:
+        refuse(
+            f"there is no consumer {cut(name)} at {reader.address}",
+            "`heori consumers` shows all there are",
+        )
+    if as_json:
+        say_json({**(found.record() if found else {}), "unreadable": reader.unreadable})
+    elif found is not None:
+        _describe(found)
+
+
+def _describe(found: ConsumerView) -> None:
+    heartbeat = UNKNOWN if found.heartbeat is None else formats.age(found.heartbeat)
+    fields = {
+        "consumer": found.name,
+        "state": found.state,
+        "queues": ", ".join(found.queues),
+        "host": f"{found.host}, process {found.pid}",
+        "heartbeat": heartbeat,
+    }
+    if found.answers:
+        fields |= {
+            "model": f"{found.model}, version {found.version}",
+            "slots": f"{_number(found.slots)}, {_number(found.running)} run a job, "
+            f"{_number(found.waiting)} wait for other jobs",
+            "done": formats.counted(found.executed or 0, "job"),
+        }
+    else:
+        fields["no answer"] = found.reason
+    print_fields(fields)
+    if not found.workers:
+        return
+    console = Console()
+    console.print()
+    console.print(_workers(found.workers))
+    console.print()
+    if any(worker.jobs for worker in found.workers):
+        console.print(_slots(found.workers))
+    else:
+        console.print("No slot runs a job.")
+    if found.left_out:
+        console.print(f"and {formats.counted(found.left_out, 'job')} more, which run for less long")
+
+
+def _workers(workers: tuple[WorkerView, ...]) -> Table:
+    table = list_table(
+        "worker", numbers=("pid", "since", "state", "slots", "run", "done", "GIL loss")
+    )
+    for each in workers:
+        table.add_row(
+            each.worker,
+            UNKNOWN if each.pid is None else str(each.pid),
+            "" if each.seconds is None else formats.age(each.seconds),
+            each.state,
+            _number(each.slots + each.lent),
+            _number(len(each.jobs)),
+            _number(each.finished),
+            UNKNOWN if each.gil_loss is None else formats.share(each.gil_loss),
+        )
+    return table
+
+
+def _slots(workers: tuple[WorkerView, ...]) -> Table:
+    table = list_table("slot", "task", "job", numbers=("for", ""))
+    for worker in workers:
+        for job in worker.jobs:
+            table.add_row(
+                f"{worker.worker}/{job.slot}",
+                Name(job.task or UNKNOWN),
+                Name(job.job),
+                formats.duration(job.seconds),
+                Text("waits for jobs" if job.lent else "locks" if job.locks else ""),
+            )
+    return table
+
+
+def _number(number: int | None) -> str:
+    return UNKNOWN if number is None else formats.count(number)

@@ -58,6 +58,11 @@ EXAMPLES = {
     "run": "heori run 2bceb55d-bd89-41ad  # which was to run later",
     "retry": "heori retry 2bceb55d-bd89-41ad",
     "delete": "heori delete 2bceb55d-bd89-41ad",
+    "consumers": """
+        heori consumers                      # all of them, and their slots
+        heori consumers heori-web1-71-d4e7f8 # one: what each slot runs, since when
+        heori consumers --json | jq '.consumers[] | select(.running == .slots).name'
+        """,
     "top": """
         heori top                            # live, until Ctrl-C
         heori top --once                     # once, for a log or a mail

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from heori.cli import consumers, rq_classes
+from heori.cli import rq_classes, run_consumer
 from heori.cli.console import fail, guarded, refuse
 from heori.cli.rq_redis import read_config, redis_url
 from heori.inspect.first_calls import packages_called
@@ -114,7 +114,7 @@ def start(context: typer.Context, asked: Asked) -> None:
         if options.layout is None or not options.layout.config:
             raise
         refuse(f"logging does not take DICT_CONFIG of {short(options.layout.config)}: {error!r}")
-    consumers.run(settings, options)
+    run_consumer.run(settings, options)
 
 
 def _read_config(module: str) -> dict[str, Any]:

@@ -1,16 +1,17 @@
-"""Asks consumers for their metrics, without a Prometheus."""
+"""Asks consumers for their metrics and for what their slots do, without a Prometheus."""
 
 import asyncio
 import contextlib
 import ipaddress
+import json
 import math
 import resource
 import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,12 +24,14 @@ LEAST_S = 1.0
 CONSUMERS_A_SECOND = 2000
 MOST_S = 4.0
 FILES_BESIDE = 64  # that this process has open beside its connections
+MOST_ANSWER = 16_000_000  # bytes of one
 
+T = TypeVar("T")
 Labels = frozenset[tuple[str, str]]
 
 
 class NoMetrics(Exception):
-    """A consumer does not answer, or with something else than metrics; the message says why."""
+    """A consumer does not answer, or with something else than was asked; the message says why."""
 
 
 class Samples:
@@ -116,7 +119,25 @@ def scrape(url: str, timeout: float) -> Samples:
     Raises:
         NoMetrics: it does not answer, or not with metrics.
     """
-    return asyncio.run(_ask(_address(url), "", timeout))
+    return asyncio.run(_ask(_address(url), "/metrics", _samples, timeout))
+
+
+def ask_slots(
+    urls: Mapping[str, str], most: int, within: float
+) -> dict[str, dict[str, Any] | NoMetrics]:
+    """Ask many consumers at once what they and their slots do.
+
+    Args:
+        urls: as of `scrape_all`.
+        most: jobs that each is to name; with 0 it tells of itself alone.
+        within: seconds for all of them.
+
+    Returns:
+        By name, what each says; or why it says nothing, of those that have an address.
+    """
+    addresses = _addresses(urls)
+    path = f"/slots?jobs={most}"
+    return asyncio.run(_ask_all(addresses, path, _json, within)) if addresses else {}
 
 
 def scrape_all(urls: Mapping[str, str], metrics: Iterable[Metric]) -> Answers:
@@ -126,12 +147,11 @@ def scrape_all(urls: Mapping[str, str], metrics: Iterable[Metric]) -> Answers:
         urls: of their HTTP servers, by the consumers' names, in the order in which to ask. Those
             that have none, as stock workers, are not asked.
     """
-    addresses = {}
-    for name, url in urls.items():
-        with contextlib.suppress(NoMetrics):
-            addresses[name] = _address(url)
+    addresses = _addresses(urls)
     within = min(MOST_S, LEAST_S + len(addresses) / CONSUMERS_A_SECOND)
-    samples = asyncio.run(_ask_all(addresses, query(metrics), within)) if addresses else {}
+    path = f"/metrics{query(metrics)}"
+    answers = asyncio.run(_ask_all(addresses, path, _samples, within)) if addresses else {}
+    samples = {name: each for name, each in answers.items() if isinstance(each, Samples)}
     return Answers(samples, len(addresses), within)
 
 
@@ -141,45 +161,75 @@ def query(metrics: Iterable[Metric]) -> str:
 
 
 async def _ask_all(
-    addresses: Mapping[str, SplitResult], asked_for: str, within: float
-) -> dict[str, Samples]:
-    samples: dict[str, Samples] = {}
+    addresses: Mapping[str, SplitResult], path: str, parse: Callable[[bytes], T], within: float
+) -> dict[str, T | NoMetrics]:
     at_once = _most_connections(len(addresses))
     # Where not all can be asked at once, those that are silent must leave time for the others.
     patience = within / math.ceil(len(addresses) / at_once)
     free = asyncio.Semaphore(at_once)
+    answers: dict[str, T | NoMetrics] = {
+        name: NoMetrics(f"{address.geturl()} does not answer within {within:g} s")
+        for name, address in addresses.items()
+    }
 
     async def ask(name: str) -> None:
         async with free:
-            with contextlib.suppress(NoMetrics):
-                samples[name] = await _ask(addresses[name], asked_for, patience)
+            try:
+                answers[name] = await _ask(addresses[name], path, parse, patience)
+            except NoMetrics as error:
+                answers[name] = error
 
     asking = [asyncio.create_task(ask(name)) for name in addresses]
     _, late = await asyncio.wait(asking, timeout=within)
     for task in late:
         task.cancel()
     await asyncio.gather(*late, return_exceptions=True)
-    return samples
+    return answers
 
 
-async def _ask(address: SplitResult, asked_for: str, patience: float) -> Samples:
+async def _ask(address: SplitResult, path: str, parse: Callable[[bytes], T], patience: float) -> T:
     # HTTP/1.0: the answer comes in one piece, and ends with the connection. And never by a proxy,
     # should one be set: consumers are asked where they are.
-    request = f"GET /metrics{asked_for} HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n"
+    request = f"GET {path} HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n"
     try:
         async with asyncio.timeout(patience):
             reader, writer = await _connect(address.hostname or "", address.port or 80)
             try:
                 writer.write(request.encode())
-                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                head, _, body = (await _read(reader)).partition(b"\r\n\r\n")
             finally:
                 writer.transport.abort()
         if head.split(b" ", 2)[1:2] != [b"200"]:
             raise ValueError(f"it says {head[:80]!r}")
-        return Samples(body.decode(), time.monotonic())
+        return parse(body)
     except (OSError, ValueError) as error:
         reason = str(error) or f"nothing came within {patience:g} s"
-        raise NoMetrics(f"{address.geturl()}/metrics does not answer: {reason}") from error
+        asked = f"{address.geturl()}{path.partition('?')[0]}"
+        raise NoMetrics(f"{asked} does not answer: {reason}") from error
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """All that comes; ValueError when that is more than any consumer says."""
+    answer = bytearray()
+    while part := await reader.read(2**16):
+        answer += part
+        if len(answer) > MOST_ANSWER:
+            raise ValueError(f"it says more than {MOST_ANSWER:,} bytes")
+    return bytes(answer)
+
+
+def _samples(body: bytes) -> Samples:
+    return Samples(body.decode(), time.monotonic())
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("it says JSON that is too deep") from error
+    if not isinstance(said, dict):
+        raise ValueError("it says no JSON object")  # noqa: TRY004 - as all else that it may say
+    return said
 
 
 async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -216,6 +266,15 @@ async def _resolve(host: str) -> list[str]:
 
     threading.Thread(target=look, daemon=True).start()
     return await found
+
+
+def _addresses(urls: Mapping[str, str]) -> dict[str, SplitResult]:
+    """Of those that have one."""
+    addresses = {}
+    for name, url in urls.items():
+        with contextlib.suppress(NoMetrics):
+            addresses[name] = _address(url)
+    return addresses
 
 
 def _address(url: str) -> SplitResult:

@@ -98,7 +98,8 @@ class Consumer:
 
     def ready(self) -> Self:
         """Wait until it consumes."""
-        self.url = self.wait_for("consuming")["metrics"]
+        told = self.wait_for("consuming")
+        self.url, self.name = told["metrics"], told["consumer"]
         return self
 
     @property

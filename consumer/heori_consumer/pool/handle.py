@@ -103,6 +103,7 @@ class WorkerHandle:
         finished: how many jobs it has ended.
         gil: how its threads that wait for the GIL are known, if they are.
         seen: what it has seen of its own threads, if it was asked to; None if it cannot.
+        began: time.monotonic() when it was started.
         ready: whether it has imported the tasks.
         stalled: whether jobs waited in it behind long ones when last looked at.
         worn: whether a task has left it so that no other is to run in it.
@@ -165,7 +166,7 @@ class WorkerHandle:
         self._killed = False  # because a person has asked for it
         self._lateness = Lateness(self.table, self._state, time.monotonic())
         self._sent = 0
-        self._heard = self._recalled = time.monotonic()
+        self.began = self._heard = self._recalled = time.monotonic()
 
     @property
     def process(self) -> psutil.Process | None:
@@ -210,6 +211,15 @@ class WorkerHandle:
         """The jobs that its slots have begun, by id; some may have ended."""
         taken = {state.taken for state in self.table.read()}
         return {claim.job_id for number, claim in self._claims.items() if number in taken}
+
+    def in_slots(self) -> list[tuple[int, SlotState, Claim]]:
+        """Each slot that runs a job, by its number, and the job. Any thread may ask."""
+        claims = self._claims.copy()
+        return [
+            (slot, state, claims[state.taken])
+            for slot, state in enumerate(self.table.read())
+            if state.running and state.taken in claims
+        ]
 
     def send(self, claims: Iterable[Claim]) -> None:
         """Send jobs to its inbox."""

@@ -155,6 +155,14 @@ class Roster:
         groups = self.workers.copy().values(), self._coming.copy().values()
         return [*groups[0], *groups[1], *self._leaving.copy(), *self.alone.copy()]
 
+    def state_of(self, worker: WorkerHandle) -> str:
+        """What it is there for: starting, ready, ending, or alone. Any thread may ask."""
+        if worker in self.alone:
+            return "alone"
+        if not worker.ready:
+            return "starting"
+        return "ready" if worker in self.workers.copy().values() else "ending"
+
     def open(self) -> list[WorkerHandle]:
         """Those that take jobs."""
         return [each for each in self.workers.values() if not each.dismissed and not each.worn]

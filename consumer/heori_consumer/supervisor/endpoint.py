@@ -1,4 +1,4 @@
-"""/metrics for Prometheus, and probes for whoever restarts containers, in a daemon thread."""
+"""/metrics, probes for whoever restarts containers, and /slots, in a daemon thread."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -45,6 +46,8 @@ class MetricsEndpoint:
         ready: returns whether all is well and a report; called in another thread.
         alive: returns whether what serves the jobs still answers; called in another thread. It says
             nothing of Redis: to start anew what waits for Redis would mend nothing.
+        slots: returns what the slots do, with so many jobs at most if it is given a number; called
+            in another thread. None for a process that has no slots.
 
     Raises:
         PortTaken: something else listens there.
@@ -57,6 +60,7 @@ class MetricsEndpoint:
         registry: CollectorRegistry,
         ready: Callable[[], tuple[bool, dict[str, Any]]],
         alive: Callable[[], bool],
+        slots: Callable[[int | None], dict[str, Any]] | None = None,
     ) -> None:
         metrics = make_wsgi_app(registry)
 
@@ -69,9 +73,11 @@ class MetricsEndpoint:
                 report: dict[str, Any] = {"status": "alive" if well else "stands still"}
             elif environ["PATH_INFO"] == "/readyz":
                 well, report = ready()
+            elif environ["PATH_INFO"] == "/slots" and slots is not None:
+                well, report = True, slots(_most_jobs(environ.get("QUERY_STRING", "")))
             else:
                 respond("404 Not Found", [("Content-Type", "text/plain")])
-                return [b"There are /metrics, /livez and /readyz.\n"]
+                return [b"There are /metrics, /livez and /readyz, and /slots of a consumer.\n"]
             status = "200 OK" if well else "503 Service Unavailable"
             respond(status, [("Content-Type", "application/json")])
             return [json.dumps(report).encode() + b"\n"]
@@ -100,3 +106,9 @@ class MetricsEndpoint:
                 socket.create_connection((host, port), LOOK_EVERY_S).close()
             ending.join(0.01)
         self._server.server_close()
+
+
+def _most_jobs(query: str) -> int | None:
+    """What ?jobs= says; None where it says nothing that can be read."""
+    asked = parse_qs(query).get("jobs", [""])[0]
+    return int(asked) if asked.isdecimal() and len(asked) < 10 else None

@@ -40,6 +40,10 @@ class Health:
             return "suspended"
         return "busy" if self._pool.held() else "idle"
 
+    def doing(self) -> str:
+        """The same for people, who want to know of a drain, too. Any thread may ask."""
+        return "draining" if self._context.stop.drain.is_set() else self.state()
+
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Whether all is well, and why. To be called from another thread than the event loop's."""
         self._ask()

@@ -25,6 +25,7 @@ from heori_consumer.supervisor.notify import READY, STOPPING, notify
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.registration import REGISTER, consumer_name
 from heori_consumer.supervisor.roles import Roles
+from heori_consumer.supervisor.slots import SlotReport
 from heori_consumer.supervisor.stop_request import StopRequest
 
 log = logs.get_logger(__name__)
@@ -96,6 +97,7 @@ class Supervisor:
             registry,
             ready=roles.health.report,
             alive=roles.health.alive,
+            slots=SlotReport(self._context, roles).report,
         )
         signals = contextlib.nullcontext() if is_guest else self._signals()
         with signals, contextlib.closing(endpoint):

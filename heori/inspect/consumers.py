@@ -1,0 +1,265 @@
+"""The consumers of a Redis: how each is, what its workers are, and what every slot runs.
+
+What Redis has of a consumer is its record. All else a consumer tells itself, and it may hang: then
+it is shown by its record, with the reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from heori.inspect.queues import ConsumerRecord, read_consumers, read_lives
+from heori.inspect.reader import NONSENSE, RedisReader
+from heori.inspect.scraper import NoMetrics, ask_slots
+from heori_common.errors import cut
+from heori_common.printable import printable
+from heori_common.protocol.commands import HEARTBEAT_TTL_S
+
+# Seconds for all to answer: who looks at a list does not wait for one that hangs. One alone, which
+# somebody asks for by its name, has more.
+LIST_S = 0.2
+ONE_S = 2.0
+MOST_JOBS = 500  # of one consumer; it names no more
+
+
+@dataclass(frozen=True, slots=True)
+class JobInSlot:
+    """What a slot runs.
+
+    Attributes:
+        seconds: for which it runs.
+        lent: whether it waits for other jobs, so that another runs in its place.
+        locks: kind, name and fence of those that its task declares, and that it holds.
+    """
+
+    slot: int
+    job: str
+    task: str
+    queue: str
+    delivery: int
+    seconds: float
+    lent: bool
+    locks: tuple[tuple[str, str, int], ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """For scripts."""
+        locks = [{"kind": kind, "name": name, "fence": fence} for kind, name, fence in self.locks]
+        return {**asdict(self), "locks": locks}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One worker.
+
+    Attributes:
+        worker: the number of its place; "alone" for one that runs a single suspect job.
+        state: starting, ready, ending or alone.
+        seconds: for which its process runs; None while it starts.
+        slots: that it has; those that it has more, as jobs wait for others, are `lent`.
+        gil_loss: the share of its throughput that the GIL costs; None where nothing can be said.
+        states: of the time of its threads that had a job: the share of each state.
+        jobs: by slot.
+    """
+
+    worker: str
+    pid: int | None
+    seconds: float | None
+    state: str
+    slots: int
+    lent: int
+    finished: int
+    gil_loss: float | None
+    gil_source: str
+    states: dict[str, float]
+    jobs: tuple[JobInSlot, ...]
+
+    def record(self) -> dict[str, Any]:
+        """For scripts."""
+        return {**asdict(self), "jobs": [job.record() for job in self.jobs]}
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerView:
+    """A consumer, or a stock rq worker, of which its record is all there is.
+
+    Attributes:
+        kind: heori or rq.
+        state: as it says itself: idle, busy, suspended, draining; else as its record has it.
+        since: when it began, by its own clock, in ISO 8601.
+        heartbeat: seconds since it last said that it lives; None for a stock worker.
+        reason: why it does not answer; empty when it does.
+        slots, running, waiting, executed: None when it does not answer. Jobs that wait for others
+            are `waiting`; those that it has run so far are `executed`.
+        workers: None when only the consumer was asked for.
+        left_out: jobs that run, and are not among those of the workers.
+    """
+
+    name: str
+    kind: str
+    host: str
+    pid: str
+    queues: tuple[str, ...]
+    state: str
+    since: str
+    heartbeat: int | None
+    reason: str
+    version: str = ""
+    model: str = ""
+    processes: int | None = None
+    slots: int | None = None
+    running: int | None = None
+    waiting: int | None = None
+    executed: int | None = None
+    waits_for: str = ""
+    refuses: str = ""
+    workers: tuple[WorkerView, ...] | None = field(default=None)
+    left_out: int = 0
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has said how it is."""
+        return not self.reason
+
+    def record(self) -> dict[str, Any]:
+        """For scripts."""
+        record = asdict(self)
+        if self.workers is None:
+            del record["workers"], record["left_out"]
+        else:
+            record["workers"] = [worker.record() for worker in self.workers]
+        return {**record, "answers": self.answers}
+
+
+def list_consumers(reader: RedisReader, within: float = LIST_S) -> list[ConsumerView]:
+    """All that are registered, by name, without their workers.
+
+    Args:
+        within: seconds that they have to answer, all of them together.
+
+    Raises:
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    records = read_consumers(reader)
+    lives = read_lives(reader, records)
+    answers = _ask(records, 0, within)
+    return [
+        _view(name, record, lives[name], answers.get(name))
+        for name, record in sorted(records.items())
+    ]
+
+
+def read_consumer(reader: RedisReader, name: str, within: float = ONE_S) -> ConsumerView | None:
+    """One, with its workers and what their slots run; None when there is no such.
+
+    Raises:
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    record = reader.read(reader.commands.consumer(name))
+    if not record or "death" in record:
+        return None
+    lives = read_lives(reader, [name])
+    answers = _ask({name: record}, MOST_JOBS, within)
+    return _view(name, record, lives[name], answers.get(name))
+
+
+def _ask(
+    records: Mapping[str, ConsumerRecord], most: int, within: float
+) -> dict[str, dict[str, Any] | NoMetrics]:
+    urls = {name: record.get("heori_metrics", "") for name, record in records.items()}
+    return ask_slots(urls, most, within)
+
+
+def _view(
+    name: str, record: ConsumerRecord, life: int | None, said: dict[str, Any] | NoMetrics | None
+) -> ConsumerView:
+    if said is None:
+        reason = "it is a worker of rq's own, which tells nothing"
+    elif isinstance(said, NoMetrics):
+        reason = str(said)
+    else:
+        try:
+            return _known(name, record, life, said)
+        except NONSENSE:  # anybody may have written its address into the record
+            reason = "what it says makes no sense"
+    return ConsumerView(**_recorded(name, record, life), reason=reason)
+
+
+def _recorded(name: str, record: ConsumerRecord, life: int | None) -> dict[str, Any]:
+    """What its record says."""
+    is_ours = "heori_metrics" in record
+
+    def told(field_name: str, unknown: str = "") -> str:
+        return printable(record.get(field_name, unknown))
+
+    return {
+        "name": name,
+        "kind": "heori" if is_ours else "rq",
+        "host": told("hostname"),
+        "pid": told("pid"),
+        "queues": tuple(filter(None, told("queues").split(","))),
+        "state": told("state", "?"),
+        "since": told("birth"),
+        "heartbeat": max(0, HEARTBEAT_TTL_S - life) if is_ours and life is not None else None,
+        "waits_for": told("heori_waits_for"),
+        "refuses": told("heori_refuses"),
+    }
+
+
+def _known(
+    name: str, record: ConsumerRecord, life: int | None, said: Mapping[str, Any]
+) -> ConsumerView:
+    """With what it has said itself."""
+    if said["consumer"] != cut(name, 300) and said["consumer"] != name:
+        raise ValueError("it is another one, which has its address now")
+    workers = said.get("workers")
+    return ConsumerView(
+        **_recorded(name, record, life) | {"state": cut(said["state"])},
+        reason="",
+        version=cut(said["version"]),
+        model=cut(said["model"]),
+        processes=int(said["processes"]),
+        slots=int(said["slots"]),
+        running=int(said["running"]),
+        waiting=int(said["waiting"]),
+        executed=int(said["executed"]),
+        workers=None if workers is None else tuple(map(_worker, workers)),
+        left_out=int(said.get("left_out", 0)),
+    )
+
+
+def _worker(said: Mapping[str, Any]) -> WorkerView:
+    spent = {cut(state): float(of) for state, of in said["thread_seconds"].items()}
+    busy = sum(spent.values())
+    return WorkerView(
+        cut(said["worker"]),
+        _or_none(int, said["pid"]),
+        _or_none(float, said["seconds"]),
+        cut(said["state"]),
+        int(said["slots"]),
+        int(said["lent"]),
+        int(said["finished"]),
+        _or_none(float, said["gil_loss"]),
+        cut(said["gil_source"] or ""),
+        {state: of / busy for state, of in sorted(spent.items())} if busy > 0 else {},
+        tuple(map(_job, said["jobs"])),
+    )
+
+
+def _job(said: Mapping[str, Any]) -> JobInSlot:
+    return JobInSlot(
+        int(said["slot"]),
+        printable(said["job"]),
+        printable(said["task"]),
+        printable(said["queue"]),
+        int(said["delivery"]),
+        float(said["seconds"]),
+        bool(said["lent"]),
+        tuple(
+            (cut(lock["kind"]), printable(lock["name"]), int(lock["fence"]))
+            for lock in said["locks"]
+        ),
+    )
+
+
+def _or_none(kind: Any, value: Any) -> Any:
+    return None if value is None else kind(value)
