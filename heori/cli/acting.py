@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from heori.cli.console import FAILED, guarded
-from heori.inspect.actions import JobActions, JobGone, NotDone
+from heori.inspect.actions import ActionRefused, JobActions, JobGone
 from heori.terminal import say, say_json
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
@@ -40,7 +40,7 @@ def _act(actions: JobActions, action: str, job_id: str, *, as_json: bool) -> str
         done = actions.act(action, job_id)
     except JobGone:
         status, problem = None, f"there is no job {job_id}; its result may have expired"
-    except NotDone as error:
+    except ActionRefused as error:
         status, problem = error.status, str(error)
     else:
         if as_json:

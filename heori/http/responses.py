@@ -89,7 +89,7 @@ class Changed(BaseModel):
     jobs: int | None = Field(None, description="Of a task: those that went back to their queues.")
 
 
-class ListedJob(BaseModel):
+class JobRowRecord(BaseModel):
     """A job in a list."""
 
     id: str
@@ -116,7 +116,7 @@ class ListedJob(BaseModel):
 class JobPageRecord(BaseModel):
     """A page of jobs."""
 
-    jobs: list[ListedJob]
+    jobs: list[JobRowRecord]
     searched: int = Field(description="At how many jobs this and the pages before have looked.")
     of: int = Field(description="Of how many.")
     cursor: str | None = Field(description="For the next page; null when there is none.")

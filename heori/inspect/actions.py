@@ -39,7 +39,7 @@ class JobGone(LookupError):
     """There is no job of that id."""
 
 
-class NotDone(Exception):
+class ActionRefused(Exception):
     """The state of a job does not allow what was asked; the message says why, and what does.
 
     Attributes:
@@ -86,7 +86,7 @@ _DONE = {
 class JobActions:
     """Does them on one server. Safe to share between threads.
 
-    Each raises JobGone, NotDone, and RedisUnavailable or RedisRefused.
+    Each raises JobGone, ActionRefused, and RedisUnavailable or RedisRefused.
     """
 
     def __init__(self, client: RedisClient, commands: Commands) -> None:
@@ -111,7 +111,7 @@ class JobActions:
             return Acted(job_id, action, "deleted" if action == "delete" else status or "gone")
         if status is None:
             raise JobGone(job_id)
-        raise NotDone(action, job_id, status, _REASONS.get((action, told), f"it is {status}"))
+        raise ActionRefused(action, job_id, status, _REASONS.get((action, told), f"it is {status}"))
 
     def _do(self, command: Command[str]) -> str:
         return self._redis.execute(command)

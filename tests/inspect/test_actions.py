@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heori import Handle, Producer, chain
-from heori.inspect.actions import JobActions, JobGone, NotDone
+from heori.inspect.actions import ActionRefused, JobActions, JobGone
 from heori.inspect.checks import examine
 from heori.inspect.job import read
 from heori.inspect.reader import RedisReader
@@ -41,7 +41,7 @@ def actions(reader: RedisReader) -> JobActions:
 
 
 def refusal(actions: JobActions, action: str, job_id: str) -> str:
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(ActionRefused) as refused:
         actions.act(action, job_id)
     return str(refused.value)
 
@@ -194,7 +194,7 @@ def test_of_many_who_act_on_one_job_one_does_it(
             begin.wait(60)  # noqa: B023 - all of this round
             try:
                 told.append(actions.act(action, job_id).status)
-            except NotDone as error:
+            except ActionRefused as error:
                 told.append(f"not, as it is {error.status}")
 
         threads = [threading.Thread(target=act) for _ in range(4)]

@@ -11,7 +11,7 @@ from heori.http.backend import Backend
 from heori.http.requests import JobId
 from heori.http.responses import answer, invalid, responses
 from heori.inspect import job as job_record
-from heori.inspect.actions import JobActions, JobGone, NotDone
+from heori.inspect.actions import ActionRefused, JobActions, JobGone
 from heori.inspect.jobs import MOST_ROWS, STATES, CursorRefused, JobFilter, list_jobs
 
 LONGEST_WAIT = 60.0  # seconds for which a result is awaited in one request
@@ -108,7 +108,7 @@ def _add_action(router: APIRouter, actions: JobActions, action: str) -> None:
             return answer(actions.act(action, job_id).record())
         except JobGone as error:
             raise HTTPException(404, NO_JOB.format(job_id)) from error
-        except NotDone as error:
+        except ActionRefused as error:
             raise HTTPException(409, str(error)) from error
 
     router.add_api_route(
