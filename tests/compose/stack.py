@@ -94,7 +94,7 @@ class Stack:
         """Have so many consumers; returns the seconds until all are healthy, or gone."""
         began = time.monotonic()
         numbers = ["--scale", f"consumer={consumers}", "--scale", "producer=0"]
-        self.compose("up", "-d", "--no-recreate", "--wait", *numbers)
+        self.compose("up", "-d", "--wait", *numbers)
         return time.monotonic() - began
 
     @contextmanager
@@ -161,11 +161,15 @@ class Stack:
         except CommandFailed:
             return ""
 
+    def published(self, service: str, port: int) -> str:
+        """The address of this machine at which a port of a service is."""
+        return self.compose("port", service, str(port)).strip()
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Ask Prometheus."""
-        port = self.compose("port", "prometheus", "9090").strip().rpartition(":")[2]
+        address = self.published("prometheus", 9090)
         with urlopen(
-            f"http://127.0.0.1:{port}/api/v1/query?{urlencode({'query': expression})}", timeout=5
+            f"http://{address}/api/v1/query?{urlencode({'query': expression})}", timeout=5
         ) as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return found

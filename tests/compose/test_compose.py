@@ -329,7 +329,7 @@ def test_the_free_threaded_target_runs_jobs_without_a_gil(
     monkeypatch.setenv("HEORI_TARGET", "free-threaded")
     monkeypatch.setenv("HEORI_IMAGE", image)
     try:
-        stack.compose("build", "consumer")
+        stack.compose("build", "image")
     except CommandFailed as failed:
         if "Failed to download" in str(failed):
             pytest.skip("a free-threaded Python cannot be downloaded here")
