@@ -23,20 +23,23 @@ CONSUMERS = f"{NAME}_consumer"
 
 
 @pytest.fixture
-def swarm(fresh: Stack) -> Iterator[None]:
+def swarm(fresh: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The stack is deployed. `fresh` has seen to the images; it rests meanwhile."""
     if run("docker", "info", "-f", "{{.Swarm.LocalNodeState}}").strip() != "inactive":
         pytest.skip("this engine is in a swarm already, which is not for tests")
     fresh.compose("stop", "-t", "1")
+    monkeypatch.setenv("HEORI_IMAGE", "heori")
     run("docker", "swarm", "init", "--advertise-addr", "127.0.0.1")
     try:
+        node = run("docker", "info", "-f", "{{.Swarm.NodeID}}").strip()
+        run("docker", "node", "update", "--label-add", "heori.redis=true", node)
         password = ["docker", "secret", "create", "redis_password", "-"]
         subprocess.run(
             password, input=secrets.token_hex(24), text=True, check=True, capture_output=True
         )
         stack = str(ROOT / "examples/swarm/stack.yaml")
         run("docker", "stack", "deploy", "--resolve-image", "never", "-c", stack, NAME)
-        wait_until(lambda: len(_ready()) == 2, timeout=60)
+        wait_until(lambda: len(_alive()) == 2, timeout=60)
         yield
     finally:
         run("docker", "stack", "rm", NAME)
@@ -47,15 +50,15 @@ def swarm(fresh: Stack) -> Iterator[None]:
         run("docker", "network", "rm", "docker_gwbridge", check=False)  # left by the swarm
 
 
-def _ready() -> list[str]:
-    """The consumers that are healthy."""
+def _alive() -> list[str]:
+    """The consumers that are alive."""
     ask = ("docker", "ps", "-q", "--filter", "health=healthy", "--filter", f"name={CONSUMERS}")
     return run(*ask).split()
 
 
 def _counts() -> dict[str, int]:
     """How many jobs wait, run, are finished and failed, as a consumer sees it."""
-    for consumer in _ready():
+    for consumer in _alive():
         try:
             told = json.loads(run("docker", "exec", consumer, "heori", "status", "--json"))
         except CommandFailed:  # it has just been taken away
@@ -79,10 +82,12 @@ def test_a_stack_is_scaled_and_updated_under_load(swarm: None) -> None:
     wait_until(lambda: _counts().get("finished", 0) > 50)
     for consumers in (4, 1):
         run("docker", "service", "scale", "--detach=false", f"{CONSUMERS}={consumers}")
-        wait_until(lambda consumers=consumers: len(_ready()) == consumers, timeout=60)
-    [old] = _ready()
+        wait_until(lambda consumers=consumers: len(_alive()) == consumers, timeout=60)
+    status = json.loads(run("docker", "exec", _alive()[0], "heori", "status", "--json"))
+    assert all(name.startswith("heori-consumer-1-") for name in status["consumers"])
+    [old] = _alive()
     run("docker", "service", "update", "--force", "--detach=false", CONSUMERS)
-    wait_until(lambda: old not in _ready())
+    wait_until(lambda: old not in _alive())
     state = ("docker", "service", "ps", f"{NAME}_load", "--format", "{{.CurrentState}}")
     wait_until(lambda: run(*state).startswith("Complete"), timeout=60)
     logs = run("docker", "service", "logs", "--raw", f"{NAME}_load")

@@ -1,12 +1,14 @@
 """The manifests for Kubernetes and Swarm: what their schemas allow, and what Heori itself says.
 
 The models of cloudcoil are made from the OpenAPI document of Kubernetes and the resource
-definitions of KEDA. `tests/compose` deploys the stack on a real Swarm.
+definitions of KEDA and of Prometheus' operator. `tests/compose` deploys the stack on a real Swarm.
 """
 
 import re
+import subprocess
 import urllib.error
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +17,16 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from heori.cli.app import load as load_command
-from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
+from tests.deploy.manifests import DOCUMENTS, KUBERNETES, PODS, PROBES, ROOT, known_of, load
 
-ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "examples/kubernetes").glob("*.yaml"))
+RULES = [ROOT / f"grafana/prometheus/{name}.yml" for name in ("alerts", "recording")]
 SWARM = ROOT / "examples/swarm/stack.yaml"
-
-
-def load(file: Path) -> list[dict[str, Any]]:
-    return list(yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader))
-
-
-DOCUMENTS = {
-    (each["kind"], each["metadata"]["name"]): each for file in FILES for each in load(file)
-}
-PODS = {
-    name: each["spec"]["template"]["spec"]
-    for (_, name), each in DOCUMENTS.items()
-    if "template" in each.get("spec", {})
-}
 POD = PODS["consumer"]
 [CONTAINER] = POD["containers"]
 SETTINGS = DOCUMENTS["ConfigMap", "heori"]["data"]
+VERSION = version("heori")
 STACK = load(SWARM)[0]
 
 
@@ -68,15 +56,6 @@ def settings_of(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) ->
     return Settings()
 
 
-def known_of(document: dict[str, Any]) -> Any:
-    """What its schema knows of a manifest."""
-    from cloudcoil import resources  # it takes long, and each process of a run reads this file
-
-    read = resources.parse(document)
-    assert type(read) is not resources.Resource
-    return read.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
 @pytest.mark.parametrize("name", DOCUMENTS, ids="-".join)
 def test_a_manifest_is_what_its_schema_allows(name: tuple[str, str]) -> None:
     # What the schema does not know, or knows in another type, would not come back.
@@ -84,9 +63,20 @@ def test_a_manifest_is_what_its_schema_allows(name: tuple[str, str]) -> None:
 
 
 def test_a_manifest_with_a_mistake_is_noticed() -> None:
-    wrong = load(ROOT / "examples/kubernetes/consumer.yaml")[0]
+    wrong = load(KUBERNETES / "consumer/consumer.yaml")[0]
     wrong["spec"]["template"]["spec"]["terminationGraceSeconds"] = 35
     assert known_of(wrong) != wrong
+
+
+def test_the_rules_are_what_prometheus_operator_takes() -> None:
+    script = str(KUBERNETES / "rules.sh")
+    said = subprocess.run(["sh", script], capture_output=True, text=True, check=True).stdout
+    written = list(yaml.load_all(said, Loader=yaml.CSafeLoader))
+    files = [load(file)[0] for file in sorted(RULES)]
+    assert [each["spec"] for each in written] == files[::-1]
+    for each in written:
+        assert known_of(each)["spec"].keys() == {"groups"}
+        assert known_of(each)["metadata"] == each["metadata"]
 
 
 @pytest.mark.parametrize("where", ENVIRONMENTS)
@@ -120,28 +110,24 @@ def test_the_queues_that_are_served_are_those_that_are_scaled_by() -> None:
     queues = consumed(CONTAINER["args"])
     assert consumed(COMMANDS["swarm"]) == queues
     scaled = DOCUMENTS["ScaledObject", "consumer"]["spec"]
-    triggers = [trigger["metadata"] for trigger in scaled["triggers"]]
-    prefix = SETTINGS.get("RQ_KEY_PREFIX", Settings.model_fields["key_prefix"].default)
-    assert [each["listName"] for each in triggers] == [Keys(prefix).queue(name) for name in queues]
+    [query] = [trigger["metadata"]["query"] for trigger in scaled["triggers"]]
+    assert re.findall(r'queue=~"([^"]*)"', query) == ["|".join(queues)] * 2
     assert scaled["scaleTargetRef"]["name"] == "consumer"
     assert ("Deployment", "consumer") in DOCUMENTS
 
 
 def test_all_mean_the_same_redis_and_the_same_password() -> None:
     service = DOCUMENTS["Service", "redis"]
-    namespace = service["metadata"]["namespace"]
     port = service["spec"]["ports"][0]["port"]
     assert SETTINGS["HEORI_REDIS_URL"] == f"redis://redis:{port}/0"
-    for trigger in DOCUMENTS["ScaledObject", "consumer"]["spec"]["triggers"]:
-        assert trigger["metadata"]["address"] == f"redis.{namespace}.svc:{port}"
-        assert trigger["metadata"]["databaseIndex"] == "0"
-    [reference] = DOCUMENTS["TriggerAuthentication", "redis"]["spec"]["secretTargetRef"]
     for pod in PODS.values():
-        [secret] = [each["secret"] for each in pod["volumes"] if "secret" in each]
+        [secret] = [each["secret"] for each in pod["volumes"] if each["name"] == "password"]
         [container] = pod["containers"]
         mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
-        assert secret["secretName"] == reference["name"]
-        assert f"{mounts['password']}/{reference['key']}" == SETTINGS["HEORI_REDIS_PASSWORD_FILE"]
+        assert (
+            secret["secretName"] == "redis"
+        )  # whose key is `password`, as kustomization.yaml says
+        assert f"{mounts['password']}/password" == SETTINGS["HEORI_REDIS_PASSWORD_FILE"]
     labels = DOCUMENTS["StatefulSet", "redis"]["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
     for each in STACK["services"].values():
@@ -157,12 +143,11 @@ def test_probes_ask_at_the_port_of_the_image_for_what_heori_serves() -> None:
     )
     try:
         probes = {name: probe["httpGet"] for name, probe in CONTAINER.items() if "Probe" in name}
-        assert set(probes) == {"startupProbe", "readinessProbe", "livenessProbe"}
         for probe in probes.values():
             assert probe["port"] == port["name"]
             with urllib.request.urlopen(endpoint.url + probe["path"], timeout=5) as answer:
                 assert answer.status == 200
-        assert probes["readinessProbe"]["path"] == "/readyz"
+        assert {name: probe["path"] for name, probe in probes.items()} == PROBES
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{endpoint.url}/nothing", timeout=5)
     finally:
@@ -181,13 +166,67 @@ def test_nothing_runs_as_root_or_may_become_so(name: str) -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-    user = pod["securityContext"]["runAsUser"]
+
+
+@pytest.mark.parametrize("name", STACK["services"])
+def test_swarm_runs_as_the_users_that_kubernetes_does(name: str) -> None:
     service = STACK["services"][name]
+    user = PODS[name]["securityContext"]["runAsUser"]
     assert [secret["uid"] for secret in service["secrets"]] == [str(user)]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
 
 
-def test_no_manifest_names_a_registry() -> None:
-    images = [each["image"] for pod in PODS.values() for each in pod["containers"]]
-    images += [meant(each["image"]) for each in STACK["services"].values()]
-    assert set(images) == {"heori", "redis:8"}
+def test_no_manifest_names_a_registry_and_each_image_has_a_version() -> None:
+    images = {each["image"] for pod in PODS.values() for each in pod["containers"]}
+    assert images == {f"heori:{VERSION}", "redis:8"}
+    swarm = {meant(each["image"]) for each in STACK["services"].values()}
+    assert swarm == {f"heori:{VERSION}", "redis:8"}
+
+
+def test_each_policy_opens_ports_that_pods_have_and_redis_is_for_its_clients() -> None:
+    policies = [each["spec"] for (kind, _), each in DOCUMENTS.items() if kind == "NetworkPolicy"]
+    opened = set()
+    for rule in [(policy, rule) for policy in policies for rule in policy.get("ingress", ())]:
+        policy, ingress = rule
+        for pod in selected(policy["podSelector"]):
+            ports = {port["name"] for each in PODS[pod]["containers"] for port in each["ports"]}
+            asked = {port["port"] for port in ingress["ports"]}
+            assert asked <= ports
+            opened |= {(pod, port) for port in asked}
+    assert opened == {("redis", "redis"), ("consumer", "metrics"), ("api", "http")}
+    clients = {name for name, pod in PODS.items() if "envFrom" in pod["containers"][0]}
+    assert clients == set(selected({"matchLabels": {"redis": "client"}}))
+
+
+def test_what_selects_pods_selects_its_own() -> None:
+    for (kind, name), document in DOCUMENTS.items():
+        selector = document.get("spec", {}).get("selector")
+        if kind == "Service":
+            selector = {"matchLabels": selector}
+        if kind in ("Service", "Deployment", "StatefulSet", "PodDisruptionBudget"):
+            assert selected(selector) == [name], (kind, name)
+    for name, pod in PODS.items():
+        for spread in pod.get("topologySpreadConstraints", ()):
+            assert selected(spread["labelSelector"]) == [name]
+    monitored = DOCUMENTS["PodMonitor", "heori"]["spec"]
+    assert set(selected(monitored["selector"])) == {"consumer", "api"}
+    ports = {
+        port["name"]
+        for name in ("consumer", "api")
+        for port in PODS[name]["containers"][0]["ports"]
+    }
+    assert {each["port"] for each in monitored["podMetricsEndpoints"]} == ports
+
+
+def selected(selector: dict[str, Any]) -> list[str]:
+    """The names of what makes pods with such labels."""
+    found = []
+    for (_, name), document in DOCUMENTS.items():
+        if name in PODS and "template" in document.get("spec", {}):
+            labels = document["spec"]["template"]["metadata"]["labels"]
+            expressions = selector.get("matchExpressions", ())
+            if selector.get("matchLabels", {}).items() <= labels.items() and all(
+                labels.get(each["key"]) in each["values"] for each in expressions
+            ):
+                found.append(name)
+    return found

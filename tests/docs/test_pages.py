@@ -160,7 +160,7 @@ def check_docker(words: list[str]) -> None:
 
 def check_files(words: list[str]) -> None:
     for option, file in itertools.pairwise(words):
-        if option == "-f":
+        if option in ("-f", "-k"):
             assert (ROOT / file).exists(), file
 
 
