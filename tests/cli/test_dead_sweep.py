@@ -1,6 +1,7 @@
 """Sweeps by steps, between which letters come and go: none is left out, and none taken twice."""
 
 import json
+import math
 import random
 from base64 import urlsafe_b64encode
 from collections import Counter
@@ -44,10 +45,12 @@ class Sweeper:
         sweep = Sweep(letters, Choice(), position=position, **self._options)
         if action:
             do: Action = getattr(letters, action)
-            for _ in act(sweep, sweep.step(most=self._most), do, self.fates, dry_run=False):
+            for _ in act(
+                sweep, sweep.step(most=self._most, seconds=math.inf), do, self.fates, dry_run=False
+            ):
                 pass
         else:
-            for stretch in sweep.step(most=self._most):
+            for stretch in sweep.step(most=self._most, seconds=math.inf):
                 self.found += [each.id for each in stretch.found]
         self.unreadable |= letters.reader.unreadable
         self.cursor = sweep.position.cursor if sweep.position else None

@@ -89,15 +89,19 @@ def test_letters_are_listed_by_pages_and_found_by_what_they_are(
         bodies = steps(service, "GET", "", **query)
         return [each["id"] for body in bodies for each in body["letters"]]
 
-    first = service.ask("GET", "/v1/dead?limit=20&queue=default").body
-    assert [each["id"] for each in first["letters"]] == ids[:-21:-1]
-    assert (first["searched"], first["of"]) == (20, 120)
+    # How far an answer comes is a matter of time, too.
+    bodies = [*steps(service, "GET", "", limit=20, queue="default")]
+    assert [each["id"] for body in bodies for each in body["letters"]] == ids[::-1]
+    assert max(len(body["letters"]) for body in bodies) <= 20
+    searched = [body["searched"] for body in bodies]
+    assert searched == sorted(searched)
+    assert (searched[-1], {body["of"] for body in bodies}) == (120, {120})
     assert found(limit=50) == [*ids[::-1], "other", "added"]
     assert found(queue="orders@@acme") == found(task="tests.tasks.sample_tasks.add") == ["added"]
     assert found(older="7d") == found(meta="customer=acme") == found(q="ACME") == ["other"]
     assert len(found(error="ValueError: no")) == 122
     assert found(error="KeyError") == []
-    told = service.ask("GET", "/v1/dead?queue=mail").body["letters"][0]
+    [told] = [each for body in steps(service, "GET", "", queue="mail") for each in body["letters"]]
     assert (told["queue"], told["task"], told["ending"]) == ("mail", FAIL, "failed")
     assert (told["reason"], told["meta"]) == ("ValueError: no", {"customer": "acme", "n": 1})
 
@@ -188,9 +192,9 @@ def test_letters_of_every_damage_are_answered(service: Service, redis: Any) -> N
     redis.delete("rq:failed:default")
     redis.set("rq:failed:default", "no zset")
     letter(redis, "one", queue="mail")
-    told = service.ask("GET", "/v1/dead").body
-    assert [each["id"] for each in told["letters"]] == ["one"]
-    assert "rq:failed:default cannot be read" in told["unreadable"][0]
+    bodies = [*steps(service, "GET", "")]
+    assert [each["id"] for body in bodies for each in body["letters"]] == ["one"]
+    assert "rq:failed:default cannot be read" in bodies[0]["unreadable"][0]
 
 
 def test_a_token_that_may_only_read_changes_nothing(redis: Any, redis_url: str) -> None:

@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from heori.http.pages import docs, jobs, locks, login, overview, queues, schedule
+from heori.http.pages import dead, docs, jobs, locks, login, overview, queues, schedule
 from heori.http.pages.site import NotDone, Site
 
 
 def add(app: FastAPI, site: Site) -> None:
     """Add all pages."""
-    for area in (login, overview, queues, jobs, schedule, locks, docs):
+    for area in (login, overview, queues, dead, jobs, schedule, locks, docs):
         area.add(app, site)
 
     async def refused(request: Request, error: Exception) -> Response:

@@ -76,6 +76,7 @@ class Site:
             "cores": formats.cores,
             "plain": printable,
             "utc": _utc,
+            "moment": _moment,
         }
         self._templates.globals["url"] = self.url
 
@@ -175,3 +176,10 @@ def _utc(moment: datetime | float | str | None) -> str:
         return languages.NONE
     when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     return formats.moment(when)
+
+
+def _moment(at: float | str | None) -> datetime | None:
+    """Of epoch seconds, or of ISO 8601."""
+    if at is None:
+        return None
+    return datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)

@@ -1,6 +1,6 @@
 """The routes of dead letters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -157,6 +157,10 @@ class Wanted:
     def is_all(self) -> bool:
         """Whether nothing is left out but other queues."""
         return (self.task, self.error, self.text, self.age, self.meta) == (*[None] * 4, {})
+
+    def at(self, position: Position) -> "Wanted":
+        """The same, to go on from there."""
+        return replace(self, position=position)
 
     def choice(self, letters: DeadLetters) -> Choice:
         """Which letters are meant: those that failed so long before the first answer."""
