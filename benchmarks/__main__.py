@@ -26,6 +26,7 @@ from benchmarks import (
     gil,
     heavy,
     locks,
+    page,
     pickles,
     profile,
     redelivery,
@@ -61,6 +62,7 @@ KINDS = (
     fleet.PICK_UP,
     fleet.FAIRNESS,
     storms.STORMS,
+    page.PAGE,
 )
 GROUPS = tuple(dict.fromkeys(kind.group for kind in KINDS))
 ALL, PROFILE = "all", "profile"
