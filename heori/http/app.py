@@ -30,7 +30,18 @@ from heori.http.monitor import Monitor
 from heori.http.pages.site import Site
 from heori.http.requests import known_query
 from heori.http.root import UnderRoot
-from heori.http.routes import dead, health, jobs, locks, pauses, queues, schedule, tasks, tenants
+from heori.http.routes import (
+    dead,
+    health,
+    jobs,
+    locks,
+    overview,
+    pauses,
+    queues,
+    schedule,
+    tasks,
+    tenants,
+)
 from heori.http.tokens import ApiTokens
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
@@ -81,8 +92,10 @@ class Service:
         shared = tasks.add(router, backend)
         for area in (jobs, dead, queues, tenants, pauses, locks, schedule):
             area.add(router, backend)
+        monitor = Monitor(backend)
+        overview.add(router, monitor)
         app.include_router(router)
-        pages.add(app, Site(backend, Monitor(backend), tokens=tokens))
+        pages.add(app, Site(backend, monitor, tokens=tokens))
         registry = CollectorRegistry()
         health.add(app, backend, registry)
         described = app.openapi

@@ -232,3 +232,21 @@ def test_tenants_are_weighed(service: Service) -> None:
     for number in ("0", "x", "", "nan", "inf"):
         form = {"tenant": "acme", "weight": number}
         assert browser.post("/queues/default/weight", form).status == 422, number
+
+
+def test_the_overview_says_what_is_wrong_and_what_to_do(service: Service) -> None:
+    assert service.ask("POST", f"{TASKS}.anything", {}).status == 202
+
+    def alerts() -> list[dict[str, str]]:
+        found: list[dict[str, str]] = service.ask("GET", "/v1/overview").body["alerts"]
+        return found
+
+    wanted = {
+        "level": "bad",
+        "says": "1 jobs wait in default, and no consumer serves it.",
+        "todo": "Start one: heori consume --queue default",
+    }
+    until(lambda: wanted in alerts())
+    assert service.ask("GET", "/v1/overview").body["waiting"] == 1
+    assert service.ask("POST", "/v1/queues/default/pause").status == 200
+    until(lambda: any("has been paused" in alert["says"] for alert in alerts()))

@@ -1,0 +1,53 @@
+"""The route of the overview: is it healthy?"""
+
+from typing import Literal
+
+from fastapi import APIRouter, HTTPException, Response
+from pydantic import BaseModel, Field
+
+from heori.http.monitor import MOST_AGE_S, Monitor
+from heori.http.responses import answer, responses
+
+
+class AlertRecord(BaseModel):
+    """One thing that somebody should know."""
+
+    level: Literal["bad", "warning", "note"]
+    says: str
+    todo: str = Field(description="What to do about it.")
+
+
+class OverviewRecord(BaseModel):
+    """How all is now; rates are of the ten seconds before."""
+
+    alerts: list[AlertRecord] = Field(description="The worst first; empty when all is well.")
+    sent: float = Field(description="Jobs a second that come in.")
+    done: float = Field(description="Jobs a second.")
+    failed: float = Field(description="Of these.")
+    waiting: int
+    running: int
+    slots: int
+    gil: float | None = Field(description="The mean share of their time that workers lose.")
+
+
+def add(router: APIRouter, monitor: Monitor) -> None:
+    """Add it."""
+
+    @router.get(
+        "/overview",
+        response_model=OverviewRecord,
+        responses=responses(503),
+        tags=["overview"],
+        operation_id="overview",
+    )
+    def overview() -> Response:
+        """What is wrong now, with what to do about it; what comes in, is done and waits.
+
+        The first who asks waits until everything has been read.
+        """
+        seen = monitor.look(MOST_AGE_S)
+        if seen.trouble or not seen.points:
+            raise HTTPException(503, seen.trouble or "nothing has been read yet; try again")
+        now = seen.points[-1].record()
+        del now["at"]
+        return answer({"alerts": [alert.record() for alert in seen.alerts], **now})
