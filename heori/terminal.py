@@ -70,11 +70,11 @@ class Name:
     def __rich_console__(
         self, console: rich.console.Console, options: rich.console.ConsoleOptions
     ) -> rich.console.RenderResult:
-        yield Text(_without_middle(self._text.plain, options.max_width))
+        yield Text(without_middle(self._text.plain, options.max_width))
 
 
-def _without_middle(text: str, width: int) -> str:
-    """Text that fills no more cells; some characters fill two."""
+def without_middle(text: str, width: int) -> str:
+    """Text that fills no more cells, without its middle; some characters fill two."""
     if cell_len(text) <= width:
         return text
     head, tail = width // 2, (width - 1) // 2

@@ -33,7 +33,7 @@ COMMANDS = {
     "delete": "Delete jobs that do not run, with their results and all that is kept about them.",
     "consumers": "Show the consumers and their slots; or of one, its workers and what each slot "
     "runs.",
-    "top": "Watch queues, consumers, workers, tasks and locks; Ctrl-C ends it.",
+    "top": "Watch queues, consumers, jobs, workers, tasks, locks and the schedule; q ends it.",
     "limit": "Show how many jobs may wait in a queue, or change it. Each tenant may have as many.",
     "pause": "Have consumers take no more jobs of a queue, of one of its tenants, or of a task.",
     "resume": "Have consumers take the jobs again that `heori pause` holds back, at once and in "

@@ -64,7 +64,7 @@ EXAMPLES = {
         heori consumers --json | jq '.consumers[] | select(.running == .slots).name'
         """,
     "top": """
-        heori top                            # live, until Ctrl-C
+        heori top                            # live; q ends it, ? tells its keys
         heori top --once                     # once, for a log or a mail
         """,
     "limit": """

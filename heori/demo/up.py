@@ -104,6 +104,7 @@ class Run:
             "Look at it from another terminal:",
             f"  export HEORI_REDIS_URL={self._redis_url}   # the server of this run",
             "  heori top                # or heori status, heori dead list, heori doctor",
+            "  heori serve              # the page, at http://127.0.0.1:8000",
             f"  curl {self._metrics_url}/metrics   # of the consumer",
         )
         longer = "; heori up --forever goes on until then" if self._plan.once else ""

@@ -145,11 +145,11 @@ def test_load_goes_on_when_writes_are_taken_again_and_ends_when_they_never_will_
 
 
 def test_top_says_that_it_sees_nothing_and_goes_on(redis: Any, redis_url: str) -> None:
-    with live_top(redis_url) as drawn:
-        drawn(lambda seen: seen.count(b"slots run") > 1)
+    with live_top(redis_url) as terminal:
+        terminal.drawn(lambda seen: seen.count(b"slots run") > 1)
         with busy(redis):
-            drawn(lambda seen: b"BUSY" in seen and b"trying again" in seen)
-        drawn(lambda seen: seen.rpartition(b"trying again")[2].count(b"slots run") >= 2)
+            terminal.drawn(lambda seen: b"BUSY" in seen and b"trying again" in seen)
+        terminal.drawn(lambda seen: seen.rpartition(b"trying again")[2].count(b"slots run") >= 2)
 
 
 def line_with(stream: IO[str] | None, words: str) -> str:

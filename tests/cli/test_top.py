@@ -101,8 +101,8 @@ def test_it_is_live_on_a_terminal_until_ctrl_c(
     consume: Callable[..., Consumer], redis_url: str
 ) -> None:
     consume().ready()
-    with live_top(redis_url) as drawn:
-        drawn(lambda seen: seen.count(b"slots run") >= 3)  # drawn anew, several times
+    with live_top(redis_url) as terminal:
+        terminal.drawn(lambda seen: seen.count(b"slots run") >= 3)  # drawn anew, several times
 
 
 def test_stock_workers_and_consumers_that_do_not_answer_are_shown_without_metrics(

@@ -93,6 +93,7 @@ def test_every_error_of_heori_is_exported_and_nothing_else_claims_to_be() -> Non
     [
         ("import heori", ["redis", "rich", "pydantic", "rq", "typer", "structlog", "heori_common"]),
         ("from heori import Producer, RedisExecutor, task", ["rich", "typer", "heori_consumer"]),
+        ("import heori.cli.app, heori.cli.consume, heori.cli.top, heori.cli.up", ["textual"]),
     ],
 )
 def test_an_import_brings_only_what_is_used(program: str, absent: list[str]) -> None:
