@@ -141,6 +141,7 @@ HELP = {
     ("status",): ["what is in the queues"],
     ("jobs",): ["--state", "--search", "a thousand at a time"],
     ("job",): ["tries", "locks"],
+    ("consumers",): ["Show the consumers and their slots"],
     ("cancel",): ["no slot has begun"],
     ("stop",): ["not tried again"],
     ("run",): ["tried again later"],

@@ -41,6 +41,7 @@ COMMAND_LINES = [
     ("job", JOB),
     ("job", JOB, "--json"),
     ("job", LETTER, "--json"),
+    ("consumers",),
     ("jobs",),
     ("jobs", "--search", "x", "--json"),
     *((action, "nobody", "--json") for action in ("cancel", "stop", "run", "retry", "delete")),

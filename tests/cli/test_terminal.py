@@ -32,6 +32,8 @@ ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "COLUMNS": "400"}
 COMMAND_LINES = [
     (["status"], True),
     (["job", EVIL], True),
+    *(([action, f"{EVIL}no"], True) for action in ("cancel", "stop", "run", "retry", "delete")),
+    (["consumers"], True),
     (["jobs"], True),
     (["jobs", "--search", EVIL], True),
     (["jobs", "--state", EVIL], True),
