@@ -43,7 +43,6 @@ from heori.http.routes import (
     tenants,
 )
 from heori.http.tokens import ApiTokens
-from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.settings import Settings
 
 
@@ -82,8 +81,6 @@ class Service:
             exception_handlers={
                 PayloadTooLarge: _failed,
                 QueueFull: _failed,
-                RedisUnavailable: _failed,
-                RedisRefused: _failed,
                 RequestValidationError: _invalid,
                 ClientDisconnect: _gone,
             },

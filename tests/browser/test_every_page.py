@@ -14,6 +14,8 @@ PAGES = [
     "/schedule",
     "/locks",
     "/locks/mutex/account%3Akim",
+    "/jobs",
+    "/dead",
     "/docs",
 ]
 SHIFTS = """() => new Promise((done) => {

@@ -15,13 +15,14 @@ import pytest
 
 from heori.http import auth, tokens
 from heori.http.pages import overview, site
+from heori_common.embedded import EmbeddedValkey
 from tests.rigs.browser import Browser, unsafe
 from tests.rigs.service_rig import TASKS, Service, serving
 from tests.rigs.waiting import until
 
 SECRET, READS = "ana-has-a-long-token", "eve-has-another-one!"
 GUARDED = {"HEORI_API_TOKENS": f"ana:{SECRET}", "HEORI_API_READ_TOKENS": f"eve:{READS}"}
-PAGES = ("/", "/queues", "/queues/default", "/schedule", "/locks", "/docs")
+PAGES = ("/", "/queues", "/queues/default", "/schedule", "/locks", "/jobs", "/dead", "/docs")
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 PAUSED = "rq:heori:paused"
 
@@ -221,6 +222,25 @@ def test_it_is_told_in_the_language_of_who_reads(service: Service) -> None:
     assert '<html lang="ko">' in browser.get("/queues").text
     browser.post("/language", {"language": "<x>"})
     assert '<html lang="ko">' in browser.get("/queues").text
+
+
+def test_what_is_not_there_is_a_page_for_people_and_json_for_programs(
+    serve: Callable[..., Service],
+) -> None:
+    with EmbeddedValkey() as server:
+        service = serve(HEORI_REDIS_URL=server.url)
+        browser = Browser(service)
+        nowhere = browser.get("/nowhere")
+        assert (nowhere.status, "There is no such page." in nowhere.text) == (404, True)
+        assert service.ask("GET", "/nowhere").body == {"detail": "Not Found"}
+    for path in ("/queues/default", "/locks", "/schedule", "/jobs", "/jobs/a", "/dead"):
+        shown = browser.get(path)
+        assert (shown.status, "Redis does not answer." in shown.text) == (503, True), path
+        assert server.url.rpartition(":")[2].partition("/")[0] not in shown.text
+    asked = service.ask("GET", "/v1/locks")
+    assert (asked.status, asked.body) == (503, {"detail": "Redis is away; try again"})
+    overview = browser.get("/")
+    assert (overview.status, "Healthy" in overview.text) == (200, False)
 
 
 # Events

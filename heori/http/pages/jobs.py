@@ -14,7 +14,6 @@ from heori.inspect.calls import as_text
 from heori.inspect.job import read
 from heori.inspect.jobs import STATES, CursorRefused, JobFilter, count_jobs, list_jobs
 from heori_common.errors import cut
-from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
 ROWS = 50
 LONGEST_VALUE = 20_000  # characters of arguments or of a result
@@ -40,8 +39,6 @@ def add(app: FastAPI, site: Site) -> None:
             counts = count_jobs(reader, queue)
         except CursorRefused as error:
             raise NotDone(422, "{why}", why=str(error)) from error
-        except (RedisUnavailable, RedisRefused) as error:
-            raise NotDone(503, "Redis does not answer.") from error
         return site.render(
             request,
             "jobs.html",
@@ -57,10 +54,7 @@ def add(app: FastAPI, site: Site) -> None:
     @app.get("/jobs/{job_id:path}", include_in_schema=False)
     def job(request: Request, job_id: str) -> Response:
         reader = site.backend.reader()
-        try:
-            details = read(reader, site.backend.settings, job_id)
-        except (RedisUnavailable, RedisRefused) as error:
-            raise NotDone(503, "Redis does not answer.") from error
+        details = read(reader, site.backend.settings, job_id)
         if details is None and reader.unreadable:
             raise NotDone(409, "{why}", why="; ".join(reader.problems()))
         if details is None:
@@ -91,8 +85,6 @@ def _add_action(app: FastAPI, site: Site, actions: JobActions, action: str) -> N
             ) from error
         except ActionRefused as error:
             raise NotDone(409, "{why}", why=str(error)) from error
-        except (RedisUnavailable, RedisRefused) as error:
-            raise NotDone(503, "Redis does not answer.") from error
         to = site.url("/jobs") if action == "delete" else ""
         return site.done(
             request,

@@ -92,6 +92,12 @@ class Site:
         asked = urlencode({name: value for name, value in query.items() if value not in (None, "")})
         return f"{self.backend.root}{path}{named}" + (f"?{asked}" if asked else "")
 
+    def is_page(self, request: Request) -> bool:
+        """Whether somebody looks at a page, and no program asks."""
+        wanted = request.headers.get("accept", "")
+        of_page = "text/html" in wanted or "hx-request" in request.headers
+        return of_page and not request.url.path.startswith("/v1/")
+
     def render(
         self, request: Request, template: str, /, status: int = 200, **context: Any
     ) -> HTMLResponse:
