@@ -300,7 +300,9 @@ JOBS_PREFETCHED = _gauge(
     "heori_jobs_prefetched", "Jobs that wait in a worker, so that no slot runs dry."
 )
 REDIS_UP = _gauge("heori_redis_up", "Whether Redis answers, and takes what this consumer sends.")
-DRAINING = _gauge("heori_draining", "Whether this consumer stops.")
+DRAINING = _gauge(
+    "heori_draining", "Whether this consumer claims nothing, as it ends or was asked to drain."
+)
 SUSPENDED = _gauge("heori_suspended", "Whether `rq suspend` holds claims back.")
 QUEUE_REFUSED = _gauge(
     "heori_queue_refused",

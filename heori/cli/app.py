@@ -36,8 +36,9 @@ COMMANDS = {
     "top": "Watch queues, consumers, jobs, workers, tasks, locks and the schedule; q ends it.",
     "limit": "Show how many jobs may wait in a queue, or change it. Each tenant may have as many.",
     "pause": "Have consumers take no more jobs of a queue, of one of its tenants, or of a task.",
-    "resume": "Have consumers take the jobs again that `heori pause` holds back, at once and in "
-    "order.",
+    "drain": "Have one consumer claim no more jobs, and go on with what it runs.",
+    "resume": "Have consumers take the jobs again that `heori pause` holds back, or one that "
+    "drains claim again.",
     "tenants": "Show the tenants of a queue, how many of their jobs wait, and their shares; or "
     "weigh them.",
     "schedule": "Show the periodic jobs, when each ran and how it went; pause, resume or run one.",

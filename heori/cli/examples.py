@@ -77,10 +77,12 @@ EXAMPLES = {
         heori pause mail --tenant acme       # of one tenant
         heori pause --task shop.send_mail    # of one task, whatever the queue
         """,
+    "drain": "heori drain heori-web1-71-d4e7f8  # what it runs goes on to its end",
     "resume": """
         heori resume mail
         heori resume mail --tenant acme
         heori resume --task shop.send_mail
+        heori resume --consumer heori-web1-71-d4e7f8
         """,
     "tenants": """
         heori tenants mail                   # who waits, and each one's share

@@ -13,7 +13,7 @@ from heori.inspect.reader import NONSENSE, RedisReader
 from heori.inspect.scraper import NoMetrics, ask_slots
 from heori_common.errors import cut
 from heori_common.printable import printable
-from heori_common.protocol.commands import HEARTBEAT_TTL_S
+from heori_common.protocol.commands import DRAIN_FIELD, HEARTBEAT_TTL_S
 
 # Seconds for all to answer: who looks at a list does not wait for one that hangs. One alone, which
 # somebody asks for by its name, has more.
@@ -84,7 +84,9 @@ class ConsumerView:
 
     Attributes:
         kind: heori or rq.
-        state: as it says itself: idle, busy, suspended, draining; else as its record has it.
+        state: as it says itself: idle, busy, suspended, draining, drained; else as its record has
+            it.
+        drains: whether it was asked to claim nothing.
         since: when it began, by its own clock, in ISO 8601.
         heartbeat: seconds since it last said that it lives; None for a stock worker.
         reason: why it does not answer; empty when it does.
@@ -110,6 +112,7 @@ class ConsumerView:
     running: int | None = None
     waiting: int | None = None
     executed: int | None = None
+    drains: bool = False
     waits_for: str = ""
     refuses: str = ""
     workers: tuple[WorkerView, ...] | None = field(default=None)
@@ -162,6 +165,37 @@ def read_consumer(reader: RedisReader, name: str, within: float = ONE_S) -> Cons
     return _view(name, record, lives[name], answers.get(name))
 
 
+class NotDrained(Exception):
+    """A consumer cannot be asked to drain, or to go on; the message says why, and what to do."""
+
+
+class NoConsumer(NotDrained):
+    """There is no such consumer."""
+
+
+def drain(reader: RedisReader, name: str, *, drains: bool) -> bool:
+    """Have a consumer claim nothing more, and give back what no slot has begun; or go on.
+
+    What it runs goes on to its end. It keeps its roles, such as leading.
+
+    Returns:
+        Whether that is new.
+
+    Raises:
+        NotDrained, NoConsumer: see there.
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    done = reader.client.execute(reader.commands.drain(name, drains=drains))
+    if done == "gone":
+        raise NoConsumer(f"there is no consumer {cut(name)}")
+    if done == "stock":
+        raise NotDrained(
+            f"{cut(name)} is a worker of rq's own, which cannot drain; `rq suspend` holds all "
+            "workers of a Redis"
+        )
+    return done == "done"
+
+
 def _ask(
     records: Mapping[str, ConsumerRecord], most: int, within: float
 ) -> dict[str, dict[str, Any] | NoMetrics]:
@@ -200,6 +234,7 @@ def _recorded(name: str, record: ConsumerRecord, life: int | None) -> dict[str, 
         "state": told("state", "?"),
         "since": told("birth"),
         "heartbeat": max(0, HEARTBEAT_TTL_S - life) if is_ours and life is not None else None,
+        "drains": DRAIN_FIELD in record,
         "waits_for": told("heori_waits_for"),
         "refuses": told("heori_refuses"),
     }

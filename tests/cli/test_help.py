@@ -89,7 +89,8 @@ def test_examples_that_look_and_send_do_so(heori: Heori, tmp_path: Path, redis: 
             continue
         if command not in ("send", "status", "limit", "pause", "resume", "tenants", "redis"):
             continue
-        if command == "status" and options:  # of a job with that id
+        # Of a job with that id, or of a consumer of that name.
+        if (command == "status" and options) or "--consumer" in options:
             continue
         environment = {**own, "PYTHONPATH": path}
         given = [str(tmp_path / each) if each == "mails.csv" else each for each in words[1:]]

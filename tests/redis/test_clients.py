@@ -138,6 +138,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     missed = bench.commands.take_back_missed("service", ["f"], consumer=ME, max_deliveries=3)
     assert bench.execute(missed) == 0
     assert bench.execute(bench.commands.announce(ME, ["default"], {"pid": 1})).broken == frozenset()
+    assert bench.execute(bench.commands.drain(ME, drains=True)) == "stock"
     assert bench.execute(bench.commands.publish_tasks("1", {"shop.add": b"{}"})) == 0
     assert bench.execute(bench.commands.keep_tasks("1", begins=True))
     assert bench.execute(bench.commands.find_task("shop.add")).described == b"{}"

@@ -64,6 +64,7 @@ class Pool:
         changed: set when there may be room, or nothing left.
         occupied: set while there are jobs, and perhaps a moment longer.
         giving_back: what is given back.
+        rests: whether it takes no jobs for now.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Pool:
         guest = options.guest
         self._isolates = guest is None or guest.call is None  # else there is one thread for all
         self._draining = False
+        self.rests = False
         self._own_files = OwnFiles()
         self.giving_back = GivingBack(self._given_back, claiming)
         self._answers: dict[WorkerHandle, asyncio.Future[None]] = {}  # to those who ask jobs back
@@ -139,6 +141,21 @@ class Pool:
         self._draining = True
         self.roster.close()
         waiting, self._suspects = self._suspects, []
+        self._recall(waiting)
+
+    def rest(self) -> None:
+        """The same until `go_on`; what has begun goes on to its end, callbacks and all."""
+        self.rests = True
+        waiting = [claim for claim in self._suspects if not claim.phase]
+        self._suspects = [claim for claim in self._suspects if claim.phase]
+        self._recall(waiting)
+
+    def go_on(self) -> None:
+        """Take jobs again."""
+        self.rests = False
+        self.changed.set()
+
+    def _recall(self, waiting: Sequence[Claim]) -> None:
         self.giving_back.recall(worker for worker in self.roster.everyone() if len(worker))
         self.give_back_unbegun(waiting)
 
@@ -146,7 +163,7 @@ class Pool:
 
     def wanted(self) -> int:
         """How many jobs to claim now: 0 while there is enough to do."""
-        if self._draining or self._suspects or self._settlement.held.full.is_set():
+        if self._takes_none or self._suspects or self._settlement.held.full.is_set():
             return 0
         room = ahead = 0
         idle = False
@@ -164,7 +181,7 @@ class Pool:
 
     def idle(self) -> int:
         """How many slots have nothing to do."""
-        if self._draining:
+        if self._takes_none:
             return 0
         workers = [worker for worker in self.roster.open() if not worker.clogged]
         return sum(max(0, worker.slots - len(worker)) for worker in workers)
@@ -184,7 +201,7 @@ class Pool:
         workers = self.roster.open()
         reading = [worker for worker in workers if not worker.clogged] or workers
         room = {worker: self._aim(worker) - len(worker) for worker in reading}
-        if not room or self._draining:  # they died, or a drain began, while the claim was made
+        if not room or self._takes_none:  # they died, or a drain began, while the claim was made
             self.give_back_unbegun(claims)
             return
         shares: dict[WorkerHandle, list[Claim]] = {}
@@ -374,6 +391,10 @@ class Pool:
         self.changed.set()
 
     # Inside
+
+    @property
+    def _takes_none(self) -> bool:
+        return self._draining or self.rests
 
     def _states(self) -> Iterator[SlotState]:
         for worker in self.roster.everyone():

@@ -75,16 +75,22 @@ class Claimer:
         self._offers: list[Offer] = []  # that Redis may have
         self._offered: deque[str] = deque(maxlen=OFFERS)  # their tokens, and of those before
         self._missing: asyncio.Task[None] | None = None  # which looks for what was missed
+        context.drain.on_change.append(self._wake)
 
     def stop(self) -> None:
         """Make no further claim; one that is under way is brought to its end."""
         self._stopping = True
+        self._wake()
+
+    def _wake(self) -> None:
         self._pool.changed.set()
         self._hand_overs.rung.set()
 
     async def run(self) -> None:
         """Claim until stopped, then return; a claim that is under way is brought to its end."""
         while not self._stopping:
+            if self._context.drain.is_on != self._pool.rests:
+                await self._rest_or_go_on()
             wanted = self._left_of(self._pool.wanted())
             if not wanted and not await self._is_to_confirm():
                 continue
@@ -134,6 +140,13 @@ class Claimer:
         What has come, and begins once it is confirmed, has its place there already.
         """
         return max(0, self._bounds.room(room) - self._hand_overs.unbegun)
+
+    async def _rest_or_go_on(self) -> None:
+        if not self._context.drain.is_on:
+            self._pool.go_on()
+            return
+        await self._withdraw()
+        self._pool.rest()
 
     async def _withdraw(self) -> None:
         """Take the offer back, or what has come of it, to be given back like all else."""

@@ -11,6 +11,7 @@ from heori_common.settings import Settings
 from heori_consumer.beat import Beat
 from heori_consumer.pool.failures import FailureLog
 from heori_consumer.supervisor.broken_keys import BrokenKeys
+from heori_consumer.supervisor.drain_request import DrainRequest
 from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.redis_retry import RedisRetry
@@ -37,6 +38,7 @@ class Context:
         failures: what is told of jobs that go wrong.
         stand_back: when jobs are due that other consumers should get.
         refusals: the queues of which it may run nothing.
+        drain: whether it is to claim nothing for now.
     """
 
     settings: Settings
@@ -52,6 +54,7 @@ class Context:
     commands: Commands = field(init=False)
     leases: Leases = field(init=False)
     refusals: Refusals = field(init=False)
+    drain: DrainRequest = field(default_factory=DrainRequest)
 
     def __post_init__(self) -> None:
         # Leases are extended when a third is over; what is not answered is asked again in time.

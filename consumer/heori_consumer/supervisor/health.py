@@ -36,13 +36,22 @@ class Health:
 
     def state(self) -> str:
         """As rq names the state of a worker."""
-        if self._claimer.suspended:
+        if self._claimer.suspended or self._context.drain.is_on:
             return "suspended"
         return "busy" if self._pool.held() else "idle"
 
     def doing(self) -> str:
         """The same for people, who want to know of a drain, too. Any thread may ask."""
-        return "draining" if self._context.stop.drain.is_set() else self.state()
+        if self._context.stop.drain.is_set():
+            return "draining"
+        if self._context.drain.is_on:
+            return "draining" if self._pool.held() else "drained"
+        return self.state()
+
+    @property
+    def drains(self) -> bool:
+        """Whether it claims nothing, to end or because it was asked to."""
+        return self._context.stop.drain.is_set() or self._context.drain.is_on
 
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Whether all is well, and why. To be called from another thread than the event loop's."""
@@ -59,7 +68,7 @@ class Health:
             "workers": workers,
             # Those that are ready go on, so this alone is no reason to restart the consumer.
             "cannot_start": self._pool.roster.trouble.reason,
-            "draining": self._context.stop.drain.is_set(),
+            "draining": self.drains,
             "suspended": self._claimer.suspended,
             # To start it anew changes nothing, unless with another setting.
             "refuses": self._context.refusals.reasons.copy(),

@@ -152,7 +152,7 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.RESULTS_HELD, self._roles.acknowledger.held.bytes)
         yield MetricSample(m.JOBS_PREFETCHED, self._roles.pool.prefetched())
         yield MetricSample(m.REDIS_UP, self._context.retry.trouble is None)
-        yield MetricSample(m.DRAINING, self._context.stop.drain.is_set())
+        yield MetricSample(m.DRAINING, self._roles.health.drains)
         yield MetricSample(m.SUSPENDED, self._roles.claimer.suspended)
         for queue in self._context.queues:
             yield MetricSample(m.QUEUE_REFUSED, queue in self._context.refusals, (queue,))

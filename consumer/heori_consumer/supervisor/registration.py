@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 
-from heori_common.protocol.commands import Command, Registered, Word
+from heori_common.protocol.commands import DRAIN_FIELD, Command, Registered, Word
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_consumer.supervisor.context import Context
 
@@ -56,6 +56,8 @@ class Registration:
         self._state = state
         self._waits_for = waits_for
         self._refusals = context.refusals
+        self._drain = context.drain
+        self._is_announced = False
         self._told = ""  # its state
         self._record: dict[str, Word] = {}  # what of it stays the same
         self._broken: frozenset[str] = frozenset()  # keys of the wrong type
@@ -84,7 +86,7 @@ class Registration:
         }
         try:
             await self._beat("started")
-            await self._announce()
+            await self._announce(is_new=True)
         except RedisRefused as error:
             if error.is_general:
                 raise
@@ -103,7 +105,9 @@ class Registration:
                     break
 
     def tell_soon(self) -> None:
-        """Tell the state now: a job has been killed, say, and whoever asked for it looks."""
+        """Tell the state now, and read what is asked: a job has been killed, say, and whoever asked
+        for it looks.
+        """
         self._soon.set()
 
     async def _keep(self) -> None:
@@ -124,12 +128,21 @@ class Registration:
             "heori_refuses": str(self._refusals),
         }
         self._told = state
-        new_fields, _ = await self._write(self._commands.heartbeat(self._name, _now(), told))
-        return not new_fields
+        written = await self._write(self._commands.heartbeat(self._name, _now(), told))
+        new_fields, _, drains = written
+        is_there = not new_fields
+        # What stands in another record, of this name and before, was not asked of this one.
+        if is_there and self._is_announced and drains is not None:
+            self._drain.read(is_on=bool(drains))
+        return is_there
 
-    async def _announce(self) -> None:
+    async def _announce(self, *, is_new: bool = False) -> None:
         """Write the record, and the consumer's name where it is looked for."""
-        await self._write(self._commands.announce(self._name, self._queues, self._record))
+        asked: dict[str, Word] = {DRAIN_FIELD: 1} if self._drain.is_on else {}
+        record = self._record | asked
+        command = self._commands.announce(self._name, self._queues, record, is_new=is_new)
+        await self._write(command)
+        self._is_announced = True
 
     async def _write(self, command: Command[Registered]) -> Sequence[int | None]:
         """Write; a key of the wrong type spoils what is shown, and no more than that."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heori_common.platform import usable_cores
-from heori_common.protocol.commands import ASKED, CANCELED, HANDED, read_hand_over
+from heori_common.protocol.commands import ASKED, CANCELED, HANDED, LOOK, read_hand_over
 from heori_consumer.between.options import Home, Kind, Policy, WorkerOptions
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.guest import Guest
@@ -109,6 +109,7 @@ class Roles:
         def connected() -> None:
             leadership.connected()
             hand_overs.connected()
+            registration.tell_soon()  # and so read what was asked meanwhile
             lease_keeper.hurry()
             cancellation.missed()
 
@@ -121,7 +122,14 @@ class Roles:
             context.commands.keys,
             context.name,
             on_connected=connected,
-            on_told=Told({HANDED: handed, CANCELED: cancellation.told, ASKED: recalls.asked}).hear,
+            on_told=Told(
+                {
+                    HANDED: handed,
+                    CANCELED: cancellation.told,
+                    ASKED: recalls.asked,
+                    LOOK: lambda: registration.tell_soon(),  # noqa: PLW0108 - it is made below
+                }
+            ).hear,
             on_command=RemoteControl(context, pool).obey,
             backoff=context.retry.backoff(),
         )

@@ -45,8 +45,11 @@ from heori_common.protocol.commands.periodic import (
 )
 from heori_common.protocol.commands.publishing import Found, PublishingCommands
 from heori_common.protocol.commands.registry import (
+    DRAIN_FIELD,
     HEARTBEAT_TTL_S,
+    LOOK,
     REGISTRIES,
+    Drained,
     QueueCensus,
     QueueCounts,
     Registered,
@@ -76,6 +79,7 @@ __all__ = [
     "CALL_BYTES",
     "CANCELED",
     "DEADLOCK",
+    "DRAIN_FIELD",
     "EXECUTION_MARK",
     "FAILURE_TTL_S",
     "HANDED",
@@ -84,6 +88,7 @@ __all__ = [
     "KEPT_DROPPED",
     "LEASE_MARGIN_S",
     "LEAST_WEIGHT",
+    "LOOK",
     "MOST_WAITING",
     "MOST_WEIGHT",
     "PLACE_LEASE_S",
@@ -96,6 +101,7 @@ __all__ = [
     "Command",
     "Commands",
     "Cursor",
+    "Drained",
     "Enqueued",
     "EntryState",
     "Extended",

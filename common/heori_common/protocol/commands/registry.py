@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from heori_common.protocol.commands.bounds import Bound
 from heori_common.protocol.commands.builder import Builders, Command, Word, text, unpack
@@ -29,6 +29,9 @@ class QueueCounts:
 
 # Seconds for which a consumer's record stays without a heartbeat; rq's own is 480.
 HEARTBEAT_TTL_S = 60
+LOOK = b"look"  # the kind of what is told to a consumer: its record has been written
+DRAIN_FIELD = "heori_drain"  # of a consumer's record: it is there while it is to claim nothing
+Drained = Literal["done", "already", "gone", "stock"]  # what came of asking, see drain.lua
 LONGEST_SHOWN = 4096  # bytes of one field of a consumer's record
 REGISTRIES = ("started", "scheduled", "deferred", "finished", "failed", "canceled")
 
@@ -96,15 +99,19 @@ class RegistryCommands(Builders):
         return self._call("find_lost", keys, lambda reply: reply, id=job_id, queue=queue)
 
     def announce(
-        self, name: str, queues: Sequence[str], record: Mapping[str, Word]
+        self, name: str, queues: Sequence[str], record: Mapping[str, Word], *, is_new: bool = False
     ) -> Command[Registered]:
         """Register a consumer where RQ's tools look for workers, and list its queues.
 
         They need not have had a job: from the list it is known which registers there are, when it
         is killed.
+
+        Args:
+            is_new: it begins. What another one of its name was asked for is not its concern.
         """
         key = self.keys.worker(name)
         return self._register(
+            *((("HDEL", key, DRAIN_FIELD),) if is_new else ()),
             ("HSET", key, *(word for pair in record.items() for word in pair)),
             ("SADD", self.keys.workers(), key),
             *(("SADD", self.keys.workers_of(queue), key) for queue in queues),
@@ -114,13 +121,25 @@ class RegistryCommands(Builders):
     def heartbeat(self, name: str, now: str, told: Mapping[str, Word]) -> Command[Registered]:
         """Tell that a consumer lives; without another its record ends after HEARTBEAT_TTL_S.
 
-        The first reply is how many of the fields were not there: if any, the record was not.
+        The first reply is how many of the fields were not there: if any, the record was not. The
+        last is whether it is to claim nothing.
         """
         key = self.keys.worker(name)
         fields = (word for pair in told.items() for word in pair)
         return self._register(
-            ("HSET", key, "last_heartbeat", now, *fields), ("EXPIRE", key, HEARTBEAT_TTL_S)
+            ("HSET", key, "last_heartbeat", now, *fields),
+            ("EXPIRE", key, HEARTBEAT_TTL_S),
+            ("HEXISTS", key, DRAIN_FIELD),
         )
+
+    def drain(self, name: str, *, drains: bool) -> Command[Drained]:
+        """Have a consumer claim nothing from now on, or claim again."""
+
+        def parse(reply: bytes) -> Drained:
+            return cast("Drained", text(reply))
+
+        key = self.keys.worker(name)
+        return self._call("drain", [key], parse, consumer=name, drains=drains, kind=LOOK)
 
     def retire(self, name: str, queues: Sequence[str], now: str) -> Command[Registered]:
         """Take a consumer out; its record stays for a minute, as RQ's do."""
