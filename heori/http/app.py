@@ -31,6 +31,7 @@ from heori.http.pages.site import Site
 from heori.http.requests import known_query
 from heori.http.root import UnderRoot
 from heori.http.routes import (
+    consumers,
     dead,
     health,
     jobs,
@@ -87,7 +88,7 @@ class Service:
         )
         router = APIRouter(prefix="/v1", dependencies=[Depends(known_query), *bearer])
         shared = tasks.add(router, backend)
-        for area in (jobs, dead, queues, tenants, pauses, locks, schedule):
+        for area in (jobs, dead, queues, tenants, pauses, locks, schedule, consumers):
             area.add(router, backend)
         monitor = Monitor(backend)
         overview.add(router, monitor)

@@ -22,7 +22,17 @@ from tests.rigs.waiting import until
 
 SECRET, READS = "ana-has-a-long-token", "eve-has-another-one!"
 GUARDED = {"HEORI_API_TOKENS": f"ana:{SECRET}", "HEORI_API_READ_TOKENS": f"eve:{READS}"}
-PAGES = ("/", "/queues", "/queues/default", "/schedule", "/locks", "/jobs", "/dead", "/docs")
+PAGES = (
+    "/",
+    "/queues",
+    "/queues/default",
+    "/consumers",
+    "/schedule",
+    "/locks",
+    "/jobs",
+    "/dead",
+    "/docs",
+)
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 PAUSED = "rq:heori:paused"
 

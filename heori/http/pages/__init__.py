@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from heori.http.pages import dead, docs, jobs, locks, login, overview, queues, schedule
+from heori.http.pages import consumers, dead, docs, jobs, locks, login, overview, queues, schedule
 from heori.http.pages.site import NotDone, Site
 from heori.http.responses import failure
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
@@ -20,7 +20,7 @@ from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
 def add(app: FastAPI, site: Site) -> None:
     """Add all pages."""
-    for area in (login, overview, queues, dead, jobs, schedule, locks, docs):
+    for area in (login, overview, queues, dead, jobs, consumers, schedule, locks, docs):
         area.add(app, site)
 
     async def refused(request: Request, error: Exception) -> Response:

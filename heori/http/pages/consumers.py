@@ -1,0 +1,93 @@
+"""Consumers: how each is, and what every slot of one runs."""
+
+from dataclasses import replace
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from heori.http.pages.site import NotDone, Site
+from heori.inspect.consumers import (
+    ConsumerView,
+    NoConsumer,
+    NotDrained,
+    drain,
+    list_consumers,
+    read_consumer,
+)
+from heori.inspect.overview import ConsumerRow
+
+MOST_SHOWN = 500
+PAGE_S = 0.2  # for one to answer: a page that is renewed does not wait for one that hangs
+
+
+def add(app: FastAPI, site: Site) -> None:
+    """Add them."""
+
+    @app.get("/consumers", include_in_schema=False)
+    def consumers(request: Request) -> Response:
+        reader = site.backend.reader()
+        found = list_consumers(reader, PAGE_S)
+        overview = site.monitor.look(0.0).overview
+        rows = {row.consumer: row for row in overview.consumers} if overview else {}
+        return site.render(
+            request,
+            "consumers.html",
+            consumers=[_lately(each, rows.get(each.name)) for each in found[:MOST_SHOWN]],
+            more=max(0, len(found) - MOST_SHOWN),
+            rates={name: row.jobs_per_second for name, row in rows.items()},
+            problems=list(reader.problems()),
+        )
+
+    @app.get("/consumers/{name:path}", include_in_schema=False)
+    def consumer(request: Request, name: str) -> Response:
+        reader = site.backend.reader()
+        found = read_consumer(reader, name, PAGE_S)
+        overview = site.monitor.look(0.0).overview
+        of_now = overview.workers if overview else []
+        return site.render(
+            request,
+            "consumer.html",
+            404 if found is None else 200,
+            name=name,
+            consumer=found,
+            lately={row.worker: row.states for row in of_now if row.consumer == name},
+            problems=list(reader.problems()),
+        )
+
+    @app.post("/consumers/{name:path}/drain", include_in_schema=False)
+    def drain_it(request: Request, name: str) -> Response:
+        ask(name, drains=True)
+        return site.done(
+            request, "{name} claims nothing more. What runs goes on to its end.", name=name
+        )
+
+    @app.post("/consumers/{name:path}/resume", include_in_schema=False)
+    def resume_it(request: Request, name: str) -> Response:
+        ask(name, drains=False)
+        return site.done(request, "{name} claims again.", name=name)
+
+    def ask(name: str, *, drains: bool) -> None:
+        try:
+            drain(site.backend.reader(), name, drains=drains)
+        except NoConsumer as error:
+            raise NotDone(404, "There is no consumer {name}.", name=name) from error
+        except NotDrained as error:
+            raise NotDone(
+                409, "{name} is a worker of rq's own; `rq suspend` holds all workers.", name=name
+            ) from error
+
+
+def _lately(view: ConsumerView, row: ConsumerRow | None) -> ConsumerView:
+    """As it said a moment ago when it had more time for that, if it does not answer now."""
+    if view.answers or row is None or not row.answers:
+        return view
+    return replace(
+        view,
+        reason="",
+        state=row.state,
+        model=row.model,
+        slots=row.slots,
+        running=row.running,
+        waiting=row.waiting,
+    )
