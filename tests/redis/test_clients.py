@@ -150,6 +150,17 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.send_ticks([])) == []
     assert bench.execute(bench.commands.pause_entry("none", paused=True)) >= 0
     assert bench.execute(bench.commands.read_schedule("s")).now > 0
+    read = bench.commands.read_dead("default", "", "", 9, newest_first=True)
+    assert bench.execute(read) == []
+    assert bench.execute(bench.commands.results("none", 9)) == []
+    acting = bench.commands
+    for act in (
+        acting.stop_job("none"),
+        acting.run_now("default", "none"),
+        acting.retry_canceled("default", "none", ()),
+        acting.delete_job("none"),
+    ):
+        assert bench.execute(act) in ("", "absent", "gone")
     # Those of the locks are called in tests/locks/test_lock_scripts.py.
     assert seen == {script(name).digest for name in CALLED if not name.startswith("lock_")}
 

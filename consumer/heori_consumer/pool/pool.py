@@ -8,7 +8,6 @@ workers were killed twice for others that were late, so that it comes to an end.
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Protocol
 
 from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import REFUSED, RETURNED, STATUSES, STOPPED, Claim, Outcome, Settled
@@ -22,37 +21,18 @@ from heori_consumer.pool.endings import abandoned_outcome, stopped_outcome
 from heori_consumer.pool.failures import FailureLog
 from heori_consumer.pool.giving_back import RECALL_WAIT_S, GivingBack
 from heori_consumer.pool.handle import WorkerHandle
-from heori_consumer.pool.held_results import HeldResults
 from heori_consumer.pool.host import Death
 from heori_consumer.pool.limits import look_at_files_and_threads, look_at_memory
 from heori_consumer.pool.own_files import OwnFiles
 from heori_consumer.pool.prefetch import Prefetch
 from heori_consumer.pool.roster import PoolOptions, Roster
+from heori_consumer.pool.settlement import Settlement
 
 # How often late jobs and waiting ones are looked for, and how often memory is.
 WATCH_EVERY_S = 0.05
 IDLE_EVERY_S = 1.0  # memory, while there are no jobs
 MEMORY_EVERY_S = 0.25
 REST_EVERY_S = 1.0  # open files and threads; before Linux 6.2 counting the former takes long
-
-
-class Settlement(Protocol):
-    """Where the pool says what came of its claims, each exactly once; the acknowledger.
-
-    Attributes:
-        held: the results that it has yet to pass on.
-    """
-
-    held: HeldResults
-
-    def ended(self, entries: list[Settled]) -> None:
-        """Executions that came to an end."""
-
-    def given_back(self, entries: list[Settled]) -> None:
-        """Claims that will not be finished here."""
-
-    def note(self, notes: Sequence[tuple[Claim, Note]]) -> None:
-        """What jobs that still run tell of themselves; before what comes of them."""
 
 
 class Pool:
@@ -155,7 +135,7 @@ class Pool:
         self.rests = False
         self.changed.set()
 
-    def _recall(self, waiting: Sequence[Claim]) -> None:
+    def _recall(self, waiting: list[Claim]) -> None:
         self.giving_back.recall(worker for worker in self.roster.everyone() if len(worker))
         self.give_back_unbegun(waiting)
 
@@ -163,7 +143,7 @@ class Pool:
 
     def wanted(self) -> int:
         """How many jobs to claim now: 0 while there is enough to do."""
-        if self._takes_none or self._suspects or self._settlement.held.full.is_set():
+        if (self._draining or self.rests) or self._suspects or self._settlement.held.full.is_set():
             return 0
         room = ahead = 0
         idle = False
@@ -181,7 +161,7 @@ class Pool:
 
     def idle(self) -> int:
         """How many slots have nothing to do."""
-        if self._takes_none:
+        if self._draining or self.rests:
             return 0
         workers = [worker for worker in self.roster.open() if not worker.clogged]
         return sum(max(0, worker.slots - len(worker)) for worker in workers)
@@ -201,7 +181,9 @@ class Pool:
         workers = self.roster.open()
         reading = [worker for worker in workers if not worker.clogged] or workers
         room = {worker: self._aim(worker) - len(worker) for worker in reading}
-        if not room or self._takes_none:  # they died, or a drain began, while the claim was made
+        if not room or (
+            self._draining or self.rests
+        ):  # they died, or a drain began, while the claim was made
             self.give_back_unbegun(claims)
             return
         shares: dict[WorkerHandle, list[Claim]] = {}
@@ -391,10 +373,6 @@ class Pool:
         self.changed.set()
 
     # Inside
-
-    @property
-    def _takes_none(self) -> bool:
-        return self._draining or self.rests
 
     def _states(self) -> Iterator[SlotState]:
         for worker in self.roster.everyone():
