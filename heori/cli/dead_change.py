@@ -147,7 +147,7 @@ def _each(
         by_id = letters.each_of(meant, action, dry_run=dry_run)
         fates.update(by_id.values())
         return by_id
-    sweep = Sweep(letters, meant)
+    sweep = Sweep(letters, meant, changes=True)
     with progress_bar(letters) as advance:
         for searched in act(sweep, sweep.whole(), action, fates, dry_run=dry_run):
             advance(searched)

@@ -183,7 +183,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "Not from this machine.",
     }
     known = {
-        404: "There is no such job.",
+        404: "There is no such job, or other thing.",
         409: "It cannot be done to a job in that state.",
         413: "It is too large.",
         415: "The body is not application/json.",

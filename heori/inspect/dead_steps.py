@@ -126,7 +126,7 @@ def change(
     """Replay or purge letters, or only count those that would be."""
     action = letters.replay if deed == "replay" else letters.purge
     fates: Counter[str] = Counter()
-    sweep = Sweep(letters, choice, position=position)
+    sweep = Sweep(letters, choice, changes=True, position=position)
     stretches = sweep.step(limit=MOST_CHANGED)
     for _ in act(sweep, stretches, action, fates, dry_run=dry_run):
         pass

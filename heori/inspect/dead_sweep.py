@@ -1,8 +1,8 @@
 """Goes through any number of dead letters by steps, each of which any process may take.
 
 Between two steps there is nothing but a cursor: a position in the failed registry of a queue, which
-stays right whatever comes and goes meanwhile. What has failed since the sweep began is passed over,
-so a letter that is replayed and fails again is not replayed twice.
+stays right whatever comes and goes meanwhile. A sweep that changes what it finds passes over what
+has failed since it began, so a letter that is replayed and fails again is not replayed twice.
 """
 
 import json
@@ -103,6 +103,7 @@ class Sweep:
         *,
         result: bool = False,
         newest_first: bool = False,
+        changes: bool = False,
         position: Position | None = None,
     ) -> None:
         """Begin, or go on.
@@ -111,6 +112,7 @@ class Sweep:
             fields: what to read of each letter, besides what the choice needs.
             result: whether to read how each failed, even if the choice does not need it.
             newest_first: of each queue, else the oldest first.
+            changes: whether something is done with what is found.
             position: where to go on; None to begin.
         """
         self.letters = letters
@@ -121,6 +123,7 @@ class Sweep:
         self._fields = sorted({*choice.fields, *fields})
         self._result = result or choice.needs_result
         self._newest_first = newest_first
+        self._changes = changes
 
     def step(
         self,
@@ -189,9 +192,9 @@ class Sweep:
             position = self.position  # which `leave` may have changed
 
     def _is_new(self, letter: DeadLetter) -> bool:
-        """Whether it has failed since the sweep began."""
-        failed = letter.failed_at
-        return failed is not None and failed.timestamp() > self.began
+        """Whether it has failed since the sweep began, and may have been found before that."""
+        ended = letter.ended_at if self._changes else None
+        return ended is not None and ended.timestamp() > self.began
 
     def _has_expired(self, entry: Entry) -> bool:
         return 0 <= entry.expires <= self.letters.now

@@ -42,7 +42,7 @@ class Sweeper:
     def step(self, action: str = "") -> None:
         letters = DeadLetters(self._client, self._settings)
         position = Position.of_cursor(self.cursor) if self.cursor else None
-        sweep = Sweep(letters, Choice(), position=position, **self._options)
+        sweep = Sweep(letters, Choice(), changes=True, position=position, **self._options)
         if action:
             do: Action = getattr(letters, action)
             for _ in act(

@@ -34,6 +34,7 @@ COMMAND_LINES = [
     (["job", EVIL], True),
     *(([action, f"{EVIL}no"], True) for action in ("cancel", "stop", "run", "retry", "delete")),
     (["consumers"], True),
+    (["drain", f"{EVIL}no"], True),
     (["jobs"], True),
     (["jobs", "--search", EVIL], True),
     (["jobs", "--state", EVIL], True),

@@ -151,7 +151,7 @@ def test_a_head_is_answered_as_a_get_without_its_body(service: Service) -> None:
         get, head = service.ask("GET", path), service.ask("HEAD", path)
         assert (head.status, head.body) == (get.status, "")
         assert head.headers["Content-Type"] == get.headers["Content-Type"]
-        if path != "/metrics":  # which counts requests
+        if path in ("/livez", "/readyz", "/v1/queues"):  # the others tell what time does
             assert head.headers["Content-Length"] == get.headers["Content-Length"]
     assert service.ask("HEAD", JOB + "nobody").status == 404
     assert service.ask("HEAD", f"{TASKS}.order").status == 405

@@ -85,13 +85,19 @@ class DeadLetter:
         return None if last is None else last + (earlier or 0)
 
     @property
+    def ended_at(self) -> datetime | None:
+        """When it failed, as its job says; None when that does not."""
+        with suppress(MalformedJob):
+            return parse_time("ended_at", self._bytes("ended_at"))
+        return None
+
+    @property
     def failed_at(self) -> datetime | None:
         """When it failed; None when nothing tells."""
         if self.damage:
             return None
-        with suppress(MalformedJob):
-            if ended := parse_time("ended_at", self._bytes("ended_at")):
-                return ended
+        if ended := self.ended_at:
+            return ended
         ttl = self.integer("failure_ttl")
         with suppress(OverflowError):
             if (expires := self.expires_at) and ttl != -1:

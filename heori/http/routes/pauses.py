@@ -23,7 +23,7 @@ class PausesRecord(BaseModel):
 
 def add(router: APIRouter, backend: Backend) -> None:
     """Add them."""
-    described: dict[str, Any] = {"tags": ["queues"], "responses": responses(409, 422, 503)}
+    described: dict[str, Any] = {"tags": ["queues"], "responses": responses(404, 409, 422, 503)}
 
     @router.get("/pauses", response_model=PausesRecord, operation_id="pauses", **described)
     def pauses() -> Response:

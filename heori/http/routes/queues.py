@@ -46,7 +46,7 @@ def add(router: APIRouter, backend: Backend) -> None:
 
     described: dict[str, Any] = {
         "tags": ["queues"],
-        "responses": responses(409, 413, 415, 422, 503),
+        "responses": responses(404, 409, 413, 415, 422, 503),
     }
 
     @router.post(

@@ -28,7 +28,7 @@ def add(router: APIRouter, backend: Backend) -> None:
     """Add them."""
     described: dict[str, Any] = {
         "tags": ["queues"],
-        "responses": responses(409, 413, 415, 422, 503),
+        "responses": responses(404, 409, 413, 415, 422, 503),
     }
 
     @router.get(
