@@ -37,9 +37,13 @@ def valkey() -> Iterator[EmbeddedValkey]:
 
 
 def pytest_configure() -> None:
-    # What a script starts in its background ignores SIGINT, and so would all that tests start.
+    # What a script starts in its background ignores SIGINT and SIGQUIT, and under nohup SIGHUP; and
+    # so would all that tests start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     fork_servers()
     gc.disable()  # nothing of what is collected is garbage, and looks for it are a fifth of that
 

@@ -129,6 +129,10 @@ class TopApp(App[int]):
         self._feed.stop()
         self.exit(code)
 
+    def on_unmount(self) -> None:
+        """Whatever has ended it, nothing is read any more."""
+        self._feed.stop()
+
     # What comes from Redis
 
     def _hear(self, news: View | Exception) -> None:

@@ -176,7 +176,7 @@ def test_a_tenant_and_a_task_may_be_paused(service: Service, redis: Any) -> None
         (each["kind"], each["name"]) for each in service.ask("GET", "/v1/pauses").body["paused"]
     }
     assert held == {("tenant", "orders@@acme"), ("task", "shop.send_mail")}
-    assert "acme" in Browser(service).get("/").text
+    until(lambda: "acme" in Browser(service).get("/").text)
     assert service.ask("DELETE", task).body == {"paused": False, "changed": True, "jobs": 0}
     assert service.ask("POST", "/v1/queues/orders/resume?tenant=acme").body["changed"] is True
     assert redis.keys("rq:heori:paused*") == []

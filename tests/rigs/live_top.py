@@ -6,6 +6,7 @@ import pty
 import select
 import signal
 import termios
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -173,5 +174,11 @@ def at_desk(
             async with app.run_test(size=(columns, rows)) as pilot:
                 await work(Desk(app, pilot))
 
-        asyncio.run(run())
+        try:
+            asyncio.run(run())
+        finally:
+            # What it still reads would count in the next test.
+            for thread in threading.enumerate():
+                if thread.name in ("readings", "at redis"):
+                    thread.join(60)
         return app.return_value
