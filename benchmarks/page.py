@@ -29,7 +29,7 @@ WAITING = "orders"  # which no consumer serves, so that its jobs stay
 FAILS = "failing"
 KEYS = Keys()
 ASKED = 20  # times each
-IDLE_S = 10.0
+IDLE_S = 4.0
 PATIENCE_S = 120.0
 PATHS = {
     "the overview": "/",

@@ -22,7 +22,7 @@ from heori_common.protocol.meta import shown_meta
 from heori_common.settings import Settings
 
 MOST_ROWS = 200  # of one page
-LOOKED_AT = 1000  # jobs of which one request with a filter looks for those that fit
+LOOKED_AT = 800  # jobs of which one request with a filter looks for those that fit
 AT_ONCE = 250  # jobs in one call
 MOST_CALLS = 12  # of a megabyte at most
 SEARCHED_BYTES = 16_384  # of one value; a longer one is not searched
