@@ -200,7 +200,7 @@ def test_a_queue_is_paused_and_resumed_by_its_button(service: Service, redis: An
     assert browser.post("/queues/a%2Fb/resume").status == 303
     assert not redis.exists(PAUSED)
     assert browser.post("/queues/with%01/pause").status == 422
-    assert browser.post("/queues/x/pause", {"x": "y" * site.MOST_FORM}).status in (303, 413)
+    assert browser.post("/queues/x/limit", {"limit": "1" * site.MOST_FORM}).status == 413
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -251,6 +251,11 @@ def test_what_is_not_there_is_a_page_for_people_and_json_for_programs(
     assert (asked.status, asked.body) == (503, {"detail": "Redis is away; try again"})
     overview = browser.get("/")
     assert (overview.status, "Healthy" in overview.text) == (200, False)
+    told = service.ask("GET", "/v1/overview")
+    assert (told.status, told.body["detail"]) == (
+        503,
+        "nothing new can be read of Redis; try again",
+    )
 
 
 # Events

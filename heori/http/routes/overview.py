@@ -46,8 +46,10 @@ def add(router: APIRouter, monitor: Monitor) -> None:
         The first who asks waits until everything has been read.
         """
         seen = monitor.look(MOST_AGE_S)
-        if seen.trouble or not seen.points:
-            raise HTTPException(503, seen.trouble or "nothing has been read yet; try again")
+        if seen.trouble:  # which may name the address, as callers need not know
+            raise HTTPException(503, "nothing new can be read of Redis; try again")
+        if not seen.points:
+            raise HTTPException(503, "nothing has been read yet; try again")
         now = seen.points[-1].record()
         del now["at"]
         return answer({"alerts": [alert.record() for alert in seen.alerts], **now})
