@@ -222,7 +222,7 @@ def test_a_step_of_a_flow_that_was_canceled_waits_on_when_it_is_retried(
 
 
 def test_what_cannot_be_retried_says_what_can(
-    actions: JobActions, producer: Producer, consume: Callable[..., Consumer]
+    actions: JobActions, producer: Producer, consume: Callable[..., Consumer], redis: Any
 ) -> None:
     consume().ready()
     flow = producer.submit_flow(chain(sample_tasks.fail.s("no"), sample_tasks.add.s(1)))
@@ -230,8 +230,10 @@ def test_what_cannot_be_retried_says_what_can(
     until(lambda: rest.status() == "canceled")
     assert "retry that one, and this goes on by itself" in refusal(actions, "retry", rest.id)
     late = producer.options(queue="idle", expires=0.001).submit(sample_tasks.add, 1)
+    sent = redis.time()
     actions.act("cancel", late.id)
-    until(lambda: late.status() == "canceled")
+    until(lambda: redis.time() > (sent[0], sent[1] + 10_000))  # its time is over
+    assert late.status() == "canceled"
     assert "a time that is over" in refusal(actions, "retry", late.id)
 
 
