@@ -273,7 +273,11 @@ def _renewal() -> Figures:
         time.sleep(held + lease / 2 - time.time())  # a renewal comes when a third of it is over
         stats = arena.client.info("commandstats")
         # But for those that look for what others have left behind, which alone read so.
-        calls = stats["cmdstat_evalsha"]["calls"] - stats["cmdstat_zrangebyscore"]["calls"]
+        scripts, looked = (
+            stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]
+            for name in ("evalsha", "zrangebyscore")
+        )
+        calls = scripts - looked
         pipeline = arena.client.pipeline(transaction=False)
         for number in range(MANY):
             key = KEYS.holders(KEYS.lock("mutex", f"{NAME}{number}"))
