@@ -36,23 +36,6 @@ RUN pip install --no-cache-dir --quiet uv==0.13.9 \
     && echo /tasks > "$(/opt/heori/bin/python -c "$SITE")/tasks.pth" \
     && /opt/heori/bin/pip uninstall --quiet --yes $BUILDERS pip
 
-# rq-dashboard, of the profile `tools`.
-FROM ${PYTHON} AS tools
-LABEL org.opencontainers.image.title="rq-dashboard for Heori" \
-      org.opencontainers.image.licenses="MIT"
-WORKDIR /app
-COPY requirements-tools.lock ./
-RUN python -m venv /opt/tools \
-    && /opt/tools/bin/pip install --no-cache-dir --quiet --require-hashes -r requirements-tools.lock \
-    && /opt/tools/bin/pip uninstall --quiet --yes pip
-COPY examples/rq-dashboard/dashboard.py ./
-ENV PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
-USER 10001:10001
-EXPOSE 9181
-HEALTHCHECK --interval=5s --timeout=4s --start-period=30s CMD ["python", "-ISc", "from http.client import HTTPConnection as C; c = C('127.0.0.1', 9181, timeout=3); c.request('GET', '/0/data/queues.json'); raise SystemExit(c.getresponse().status != 200)"]
-ENTRYPOINT ["/opt/tools/bin/python", "dashboard.py"]
-
 FROM ${PYTHON} AS runtime
 LABEL org.opencontainers.image.title="Heori" \
       org.opencontainers.image.description="A distributed producer-consumer service over Redis, in RQ's job format" \

@@ -115,8 +115,6 @@ lock: .venv/installed-dev ## renew the lock files
 		--python-version 3.11 pyproject.toml --extra serve --group dev -c requirements.lock -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
 		--python-version 3.11 pyproject.toml --group bench -c requirements.lock -o requirements-bench.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-header \
-		--python-version 3.11 --group tools -c requirements.lock -o requirements-tools.lock
 
 .PHONY: clean
 clean: ## remove .venv and its like, node_modules and caches

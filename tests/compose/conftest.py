@@ -31,7 +31,7 @@ def docker_setup() -> list[str]:
 
 @pytest.fixture(scope="session")
 def docker_cleanup() -> list[str]:
-    return ["--profile ha --profile tools down -v -t 1 --remove-orphans"]
+    return ["--profile ha down -v -t 1 --remove-orphans"]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import fields
 from datetime import datetime
 from http.client import HTTPConnection
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from heori.examples.tasks import Digests
 from tests.compose.stack import ENV, FILES, ROOT, CommandFailed, Result, Stack, run, wait_until
 
 pytestmark = [
@@ -33,7 +31,6 @@ LONG = "HEORI_LONG" in os.environ
 ROUNDS = 10 if LONG else 2
 CUT = 60.0 if LONG else 8.0  # seconds off the network
 LEASE = 5.0  # seconds; as in stack.env
-DIGESTS = {field.name for field in fields(Digests)}
 MIX = ("--mix", "tokens=1,digest=1")
 
 
@@ -223,46 +220,6 @@ def test_inside_a_container_there_is_nothing_to_be_had(stack: Stack) -> None:
     assert "reached" in stack.compose("exec", "-T", "consumer", "python", "-c", connect)
     ask = ("exec", "-T", "prometheus", "wget", "-q", "-T", "2", "-t", "1", "-O", "-")
     assert "+PONG" not in stack.compose(*ask, "http://redis:6379/", check=False)
-
-
-def test_the_dashboard_shows_jobs_and_changes_nothing(stack: Stack) -> None:
-    send = ("heori", "send", "heori.examples.tasks.digest", "--args", '["os.py"]', "--wait")
-    stack.compose("exec", "-T", "consumer", *send)
-    stack.compose("up", "-d", "--wait", "--build", "rq-dashboard")
-    try:
-        [dashboard] = stack.containers("rq-dashboard")
-        address = run("docker", "port", dashboard, "9181").strip()
-        assert address.startswith("127.0.0.1:")
-
-        def ask(path: str, method: str = "GET", host: str = "localhost") -> tuple[int, str]:
-            with closing(HTTPConnection(address, timeout=10)) as connection:
-                connection.request(method, path, headers={"Host": host})
-                answer = connection.getresponse()
-                return answer.status, answer.read().decode(errors="replace")  # an icon, too
-
-        queues = json.loads(ask("/0/data/queues.json")[1])["queues"]
-        assert {each["name"]: each["finished_job_registry_count"] for each in queues}["stdlib"] == 1
-        [job] = json.loads(ask("/0/data/jobs/stdlib/finished/8/asc/1.json")[1])["jobs"]
-        told = json.loads(ask(f"/0/data/job/{job['id']}.json")[1])
-        assert (told["status"], set(told["result"])) == ("finished", DIGESTS)
-        assert json.loads(ask("/0/data/workers.json")[1])["workers"]
-        views = ("/", "/0/view/workers", "/0/view/jobs", f"/0/view/job/{job['id']}")
-        for view in (*views, "/static/css/main.css", "/static/favicon.ico"):
-            assert ask(view)[0] == 200, view
-        assert ask("/requeue/stdlib")[0] == 405
-        for change in (
-            f"job/{job['id']}/delete",
-            f"job/{job['id']}/requeue",
-            "queue/stdlib/compact",
-        ):
-            assert ask(f"/{change}", method="POST")[0] == 405
-        assert ask("/", host="example.org")[0] == 400
-        password = stack.compose("exec", "-T", "redis", "cat", "/run/secrets/redis_password")
-        assert password.strip() not in run("docker", "inspect", dashboard)
-        assert stack.redis("EXISTS", f"rq:job:{job['id']}") == "1"
-    finally:
-        stack.compose("rm", "-s", "-f", "rq-dashboard")
-    stack.redis("FLUSHALL")
 
 
 def test_the_configuration_holds_no_secret(stack: Stack) -> None:
