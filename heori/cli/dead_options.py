@@ -20,8 +20,8 @@ QueueOption = Annotated[
     typer.Option(
         "--queue",
         "-q",
-        help="Only this queue, or orders@@acme for a tenant of orders; may be given several times. "
-        "By default all queues.",
+        help="Only this queue with its tenants, or orders@@acme for one of these; may be given "
+        "several times. By default all queues.",
     ),
 ]
 TaskOption = Annotated[

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from heori.inspect.reader import RedisReader
 from heori_common.protocol.dead_letter import DELIVERY_FIELDS, DeadLetter
-from heori_common.protocol.keys import Keys
+from heori_common.protocol.keys import TENANT, Keys
 from heori_common.protocol.payload import Call
 from heori_common.protocol.unpickling import Pickles
 from heori_common.redis.client import RedisClient
@@ -61,7 +61,8 @@ class DeadLetters:
         """Read the server's time.
 
         Args:
-            queues: their names; None for all that ever had a job.
+            queues: their names, each of which stands for its tenants', too; None for all that ever
+                had a job.
         """
         self.address = client.address
         self.reader = RedisReader(client, Keys(settings.key_prefix))
@@ -70,7 +71,11 @@ class DeadLetters:
         self._settings = settings
         self._commands = self.reader.commands
         self.now = client.execute(self._commands.time())
-        self._names = sorted(set(queues or self.reader.read(self._commands.queues()) or []))
+        known = self.reader.read(self._commands.queues()) or []
+        if queues:
+            stems = tuple(f"{queue}{TENANT}" for queue in queues)
+            known = [*queues, *(name for name in known if name.startswith(stems))]
+        self._names = sorted(set(known))
 
     @cached_property
     def counts(self) -> dict[str, int]:

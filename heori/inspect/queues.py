@@ -1,10 +1,11 @@
 """Queues and the consumers of them, as they are registered in Redis."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from heori.inspect.reader import RedisReader
 from heori_common.errors import cut
 from heori_common.protocol.commands import QueueCounts
+from heori_common.protocol.keys import TENANT, whole_queue
 
 # A consumer's record, or a stock worker's, by RQ's names of the fields.
 ConsumerRecord = dict[str, str]
@@ -14,13 +15,28 @@ MOST_REFUSALS = 5
 
 
 def read_queues(reader: RedisReader) -> dict[str, QueueCounts]:
-    """How many jobs are where, of all queues that are listed, by name.
+    """How many jobs are where, of all queues that are listed, by name; tenants' have their own.
 
     Raises:
         RedisUnavailable, RedisRefused: as `RedisReader`.
     """
+    queues = reader.read(reader.commands.queues())
+    return _read(reader, queues or [])
+
+
+def read_one(reader: RedisReader, queue: str) -> QueueCounts:
+    """The same of one queue with its tenants, or of one of these, such as orders@@acme.
+
+    Raises:
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    known = reader.read(reader.commands.queues()) or []
+    counts = _read(reader, [queue, *(name for name in known if name.startswith(queue + TENANT))])
+    return add_up(list(counts.values()))
+
+
+def _read(reader: RedisReader, queues: Sequence[str]) -> dict[str, QueueCounts]:
     commands = reader.commands
-    queues = reader.read(commands.queues()) or []
     counts = reader.read_many([command for queue in queues for command in commands.counts(queue)])
     size = len(counts) // max(1, len(queues))
     return {
@@ -29,13 +45,36 @@ def read_queues(reader: RedisReader) -> dict[str, QueueCounts]:
     }
 
 
-def read_one(reader: RedisReader, queue: str) -> QueueCounts:
-    """The same of one queue.
+def with_tenants(queues: Iterable[str]) -> dict[str, list[str]]:
+    """The names of queues, each with its own and those of its tenants' among these."""
+    found: dict[str, list[str]] = {}
+    for name in queues:
+        found.setdefault(whole_queue(name) or name, []).append(name)
+    return found
 
-    Raises:
-        RedisUnavailable, RedisRefused: as `RedisReader`.
-    """
-    return QueueCounts(*reader.read_many(reader.commands.counts(queue)))
+
+def add_up(counts: Sequence[QueueCounts]) -> QueueCounts:
+    """The jobs of a queue and of its tenants; its limit holds for each of these alone."""
+
+    def all_of(field: str) -> int | None:
+        return total(getattr(each, field) for each in counts)
+
+    return QueueCounts(
+        all_of("waiting"),
+        all_of("scheduled"),
+        all_of("running"),
+        all_of("finished"),
+        all_of("failed"),
+        counts[0].limit,
+        all_of("blocked"),
+    )
+
+
+def total(numbers: Iterable[int | None]) -> int | None:
+    """Their sum; None when one of them is not known."""
+    found = list(numbers)
+    known = [number for number in found if number is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def read_oldest(reader: RedisReader, queues: Iterable[str], now: float) -> dict[str, float]:

@@ -48,6 +48,17 @@ def changed(service: Service, path: str, **query: Any) -> tuple[int, dict[str, i
     return done, dict(left)
 
 
+def test_a_queue_stands_for_its_tenants(service: Service, redis: Any) -> None:
+    for queue in ("default", "default@@acme", "default@@zeta", "defaults"):
+        letter(redis, f"of-{queue.replace('@@', '-')}", queue)
+    kept = {"default@@acme": 1, "default": 3, "": 4}
+    for queue, count in kept.items():
+        named = {"queue": queue} if queue else {}
+        assert sum(counted(service, **named).values()) == count, queue
+    assert changed(service, "/purge", queue="default", all="true") == (3, {})
+    assert dead(redis, "defaults") == {"of-defaults"}
+
+
 def test_nine_hundred_of_one_kind_among_others_are_replayed_and_all_go_well(
     service: Service,
     consume: Callable[..., Consumer],

@@ -1,5 +1,7 @@
 """Queues: how many jobs of each are where; their pauses, limits and tenants."""
 
+from collections.abc import Iterable
+
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -8,7 +10,8 @@ from starlette.responses import Response
 from heori.http.pages.overview import FIRST_LOOK_S
 from heori.http.pages.site import NotDone, Site
 from heori.inspect.limits import read_held, resume_all
-from heori.inspect.queues import read_one
+from heori.inspect.overview import QueueRow
+from heori.inspect.queues import read_one, total, with_tenants
 from heori.inspect.tenants import read_tenants, set_weights
 from heori_common.names import check_queue
 from heori_common.protocol.commands import LEAST_WEIGHT, MOST_WAITING, MOST_WEIGHT, Pause
@@ -23,7 +26,12 @@ def add(app: FastAPI, site: Site) -> None:
     def queues(request: Request) -> Response:
         seen = site.monitor.look(FIRST_LOOK_S)
         return site.render(
-            request, "queues.html", seen=seen, overview=seen.overview, paused=paused()
+            request,
+            "queues.html",
+            seen=seen,
+            overview=seen.overview,
+            queues=_whole(seen.overview.queues) if seen.overview else (),
+            paused=paused(),
         )
 
     def paused() -> set[str]:
@@ -75,6 +83,26 @@ def add(app: FastAPI, site: Site) -> None:
         except ValueError as error:
             raise NotDone(422, "{why}", why=str(error)) from error
         return site.done(request, "The share of {tenant} is changed.", tenant=tenant)
+
+
+def _whole(rows: Iterable[QueueRow]) -> list[QueueRow]:
+    """The queues with all that their tenants have, who may be very many."""
+    of = {row.queue: row for row in rows}
+    return [
+        QueueRow(
+            queue,
+            total(row.waiting for row in parts),
+            max(row.oldest for row in parts),
+            total(row.running for row in parts),
+            total(row.scheduled for row in parts),
+            total(row.failed for row in parts),
+            parts[0].limit,
+            total(row.blocked for row in parts),
+            sum(row.expired for row in parts),
+        )
+        for queue, names in sorted(with_tenants(of).items())
+        for parts in [[of[name] for name in names]]
+    ]
 
 
 def _checked(queue: str) -> str:

@@ -32,7 +32,7 @@ _Queue = Annotated[
     str | None,
     Query(
         max_length=2 * MAX_NAME_CHARS,
-        description="Only this queue, or orders@@acme for a tenant of orders.",
+        description="Only this queue with its tenants, or orders@@acme for one of these.",
     ),
 ]
 _Task = Annotated[

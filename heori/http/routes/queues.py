@@ -12,7 +12,7 @@ from heori.http.backend import Backend
 from heori.http.requests import PathName, Tenant, json_body, queue_name, read_json
 from heori.http.responses import Changed, answer, invalid, responses
 from heori.inspect.limits import resume_all
-from heori.inspect.queues import read_queues
+from heori.inspect.queues import add_up, read_queues, with_tenants
 from heori_common.names import check_tenant
 from heori_common.printable import printable
 from heori_common.protocol.commands import MOST_WAITING, Pause
@@ -36,12 +36,15 @@ def add(router: APIRouter, backend: Backend) -> None:
         operation_id="queues",
     )
     def queues() -> Response:
-        """What is in the queues; null for what cannot be read."""
+        """What is in the queues, tenants' jobs included; null for what cannot be read."""
         reader = backend.reader()
         found = read_queues(reader)
         if reader.unreadable and not found:  # the list of the queues itself
             raise HTTPException(503, "; ".join(reader.problems()))
-        named = ({"queue": printable(name), **asdict(of)} for name, of in found.items())
+        named = (
+            {"queue": printable(queue), **asdict(add_up([found[name] for name in names]))}
+            for queue, names in with_tenants(found).items()
+        )
         return answer(list(named))
 
     described: dict[str, Any] = {
