@@ -28,6 +28,7 @@ from heori.http.head import HeadRequests
 from heori.http.metrics import RequestMetrics
 from heori.http.monitor import Monitor
 from heori.http.pages.site import Site
+from heori.http.privacy import Privacy
 from heori.http.requests import known_query
 from heori.http.root import UnderRoot
 from heori.http.routes import (
@@ -78,6 +79,7 @@ class Service:
             lifespan=self._lifespan,
             docs_url=None,  # it would load its scripts from another site
             redoc_url=None,
+            redirect_slashes=False,  # it would lead to any Host that a request names
             servers=[{"url": backend.root}] if backend.root else None,
             exception_handlers={
                 PayloadTooLarge: _failed,
@@ -107,6 +109,7 @@ class Service:
         app.add_middleware(Authentication, tokens=tokens, root=backend.root)
         app.add_middleware(OneLength)
         app.add_middleware(RequestMetrics, registry=registry)
+        app.add_middleware(Privacy)
         app.add_middleware(HeadRequests)
         app.add_middleware(UnderRoot, root=backend.root)
         return app

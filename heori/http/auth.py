@@ -4,6 +4,7 @@ With tokens, a request names one of them; or a browser has a cookie, which the p
 Without tokens, requests from this machine are let in.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from heori.http.tokens import ApiTokens, Caller, cookies
+from heori.http.tokens import ApiTokens, Caller
 from heori_common import logs
 from heori_common.errors import short
 
@@ -25,6 +26,7 @@ READS = ("GET", "HEAD", "OPTIONS")
 # Sending a job changes something, too; a line for each would say nothing that its record does not.
 UNLOGGED = ("/v1/tasks/", "/login", "/logout", "/language")
 THIS_MACHINE = Caller("this machine", may_change=True)
+TELL_EVERY_S = 60.0  # between two lines that tell of wrong tokens
 
 log = logs.get_logger(__name__)
 
@@ -52,6 +54,7 @@ class Authentication:
         self._app = app
         self._tokens = tokens
         self._root = root
+        self._wrong = _WrongTokens()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN:
@@ -60,13 +63,19 @@ class Authentication:
         caller = self._caller(headers)
         refusal = self._refusal(scope, headers, caller)
         if refusal is not None:
+            if refusal.status == 401 and _bearer(headers) is not None:
+                self._wrong.note(scope)
             return await self._answer(refusal, scope, headers)(scope, receive, send)
         scope.setdefault("state", {})["caller"] = caller
-        if scope["method"] in READS or scope["path"].startswith(UNLOGGED) or caller is None:
+        if scope["method"] in READS:
             return await self._app(scope, receive, send)
 
         async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] != "http.response.start":
+                pass
+            elif scope["path"] == "/login" and message["status"] == 401:
+                self._wrong.note(scope)
+            elif not scope["path"].startswith(UNLOGGED) and caller is not None:
                 log.info(
                     "asked for a change",
                     by=caller.name,
@@ -81,17 +90,17 @@ class Authentication:
     def _caller(self, headers: Headers) -> Caller | None:
         if not self._tokens:
             return THIS_MACHINE if _is_local(headers.get("host", "")) else None
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            return self._tokens.of_secret(given.strip())
-        return self._tokens.of_session(cookies(headers))
+        given = _bearer(headers)
+        if given is not None:
+            return self._tokens.of_secret(given)
+        return self._tokens.of_session(headers)
 
     def _refusal(self, scope: Scope, headers: Headers, caller: Caller | None) -> _Denial | None:
         path, reads = scope["path"], scope["method"] in READS
         if not self._tokens and caller is None:
             problem = "this service has no tokens, and answers to localhost and 127.0.0.1 only"
             return _Denial(403, problem, {})
-        if not reads and not _is_same_site(headers, needed="authorization" not in headers):
+        if not reads and not _is_same_site(headers, needed=_bearer(headers) is None):
             return _Denial(403, "a page of another site may change nothing here", {})
         if path in BEFORE_LOGIN or path.startswith(STATIC):
             return None
@@ -109,6 +118,39 @@ class Authentication:
             there = quote(scope["path"] + (f"?{query}" if query else ""), safe="")
             return RedirectResponse(f"{self._root}/login?next={there}", 303)
         return JSONResponse({"detail": refusal.detail}, refusal.status, dict(refusal.headers))
+
+
+class _WrongTokens:
+    """Tells of requests with wrong tokens: of the first at once, of those that follow together.
+
+    They are not slowed down. Whoever guesses sees that nothing comes and guesses on; and a token is
+    too long to be guessed.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._from = ""
+        self._waits = False
+
+    def note(self, scope: Scope) -> None:
+        """Count one."""
+        self._count += 1
+        self._from = short(scope["client"][0]) if scope["client"] else ""
+        if not self._waits:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._waits = self._count > 0
+        if self._waits:
+            log.warning("wrong tokens", requests=self._count, last_from=self._from)
+            self._count = 0
+            asyncio.get_running_loop().call_later(TELL_EVERY_S, self._tell)
+
+
+def _bearer(headers: Headers) -> str | None:
+    """The token that a request names. A browser sends none by itself, unlike its cookies."""
+    kind, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if kind.lower() == "bearer" else None
 
 
 def _is_same_site(headers: Headers, *, needed: bool) -> bool:

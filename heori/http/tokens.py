@@ -8,9 +8,9 @@ no longer than its token.
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from http.cookies import CookieError, SimpleCookie
+from itertools import islice
 from typing import NamedTuple
 
 from pydantic import SecretStr
@@ -18,7 +18,8 @@ from starlette.datastructures import Headers
 
 SESSION = "heori_session"
 SESSION_S = 12 * 3600  # for which a cookie holds
-MOST_COOKIES = 4096  # characters of a Cookie header that are looked at
+# Cookies of that name that are looked at: other sites of the same domain may have set some, too.
+MOST_SESSIONS = 8
 
 
 class Caller(NamedTuple):
@@ -66,12 +67,15 @@ class ApiTokens:
         begun = f"{name}.{_now() + SESSION_S}"
         return f"{begun}.{_sign(begun, given.encode('latin-1', 'replace'))}"
 
-    def of_session(self, sent: SimpleCookie) -> Caller | None:
-        """Who has a cookie that holds."""
-        morsel = sent.get(SESSION)
-        if morsel is None or not morsel.value.isascii():
+    def of_session(self, headers: Headers) -> Caller | None:
+        """Who has sent a cookie that holds."""
+        sent = islice(_sessions(headers), MOST_SESSIONS)
+        return next(filter(None, map(self._of_cookie, sent)), None)
+
+    def _of_cookie(self, value: str) -> Caller | None:
+        if not value.isascii():
             return None
-        begun, _, signature = morsel.value.rpartition(".")
+        begun, _, signature = value.rpartition(".")
         matches = [
             hmac.compare_digest(signature, _sign(begun, token.secret)) for token in self._tokens
         ]
@@ -81,18 +85,19 @@ class ApiTokens:
         return self._tokens[matches.index(True)].caller
 
 
-def cookies(headers: Headers) -> SimpleCookie:
-    """Those that a browser has sent; none if they make no sense."""
-    try:
-        return SimpleCookie(headers.get("cookie", "")[:MOST_COOKIES])
-    except CookieError:
-        return SimpleCookie()
-
-
 def _api_token(secret: SecretStr, number: int, *, may_change: bool) -> _ApiToken:
     name, _, given = secret.get_secret_value().rpartition(":")
     called = name or f"{'token' if may_change else 'read token'} {number}"
     return _ApiToken(Caller(called, may_change), given.encode())
+
+
+def _sessions(headers: Headers) -> Iterator[str]:
+    """The cookies of that name, whatever others a browser has for this host."""
+    for line in headers.getlist("cookie"):
+        for each in line.split(";"):
+            name, _, value = each.strip().partition("=")
+            if name == SESSION:
+                yield value
 
 
 def _sign(text: str, secret: bytes) -> str:

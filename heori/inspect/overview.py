@@ -13,7 +13,7 @@ from heori.inspect.reader import RedisReader
 from heori.inspect.scraper import Answers, Samples, scrape_all
 from heori_common import metrics
 from heori_common.metrics import Metric
-from heori_common.protocol.commands import QueueCounts
+from heori_common.protocol.commands import DRAIN_FIELD, QueueCounts
 
 # What consumers are asked for. All that they have would be ten times as much to read.
 READ = (
@@ -220,7 +220,7 @@ def _consumer(
     return ConsumerRow(
         name,
         queues,
-        "draining" if now.get(metrics.DRAINING) else state,
+        _drain_state(record, now) if now.get(metrics.DRAINING) else state,
         "".join(now.values(metrics.CONSUMER_INFO, "model")[:1]),
         int(now.get(metrics.SLOTS)),
         int(now.get(metrics.SLOTS_RUNNING)),
@@ -230,6 +230,12 @@ def _consumer(
         waiting=int(now.get(metrics.JOBS_WAITING)),
         waits_for=waits_for,
     )
+
+
+def _drain_state(record: ConsumerRecord, now: Samples) -> str:
+    """How a consumer is that claims nothing, as it says itself of `/slots`."""
+    held = now.get(metrics.SLOTS_RUNNING) + now.get(metrics.JOBS_WAITING)
+    return "draining" if held or DRAIN_FIELD not in record else "drained"
 
 
 def _workers(consumer: str, before: Samples, now: Samples) -> Iterator[WorkerRow]:

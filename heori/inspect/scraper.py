@@ -25,6 +25,8 @@ CONSUMERS_A_SECOND = 2000
 MOST_S = 4.0
 FILES_BESIDE = 64  # that this process has open beside its connections
 MOST_ANSWER = 16_000_000  # bytes of one
+# What AWS knows of a machine, beside the address of the link that all clouds have for it.
+CLOUD = ipaddress.ip_address("fd00:ec2::254")
 
 T = TypeVar("T")
 Labels = frozenset[tuple[str, str]]
@@ -199,8 +201,9 @@ async def _ask(address: SplitResult, path: str, parse: Callable[[bytes], T], pat
                 head, _, body = (await _read(reader)).partition(b"\r\n\r\n")
             finally:
                 writer.transport.abort()
-        if head.split(b" ", 2)[1:2] != [b"200"]:
-            raise ValueError(f"it says {head[:80]!r}")
+        status = head.partition(b"\r\n")[0][:80]
+        if status.split(b" ", 2)[1:2] != [b"200"]:
+            raise ValueError(f"it says {status!r}")
         return parse(body)
     except (OSError, ValueError) as error:
         reason = str(error) or f"nothing came within {patience:g} s"
@@ -235,11 +238,26 @@ def _json(body: bytes) -> dict[str, Any]:
 async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     why: OSError = OSError("it has no address")
     for address in await _resolve(host):
+        if not _may_be_asked(address):
+            why = OSError("no consumer has such an address")
+            continue
         try:
             return await asyncio.open_connection(address, port)
         except OSError as error:
             why = error
     raise why
+
+
+def _may_be_asked(address: str) -> bool:
+    """Whether a consumer may have an address.
+
+    Whoever may write to Redis may write any into a consumer's record. At those of a link, clouds
+    answer with the rights of this machine.
+    """
+    ip = ipaddress.ip_address(address)
+    real = getattr(ip, "ipv4_mapped", None) or ip
+    is_odd = real.is_link_local or real.is_multicast or real.is_unspecified or real.is_reserved
+    return not is_odd and real != CLOUD
 
 
 async def _resolve(host: str) -> list[str]:

@@ -23,6 +23,14 @@ FILES = RESERVED + 120
 TOO_MANY = "too many connections"  # a line of the log, now and then
 TOKEN = "a-token-of-some-length"
 HEAD = b"POST /v1/tasks/tests.tasks.served_tasks.order HTTP/1.1\r\nHost: localhost\r\n"
+# With its token, so that it is the length of the body that is refused.
+CHUNKED = (
+    HEAD
+    + f"Authorization: Bearer {TOKEN}\r\n".encode()
+    + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+JSON = b'["tea"]'
+SMUGGLED = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 WEBSOCKET = (
     b"Upgrade: websocket\r\nConnection: Upgrade, close\r\n"
     b"Sec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n"
@@ -85,14 +93,39 @@ def test_half_requests_keep_nobody_out_and_fill_no_log(service: Service) -> None
         (b"GET /\xff HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"400"),
         (b"GET /%ff%00 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"401"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + WEBSOCKET + b"\r\n", b"401"),
+        *(
+            (HEAD + lie + b"\r\n\r\n" + JSON + SMUGGLED, b"400")
+            for lie in (
+                b"Transfer-Encoding : chunked",
+                b"Transfer-Encoding: xchunked",
+                b"Transfer-Encoding: chunked, identity",
+                b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+                b"Transfer-Encoding: \x0bchunked",
+                b"Transfer-Encoding:\r\n chunked\r\nContent-Length: 7",
+                b"Content-Length: +7",
+                b"Content-Length: -7",
+                b"Content-Length: 0x7",
+                b"Content-Length: 7, 8",
+                b"Content-Length: " + b"9" * 40,
+                b"Host: other.example",
+                b"X: a\0b",
+                b"X: a\rContent-Length: 7",
+            )
+        ),
+        *(
+            (CHUNKED + lie + SMUGGLED, b"400")
+            for lie in (b"-7\r\n", b"f" * 30 + b"\r\n", b"3\r\n" + JSON, b"7;\n" + JSON)
+        ),
     ],
-    ids=range(9),
+    ids=range(27),
 )
 def test_what_is_no_request_is_refused_and_is_no_line_in_the_log(
     service: Service, request_: bytes, status: bytes
 ) -> None:
     before = len(service.log)
-    assert said(service, request_).startswith(b"HTTP/1.1 " + status)
+    answer = said(service, request_)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.count(b"HTTP/1.1 ") == 1, "what follows it is no request"
     assert honest(service) == 200
     assert [line for line in service.log[before:] if TOO_MANY not in line] == []
 

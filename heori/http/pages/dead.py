@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from heori.http.pages.site import HEADERS, NotDone, Site
+from heori.http.pages.site import NotDone, Site
 from heori.http.routes.dead import REASONS, Wanted, change_one, open_letters, wanted
 from heori.inspect import dead_steps
 from heori.inspect.dead_choice import UNREADABLE
@@ -63,7 +63,7 @@ def _add_groups(app: FastAPI, site: Site) -> None:
     async def events(request: Request) -> Response:
         asked, over = _asked(request.query_params), _over(request)
         if len(streams) >= MOST_STREAMS:
-            return Response(None, 503, {**HEADERS, "Retry-After": "10"})
+            return Response(None, 503, {"Retry-After": "10"})
         mark = object()
         streams.add(mark)
 
@@ -74,7 +74,7 @@ def _add_groups(app: FastAPI, site: Site) -> None:
             finally:
                 streams.discard(mark)
 
-        headers = HEADERS | {"X-Accel-Buffering": "no"}  # nginx would keep it back
+        headers = {"X-Accel-Buffering": "no"}  # nginx would keep it back
         return StreamingResponse(told(), 200, headers, media_type="text/event-stream")
 
 

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from heori.http.pages import languages
-from heori.http.pages.site import HEADERS, Site
+from heori.http.pages.site import Site
 from heori.http.tokens import SESSION, SESSION_S
 
 YEAR_S = 365 * 24 * 3600
@@ -26,7 +26,7 @@ def add(app: FastAPI, site: Site) -> None:
         cookie = site.tokens.open_session(form.get("token", "").strip())
         if cookie is None:
             return site.render(request, "login.html", 401, to=to, wrong=True)
-        answer = RedirectResponse(site.url(_ours(to)), 303, HEADERS)
+        answer = RedirectResponse(site.url(_ours(to)), 303)
         answer.set_cookie(
             SESSION,
             cookie,
@@ -40,14 +40,14 @@ def add(app: FastAPI, site: Site) -> None:
 
     @app.post("/logout", include_in_schema=False)
     def close_session() -> Response:
-        answer = RedirectResponse(site.url("/login"), 303, HEADERS)
+        answer = RedirectResponse(site.url("/login"), 303)
         answer.delete_cookie(SESSION, path=path, httponly=True, samesite="strict")
         return answer
 
     @app.post("/language", include_in_schema=False)
     async def choose_language(request: Request) -> Response:
         form = await site.form(request)
-        answer = RedirectResponse(site.url(_ours(form.get("next", "/"))), 303, HEADERS)
+        answer = RedirectResponse(site.url(_ours(form.get("next", "/"))), 303)
         if form.get("language") in languages.NAMES:
             answer.set_cookie(
                 languages.COOKIE, form["language"], max_age=YEAR_S, path=path, samesite="lax"

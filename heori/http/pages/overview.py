@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from heori.http.monitor import Seen
-from heori.http.pages.site import HEADERS, Site
+from heori.http.pages.site import Site
 
 FIRST_LOOK_S = 0.2  # seconds for which a page waits for a first reading
 # Streams at a time. Whoever is one too many is told to ask for the page every few seconds.
@@ -33,7 +33,7 @@ def add(app: FastAPI, site: Site) -> None:
     @app.get("/events", include_in_schema=False)
     async def events() -> Response:
         if len(streams) >= MOST_STREAMS:
-            return Response(None, 503, {**HEADERS, "Retry-After": "10"})
+            return Response(None, 503, {"Retry-After": "10"})
         mark = object()
         streams.add(mark)
         # One that nobody reads is not asked for its next event, and would not end by itself.
@@ -46,7 +46,7 @@ def add(app: FastAPI, site: Site) -> None:
             finally:
                 streams.discard(mark)
 
-        headers = HEADERS | {"X-Accel-Buffering": "no"}  # nginx would keep it back
+        headers = {"X-Accel-Buffering": "no"}  # nginx would keep it back
         return StreamingResponse(told(), 200, headers, media_type="text/event-stream")
 
 

@@ -21,16 +21,6 @@ from heori_common.printable import printable
 
 HERE = Path(__file__).parent
 MOST_FORM = 100_000  # bytes
-# Nothing of another site, nothing inline: what a job carries may be any text.
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 class NotDone(Exception):
@@ -117,7 +107,7 @@ class Site:
             "now": datetime.now(UTC),
         }
         page = self._templates.get_template(template).render(shared | context)
-        return HTMLResponse(page, status, HEADERS)
+        return HTMLResponse(page, status)
 
     def done(self, request: Request, text: str, /, to: str = "", **values: object) -> Response:
         """The answer to a button that did what it says.
@@ -131,8 +121,8 @@ class Site:
             headers = {"HX-Trigger": json.dumps({"said": {"text": said}}), "HX-Reswap": "none"}
             if to:
                 headers["HX-Redirect"] = to
-            return Response(None, 200, HEADERS | headers)
-        return RedirectResponse(to or self._back(request), 303, HEADERS)
+            return Response(None, 200, headers)
+        return RedirectResponse(to or self._back(request), 303)
 
     def refused(self, request: Request, error: NotDone) -> Response:
         """The answer to a button that could not do what it says."""
@@ -140,7 +130,7 @@ class Site:
         if "hx-request" in request.headers:
             told = {"said": {"text": said, "wrong": True}}
             headers = {"HX-Trigger": json.dumps(told), "HX-Reswap": "none"}
-            return Response(None, error.status, HEADERS | headers)
+            return Response(None, error.status, headers)
         return self.render(request, "problem.html", error.status, problem=said)
 
     async def form(self, request: Request) -> Mapping[str, str]:
