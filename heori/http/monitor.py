@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from heori.http.backend import Backend
 from heori.inspect.alerts import Alert, alerts
 from heori.inspect.overview import Overview, Reading, compare, take_reading
+from heori.inspect.reader import RedisReader
 from heori_common import logs
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
@@ -146,10 +147,17 @@ class Monitor:
         self._readings.append(now)
         overview = compare(self._readings[0], now)
         self._points.append(_point(overview, self._readings[0]))
-        memory = reader.client.execute(self._backend.commands.info("memory"))
-        share = _share(memory)
-        found = alerts(overview, share)
+        found = alerts(overview, self._memory_share(reader))
         return Seen(self._seen.number + 1, overview, tuple(found), tuple(self._points))
+
+    def _memory_share(self, reader: RedisReader) -> float | None:
+        """How much of the memory that Redis may take is taken; None if it has no bound."""
+        try:
+            return _share(reader.client.execute(self._backend.commands.info("memory")))
+        except RedisRefused as error:
+            if error.code != "NOPERM":
+                raise
+            return None  # a hosted Redis may tell nobody
 
 
 def _point(overview: Overview, before: Reading) -> Point:

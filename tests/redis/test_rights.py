@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from rq.serializers import JSONSerializer
 
 from heori import (
     JobFailed,
+    LockLost,
     Mutex,
     NotHeld,
     Producer,
@@ -30,6 +33,7 @@ from tests.rigs.commands import run_heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.lua_files import CALLED
 from tests.rigs.pages import users_with_rights
+from tests.rigs.service_rig import serving
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
@@ -152,7 +156,7 @@ def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
     heori("send", "tests.tasks.sample_tasks.add", "--args", "[1]", "--wait")
     heori("send", "tests.tasks.sample_tasks.add", "--from", str(jobs))
     use_locks(rights.url("heori-locks"))
-    left_to_doctor = {"config|get", "info", "scan"}
+    left_to_doctor = {"config|get", "scan"}
     assert {each for each in rights.denied() if each[2] not in left_to_doctor} == set()
     for user, words in (
         ("heori-top", ("top", "--once")),
@@ -183,6 +187,98 @@ def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
             client.execute_command(*refused_words)
 
 
+PAGES = ("/queues", "/queues/default", "/jobs?q=x", "/dead", "/schedule", "/locks", "/consumers")
+ANSWERS = (
+    "queues",
+    "jobs?task=x",
+    "dead",
+    "dead/groups",
+    "schedule",
+    "locks",
+    "consumers",
+    "pauses",
+)
+
+
+def test_who_consumes_may_serve_the_page_and_do_all_that_it_offers(
+    rights: Rights, consume: Callable[..., Consumer]
+) -> None:
+    url, tasks = rights.url("heori"), f"{TASKS},tests.tasks.periodic_tasks"
+    consumer = consume(HEORI_REDIS_URL=url, HEORI_TASKS=tasks).ready()
+    with serving(url, HEORI_TASKS=tasks) as service, Producer(url) as producer:
+
+        def do(method: str, path: str, body: Any = None) -> Any:
+            asked = service.ask(method, f"/v1/{path}", body)
+            assert asked.status in (200, 202), (path, asked.body)
+            return asked.body
+
+        for path in ("/readyz", *PAGES, *(f"/v1/{each}" for each in ANSWERS)):
+            assert service.ask("GET", path, Accept="text/html").status == 200, path
+        until(lambda: service.ask("GET", "/v1/overview").status == 200)
+        until(lambda: service.ask("GET", "/consumers/" + consumer.name).status == 200)
+        until(lambda: is_ready(consumer))
+
+        runs = producer.submit(sample_tasks.hold, url_of_admin(rights), "k")
+        rights.admin.blpop("k:running", 60)
+        do("POST", f"jobs/{runs.id}/stop")
+        until(lambda: runs.status() == "stopped")
+        later = producer.options(delay=900).submit(sample_tasks.add, 1)
+        for action in ("cancel", "retry"):
+            do("POST", f"jobs/{later.id}/{action}")
+        assert later.result(60) == 3
+        last = producer.options(delay=900).submit(sample_tasks.add, 1)
+        do("POST", f"jobs/{last.id}/run")
+        assert last.result(60) == 3
+        do("DELETE", f"jobs/{last.id}")
+
+        do("POST", f"consumers/{consumer.name}/drain")
+        until(lambda: do("GET", f"consumers/{consumer.name}")["state"] == "drained")
+        do("POST", f"consumers/{consumer.name}/resume")
+        do("POST", "queues/default/pause")
+        do("POST", "queues/default/resume")
+        do("PUT", "queues/default/limit", {"limit": 1000})
+        do("PUT", "queues/default/tenants", {"acme": 3})
+        do("PUT", "pauses/tasks/tests.tasks.sample_tasks.add")
+        do("DELETE", "pauses/tasks/tests.tasks.sample_tasks.add")
+        entry = "schedule/tests.tasks.periodic_tasks.tick"
+        for action in ("pause", "resume", "run"):
+            do("POST", f"{entry}/{action}")
+        lock = Mutex("taken", url)
+        assert lock.acquire()
+        [holder] = do("GET", "locks/mutex/taken")["holders"]
+        do("POST", "locks/mutex/taken/release", {"request": holder["request"]})
+        with pytest.raises(LockLost):
+            lock.release()
+
+        dead = [producer.submit(sample_tasks.fail, "no").id for _ in range(3)]
+        until(lambda: rights.admin.zcard("rq:failed:default") >= len(dead))
+        do("POST", f"dead/{dead[0]}/replay")
+        do("POST", "dead/replay?error=ValueError")
+        do("DELETE", f"dead/{runs.id}")
+        do("POST", "dead/purge?all=true")
+    assert consumer.stop() == 0
+    assert rights.denied() == set()
+
+
+def test_the_page_needs_no_right_to_ask_how_full_redis_is(rights: Rights) -> None:
+    rights.admin.execute_command("ACL", "SETUSER", "heori", "-info")
+    with serving(rights.url("heori")) as service:
+        until(lambda: service.ask("GET", "/v1/overview").status == 200)
+
+
+def is_ready(consumer: Consumer) -> bool:
+    try:
+        with urllib.request.urlopen(f"{consumer.url}/readyz", timeout=60):
+            return True
+    except urllib.error.HTTPError:
+        return False
+
+
+def url_of_admin(rights: Rights) -> str:
+    """For what a task of the tests does with keys of its own."""
+    return rights.url("heori").replace("heori:secret@", "")
+
+
 # Of the locks of a program; the others are those of consumers and of commands.
 LOCK_SCRIPTS = [name for name in CALLED if name.startswith("lock_") and name != "lock_count"]
 
@@ -198,7 +294,7 @@ def test_the_page_names_each_command_of_a_script() -> None:
     for name in CALLED:
         for command in commands_of(name):
             assert f"+{command}" in rights["heori"], f"{name}.lua calls {command}"
-    mine = {*rights["heori"], "%R~rq:*", "+config|get", "+info", "+scan"}
+    mine = {*rights["heori"], "%R~rq:*", "+config|get", "+scan"}
     for user in ("heori-producer", "heori-locks", "heori-top", "heori-doctor"):
         assert set(rights[user]) - {user} < mine
     for name in LOCK_SCRIPTS:
