@@ -14,7 +14,8 @@ from heori.cli.console import (
     told_moment,
 )
 from heori.inspect.calls import as_text
-from heori.inspect.job import JobDetails, Ties, Try, read
+from heori.inspect.job import JobDetails, Now, Ties, read
+from heori.inspect.job_tries import Try
 from heori.inspect.reader import RedisReader
 from heori.terminal import say_json
 from heori_common.protocol.keys import Keys
@@ -26,8 +27,10 @@ _LABELS = {
     "kwargs": "keywords",
     "unread": "arguments",
     "then": "waited for by",
+    "gil": "waited for the GIL",
 }
-_LENGTHS = ("waited", "ran")  # in seconds
+_LENGTHS = ("waited", "ran", "cpu", "gil")  # in seconds
+SLOT_S = 1.0  # for the consumer of a job that runs to say what that does
 
 
 def job(
@@ -45,7 +48,7 @@ def job(
     def show() -> None:
         with RedisClient(settings.redis_url) as client:
             reader = RedisReader(client, Keys(settings.key_prefix))
-            found = read(reader, settings, job)
+            found = read(reader, settings, job, SLOT_S)
             if found is None and not reader.unreadable:
                 refuse(f"there is no job {job} at {reader.address}; its result may have expired")
             if as_json:
@@ -67,6 +70,7 @@ def _fields(found: JobDetails, now: float) -> dict[str, str]:
     record = found.record()
     record |= {
         "tries": "\n".join(_try(each, now) for each in found.tries) if len(found.tries) > 1 else "",
+        "now": _now(found.now) if found.now else "",
         "locks": "\n".join(
             f"{lock.state} {lock.kind} {lock.name}"
             + (f", behind {lock.before}" if lock.before else "")
@@ -88,6 +92,25 @@ def _told(name: str, value: Any, now: float) -> str:
         return formats.duration(value)
     text = value if isinstance(value, str) else as_text(value)
     return told_moment(text, now) if name.endswith(("_at", "_since")) else text
+
+
+def _now(now: Now) -> str:
+    worker, job = now.worker, now.job
+    lines = [f"slot {job.slot} of worker {worker.worker}, process {worker.pid or '?'}"]
+    if job.lent:
+        lines.append("waits for other jobs; its slot is lent")
+    elif job.thread in _DOES:
+        lines.append(_DOES[job.thread])
+    lines += [
+        f"waits for the {kind} {name}, for {formats.duration(seconds)}"
+        for kind, name, seconds in job.in_line
+    ]
+    if worker.gil_loss is not None:
+        lines.append(f"its worker loses {formats.share(worker.gil_loss)} to the GIL")
+    return "\n".join(lines)
+
+
+_DOES = {"running": "its thread runs", "gil_wait": "waits for the GIL", "io_wait": "waits for I/O"}
 
 
 def _try(each: Try, now: float) -> str:

@@ -58,6 +58,13 @@ class JobRecord(BaseModel):
     meta: dict[str, Any] | None = None
     waited: float | None = Field(None, description="Seconds in the queue.")
     ran: float | None = Field(None, description="Seconds, until it ended or now.")
+    cpu: float | None = Field(None, description="Seconds of CPU time, if it ran for 10 ms or more.")
+    gil: float | None = Field(
+        None, description="Seconds for which its thread was seen to wait for the GIL, if it was."
+    )
+    now: dict[str, Any] | None = Field(
+        None, description="With ?now=true: its worker and slot, and what its consumer says of it."
+    )
     retries_left: int | None = None
     tries: list[dict[str, Any]] | None = Field(
         None, description="How it has ended, the latest first: before it was replayed, too."

@@ -19,6 +19,7 @@ from heori_common.protocol.commands import DRAIN_FIELD, HEARTBEAT_TTL_S
 # somebody asks for by its name, has more.
 LIST_S = 0.2
 ONE_S = 2.0
+MOST_COUNT = 2**53  # what JSON's numbers are exact to
 MOST_JOBS = 500  # of one consumer; it names no more
 
 
@@ -28,8 +29,13 @@ class JobInSlot:
 
     Attributes:
         seconds: for which it runs.
+        cpu: seconds that it has used; None for a coroutine, which shares its thread with others.
+        gil: seconds for which its thread was seen to wait for the GIL; None likewise, and where
+            nothing can be seen.
+        thread: what that does now: running, gil_wait or io_wait; empty where nothing tells.
         lent: whether it waits for other jobs, so that another runs in its place.
         locks: kind, name and fence of those that its task declares, and that it holds.
+        in_line: kind and name of those for which it waits in its slot, and seconds since it does.
     """
 
     slot: int
@@ -38,13 +44,20 @@ class JobInSlot:
     queue: str
     delivery: int
     seconds: float
+    cpu: float | None
+    gil: float | None
+    thread: str
     lent: bool
     locks: tuple[tuple[str, str, int], ...] = ()
+    in_line: tuple[tuple[str, str, float], ...] = ()
 
     def record(self) -> dict[str, Any]:
         """For scripts."""
         locks = [{"kind": kind, "name": name, "fence": fence} for kind, name, fence in self.locks]
-        return {**asdict(self), "locks": locks}
+        in_line = [
+            {"kind": kind, "name": name, "seconds": seconds} for kind, name, seconds in self.in_line
+        ]
+        return {**asdict(self), "locks": locks, "in_line": in_line}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +178,28 @@ def read_consumer(reader: RedisReader, name: str, within: float = ONE_S) -> Cons
     return _view(name, record, lives[name], answers.get(name))
 
 
+def read_slot(
+    reader: RedisReader, name: str, job_id: str, within: float
+) -> tuple[WorkerView, JobInSlot] | None:
+    """Where a consumer runs a job; None when it has no such job in a slot, or does not answer.
+
+    Args:
+        within: seconds that it has to answer.
+
+    Raises:
+        RedisUnavailable, RedisRefused: as `RedisReader`.
+    """
+    record = reader.read(reader.commands.consumer(name))
+    if not record or "death" in record:
+        return None
+    [answer] = _ask({name: record}, 1, within, job_id).values() or [None]
+    for worker in _view(name, record, None, answer).workers or ():
+        for job in worker.jobs:
+            if job.job == printable(job_id):
+                return worker, job
+    return None
+
+
 class NotDrained(Exception):
     """A consumer cannot be asked to drain, or to go on; the message says why, and what to do."""
 
@@ -197,10 +232,10 @@ def drain(reader: RedisReader, name: str, *, drains: bool) -> bool:
 
 
 def _ask(
-    records: Mapping[str, ConsumerRecord], most: int, within: float
+    records: Mapping[str, ConsumerRecord], most: int, within: float, job_id: str = ""
 ) -> dict[str, dict[str, Any] | NoMetrics]:
     urls = {name: record.get("heori_metrics", "") for name, record in records.items()}
-    return ask_slots(urls, most, within)
+    return ask_slots(urls, most, within, job_id)
 
 
 def _view(
@@ -252,28 +287,28 @@ def _known(
         reason="",
         version=cut(said["version"]),
         model=cut(said["model"]),
-        processes=int(said["processes"]),
-        slots=int(said["slots"]),
-        running=int(said["running"]),
-        waiting=int(said["waiting"]),
-        executed=int(said["executed"]),
+        processes=_count(said["processes"]),
+        slots=_count(said["slots"]),
+        running=_count(said["running"]),
+        waiting=_count(said["waiting"]),
+        executed=_count(said["executed"]),
         workers=None if workers is None else tuple(map(_worker, workers)),
-        left_out=int(said.get("left_out", 0)),
+        left_out=_count(said.get("left_out", 0)),
     )
 
 
 def _worker(said: Mapping[str, Any]) -> WorkerView:
-    spent = {cut(state): float(of) for state, of in said["thread_seconds"].items()}
+    spent = {cut(state): _number(of) for state, of in said["thread_seconds"].items()}
     busy = sum(spent.values())
     return WorkerView(
         cut(said["worker"]),
-        _or_none(int, said["pid"]),
-        _or_none(float, said["seconds"]),
+        _or_none(_count, said["pid"]),
+        _or_none(_number, said["seconds"]),
         cut(said["state"]),
-        int(said["slots"]),
-        int(said["lent"]),
-        int(said["finished"]),
-        _or_none(float, said["gil_loss"]),
+        _count(said["slots"]),
+        _count(said["lent"]),
+        _count(said["finished"]),
+        _or_none(_number, said["gil_loss"]),
         cut(said["gil_source"] or ""),
         {state: of / busy for state, of in sorted(spent.items())} if busy > 0 else {},
         tuple(map(_job, said["jobs"])),
@@ -282,18 +317,40 @@ def _worker(said: Mapping[str, Any]) -> WorkerView:
 
 def _job(said: Mapping[str, Any]) -> JobInSlot:
     return JobInSlot(
-        int(said["slot"]),
+        _count(said["slot"]),
         printable(said["job"]),
         printable(said["task"]),
         printable(said["queue"]),
-        int(said["delivery"]),
-        float(said["seconds"]),
+        _count(said["delivery"]),
+        _number(said["seconds"]),
+        _or_none(_number, said["cpu_seconds"]),
+        _or_none(_number, said["gil_seconds"]),
+        cut(said["thread_state"] or ""),
         bool(said["lent"]),
         tuple(
-            (cut(lock["kind"]), printable(lock["name"]), int(lock["fence"]))
+            (cut(lock["kind"]), printable(lock["name"]), _count(lock["fence"]))
             for lock in said["locks"]
         ),
+        tuple(
+            (cut(lock["kind"]), printable(lock["name"]), _number(lock["seconds"]))
+            for lock in said["in_line"]
+        ),
     )
+
+
+def _count(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number <= MOST_COUNT:
+        raise ValueError("that is no count")
+    return number
+
+
+def _number(value: Any) -> float:
+    """Of seconds, or a share."""
+    number = float(value)
+    if not 0 <= number <= MOST_COUNT:
+        raise ValueError("that is no length")
+    return number
 
 
 def _or_none(kind: Any, value: Any) -> Any:

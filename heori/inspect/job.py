@@ -7,12 +7,13 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from typing import Any
 
 from heori.inspect.calls import CallReader
+from heori.inspect.consumers import JobInSlot, WorkerView, read_slot
 from heori.inspect.job_rows import iso, ran, read_hash, waited, waits_for
-from heori.inspect.reader import NONSENSE, WRONG_TYPE, RedisReader
+from heori.inspect.job_tries import Try, read_tries
+from heori.inspect.reader import WRONG_TYPE, RedisReader
 from heori_common.errors import short
 from heori_common.protocol.commands import Record
 from heori_common.protocol.dead_letter import DeadLetter
@@ -31,7 +32,6 @@ from heori_common.settings import Settings
 
 _VALUES_ONLY = Pickles(())  # of plain values; to read one runs nothing
 MOST_SHOWN = 1_000_000  # bytes of arguments
-MOST_OF_TRY = 20_000  # bytes of the failure of a try before the last
 MOST_TIES = 20  # jobs before and after it that are named
 # By status: what may be done to a job, see actions.py.
 ACTIONS = {
@@ -45,24 +45,9 @@ ACTIONS = {
     "canceled": ("retry", "delete"),
     "finished": ("delete",),
 }
-_OUTCOMES = {1: "finished", 2: "failed", 3: "retried"}  # of rq's Result.Type
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
-    """How a job has ended once: also before it was replayed, or repeated.
-
-    Attributes:
-        outcome: finished, failed or retried.
-        ran: seconds; None where nothing tells.
-        error: its traceback.
-    """
-
-    outcome: str
-    ended_at: str
-    ran: float | None
-    consumer: str
-    error: str
+_OVER = ("finished", "failed", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +79,21 @@ class Ties:
 
 
 @dataclass(frozen=True, slots=True)
+class Now:
+    """What the consumer of a job that runs says of it now."""
+
+    worker: WorkerView
+    job: JobInSlot
+
+    def record(self) -> dict[str, Any]:
+        """For scripts."""
+        said = self.job.record()
+        of_slot = {name: said[name] for name in ("slot", "seconds", "thread", "lent", "in_line")}
+        worker = self.worker
+        return {"worker": worker.worker, "pid": worker.pid, "gil_loss": worker.gil_loss, **of_slot}
+
+
+@dataclass(frozen=True, slots=True)
 class JobDetails:
     """Everything that is known of a job. Times are ISO 8601 by the server's clock.
 
@@ -103,6 +103,9 @@ class JobDetails:
         args, kwargs: as JSON has them; what it has not is written as Python does.
         unread: why they cannot be shown.
         waited, ran: seconds, until it began or ended, or now.
+        cpu, gil: seconds of CPU time that it took, and for which it was seen to wait for the GIL;
+            of the latest run, or until now.
+        now: where it runs, and what it does there.
         tries: the latest first; ends before it was replayed or repeated.
         retries_left: further tries that it has, should it fail.
         waits_on: jobs for whose ends it waits, or has waited by RQ's depends_on.
@@ -132,6 +135,9 @@ class JobDetails:
     due_at: str
     waited: float | None
     ran: float | None
+    cpu: float | None
+    gil: float | None
+    now: Now | None
     waits_for: str
     waits_since: str
     reason: str
@@ -175,16 +181,22 @@ _ALWAYS = (
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [asdict(each) if isinstance(each, Try | DeclaredLock) else each for each in value]
+    if isinstance(value, Now):
+        return value.record()
     return asdict(value) if isinstance(value, Ties) else value
 
 
-def read(reader: RedisReader, settings: Settings, job_id: str) -> JobDetails | None:
+def read(
+    reader: RedisReader, settings: Settings, job_id: str, within: float = 0.0
+) -> JobDetails | None:
     """What there is to know of a job, with its result or error.
 
     None when there is no such job; or when its key holds something else, which the reader notes.
 
     Args:
         settings: say which arguments may be decoded.
+        within: seconds that the consumer of a job that runs has to say what it does now; with 0 it
+            is not asked.
 
     Raises:
         RedisUnavailable, RedisRefused: as `RedisReader`.
@@ -199,16 +211,21 @@ def read(reader: RedisReader, settings: Settings, job_id: str) -> JobDetails | N
     job = read_hash(raw)
     if job.problems:
         reader.note(commands.keys.job(job_id), "; ".join(job.problems))
-    return _details(reader, CallReader(settings, MOST_SHOWN), raw, job)
+    return _details(reader, CallReader(settings, MOST_SHOWN), raw, job, within)
 
 
-def _details(reader: RedisReader, calls: CallReader, raw: DeadLetter, job: Job) -> JobDetails:
+def _details(
+    reader: RedisReader, calls: CallReader, raw: DeadLetter, job: Job, within: float
+) -> JobDetails:
     commands, now = reader.commands, reader.client.execute(reader.commands.time())
     due = reader.read(commands.due(job.queue, job.id)) if job.status == "scheduled" else None
     parked = job.status == "deferred" and reader.read(commands.is_parked(job.queue, job.id))
     args, kwargs, unread = _arguments(calls, raw)
     waits_on, came_after, then = _ties(reader, raw, job)
     progress = reader.read(commands.progress_of(job.id))
+    tries = read_tries(reader, job.id)
+    ended = tries[0] if tries and job.status in _OVER else None
+    in_slot = _now(reader, job, within)
     return JobDetails(
         id=job.id,
         status=job.status,
@@ -230,6 +247,9 @@ def _details(reader: RedisReader, calls: CallReader, raw: DeadLetter, job: Job) 
         due_at=iso(due),
         waited=waited(job, now),
         ran=ran(job, now),
+        cpu=in_slot.job.cpu if in_slot else ended.cpu if ended else None,
+        gil=in_slot.job.gil if in_slot else ended.gil if ended else None,
+        now=in_slot,
         waits_for=waits_for(raw, job, parked=bool(parked)),
         waits_since=iso(job.unknown_since) if job.unknown else "",
         reason=job.reason,
@@ -237,7 +257,7 @@ def _details(reader: RedisReader, calls: CallReader, raw: DeadLetter, job: Job) 
         progress=progress.fraction if progress else None,
         progress_text=progress.text if progress else "",
         retries_left=_retries_left(raw),
-        tries=_tries(reader, job.id),
+        tries=tries,
         locks=_locks(reader, raw, job),
         waits_on=waits_on,
         came_after=came_after,
@@ -245,6 +265,13 @@ def _details(reader: RedisReader, calls: CallReader, raw: DeadLetter, job: Job) 
         outcome=_outcome(reader, job.id, raw.record),
         actions=ACTIONS.get(job.status, ("delete",)),
     )
+
+
+def _now(reader: RedisReader, job: Job, within: float) -> Now | None:
+    if job.status != "started" or not job.consumer or not within:
+        return None
+    found = read_slot(reader, job.consumer, job.id, within)
+    return Now(*found) if found else None
 
 
 def _arguments(
@@ -266,36 +293,6 @@ def _retries_left(raw: DeadLetter) -> int | None:
         retries = parse_retries(field if isinstance(field, bytes) else None, None)
         return retries.left if retries else None
     return None
-
-
-def _tries(reader: RedisReader, job_id: str) -> tuple[Try, ...]:
-    results = reader.read(reader.commands.results(job_id, MOST_OF_TRY)) or []
-    return tuple(_try(result) for result in results)
-
-
-def _try(result: Mapping[str, bytes | int]) -> Try:
-    def text(name: str) -> str:
-        value = result.get(name, b"")
-        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else ""
-
-    ended = ""
-    ran_s = None
-    with suppress(*NONSENSE, OSError):
-        ended = datetime.fromtimestamp(int(text("id").partition("-")[0]) / 1000, UTC).isoformat()
-    with suppress(ValueError):
-        length = float(text("execution_ended_at")) - float(text("execution_started_at"))
-        ran_s = round(length, 6) if math.isfinite(length) else None
-    failure = result.get("exc_string")
-    error = (
-        f"(a traceback of {failure:,} bytes)"
-        if isinstance(failure, int)
-        else decode_failure(failure)
-        if failure
-        else ""
-    )
-    kind = text("type")
-    outcome = _OUTCOMES.get(int(kind), "?") if kind.isdecimal() and len(kind) < 4 else "?"
-    return Try(outcome, ended, ran_s, text("worker_name"), error)
 
 
 def _locks(reader: RedisReader, raw: DeadLetter, job: Job) -> tuple[DeclaredLock, ...]:

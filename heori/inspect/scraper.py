@@ -125,7 +125,7 @@ def scrape(url: str, timeout: float) -> Samples:
 
 
 def ask_slots(
-    urls: Mapping[str, str], most: int, within: float
+    urls: Mapping[str, str], most: int, within: float, job_id: str = ""
 ) -> dict[str, dict[str, Any] | NoMetrics]:
     """Ask many consumers at once what they and their slots do.
 
@@ -133,12 +133,13 @@ def ask_slots(
         urls: as of `scrape_all`.
         most: jobs that each is to name; with 0 it tells of itself alone.
         within: seconds for all of them.
+        job_id: of the one job that is to be named, if not all are.
 
     Returns:
         By name, what each says; or why it says nothing, of those that have an address.
     """
     addresses = _addresses(urls)
-    path = f"/slots?jobs={most}"
+    path = f"/slots?{urlencode({'jobs': most, 'job': job_id})}"
     return asyncio.run(_ask_all(addresses, path, _json, within)) if addresses else {}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from heori import Producer
+from heori import Mutex, Producer
 from tests.rigs.consumers import MODELS, Consumer
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks, waiting_tasks
@@ -88,6 +88,58 @@ def test_of_many_those_are_named_that_run_for_longest(
         assert len(jobs(slots(consumer, strange))) == 3
     for key in "abc":
         redis.rpush(f"{key}:go", 1)
+
+
+@pytest.mark.parametrize("model", ["threads", "processes", "asyncio"])
+def test_a_job_that_waits_for_locks_in_its_slot_names_them(
+    model: str, consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume(*MODELS[model]).ready()
+    with Mutex("account:9", redis_url):
+        job = producer.submit(sample_tasks.hold_mutex, redis_url, "account:9")
+        until(lambda: [lock for each in jobs(slots(consumer)) for lock in each["in_line"]])
+        [waits] = jobs(slots(consumer))[0]["in_line"]
+        assert (waits["kind"], waits["name"]) == ("mutex", "account:9")
+        until(lambda: jobs(slots(consumer))[0]["in_line"][0]["seconds"] > waits["seconds"])
+    redis.blpop("account:9:running", 60)
+    until(lambda: jobs(slots(consumer))[0]["in_line"] == [])
+    redis.rpush("account:9:go", 1)
+    job.result(60)
+
+
+@pytest.mark.parametrize("model", ["threads", "processes"])
+def test_of_a_job_it_is_told_what_its_thread_does_and_has_used(
+    model: str, consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume(*MODELS[model], HEORI_GRACE="0").ready()
+    idle = producer.submit(sample_tasks.hold, redis_url, "k")
+    redis.blpop("k:running", 60)
+    busy = producer.submit(sample_tasks.spin, 600.0)
+
+    def one(job_id: str) -> dict[str, Any]:
+        [found] = jobs(slots(consumer, f"?job={job_id}"))
+        return found
+
+    until(lambda: len(jobs(slots(consumer))) == 2)
+    until(lambda: (one(busy.id)["cpu_seconds"] or 0) > 0.5)
+    until(lambda: one(busy.id)["thread_state"] == "running")
+    until(lambda: one(idle.id)["thread_state"] == "io_wait")
+    assert one(idle.id)["cpu_seconds"] < one(busy.id)["cpu_seconds"] <= one(busy.id)["seconds"]
+    assert jobs(slots(consumer, "?job=nobody")) == []
+    redis.rpush("k:go", 1)
+    idle.result(60)
+
+
+def test_a_coroutine_has_no_thread_of_its_own(
+    consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = consume(*MODELS["asyncio"], HEORI_GRACE="0").ready()
+    for _ in range(2):
+        producer.submit(sample_tasks.wait_for_long)
+    until(lambda: len([job for job in jobs(slots(consumer)) if job["task"]]) == 2)
+    for job in jobs(slots(consumer)):
+        assert (job["cpu_seconds"], job["gil_seconds"]) == (None, None)
+        assert job["thread_state"] == "io_wait"
 
 
 def test_a_job_that_waits_for_another_has_lent_its_slot(

@@ -1,7 +1,11 @@
 """Consumers: over HTTP and on the page, with what their slots run; drained, and resumed."""
 
+import json
+import math
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +14,7 @@ import pytest
 from heori import Producer
 from tests.rigs.browser import Browser, unsafe
 from tests.rigs.consumers import Consumer
-from tests.rigs.service_rig import Service
+from tests.rigs.service_rig import JOB, Service
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
@@ -23,6 +27,30 @@ def silent() -> Iterator[str]:
     """The address of something that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=500) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def says() -> Iterator[Callable[[Any], str]]:
+    """Has something at an address that answers with this, until it is told another; returns it."""
+    said: list[Any] = [None]
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(said[0]).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    def say(what: Any) -> str:
+        said[0] = what
+        return f"http://127.0.0.1:{server.server_port}"
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield say
+        server.shutdown()
 
 
 def register(redis: Any, name: str, **record: str) -> None:
@@ -70,6 +98,83 @@ def test_a_slot_is_seen_and_its_consumer_drained_and_resumed(
     until(lambda: one()["state"] == "drained")
     assert browser.post(f"{page}/resume").status == 303
     assert producer.submit(sample_tasks.add, 1, 1).result(60) == 2
+
+
+def test_of_a_job_its_slot_its_cpu_and_its_waits_for_the_gil_are_told(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, service: Service
+) -> None:
+    consume("--model", "threads", "--slots", "2").ready()
+    job, other = (producer.submit(sample_tasks.spin, 600.0) for _ in range(2))
+    browser = Browser(service)
+
+    def told(query: str = "?now=true") -> dict[str, Any]:
+        found: dict[str, Any] = service.ask("GET", f"{JOB}{job.id}{query}").body
+        return found
+
+    until(lambda: told().get("cpu", 0) > 0.2 and told().get("gil", 0) > 0.2)
+    now = told()["now"]
+    assert (now["worker"], now["slot"] in (0, 1), now["in_line"]) == ("0", True, [])
+    assert "now" not in told(""), "its consumer is asked only for those who want to know"
+    until(lambda: "of worker 0, process" in browser.get(f"/jobs/{job.id}").text)
+    assert service.ask("POST", f"{JOB}{job.id}/stop").status == 200
+    until(lambda: told()["status"] == "stopped")
+    ended = told()
+    assert ended["gil"] > 0.2 < ended["cpu"] < ended["ran"]
+    assert (ended["tries"][0]["cpu"], "now" in ended) == (ended["cpu"], False)
+    shown = browser.get(f"/jobs/{job.id}").text
+    assert "Waited for the GIL" in shown
+    assert "of worker 0, process" not in shown
+    assert service.ask("POST", f"{JOB}{other.id}/stop").status == 200
+    until(lambda: service.ask("GET", JOB + other.id).body["status"] == "stopped")
+
+
+SLOT = {
+    "slot": 1, "job": "j", "task": "t", "queue": "q", "delivery": 1, "seconds": 1.0,
+    "cpu_seconds": 1.0, "gil_seconds": 0.5, "thread_state": "running", "lent": False,
+    "locks": [], "in_line": [{"kind": "mutex", "name": "held-up", "seconds": 2.0}],
+}  # fmt: skip
+WORKER = {
+    "worker": "0", "pid": 1, "seconds": 1.0, "state": "ready", "slots": 2, "lent": 0,
+    "finished": 1, "gil_loss": 0.1, "gil_source": "external", "thread_seconds": {"running": 1.0},
+    "jobs": [SLOT],
+}  # fmt: skip
+SAID = {
+    "consumer": "odd", "version": "1", "model": "threads", "processes": 1, "slots": 2,
+    "running": 1, "waiting": 0, "executed": 5, "state": "busy", "workers": [WORKER], "left_out": 0,
+}  # fmt: skip
+NUMBERS: tuple[Any, ...] = (math.nan, math.inf, -1, 10**400, [])
+
+
+def spoilt() -> Iterator[Any]:
+    """What it says, with one thing of it spoilt."""
+    yield from ([], "x", 1, {}, None)
+    for name in ("slots", "running", "executed", "workers", "consumer", "left_out"):
+        yield from ({**SAID, name: value} for value in NUMBERS)
+    for name in ("pid", "seconds", "gil_loss", "slots", "thread_seconds", "jobs"):
+        yield from ({**SAID, "workers": [{**WORKER, name: value}]} for value in NUMBERS)
+    for name in SLOT:
+        for value in NUMBERS:
+            slot = {**SLOT, name: value}
+            yield {**SAID, "workers": [{**WORKER, "jobs": [slot]}]}
+    for value in NUMBERS:
+        waits = {"kind": HOSTILE, "name": HOSTILE, "seconds": value}
+        yield {**SAID, "workers": [{**WORKER, "jobs": [{**SLOT, "in_line": [waits]}]}]}
+
+
+def test_whatever_a_consumer_says_the_pages_are_there(
+    redis: Any, service: Service, says: Callable[[Any], str]
+) -> None:
+    register(redis, "odd", heori_metrics=says(SAID), state="busy", queues="q")
+    redis.hset("rq:job:j", mapping={"status": "started", "origin": "q", "worker_name": "odd"})
+    browser = Browser(service)
+    paths = ("/consumers/odd", "/jobs/j")
+    until(lambda: all("held-up" in browser.get(path).text for path in paths))
+    for said in spoilt():
+        says(said)
+        for path in (*paths, "/v1/consumers"):
+            shown = browser.get(path)
+            assert shown.status == 200, (path, said)
+            assert HOSTILE not in shown.text
 
 
 def test_what_cannot_be_drained_is_said(redis: Any, service: Service) -> None:

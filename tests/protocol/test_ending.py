@@ -15,8 +15,8 @@ from heori_common.protocol.commands import (
     FAILURE_TTL_S,
     RESULT_TTL_S,
 )
-from heori_common.protocol.job import FINISHED, RETRY, Claim, Outcome, RetryLater, Settled
-from heori_common.protocol.payload import encode_result
+from heori_common.protocol.job import FAILED, FINISHED, RETRY, Claim, Outcome, RetryLater, Settled
+from heori_common.protocol.payload import encode_failure, encode_result
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, member
 from tests.rigs.stock_rq import READS_ALL, VERSION
 
@@ -48,6 +48,31 @@ def test_rq_reads_the_results_of_our_jobs(bench: Bench, serializer: Any, value: 
     assert FinishedJobRegistry("mail", connection=bench.redis).get_job_ids() == [job_id]
     assert FailedJobRegistry("mail", connection=bench.redis).get_job_ids() == []
     assert StartedJobRegistry("mail", connection=bench.redis).count == 0
+
+
+def test_what_a_job_took_is_kept_beside_what_rq_reads_unless_it_was_short(bench: Bench) -> None:
+    bench.send("long", "waited", "failed", "short")
+    long, waited, fails, short = bench.claim()
+    body = encode_result(b"3", "json")
+    ended = Outcome(FINISHED, body, run_time=0.02, cpu_time=0.0125)
+    refused = bench.ack(
+        (long, ended),
+        (waited, ended._replace(gil_time=1.5)),
+        (fails, ended._replace(status=FAILED, body=encode_failure("no\n"))),
+        (short, ended._replace(run_time=0.009)),
+    )
+    assert refused == []
+    kept = {}
+    for name in ("long", "waited", "failed", "short"):
+        [(_, fields)] = bench.redis.xrange(f"rq:results:{name}")
+        kept[name] = fields.get(b"heori_cpu"), fields.get(b"heori_gil")
+    assert kept == {
+        "long": (b"0.012500", None),
+        "waited": (b"0.012500", b"1.500"),
+        "failed": (b"0.012500", None),
+        "short": (None, None),
+    }
+    assert [bench.rq_job(name).return_value() for name in ("long", "waited", "short")] == [3, 3, 3]
 
 
 def test_rq_reads_the_tracebacks_of_our_jobs_and_requeues_them(bench: Bench) -> None:

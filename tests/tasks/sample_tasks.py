@@ -142,6 +142,12 @@ def nap(seconds: float) -> float:
 
 
 @task
+async def wait_for_long() -> None:
+    """Waits in the event loop until it is ended."""
+    await asyncio.sleep(3600)
+
+
+@task
 def count_run(url: str, key: str, member: str, seconds: float = 0.0) -> None:
     """Records in Redis that it ran, then takes some time."""
     with redis.Redis.from_url(url) as client:

@@ -18,6 +18,7 @@ from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.hold import HeldLock, Hold
 from heori_common.locks.owner import Owner, new_id
 from heori_common.locks.session import LISTEN_TIMEOUT_S, POLL_EVERY_S, Session
+from heori_common.locks.standing import Standing
 from heori_common.locks.statistics import observers
 from heori_common.locks.status import US_PER_S, steps
 from heori_common.loggers import standard_logger
@@ -71,6 +72,14 @@ class AcquireRequest:
         self._wake: Callable[[], object]
         self._held: tuple[Sequence[int], float] | None = None
         self._got: list[Hold] = []
+
+    @property
+    def standing(self) -> Standing | None:
+        """What it waits for, once it stands in line; any thread may ask."""
+        if self._ticket is None:
+            return None
+        named = [(lock.kind, lock.name) for lock in self._locks]
+        return Standing(self._owner.job, named, self._began)
 
     def run(self) -> list[Hold] | None:
         """Try until it is decided, blocking the thread; None: not in time.

@@ -18,6 +18,7 @@ from heori_common.locks.commands import Grant, LockCommands, read_grant
 from heori_common.locks.hold import Hold
 from heori_common.locks.owner import Owner, when_ended
 from heori_common.locks.renewer import Renewer
+from heori_common.locks.standing import Standing
 from heori_common.locks.statistics import Statistics
 from heori_common.loggers import standard_logger
 from heori_common.process_id import process_id
@@ -44,6 +45,10 @@ LISTEN_TIMEOUT_S = 10.0  # to hear of grants, at most
 
 class Waiter(Protocol):
     """Whoever waits for a grant."""
+
+    @property
+    def standing(self) -> Standing | None:
+        """What it stands in line for; None while it does not."""
 
     def wake(self, grant: Grant | None) -> None:
         """It was handed a lock; without a grant, it should look: one may have been missed."""
@@ -232,6 +237,12 @@ def sessions() -> list[Session]:
 def statistics() -> list[Statistics]:
     """What this process has seen of its locks, for each server."""
     return [session.statistics for session in sessions()]
+
+
+def standing() -> list[Standing]:
+    """Who stands in line for locks in this process; any thread may ask."""
+    waiters = [waiter for session in sessions() for waiter in session.waiters.copy().values()]
+    return [found for waiter in waiters if (found := waiter.standing)]
 
 
 def close() -> None:

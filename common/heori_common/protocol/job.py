@@ -284,6 +284,7 @@ class Outcome(NamedTuple):
     again: ReturnedRetry | None = None  # of RETRIED
     called: str = ""  # the function as its job calls it, where webhooks are to tell of it
     settled_as: str = ""  # of SETTLED, one of STATUSES
+    gil_time: float = 0.0  # seconds in which its thread was seen to wait for the GIL
 
 
 Settled = tuple[Claim, Outcome]

@@ -36,6 +36,9 @@ AGAIN = "again"
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]
 META = "meta"  # to the supervisor: [meta, {number of a job: the field}], before their outcomes
 LOCKS = "locks"  # to the supervisor: [locks, [Statistics.to_wire(), …]], of tasks' own locks
+# To the supervisor: [in line, {number of a job: [[kind, name of a lock, since when], …]}], of those
+# that stand in line for locks in their slots, by `clock.now()`.
+IN_LINE = "in line"
 SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
 # To the supervisor: [waits, jobs that wait for others, jobs that ask after others, [queue of those
 # others, …], [[queue, id], …] of those that are to run before all others, slots lent]

@@ -15,8 +15,8 @@ from heori_common.protocol.job import RetryLater
 
 # Of a slot: number of the job, whether it runs, since when, task, delay and number of retries,
 # thread, number of the job that waits for other jobs, when it must have ended, what becomes of it
-# when it is stopped.
-_FIELDS = 10
+# when it is stopped, CPU time that its thread had used when its function was called.
+_FIELDS = 11
 # Of the process: whether the GIL is on, the slot whose coroutine its loop is at, seconds for
 # which its loop was busy, since when it is, since when it is asked for an answer, the latest lag,
 # the thread of the loop, when it was alive last, slots that were ever in use.
@@ -43,6 +43,9 @@ class SlotState(NamedTuple):
     at_timeout: RetryLater | None  # what is to become of the job if it must be killed
     end: float  # time.monotonic() when it must have ended; 0 where its timeout says that
     at_stop: AtStop
+    cpu_before: (
+        float  # seconds that its thread had used when its function was called; -1 until then
+    )
 
 
 # A slot that runs a job: its number, the thread that runs it as the kernel numbers it, and the task
@@ -96,6 +99,7 @@ class SlotTable:
         if self._grants:
             self._cells[row + 8] = 0
             self._cells[row + 9] = 0
+        self._cells[row + 10] = -1
         self._cells[row + 5] = -1
         self._cells[row + 3] = 0
         self._cells[row + 2] = now
@@ -109,6 +113,10 @@ class SlotTable:
         if at_timeout is not None:
             self._cells[row + 4] = at_timeout.delay
             self._cells[row + 5] = at_timeout.left
+
+    def call(self, slot: int, cpu: float) -> None:
+        """Tell, as the job's function is called, the CPU time that its thread has used so far."""
+        self._cells[slot * _FIELDS + 10] = cpu
 
     def grant(self, slot: int, until: float, at_stop: AtStop) -> None:
         """Tell when a job must have ended, and what becomes of it when it is to stop.
@@ -187,6 +195,7 @@ class SlotTable:
                 RetryLater(cells[row + 4], int(cells[row + 5])) if cells[row + 5] >= 0 else None,
                 cells[row + 8],
                 AtStop(int(cells[row + 9])),
+                cells[row + 10],
             )
             for row in range(0, len(cells), _FIELDS)
         ]
@@ -208,6 +217,10 @@ class SlotTable:
 
     def _used(self) -> int:
         return int(self._cells[self._others + _USED])
+
+    def taken(self, slot: int) -> int:
+        """The number of the job that a slot took last, 0 if none."""
+        return int(self._cells[slot * _FIELDS])
 
     def thread(self, slot: int) -> int:
         """The thread that runs a slot's jobs."""

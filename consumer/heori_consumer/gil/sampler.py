@@ -104,6 +104,7 @@ class Watched(Protocol):
     tasks: dict[int, str]
     gil: GilFutex | None
     seen: Tally | None
+    gil_waits: dict[int, float]
     ready: bool
 
     @property
@@ -273,12 +274,24 @@ class _Subject:
         """Add what its threads do now."""
         at = self.worker.table.at()
         if self.source == "external":
-            self._tally.look(busy, at, self._states_of, share=share, seconds=seconds)
+            states, seconds = self._tally.look(
+                busy, at, self._states_of, share=share, seconds=seconds
+            )
+            if GIL_WAIT in states.values():
+                self._note_waits(busy, states, seconds)
         elif self.source == "estimate":
             self._unsplit.look(busy, at, _waiting, share=1.0, seconds=seconds)
         elif not self._asked:
             self._asked = True
             self.worker.look_inside()
+
+    def _note_waits(self, busy: Sequence[Busy], states: Mapping[int, str], seconds: float) -> None:
+        """Note which jobs wait for the GIL; of those that share a thread, nobody can say."""
+        table, waits = self.worker.table, self.worker.gil_waits
+        for slot, thread, _ in busy:
+            if states.get(thread) == GIL_WAIT and thread != table.loop():
+                number = table.taken(slot)
+                waits[number] = waits.get(number, 0.0) + seconds
 
     def look_at_loop(self) -> None:
         """Note how much its event loop is behind."""

@@ -61,7 +61,7 @@ class Tally:
         *,
         share: float,
         seconds: float,
-    ) -> None:
+    ) -> tuple[dict[int, str], float]:
         """Add what is seen now.
 
         Args:
@@ -69,6 +69,9 @@ class Tally:
             states_of: returns the states of threads, less those that have ended.
             share: how many of the threads to look at; these stand for all.
             seconds: since the last look.
+
+        Returns:
+            The states of those that were looked at, and the seconds for which each of them stands.
         """
         slots = Counter([thread for _, thread, _ in busy])
         looked_at = random.sample(list(slots), max(1, round(len(slots) * share)))
@@ -84,6 +87,7 @@ class Tally:
         ]
         for (task, state), count in Counter(found).items():
             _add(self.tasks.setdefault(task, {}), state, count * seconds)
+        return states, seconds
 
     def add_estimate(self, waiting: "Tally", running: float) -> None:
         """Add what another has seen as waiting only, of which so much was running in truth."""

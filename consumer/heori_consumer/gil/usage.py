@@ -48,6 +48,14 @@ def thread_use(pid: int, thread: int) -> ThreadUse | None:
     return None
 
 
+def thread_cpu(pid: int, thread: int) -> float | None:
+    """CPU seconds of a thread, a tick late at most; None when it has ended, or no telling."""
+    with suppress(PermissionError):
+        if schedstat := read_thread(pid, thread, "schedstat"):
+            return int(schedstat.partition(b" ")[0]) / 1e9
+    return None
+
+
 def cpu_seconds(process: psutil.Process) -> float | None:
     """CPU time of a process; None when it has ended, or there is no telling."""
     try:

@@ -113,6 +113,9 @@ class WorkerHandle:
         lent: how many slots it has more because jobs wait.
         dismissed: whether it is to end: no more jobs, no successor.
         totals, locks: what it has counted: of its tasks, and of the locks that they took.
+        gil_waits: seconds for which its jobs were seen to wait for the GIL, by their number.
+        in_line: by number of a job, the locks for which it stands in line in its slot: kind, name,
+            and since when, by `clock.now()`.
     """
 
     def __init__(
@@ -159,12 +162,14 @@ class WorkerHandle:
         self.dismissed = False
         self.totals: Totals = {}
         self.locks = Statistics()
+        self.gil_waits: dict[int, float] = {}
+        self.in_line: Mapping[int, Sequence[tuple[str, str, float]]] = {}
         self._events = events
         self._claims: dict[int, Claim] = {}  # by number, in the order in which they were sent
         self._asked_to_stop: dict[int, float] = {}  # by number, time.monotonic()
         self._sentence: Sentence | None = None  # once it was killed for late jobs
         self._killed = False  # because a person has asked for it
-        self._lateness = Lateness(self.table, self._state, time.monotonic())
+        self._lateness = Lateness(self.table, self.thread_state, time.monotonic())
         self._sent = 0
         self.began = self._heard = self._recalled = time.monotonic()
 
@@ -390,6 +395,8 @@ class WorkerHandle:
             self.tasks[number] = name
         elif kind == frames.LOCKS:
             self.locks = total([Statistics.from_wire(wire) for wire in rest[0]])
+        elif kind == frames.IN_LINE:
+            [self.in_line] = rest
         elif kind == frames.SEEN:
             self.seen = Tally(*rest) if rest else None
         else:
@@ -427,6 +434,11 @@ class WorkerHandle:
         settled = [
             (self._claims.pop(number), Outcome._make(wire)) for number, wire in outcomes.items()
         ]
+        if self.gil_waits:
+            settled = [
+                (claim, outcome._replace(gil_time=self.gil_waits.pop(number, 0.0)))
+                for number, (claim, outcome) in zip(outcomes, settled, strict=True)
+            ]
         for number in self._asked_to_stop.keys() & outcomes.keys():
             del self._asked_to_stop[number]
         self._events.ended(self, settled)
@@ -445,6 +457,7 @@ class WorkerHandle:
         self._events.returned(self, back)
 
     def _again(self, number: int, wire: Sequence[Any]) -> None:
+        self.gil_waits.pop(number, None)
         claim = self._claims.pop(number)
         if self._asked_to_stop.pop(number, None) is None:
             self._events.again([(claim, Outcome._make(wire))])
@@ -458,8 +471,11 @@ class WorkerHandle:
         if self._sentence is not None:
             self.host.kill()
 
-    def _state(self, thread: int) -> str | None:
-        """What one of its threads does; None when there is no telling."""
+    def thread_state(self, thread: int) -> str | None:
+        """What one of its threads does, see `gil.states`; None when there is no telling.
+
+        Any thread may ask.
+        """
         try:
             line = self.process and line_of(self.process.pid, thread)
         except PermissionError:

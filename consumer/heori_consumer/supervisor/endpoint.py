@@ -46,8 +46,9 @@ class MetricsEndpoint:
         ready: returns whether all is well and a report; called in another thread.
         alive: returns whether what serves the jobs still answers; called in another thread. It says
             nothing of Redis: to start anew what waits for Redis would mend nothing.
-        slots: returns what the slots do, with so many jobs at most if it is given a number; called
-            in another thread. None for a process that has no slots.
+        slots: returns what the slots do, with so many jobs at most if it is given a number, and
+            with none but one if it is given an id; called in another thread. None for a process
+            that has no slots.
 
     Raises:
         PortTaken: something else listens there.
@@ -60,7 +61,7 @@ class MetricsEndpoint:
         registry: CollectorRegistry,
         ready: Callable[[], tuple[bool, dict[str, Any]]],
         alive: Callable[[], bool],
-        slots: Callable[[int | None], dict[str, Any]] | None = None,
+        slots: Callable[[int | None, str], dict[str, Any]] | None = None,
     ) -> None:
         metrics = make_wsgi_app(registry)
 
@@ -74,7 +75,7 @@ class MetricsEndpoint:
             elif environ["PATH_INFO"] == "/readyz":
                 well, report = ready()
             elif environ["PATH_INFO"] == "/slots" and slots is not None:
-                well, report = True, slots(_most_jobs(environ.get("QUERY_STRING", "")))
+                well, report = True, slots(*_asked(environ.get("QUERY_STRING", "")))
             else:
                 respond("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"There are /metrics, /livez and /readyz, and /slots of a consumer.\n"]
@@ -108,7 +109,9 @@ class MetricsEndpoint:
         self._server.server_close()
 
 
-def _most_jobs(query: str) -> int | None:
-    """What ?jobs= says; None where it says nothing that can be read."""
-    asked = parse_qs(query).get("jobs", [""])[0]
-    return int(asked) if asked.isdecimal() and len(asked) < 10 else None
+def _asked(query: str) -> tuple[int | None, str]:
+    """What ?jobs= and ?job= say; None and nothing where they say nothing that can be read."""
+    asked = parse_qs(query)
+    most = asked.get("jobs", [""])[0]
+    number = int(most) if most.isdecimal() and len(most) < 10 else None
+    return number, asked.get("job", [""])[0]

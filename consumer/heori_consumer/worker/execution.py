@@ -343,6 +343,7 @@ class Runner:
             self._stops[job.number] = partial(thread.stop, job.number)
         self._chain.before(job)
         began = time.thread_time()
+        self._table.call(job.slot, began)
         try:
             if is_stranger:
                 return as_rq.call(job, thread, self._table)
@@ -357,6 +358,7 @@ class Runner:
         call = CoroutineCall(lambda at: self._table.step(slot if at else -1))
         self._stops[job.number] = call.stop
         self._chain.before(job)
+        self._table.call(slot, time.thread_time())
         try:
             return await call.call(job.timeout, job.function())
         except (JobTimeout, JobStopped):

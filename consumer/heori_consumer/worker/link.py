@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from heori_common import logs
+from heori_common.locks.standing import Standing
 from heori_common.periodic.entry import ScheduleEntry
 from heori_common.platform import give_back_memory, own_peak_memory
 from heori_common.process_id import process_id
@@ -23,6 +24,7 @@ from heori_consumer.between.frames import (
     AGAIN,
     DIED,
     FAILURES,
+    IN_LINE,
     JOBS,
     LOCKS,
     LOOK,
@@ -48,6 +50,7 @@ from heori_consumer.between.totals import Totals, count
 from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
 from heori_consumer.worker.execution import Runner
 from heori_consumer.worker.lending import WaitingJobs
+from heori_consumer.worker.running_job import RunningJob
 from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
 log = logs.get_logger(__name__)
@@ -95,6 +98,7 @@ class LinkedSlots:
         self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
         self._meta: dict[int, bytes] = {}  # the latest, of each job that has saved it
         self._locks: list[Any] = []  # what was told of them last
+        self._in_line: dict[int, list[Any]] = {}  # likewise, of who stands in line for them
         self._moved = [0, 0]  # bytes received and sent since memory was given back
         self._moved_before = 0  # their sum, one tick ago
         self._lend = options.lend
@@ -288,6 +292,10 @@ class LinkedSlots:
             if seen != self._locks:
                 self._locks = seen
                 self._outbox.append([LOCKS, seen])
+            in_line = _in_line(locks.standing())
+            if in_line != self._in_line:
+                self._in_line = in_line
+                self._outbox.append([IN_LINE, in_line])
         if self._runner.lending.expects_more:
             self._runner.lending.look()
         if self._outbox:
@@ -370,3 +378,12 @@ class LinkedSlots:
             else:
                 frames.append(pack(item))
         return outcomes, frames
+
+
+def _in_line(standing: Sequence[Standing]) -> dict[int, list[Any]]:
+    """By the number of a job, as it travels: the locks for which it stands in line."""
+    found: dict[int, list[Any]] = {}
+    for job, locks, since in standing:
+        if isinstance(job, RunningJob):  # else nobody has given it to this worker
+            found.setdefault(job.number, []).extend([kind, name, since] for kind, name in locks)
+    return found

@@ -16,6 +16,9 @@ from heori.inspect.jobs import STATES, CursorRefused, JobFilter, count_jobs, lis
 from heori_common.errors import cut
 
 ROWS = 50
+SLOT_S = (
+    0.2  # for its consumer to say what it does: a page that is renewed waits for none that hangs
+)
 LONGEST_VALUE = 20_000  # characters of arguments or of a result
 ACTIONS = ("cancel", "stop", "run", "retry", "delete")
 
@@ -54,7 +57,7 @@ def add(app: FastAPI, site: Site) -> None:
     @app.get("/jobs/{job_id:path}", include_in_schema=False)
     def job(request: Request, job_id: str) -> Response:
         reader = site.backend.reader()
-        details = read(reader, site.backend.settings, job_id)
+        details = read(reader, site.backend.settings, job_id, SLOT_S)
         if details is None and reader.unreadable:
             raise NotDone(409, "{why}", why="; ".join(reader.problems()))
         if details is None:

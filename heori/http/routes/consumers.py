@@ -26,6 +26,14 @@ class SlotLock(BaseModel):
     fence: int
 
 
+class SlotWait(BaseModel):
+    """A lock that a job waits for in its slot."""
+
+    kind: str
+    name: str
+    seconds: float = Field(description="For which it waits.")
+
+
 class SlotRecord(BaseModel):
     """A slot that runs a job."""
 
@@ -35,8 +43,14 @@ class SlotRecord(BaseModel):
     queue: str
     delivery: int
     seconds: float = Field(description="For which it runs.")
+    cpu: float | None = Field(description="Seconds that it has used; null for a coroutine.")
+    gil: float | None = Field(description="Seconds for which it was seen to wait for the GIL.")
+    thread: str = Field(
+        description="What its thread does: running, gil_wait or io_wait; empty if nothing tells."
+    )
     lent: bool = Field(description="Whether it waits for others, so that its slot is lent.")
     locks: list[SlotLock] = Field(description="Those that its task declares.")
+    in_line: list[SlotWait] = Field(description="Those that its code waits for.")
 
 
 class WorkerRecord(BaseModel):

@@ -15,6 +15,7 @@ from heori.inspect.actions import ActionRefused, JobActions, JobGone
 from heori.inspect.jobs import MOST_ROWS, STATES, CursorRefused, JobFilter, list_jobs
 
 LONGEST_WAIT = 60.0  # seconds for which a result is awaited in one request
+SLOT_S = 1.0  # for the consumer of a job to say what that does
 NO_JOB = "there is no job {}; its result may have expired"
 ENDED = ("finished", "failed", "stopped", "canceled")
 
@@ -25,6 +26,10 @@ Wait = Annotated[
     ),
 ]
 
+AsksNow = Annotated[
+    bool,
+    Query(description="Also ask the consumer of a job that runs where it is and what it does."),
+]
 ListedQueue = Annotated[
     str | None,
     Query(max_length=500, description="With its tenants; or orders@@acme, for one of these."),
@@ -51,12 +56,12 @@ def add(router: APIRouter, backend: Backend) -> None:
         tags=["jobs"],
         operation_id="job",
     )
-    async def job(job_id: JobId, wait: Wait = 0.0) -> Response:
+    async def job(job_id: JobId, wait: Wait = 0.0, *, now: AsksNow = False) -> Response:
         """How a job is, and its result or error; with wait, once it has ended."""
-        record = await run_in_threadpool(_read, backend, job_id)
+        record = await run_in_threadpool(_read, backend, job_id, now=now)
         if wait and record["status"] not in ENDED:
             await _wait(backend, job_id, wait)
-            record = await run_in_threadpool(_read, backend, job_id)
+            record = await run_in_threadpool(_read, backend, job_id, now=now)
         return answer(record)
 
     @router.get(
@@ -123,14 +128,17 @@ def _add_action(router: APIRouter, actions: JobActions, action: str) -> None:
     )
 
 
-def _read(backend: Backend, job_id: str) -> dict[str, Any]:
+def _read(backend: Backend, job_id: str, *, now: bool) -> dict[str, Any]:
     """A job.
+
+    Args:
+        now: whether its consumer is asked what it does.
 
     Raises:
         HTTPException: there is none, or its key holds something else.
     """
     reader = backend.reader()
-    details = job_record.read(reader, backend.settings, job_id)
+    details = job_record.read(reader, backend.settings, job_id, SLOT_S if now else 0.0)
     if details is None and reader.unreadable:
         raise HTTPException(409, "; ".join(reader.problems()))
     if details is None:

@@ -27,6 +27,8 @@ UNWATCHED_INTERVALS = 3
 MOST_STRUCK = 30_000
 MOST_LOOKED_AT = 100  # of those, and of overdue locks, in one call
 MOST_TENANTS = 100  # whose queues are looked after in one call; it takes Redis about a millisecond
+# Nobody asks what CPU a job took that ran for less, and there may be very many of these.
+TELLS_CPU_S = 0.01
 FEW_TENANTS = 3  # where none of them has a job that waits or is worked on
 
 # Seconds for which a job whose task no consumer knows waits for one that does, unless it is said.
@@ -402,6 +404,8 @@ def _entry(queue: int, claim: Claim, outcome: Outcome, recorded: Container[str])
         outcome.again,
         claim.execution in recorded,
         claim.rate_limit_key,
+        outcome.run_time >= TELLS_CPU_S and f"{outcome.cpu_time:.6f}",
+        outcome.gil_time and f"{outcome.gil_time:.3f}",
     )
     return [*entry, *(each or False for each in rest)] if any(rest) else entry
 

@@ -9,7 +9,8 @@
 --        'retried', 'settled' or 'unknown here', started_s, run_s, ttl_s or false, body or false, and of few
 --        jobs the rest: error or false, types or false, [delay_s, retries left] or false, [lock, …] or
 --        false, whether it is special, [max, [interval_s, …], at_front, failure] or false,
---        whether the execution is recorded, rate limit or false], …]
+--        whether the execution is recorded, rate limit or false, CPU time and
+--        time in which it waited for the GIL, both in seconds (texts) or false], …]
 -- REPLY  msgpack [[refused entry number from 0, …], whether jobs are left that wait for these,
 --        [key that holds something else, …], [pause_s of a job that was unknown here and is put off,
 --        …], [entry number whose job was unknown here, or has returned a
@@ -101,7 +102,7 @@ local RETRIED_ENOUGH = '5' -- of rq's Result.Type
 
 for n, entry in ipairs(args.entries) do
   local q, id, execution, status, started_s, run_s, ttl_s, body, raised, types, retry, locks, is_special,
-    again, is_recorded, limit = unpack(entry)
+    again, is_recorded, limit, cpu, gil = unpack(entry)
   local wip, finished, failed, queue, scheduled = unpack(KEYS, 5 * q + 1, 5 * q + 5)
   local is_unknown, is_settled = status == 'unknown here', status == 'settled'
   local end_status = (is_unknown or status == 'retried') and 'failed' or status
@@ -140,6 +141,12 @@ for n, entry in ipairs(args.entries) do
     end
     if types then
       fields[#fields + 1], fields[#fields + 2] = 'heori_types', types
+    end
+    if cpu then
+      fields[#fields + 1], fields[#fields + 2] = 'heori_cpu', cpu
+    end
+    if gil then
+      fields[#fields + 1], fields[#fields + 2] = 'heori_gil', gil
     end
     if again and not special.has_retried_enough(id, again[1]) then
       is_unable(special.retry_returned(queue, scheduled, id, execution, again[2], again[3], ttl_s,
