@@ -1,4 +1,4 @@
-"""Answers every request with the same: ``python -m benchmarks.canned FILE``, which prints its URL.
+"""Answers each path with a file of its name: ``python -m benchmarks.canned FOLDER`` prints its URL.
 
 It speaks for the HTTP servers of a crowd. One thread for all: a thread for each of thousands would
 take the cores from whoever asks.
@@ -7,14 +7,20 @@ take the cores from whoever asks.
 import asyncio
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
-async def serve(body: bytes) -> None:
-    """Answer, for ever."""
+async def serve(bodies: dict[str, bytes]) -> None:
+    """Answer, for ever.
+
+    Args:
+        bodies: by their paths.
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = bodies[urlsplit(head.split(b" ", 2)[1].decode()).path]
             writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + body)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
@@ -28,4 +34,5 @@ async def serve(body: bytes) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]).read_bytes()))
+    folder = Path(sys.argv[1])
+    asyncio.run(serve({f"/{file.name}": file.read_bytes() for file in folder.iterdir()}))

@@ -84,13 +84,15 @@ class Fleet(Rig):
         return programs
 
     def _serve_metrics(self) -> str:
-        """Start a server of what a real consumer tells `heori top`, for all that are simulated.
+        """Start a server of what a real consumer tells who looks, for all that are simulated.
 
         Were it one of them, who looks at all would wait for its event loop.
         """
-        file = self.directory / "metrics"
-        file.write_bytes(self.metrics(query(READ)))
-        server = self._start("-m", "benchmarks.canned", str(file), talks=True)
+        folder = self.directory / "said"
+        folder.mkdir()
+        (folder / "metrics").write_bytes(self.answer_to(f"/metrics{query(READ)}"))
+        (folder / "slots").write_bytes(self.answer_to("/slots?jobs=0"))
+        server = self._start("-m", "benchmarks.canned", str(folder), talks=True)
         self._others.append(server)
         return str(server.stdout.readline().decode().strip())
 
@@ -196,15 +198,15 @@ class Fleet(Rig):
         """How many the server has accepted so far."""
         return int(self.client.info("stats")["total_connections_received"])
 
-    def metrics(self, asked_for: str = "") -> bytes:
-        """What a real consumer tells Prometheus, or who asks for some of it only."""
+    def answer_to(self, path: str) -> bytes:
+        """What a real consumer answers."""
         workers = sorted(self.client.smembers(KEYS.workers()))
         with self.client.pipeline(transaction=False) as pipe:
             for worker in workers:
                 pipe.hmget(worker, "pid", "heori_metrics")
             urls = dict(pipe.execute())
         url = urls[str(self.consumers[0].pid).encode()].decode()
-        with urllib.request.urlopen(f"{url}/metrics{asked_for}", timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(f"{url}{path}", timeout=PATIENCE) as answer:
             return bytes(answer.read())
 
     def real(self) -> list[psutil.Popen]:

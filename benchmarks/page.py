@@ -48,6 +48,8 @@ PATHS = {
     "page of one job": "/jobs/{job}",
     "page of dead letters": "/dead",
     "page of consumers": "/consumers",
+    # The last, as it takes letters away.
+    "a step of a purge": "POST /v1/dead/purge?all=true",
 }
 
 
@@ -113,8 +115,15 @@ class Crowded:
         return url
 
     def ask(self, path: str) -> Figures:
-        """Ask for one path several times."""
-        address = self.url + path.format(job=quote(self.job))
+        """Ask for one path several times.
+
+        Args:
+            path: with a method before it where that is not GET.
+        """
+        method, _, path = path.rpartition(" ")
+        address = urllib.request.Request(
+            self.url + path.format(job=quote(self.job)), method=method or "GET"
+        )
         self._once(address)  # templates are read, and the monitor looks
         idle = self._cpu_s(lambda: time.sleep(IDLE_S)) / IDLE_S
         took: list[float] = []
@@ -127,13 +136,13 @@ class Crowded:
             "redis_ms": max(0.0, used) / ASKED * 1000,
         }
 
-    def _once(self, address: str) -> float:
+    def _once(self, address: urllib.request.Request) -> float:
         began = time.perf_counter()
         try:
             with urllib.request.urlopen(address, timeout=PATIENCE_S) as answer:
                 answer.read()
         except OSError as error:
-            raise Refused(f"{address}: {error}") from error
+            raise Refused(f"{address.full_url}: {error}") from error
         return time.perf_counter() - began
 
     def _cpu_s(self, act: Callable[[], object]) -> float:

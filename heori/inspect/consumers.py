@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from heori.inspect.overview import ConsumerRow
 from heori.inspect.queues import ConsumerRecord, read_consumers, read_lives
 from heori.inspect.reader import NONSENSE, RedisReader
 from heori.inspect.scraper import NoMetrics, ask_slots
@@ -146,20 +147,26 @@ class ConsumerView:
         return {**record, "answers": self.answers}
 
 
-def list_consumers(reader: RedisReader, within: float = LIST_S) -> list[ConsumerView]:
+def list_consumers(
+    reader: RedisReader, within: float = LIST_S, seen: Mapping[str, ConsumerRow] | None = None
+) -> list[ConsumerView]:
     """All that are registered, by name, without their workers.
 
     Args:
         within: seconds that they have to answer, all of them together.
+        seen: what was read of them a moment ago, by name: those are not asked.
 
     Raises:
         RedisUnavailable, RedisRefused: as `RedisReader`.
     """
     records = read_consumers(reader)
     lives = read_lives(reader, records)
-    answers = _ask(records, 0, within)
+    seen = seen or {}
+    answers = _ask({name: of for name, of in records.items() if name not in seen}, 0, within)
     return [
-        _view(name, record, lives[name], answers.get(name))
+        _seen(record, lives[name], seen[name])
+        if name in seen
+        else _view(name, record, lives[name], answers.get(name))
         for name, record in sorted(records.items())
     ]
 
@@ -251,6 +258,25 @@ def _view(
         except NONSENSE:  # anybody may have written its address into the record
             reason = "what it says makes no sense"
     return ConsumerView(**_recorded(name, record, life), reason=reason)
+
+
+def _seen(record: ConsumerRecord, life: int | None, row: ConsumerRow) -> ConsumerView:
+    told = _recorded(row.consumer, record, life)
+    if not row.answers:
+        return ConsumerView(**told, reason="it did not answer when it was asked last")
+    if told["drains"]:
+        told["state"] = "draining" if row.running else "drained"
+    elif row.state == "draining":
+        told["state"] = row.state
+    return ConsumerView(
+        **told,
+        reason="",
+        model=row.model,
+        slots=row.slots,
+        running=row.running,
+        waiting=row.waiting,
+        executed=row.done,
+    )
 
 
 def _recorded(name: str, record: ConsumerRecord, life: int | None) -> dict[str, Any]:

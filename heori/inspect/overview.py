@@ -82,6 +82,7 @@ class ConsumerRow:
     answers: bool = False
     waiting: int = 0  # jobs that wait for others; their slots are lent
     waits_for: str = ""  # queues for whose jobs all slots wait
+    done: int = 0  # jobs that have ended in it so far, however that was
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,7 @@ def _consumer(
         answers=True,
         waiting=int(now.get(metrics.JOBS_WAITING)),
         waits_for=waits_for,
+        done=round(now.get(metrics.JOBS)),
     )
 
 

@@ -1,21 +1,17 @@
 """Consumers: how each is, and what every slot of one runs."""
 
-from dataclasses import replace
-
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
 from heori.http.pages.site import NotDone, Site
 from heori.inspect.consumers import (
-    ConsumerView,
     NoConsumer,
     NotDrained,
     drain,
     list_consumers,
     read_consumer,
 )
-from heori.inspect.overview import ConsumerRow
 
 MOST_SHOWN = 500
 PAGE_S = 0.2  # for one to answer: a page that is renewed does not wait for one that hangs
@@ -27,13 +23,13 @@ def add(app: FastAPI, site: Site) -> None:
     @app.get("/consumers", include_in_schema=False)
     def consumers(request: Request) -> Response:
         reader = site.backend.reader()
-        found = list_consumers(reader, PAGE_S)
         overview = site.monitor.look(0.0).overview
         rows = {row.consumer: row for row in overview.consumers} if overview else {}
+        found = list_consumers(reader, PAGE_S, rows)
         return site.render(
             request,
             "consumers.html",
-            consumers=[_lately(each, rows.get(each.name)) for each in found[:MOST_SHOWN]],
+            consumers=found[:MOST_SHOWN],
             more=max(0, len(found) - MOST_SHOWN),
             rates={name: row.jobs_per_second for name, row in rows.items()},
             problems=list(reader.problems()),
@@ -76,18 +72,3 @@ def add(app: FastAPI, site: Site) -> None:
             raise NotDone(
                 409, "{name} is a worker of rq's own; `rq suspend` holds all workers.", name=name
             ) from error
-
-
-def _lately(view: ConsumerView, row: ConsumerRow | None) -> ConsumerView:
-    """As it said a moment ago when it had more time for that, if it does not answer now."""
-    if view.answers or row is None or not row.answers:
-        return view
-    return replace(
-        view,
-        reason="",
-        state=row.state,
-        model=row.model,
-        slots=row.slots,
-        running=row.running,
-        waiting=row.waiting,
-    )
