@@ -207,6 +207,19 @@ def read_slot(
     return None
 
 
+def ask_workers(
+    records: Mapping[str, ConsumerRecord], within: float = LIST_S
+) -> dict[str, tuple[WorkerView, ...]]:
+    """The workers of those consumers that answer in time, with what their slots run.
+
+    Args:
+        within: as for `list_consumers`.
+    """
+    answers = _ask(records, MOST_JOBS, within)
+    views = [_view(name, records[name], None, said) for name, said in answers.items()]
+    return {view.name: view.workers for view in views if view.workers is not None}
+
+
 class NotDrained(Exception):
     """A consumer cannot be asked to drain, or to go on; the message says why, and what to do."""
 

@@ -356,6 +356,7 @@ class TopApp(App[int]):
                 f"id        {job.id}",
                 f"queue     {job.queue}",
                 f"consumer  {job.consumer}",
+                "",
                 "It ends as stopped, a dead letter, and is not tried again.",
                 "y stops it; n leaves it",
             ),

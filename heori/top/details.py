@@ -52,11 +52,12 @@ def read_details(reader: RedisReader, settings: Settings, about: Any) -> Details
         case ConsumerRow():
             return _figures(about) | _record(reader, about.consumer)
         case WorkerRow():
-            states = {
-                f"threads: {state}": formats.share(part) for state, part in about.states.items()
-            }
             record = _record(reader, about.consumer)
-            return _figures(about) | states | {f"consumer: {k}": v for k, v in record.items()}
+            return (
+                _figures(about)
+                | _states(about.states)
+                | {f"consumer: {k}": v for k, v in record.items()}
+            )
         case QueueRow():
             return _queue(reader, about)
         case LockRow():
@@ -71,11 +72,23 @@ def _job(reader: RedisReader, settings: Settings, job: ClaimedJob) -> Details:
     if found is None:
         problems = "\n".join(reader.problems())
         return {"id": job.id, "status": problems or "it is gone: no job of this id is there"}
-    return {
+    told = {
         name.replace("_", " "): _of_job(name, value)
         for name, value in found.record().items()
         if value not in (None, "")
     }
+    if job.slot:
+        worker, _, slot = job.slot.partition("/")
+        told["slot"] = f"{slot} of worker {worker}"
+        told |= _states(job.states)
+    if job.gil_loss is not None:
+        told["GIL loss"] = formats.share(job.gil_loss)
+    return told
+
+
+def _states(states: Mapping[str, float]) -> Details:
+    """What the threads of a worker do that have a job."""
+    return {f"threads: {state}": formats.share(part) for state, part in states.items()}
 
 
 def _of_job(name: str, value: Any) -> str:
@@ -83,6 +96,8 @@ def _of_job(name: str, value: Any) -> str:
         return formats.duration(value)
     if name == "progress":
         return formats.share(value)
+    if name == "actions":
+        return ", ".join(value)
     if name.endswith(("_at", "_since")):
         return formats.moment(datetime.fromisoformat(value))
     return value if isinstance(value, str) else as_text(value)
@@ -133,7 +148,9 @@ def _figures(row: Any) -> Details:
     """The fields of a row."""
     told = {each.name: getattr(row, each.name) for each in fields(row)}
     return {
-        name.replace("_per_second", "/s").replace("_", " "): _WRITTEN.get(name, _said)(value)
+        name.replace("_per_second", "/s").replace("_", " ").replace("gil", "GIL"): _WRITTEN.get(
+            name, _said
+        )(value)
         for name, value in told.items()
         if value not in (None, "") and not isinstance(value, Mapping)
     }

@@ -27,7 +27,9 @@ class Dialog(ModalScreen[object]):
     Dialog { align: center middle; background: $background 60%; }
     Dialog .box { width: 90%; max-width: 110; height: auto; max-height: 85%;
                   border: round $accent; padding: 0 1; background: $surface; }
-    Dialog OptionList { height: auto; max-height: 100%; border: none; padding: 0; }
+    Dialog .box { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1; }
+    Dialog OptionList, Dialog OptionList:focus {
+        height: auto; max-height: 100%; border: none; padding: 0; background: $surface; }
     Dialog #told { width: auto; }
     Details .box { overflow-x: auto; }
     """
@@ -170,4 +172,6 @@ _HELP = {
     "GIL loss": "the share of the possible throughput that waiting for the GIL costs",
     "speed-up": "how many times as many jobs of a task processes would do; an estimate",
     "jobs": "what consumers have claimed: it runs, or waits in a consumer for a slot",
+    "slot of a job": "the worker and its slot that run it; lent: it waits for other jobs; empty: "
+    "it waits for a slot, or its consumer does not answer",
 }

@@ -50,7 +50,7 @@ def take_snapshot(reader: RedisReader, before: Snapshot | None = None) -> Snapsh
     except RedisRefused as refusal:  # it takes a script, and users who only look may call none
         if refusal.code != "NOPERM":
             raise
-    return Snapshot(reading, read_claimed(reader, busy), entries)
+    return Snapshot(reading, read_claimed(reader, busy, reading.records), entries)
 
 
 class Feed:

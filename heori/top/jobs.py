@@ -1,10 +1,12 @@
 """The jobs that consumers have claimed: those that run, and those that wait in them for a slot."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from heori.inspect.consumers import ask_workers
+from heori.inspect.queues import ConsumerRecord
 from heori.inspect.reader import RedisReader
 from heori_common.errors import cut
 from heori_common.protocol.commands import Command
@@ -24,7 +26,14 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """One of them; empty or None is what is not known."""
+    """One of them; empty or None is what is not known.
+
+    Attributes:
+        slot: the worker and its slot that run it; empty while it waits for one, and when its
+            consumer does not say.
+        gil_loss: of that worker: the share of its throughput that the GIL costs.
+        states: of that worker: what share of their time its threads that have a job are in each.
+    """
 
     id: str
     queue: str
@@ -34,6 +43,9 @@ class ClaimedJob:
     timeout: str  # in seconds; -1 for none
     progress: float | None  # from 0 to 1
     progress_text: str
+    slot: str = ""
+    gil_loss: float | None = None
+    states: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Fields(NamedTuple):
@@ -45,8 +57,13 @@ class _Fields(NamedTuple):
     progress_text: str
 
 
-def read_claimed(reader: RedisReader, queues: Sequence[str]) -> list[ClaimedJob]:
+def read_claimed(
+    reader: RedisReader, queues: Sequence[str], records: Mapping[str, ConsumerRecord]
+) -> list[ClaimedJob]:
     """Of each of these queues the jobs whose leases end first, MOST_JOBS in all.
+
+    Args:
+        records: of the consumers, which are asked where they run.
 
     Raises:
         RedisUnavailable, RedisRefused: as `RedisReader`.
@@ -62,6 +79,8 @@ def read_claimed(reader: RedisReader, queues: Sequence[str]) -> list[ClaimedJob]
         return []
     now = reader.client.execute(reader.commands.time())
     fields = reader.read_many([_fields(keys.job(job_id)) for _, job_id in found])
+    busy = {of.consumer for of in fields if of is not None and of.consumer in records}
+    places = _places({name: records[name] for name in busy})
     return [
         ClaimedJob(
             job_id,
@@ -72,10 +91,27 @@ def read_claimed(reader: RedisReader, queues: Sequence[str]) -> list[ClaimedJob]
             of.timeout,
             of.progress,
             of.progress_text,
+            *places.get((of.consumer, job_id), ()),
         )
         for (queue, job_id), of in zip(found, fields, strict=True)
         if of is not None
     ]
+
+
+def _places(
+    records: Mapping[str, ConsumerRecord],
+) -> dict[tuple[str, str], tuple[str, float | None, Mapping[str, float]]]:
+    """By consumer and job: in which slot it runs, and how that worker is."""
+    return {
+        (name, job.job): (
+            f"{worker.worker}/{job.slot}{' lent' if job.lent else ''}",
+            worker.gil_loss,
+            worker.states,
+        )
+        for name, workers in ask_workers(records).items()
+        for worker in workers
+        for job in worker.jobs
+    }
 
 
 def _claimed(key: str) -> Command[list[str]]:

@@ -8,6 +8,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -94,6 +95,7 @@ class Pane(Widget, can_focus=True):
         self._widths = tuple(0 for _ in table.columns)
         self._cursor = 0
         self._first = 0  # row on the screen
+        self._drawn: dict[int, Strip] = {}  # what stands on the screen, line by line
         self.wanted = 0
         self.show(table)
 
@@ -137,7 +139,7 @@ class Pane(Widget, can_focus=True):
         if len(self._shown) > self.wanted:
             self.wanted = len(self._shown)
             self.post_message(self.Resized())
-        self.refresh()
+        self._draw_changes()
 
     def filter_by(self, words: str) -> None:
         """Show those rows only that have this text."""
@@ -199,6 +201,7 @@ class Pane(Widget, can_focus=True):
 
     def on_resize(self) -> None:
         """Have the cursor in view."""
+        self._drawn.clear()
         self._keep_in_view()
 
     @property
@@ -214,7 +217,15 @@ class Pane(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One line, as Textual asks for it."""
-        return self._strip(y, self.size.width).apply_style(self.rich_style)
+        self._drawn[y] = self._strip(y, self.size.width)
+        return self._drawn[y].apply_style(self.rich_style)
+
+    def _draw_changes(self) -> None:
+        """Draw no line that is as it was: terminals are far away, and most lines stay the same."""
+        width = self.size.width
+        lines = [y for y, strip in self._drawn.items() if strip != self._strip(y, width)]
+        if lines:
+            self.refresh(*(Region(0, y, width, 1) for y in lines))
 
     def _strip(self, y: int, width: int) -> Strip:
         if y < TITLE:

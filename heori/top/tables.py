@@ -3,6 +3,7 @@
 `heori top` shows them in panes, and `heori top --once` prints them.
 """
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 
@@ -31,6 +32,7 @@ STATES = {
     "wait": "magenta",
 }
 _NO_SCHEDULE = "This user of Redis may not read the schedule: that takes a script."
+_MODULE = re.compile(r"^(?:\w+\.)+(?=\w+\()")
 _BAD, _LOOK = "bold red", "bold yellow"
 
 
@@ -162,9 +164,11 @@ _JOBS = (
     Column("job", "name"),
     Column("queue", "name", spare=1),
     Column("consumer", "name", spare=2),
+    Column("slot", "word", spare=3),
+    Column("GIL loss", spare=5),
     Column("for"),
-    Column("progress", spare=3),
-    Column("id", "name", spare=4),
+    Column("progress", spare=4),
+    Column("id", "name", spare=6),
 )
 
 
@@ -172,9 +176,11 @@ def _job(job: ClaimedJob) -> Row:
     return make_row(
         (job.queue, job.id),
         job,
-        (job.call, job.call),
+        (_without_module(job.call), job.call),
         (job.queue, job.queue),
         (job.consumer, job.consumer),
+        (job.slot, job.slot),
+        _loss(job.gil_loss),
         _duration(job.seconds),
         ("" if job.progress is None else formats.share(job.progress), job.progress),
         (job.id, job.id),
@@ -196,10 +202,6 @@ _WORKERS = (
 def _worker(row: WorkerRow) -> Row:
     other = row.states.get("io_wait", 0.0) + row.states.get("wait", 0.0)
     shares = (row.states.get("running", 0.0), row.states.get("gil_wait", 0.0), other)
-    loss = row.gil_loss
-    colour = (
-        "" if loss is None else "bold red" if loss > 0.3 else "yellow" if loss > 0.1 else "green"
-    )
     name = f"{row.worker} of {row.consumer}"
     return make_row(
         (row.consumer, row.worker.zfill(9)),  # so that 10 comes after 9
@@ -207,7 +209,7 @@ def _worker(row: WorkerRow) -> Row:
         (name, name),
         (_bar(row), shares[0] if row.states else None),
         *((formats.share(part), part) if row.states else ("", None) for part in shares),
-        ("" if loss is None else Text(formats.share(loss), colour), loss),
+        _loss(row.gil_loss),
         (formats.cores(row.cores), row.cores),
         (formats.size(row.memory), row.memory),
         weight=(row.cores,),
@@ -305,6 +307,18 @@ def _entry(entry: EntryView) -> Row:
         (formats.count(entry.missed) if entry.missed else "", entry.missed),
         weight=(0.0 if ahead is None else -ahead,),
     )
+
+
+def _without_module(call: str) -> str:
+    """As Heori and rq describe calls, with their arguments; the module is among the details."""
+    return _MODULE.sub("", call, count=1)
+
+
+def _loss(loss: float | None) -> tuple[Cell, Value]:
+    if loss is None:
+        return "", None
+    colour = "bold red" if loss > 0.3 else "yellow" if loss > 0.1 else "green"
+    return Text(formats.share(loss), colour), loss
 
 
 def _bad(text: str, *, when: bool) -> Text:

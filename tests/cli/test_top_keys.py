@@ -237,10 +237,14 @@ def test_a_job_whose_consumer_is_gone_is_not_said_to_be_stopped(redis: Any, redi
 
 def test_enter_tells_all_about_a_job_and_a_worker(held: Any, redis: Any, redis_url: str) -> None:
     async def work(desk: Desk) -> None:
-        await desk.until(lambda: len(desk.column("jobs")) == 1)
+        # Its consumer tells in which slot it runs: worker 0 of threads has two of them.
+        await desk.until(lambda: set(desk.column("jobs", "slot")) & {"0/0", "0/1"})
+        [call] = desk.column("jobs")
+        assert call.startswith("about_itself('redis://"), "which task it is comes first"
         await desk.go_to("jobs")
         await desk.press("enter")
         await desk.until(lambda: held.id in desk.dialog)
+        await desk.until(lambda: "of worker 0" in desk.dialog)
         for words in ("50%", "half of it", "about_itself", "started", "timeout"):
             assert words in desk.dialog
         redis.rpush("it:go", "now")

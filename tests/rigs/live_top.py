@@ -130,10 +130,11 @@ class Desk:
 
     async def go_to(self, name: str, cell: str = "") -> None:
         """Go to a pane by Tab, and to the row that has this in its first cell, with the arrows."""
-        for _ in range(len(self.app.screen_stack[0].query(Pane))):
-            if self.pane(name).has_focus:
-                break
-            await self.press("tab")
+        panes = list(self.app.screen_stack[0].query(Pane))
+        at = next(number for number, pane in enumerate(panes) if pane.has_focus)
+        ahead = (panes.index(self.pane(name)) - at) % len(panes)
+        behind = len(panes) - ahead
+        await self.press(*(["tab"] * ahead if ahead <= behind else ["shift+tab"] * behind))
         assert self.pane(name).has_focus
         if cell:
             await self.until(lambda: cell in self.column(name))
