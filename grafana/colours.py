@@ -30,6 +30,7 @@ MEANINGS = {
     "deadlocks": RED,
     "fenced off": ORANGE,
     "usable": GREY,
+    "places that wait for a worker": ORANGE,
     "moved": BLUE,
     "behind": BLUE,
     "either": GREY,
@@ -50,6 +51,12 @@ MEANINGS_BY_LABEL = {
         "deferred": PURPLE,
         "failed": RED,
         "canceled": GREY,
+    },
+    "reason": {
+        "recycle-after": GREY,
+        "max-rss": GREY,
+        "max-files": ORANGE,
+        "max-threads": ORANGE,
     },
     "kind": {"voluntary": BLUE, "involuntary": ORANGE},
     "model": {

@@ -187,6 +187,7 @@ def _workers() -> list[Line]:
             ),
             Query(f"sum({metrics.CANNOT_START}{{{CONSUMERS}}})", "places that wait for a worker"),
             empty=NO_CONSUMER,
+            shade=RED,
         ),
         lines(
             "CPU, by worker",

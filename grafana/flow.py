@@ -224,6 +224,7 @@ def _what_fails() -> Line:
             empty=NO_CONSUMER,
             span=8,
             reach=1,
+            shade=RED,
         ),
         lines(
             "Given back, refused, dead",

@@ -136,10 +136,13 @@ def lines(
     limit: float | None = None,
     reach: float | None = None,
     decades: bool = False,
+    shade: str | None = None,
 ) -> timeseries.Panel:
     """Lines over time.
 
     Args:
+        shade: the colour of whose shades lines are that have no meaning of their own: red where
+            each of them is bad.
         limit: where too much begins; drawn as a dashed red line.
         reach: how far up the axis goes at least, so that a small value looks small.
         decades: whether values span several, so that each gets as much room. There is none for 0:
@@ -147,9 +150,9 @@ def lines(
     """
     panel = base(timeseries.Panel(), title, about, unit, empty, span, height)
     panel.line_width(2).fill_opacity(0 if decades else 8).show_points(cm.VisibilityMode.NEVER)
-    panel.span_nulls(False).color_scheme(
-        dashboard.FieldColor().mode(dm.FieldColorModeId.PALETTE_CLASSIC)
-    )
+    mode = dm.FieldColorModeId.SHADES if shade else dm.FieldColorModeId.PALETTE_CLASSIC
+    colour = dashboard.FieldColor().mode(mode)
+    panel.span_nulls(False).color_scheme(colour.fixed_color(shade) if shade else colour)
     panel.legend(_legend("lastNotNull", "max")).tooltip(_tooltip())
     _link(panel, queries)
     if decades:
