@@ -7,39 +7,49 @@ import pytest
 # Those that take longest, as measured, the longest first: no process is left alone with one of
 # them in the end.
 LONG = (
-    "test_it_has_one_end_and_the_jobs_around_it_have_theirs",
-    "test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine",
+    "test_no_command_ends_with_a_traceback",
     "test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_few",
-    "test_a_suspended_consumer_claims_nothing_and_says_so_until_it_is_resumed",
-    "test_no_answer_is_an_error_of_its_own_or_other_than_described",
+    "test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine",
     "test_quiet_queues_cost_about_what_one_does",
+    "test_an_import_that_is_killed_thrice_sends_each_line_once",
+    "test_one_that_hangs_keeps_nobody_waiting",
+    "test_kills_and_pauses_lose_no_job_and_repeat_only_what_was_in_flight",
+    "test_no_answer_is_an_error_of_its_own_or_other_than_described",
+    "test_enter_tells_all_about_a_job_and_a_worker",
     "test_a_crowd_comes_back_after_an_outage",
-    "test_moving_goes_on_when_redis_refused_to_write_and_when_it_was_away",
+    "test_a_standstill_is_told_everywhere_and_ends_with_another_consumer",
+    "test_ctrl_c_drains_and_leaves_nothing",
+    "test_no_key_waits_for_a_redis_that_says_nothing",
+    "test_every_file_goes_through_every_task_once",
+    "test_threads_that_compute_wait_for_the_gil_and_sleep_are_told_apart",
+    "test_no_test_is_imported",
+    "test_a_suspended_consumer_claims_nothing_and_says_so_until_it_is_resumed",
+    "test_jobs_handed_to_consumers_that_are_struck_go_to_the_next_and_are_not_charged",
     "test_a_server_that_vanishes_in_the_middle_is_one_message",
-    "test_a_recycled_worker_runs_the_files_of_now_and_one_that_cannot_leaves_the_old_one_at_work",
+    "test_all_that_are_late_end_with_one_kill_and_the_others_run_again_once",
     "test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused",
+    "test_what_is_not_there_is_a_page_for_people_and_json_for_programs",
+    "test_a_project_sends_its_tasks_and_reads_what_came_of_them",
     "test_idle_consumers_send_next_to_nothing_and_seldom_wake",
+    "test_a_quick_run_of_locks_shows_its_figures",
     "test_every_expression_has_data_and_every_metric_a_use",
-    "test_after_kill_9_of_a_consumer_its_locks_go_on_when_its_lease_ends",
-    "test_heori_worker_ends_each_as_rqs_own_do",
+    "test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight",
+    "test_a_consumer_that_was_paused_keeps_what_nobody_has_taken",
+    "test_flows_end_as_in_a_consumer",
+    "test_k_stops_the_job_at_the_cursor_once_that_is_confirmed",
+    "test_what_is_refused_is_said_in_one_message",
+    "test_a_fleet_is_measured_idle_and_with_jobs_of_heori_and_of_rq",
+    "test_the_scripts_do_what_the_model_does",
+    "test_tens_of_thousands_of_letters_take_no_more_memory_than_a_thousand",
+    "test_drains_under_load_lose_nothing_and_keep_the_order",
+    "test_a_consumer_survives_all_of_it",
+    "test_people_look_at_a_crowd",
     "test_rqs_own_workers_end_them_as_recorded",
     "test_a_consumer_with_threads_does_but_for_what_threads_cannot",
-    "test_readyz_tells_whether_redis_and_the_workers_are_there",
-    "test_thousands_of_tenants_are_counted_less_often",
-    "test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight",
-    "test_jobs_handed_to_consumers_that_are_struck_go_to_the_next_and_are_not_charged",
-    "test_a_standstill_is_told_everywhere_and_ends_with_another_consumer",
-    "test_kills_and_pauses_lose_no_job_and_repeat_only_what_was_in_flight",
-    "test_people_look_at_a_crowd",
-    "test_a_fleet_is_measured_idle_and_with_jobs_of_heori_and_of_rq",
-    "test_a_quick_run_of_locks_shows_its_figures",
-    "test_threads_that_compute_wait_for_the_gil_and_sleep_are_told_apart",
-    "test_a_consumer_that_was_paused_keeps_what_nobody_has_taken",
-    "test_ctrl_c_drains_and_leaves_nothing",
-    "test_drains_under_load_lose_nothing_and_keep_the_order",
 )
 LONG_FOLDERS = ("packaging", "docs", "deploy")
 APART = ("test_platforms",)  # whose tests have nothing in common
+TOGETHER = ("deploy", "repository")  # each of these folders is one: all its tests load the same
 
 
 def parameters(item: pytest.Item) -> dict[str, Any]:
@@ -49,6 +59,8 @@ def parameters(item: pytest.Item) -> dict[str, Any]:
 
 def group_of(item: pytest.Item) -> str | None:
     """What it has to stay together with: tests that share a consumer, or what is a module's."""
+    if item.path.parent.name in TOGETHER:
+        return item.path.parent.name
     given = parameters(item)
     if "shared" in given:
         return f"shared {given['shared']}"
