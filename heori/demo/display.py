@@ -223,6 +223,18 @@ def make_display(console: Console, plan: UpPlan, *, json: bool) -> Display:
     return LineDisplay()
 
 
+# Of the server of the run nothing is left.
+_NEXT = (
+    "",
+    "Next, with a Redis of your own and in a terminal for each:",
+    "  export HEORI_REDIS_URL=redis://localhost:6379/0",
+    "  export HEORI_TASKS=heori.examples.tasks",
+    "  heori consume --queue stdlib",
+    "  heori send heori.examples.tasks.digest --args '[\"os.py\"]' --wait",
+    "  heori serve              # the page; in a terminal: heori top",
+)
+
+
 def report(console: Console, plan: UpPlan, result: RunResult, *, json: bool) -> None:
     """Print what came of a run: as one JSON object, or as a table and what to know about it."""
     if json:
@@ -235,6 +247,7 @@ def report(console: Console, plan: UpPlan, result: RunResult, *, json: bool) -> 
     console.print(Text(str(plan), style="bold"), Text(done), sep="\n")
     console.print(_summary(result))
     console.print(*map(Text, _notes(result)), sep="\n")
+    console.print(*map(Text, _NEXT), sep="\n")
 
 
 def _summary(result: RunResult) -> Table:

@@ -27,7 +27,7 @@ from heori.inspect.scraper import NoMetrics, scrape
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.redis.client import RedisClient
-from heori_common.settings import Model
+from heori_common.settings import Model, Settings
 from heori_consumer.supervisor.options import ConsumerOptions
 
 # All in seconds.
@@ -100,11 +100,12 @@ class Run:
         Raises:
             ChildFailed, RedisUnavailable: one of the processes is gone.
         """
+        page = Settings()
         self._display.tell(
             "Look at it from another terminal:",
             f"  export HEORI_REDIS_URL={self._redis_url}   # the server of this run",
             "  heori top                # or heori status, heori dead list, heori doctor",
-            "  heori serve              # the page, at http://127.0.0.1:8000",
+            f"  heori serve              # the page, at http://{page.api_host}:{page.api_port}",
             f"  curl {self._metrics_url}/metrics   # of the consumer",
         )
         longer = "; heori up --forever goes on until then" if self._plan.once else ""

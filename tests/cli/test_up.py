@@ -196,12 +196,15 @@ def test_it_says_how_to_look_at_it_from_another_terminal(up: Callable[..., Up]) 
     assert max(map(len, told.splitlines())) <= 80
     [address] = re.findall(r"export HEORI_REDIS_URL=(\S+)", told)
     assert "heori top" in told
+    assert "http://127.0.0.1:8080" in told, "where heori serve has the page unless told otherwise"
     seen = run_heori(address, "status", "--json")
     assert "stdlib" in json.loads(seen.stdout)["queues"], seen.stderr
     [metrics] = re.findall(r"curl (\S+)/metrics", told)
     assert ConsumerCounts.read(scrape(metrics, 60.0)).slots == 8
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=60)
+    assert "heori consume" in out, "it ends with what to do next"
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_killed_it_leaves_no_process(up: Callable[..., Up]) -> None:
