@@ -6,14 +6,17 @@ from starlette.responses import Response
 
 from heori.http.pages.site import NotDone, Site
 from heori.inspect.consumers import (
+    JobInSlot,
     NoConsumer,
     NotDrained,
+    WorkerView,
     drain,
     list_consumers,
     read_consumer,
 )
 
 MOST_SHOWN = 500
+MOST_FREE = 64  # slots of a worker that are shown though they are free
 PAGE_S = 0.2  # for one to answer: a page that is renewed does not wait for one that hangs
 
 
@@ -47,6 +50,8 @@ def add(app: FastAPI, site: Site) -> None:
             404 if found is None else 200,
             name=name,
             consumer=found,
+            slots_of=_slots,
+            most_free=MOST_FREE,
             lately={row.worker: row.states for row in of_now if row.consumer == name},
             problems=list(reader.problems()),
         )
@@ -72,3 +77,10 @@ def add(app: FastAPI, site: Site) -> None:
             raise NotDone(
                 409, "{name} is a worker of rq's own; `rq suspend` holds all workers.", name=name
             ) from error
+
+
+def _slots(worker: WorkerView) -> dict[int, JobInSlot | None]:
+    """What each slot runs: each has a row of its own, so that none moves when another is free."""
+    free = range(worker.slots) if worker.slots <= MOST_FREE else ()
+    jobs = {job.slot: job for job in worker.jobs}
+    return {slot: jobs.get(slot) for slot in sorted({*free, *jobs})}

@@ -45,10 +45,12 @@ class Language:
         if seconds is None:
             return NONE
         length = round(abs(seconds))
+        if not length:
+            return self("now")
         told = self.duration(length) if length >= 60 else f"{length} s"
         if self.code == "ko" and length < 60:
             told = f"{length}초"
-        if seconds < 0 and length:
+        if seconds < 0:
             return self("in {time}", time=told)
         return self("{time} ago", time=told)
 

@@ -1,6 +1,7 @@
 """Renders the page, and answers what its buttons ask for."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from fastapi import HTTPException
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -21,6 +23,7 @@ from heori_common.printable import printable
 
 HERE = Path(__file__).parent
 MOST_FORM = 100_000  # bytes
+_AFTER_DOT = re.compile(r"(?<=\.)")
 
 
 class NotDone(Exception):
@@ -65,6 +68,7 @@ class Site:
             "size": formats.size,
             "cores": formats.cores,
             "plain": printable,
+            "breaks": _breaks,
             "utc": _utc,
             "moment": _moment,
         }
@@ -165,6 +169,11 @@ def _rate(number: float | None) -> str:
     if number is None:
         return languages.NONE
     return f"{number:.1f}" if 0 < number < 10 else formats.count(number)
+
+
+def _breaks(name: str) -> Markup:
+    """A dotted name, which browsers may break after a dot."""
+    return Markup("<wbr>").join(f"{part}" for part in _AFTER_DOT.split(name))
 
 
 def _utc(moment: datetime | float | str | None) -> str:

@@ -11,8 +11,13 @@ const points = [];
 const KEPT = 300;
 let isReading = false; // somebody marks text, or is about to answer a question
 
+let stream;
+
+// A tab that nobody sees keeps no connection: browsers open six to a service, for all of their tabs.
 function listen() {
-  const stream = new EventSource(body.dataset.events);
+  stream?.close();
+  if (document.hidden) return;
+  stream = new EventSource(body.dataset.events);
   stream.addEventListener("news", (event) => {
     const news = JSON.parse(event.data);
     if (news.points.length > 1) points.length = 0;
@@ -26,8 +31,9 @@ function listen() {
     tell(body.dataset.lost);
     if (stream.readyState === EventSource.CLOSED) setTimeout(again, 5000);
   };
-  addEventListener("pagehide", () => stream.close());
 }
+document.addEventListener("visibilitychange", listen);
+addEventListener("pagehide", () => stream?.close());
 
 // The stream has been refused: there are too many, or the session is over.
 function again() {
@@ -202,6 +208,9 @@ document.querySelectorAll("input[name=theme]").forEach((choice) => {
   });
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAnew);
+
+// On a phone, the areas are wider than the screen: the one that is shown is in sight.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
 // ---- Keys.
 
