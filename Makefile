@@ -63,7 +63,8 @@ test-compose: .venv/installed-dev ## try compose.yaml on a real Docker engine; H
 test-page: .venv/installed-dev ## try the page in Chromium, which Debian installs where there is none
 	@command -v chromium chromium-browser google-chrome >/dev/null || { test "$$(id -u)" = 0 && \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
-		--no-install-recommends chromium fonts-noto-cjk >/dev/null; }
+		--no-install-recommends chromium fonts-noto-cjk >/dev/null; } || \
+		{ echo "There is no Chromium, and only root may install one."; exit 1; }
 	HEORI_TEST_PAGE=1 $(BIN)/pytest tests/browser $(ARGS)
 
 .PHONY: lint

@@ -3,20 +3,17 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
-import redis as redis_py
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import StorageState, sync_playwright
 
-from heori import Producer, chain
 from heori_common.embedded import EmbeddedValkey
-from tests.rigs.consumers import Consumer
+from tests.rigs.at_work import TASKS, AtWork, at_work
 from tests.rigs.service_rig import Service, serving
-from tests.rigs.visits import LANGUAGE, READS, SECRET, SHAPES, Visit
-from tests.rigs.waiting import until
-from tests.tasks import page_tasks
+from tests.rigs.visits import READS, SECRET, SHAPES, Visit
 
 # Not even a name of another machine is looked up.
 HERE_ONLY = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
@@ -44,61 +41,52 @@ def chromium() -> Iterator[Chromium]:
 
 
 @pytest.fixture(scope="session")
-def at_work(valkey: EmbeddedValkey) -> Iterator[str]:
-    """The URL of a Redis where much is going on."""
-    own = {
-        "HEORI_REDIS_URL": valkey.url,
-        "HEORI_TASKS": "tests.tasks.page_tasks",
-        "HEORI_GRACE": "0",
-    }
-    at_once = {"HEORI_GRACE": "0"}  # for what still runs in the end
-    with redis_py.Redis.from_url(valkey.url) as client:
-        client.flushdb()
-    threads = Consumer(["--model", "threads", "--slots", "6"], own | at_once)
-    processes = Consumer(["--model", "processes", "--processes", "1"], own | at_once)
-    with Producer(valkey.url) as producer:
-        for consumer in (threads, processes):
-            consumer.ready()
-        producer.submit(page_tasks.keep, "kim")
-        producer.submit(page_tasks.keep, "kim")
-        producer.submit(page_tasks.count_up, "one")
-        producer.submit(page_tasks.count_up, page_tasks.HOSTILE)
-        failed = [producer.submit(page_tasks.refuse, number) for number in range(30)]
-        producer.options(queue="nobody.serves").submit(page_tasks.add, 1, 2)
-        producer.options(delay="1h", meta={"who": page_tasks.HOSTILE}).submit(page_tasks.add, 1, 2)
-        producer.submit_flow(chain(page_tasks.count_up.s("first"), page_tasks.keep.s("lee")))
-        until(lambda: all(job.status() == "failed" for job in failed))
-        yield valkey.url
-    for consumer in (threads, processes):
-        consumer.stop()
+def work(valkey: EmbeddedValkey) -> Iterator[AtWork]:
+    """What goes on in the Redis of all these tests."""
+    with at_work(valkey.url) as goes_on:
+        yield goes_on
 
 
 @pytest.fixture(scope="session")
-def service(at_work: str) -> Iterator[Service]:
+def service(work: AtWork) -> Iterator[Service]:
     tokens = {"HEORI_API_TOKENS": f"ana:{SECRET}", "HEORI_API_READ_TOKENS": f"eve:{READS}"}
-    with serving(at_work, HEORI_TASKS="tests.tasks.page_tasks", **tokens) as one:
+    with serving(work.url, HEORI_TASKS=TASKS, **tokens) as one:
         yield one
 
 
+@pytest.fixture(scope="session")
+def log_in(chromium: Chromium) -> Callable[[str, str], StorageState]:
+    """Gives what a browser keeps of who has logged in at a service with a token."""
+
+    @cache
+    def log_in(url: str, token: str) -> StorageState:
+        with chromium.new_context() as context:
+            page = context.new_page()
+            page.goto(f"{url}/login")
+            page.fill("#token", token)
+            page.press("#token", "Enter")
+            page.wait_for_url(f"{url}/", timeout=60_000)
+            return context.storage_state()
+
+    return log_in
+
+
 @pytest.fixture
-def visit(chromium: Chromium, service: Service) -> Iterator[Callable[..., Visit]]:
-    """Has somebody log in; in the end nothing may have been wrong."""
+def visit(
+    chromium: Chromium, service: Service, log_in: Callable[[str, str], StorageState]
+) -> Iterator[Callable[..., Visit]]:
+    """Has somebody come, logged in if they have a token; in the end nothing may have been wrong."""
     visits: list[Visit] = []
 
-    def begin(shape: str = "desk", token: str = SECRET, **options: Any) -> Visit:
-        width, height, colours = SHAPES[shape]
+    def begin(shape: str = "desk", token: str | None = SECRET, **options: Any) -> Visit:
+        width, height, colours, language = SHAPES[shape]
         context = chromium.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if colours == "dark" else "light",
-            **{"locale": LANGUAGE, **options},
+            locale=language,
+            storage_state=log_in(service.url, token) if token else None,
+            **options,
         )
-        context.set_default_timeout(60_000)
-        page = context.new_page()
-        page.goto(f"{service.url}/login")
-        page.fill("#token", token)
-        page.press("#token", "Enter")
-        page.wait_for_url(f"{service.url}/")
-        page.close()
         visits.append(Visit(context, service.url))
         return visits[-1]
 

@@ -1,10 +1,13 @@
 """What people do on the page, by mouse, by keys alone, and without scripts."""
 
+import json
+import shlex
+import urllib.request
 from collections.abc import Callable
 
 import pytest
-import redis as redis_py
 
+from tests.rigs.at_work import AtWork
 from tests.rigs.visits import READS, Visit, refreshed
 from tests.rigs.waiting import until
 
@@ -12,13 +15,8 @@ PAUSED = "rq:heori:paused"
 
 
 @pytest.fixture
-def paused(at_work: str) -> Callable[[], list[bytes]]:
-    def ask() -> list[bytes]:
-        with redis_py.Redis.from_url(at_work) as client:
-            found: list[bytes] = client.hkeys(PAUSED)
-            return found
-
-    return ask
+def paused(work: AtWork) -> Callable[[], list[bytes]]:
+    return lambda: list(work.redis.hkeys(PAUSED))
 
 
 def test_keys_alone_lead_everywhere(
@@ -65,7 +63,7 @@ def test_without_scripts_buttons_work_too(
     for press in ("Pause", "Resume"):
         page.goto(f"{person.url}/queues")
         page.get_by_role("button", name=press).first.click()
-        assert bool(paused()) == (press == "Pause")
+        until(lambda press=press: bool(paused()) == (press == "Pause"))  # type: ignore[misc]
 
 
 def test_who_may_only_read_sees_no_button_that_is_refused(visit: Callable[..., Visit]) -> None:
@@ -88,3 +86,29 @@ def test_colours_and_language_stay_as_they_were_chosen(visit: Callable[..., Visi
     again = person.open("/")
     assert again.get_attribute("html", "lang") == "ko"
     assert again.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+
+
+def test_a_tab_that_nobody_sees_keeps_no_connection(visit: Callable[..., Visit]) -> None:
+    page = visit().open("/queues")
+    shown = "Object.defineProperty(document, 'hidden', {{ value: {}, configurable: true }});"
+    shown += "document.dispatchEvent(new Event('visibilitychange'))"
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
+        page.evaluate(shown.format("true"))
+    with page.expect_request("**/events"):
+        page.evaluate(shown.format("false"))
+    refreshed(page)
+
+
+def test_what_the_page_of_the_api_shows_can_be_asked_for(visit: Callable[..., Visit]) -> None:
+    person = visit()
+    page = person.open("/docs")
+    curl, url, _, header = shlex.split(page.locator("pre.code").text_content() or "")
+    assert curl == "curl"
+    name, _, value = header.replace("TOKEN", READS).partition(": ")
+    with urllib.request.urlopen(urllib.request.Request(url, headers={name: value})) as answer:
+        assert "default" in [each["queue"] for each in json.load(answer)]
+    described = page.locator("details.operation", has_text="GET /v1/queues ").first
+    described.locator("summary").click()
+    described.get_by_text("401").wait_for()
+    link = page.get_by_role("link", name="openapi.json", exact=True).get_attribute("href")
+    assert "/v1/queues" in person.context.request.get(f"{person.url}{link}").json()["paths"]
