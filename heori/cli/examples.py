@@ -95,6 +95,7 @@ EXAMPLES = {
         """,
     "schedule pause": "heori schedule pause nightly",
     "schedule resume": "heori schedule resume nightly",
+    "schedule delete": "heori schedule delete nightly  # that no code has any more",
     "schedule run": "heori schedule run nightly",
     "dead": """
         heori dead list                      # what failed, the latest first

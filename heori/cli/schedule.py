@@ -9,7 +9,14 @@ from rich.table import Table
 from heori import formats
 from heori.cli.console import JsonOption, guarded, list_table, print_record, refuse, tell_unreadable
 from heori.inspect.reader import RedisReader
-from heori.inspect.schedule import EntryView, NoSuchEntry, read_entries, set_paused
+from heori.inspect.schedule import (
+    EntryView,
+    NoSuchEntry,
+    StillSent,
+    read_entries,
+    set_paused,
+)
+from heori.inspect.schedule import delete as delete_entry
 from heori.inspect.schedule import run_now as run_entry
 from heori.terminal import Console, Name, say, say_json
 from heori_common.protocol.keys import Keys
@@ -22,7 +29,8 @@ NameArgument = Annotated[
 
 app = typer.Typer(
     invoke_without_command=True,
-    help="Show the periodic jobs, when each ran and how it went; pause, resume or run one.\n\n"
+    help="Show the periodic jobs, when each ran and how it went; pause, resume, run or delete "
+    "one.\n\n"
     "An entry of which the state is nobody has no consumer that would send it.\n\n"
     "The exit code is 1 when something in Redis cannot be read. It is named, and the rest is "
     "shown.",
@@ -74,6 +82,23 @@ def run_now(name: NameArgument, *, as_json: JsonOption = False) -> None:
         job_id, queue = sent
         record = {"name": name, "job": job_id, "queue": queue}
         print_record(record, f"{job_id} is sent to {queue}", as_json=as_json)
+
+    _open(work)
+
+
+@app.command()
+def delete(name: NameArgument, *, as_json: JsonOption = False) -> None:
+    """Forget an entry of nobody; it begins anew should a consumer have it again.
+
+    It is refused while a consumer lives that has it.
+    """
+
+    def work(reader: RedisReader) -> None:
+        try:
+            delete_entry(reader, name)
+        except StillSent as error:
+            refuse(str(error))
+        print_record({"name": name, "state": "deleted"}, f"{name} is deleted", as_json=as_json)
 
     _open(work)
 

@@ -19,6 +19,10 @@ class NoSuchEntry(LookupError):
     """There is no periodic entry of that name; the message names some that there are."""
 
 
+class StillSent(Exception):
+    """An entry cannot be deleted, as a living consumer has it; the message says what to do."""
+
+
 State = Literal["active", "paused", "nobody"]
 
 
@@ -33,6 +37,7 @@ class EntryView:
         next: its next tick; None when none will be sent as things stand.
         job: the id of the last job.
         outcome: its status, or "deleted"; empty if there was none.
+        lives: whether a living consumer has it.
         sent, missed, skipped: ticks, in all.
     """
 
@@ -43,6 +48,7 @@ class EntryView:
     next: datetime | None
     job: str
     outcome: str
+    lives: bool
     sent: int
     missed: int
     skipped: int
@@ -99,6 +105,7 @@ def read_entries(reader: RedisReader) -> list[EntryView]:
         for (lives, _, entry, now), state, status in zip(
             found.values(), known_states, statuses, strict=True
         )
+        if lives or "removed" not in state
     ]
     return sorted(views, key=lambda view: view.entry.name)
 
@@ -142,6 +149,23 @@ def run_now(reader: RedisReader, name: str) -> tuple[str, str] | None:
     return (job_id, entry.queue) if done is not None and done.sent else None
 
 
+def delete(reader: RedisReader, name: str) -> None:
+    """Forget an entry that nobody sends any more; it begins anew should a consumer have it again.
+
+    Raises:
+        NoSuchEntry: as `find_entry`.
+        StillSent: see there.
+    """
+    refusal = StillSent(
+        f"a consumer that lives has {short(name)}; take it out of the code, or pause it"
+    )
+    if find_entry(reader, name).lives:
+        raise refusal
+    for service in reader.client.execute(reader.commands.schedules()):
+        if reader.client.execute(reader.commands.forget_entry(service, name)) == "lives":
+            raise refusal
+
+
 def _unpacked(reader: RedisReader, service: str, packed: Sequence[bytes]) -> list[ScheduleEntry]:
     entries = []
     for each in packed:
@@ -175,6 +199,7 @@ def _view(
         coming,
         state.get("job", ""),
         status or state.get("outcome", gone),
+        lives,
         *(_count(state, name) for name in ("sent", "missed", "skipped")),
     )
 

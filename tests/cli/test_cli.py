@@ -136,6 +136,7 @@ HELP = {
     ("schedule",): ["Show the periodic jobs", "nobody", "--json", "exit code is 1"],
     ("schedule", "pause"): ["ticks of an entry pass by", "NAME"],
     ("schedule", "resume"): ["from its next tick on", "NAME"],
+    ("schedule", "delete"): ["Forget an entry of nobody", "NAME"],
     ("schedule", "run"): ["paused or not", "may not overlap", "NAME"],
     ("load",): ["--profile", "steady", "--rate", "--mix", "--for"],
     ("status",): ["what is in the queues"],

@@ -71,6 +71,7 @@ COMMAND_LINES = [
     ("schedule", "pause", "nightly"),
     ("schedule", "resume", "nightly"),
     ("schedule", "run", "nightly", "--json"),
+    ("schedule", "delete", "nightly"),
     ("pause", "q"),
     ("pause", "--task", "a.b"),
     ("resume", "--task", "a.b"),

@@ -145,7 +145,19 @@ def test_the_schedule_is_told_paused_resumed_and_run(
     for path in ("pause", "resume", "run"):
         assert service.ask("POST", f"/v1/schedule/nothing/{path}").status == 404
         assert browser.post(f"/schedule/nothing/{path}").status == 404
+    assert service.ask("DELETE", "/v1/schedule/nothing").status == 404
+    assert browser.post("/schedule/nothing/delete").status == 404
+    refused = service.ask("DELETE", "/v1/schedule/greetings")
+    assert (refused.status, "consumer that lives" in refused.body["detail"]) == (409, True)
+    assert browser.post("/schedule/greetings/delete").status == 409
     assert consumer.stop() == 0
+
+    gone = service.ask("DELETE", "/v1/schedule/greetings")
+    assert (gone.status, gone.body) == (200, {"name": "greetings", "state": "deleted"})
+    left = names - {"greetings"}
+    for name in left:
+        assert browser.post(f"/schedule/{quote(name, safe='')}/delete").status == 303
+    assert service.ask("GET", "/v1/schedule").body["entries"] == []
 
 
 # Queues

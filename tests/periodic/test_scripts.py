@@ -165,6 +165,33 @@ def test_a_paused_entry_lets_its_ticks_pass_and_begins_anew(rig: Rig) -> None:
     assert rig.bench.queue() == []
 
 
+def test_an_entry_of_nobody_is_forgotten_until_a_consumer_has_it_again(rig: Rig) -> None:
+    one, two = entry("one", catch_up="all"), entry("two")
+    execute, commands = rig.bench.execute, rig.bench.commands
+
+    def forget(name: str) -> str:
+        return execute(commands.forget_entry(SERVICE, name))
+
+    rig.publish(one, two)
+    rig.look()
+    before = rig.put_back("one", 3_600_000)
+    assert [forget("one"), forget("none")] == ["lives", ""]
+    rig.go(one, two)
+    assert [forget("one"), forget("one")] == ["done", "done"]
+    assert rig.bench.redis.hexists("rq:heori:entry:one", "removed")
+    assert rig.bench.redis.ttl("rq:heori:entry:one") == -1, "its version is there yet"
+
+    rig.publish(one, two)  # the same code is back
+    assert rig.look().states.keys() == {"one", "two"}
+    assert rig.last("one") > before + 3_500_000, "it begins anew"
+    assert not rig.bench.redis.hexists("rq:heori:entry:one", "removed")
+    rig.go(one, two)
+    assert [forget("one"), forget("two"), forget("two")] == ["done", "done", ""]
+    assert execute(commands.schedules()) == []
+    assert execute(commands.read_schedule(SERVICE)).versions == []
+    assert rig.bench.redis.ttl("rq:heori:entry:one") > 0
+
+
 def test_without_overlap_a_tick_is_skipped_while_the_one_before_waits_or_runs(rig: Rig) -> None:
     one = entry("one", overlap=False)
     rig.publish(one)

@@ -149,6 +149,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.look_at_schedule("s", "", {})).states == {}
     assert bench.execute(bench.commands.send_ticks([])) == []
     assert bench.execute(bench.commands.pause_entry("none", paused=True)) >= 0
+    assert bench.execute(bench.commands.forget_entry("s", "none")) == ""
     assert bench.execute(bench.commands.read_schedule("s")).now > 0
     read = bench.commands.read_dead("default", "", "", 9, newest_first=True)
     assert bench.execute(read) == []

@@ -9,7 +9,14 @@ from pydantic import BaseModel
 from heori.http.backend import Backend
 from heori.http.responses import answer, responses
 from heori.inspect.reader import RedisReader
-from heori.inspect.schedule import NoSuchEntry, read_entries, run_now, set_paused
+from heori.inspect.schedule import (
+    NoSuchEntry,
+    StillSent,
+    delete,
+    read_entries,
+    run_now,
+    set_paused,
+)
 
 T = TypeVar("T")
 EntryName = Annotated[str, Path(min_length=1, max_length=1000)]
@@ -47,6 +54,13 @@ class PausedEntry(BaseModel):
     name: str
     state: Literal["active", "paused"]
     changed: bool
+
+
+class DeletedEntry(BaseModel):
+    """An entry that is gone."""
+
+    name: str
+    state: Literal["deleted"]
 
 
 class RunEntry(BaseModel):
@@ -95,6 +109,20 @@ def add(router: APIRouter, backend: Backend) -> None:
         """Send an entry again from its next tick on."""
         changed = _found(backend, lambda reader: set_paused(reader, name, paused=False))
         return answer({"name": name, "state": "active", "changed": changed})
+
+    @router.delete(
+        "/schedule/{name:path}",
+        response_model=DeletedEntry,
+        operation_id="delete-entry",
+        **described,
+    )
+    def delete_it(name: EntryName) -> Response:
+        """Forget an entry of nobody; it begins anew should a consumer have it again."""
+        try:
+            _found(backend, lambda reader: delete(reader, name))
+        except StillSent as error:
+            raise HTTPException(409, str(error)) from error
+        return answer({"name": name, "state": "deleted"})
 
     @router.post(
         "/schedule/{name:path}/run",

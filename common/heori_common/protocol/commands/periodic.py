@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from heori_common.current_job import TICK
 from heori_common.periodic.entry import ScheduleEntry, version_of
 from heori_common.protocol.commands.builder import Builders, Command, text, unpack
 from heori_common.protocol.meta import encode_meta
+
+Forgotten = Literal["done", "lives", ""]  # what came of asking, see forget_entry.lua
 
 
 def _meta_of_tick(tick_ms: int) -> bytes:
@@ -188,6 +190,15 @@ class PeriodicCommands(Builders):
     def pause_entry(self, name: str, *, paused: bool) -> Command[int]:
         """Pause an entry, or let it go on; reads 1 if that is new, else 0."""
         return self._call("pause_entry", [self.keys.entry(name)], int, paused=paused)
+
+    def forget_entry(self, service: str, name: str) -> Command[Forgotten]:
+        """Forget an entry that no living consumer of a service has."""
+
+        def parse(reply: bytes) -> Forgotten:
+            return cast("Forgotten", text(reply))
+
+        keys = [*self._keys_of(service), self.keys.entry(name)]
+        return self._call("forget_entry", keys, parse, service=service, entry=name)
 
     def schedules(self) -> Command[list[str]]:
         """The services that have periodic jobs."""
