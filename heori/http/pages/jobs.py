@@ -46,6 +46,8 @@ def add(app: FastAPI, site: Site) -> None:
             request,
             "jobs.html",
             page=page,
+            # One that has gone on to its next state while they were read is found twice.
+            rows={row.id: row for row in page.jobs}.values(),
             counts=counts,
             wanted=wanted,
             states=STATES,
