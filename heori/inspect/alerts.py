@@ -3,6 +3,7 @@
 A sentence is kept as a pattern and its values, so that a page can tell it in another language.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -54,7 +55,7 @@ def alerts(overview: Overview, memory: float | None = None) -> list[Alert]:
         memory: the share of its memory that Redis uses; None where it has no limit.
     """
     found: list[Alert] = []
-    for kind in (_queues, _standstills, _tasks, _silent, _gil, _paused, _unreadable):
+    for kind in (_unserved, _queues, _standstills, _tasks, _silent, _gil, _paused, _unreadable):
         of_kind = list(kind(overview))
         found += of_kind[:MOST_OF_A_KIND]
         if (more := len(of_kind) - MOST_OF_A_KIND) > 0:
@@ -79,34 +80,46 @@ def alerts(overview: Overview, memory: float | None = None) -> list[Alert]:
     return sorted(found, key=lambda alert: _ORDER.index(alert.level))
 
 
+def _unserved(overview: Overview) -> Iterator[Alert]:
+    served = _served(overview)
+    waiting: Counter[str] = Counter()  # with that of all tenants
+    for row in overview.queues:
+        if row.waiting and not {row.queue, whole_queue(row.queue)} & served:
+            waiting[whole_queue(row.queue)] += row.waiting
+    for queue, jobs in waiting.items():
+        yield Alert(
+            "bad",
+            "No consumer serves {queue}. Jobs that wait there: {waiting}.",
+            "Start one: heori consume --queue {queue}",
+            {"queue": queue, "waiting": formats.count(jobs)},
+            ("queue", queue),
+        )
+
+
+def _served(overview: Overview) -> set[str]:
+    return {queue for row in overview.consumers for queue in row.queues.split(",")}
+
+
 def _queues(overview: Overview) -> Iterator[Alert]:
-    served = {queue for row in overview.consumers for queue in row.queues.split(",")}
+    served = _served(overview)
     paused = {each.name for each in overview.held.paused if each.kind != "task"}
     for row in overview.queues:
-        values = {"queue": row.queue, "waiting": formats.count(row.waiting or 0)}
         about = ("queue", row.queue)
-        if row.waiting and not {row.queue, whole_queue(row.queue)} & served:
-            yield Alert(
-                "bad",
-                "{waiting} jobs wait in {queue}, and no consumer serves it.",
-                "Start one: heori consume --queue {queue}",
-                values | {"queue": whole_queue(row.queue)},
-                about,
-            )
-        elif row.blocked:
+        names = {row.queue, whole_queue(row.queue)}
+        if row.blocked:
             yield Alert(
                 "warning",
-                "{queue} is full: {blocked} producers wait for room.",
+                "{queue} is full. Producers that wait for room: {blocked}.",
                 "Start more consumers, or raise its limit.",
-                values | {"blocked": formats.count(row.blocked)},
+                {"queue": row.queue, "blocked": formats.count(row.blocked)},
                 about,
             )
-        elif row.oldest > LONG_WAIT_S and not {row.queue, whole_queue(row.queue)} & paused:
+        elif row.oldest > LONG_WAIT_S and names & served and not names & paused:
             yield Alert(
                 "warning",
                 "The next job of {queue} has waited for {age}.",
                 "Start more consumers of it.",
-                values | {"age": formats.duration(row.oldest)},
+                {"queue": row.queue, "age": formats.duration(row.oldest)},
                 about,
             )
 

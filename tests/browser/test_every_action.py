@@ -17,6 +17,7 @@ from heori.http.app import Service as Application
 from heori.http.tokens import SESSION
 from heori_common.settings import Settings
 from tests.rigs.at_work import LOST, NOBODYS, OF_ONE_KIND, OTHERS, AtWork, bury, reaches
+from tests.rigs.consumers import Consumer
 from tests.rigs.dead_letters import dead, queued
 from tests.rigs.visits import SECRET, Visit
 from tests.rigs.waiting import until
@@ -253,6 +254,23 @@ def a_periodic_job_is_paused_resumed_and_sent_now(case: Case) -> None:
     row.get_by_role("button", name="Run now").click()
     job_id = told(page, "is sent to default").split()[0]
     until(lambda: case.redis.hget(f"rq:job:{job_id}", "status") == b"finished")
+
+
+@by("/schedule/{name:path}/delete")
+def a_periodic_job_that_no_consumer_has_any_more_is_deleted(case: Case) -> None:
+    name = "tests.tasks.seasonal_tasks.new_year"
+    environment = {"HEORI_REDIS_URL": case.work.url, "HEORI_TASKS": "tests.tasks.seasonal_tasks"}
+    consumer = Consumer(["--queue", "seasons"], environment)
+    until(lambda: case.redis.exists(f"rq:heori:entry:{name}"))
+    consumer.stop()
+    page = case.open("/schedule")
+    row = page.locator("tr", has=page.get_by_role("link", name=name, exact=True))
+    row.get_by_text("nobody sends it").wait_for()
+    row.get_by_role("button", name="Delete").click()
+    page.locator("#ask").get_by_role("button", name="Yes, do it").click()
+    told(page, f"{name} is deleted")
+    row.wait_for(state="detached")
+    assert case.redis.hexists(f"rq:heori:entry:{name}", "removed")
 
 
 @by("/locks/{kind}/{name:path}/release")
