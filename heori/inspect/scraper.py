@@ -149,7 +149,7 @@ def ask_slots(
         By name, what each says; or why it says nothing, of those that have an address.
     """
     addresses = _addresses(urls)
-    path = f"/slots?{urlencode({'jobs': most, 'job': job_id})}"
+    path = f"/slots?{urlencode({'jobs': most} | ({'job': job_id} if job_id else {}))}"
     return asyncio.run(_ask_all(addresses, path, _json, within)) if addresses else {}
 
 
@@ -267,7 +267,7 @@ def _may_be_asked(address: str) -> bool:
     """
     ip = ipaddress.ip_address(address)
     real = getattr(ip, "ipv4_mapped", None) or ip
-    is_odd = real.is_link_local or real.is_multicast or real.is_unspecified or real.is_reserved
+    is_odd = real.is_link_local or real.is_multicast or real.is_unspecified
     return not is_odd and real != CLOUD
 
 

@@ -19,6 +19,23 @@ def test_what_is_no_address_of_a_machine_is_not_asked(host: str) -> None:
     assert "no consumer has such an address" in str(told)
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_consumer_of_this_machine_is_asked_by_ipv6_too() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        url = f"http://[::1]:{server.getsockname()[1]}"
+
+        def answer() -> None:
+            one, _ = server.accept()
+            with one:
+                one.recv(10_000)
+                one.sendall(b'HTTP/1.0 200 OK\r\n\r\n{"consumer": "c"}')
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert ask_slots({"c": url}, 0, 60) == {"c": {"consumer": "c"}}
+        thread.join(60)
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[bytes]]]:
     """A server that leads on, with a secret in its answer; and what it was asked."""

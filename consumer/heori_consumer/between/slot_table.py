@@ -43,9 +43,7 @@ class SlotState(NamedTuple):
     at_timeout: RetryLater | None  # what is to become of the job if it must be killed
     end: float  # time.monotonic() when it must have ended; 0 where its timeout says that
     at_stop: AtStop
-    cpu_before: (
-        float  # seconds that its thread had used when its function was called; -1 until then
-    )
+    cpu_before: float  # seconds its thread had used when its function was called; -1 until then
 
 
 # A slot that runs a job: its number, the thread that runs it as the kernel numbers it, and the task

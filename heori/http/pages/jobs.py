@@ -16,9 +16,8 @@ from heori.inspect.jobs import STATES, CursorRefused, JobFilter, count_jobs, lis
 from heori_common.errors import cut
 
 ROWS = 50
-SLOT_S = (
-    0.2  # for its consumer to say what it does: a page that is renewed waits for none that hangs
-)
+# For its consumer to say what it does: a page that is renewed waits for none that hangs.
+SLOT_S = 0.2
 LONGEST_VALUE = 20_000  # characters of arguments or of a result
 ACTIONS = ("cancel", "stop", "run", "retry", "delete")
 
