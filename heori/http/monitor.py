@@ -29,15 +29,19 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A moment in the charts; rates are of the ten seconds before it."""
+    """A moment in the charts; rates are of the ten seconds before it.
+
+    What consumers tell is None while one of them is silent that was not ten seconds before: what
+    the others tell would look like a fall.
+    """
 
     at: float  # epoch seconds, by this machine's clock
-    sent: float  # jobs a second that came, as what is there and what was done tell
-    done: float  # jobs a second
-    failed: float  # of these
+    sent: float | None  # jobs a second that came, as what is there and what was done tell
+    done: float | None  # jobs a second
+    failed: float | None  # of these
     waiting: int
-    running: int
-    slots: int
+    running: int | None
+    slots: int | None
     gil: float | None  # the mean share of their time that workers have lost
 
     def record(self) -> dict[str, float | None]:
@@ -146,7 +150,7 @@ class Monitor:
         now = take_reading(reader, last)
         self._readings.append(now)
         overview = compare(self._readings[0], now)
-        self._points.append(_point(overview, self._readings[0]))
+        self._points.append(_point(overview, self._readings[0], now))
         found = alerts(overview, self._memory_share(reader))
         return Seen(self._seen.number + 1, overview, tuple(found), tuple(self._points))
 
@@ -160,17 +164,21 @@ class Monitor:
             return None  # a hosted Redis may tell nobody
 
 
-def _point(overview: Overview, before: Reading) -> Point:
+def _point(overview: Overview, before: Reading, now: Reading) -> Point:
+    at = datetime.now(UTC).timestamp()
+    waiting = sum(row.waiting or 0 for row in overview.queues)
+    if (before.answers.samples.keys() & now.records.keys()) - now.answers.samples.keys():
+        return Point(at, None, None, None, waiting, None, None, None)
     done = sum(row.jobs_per_second for row in overview.tasks)
     there = sum((row.waiting or 0) + (row.running or 0) for row in overview.queues)
     was = sum((of.waiting or 0) + (of.running or 0) for of in before.queues.values())
     losses = [row.gil_loss for row in overview.workers if row.gil_loss is not None]
     return Point(
-        datetime.now(UTC).timestamp(),
+        at,
         max(0.0, done + (there - was) / max(overview.seconds, 1.0)),
         done,
         sum(row.failed_per_second for row in overview.tasks),
-        sum(row.waiting or 0 for row in overview.queues),
+        waiting,
         sum(row.running for row in overview.consumers),
         sum(row.slots for row in overview.consumers),
         sum(losses) / len(losses) if losses else None,
