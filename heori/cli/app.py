@@ -41,7 +41,7 @@ COMMANDS = {
     "drains claim again.",
     "tenants": "Show the tenants of a queue, how many of their jobs wait, and their shares; or "
     "weigh them.",
-    "schedule": "Show the periodic jobs, when each ran and how it went; pause, resume or run one.",
+    "schedule": "Show the periodic jobs and how each went; pause, resume, run or delete one.",
     "dead": "Look at dead letters, replay them, delete them.",
     "locks": "Show who holds locks and who waits for them; take one from its holder.",
     "doctor": "Check a Redis that holds jobs, Heori's or any RQ's, and say how to mend what is "

@@ -29,7 +29,7 @@ NameArgument = Annotated[
 
 app = typer.Typer(
     invoke_without_command=True,
-    help="Show the periodic jobs, when each ran and how it went; pause, resume, run or delete "
+    help="Show the periodic jobs and how each went; pause, resume, run or delete "
     "one.\n\n"
     "An entry of which the state is nobody has no consumer that would send it.\n\n"
     "The exit code is 1 when something in Redis cannot be read. It is named, and the rest is "
