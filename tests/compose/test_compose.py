@@ -197,6 +197,8 @@ def test_a_job_that_takes_all_memory_is_a_dead_letter_and_the_others_run(
     assert any(cause in said for cause in causes), said
     assert all_were_done(result)
     assert len(stack.containers("consumer")) == 1
+    purge = ("heori", "dead", "purge", "--task", "compose_tasks.leak", "--yes")
+    assert "1 " in stack.compose("exec", "-T", "api", *purge)
 
 
 def test_inside_a_container_there_is_nothing_to_be_had(stack: Stack) -> None:
