@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 import redis as redis_py
+from structlog.testing import CapturingLogger
 
 from heori_common import clock
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
+from heori_common.redis.errors import RedisUnavailable
 from heori_common.redis.redis_py import AsyncDialer, Dialer
 from heori_common.redis.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
+from heori_consumer.supervisor import redis_retry
 from heori_consumer.supervisor.redis_retry import RedisRetry
 from tests.rigs.listening import leading
 
@@ -68,6 +71,22 @@ def test_a_consumer_knows_how_many_may_come_back_with_it(redis: Any, redis_url: 
             assert led.context.retry.consumers == 500
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("leaves", "told"), [(False, ["Redis is away; trying again", "Redis is back"]), (True, [])]
+)
+def test_who_leaves_does_not_take_its_own_end_for_an_outage(
+    leaves: bool, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = CapturingLogger()
+    monkeypatch.setattr(redis_retry, "log", log)
+    retry = RedisRetry()
+    retry.leaves = leaves
+    for _ in range(2):
+        retry.failed("claim", RedisUnavailable("the connection was closed"))
+    retry.worked("claim")
+    assert [call.args[0] for call in log.calls] == told
 
 
 @pytest.mark.skipif(not hasattr(redis_py, "DriverInfo"), reason="this one reads its version once")

@@ -39,15 +39,19 @@ class Trouble:
         is_vital: whether something that must not be lost waits for its end.
     """
 
-    def __init__(self, told: tuple[str, str], what: str, error: Exception) -> None:
+    def __init__(
+        self, told: tuple[str, str], what: str, error: Exception, *, quiet: bool = False
+    ) -> None:
         self.error = error
+        self._quiet = quiet
         self.is_vital = False
         self.attempts = 0
         self._beginning, self._end = told
         self._about = {"what": what} if what else {}
         self._since = time.monotonic()
         self._over = asyncio.Event()
-        log.error(self._beginning, **self._about, reason=str(error))
+        if not quiet:
+            log.error(self._beginning, **self._about, reason=str(error))
 
     async def rest(self, seconds: float) -> None:
         """Wait for its end, for so long at most."""
@@ -58,6 +62,8 @@ class Trouble:
     def end(self) -> None:
         """It is over."""
         self._over.set()
+        if self._quiet:
+            return
         log.info(
             self._end,
             **self._about,
@@ -73,6 +79,8 @@ class RedisRetry:
 
     Attributes:
         consumers: how many there are, as far as this one knows: all try again after an outage.
+        leaves: whether this consumer closes its connections. What was asked over them and is not
+            answered fails then, and nobody is told that Redis is away.
         failed_at: time.monotonic() when Redis was last away, or refused everybody.
         on_other_server: what is called when a server takes writes again that was a replica: the
             address may lead to another one by then.
@@ -83,6 +91,7 @@ class RedisRetry:
         self._refusals: dict[str, Trouble] = {}  # of everybody, by their code
         self._single: dict[str, Trouble] = {}  # by what is refused
         self.consumers = 0
+        self.leaves = False
         self.failed_at = float("-inf")
         self.on_other_server: list[Callable[[], None]] = []
 
@@ -149,7 +158,7 @@ class RedisRetry:
         """Redis was away, or has refused something; returns the trouble that this belongs to."""
         if isinstance(error, RedisUnavailable):
             self.failed_at = time.monotonic()
-            trouble = self._away = self._away or Trouble(AWAY, "", error)
+            trouble = self._away = self._away or self._trouble(AWAY, "", error)
         else:
             self._end_outage()
             general = error.is_passing or error.is_login
@@ -158,7 +167,7 @@ class RedisRetry:
             troubles, key = (self._refusals, error.code) if general else (self._single, what)
             if key not in troubles:
                 told = LOGIN if error.is_login else REFUSED
-                troubles[key] = Trouble(told, "" if general else what, error)
+                troubles[key] = self._trouble(told, "" if general else what, error)
             trouble = troubles[key]
         trouble.attempts += 1
         trouble.is_vital |= vital
@@ -181,6 +190,9 @@ class RedisRetry:
             ):
                 for call_back in self.on_other_server:
                     call_back()
+
+    def _trouble(self, told: tuple[str, str], what: str, error: Exception) -> Trouble:
+        return Trouble(told, what, error, quiet=self.leaves)
 
     def _end_outage(self) -> None:
         if self._away is not None:

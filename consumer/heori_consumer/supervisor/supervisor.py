@@ -191,6 +191,7 @@ class Supervisor:
             await self._context.stop.drain.wait()
             await self._drain(tasks[roles.claimer], tasks[roles.acknowledger])
         finally:
+            self._context.retry.leaves = True
             await _cancel(*tasks.values())
         if self._failed is not None:
             raise SupervisorFailed(f"{type(self._failed).__name__} has failed, as the log tells")
