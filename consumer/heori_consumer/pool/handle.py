@@ -439,6 +439,8 @@ class WorkerHandle:
                 (claim, outcome._replace(gil_time=self.gil_waits.pop(number, 0.0)))
                 for number, (claim, outcome) in zip(outcomes, settled, strict=True)
             ]
+            waits = self.gil_waits.copy().items()  # of jobs that had just ended, too
+            self.gil_waits = {n: seconds for n, seconds in waits if n in self._claims}
         for number in self._asked_to_stop.keys() & outcomes.keys():
             del self._asked_to_stop[number]
         self._events.ended(self, settled)
