@@ -75,7 +75,7 @@ lint: .venv/installed-dev ## format check, ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: bench
-bench: .venv-bench/installed ## measure, side by side with peers; nothing else should run
+bench: .venv-bench/installed ## measure, side by side with peers; BENCH_PYTHON=python3.13 has most of them
 	@.venv-bench/bin/python -m benchmarks $(ARGS)
 
 .PHONY: chaos
@@ -122,7 +122,7 @@ clean: ## remove .venv and its like, node_modules and caches
 	rm -rf .venv .venv-bench .venv-oldest site tests/grafana/schema/node_modules tests/packaging/pyright/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
 	find benchmarks common consumer grafana heori producer tests -name __pycache__ -prune -exec rm -r {} +
 
-.venv/python .venv-bench/python .venv-oldest/python:
+.venv/python .venv-oldest/python $(if $(BENCH_PYTHON),,.venv-bench/python):
 	@test -n "$(PYTHON)" || { echo "Heori needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(@D)
 	@touch $@
@@ -156,6 +156,15 @@ tests/grafana/schema/node_modules: tests/grafana/schema/package-lock.json
 # A second type checker, for an application against the wheel; without it, that test is skipped.
 tests/packaging/pyright/node_modules: tests/packaging/pyright/package-lock.json
 	@npm ci --silent --prefix $(@D) && touch $@ || echo "npm is not there or could not install: pyright will check nothing"
+
+# Some peers need Python 3.13. Where another one is asked for than made .venv-bench, that is made
+# anew; where none is, it stays.
+ifdef BENCH_PYTHON
+.PHONY: bench-python
+.venv-bench/python: bench-python
+	@test "$$(cat $@ 2>/dev/null)" = "$(BENCH_PYTHON)" || { rm -rf $(@D) && \
+		$(BENCH_PYTHON) -m venv $(@D) && echo "$(BENCH_PYTHON)" >$@; }
+endif
 
 # The peers have a .venv of their own: they are nothing that Heori or its tests should see.
 .venv-bench/installed: .venv-bench/python requirements.lock requirements-bench.lock pyproject.toml

@@ -19,10 +19,12 @@ from benchmarks.systems import (
     RQ_FORK,
     RQ_SIMPLE,
     System,
+    ardiq,
     celery,
     dramatiq,
     heori,
     huey,
+    mayu,
     taskiq,
 )
 from heori_common.protocol.commands import Commands
@@ -57,6 +59,7 @@ def _memory(quick: bool) -> list[Case]:
 
     peers = [RQ_SIMPLE, RQ_FORK, huey("thread", 1), huey("process", 1), dramatiq(1, 1)]
     if not quick:
+        peers += [ardiq(1), ardiq(2), mayu(1), mayu(2)]
         peers += [dramatiq(2, 8), taskiq(1), celery("prefork", 1)]
     return [
         Case.of(heori("threads", 1, 1), measure),

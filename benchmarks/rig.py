@@ -111,6 +111,7 @@ class Rig:
             "HEORI_REDIS_URL": self.url,
             "HEORI_TASKS": "benchmarks.apps.heori_tasks",
             "RQ_REDIS_URL": self.url,
+            **self.system.environment,
             **self._more,
         }
         self._sender(self.system.app)
@@ -154,6 +155,8 @@ class Rig:
         """Have jobs sent and put them where no worker looks, until `release`."""
         self.send(order)
         self.client.rename(self.system.library.queue, HIDDEN)
+        if group := self.system.library.group:
+            self.client.xgroup_create(HIDDEN, group, "0")
 
     def add_fields(self, fields: Mapping[str, str]) -> None:
         """Add fields to the hash of each hidden job, where jobs are rq's."""

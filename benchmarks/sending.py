@@ -11,10 +11,12 @@ from benchmarks.systems import (
     RQ_FORK,
     RQ_SIMPLE,
     System,
+    ardiq,
     celery,
     dramatiq,
     heori,
     huey,
+    mayu,
     taskiq,
 )
 
@@ -30,6 +32,8 @@ def _latency(quick: bool) -> list[Case]:
         heori("hybrid", 2, 4),
         heori("asyncio", 1, 50),
         HUEY,
+        ardiq(1),
+        mayu(1),
         taskiq(2),
         RQ_SIMPLE,
         RQ_FORK,
@@ -63,6 +67,8 @@ def _enqueue(quick: bool) -> list[Case]:
         FLOOR,
         heori("threads", 1, 1),
         RQ_SIMPLE,
+        ardiq(1),
+        mayu(1),
         dramatiq(2, 8),
         huey("process", 2),
         taskiq(2),
@@ -75,8 +81,8 @@ def _enqueue(quick: bool) -> list[Case]:
         with Rig(system) as rig:
             rig.send(Order("each", task, 10))  # connects, and loads what is loaded once
             figures = {"each": each / rig.send(Order("each", task, each)).seconds}
-            if system.app in ("heori", "rq"):
-                many = many if system.app == "heori" else many // 4
+            if system.app in ("heori", "ardiq", "rq"):
+                many = many // 4 if system.app == "rq" else many
                 figures["bulk"] = many / rig.send(Order("bulk", task, many)).seconds
             return figures
 

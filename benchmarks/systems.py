@@ -2,13 +2,15 @@
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, get_args
 
 import redis
 
+from benchmarks.apps import SLOTS
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Model
 
@@ -25,11 +27,27 @@ class Library:
         packages: distributions that must be installed, the first one being its own.
         queue: the key that holds what waits; renamed, the jobs are out of sight.
         finished: how many jobs its records call done, but for a constant; None if it keeps none.
+        group: which reads the queue, where that is a stream whose sender makes no group.
+        python: the oldest that it runs on.
     """
 
     packages: tuple[str, ...]
     queue: str
     finished: Callable[["redis.Redis"], int] | None
+    group: str | None = None
+    python: tuple[int, int] = (3, 11)
+
+    def missing(self) -> str | None:
+        """Why it cannot be measured here, if it cannot."""
+        for package in self.packages:
+            if importlib.util.find_spec(package) is None:
+                if sys.version_info < self.python:
+                    needed = ".".join(map(str, self.python))
+                    return (
+                        f"{package} needs Python {needed} (make bench BENCH_PYTHON=python{needed})"
+                    )
+                return f"{package} is not installed (make bench installs it)"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,7 @@ class System:
     coroutines: bool = False  # whether its tasks had better be coroutines
     runs: bool = True  # whether it runs what it is sent; the floor does not
     queues: tuple[str, ...] = (QUEUE,)
+    environment: Mapping[str, str] = field(default_factory=dict)  # of its workers
 
     @property
     def library(self) -> Library:
@@ -57,9 +76,8 @@ class System:
 
     def missing(self) -> str | None:
         """Why it cannot be measured here, if it cannot."""
-        for package in self.library.packages:
-            if importlib.util.find_spec(package) is None:
-                return f"{package} is not installed (make bench installs it)"
+        if missing := self.library.missing():
+            return missing
         if self.app == "heori":
             model = self.words[self.words.index("--model") + 1]
             if model not in get_args(Model):
@@ -135,6 +153,36 @@ def celery(pool: str, workers: int, *, results: bool = False) -> System:
     return System(name, "celery", words + rest, processes, 3_000, results)
 
 
+def ardiq(processes: int, *, at_once: int = 16, coroutines: bool = True) -> System:
+    """ardiq, with its default of 16 at once in a process; redelivers after a minute.
+
+    Its functions had better be coroutines; plain ones run in threads.
+    """
+    words = ("-m", "ardiq", "run", "benchmarks.apps.ardiq:app", "--quiet")
+    return System(
+        f"ardiq {processes}×{at_once}" + ("" if coroutines else ", plain functions") + " + results",
+        "ardiq",
+        (*words, "--workers", str(processes)),
+        processes,
+        results=True,
+        safe=True,
+        coroutines=coroutines,
+        environment={SLOTS: str(at_once)},
+    )
+
+
+def mayu(processes: int, threads: int = 1, *, results: bool = True) -> System:
+    """mayu, which is made for Python without a GIL and runs one job a process where there is one.
+
+    It can be told to use threads all the same. It redelivers after 30 seconds.
+    """
+    words = ["-m", "mayu", "worker", "benchmarks.apps.mayu:app", "--log-level", "WARNING"]
+    words += ["--mode", "process" if threads == 1 else "thread", "--processes", str(processes)]
+    words += [] if threads == 1 else ["--threads", str(threads)]
+    name = f"mayu {processes}×{threads}" + (" + results" if results else "")
+    return System(name, "mayu", tuple(words), processes, results=results, safe=True)
+
+
 FLOOR = System("floor", "floor", ("-m", "benchmarks.apps.floor"), runs=False, results=True)
 RQ_FORK = rq("Worker (forks)", "worker", jobs=150)
 RQ_SIMPLE = rq("SimpleWorker", "worker", "-w", "rq.worker.SimpleWorker")
@@ -154,6 +202,10 @@ def _huey_results(client: "redis.Redis") -> int:
     return client.hlen(f"huey.results.{QUEUE}")
 
 
+def _ardiq_results(client: "redis.Redis") -> int:
+    return client.zcard(f"ardiq:{QUEUE}:index:results")
+
+
 def _expiring(client: "redis.Redis") -> int:
     """Of those libraries that give a time to live to results and to nothing else."""
     found: dict[str, Any] = client.info("keyspace").get("db0", {})
@@ -169,13 +221,18 @@ LIBRARIES = {
     "huey": Library(("huey",), f"huey.redis.{QUEUE}", _huey_results),
     "taskiq": Library(("taskiq", "taskiq_redis"), QUEUE, _expiring),
     "celery": Library(("celery",), QUEUE, _expiring),
+    "ardiq": Library(
+        ("ardiq",), f"ardiq:{QUEUE}:queues:default", _ardiq_results, "workers", (3, 12)
+    ),
+    # Each of its workers has a record that expires, too.
+    "mayu": Library(("mayu",), f"mayu:{{{QUEUE}}}:stream", _expiring, "mayu", (3, 13)),
 }
 
 
 def versions() -> dict[str, str]:
     """Of all libraries that are installed."""
-    peers = ("dramatiq", "huey", "taskiq", "taskiq-redis", "celery", "python-redis-lock", "pottery")
-    names = ("heori", "rq", "redis", *peers)
+    peers = ("ardiq", "mayu", "dramatiq", "huey", "taskiq", "taskiq-redis", "celery")
+    names = ("heori", "rq", "redis", *peers, "python-redis-lock", "pottery", "pydantic", "pillow")
     found = {}
     for name in names:
         try:

@@ -17,6 +17,8 @@ Call = tuple[float, ...]  # the arguments of a job; the first is its number
 REDIS_URL = "BENCH_REDIS_URL"
 RESULTS = "BENCH_RESULTS"  # "1" where results are to be kept
 RESULT_PATIENCE = 60  # seconds for one result
+RESULT_TTL = 500  # seconds, as RQ's
+SLOTS = "BENCH_SLOTS"  # jobs at once in a process, for libraries that have no option for it
 PROFILE = "BENCH_PROFILE"  # the file that a profile is written to
 
 

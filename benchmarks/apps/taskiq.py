@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 from benchmarks import tasks
-from benchmarks.apps import Call, redis_url
-
-RESULT_TTL = 500  # seconds, as RQ's
+from benchmarks.apps import RESULT_TTL, Call, redis_url
 
 broker = RedisStreamBroker(redis_url(), queue_name="bench").with_result_backend(
     RedisAsyncResultBackend(redis_url(), result_ex_time=RESULT_TTL)
