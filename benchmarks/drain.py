@@ -1,16 +1,14 @@
-"""Full queues that are emptied: jobs that do nothing, that wait, and that compute.
+"""Full queues of jobs that do nothing, and are emptied.
 
 All jobs are in Redis before the time begins, but out of sight; they appear at once when every
 worker process has run a job. The time ends when the tally holds all of them and, where results
 are kept, the library's own records say so, too.
 """
 
-import asyncio
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from benchmarks.kinds import Case, Column, Figures, Kind
 from benchmarks.rig import Rig
@@ -29,12 +27,12 @@ from benchmarks.systems import (
     mayu,
     taskiq,
 )
-from benchmarks.tasks import work
 
-WAIT = 0.02  # seconds that a job of the io kind waits
-AT_ONCE = 50  # of them
-COMPUTE = 0.005  # seconds that a job of the cpu kind computes, alone on a core
-CEILING = "multiprocessing.Pool(2), no queue"
+# Each that is written is on the disk within a second.
+AOF: Mapping[str, Any] = {"appendonly": "yes", "appendfsync": "everysec"}
+NETWORK = 0.0005  # seconds in each direction
+OURS = heori("threads", 1, 1)
+ON_DISK, FAR = ", AOF everysec", ", 1 ms away"  # after the name of a system
 
 
 def drain(
@@ -42,15 +40,20 @@ def drain(
     jobs: int,
     task: str = "nothing",
     rest: tuple[float, ...] = (),
+    *,
     fields: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    network: float = 0.0,
 ) -> Figures:
     """Drain one queue; see the columns for what is measured.
 
     Args:
         fields: that are added to the hash of each job.
+        config, network: see `Rig`.
     """
     task = system.task(task)
-    with Rig(system, environment={"HEORI_ALLOW": "benchmarks"}) as rig:
+    environment = {"HEORI_ALLOW": "benchmarks"}
+    with Rig(system, config=config, environment=environment, network=network) as rig:
         rig.hide(Order("bulk", task, jobs, rest=rest))
         if fields:
             rig.add_fields(fields)
@@ -83,13 +86,14 @@ def drain(
             "scripts": sum(commands.get(name, 0) for name in ("eval", "evalsha")) / jobs,
             "reads": reads / jobs,
             "repeats": rig.verify(jobs),
+            "alone": 1e6 / server if server else 0.0,
         }
 
 
 def _drains(quick: bool) -> list[Case]:
     systems = [
         FLOOR,
-        heori("threads", 1, 1),
+        OURS,
         heori("threads", 1, 1, batch=8),
         heori("threads", 1, 1, batch=1, jobs=5_000),
         heori("threads", 1, 8),
@@ -113,143 +117,44 @@ def _drains(quick: bool) -> list[Case]:
         celery("prefork", 2, results=True),
     ]
 
-    def measure(system: System) -> Figures:
-        return drain(system, max(20, system.jobs // 50) if quick else system.jobs)
+    def measure(
+        system: System, *, config: Mapping[str, Any] | None = None, network: float = 0.0
+    ) -> Figures:
+        jobs = max(20, system.jobs // 50) if quick else system.jobs
+        return drain(system, jobs, config=config, network=network)
 
-    return [Case.of(system, measure) for system in systems]
-
-
-def _waits(quick: bool) -> list[Case]:
-    jobs = 100 if quick else 15_000
-    systems = [
-        heori("threads", 1, AT_ONCE),
-        heori("hybrid", 2, AT_ONCE // 2),
-        heori("asyncio", 1, AT_ONCE),
-        RQ_POOL,
-        ardiq(2, at_once=AT_ONCE // 2),
-        mayu(2, AT_ONCE // 2),
-        dramatiq(2, AT_ONCE // 2),
-        huey("thread", AT_ONCE),
-        taskiq(2, at_once=AT_ONCE // 2),
-        celery("threads", AT_ONCE),
+    aof = [(system, partial(measure, system, config=AOF)) for system in (FLOOR, OURS)]
+    far = [
+        (system, partial(measure, system, network=NETWORK)) for system in (OURS, ardiq(2), mayu(2))
+    ]
+    return [
+        *(Case.of(system, measure) for system in systems),
+        *(Case(system.name + ON_DISK, take, system.missing()) for system, take in aof),
+        *(Case(system.name + FAR, take, system.missing()) for system, take in far),
     ]
 
-    def measure(system: System) -> Figures:
-        figures = drain(system, min(jobs, system.jobs), "wait", (WAIT,))
-        return {**figures, "of_ceiling": figures["rate"] / (AT_ONCE / WAIT) * 100}
 
-    ceilings = [
-        Case(f"{AT_ONCE} bare {kind}, no queue", partial(_bare, wait, jobs))
-        for kind, wait in (("threads", _wait_in_threads), ("coroutines", _wait_in_coroutines))
-    ]
-    return [*ceilings, *(Case.of(system, measure) for system in systems)]
-
-
-def _bare(wait: Callable[[int], None], jobs: int) -> Figures:
-    """The same waiting by one process that does nothing else: what no queue can do faster."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        pool.submit(wait, AT_ONCE).result()
-        started = time.perf_counter()
-        pool.submit(wait, jobs).result()
-        rate = jobs / (time.perf_counter() - started)
-    return {"rate": rate, "of_ceiling": rate / (AT_ONCE / WAIT) * 100}
-
-
-def _wait_in_threads(jobs: int) -> None:
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(time.sleep, [WAIT] * jobs))
-
-
-def _wait_in_coroutines(jobs: int) -> None:
-    async def wait(numbers: Iterator[int]) -> None:
-        for _ in numbers:
-            await asyncio.sleep(WAIT)
-
-    async def wait_all() -> None:
-        numbers = iter(range(jobs))
-        await asyncio.gather(*(wait(numbers) for _ in range(AT_ONCE)))
-
-    asyncio.run(wait_all())
-
-
-def _computations(quick: bool) -> list[Case]:
-    jobs = 40 if quick else 2_000
-    rounds = calibrate(COMPUTE)
-    systems = [
-        heori("processes", 2, 1),
-        heori("hybrid", 2, 2),
-        RQ_POOL,
-        ardiq(2, coroutines=False),
-        mayu(2),
-        dramatiq(2, 8),
-        huey("process", 2),
-        taskiq(2),
-        celery("prefork", 2),
-        celery("prefork", 2, results=True),
-    ]
-
-    def measure(system: System) -> Figures:
-        return drain(system, jobs, "compute", (rounds,))
-
-    ceiling = Case(CEILING, partial(_pool, jobs, rounds))
-    return [ceiling, *(Case.of(system, measure) for system in systems)]
-
-
-def calibrate(seconds: float) -> int:
-    """How many rounds of `work` take so long; from the fastest of some tries."""
-    rounds, best = 10_000, float("inf")
-    for _ in range(20):
-        started = time.perf_counter()
-        work(rounds)
-        best = min(best, time.perf_counter() - started)
-    return round(rounds * seconds / best)
-
-
-def _pool(jobs: int, rounds: int) -> Figures:
-    """The same work by two bare processes: what no queue can do faster."""
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        pool.map(work, [rounds] * 2, chunksize=1)
-        started = time.perf_counter()
-        pool.map(work, [rounds] * jobs)
-        return {"rate": jobs / (time.perf_counter() - started)}
-
-
-_RATE = Column("rate", "jobs/s")
-_REPEATS = Column("repeats", "run twice")
+RATE = Column("rate", "jobs/s")
+REPEATS = Column("repeats", "run twice")
 
 DRAIN = Kind(
     "drain",
-    "Jobs that do nothing. CPU time, commands and round trips are per job.",
+    "Jobs that do nothing. CPU time, commands and round trips are per job. The server alone, on a "
+    f"core of its own, allows so many jobs/s. What is{FAR} is so by a relay on this machine "
+    "(benchmarks/relay.py).",
     (
         Column("jobs", "jobs"),
-        _RATE,
+        RATE,
         Column("of_rq", "× rq Simple", ".1f"),
         Column("of_floor", "of floor", ".2f"),
         Column("main_us", "main µs"),
         Column("others_us", "workers µs"),
         Column("server_us", "server µs"),
+        Column("alone", "it allows"),
         Column("commands", "commands", ".1f"),
         Column("scripts", "scripts", ".3f"),
         Column("reads", "round trips", ".3f"),
-        _REPEATS,
+        REPEATS,
     ),
     _drains,
-)
-IO = Kind(
-    "io",
-    f"Jobs that wait for {WAIT * 1000:.0f} ms, {AT_ONCE} at once "
-    f"(ceiling {AT_ONCE / WAIT:,.0f}/s; rq runs two)",
-    (
-        _RATE,
-        Column("of_ceiling", "% of ceiling", ".1f"),
-        Column("client_us", "CPU µs/job"),
-        _REPEATS,
-    ),
-    _waits,
-)
-CPU = Kind(
-    "cpu",
-    f"Jobs that hold the GIL for about {COMPUTE * 1000:.0f} ms, in two processes",
-    (_RATE, Column("of_pool", "% of bare pool", ".1f"), _REPEATS),
-    _computations,
 )

@@ -92,9 +92,7 @@ class Fleet(Rig):
         folder.mkdir()
         (folder / "metrics").write_bytes(self.answer_to(f"/metrics{query(READ)}"))
         (folder / "slots").write_bytes(self.answer_to("/slots?jobs=0"))
-        server = self._start("-m", "benchmarks.canned", str(folder), talks=True)
-        self._others.append(server)
-        return str(server.stdout.readline().decode().strip())
+        return self.start_beside("-m", "benchmarks.canned", str(folder))
 
     def until_ready(self, consumers: int) -> None:
         """Wait until so many take jobs.

@@ -20,7 +20,7 @@ from functools import partial
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.drain import calibrate
+from benchmarks.bound import calibrate
 from benchmarks.kinds import Case, Column, Figures, Kind
 from benchmarks.rig import Rig, family
 from benchmarks.sender import Order

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from benchmarks import features, locks
-from benchmarks.drain import CEILING
+from benchmarks.bound import CEILING
 from benchmarks.kinds import Figures, Kind, Results
 from benchmarks.rig import Rig
 from benchmarks.systems import FLOOR, RQ_SIMPLE, versions

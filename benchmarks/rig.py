@@ -60,6 +60,7 @@ class Rig:
     Args:
         config: settings of the server, beside those of `EmbeddedValkey`.
         environment: for the workers.
+        network: seconds from the workers to the server, and from there to them; see `relay`.
 
     Attributes:
         client: a plain client to look at the server.
@@ -78,14 +79,16 @@ class Rig:
         self,
         system: System,
         *,
-        config: dict[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        network: float = 0.0,
     ) -> None:
         self.system = system
+        self._network = network
         self.consumers: list[psutil.Popen] = []
         self._senders: dict[str, psutil.Popen] = {}  # by library
         self._others: list[psutil.Popen] = []  # that are neither
-        self._server = EmbeddedValkey(config)
+        self._server = EmbeddedValkey(dict(config or {}))
         self._more = dict(environment or {})
         memory = Path("/dev/shm")
         self._directory = tempfile.TemporaryDirectory(
@@ -105,16 +108,16 @@ class Rig:
         self._found()
         self._environment = {
             **os.environ,
-            REDIS_URL: self.url,
             RESULTS: "1" if self.system.results else "0",
             TALLY: str(self._tally),
-            "HEORI_REDIS_URL": self.url,
             "HEORI_TASKS": "benchmarks.apps.heori_tasks",
-            "RQ_REDIS_URL": self.url,
             **self.system.environment,
             **self._more,
+            **_addresses(self.url),
         }
         self._sender(self.system.app)
+        if self._network:
+            self._environment |= _addresses(self._relay())
         return self
 
     def __exit__(
@@ -127,6 +130,7 @@ class Rig:
             stop(consumer)
         for other in self._others:
             stop(other)
+            other.communicate()  # its streams are closed
         for sender in self._senders.values():
             sender.communicate()  # closing its standard input ends it
         self.client.close()
@@ -225,6 +229,15 @@ class Rig:
             raise self.refusal(f"{' '.join(words)} ended with {code}")
         return time.monotonic() - began
 
+    def start_beside(self, *words: str) -> str:
+        """Start a process that ends with the measurement; returns the line that it says first."""
+        other = self._start(*words, talks=True)
+        self._others.append(other)
+        line = str(other.stdout.readline().decode().strip())
+        if not line:
+            raise self.refusal(f"{' '.join(words)} did not get ready")
+        return line
+
     # Looking
 
     def records(self, since: int = 0) -> list[Record]:
@@ -297,6 +310,12 @@ class Rig:
         if self.server_cores is not None:
             self.server.cpu_affinity(self.server_cores)
 
+    def _relay(self) -> str:
+        """Put a network before the server; returns the server's address beyond it."""
+        port = self.url.rpartition(":")[2].partition("/")[0]
+        beyond = self.start_beside("-m", "benchmarks.relay", port, str(self._network))
+        return f"redis://127.0.0.1:{beyond}/0"
+
     def _sender(self, app: str) -> psutil.Popen:
         if app not in self._senders:
             self._senders[app] = self._start("-m", "benchmarks.sender", app, talks=True)
@@ -314,6 +333,11 @@ class Rig:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the measuring program alone
             )
+
+
+def _addresses(url: str) -> dict[str, str]:
+    """Where each library looks for the address of its server."""
+    return {REDIS_URL: url, "HEORI_REDIS_URL": url, "RQ_REDIS_URL": url}
 
 
 def stop(process: psutil.Popen) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.apps import Call
 from benchmarks.tasks import RECORD, TALLY
 
 BULK = 500  # jobs a call when many are sent at once
@@ -41,7 +42,7 @@ class Order:
     task: str
     count: int
     first: int = 0
-    rest: tuple[float, ...] = ()
+    rest: tuple[float | str, ...] = ()
     tenant: str = ""
     queues: Sequence[str] = ()
     seconds: float = 3600.0
@@ -71,7 +72,7 @@ def main() -> None:
 def send(app: Any, order: Order) -> Sent:
     """Carry out one order."""
     numbers = range(order.first, order.first + order.count)
-    calls = [(number, *order.rest) for number in numbers]
+    calls: list[Call] = [(number, *order.rest) for number in numbers]
     started = time.time_ns()
     stamps, round_trips = [], []
     if order.how == "answered":
@@ -91,7 +92,7 @@ def send(app: Any, order: Order) -> Sent:
     return Sent((time.time_ns() - started) / 1e9, stamps, round_trips)
 
 
-def _answered(app: Any, order: Order, calls: list[tuple[float, ...]]) -> Iterator[int]:
+def _answered(app: Any, order: Order, calls: list[Call]) -> Iterator[int]:
     end = time.monotonic() + order.seconds
     for call, queue in zip(calls, itertools.cycle(order.queues)):
         began = time.perf_counter_ns()
@@ -101,7 +102,7 @@ def _answered(app: Any, order: Order, calls: list[tuple[float, ...]]) -> Iterato
             return
 
 
-def _spaced(app: Any, task: str, calls: list[tuple[float, ...]]) -> Iterator[int]:
+def _spaced(app: Any, task: str, calls: list[Call]) -> Iterator[int]:
     tally = Path(os.environ[TALLY])
     for started, call in enumerate(calls, tally.stat().st_size // RECORD.size + 1):
         yield from app.send_each(task, [call])

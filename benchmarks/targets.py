@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from benchmarks import features, fleet, gil, locks, redelivery, sending, tenants
-from benchmarks.footprint import PROCESS, THREAD, bytes_case
+from benchmarks import features, fleet, gil, locks, redelivery, sending, stored, tenants
 from benchmarks.kinds import Results
+from benchmarks.memory import PROCESS, THREAD
 from benchmarks.systems import dramatiq, heori, taskiq
 
 Figure = Callable[[Results], float]
@@ -101,7 +101,7 @@ OURS = heori("threads", 1, 1)
 DRAINED = _best("drain", "rate", "heori")
 # The peers that keep results and lose nothing when a consumer is killed.
 SAFE = _best("drain", "rate", taskiq(2).name, dramatiq(2, 8, results=True).name)
-STORED = bytes_case(OURS, 256)
+STORED = stored.bytes_case(OURS, stored.SMALL)
 WHOLE = ("memory", OURS.name)
 KILLED = ("redelivery", redelivery.WORKER)
 ALONE = ("locks", locks.pair_case(locks.HEORI))

@@ -11,8 +11,9 @@ jobs. Each module has:
 import os
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
-Call = tuple[float, ...]  # the arguments of a job; the first is its number
+Call = tuple[Any, ...]  # the arguments of a job; the first is its number
 
 REDIS_URL = "BENCH_REDIS_URL"
 RESULTS = "BENCH_RESULTS"  # "1" where results are to be kept

@@ -1,27 +1,31 @@
 """The floor: what Heori's scripts and redis-py cost with nothing of Heori around them.
 
-As a program it only claims and acknowledges, with no pipe, worker or task. As a sender it sends
-the words of Heori's enqueue, prepared before, with a bare client.
+As a program it only claims and acknowledges, with no pipe, worker or task: in two threads, so that
+one reads a reply while the server works for the other. As a sender it sends the words of Heori's
+enqueue, prepared before, with a bare client.
 """
 
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import redis
 
 from benchmarks.apps import Call, heori_tasks, redis_url, stamped
 from heori_common import resolution
 from heori_common.protocol import payload
-from heori_common.protocol.commands import Commands
-from heori_common.protocol.job import FINISHED, NewJob, Outcome
+from heori_common.protocol.commands import Command, Commands
+from heori_common.protocol.job import FINISHED, NewJob, Outcome, Settled
 from heori_common.redis.client import RedisClient
 
 __all__ = ["heori_tasks", "send_bulk", "send_each"]
 
 COMMANDS = Commands()
 BATCH = 64
+LOOPS = 3
 IDLE = 0.001  # seconds between two looks at an empty queue
 
 
@@ -32,7 +36,7 @@ def send_each(task: str, calls: Sequence[Call]) -> list[int]:
             assert enqueue.in_full is not None
             client.script_load(str(enqueue.in_full[1]))
         words = [enqueue.words for enqueue in enqueues]
-        return stamped(partial(client.execute_command), words)  # type: ignore[arg-type]
+        return stamped(partial(client.execute_command), words)
 
 
 def send_bulk(task: str, calls: Sequence[Call]) -> None:
@@ -47,23 +51,32 @@ def _job(task: str, call: Call) -> NewJob:
 
 
 def main() -> None:
+    with ThreadPoolExecutor(LOOPS) as loops:
+        for number in range(LOOPS):
+            loops.submit(claim_and_acknowledge, f"floor-{number}")
+
+
+def claim_and_acknowledge(name: str) -> None:
+    """One round trip a batch: the acknowledgement of the last one and the next claim together."""
+    ended: list[Settled] = []
     with RedisClient(redis_url()) as redis_client:
         while True:
-            claimed = redis_client.execute(
+            commands: list[Command[Any]] = [
                 COMMANDS.claim(
                     ["bench"],
                     BATCH,
                     lease=30,
-                    consumer="floor",
+                    consumer=name,
                     token=uuid.uuid4().hex,
                     max_payload=10**6,
                 )
-            )
+            ]
+            if ended:
+                commands.insert(0, COMMANDS.ack(ended, consumer=name))
+            claimed = redis_client.execute_many(commands)[-1]
+            ended = [(claim, Outcome(FINISHED, b"MQ==")) for claim in claimed.claims]
             if claimed.empty:
                 time.sleep(IDLE)
-                continue
-            ended = [(claim, Outcome(FINISHED, b"MQ==")) for claim in claimed.claims]
-            redis_client.execute(COMMANDS.ack(ended, consumer="floor"))
 
 
 if __name__ == "__main__":

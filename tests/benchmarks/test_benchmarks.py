@@ -1,13 +1,17 @@
 """The benchmarks, at sizes that only show that they work."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
-from benchmarks import features, locks, tenants
+from benchmarks import claims, drain, features, locks, stored, tenants
 from benchmarks.rig import ROOT, Refused, Rig
 from benchmarks.sender import Order
 from benchmarks.systems import heori
@@ -90,6 +94,60 @@ def test_a_quick_run_of_flows_shows_what_each_job_takes(tmp_path: Path) -> None:
     only = ("a fan-in of 300", "a chain of 20")
     for case in medians(tmp_path / "figures.json", "flows", *only)["flows"].values():
         assert 0 < case["run_ms"] < case["job_ms"]
+
+
+def test_a_quick_run_far_from_a_server_that_writes_to_disk(tmp_path: Path) -> None:
+    ours = drain.OURS.name
+    only = (ours + drain.ON_DISK, ours + drain.FAR)
+    for case in medians(tmp_path / "figures.json", "drain", *only)["drain"].values():
+        assert case["rate"] > 0 == case["repeats"]
+        assert case["alone"] > 0
+
+
+def test_what_a_relay_passes_on_comes_whole_and_later(redis_url: str, redis: "Redis") -> None:
+    port = redis_url.rpartition(":")[2].partition("/")[0]
+    words = [sys.executable, "-m", "benchmarks.relay", port, "0.01"]
+    with (
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as relay,
+        Redis(port=int(relay.stdout.readline())) as far,  # type: ignore[union-attr]
+    ):
+        for _ in range(3):
+            began = time.perf_counter()
+            far.ping()
+            assert time.perf_counter() - began >= 0.02
+        data = os.urandom(3_000_000)
+        far.set("data", data)
+        assert redis.get("data") == far.get("data") == data
+        relay.communicate()  # which ends its standard input
+    assert relay.returncode == 0
+
+
+def test_a_quick_start_is_measured(tmp_path: Path) -> None:
+    [figures] = medians(tmp_path / "figures.json", "start", "heori threads")["start"].values()
+    assert figures["seconds"] > 0 < figures["cpu"]
+
+
+def test_bytes_are_told_of_jobs_that_wait_and_of_those_that_have_ended(tmp_path: Path) -> None:
+    only = stored.bytes_case(stored.OURS, stored.LETTER)
+    both = medians(tmp_path / "figures.json", "bytes", only)["bytes"]
+    figures, theirs = both.values()
+    assert stored.LETTER_BYTES < figures["waiting"] < figures["used"] < theirs["used"]
+
+
+def test_a_process_that_sends_is_measured(tmp_path: Path) -> None:
+    found = medians(tmp_path / "figures.json", "memory", "a process that sends")["memory"]
+    assert found["heori, a process that sends"]["total"] > 5
+    assert found["rq, a process that sends"]["total"] > 5
+
+
+def test_the_longest_queue_is_as_long_as_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(claims, "AT_ONCE", 100)
+    monkeypatch.setattr(claims, "_room", lambda _: 200_000)
+    figures = claims.claims(100_000, 2)
+    assert 100 <= figures["jobs"] < 1_000
+    assert figures["ratio_64"] > 0
 
 
 def test_two_inside_a_lock_at_once_refuse_the_figure() -> None:

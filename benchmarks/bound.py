@@ -1,0 +1,143 @@
+"""Full queues of jobs that wait, and of jobs that compute, beside the same without a queue."""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+
+from benchmarks.drain import RATE, REPEATS, drain
+from benchmarks.kinds import Case, Column, Figures, Kind
+from benchmarks.systems import (
+    RQ_POOL,
+    System,
+    ardiq,
+    celery,
+    dramatiq,
+    heori,
+    huey,
+    mayu,
+    taskiq,
+)
+from benchmarks.tasks import work
+
+WAIT = 0.02  # seconds that a job of the io kind waits
+AT_ONCE = 50  # of them
+COMPUTE = 0.005  # seconds that a job of the cpu kind computes, alone on a core
+CEILING = "multiprocessing.Pool(2), no queue"
+
+
+def _waits(quick: bool) -> list[Case]:
+    jobs = 100 if quick else 15_000
+    systems = [
+        heori("threads", 1, AT_ONCE),
+        heori("hybrid", 2, AT_ONCE // 2),
+        heori("asyncio", 1, AT_ONCE),
+        RQ_POOL,
+        ardiq(2, at_once=AT_ONCE // 2),
+        mayu(2, AT_ONCE // 2),
+        dramatiq(2, AT_ONCE // 2),
+        huey("thread", AT_ONCE),
+        taskiq(2, at_once=AT_ONCE // 2),
+        celery("threads", AT_ONCE),
+    ]
+
+    def measure(system: System) -> Figures:
+        figures = drain(system, min(jobs, system.jobs), "wait", (WAIT,))
+        return {**figures, "of_ceiling": figures["rate"] / (AT_ONCE / WAIT) * 100}
+
+    ceilings = [
+        Case(f"{AT_ONCE} bare {kind}, no queue", partial(_bare, wait, jobs))
+        for kind, wait in (("threads", _wait_in_threads), ("coroutines", _wait_in_coroutines))
+    ]
+    return [*ceilings, *(Case.of(system, measure) for system in systems)]
+
+
+def _bare(wait: Callable[[int], None], jobs: int) -> Figures:
+    """The same waiting by one process that does nothing else: what no queue can do faster."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(wait, AT_ONCE).result()
+        started = time.perf_counter()
+        pool.submit(wait, jobs).result()
+        rate = jobs / (time.perf_counter() - started)
+    return {"rate": rate, "of_ceiling": rate / (AT_ONCE / WAIT) * 100}
+
+
+def _wait_in_threads(jobs: int) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(time.sleep, [WAIT] * jobs))
+
+
+def _wait_in_coroutines(jobs: int) -> None:
+    async def wait(numbers: Iterator[int]) -> None:
+        for _ in numbers:
+            await asyncio.sleep(WAIT)
+
+    async def wait_all() -> None:
+        numbers = iter(range(jobs))
+        await asyncio.gather(*(wait(numbers) for _ in range(AT_ONCE)))
+
+    asyncio.run(wait_all())
+
+
+def _computations(quick: bool) -> list[Case]:
+    jobs = 40 if quick else 2_000
+    rounds = calibrate(COMPUTE)
+    systems = [
+        heori("processes", 2, 1),
+        heori("hybrid", 2, 2),
+        RQ_POOL,
+        ardiq(2, coroutines=False),
+        mayu(2),
+        dramatiq(2, 8),
+        huey("process", 2),
+        taskiq(2),
+        celery("prefork", 2),
+        celery("prefork", 2, results=True),
+    ]
+
+    def measure(system: System) -> Figures:
+        return drain(system, jobs, "compute", (rounds,))
+
+    ceiling = Case(CEILING, partial(_pool, jobs, rounds))
+    return [ceiling, *(Case.of(system, measure) for system in systems)]
+
+
+def calibrate(seconds: float) -> int:
+    """How many rounds of `work` take so long; from the fastest of some tries."""
+    rounds, best = 10_000, float("inf")
+    for _ in range(20):
+        started = time.perf_counter()
+        work(rounds)
+        best = min(best, time.perf_counter() - started)
+    return round(rounds * seconds / best)
+
+
+def _pool(jobs: int, rounds: int) -> Figures:
+    """The same work by two bare processes: what no queue can do faster."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.map(work, [rounds] * 2, chunksize=1)
+        started = time.perf_counter()
+        pool.map(work, [rounds] * jobs)
+        return {"rate": jobs / (time.perf_counter() - started)}
+
+
+IO = Kind(
+    "io",
+    f"Jobs that wait for {WAIT * 1000:.0f} ms, {AT_ONCE} at once "
+    f"(ceiling {AT_ONCE / WAIT:,.0f}/s; rq runs two)",
+    (
+        RATE,
+        Column("of_ceiling", "% of ceiling", ".1f"),
+        Column("client_us", "CPU µs/job"),
+        REPEATS,
+    ),
+    _waits,
+)
+CPU = Kind(
+    "cpu",
+    f"Jobs that hold the GIL for about {COMPUTE * 1000:.0f} ms, in two processes",
+    (RATE, Column("of_pool", "% of bare pool", ".1f"), REPEATS),
+    _computations,
+)

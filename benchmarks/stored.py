@@ -1,0 +1,101 @@
+"""Bytes in Redis: of a job that waits, and of one that has ended, its result kept."""
+
+import random
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import redis
+
+from benchmarks.kinds import Case, Column, Figures, Kind
+from benchmarks.rig import Rig, stop
+from benchmarks.sender import Order
+from benchmarks.systems import KEYS, QUEUE, RQ_SIMPLE, System, heori
+
+OURS = heori("threads", 1, 1)
+# Settings that Heori's embedded server has of its own, as Redis and Valkey have them.
+THEIRS: Mapping[str, Any] = {"stream-node-max-bytes": 4096, "hash-max-listpack-value": 64}
+SMALL, LETTER = "a small job", "300 B of arguments"
+LETTER_BYTES = 300
+
+
+def _bytes(quick: bool) -> list[Case]:
+    jobs = 100 if quick else 2_000
+    tasks: Mapping[str, tuple[str, tuple[str, ...]]] = {
+        SMALL: ("nothing", ()),
+        LETTER: ("carry", (letter(LETTER_BYTES),)),
+    }
+    servers: Mapping[str, Mapping[str, Any]] = {"": {}, ", Redis's own settings": THEIRS}
+    return [
+        Case(
+            bytes_case(system, arguments) + server,
+            partial(stored, system, jobs, *tasks[arguments], config=config),
+            system.missing(),
+        )
+        for server, config in servers.items()
+        for arguments in tasks
+        for system in (OURS, RQ_SIMPLE)
+    ]
+
+
+def bytes_case(system: System, arguments: str) -> str:
+    """The name of a case, with the settings of the embedded server."""
+    return f"{system.name}: {arguments}"
+
+
+def letter(size: int) -> str:
+    """So many bytes that compress as prose does: common words in any order."""
+    words = ["the", "of", "your", "order", "has", "been", "sent", "we", "thank", "you", "with"]
+    chance = random.Random(0)
+    return " ".join(chance.choice(words) + str(chance.randrange(100)) for _ in range(size))[:size]
+
+
+def stored(
+    system: System, jobs: int, task: str, rest: tuple[str, ...], *, config: Mapping[str, Any]
+) -> Figures:
+    """What Redis holds for each job while it waits, and when it has ended."""
+    with Rig(system, config=config) as rig:
+        rig.consume()
+        rig.warm_up()
+        stop(rig.consumers[-1])
+        before = _used(rig.client)
+        base = rig.finished()
+        rig.send(Order("bulk", task, jobs, rest=rest))
+        waiting = _used(rig.client) - before
+        rig.consume()
+        rig.until(lambda: rig.done(jobs, base))
+        stop(rig.consumers[-1])
+        used = _used(rig.client) - before
+        rig.verify(jobs)
+        [last] = rig.client.zrange(KEYS.finished(QUEUE), -1, -1)
+        assert isinstance(last, bytes)
+        sample = last.decode()
+        return {
+            "waiting": waiting / jobs,
+            "used": used / jobs,
+            "job": _usage(rig.client, KEYS.job(sample)),
+            "result": _usage(rig.client, KEYS.results(sample)),
+        }
+
+
+def _used(client: "redis.Redis") -> int:
+    return int(client.info("memory")["used_memory"])
+
+
+def _usage(client: "redis.Redis", key: str) -> float:
+    return float(client.memory_usage(key, samples=0) or 0)
+
+
+BYTES = Kind(
+    "bytes",
+    "Bytes in Redis per job: growth of used_memory while it waits and when it has ended, and "
+    "MEMORY USAGE of the keys of one that has ended; with the embedded server's settings, or "
+    "Redis's own",
+    (
+        Column("waiting", "waiting"),
+        Column("used", "finished"),
+        Column("job", "job hash"),
+        Column("result", "result stream"),
+    ),
+    _bytes,
+)
