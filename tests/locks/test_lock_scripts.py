@@ -25,6 +25,29 @@ def test_the_same_request_twice_is_one_acquisition(table: Table) -> None:
     assert table.left() == set()
 
 
+def test_a_lock_that_nobody_else_wants_takes_nine_commands_and_a_look_at_the_clock(
+    table: Table,
+) -> None:
+    table.redis.config_resetstat()
+    table.acquire(A, owner="x", request="r")
+    assert table.release(A, "r") == "held"
+    calls = {
+        name.removeprefix("cmdstat_"): entry["calls"]
+        for name, entry in table.redis.info("commandstats").items()
+    }
+    assert calls == {
+        "config|resetstat": 1,
+        "eval": 2,
+        "get": 1,  # in place of TIME
+        "exists": 2,
+        "set": 1,
+        "hset": 1,
+        "zadd": 2,
+        "zrem": 2,
+        "hdel": 1,
+    }
+
+
 def test_fences_keep_every_digit_and_rise_though_the_clock_goes_back(table: Table) -> None:
     fences: list[int] = []
     for n in range(5):

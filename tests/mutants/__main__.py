@@ -23,7 +23,7 @@ from rich.table import Table
 from tests.mutants.guards import HARMLESS, Mutant, file_of, mutants
 from tests.mutants.trial import ROOT, SCRIPTS, try_all
 
-LOCKS = ["calls/lock_*.lua", "parts/lock_*.lua", "parts/*job_locks.lua"]
+LOCKS = ["calls/lock_*.lua", "parts/lock_*.lua", "parts/*_locks.lua"]
 
 
 def main() -> int:

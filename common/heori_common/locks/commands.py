@@ -6,8 +6,8 @@ sets have, holds those exactly.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgpack
 
@@ -19,7 +19,10 @@ from heori_common.protocol.commands.builder import (
     Word,
     text,
 )
+from heori_common.protocol.keys import Keys
 from heori_common.protocol.records import LockRecord
+
+T = TypeVar("T")
 
 MOST_RENEWED = 100  # locks in one call
 MOST_SWEPT = 100
@@ -27,6 +30,9 @@ MOST_COUNTED = 1000
 # Seconds for which it is known who wrote last to a resource that fences guard. A process would have
 # to stand still for as long to write with an older fence.
 FORGET_FENCED_S = 365 * 24 * 3600
+
+MOST_TEMPLATES = 256
+_BLANK = "\0"
 
 
 def job_owner(job_id: str) -> str:
@@ -160,8 +166,89 @@ class Fenced(NamedTuple):
     reply: Any
 
 
+class _Template(Generic[T]):
+    """A command that differs from call to call in nothing but the id of its request.
+
+    To build one anew takes three times as long, and a lock that nobody else wants is two of them.
+
+    Args:
+        command: for an id of so many _BLANK, which comes first in its argument.
+        length: of ids.
+    """
+
+    __slots__ = ("_after", "_before", "_command")
+
+    def __init__(self, command: Command[T], length: int) -> None:
+        self._command = command
+        argument = command.words[-1]
+        assert isinstance(argument, bytes)
+        self._before, _, self._after = argument.partition(length * _BLANK.encode())
+
+    def command(self, request: str) -> Command[T]:
+        """The command for a request with an id of that length."""
+        command = self._command
+        argument = self._before + request.encode() + self._after
+        assert command.in_full is not None
+        return Command(
+            (*command.words[:-1], argument),
+            command.parse,
+            (*command.in_full[:-1], argument),
+            command.script,
+        )
+
+
 class LockCommands(Builders):
     """The builders, bound to one key prefix."""
+
+    def __init__(self, keys: Keys | None = None) -> None:
+        super().__init__(keys)
+        # What is asked for again and again: by the locks, and by whoever asks.
+        self._acquire = lru_cache(MOST_TEMPLATES)(self._acquire_template)
+        self._release = lru_cache(MOST_TEMPLATES)(self._release_template)
+
+    def _acquire_template(self, length: int, *same: Any, wait: bool) -> _Template[Answer]:
+        return _Template(self._ask(length * _BLANK, *same, wait=wait), length)
+
+    def _release_template(self, length: int, locks: Sequence[str]) -> _Template[list[str]]:
+        blank = self._call(
+            "lock_release",
+            locks,
+            lambda reply: [fate.decode() for fate in _unpack(reply)],
+            id=length * _BLANK,
+            handover_lease_us=HANDOVER_LEASE_US,
+        )
+        return _Template(blank, length)
+
+    def _ask(
+        self,
+        request: str,
+        locks: Sequence[LockRequest],
+        owner: str,
+        about: bytes,
+        wake: str | None,
+        lease_us: int,
+        deadlock: str,
+        ticket: int | None = None,
+        *,
+        wait: bool,
+        known: bool = False,
+    ) -> Command[Answer]:
+        return self._call(
+            "lock_ask_again" if known else "lock_acquire",
+            [lock.key for lock in locks],
+            _answer,
+            id=request,
+            owner=owner,
+            about=about,
+            wake=wake or False,
+            limits=[lock.limit or False for lock in locks],
+            lease_us=lease_us,
+            ticket=ticket or False,
+            wait=wait,
+            deadlock=deadlock,
+            handover_lease_us=HANDOVER_LEASE_US,
+            most_hops=MOST_HOPS,
+        )
 
     def acquire(
         self,
@@ -188,32 +275,14 @@ class LockCommands(Builders):
             wake: the channel on which a grant is told; None: it looks by itself.
             ticket: the one it had when it was sent before.
         """
-        return self._call(
-            "lock_ask_again" if known else "lock_acquire",
-            [lock.key for lock in locks],
-            _answer,
-            id=request,
-            owner=owner,
-            about=about,
-            wake=wake or False,
-            limits=[lock.limit or False for lock in locks],
-            lease_us=lease_us,
-            ticket=ticket or False,
-            wait=wait,
-            deadlock=deadlock,
-            handover_lease_us=HANDOVER_LEASE_US,
-            most_hops=MOST_HOPS,
-        )
+        same = tuple(locks), owner, about, wake, lease_us, deadlock
+        if ticket is None and not known:
+            return self._acquire(len(request), *same, wait=wait).command(request)
+        return self._ask(request, *same, ticket, wait=wait, known=known)
 
     def release(self, locks: Sequence[str], request: str) -> Command[list[str]]:
         """Give up a request; reads what it was at each lock: held, waiting or gone."""
-        return self._call(
-            "lock_release",
-            locks,
-            lambda reply: [fate.decode() for fate in _unpack(reply)],
-            id=request,
-            handover_lease_us=HANDOVER_LEASE_US,
-        )
+        return self._release(len(request), tuple(locks)).command(request)
 
     def release_process(self, locks: Sequence[str], process: str) -> Command[int]:
         """Take locks from a process that has ended; reads how many it held.

@@ -53,6 +53,7 @@ class Hold:
         lease: float,
         valid_until: float,
         task: asyncio.Task[Any] | None,
+        since: float | None = None,
     ) -> None:
         self.lock = lock
         self.id = request
@@ -61,7 +62,7 @@ class Hold:
         self.lease = lease
         self.task = task
         self.depth = 1
-        self.since = clock.now()
+        self.since = clock.now() if since is None else since
         self._lost: threading.Event | None = None
         self.why: str | None = None
         self.was_cancelled = False

@@ -274,6 +274,8 @@ class Lockable:
             left.append(hold)
         lost += [f"{hold.lock} was lost: {hold.why}" for hold in holds if hold.depth and hold.why]
         ended = [hold for hold in holds if hold.depth == 0]
+        if len(ended) == 1:
+            return [ended]
         return [list(group) for _, group in itertools.groupby(ended, lambda hold: hold.id)]
 
     def _leave_behind(self, left: list[Hold]) -> None:

@@ -69,8 +69,8 @@ class AcquireRequest:
         self._is_known = False  # to the server: it has held or waited
         self._grant: Grant | None = None
         self._is_to_look = False
-        self._wake: Callable[[], object]
-        self._held: tuple[Sequence[int], float] | None = None
+        self._wake: Callable[[], object] = _nobody_waits
+        self._held: tuple[Sequence[int], float] = (), 0.0
         self._got: list[Hold] = []
 
     @property
@@ -87,11 +87,15 @@ class AcquireRequest:
         If this raises anything but DeadlockDetected, it is to be taken back.
         """
         session = self._session
-        bell = Bell()
-        self._wake = bell.ring
         session.waiters[self.id] = self
         try:
-            dialogue = self._steps(listening=session.hears)
+            listening = session.hears
+            answer = session.execute(self._first_question(listening=listening))[0]
+            if self._has_got(answer):  # mostly: nothing is made for a wait that there is not
+                return self._holds(None)
+            bell = Bell()
+            self._wake = bell.ring
+            dialogue = self._steps(answer, listening=listening)
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
@@ -124,12 +128,16 @@ class AcquireRequest:
         """As `run`, without blocking the event loop."""
         session = self._session
         loop = asyncio.get_running_loop()
-        bell = asyncio.Event()
-        self._wake = partial(loop.call_soon_threadsafe, bell.set)
-        # What is asked for there is sent after the subscription.
         session.waiters[self.id] = self
         try:
-            dialogue = self._steps(listening=True)
+            task = None if self._owner.is_passed_on else asyncio.current_task()
+            # What is asked for there is sent after the subscription.
+            answer, _ = await ask(session, self._first_question(listening=True))
+            if self._has_got(answer):
+                return self._holds(task)
+            bell = asyncio.Event()
+            self._wake = partial(loop.call_soon_threadsafe, bell.set)
+            dialogue = self._steps(answer, listening=True)
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
@@ -149,7 +157,6 @@ class AcquireRequest:
                     bell.clear()
                     step = next(dialogue)
         except StopIteration as decided:
-            task = None if self._owner.is_passed_on else asyncio.current_task()
             return self._holds(task) if decided.value else None
         finally:
             session.waiters.pop(self.id, None)
@@ -178,14 +185,27 @@ class AcquireRequest:
                 raise
             # Else its time is up, which is no error.
 
-    def _steps(self, *, listening: bool) -> Generator["Command[Any] | float | None", Any, bool]:
-        """Yields commands to execute, seconds to wait, and None to make sure of being heard."""
+    def _first_question(self, *, listening: bool) -> Command[Answer]:
+        return self._question(wait=listening and self._began < self._deadline)
+
+    def _has_got(self, answer: Answer) -> bool:
+        """Whether the answer to the first question was all that there is to it."""
+        return answer.state == "held" and self._is_mine(
+            answer.fences, self._began, answer.lease_end - answer.now
+        )
+
+    def _steps(
+        self, answer: Answer, *, listening: bool
+    ) -> Generator["Command[Any] | float | None", Any, bool]:
+        """Yields commands to execute, seconds to wait, and None to make sure of being heard.
+
+        Args:
+            answer: to the first question, which did not settle it.
+            listening: whether it was asked by one who hears of a grant.
+        """
+        sent, patient = self._began, self._began < self._deadline
         while True:
-            patient = clock.now() < self._deadline
-            asked = yield from self._ask(wait=patient and listening)
-            if asked is None:
-                return False
-            sent, answer = asked
+            self._is_known |= answer.state in ("held", "waiting")
             if answer.state == "held":
                 if self._is_mine(answer.fences, sent, answer.lease_end - answer.now):
                     return True
@@ -205,6 +225,11 @@ class AcquireRequest:
             else:
                 yield None
                 listening = True
+            patient = clock.now() < self._deadline
+            asked = yield from self._ask(wait=patient and listening)
+            if asked is None:
+                return False
+            sent, answer = asked
 
     def _ask(
         self, *, wait: bool
@@ -223,7 +248,6 @@ class AcquireRequest:
                 if self._ticket is None or not error.is_passing:
                     raise
             else:
-                self._is_known |= answer.state in ("held", "waiting")
                 return sent, answer
             left = self._deadline - clock.now()
             if left <= 0:
@@ -307,11 +331,11 @@ class AcquireRequest:
         return DeadlockDetected(steps(answer.cycle, self._session.keys))
 
     def _holds(self, task: "asyncio.Task[Any] | None") -> list[Hold]:
-        assert self._held is not None
         fences, valid_until = self._held
-        waited = clock.now() - self._began
+        now = clock.now()
+        waited = now - self._began
         for lock, fence in zip(self._locks, fences, strict=True):
-            hold = Hold(lock, self.id, self._owner, fence, self._lease, valid_until, task)
+            hold = Hold(lock, self.id, self._owner, fence, self._lease, valid_until, task, now)
             self._got.append(hold)
             self._session.keep(hold)
             self._session.statistics.family(lock.kind, lock.name).waited(waited)
@@ -349,6 +373,10 @@ async def ask(session: Session, command: Command[T], at_most: float = math.inf) 
 
     session.push.call(command, done, at_most)
     return await reply
+
+
+def _nobody_waits() -> None:
+    """It looks whether it was told anything before it waits."""
 
 
 def _seconds(microseconds: int) -> float:

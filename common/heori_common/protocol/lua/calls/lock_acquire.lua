@@ -3,6 +3,20 @@
 -- ARGS   nothing
 -- REPLY  what ask_for_locks.lua returns
 -- FULL   is refused
--- USES   ask_for_locks
+-- USES   now_us, hold_locks
 
-return ask_for_locks()
+local function is_any_held()
+  for _, lock in ipairs(KEYS) do
+    if redis.call('EXISTS', holders_key(lock)) == 1 then
+      return true
+    end
+  end
+  return false
+end
+
+local function ask()
+  -- USES   ask_for_locks
+  return ask_for_locks()
+end
+
+return is_any_held() and ask() or hold_locks({})

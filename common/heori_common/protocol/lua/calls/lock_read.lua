@@ -4,7 +4,7 @@
 -- REPLY  msgpack [now_us, limit that was set or false, holders, waiters]; each of them [[id,
 --        lease_end_us or ticket, record], …], without those whose lease is over
 -- FULL   only reads
--- USES   now_us, lock_record
+-- USES   now_us, to_digits, lock_record
 
 local function entries(key, first)
   local found = {}

@@ -3,23 +3,33 @@
 -- ARGS   id
 -- REPLY  msgpack ['held', 'waiting' or 'gone', …] for each lock: what it was
 -- FULL   passes
--- USES   lock_record, lock_handover
+
+local rare -- what is done with a lock for which anybody waits, or that others hold, too
+local function make_rare()
+  -- USES   lock_record, lock_handover
+  return { read_record = read_record, grant_to_waiters = grant_to_waiters, remove_waiter = remove_waiter }
+end
 
 local was = {}
-for _, lock in ipairs(KEYS) do
-  local fate = 'gone'
+for n, lock in ipairs(KEYS) do
+  was[n] = 'gone'
   if redis.call('ZREM', holders_key(lock), args.id) == 1 then
-    fate = 'held'
+    was[n] = 'held'
     redis.call('HDEL', lock, args.id)
-    grant_to_waiters(lock)
+    if redis.call('EXISTS', holders_key(lock), waiters_key(lock)) == 0 then
+      redis.call('ZREM', locks_key(), lock)
+    else
+      rare = rare or make_rare()
+      rare.grant_to_waiters(lock)
+    end
   else
-    local record = read_record(lock, args.id)
+    rare = rare or make_rare()
+    local record = rare.read_record(lock, args.id)
     if record then
-      fate = 'waiting'
-      remove_waiter(lock, args.id, record)
+      was[n] = 'waiting'
+      rare.remove_waiter(lock, args.id, record)
       redis.call('HDEL', lock, args.id)
     end
   end
-  was[#was + 1] = fate
 end
 return cmsgpack.pack(was)

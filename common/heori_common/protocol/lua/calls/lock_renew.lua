@@ -4,7 +4,7 @@
 --        requests: [[number of the lock from 0, id, lease_us], …]
 -- REPLY  msgpack [number of the lost request from 0, …]
 -- FULL   passes
--- USES   now_us, lock_record
+-- USES   now_us, to_digits, lock_record
 
 local lost = {}
 for n, request in ipairs(args.requests) do

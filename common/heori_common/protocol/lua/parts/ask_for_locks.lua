@@ -7,7 +7,7 @@
 --        limits: [permits, or false for a mutex, …] for each lock
 --        ticket: the one it had, or false
 --        wait: whether to; deadlock: 'raise', 'warn' or 'off'
--- USES   now_us, lock_record, lock_handover, lock_deadlock
+-- USES   now_us, to_digits, lock_record, lock_handover, lock_deadlock, hold_locks
 
 -- Returns 'mine', 'free' (to be had before all who wait) or 'full'.
 local function state_of(lock, limit)
@@ -37,22 +37,8 @@ local function ask_for_locks()
   end
 
   if not missing then
-    local fences, lease_end_us = {}, now_us + args.lease_us
-    for n, lock in ipairs(KEYS) do
-      local record
-      if found[n] == 'mine' then
-        record = read_record(lock, args.id)
-        redis.call('ZADD', holders_key(lock), to_digits(lease_end_us), args.id)
-      else
-        local limit = args.limits[n]
-        record = lock_record(args.owner, args.wake, limit, args.lease_us, args.about, 0, 0, false)
-        add_holder(lock, args.id, record, next_fence(), lease_end_us)
-      end
-      fences[#fences + 1] = record[FENCE]
-    end
-    return cmsgpack.pack({ now_us, 'held', lease_end_us, fences })
+    return hold_locks(found)
   end
-
   for n, lock in ipairs(KEYS) do
     if found[n] == 'mine' and remove_holder(lock, args.id) then
       grant_to_waiters(lock)

@@ -1,6 +1,6 @@
 -- lock_deadlock.lua: whether an owner that is about to wait would wait for itself.
 -- ARGS   most_hops
--- USES   now_us, lock_record
+-- USES   now_us, to_digits, lock_record
 
 -- The owners for whom a request for a lock waits: those of all its permits, since any of them that
 -- goes on sets the waiter free. Nil when a permit is free, or will be without their doing.

@@ -1,25 +1,7 @@
 -- lock_handover.lua: how a lock passes from one holder to the next.
 -- After each of these functions no waiter that can be told is left waiting for a free permit.
 -- ARGS   handover_lease_us
--- USES   now_us, arrivals, lock_record
-
--- Rises for ever, over all locks: by the clock, so that it also rises when Redis has lost the last
--- one, and by one at least, so that a clock that was set back does not matter.
-local last_fence
-local function next_fence()
-  local key = fence_key()
-  last_fence = math.max((last_fence or tonumber(redis.call('GET', key)) or 0) + 1, now_us)
-  redis.call('SET', key, to_digits(last_fence))
-  return last_fence
-end
-
-local function add_holder(lock, id, record, fence, lease_end_us)
-  record[SINCE_US], record[FENCE] = now_us, fence
-  -- In this order: should a key hold something else, nobody has the lock without knowing it.
-  redis.call('HSET', lock, id, cmsgpack.pack(record))
-  redis.call('ZADD', locks_key(), 'LT', to_digits(lease_end_us), lock)
-  redis.call('ZADD', holders_key(lock), to_digits(lease_end_us), id)
-end
+-- USES   now_us, to_digits, arrivals, lock_record, lock_hold
 
 local function remove_holder(lock, id)
   redis.call('HDEL', lock, id)
@@ -62,6 +44,12 @@ local function tell_grant(wake, grant)
   return heard ~= 0 and redis.pcall('PUBLISH', wake, cmsgpack.pack(grant)) ~= 0
 end
 
+local function forget_if_free(lock)
+  if redis.call('EXISTS', holders_key(lock)) == 0 then
+    redis.call('ZREM', locks_key(), lock)
+  end
+end
+
 -- Hands the lock to the next waiter, and so on while there are permits. A waiter that should hear
 -- of it and does not is dead, or has lost its connection and will come back with its ticket: it is
 -- passed over. One that looks by itself has the lock until a short lease is over.
@@ -69,11 +57,12 @@ local function grant_to_waiters(lock)
   while true do
     local id = redis.call('ZRANGE', waiters_key(lock), 0, 0)[1]
     if not id then
-      break
+      forget_if_free(lock)
+      return
     end
     local record = read_record(lock, id)
     if record and redis.call('ZCARD', holders_key(lock)) >= limit_of(lock, record[LIMIT]) then
-      break
+      return
     end
     remove_waiter(lock, id, record)
     if record then
@@ -88,13 +77,13 @@ local function grant_to_waiters(lock)
       end
       if told then
         add_holder(lock, id, record, fence, lease_end_us)
+        if not record[LIMIT] then
+          return -- a mutex has one holder
+        end
       else
         redis.call('HDEL', lock, id)
       end
     end
-  end
-  if redis.call('EXISTS', holders_key(lock)) == 0 then
-    redis.call('ZREM', locks_key(), lock)
   end
 end
 

@@ -1,5 +1,5 @@
 -- lock_overdue.lua: locks whose holder's lease is over and for which nobody has asked since.
--- USES   now_us, lock_record, lock_handover
+-- USES   now_us, to_digits, lock_record, lock_handover
 
 -- Takes them from these holders, and hands them on; returns how many locks there were.
 --   spares_jobs: as for expire_holders

@@ -21,11 +21,6 @@ local function is_request_of_job(request)
   return string.sub(request, 1, 4) == 'job:'
 end
 
--- Lua writes 1.79e+15 where Redis' strings need every digit.
-local function to_digits(number)
-  return string.format('%.0f', number)
-end
-
 local function read_record(lock, id)
   local packed = redis.call('HGET', lock, id)
   return packed and cmsgpack.unpack(packed)

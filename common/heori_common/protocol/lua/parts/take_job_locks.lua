@@ -1,7 +1,7 @@
 -- take_job_locks.lua: give a job all locks that it declares, or have it wait for the first that is
 -- taken: in that lock's queue and in no slot, and holding none of them.
 -- ARGS   consumer, host, pid, deadlock, look_again_s
--- USES   now_us, read_fields, queue_names, watched, lock_record, lock_handover, lock_deadlock,
+-- USES   now_us, to_digits, read_fields, queue_names, watched, lock_record, lock_hold, lock_handover, lock_deadlock,
 --        job_locks
 
 -- Whether a lock is 'mine' (it was handed to this job), 'free' or 'full'. A waiter behind the job's
