@@ -84,12 +84,13 @@ def configure(*, as_json: bool, level: str, layout: Layout | None = None) -> Non
         level: of the least that is shown.
         layout: what else was said.
     """
+    global _handler
     if are_apart():  # the forkserver has done it for its workers, before it imported the tasks
         return
     layout = layout or Layout()
     os.environ[FORM] = json.dumps([as_json, level, layout])
     number = logging.getLevelNamesMapping()[level.upper()]
-    handler = _Handler(_laid_out(layout) if layout.line else _formatter(as_json=as_json))
+    handler = _handler = _Handler(_laid_out(layout) if layout.line else _formatter(as_json=as_json))
     heori = move_apart(handler, number)
     _serve_logging(handler, number)
     _serve_structlog(heori, number)
@@ -100,8 +101,13 @@ def configure(*, as_json: bool, level: str, layout: Layout | None = None) -> Non
 
 
 def configure_as_parent() -> None:
-    """Set this process up as the one that has started it; if that is a program of Heori's."""
-    if form := os.environ.get(FORM):
+    """Set this process up as the one that has started it; if that is a program of Heori's.
+
+    A fork of it is set up already, and goes on with a standard error of its own.
+    """
+    if _handler is not None:
+        _handler.setStream(sys.stderr)
+    elif form := os.environ.get(FORM):
         as_json, level, layout = json.loads(form)
         configure(as_json=as_json, level=level, layout=Layout(*layout))
 
@@ -203,6 +209,9 @@ class _LastResort(logging.Handler):
                     return
             logger = logger.parent if logger.propagate else None
         self._handler.handle(record)
+
+
+_handler: _Handler | None = None  # of this process, once it is set up
 
 
 def _serve_logging(handler: logging.Handler, level: int) -> None:

@@ -29,6 +29,28 @@ LONGEST_FILE = 4096  # bytes that are read of a file about a process: more than 
 TELLS_OF_THREADS = Path(f"{PROC}/self/task").exists()
 
 
+def has_one_thread() -> bool:
+    """Whether this process has one thread, so that a fork is all of it.
+
+    False where there is no telling.
+    """
+    return TELLS_OF_THREADS and len(os.listdir(f"{PROC}/self/task")) == 1  # noqa: PTH208
+
+
+def inherited_files() -> list[int]:
+    """The descriptors that programs which this process starts get, but for the standard ones.
+
+    What Python has opened is not among them. Empty when there is no telling.
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"{PROC}/self/fd"):  # noqa: PTH208
+            with contextlib.suppress(OSError):  # of the look itself
+                if int(name) > 2 and os.get_inheritable(int(name)):
+                    found.append(int(name))
+    return found
+
+
 def thread_file(pid: int | str, thread: int, name: str) -> str:
     """Where the kernel tells about a thread; `pid` may be "self"."""
     return f"{PROC}/{pid}/task/{thread}/{name}"

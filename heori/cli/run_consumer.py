@@ -2,6 +2,7 @@
 
 import asyncio
 import faulthandler
+from dataclasses import replace
 
 import typer
 
@@ -10,6 +11,7 @@ from heori_common import logs
 from heori_common.settings import Settings
 from heori_consumer.pool.forkserver import ForkserverBroken
 from heori_consumer.pool.roster import TasksBroken
+from heori_consumer.pool.zygote import fork_early
 from heori_consumer.supervisor.endpoint import PortTaken
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.supervisor import NothingToConsume, Supervisor, SupervisorFailed
@@ -19,6 +21,8 @@ log = logs.get_logger(__name__)
 
 def run(settings: Settings, options: ConsumerOptions) -> None:
     """Consume until it is told to stop; ends with an exit code and a message when it cannot."""
+    if options.model != "inline":
+        options = replace(options, zygote=fork_early())
     # Were the supervisor ever to crash in C, this would be all the evidence there is.
     faulthandler.enable(all_threads=True)
 

@@ -9,10 +9,7 @@ import asyncio
 import os
 import queue
 import signal
-import socket
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -27,10 +24,11 @@ from heori_common import logs
 from heori_common.duration import LONGEST_S
 from heori_common.settings import MOST, Records, Settings
 from heori_consumer.between.signals import STOPPING
-from heori_consumer.pool.guest import Guest, Zygote
+from heori_consumer.pool.guest import Guest
+from heori_consumer.pool.zygote import Zygote, fork
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.supervisor import Supervisor
-from heori_consumer.worker import forkserver, rq_horse
+from heori_consumer.worker import rq_horse
 
 log = logs.get_logger(__name__)
 
@@ -83,7 +81,7 @@ class EngineRun:
         """Have the process forked that forks the workers; before there is any other thread."""
         rq_horse.lend(self._horse)
         if not self._is_simple:
-            self._zygote = _fork()
+            self._zygote = fork(_begin_copy)
 
     def close(self) -> None:
         """Undo `fork`."""
@@ -91,7 +89,7 @@ class EngineRun:
         if self._zygote is not None:
             self._zygote.control.close()
             with suppress(ChildProcessError):  # the supervisor has seen it end
-                os.waitpid(self._zygote.pid, 0)
+                os.waitpid(self._zygote.process.pid, 0)
             self._zygote = None
 
     def run(self) -> None:
@@ -107,7 +105,8 @@ class EngineRun:
             1,
             wait=False,
             json_logs=False,
-            guest=Guest(self._zygote, call, self._worker.ip_address or "unknown"),
+            zygote=self._zygote,
+            guest=Guest(call, self._worker.ip_address or "unknown"),
             name=self._worker.name,
             burst=self._asked["burst"],
             max_jobs=self._asked["max_jobs"],
@@ -204,32 +203,7 @@ def _allow_list(worker: Any) -> AllowList | None:
     return AllowList(allow, None if rqs else worker.serializer)
 
 
-def _fork() -> Zygote:
-    """Fork the process that forks the workers."""
-    for stream in (sys.stdout, sys.stderr):  # else the copy would write what is left in there, too
-        with suppress(Exception):  # it is closed, or whatever the application has put there
-            stream.flush()
-    ours, theirs = socket.socketpair()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        pid = os.fork()
-        if pid == 0:
-            _be_zygote(ours, theirs)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return Zygote(pid, ours)
-
-
-def _be_zygote(ours: socket.socket, theirs: socket.socket) -> None:
-    try:
-        # What its workers' programs do at these signals is not what rq's worker does.
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_DFL)
-        ours.close()
-        forkserver.main(theirs.detach())
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(1)
+def _begin_copy() -> None:
+    # What its workers' programs do at these signals is not what rq's worker does.
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)

@@ -32,7 +32,6 @@ def work(redis_url: str, command: str, *words: str, **environment: str) -> tuple
         *("heori", command, *words),
         env={**os.environ, "HEORI_REDIS_URL": redis_url, **environment},
         stderr=subprocess.PIPE,
-        forkserver=True,
     ) as program:
         _, said = program.communicate(60)
     assert program.returncode is not None

@@ -220,7 +220,6 @@ def on_terminal(*words: str, redis_url: str) -> str:
         *("heori", "consume", "--slots", "1", "-p", "1", *words),
         stderr=theirs,
         env=environment,
-        forkserver=True,
     )
     os.close(theirs)
     said = b""

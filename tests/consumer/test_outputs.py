@@ -67,7 +67,6 @@ class Unheard:
                 stdout=write,
                 stderr=write,
                 env=environment,
-                forkserver=model != "inline",
             )
         os.close(write)
         if state == "left by its reader":

@@ -12,7 +12,6 @@ def work(redis_url: str, *words: str) -> tuple[int | None, str]:
         *("heori", "worker", "--burst", "--allow", "tests", *words),
         env={**os.environ, "HEORI_REDIS_URL": redis_url, "HEORI_UNKNOWN_WAIT": "0"},
         stderr=subprocess.PIPE,
-        forkserver=True,
     ) as program:
         _, said = program.communicate(60)
     return program.returncode, said

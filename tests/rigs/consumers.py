@@ -62,7 +62,6 @@ class Consumer:
             else Started(
                 *words,
                 **options,
-                forkserver="inline" not in arguments,
                 mark=self.mark,
             )
         )

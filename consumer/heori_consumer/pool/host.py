@@ -21,7 +21,7 @@ from heori_consumer.between.entry import Files, run_inline
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.pool.forkserver import Forked, Forkserver
-from heori_consumer.pool.output import Output
+from heori_consumer.pool.output import Output, open_channels
 
 log = logs.get_logger(__name__)
 
@@ -107,8 +107,8 @@ class ProcessHost(Host):
         super().__init__()
         self._forkserver = forkserver
         self._options = options
-        self._output = Output()
-        stdout, stderr = self._output.theirs
+        ours, (stdout, stderr) = open_channels()
+        self._output = Output(ours)
         self._theirs = Files(link.detach(), stdout.detach(), stderr.detach(), table)
         self._child: Forked | None = None
         self._oom_counter: Path | None = None

@@ -6,6 +6,7 @@ no task that prints or logs depends on what becomes of the consumer's own.
 
 import asyncio
 import socket
+from typing import NamedTuple
 
 from heori_common.outlet import STDERR, STDOUT, Outlet
 
@@ -17,21 +18,34 @@ TOLD_LINES = 40
 LINE_BYTES = 256 << 10
 
 
+class Channels(NamedTuple):
+    """The ends, on one side, of a process's standard output and of its standard error."""
+
+    stdout: socket.socket
+    stderr: socket.socket
+
+
+def open_channels() -> tuple[Channels, Channels]:
+    """Make both channels of a process; returns our ends, and its own."""
+    (our_stdout, their_stdout), (our_stderr, their_stderr) = (
+        socket.socketpair(),
+        socket.socketpair(),
+    )
+    return Channels(our_stdout, our_stderr), Channels(their_stdout, their_stderr)
+
+
 class Output:
     """The standard output and error of one worker.
 
-    Attributes:
-        theirs: the worker's ends of the two, for the one who starts it to pass on and close.
+    Args:
+        ours: our ends of its channels.
     """
 
-    def __init__(self) -> None:
-        our_stdout, their_stdout = socket.socketpair()
-        our_stderr, their_stderr = socket.socketpair()
-        self.theirs = their_stdout, their_stderr
+    def __init__(self, ours: Channels) -> None:
         self._tail = _Tail()
         self._channels = (
-            _Channel(our_stdout, STDOUT, self._tail),
-            _Channel(our_stderr, STDERR, self._tail),
+            _Channel(ours.stdout, STDOUT, self._tail),
+            _Channel(ours.stderr, STDERR, self._tail),
         )
 
     async def connect(self) -> None:

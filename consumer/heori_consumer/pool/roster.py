@@ -19,6 +19,7 @@ from heori_consumer.pool.handle import WorkerEvents, WorkerHandle
 from heori_consumer.pool.host import LAST_WORDS_S, Death
 from heori_consumer.pool.orphans import Orphans
 from heori_consumer.pool.start_trouble import StartTrouble
+from heori_consumer.pool.zygote import Zygote
 
 log = logs.get_logger(__name__)
 
@@ -48,6 +49,7 @@ class PoolOptions:
     max_files: int | None = None  # open ones
     max_threads: int | None = None  # beside its own
     most_alone: int | None = None  # processes for one suspect each, at a time
+    zygote: Zygote | None = None  # what forks the workers, if it is there already
     guest: Guest | None = None  # where the supervisor is not alone in its process
 
 
@@ -81,8 +83,8 @@ class Roster:
         self.options = options
         self._events = events
         self._on_death = on_death
-        guest = options.guest
-        self._forkserver = Forkserver(guest.zygote if guest else None)
+        # In another program, what forks the workers has to be a copy of it.
+        self._forkserver = Forkserver(options.zygote, renews=options.guest is None)
         self._orphans = Orphans(self._forkserver.owns)
         self.workers: dict[int, WorkerHandle] = {}
         self.alone: set[WorkerHandle] = set()

@@ -8,6 +8,7 @@ from heori_common.platform import files_limit, usable_cores
 from heori_common.protocol.commands import RESULT_TTL_S
 from heori_common.settings import Model
 from heori_consumer.pool.guest import Guest
+from heori_consumer.pool.zygote import Zygote
 from heori_consumer.supervisor.endpoint import MOST_FILES
 
 # Slots of a process, unless told otherwise: what waits is cheap, and cheaper as a coroutine.
@@ -53,6 +54,7 @@ class ConsumerOptions:
     serializer: str | None = None  # the name of an application's own
     keeps_failures: bool = True  # whether jobs that have failed get a result and are listed
     result_ttl: int = RESULT_TTL_S  # seconds, of jobs that do not say; -1 for ever
+    zygote: Zygote | None = None  # what forks the workers, if it is there already
     guest: Guest | None = None  # where it runs inside another program
 
     @classmethod

@@ -250,6 +250,7 @@ def _pool_options(context: Context) -> PoolOptions:
         max_files=options.max_files,
         max_threads=options.max_threads,
         most_alone=options.most_alone,
+        zygote=options.zygote,
         guest=options.guest,
     )
 

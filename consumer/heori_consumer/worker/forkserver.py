@@ -44,6 +44,8 @@ NEEDED_LATER = (
     "heori_common.locks.around",
     "heori_common.locks.job_wait",
 )
+for _name in NEEDED_LATER:
+    importlib.import_module(_name)
 
 
 def main(control: int) -> NoReturn:
@@ -58,8 +60,6 @@ def main(control: int) -> NoReturn:
     adopt_orphans()
     logs.configure_as_parent()
     find_gil()  # here, and no worker has to
-    for name in NEEDED_LATER:
-        importlib.import_module(name)
     _freeze()
     _Parent(socket.socket(fileno=control)).run()
     os._exit(0)
