@@ -37,6 +37,7 @@ from heori_common.values.results import Returned, Stored
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_ITERATORS = (Iterator, AsyncIterator)
 Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 _registry: dict[str, "Task[..., Any]"] = {}
@@ -254,7 +255,7 @@ class Task(Generic[P, R]):
         Raises:
             InvalidResult: it does not fit the return type, or would not be read as what it is.
         """
-        if isinstance(value, Iterator | AsyncIterator):
+        if isinstance(value, _ITERATORS):
             # Writing it would run the task's code when its time is no longer measured.
             raise InvalidResult(
                 f"{self.name} returned {short(value)}, which has no JSON form; return a list"

@@ -28,6 +28,7 @@ _LARGEST_RATIO = 1032
 # its size.
 MOST_FAILURE_BYTES = 500_000
 _VALUES_ONLY = Pickles(())
+_SEQUENCES = (list, tuple)
 
 
 @public
@@ -162,11 +163,16 @@ def decode_call(
         raise BadPayload(
             f"its payload is no {serializer}: {summary(error)}", elsewhere=missing
         ) from error
-    match decoded:
-        case [str(function), instance, list() | tuple() as args, dict() as kwargs] if all(
-            isinstance(name, str) for name in kwargs
+    # Not by `match`, which takes three times as long.
+    if isinstance(decoded, _SEQUENCES) and len(decoded) == 4:
+        function, instance, args, kwargs = decoded
+        if (
+            isinstance(function, str)
+            and isinstance(args, _SEQUENCES)
+            and isinstance(kwargs, dict)
+            and (serializer == "json" or all(isinstance(name, str) for name in kwargs))
         ):
-            return Call(function, args, kwargs, serializer, instance=instance)
+            return Call(function, args, kwargs, serializer, None, instance)
     raise BadPayload("its payload is not a call: [function, null, [arguments], {keywords}]")
 
 

@@ -1,6 +1,7 @@
 """What a worker is told when it is started."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from heori_common.protocol.payload import OwnSerializer, Serializer
@@ -14,7 +15,7 @@ Kind = Literal["threads", "coroutines"]  # of slots
 Home = Literal["own", "copy", "caller"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """What may be run, from the settings."""
 
@@ -32,12 +33,12 @@ class Policy:
     exception_handlers: tuple[str, ...] = ()  # what RQ calls for each job that has failed
     serializer: str | None = None  # the name of an application's own
 
-    @property
+    @cached_property
     def pickles(self) -> Pickles:
         """How pickles are read."""
         return Pickles(self.allow, restricted=self.pickle == "restricted")
 
-    @property
+    @cached_property
     def own_serializer(self) -> OwnSerializer | None:
         """What reads and writes payloads in the place of JSON and pickle.
 

@@ -18,6 +18,7 @@ from heori_common import logs, tasks
 from heori_common.current_job import JobStopped, JobTimeout, set_current_job
 from heori_common.errors import NotNow, summary
 from heori_common.metrics import MOST_TASKS, bounded
+from heori_common.process_id import process_id
 from heori_common.protocol.job import (
     FAILED,
     FINISHED,
@@ -89,7 +90,7 @@ class Runner:
         wake: Callable[[], object],
     ) -> None:
         self._policy = policy
-        self._pid = os.getpid()
+        self._process = process_id()
         self._table = table
         self._told = report, save
         self._introduce = introduce
@@ -102,7 +103,7 @@ class Runner:
         self._callbacks = Callbacks(policy)
         self._own_serializer = policy.own_serializer
         self._jobs: dict[int, RunningJob] = {}  # that run now
-        self._stops: dict[int, Callable[[], None]] = {}  # how to end each of them
+        self._stops: dict[int, Callable[[int], None]] = {}  # how to end each of them, by its number
         self._own = threading.local()
         self._threads: list[ThreadCalls] = []  # all that ever ran a job
         self._beside = ThreadPoolExecutor(table.most, "plain")
@@ -175,7 +176,7 @@ class Runner:
     def stop(self, number: int) -> None:
         """End a job, if it runs."""
         if stop := self._stops.get(number):
-            stop()
+            stop(number)
 
     def lease_lost(self, numbers: Iterable[int]) -> None:
         """Let those jobs know that they have lost their lease."""
@@ -340,7 +341,7 @@ class Runner:
         thread = self._thread()
         is_stranger = isinstance(job.definition, Stranger)
         if not (is_stranger and thread.is_main):  # else it is killed, as in rq
-            self._stops[job.number] = partial(thread.stop, job.number)
+            self._stops[job.number] = thread.stop
         self._chain.before(job)
         began = time.thread_time()
         self._table.call(job.slot, began)
@@ -375,7 +376,7 @@ class Runner:
         Middleware, payloads and results run the code of others, too. It must not say a second time
         what came of the job.
         """
-        if os.getpid() != self._pid:
+        if process_id() != self._process:  # as Python has noted: to ask the system takes longer
             os._exit(0)
 
     def _succeeded(self, job: RunningJob, value: Any) -> Outcome:
@@ -443,16 +444,9 @@ class Runner:
     def _outcome(
         self, job: RunningJob, status: str, body: bytes | None, retry: RetryLater | None = None
     ) -> Outcome:
-        return Outcome(
-            status,
-            body,
-            job.task,
-            max(0.0, job.run_time),
-            job.cpu_time,
-            job.queue_time,
-            retry,
-            called=job.called,
-        )
+        run_time = max(0.0, job.run_time)
+        outcome = Outcome(status, body, job.task, run_time, job.cpu_time, job.queue_time, retry)
+        return outcome._replace(called=job.called) if job.called else outcome
 
     def _encode(
         self, task: tasks.Task[..., Any], serializer: Serializer, value: Any

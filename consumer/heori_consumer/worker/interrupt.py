@@ -191,8 +191,8 @@ class CoroutineCall:
                 raise JobStopped from None
             raise
 
-    def stop(self) -> None:
-        """End it, from any thread."""
+    def stop(self, number: int) -> None:  # noqa: ARG002
+        """End it, from any thread; as of `ThreadCalls`."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._cancel)
 

@@ -10,23 +10,6 @@ from heori_common.middleware import JobFailure, Middleware, implements, make
 from heori_consumer.worker.failures import FailureNotes
 
 
-class Timing(Middleware):
-    """Measures each job's run time, from which all metrics about it are counted."""
-
-    def before(self, job: CurrentJob) -> None:
-        """Start the clock: until it is stopped, `run_time` is its negative reading."""
-        job.run_time = -time.perf_counter()
-
-    def after(self, job: CurrentJob, result: object) -> None:  # noqa: ARG002
-        """Stop the clock."""
-        job.run_time += time.perf_counter()
-
-    def on_failure(self, job: CurrentJob, error: BaseException) -> None:  # noqa: ARG002
-        """Stop the clock, unless the job was not even started."""
-        if job.run_time < 0:
-            job.run_time += time.perf_counter()
-
-
 class NoteFailures(Middleware):
     """Has each job that fails logged, as `FailureNotes` says; none that does not."""
 
@@ -39,7 +22,12 @@ class NoteFailures(Middleware):
 
 
 class Chain:
-    """All middleware of one worker: before in their order, after and on_failure in reverse."""
+    """All middleware of one worker: before in their order, after and on_failure in reverse.
+
+    It measures each job's run time, from which all metrics about it are counted: from the last that
+    comes before the job to the first that comes after it. Until then `run_time` is the negative
+    reading of the clock.
+    """
 
     def __init__(self, names: Sequence[str], notes: FailureNotes) -> None:
         """Make them.
@@ -51,7 +39,7 @@ class Chain:
         Raises:
             InvalidSetting: a name leads nowhere.
         """
-        chain: list[Middleware] = [NoteFailures(notes), *make(names), Timing()]
+        chain: list[Middleware] = [NoteFailures(notes), *make(names)]
         self._notes = notes
         self._before = _implemented(chain, "before")
         self._after = _implemented(chain[::-1], "after")
@@ -62,14 +50,18 @@ class Chain:
         """Call all; what one raises is the job's failure."""
         for call in self._before:
             call(job)
+        job.run_time = -time.perf_counter()
 
     def after(self, job: CurrentJob, result: object) -> None:
         """Call all, whatever one of them raises."""
+        job.run_time += time.perf_counter()
         for call in self._after:
             self._guarded(call, job, result)
 
     def on_failure(self, job: CurrentJob, error: BaseException) -> None:
         """Call all, whatever one of them raises."""
+        if job.run_time < 0:  # else it was not even started
+            job.run_time += time.perf_counter()
         for call in self._on_failure:
             self._guarded(call, job, error)
 
