@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack
@@ -428,7 +427,6 @@ def _moment(name: str, value: bytes | None) -> datetime | None:
         raise MalformedJob(f"its {name} {(value or b'')[:40]!r} is no time") from error
 
 
-@lru_cache(64)  # most jobs have the timeout of the one before
 def parse_timeout(value: bytes | None) -> int:
     """Seconds, -1 for none; RQ's default when there is none.
 

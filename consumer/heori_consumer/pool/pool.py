@@ -24,7 +24,7 @@ from heori_consumer.pool.handle import WorkerHandle
 from heori_consumer.pool.host import Death
 from heori_consumer.pool.limits import look_at_files_and_threads, look_at_memory
 from heori_consumer.pool.own_files import OwnFiles
-from heori_consumer.pool.prefetch import Prefetch
+from heori_consumer.pool.prefetch import Prefetch, share_out
 from heori_consumer.pool.roster import PoolOptions, Roster
 from heori_consumer.pool.settlement import Settlement
 
@@ -178,6 +178,8 @@ class Pool:
 
     def dispatch(self, claims: Sequence[Claim]) -> None:
         """Give claims to the workers that have the most room, and suspects to none of them."""
+        if not claims:
+            return
         workers = self.roster.open()
         reading = [worker for worker in workers if not worker.clogged] or workers
         room = {worker: self._aim(worker) - len(worker) for worker in reading}
@@ -186,20 +188,12 @@ class Pool:
         ):  # they died, or a drain began, while the claim was made
             self.give_back_unbegun(claims)
             return
-        shares: dict[WorkerHandle, list[Claim]] = {}
-        size = 0
-        for claim in claims:
-            size += len(claim.fields)
-            if claim.is_suspect and self._isolates:
-                self._suspects.append(claim)
-                continue
-            worker = max(room, key=room.__getitem__)
-            room[worker] -= 1
-            shares.setdefault(worker, []).append(claim)
-        if claims:
-            self._prefetch.claimed(size, len(claims))
-            self.occupied.set()
-        for worker, share in shares.items():
+        self._prefetch.claimed(sum([len(claim.fields) for claim in claims]), len(claims))
+        self.occupied.set()
+        if self._isolates and (suspects := [claim for claim in claims if claim.is_suspect]):
+            self._suspects += suspects
+            claims = [claim for claim in claims if not claim.is_suspect]
+        for worker, share in share_out(claims, room).items():
             worker.send(share)
         self._isolate()
 

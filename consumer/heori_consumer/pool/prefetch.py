@@ -1,8 +1,11 @@
-"""How many jobs a worker should have waiting, beside one for each of its slots."""
+"""How many jobs a worker should have waiting, beside one for each of its slots; and which."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from heori_common.protocol.job import Settled
+from heori_common.protocol.job import Claim, Settled
+
+Worker = TypeVar("Worker")
 
 # A worker may have waiting what its slots will begin within this time. Enough to bridge a round
 # trip to Redis many times over, and too little for anyone to miss the jobs.
@@ -56,3 +59,20 @@ class _Mean:
         """Count a batch."""
         mean = total / count
         self.value = mean if self.value is None else 0.8 * self.value + 0.2 * mean
+
+
+def share_out(claims: Sequence[Claim], room: Mapping[Worker, int]) -> dict[Worker, Sequence[Claim]]:
+    """Which worker gets which jobs: each goes to the one that has the most room then.
+
+    Args:
+        room: for how many each of them has.
+    """
+    if len(room) == 1:
+        return dict.fromkeys(room, claims)
+    left = dict(room)
+    shares: dict[Worker, list[Claim]] = {}
+    for claim in claims:
+        worker = max(left, key=left.__getitem__)
+        left[worker] -= 1
+        shares.setdefault(worker, []).append(claim)
+    return dict(shares)

@@ -160,7 +160,7 @@ class Acknowledger:
         await self._save_meta()  # of those whose leases end now
         self._called = time.monotonic()
         batch, size = _first(self._ended)
-        self._leases.settling(claim for claim, _ in batch)
+        self._leases.settling([claim for claim, _ in batch])
         try:
             await self._ack(batch)
         except RedisRefused:
@@ -170,7 +170,7 @@ class Acknowledger:
                 await self._ack_alone(entry)
         del self._ended[: len(batch)]
         self.held.remove(size)
-        self._leases.drop(claim for claim, _ in batch)
+        self._leases.drop([claim for claim, _ in batch])
 
     async def _ack_alone(self, entry: Settled) -> None:
         claim, outcome = entry
@@ -261,7 +261,7 @@ class Acknowledger:
         # From the end, as each job goes to the front of its queue.
         first = max(0, len(self._given_back) - CALL_ENTRIES)
         batch = self._given_back[first:]
-        self._leases.settling(claim for claim, _ in batch)
+        self._leases.settling([claim for claim, _ in batch])
         try:
             await self._give_back(batch)
         except RedisRefused:  # as above
@@ -271,7 +271,7 @@ class Acknowledger:
                 except RedisRefused as error:  # its lease runs out, and the reaper gives it back
                     self._failures.of_job("cannot give a job back", entry[0], str(error))
         del self._given_back[first : first + len(batch)]
-        self._leases.drop(claim for claim, _ in batch)
+        self._leases.drop([claim for claim, _ in batch])
 
     async def _give_back(self, batch: list[Settled]) -> None:
         command = self._commands.give_back(

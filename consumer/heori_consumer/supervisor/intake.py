@@ -1,6 +1,7 @@
 """Where claimed jobs come in: from claims, and from hand-overs."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from heori_common.metrics import BATCH_JOBS, Histogram
@@ -44,15 +45,19 @@ class Intake:
         """Take what was claimed for this consumer."""
         self._leases.add(claims)
         self._precedence.claimed(claims)
-        if refused := [claim for claim in claims if claim.queue in self._refusals]:
-            self._pool.give_back_unbegun(refused)
-            claims = [claim for claim in claims if claim.queue not in self._refusals]
+        if self._refusals.reasons:  # of few consumers
+            claims = self._without_refused(claims)
         self._pool.dispatch(claims)
         if not claims:
             return
         self.batches.observe(len(claims))
-        for claim in claims:
-            self.deliveries[whole_queue(claim.queue)] += 1
+        for queue, jobs in Counter([claim.queue for claim in claims]).items():
+            self.deliveries[whole_queue(queue)] += jobs
+
+    def _without_refused(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        if refused := [claim for claim in claims if claim.queue in self._refusals]:
+            self._pool.give_back_unbegun(refused)
+        return [claim for claim in claims if claim.queue not in self._refusals]
 
     def missed(self, gone: Sequence[tuple[str, str]], expired: Sequence[str]) -> None:
         """Tell of what was on queues and is not to run.

@@ -1,7 +1,7 @@
 """The leases that a consumer holds: every claim from being made to being settled."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from heori_common.protocol.job import Claim
 from heori_common.protocol.keys import Keys
@@ -36,22 +36,26 @@ class Leases:
             self._held[claim.execution] = claim.delivered()
             if self._strict or claim.special:  # such as those with a rate limit
                 self.recorded.add(claim.execution)
-            self.locks.claimed(claim)
+            if claim.locks or claim.problem:
+                self.locks.claimed(claim)
 
-    def settling(self, claims: Iterable[Claim]) -> None:
+    def settling(self, claims: Collection[Claim]) -> None:
         """Know that leases are about to end: from here on their end is no loss.
 
         They are extended all the same, as Redis may be away for long.
         """
-        self._settling.update(claim.execution for claim in claims)
+        self._settling.update([claim.execution for claim in claims])
 
-    def drop(self, claims: Iterable[Claim]) -> None:
+    def drop(self, claims: Collection[Claim]) -> None:
         """Let leases go: their jobs are settled."""
+        executions = [claim.execution for claim in claims]
+        for execution in executions:
+            self._held.pop(execution, None)
+        self._settling.difference_update(executions)
+        self.recorded.difference_update(executions)
         for claim in claims:
-            self._held.pop(claim.execution, None)
-            self._settling.discard(claim.execution)
-            self.recorded.discard(claim.execution)
-            self.locks.ended(claim)
+            if claim.locks:
+                self.locks.ended(claim)
 
     def lose(self, claims: Iterable[Claim]) -> list[Claim]:
         """Let leases go that Redis does not know any more; returns those whose loss matters."""

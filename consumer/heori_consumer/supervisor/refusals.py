@@ -63,7 +63,7 @@ class Refusals:
         return tuple(value for queue, value in pairs if queue not in self.reasons)
 
     def __contains__(self, queue: str) -> bool:
-        return bool(self.reasons) and whole_queue(queue) in self.reasons
+        return whole_queue(queue) in self.reasons
 
     def __str__(self) -> str:
         """A line for each queue."""

@@ -399,7 +399,7 @@ def _entry(queue: int, claim: Claim, outcome: Outcome, recorded: Container[str])
         outcome.error,
         outcome.types,
         outcome.retry,
-        [key for key, _ in claim.locks],
+        [key for key, _ in claim.locks] if claim.locks else (),
         claim.special,
         outcome.again,
         claim.execution in recorded,

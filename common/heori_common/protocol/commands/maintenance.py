@@ -15,7 +15,6 @@ from heori_common.protocol.commands.builder import (
 from heori_common.protocol.commands.claiming import read_claim
 from heori_common.protocol.job import ABANDONED, Claim, abandoned_words
 from heori_common.protocol.payload import encode_failure
-from heori_common.protocol.records import ClaimReply
 
 MOST_LEFT_BEHIND = 100  # jobs of each kind in one queue; one takes Redis about 30 µs
 MOST_IN_GROUPS = 100  # groups, limits, and members of one of these, in one call
@@ -71,7 +70,7 @@ class MaintenanceCommands(Builders):
         def parse(reply: bytes) -> LeftBehind:
             at, *ids, claims = unpack(reply)
             retried, failed, returned = ([text(job_id) for job_id in some] for some in ids)
-            read = (read_claim(ClaimReply(*claimed), queues, at) for claimed in claims)
+            read = (read_claim(claimed, queues, at) for claimed in claims)
             told = tuple(claim._replace(phase=ABANDONED) for claim in read)
             return LeftBehind(retried, failed, returned, told)
 
