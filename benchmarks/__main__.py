@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -26,11 +27,13 @@ from benchmarks import (
     flows,
     gil,
     heavy,
+    kills,
     locks,
     memory,
     page,
     pickles,
     profile,
+    queues,
     redelivery,
     report,
     sending,
@@ -40,7 +43,7 @@ from benchmarks import (
     targets,
     tenants,
 )
-from benchmarks.kinds import Case, Kind
+from benchmarks.kinds import Case, Kind, Results
 from benchmarks.report import Sample
 from benchmarks.rig import Checkout, Refused, Rig
 from heori.lab.steal import Steal
@@ -52,13 +55,16 @@ KINDS = (
     pickles.PICKLES,
     sending.LATENCY,
     bound.IO,
+    bound.MANY_IO,
     bound.CPU,
     sending.ENQUEUE,
     claims.CLAIM,
+    queues.QUEUES,
     memory.MEMORY,
     start.START,
     stored.BYTES,
     redelivery.REDELIVERY,
+    kills.KILLS,
     gil.GIL,
     locks.LOCKS,
     tenants.TENANTS,
@@ -135,13 +141,8 @@ def main(
         chosen, 1 if quick else turns, quick=quick, only=only or [], other=checkout
     )
     results = report.medians(samples)
-    for kind in [kind for kind in chosen if kind.name in results]:
-        console.print(f"[bold]{kind.title}[/]", report.table(kind, results), sep="\n")
-    if results and checkout is not None:
-        console.print("[bold]Beside[/]", beside.table(chosen, results), sep="\n")
-    if results:
-        meaning = " (--quick: none of this counts)" if quick else ""
-        console.print(f"[bold]Targets[/]{meaning}", targets.table(results), sep="\n")
+    _show(console, chosen, results, quick=quick, checkout=checkout)
+    if samples:
         console.print(report.stolen(samples), highlight=False)
     if json_file:
         record = {
@@ -154,6 +155,25 @@ def main(
         }
         json_file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
     raise typer.Exit(1 if refused or (chosen and not samples) else 0)
+
+
+def _show(
+    console: Console,
+    chosen: list[Kind],
+    results: Results,
+    *,
+    quick: bool,
+    checkout: Checkout | None,
+) -> None:
+    for kind in [kind for kind in chosen if kind.name in results]:
+        console.print(f"[bold]{kind.title}[/]", report.table(kind, results), sep="\n")
+        if kind.notes is not None:
+            console.print(kind.notes(), markup=False, highlight=False)
+    if results and checkout is not None:
+        console.print("[bold]Beside[/]", beside.table(chosen, results), sep="\n")
+    if results:
+        meaning = " (--quick: none of this counts)" if quick else ""
+        console.print(f"[bold]Targets[/]{meaning}", targets.table(results), sep="\n")
 
 
 def _measure(
@@ -179,20 +199,55 @@ def _measure(
                 if not cases:
                     continue
                 bar = progress.add_task(kind.name, total=rounds * len(cases))
-                for turn, case in itertools.product(range(rounds), cases):
-                    progress.update(bar, description=f"{kind.name}: {case.name}")
-                    Rig.tell = _teller(progress, bar, f"{kind.name}: {case.name}")
-                    steal = Steal()
-                    try:
-                        figures = case.measure()
-                        samples.append(Sample(kind.name, case.name, turn, figures, steal.share()))
-                    except (Refused, RedisError, psutil.Error, OSError) as error:
-                        refuse(f"{kind.name}: {case.name}: {error}")
-                    progress.advance(bar)
+                for turn in range(rounds):
+                    taken = _take_together if kind.together and other is None else _take_in_turns
+                    samples += taken(kind, turn, cases, progress, bar, refuse)
                 progress.update(bar, description=kind.name)
         except KeyboardInterrupt:
             refuse("everything else: interrupted")
     return samples, refused
+
+
+def _take_in_turns(
+    kind: Kind,
+    turn: int,
+    cases: list[Case],
+    progress: Progress,
+    bar: TaskID,
+    refuse: Callable[[str], None],
+) -> Iterator[Sample]:
+    for case in cases:
+        name = f"{kind.name}: {case.name}"
+        progress.update(bar, description=name)
+        Rig.tell = _teller(progress, bar, name)
+        yield from _sample(kind, turn, case, refuse)
+        progress.advance(bar)
+
+
+def _take_together(
+    kind: Kind,
+    turn: int,
+    cases: list[Case],
+    progress: Progress,
+    bar: TaskID,
+    refuse: Callable[[str], None],
+) -> Iterator[Sample]:
+    def sample(case: Case) -> list[Sample]:
+        found = list(_sample(kind, turn, case, refuse))
+        progress.advance(bar)
+        return found
+
+    with ThreadPoolExecutor(len(cases)) as pool:
+        yield from itertools.chain.from_iterable(pool.map(sample, cases))
+
+
+def _sample(kind: Kind, turn: int, case: Case, refuse: Callable[[str], None]) -> Iterator[Sample]:
+    """One, or none where it is refused."""
+    steal = Steal()
+    try:
+        yield Sample(kind.name, case.name, turn, case.measure(), steal.share())
+    except (Refused, RedisError, psutil.Error, OSError) as error:
+        refuse(f"{kind.name}: {case.name}: {error}")
 
 
 def _teller(progress: Progress, bar: TaskID, name: str) -> Callable[[str], None]:

@@ -24,6 +24,11 @@ from benchmarks.tasks import work
 
 WAIT = 0.02  # seconds that a job of the io kind waits
 AT_ONCE = 50  # of them
+THREADS, COROUTINES = (f"{AT_ONCE} bare {kind}, no queue" for kind in ("threads", "coroutines"))
+LONG = 1.0  # seconds that a job waits where many do
+MANY = 5_000  # of them at once
+ROUNDS = 6  # as many jobs one after the other as there are at once
+MANY_COROUTINES = "bare coroutines, no queue"
 COMPUTE = 0.005  # seconds that a job of the cpu kind computes, alone on a core
 CEILING = "multiprocessing.Pool(2), no queue"
 
@@ -48,35 +53,54 @@ def _waits(quick: bool) -> list[Case]:
         return {**figures, "of_ceiling": figures["rate"] / (AT_ONCE / WAIT) * 100}
 
     ceilings = [
-        Case(f"{AT_ONCE} bare {kind}, no queue", partial(_bare, wait, jobs))
-        for kind, wait in (("threads", _wait_in_threads), ("coroutines", _wait_in_coroutines))
+        Case(bare, partial(_bare, wait, jobs, AT_ONCE, WAIT))
+        for bare, wait in ((THREADS, _wait_in_threads), (COROUTINES, _wait_in_coroutines))
     ]
     return [*ceilings, *(Case.of(system, measure) for system in systems)]
 
 
-def _bare(wait: Callable[[int], None], jobs: int) -> Figures:
+def _many_waits(quick: bool) -> list[Case]:
+    at_once, seconds = (100, 0.2) if quick else (MANY, LONG)
+    jobs = ROUNDS * at_once
+
+    def measure(system: System) -> Figures:
+        figures = drain(system, jobs, "wait", (seconds,), weighs=True)
+        return {**figures, "of_ceiling": figures["rate"] / (at_once / seconds) * 100}
+
+    systems = [
+        heori("asyncio", 1, at_once),
+        ardiq(1, at_once=at_once),
+        taskiq(1, at_once=at_once),
+    ]
+    bare = Case(MANY_COROUTINES, partial(_bare, _wait_in_coroutines, jobs, at_once, seconds))
+    return [bare, *(Case.of(system, measure) for system in systems)]
+
+
+def _bare(
+    wait: Callable[[int, int, float], None], jobs: int, at_once: int, seconds: float
+) -> Figures:
     """The same waiting by one process that does nothing else: what no queue can do faster."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        pool.submit(wait, AT_ONCE).result()
+        pool.submit(wait, at_once, at_once, 0.0).result()
         started = time.perf_counter()
-        pool.submit(wait, jobs).result()
+        pool.submit(wait, jobs, at_once, seconds).result()
         rate = jobs / (time.perf_counter() - started)
-    return {"rate": rate, "of_ceiling": rate / (AT_ONCE / WAIT) * 100}
+    return {"rate": rate, "of_ceiling": rate / (at_once / seconds) * 100}
 
 
-def _wait_in_threads(jobs: int) -> None:
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(time.sleep, [WAIT] * jobs))
+def _wait_in_threads(jobs: int, at_once: int, seconds: float) -> None:
+    with ThreadPoolExecutor(at_once) as threads:
+        list(threads.map(time.sleep, [seconds] * jobs))
 
 
-def _wait_in_coroutines(jobs: int) -> None:
+def _wait_in_coroutines(jobs: int, at_once: int, seconds: float) -> None:
     async def wait(numbers: Iterator[int]) -> None:
         for _ in numbers:
-            await asyncio.sleep(WAIT)
+            await asyncio.sleep(seconds)
 
     async def wait_all() -> None:
         numbers = iter(range(jobs))
-        await asyncio.gather(*(wait(numbers) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(wait(numbers) for _ in range(at_once)))
 
     asyncio.run(wait_all())
 
@@ -130,10 +154,26 @@ IO = Kind(
     (
         RATE,
         Column("of_ceiling", "% of ceiling", ".1f"),
+        Column("of_bare", "of bare ones", ".3f"),
         Column("client_us", "CPU µs/job"),
         REPEATS,
     ),
     _waits,
+)
+MANY_IO = Kind(
+    "io of thousands",
+    f"Jobs that wait for {LONG:.0f} s, {MANY:,} at once in one process "
+    f"(ceiling {MANY / LONG:,.0f}/s), and MB of PSS then",
+    (
+        RATE,
+        Column("of_ceiling", "% of ceiling", ".1f"),
+        Column("of_bare", "of bare", ".3f"),
+        Column("client_us", "CPU µs/job"),
+        Column("memory", "MB", ".1f"),
+        Column("workers_memory", "of the worker", ".1f"),
+        REPEATS,
+    ),
+    _many_waits,
 )
 CPU = Kind(
     "cpu",

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from benchmarks.kinds import Case, Column, Figures, Kind
-from benchmarks.rig import Rig
+from benchmarks.memory import pss
+from benchmarks.rig import Rig, family
 from benchmarks.sender import Order
 from benchmarks.systems import (
     FLOOR,
@@ -44,15 +45,19 @@ def drain(
     fields: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
     network: float = 0.0,
+    environment: Mapping[str, str] | None = None,
+    weighs: bool = False,
 ) -> Figures:
     """Drain one queue; see the columns for what is measured.
 
     Args:
+        environment: of the workers.
+        weighs: whether to look, when half of the jobs have begun, how much memory the consumer has.
         fields: that are added to the hash of each job.
         config, network: see `Rig`.
     """
     task = system.task(task)
-    environment = {"HEORI_ALLOW": "benchmarks"}
+    environment = {"HEORI_ALLOW": "benchmarks", **(environment or {})}
     with Rig(system, config=config, environment=environment, network=network) as rig:
         rig.hide(Order("bulk", task, jobs, rest=rest))
         if fields:
@@ -64,6 +69,11 @@ def drain(
         reads = rig.client.info("stats")["total_reads_processed"]
         before, started = rig.cpu(), time.perf_counter()
         rig.release()
+        memory: Figures = {}
+        if weighs:
+            rig.until(lambda: rig.begun() * 2 >= jobs)
+            main_process, *workers = pss(family(rig.consumers[-1]))
+            memory = {"memory": main_process + sum(workers), "workers_memory": sum(workers)}
         rig.until(lambda: rig.done(jobs, base))
         seconds = time.perf_counter() - started
         after = rig.cpu()
@@ -87,6 +97,7 @@ def drain(
             "reads": reads / jobs,
             "repeats": rig.verify(jobs),
             "alone": 1e6 / server if server else 0.0,
+            **memory,
         }
 
 

@@ -44,6 +44,8 @@ class Kind:
         title: says what is measured, and in which unit where the headings do not.
         cases: those to be measured; the argument asks for sizes that only show that it works.
         turns: if not as many as are asked for.
+        together: whether all cases are measured at the same time, as they wait and do little else.
+        notes: what is to be said below the table.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Kind:
     columns: tuple[Column, ...]
     cases: Callable[[bool], list[Case]]
     turns: int | None = None
+    together: bool = False
+    notes: Callable[[], str] | None = None
 
     @property
     def group(self) -> str:

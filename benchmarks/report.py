@@ -13,8 +13,7 @@ from redis import Redis
 from rich import box
 from rich.table import Table
 
-from benchmarks import features, locks
-from benchmarks.bound import CEILING
+from benchmarks import bound, features, locks, queues
 from benchmarks.kinds import Figures, Kind, Results
 from benchmarks.rig import Rig
 from benchmarks.systems import FLOOR, RQ_SIMPLE, versions
@@ -59,7 +58,10 @@ def medians(samples: Sequence[Sample]) -> Results:
         ("drain", FLOOR.name, "rate", "of_floor", 1),
         ("features", features.PLAIN, "rate", "of_plain", 1),
         ("enqueue", FLOOR.name, "each", "of_floor", 1),
-        ("cpu", CEILING, "rate", "of_pool", 100),
+        ("io", bound.COROUTINES, "rate", "of_bare", 1),
+        ("io of thousands", bound.MANY_COROUTINES, "rate", "of_bare", 1),
+        ("cpu", bound.CEILING, "rate", "of_pool", 100),
+        ("queues", queues.case(1), "rate", "of_one", 1),
         ("locks", locks.pair_case(locks.BARE), "pair", "of_floor", 1),
     ):
         of = results.get(kind, {})

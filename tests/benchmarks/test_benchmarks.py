@@ -122,6 +122,23 @@ def test_what_a_relay_passes_on_comes_whole_and_later(redis_url: str, redis: "Re
     assert relay.returncode == 0
 
 
+def test_a_kill_of_a_worker_loses_nothing_of_heori(tmp_path: Path) -> None:
+    found = medians(tmp_path / "figures.json", "redelivery", "heori processes 2×1: a worker")
+    [figures] = found["redelivery by peers"].values()
+    assert (figures["in_flight"], figures["lost"], figures["twice"]) == (1, 0, 1)
+    assert figures["needless"] == 0 < figures["seconds"]
+
+
+def test_many_queues_and_thousands_of_waits_are_measured(tmp_path: Path) -> None:
+    [many] = medians(tmp_path / "figures.json", "queues", "50 queues")["queues"].values()
+    assert many["rate"] > 0 < many["commands"]
+    only = ("thousands: heori", "thousands: bare")
+    bare, heori = medians(tmp_path / "figures.json", "io", *only)["io of thousands"].values()
+    assert bare["of_bare"] == 1
+    assert heori["of_bare"] > 0
+    assert heori["memory"] > heori["workers_memory"] > 0
+
+
 def test_a_quick_start_is_measured(tmp_path: Path) -> None:
     [figures] = medians(tmp_path / "figures.json", "start", "heori threads")["start"].values()
     assert figures["seconds"] > 0 < figures["cpu"]
