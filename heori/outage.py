@@ -3,7 +3,7 @@
 import time
 
 from heori import formats
-from heori.terminal import say
+from heori.plain import say
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
 

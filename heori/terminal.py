@@ -1,4 +1,4 @@
-"""The one place through which text reaches a terminal.
+"""The one place through which what is drawn reaches a terminal; for plain lines it is `plain`.
 
 Names, ids, errors and tracebacks come from Redis and from users, and may hold anything: what rich
 takes for markup, what a terminal takes for commands, line breaks that look like another answer. So
@@ -6,10 +6,8 @@ nothing else makes a console, a styled text or prints (ruff forbids it), and her
 escaped, whatever a command does with it. What has several lines is given line by line, or says so.
 """
 
-import json
 import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import IO, Any
 
 import rich.console
@@ -107,23 +105,3 @@ class Console(rich.console.Console):
                 yield segment
             else:
                 yield Segment(printable(segment.text, kept=LINES), segment.style)
-
-
-def say(*lines: str, error: bool = False) -> None:
-    """Print lines of text, at once.
-
-    Args:
-        error: on standard error, for what is no answer.
-    """
-    shown = [printable(line, kept="\t") for line in lines]
-    stream = sys.stderr if error else sys.stdout
-    print(*shown, sep="\n", file=stream, flush=True)
-
-
-def say_json(record: object, *, default: Callable[[Any], Any] | None = None) -> None:
-    """Print a JSON value in a line, for scripts; JSON escapes all that must be.
-
-    Args:
-        default: makes JSON values of what has no JSON form.
-    """
-    print(json.dumps(record, default=default), flush=True)  # noqa: T201

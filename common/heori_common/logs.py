@@ -4,12 +4,17 @@
     tasks ─▶ structlog, as long as they do not set it up ──┼─▶ one handler ─▶ one write a line
     tasks, libraries ─▶ logging, what nothing else shows ──┘
 
+structlog is set up when a task imports it; lines for people are drawn by it, too. With all that it
+imports, it would take a tenth of a consumer's memory, and of the time of its start.
+
 So it is in Heori's own programs, which call `configure`. In an application Heori sets nothing up:
 its loggers are standard ones, as any library's, and the application decides what becomes of them.
 """
 
 import functools
 import importlib
+import importlib.abc
+import importlib.util
 import io
 import json
 import logging
@@ -17,15 +22,19 @@ import logging.config
 import os
 import sys
 import threading
-from types import TracebackType
-from typing import Any, NamedTuple, TextIO
-
-import structlog
-from structlog.stdlib import BoundLogger, ProcessorFormatter
-from structlog.typing import EventDict, ExcInfo, Processor
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from heori_common.loggers import are_apart, move_apart, standard_logger
 from heori_common.printable import LINES, printable
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+    from structlog.typing import EventDict, ExcInfo
 
 # In the environment, for the forkserver, which imports the tasks before it can be told anything.
 FORM = "HEORI_LOG_FORM"
@@ -46,32 +55,55 @@ class Layout(NamedTuple):
     config: str = ""
 
 
-def get_logger(module: str) -> BoundLogger:
-    """The logger of a module, for events with fields: ``log.warning("lease lost", job=job_id)``.
+_OURS = Layout()
 
-    It is set up here alone. A task that calls `structlog.configure` changes nothing of it.
+
+class EventLogger:
+    """A logger for events with fields: ``log.warning("lease lost", job=job_id)``.
+
+    A task that sets up structlog or logging changes nothing of it.
     """
-    logger: BoundLogger = structlog.wrap_logger(
-        standard_logger(module),
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            structlog.processors.StackInfoRenderer(),
-            _hand_over,
-        ],
-        wrapper_class=BoundLogger,
-        context_class=dict,
-        cache_logger_on_first_use=False,
-    )
-    return logger
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def log(self, level: int, event: str, *, exc_info: Any = None, **fields: Any) -> None:
+        """Log an event.
+
+        Args:
+            exc_info: an exception, or True for the one that is being handled.
+        """
+        if not self._logger.isEnabledFor(level):
+            return
+        if are_apart():
+            self._logger.log(level, "%s", event, exc_info=exc_info, extra={_FIELDS: fields})
+        else:
+            words = " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())])
+            self._logger.log(level, "%s", words, exc_info=exc_info)
+
+    debug = functools.partialmethod(log, logging.DEBUG)
+    info = functools.partialmethod(log, logging.INFO)
+    warning = functools.partialmethod(log, logging.WARNING)
+    error = functools.partialmethod(log, logging.ERROR)
+    critical = functools.partialmethod(log, logging.CRITICAL)
+    exception = functools.partialmethod(log, logging.ERROR, exc_info=True)
 
 
-def _hand_over(logger: Any, method: str, fields: EventDict) -> Any:
-    if are_apart():
-        return ProcessorFormatter.wrap_for_formatter(logger, method, fields)
-    exc_info = fields.pop("exc_info", None)
-    words = [str(fields.pop("event")), *(f"{name}={value!r}" for name, value in fields.items())]
-    return (" ".join(words),), {"exc_info": exc_info}
+def get_logger(module: str) -> EventLogger:
+    """The logger of a module."""
+    return EventLogger(standard_logger(module))
+
+
+# The attribute of a record that has the fields of an event of ours; and those of any record.
+_FIELDS = "heori_fields"
+_OF_RECORDS = {*vars(logging.makeLogRecord({})), "message", "asctime", _FIELDS}
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What a record tells beside its message."""
+    if (ours := vars(record).get(_FIELDS)) is not None:
+        return dict(ours)
+    return {name: value for name, value in vars(record).items() if name not in _OF_RECORDS}
 
 
 def configure(*, as_json: bool, level: str, layout: Layout | None = None) -> None:
@@ -87,13 +119,13 @@ def configure(*, as_json: bool, level: str, layout: Layout | None = None) -> Non
     global _handler
     if are_apart():  # the forkserver has done it for its workers, before it imported the tasks
         return
-    layout = layout or Layout()
+    layout = layout or _OURS
     os.environ[FORM] = json.dumps([as_json, level, layout])
     number = logging.getLevelNamesMapping()[level.upper()]
-    handler = _handler = _Handler(_laid_out(layout) if layout.line else _formatter(as_json=as_json))
+    handler = _handler = _Handler(_formatter(as_json=as_json, layout=layout))
     heori = move_apart(handler, number)
     _serve_logging(handler, number)
-    _serve_structlog(heori, number)
+    _when_imported("structlog", lambda: _serve_structlog(heori, number))
     if as_json:
         _catch_uncaught()
     if layout.config:
@@ -112,28 +144,76 @@ def configure_as_parent() -> None:
         configure(as_json=as_json, level=level, layout=Layout(*layout))
 
 
-def _formatter(*, as_json: bool) -> ProcessorFormatter:
-    ending: list[Processor] = (
+def _formatter(*, as_json: bool, layout: Layout = _OURS) -> logging.Formatter:
+    if layout.line:
+        return _laid_out(layout)
+    return _Json() if as_json else _drawn_by_structlog(as_json=False)
+
+
+class _Json(logging.Formatter):
+    """Makes each record a JSON value in a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        if _is_structlogs(record):
+            return _drawn_by_structlog(as_json=True).format(record)
+        told = _merged() | _fields(record)
+        told |= {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        }
+        if record.stack_info:
+            told["stack"] = record.stack_info
+        if record.exc_info and record.exc_info[1] is not None:
+            told["exception"] = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
+        return json.dumps(told, default=repr)
+
+
+def _is_structlogs(record: logging.LogRecord) -> bool:
+    return isinstance(record.msg, dict) and hasattr(record, "_logger")
+
+
+def _merged() -> dict[str, Any]:
+    """What a task has bound to its context by structlog."""
+    contextvars = sys.modules.get("structlog.contextvars")
+    return {} if contextvars is None else contextvars.merge_contextvars(None, "", {})
+
+
+@functools.cache
+def _drawn_by_structlog(*, as_json: bool) -> logging.Formatter:
+    import structlog  # noqa: PLC0415 - see above
+
+    ending: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
         else [_escape, structlog.dev.ConsoleRenderer(exception_formatter=_traceback)]
     )
-    return ProcessorFormatter(
-        foreign_pre_chain=[structlog.contextvars.merge_contextvars, structlog.stdlib.ExtraAdder()],
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.contextvars.merge_contextvars, _add_fields],
         processors=[
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.processors.TimeStamper(fmt="iso", utc=as_json),
-            ProcessorFormatter.remove_processors_meta,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *ending,
         ],
     )
 
 
-def _laid_out(layout: Layout) -> ProcessorFormatter:
-    return ProcessorFormatter(
+def _add_fields(_: Any, __: str, told: "EventDict") -> "EventDict":
+    told.update(_fields(told["_record"]))
+    return told
+
+
+def _laid_out(layout: Layout) -> logging.Formatter:
+    import structlog  # noqa: PLC0415 - see above
+
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_add_ours],
         processors=[
-            ProcessorFormatter.remove_processors_meta,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             _escape,
             _in_words,
@@ -143,13 +223,18 @@ def _laid_out(layout: Layout) -> ProcessorFormatter:
     )
 
 
-def _in_words(_: Any, __: str, fields: EventDict) -> str:
+def _add_ours(_: Any, __: str, told: "EventDict") -> "EventDict":
+    told.update(vars(told["_record"]).get(_FIELDS, {}))
+    return told
+
+
+def _in_words(_: Any, __: str, fields: "EventDict") -> str:
     event, traceback = fields.pop("event"), fields.pop("exception", None)
     line = " ".join([str(event), *(f"{name}={value}" for name, value in fields.items())])
     return f"{line}\n    {traceback}" if traceback else line
 
 
-def _escape(_: Any, __: str, fields: EventDict) -> EventDict:
+def _escape(_: Any, __: str, fields: "EventDict") -> "EventDict":
     """What is logged may be anybody's text; a terminal must not obey it, and it stays one line."""
     shown: EventDict = {}
     for name, value in fields.items():
@@ -169,7 +254,9 @@ def _indented(text: str) -> str:
     return printable(text, kept=LINES).replace("\n", "\n    ")
 
 
-def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+def _traceback(stream: TextIO, exc_info: "ExcInfo") -> None:
+    import structlog  # noqa: PLC0415 - see above
+
     written = io.StringIO()
     structlog.dev.plain_traceback(written, exc_info)
     stream.write(_indented(written.getvalue()))
@@ -231,6 +318,8 @@ def _serve_logging(handler: logging.Handler, level: int) -> None:
 
 
 def _serve_structlog(heori: logging.Manager, level: int) -> None:
+    import structlog  # noqa: PLC0415 - it has just been imported
+
     name_of = structlog.stdlib.LoggerFactory(ignore_frame_names=[__name__])
 
     def logger_of(*names: Any) -> logging.Logger:
@@ -240,12 +329,42 @@ def _serve_structlog(heori: logging.Manager, level: int) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.StackInfoRenderer(),
-            ProcessorFormatter.wrap_for_formatter,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=logger_of,
         cache_logger_on_first_use=False,  # a task may still set it up
     )
+
+
+def _when_imported(name: str, then: Callable[[], None]) -> None:
+    """Have something done as soon as a module has been imported, or now if it has been."""
+    if name in sys.modules:
+        then()
+    else:
+        sys.meta_path.insert(0, _AtImport(name, then))
+
+
+class _AtImport(importlib.abc.MetaPathFinder):
+    def __init__(self, name: str, then: Callable[[], None]) -> None:
+        self._name = name
+        self._then = then
+
+    def find_spec(self, name: str, *_: object) -> "ModuleSpec | None":
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_and_tell(module: ModuleType) -> None:
+            execute(module)
+            self._then()
+
+        spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]
+        return spec
 
 
 def _catch_uncaught() -> None:

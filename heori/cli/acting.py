@@ -6,7 +6,7 @@ import typer
 
 from heori.cli.console import FAILED, guarded
 from heori.inspect.actions import ActionRefused, JobActions, JobGone
-from heori.terminal import say, say_json
+from heori.plain import say, say_json
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient

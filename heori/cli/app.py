@@ -7,7 +7,6 @@ Each command is a module of its own beside this one, and is imported when it is 
 import gc
 import importlib
 import sys
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -102,7 +101,9 @@ def _tell_version(asked: bool) -> None:  # noqa: FBT001 - as typer calls it
     if asked:
         # What a report of a fault should say.
         python = ".".join(map(str, sys.version_info[:3]))
-        from heori.terminal import say  # noqa: PLC0415
+        from importlib.metadata import version  # noqa: PLC0415
+
+        from heori.plain import say  # noqa: PLC0415
 
         say(f"heori {version('heori')} (Python {python}, rq {version('rq')})")
         raise typer.Exit
@@ -137,7 +138,7 @@ def run() -> None:
     except InvalidSetting as error:  # found by whatever reads it
         # `heori --help` does without these.
         from heori.cli.console import REFUSED  # noqa: PLC0415
-        from heori.terminal import say  # noqa: PLC0415
+        from heori.plain import say  # noqa: PLC0415
 
         say(f"heori: a setting does not fit: {error}", error=True)
         sys.exit(REFUSED)

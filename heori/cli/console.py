@@ -1,17 +1,14 @@
 """What all commands share: settings, options that are times or sizes, messages, exit codes."""
 
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich import box
-from rich.table import Table
 
 from heori import formats
 from heori.inspect.reader import WRONG_TYPE, RedisReader
-from heori.terminal import Console, Text, say, say_json
+from heori.plain import say, say_json
 from heori_common.duration import seconds
 from heori_common.errors import cut
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
@@ -28,8 +25,6 @@ MEND = "`heori doctor` says how to mend it"
 
 MOST_COUNT = 1_000_000_000  # of whatever an option counts
 MOST_CHARS = 2000  # of a line of a message
-LEAST_WIDTH = 20  # columns of a value, beside its name
-UNBROKEN: Any = {"break_long_words": False, "break_on_hyphens": False}
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -114,38 +109,6 @@ def told_moment(text: str, now: float) -> str:
     if when.tzinfo is None:
         return text
     return f"{formats.age(now - when.timestamp())}, {formats.moment(when)}"
-
-
-def print_fields(fields: Mapping[str, str]) -> None:
-    """Print values with their names; no path, id or other word is broken, so that it can be copied.
-
-    What has several lines, such as a traceback, stands below its name. It is indented, so that none
-    of its lines looks like another field.
-    """
-    console = Console()
-    width = max(map(len, fields), default=0) + 2
-    for name, value in fields.items():
-        lines = value.rstrip().split("\n")
-        if len(lines) > 1:
-            console.print(Text(name, "bold"))
-            label = indent = "  "
-        else:
-            label, indent = f"{name:{width}}", " " * width
-            room = max(LEAST_WIDTH, console.width - width)
-            lines = textwrap.wrap(Text(lines[0]).plain, room, **UNBROKEN) or [""]
-        for line in lines:
-            console.print(Text.assemble((label, "bold"), Text(line)), soft_wrap=True)
-            label = indent
-
-
-def list_table(*names: str, numbers: Sequence[str] = ()) -> Table:
-    """A table of things: columns that give way on a narrow terminal, and such of numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in names:
-        table.add_column(heading, overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
 
 
 def print_record(record: dict[str, Any], *lines: str, as_json: bool) -> None:

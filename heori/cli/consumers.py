@@ -6,14 +6,8 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import (
-    JsonOption,
-    guarded,
-    list_table,
-    print_fields,
-    refuse,
-    tell_unreadable,
-)
+from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.drawing import list_table, print_fields
 from heori.inspect.consumers import (
     ONE_S,
     ConsumerView,
@@ -22,7 +16,8 @@ from heori.inspect.consumers import (
     read_consumer,
 )
 from heori.inspect.reader import RedisReader
-from heori.terminal import Console, Name, Text, say, say_json
+from heori.plain import say, say_json
+from heori.terminal import Console, Name, Text
 from heori_common.errors import cut
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient

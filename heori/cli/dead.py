@@ -11,7 +11,7 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 
 from heori import formats
-from heori.cli.console import JsonOption, list_table, print_fields, refuse, told_moment
+from heori.cli.console import JsonOption, refuse, told_moment
 from heori.cli.dead_change import purge, replay
 from heori.cli.dead_options import (
     ErrorOption,
@@ -24,12 +24,14 @@ from heori.cli.dead_options import (
     open_letters,
     progress_bar,
 )
+from heori.cli.drawing import list_table, print_fields
 from heori.inspect.dead_choice import Choice
 from heori.inspect.dead_groups import DeadGroups, count, grouping
 from heori.inspect.dead_letters import DeadLetters, Entry
 from heori.inspect.dead_record import details, summary
 from heori.inspect.dead_sweep import Sweep
-from heori.terminal import Console, Name, Text, say, say_json
+from heori.plain import say, say_json
+from heori.terminal import Console, Name, Text
 from heori_common.errors import cut
 from heori_common.protocol.dead_letter import DeadLetter
 

@@ -24,7 +24,7 @@ from heori.cli.dead_options import (
 from heori.inspect.dead_choice import Choice
 from heori.inspect.dead_letters import Action, DeadLetters
 from heori.inspect.dead_sweep import Sweep, act
-from heori.terminal import say, say_json
+from heori.plain import say, say_json
 from heori_common.printable import printable
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 

@@ -11,7 +11,8 @@ from rich.progress import MofNCompleteColumn, Progress
 from heori.cli.console import FAILED, guarded, read_duration, refuse, tell_unreadable
 from heori.inspect.dead_choice import Choice
 from heori.inspect.dead_letters import PAGE, DeadLetters
-from heori.terminal import Console, say
+from heori.plain import say
+from heori.terminal import Console
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 

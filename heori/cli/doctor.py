@@ -11,7 +11,8 @@ from heori.cli.console import FAILED, JsonOption, guarded
 from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding, Level
 from heori.inspect.mending import Mended, mend
-from heori.terminal import Console, Text, say_json
+from heori.plain import say_json
+from heori.terminal import Console, Text
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings

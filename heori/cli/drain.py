@@ -9,7 +9,7 @@ from heori.inspect.consumers import NoConsumer, NotDrained
 from heori.inspect.consumers import drain as ask
 from heori.inspect.reader import RedisReader
 from heori.inspect.shell import quoted
-from heori.terminal import say
+from heori.plain import say
 from heori_common.errors import cut
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient

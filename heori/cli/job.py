@@ -5,19 +5,13 @@ from typing import Annotated, Any
 import typer
 
 from heori import formats
-from heori.cli.console import (
-    JsonOption,
-    guarded,
-    print_fields,
-    refuse,
-    tell_unreadable,
-    told_moment,
-)
+from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable, told_moment
+from heori.cli.drawing import print_fields
 from heori.inspect.calls import as_text
 from heori.inspect.job import JobDetails, Now, Ties, read
 from heori.inspect.job_tries import Try
 from heori.inspect.reader import RedisReader
-from heori.terminal import say_json
+from heori.plain import say_json
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings

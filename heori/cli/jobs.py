@@ -6,18 +6,13 @@ from typing import Annotated
 import typer
 
 from heori import formats
-from heori.cli.console import (
-    LEAST_WIDTH,
-    JsonOption,
-    guarded,
-    refuse,
-    tell_unreadable,
-    told_moment,
-)
+from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable, told_moment
+from heori.cli.drawing import LEAST_WIDTH
 from heori.inspect.job_rows import JobRow
 from heori.inspect.jobs import STATES, JobFilter, JobPage, list_jobs
 from heori.inspect.reader import RedisReader
-from heori.terminal import Console, Text, say, say_json
+from heori.plain import say, say_json
+from heori.terminal import Console, Text
 from heori_common.errors import cut
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient

@@ -7,7 +7,8 @@ import typer
 from heori import formats
 from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
 from heori.inspect.reader import RedisReader
-from heori.terminal import Console, say_json
+from heori.plain import say_json
+from heori.terminal import Console
 from heori_common.errors import cut
 from heori_common.names import check_queue
 from heori_common.protocol.commands import MOST_WAITING, Bound

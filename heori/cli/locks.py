@@ -8,9 +8,11 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from heori import Party, formats
-from heori.cli.console import FAILED, JsonOption, guarded, list_table, refuse, tell_unreadable
+from heori.cli.console import FAILED, JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.drawing import list_table
 from heori.inspect.locks import Kind, Locks, LockState
-from heori.terminal import Console, Name, Text, say, say_json
+from heori.plain import say, say_json
+from heori.terminal import Console, Name, Text
 from heori_common.names import check_name
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient

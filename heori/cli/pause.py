@@ -6,7 +6,7 @@ import typer
 
 from heori.cli.console import guarded, refuse
 from heori.inspect.limits import resumed_by
-from heori.terminal import say
+from heori.plain import say
 from heori_common.names import check_name, check_queue, check_tenant
 from heori_common.protocol.commands import Commands, Pause
 from heori_common.protocol.keys import Keys

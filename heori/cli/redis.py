@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from heori.cli.console import guarded
-from heori.terminal import say
+from heori.plain import say
 from heori_common.protocol.commands import Command
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings

@@ -10,7 +10,7 @@ from heori.cli.drain import set_drain
 from heori.cli.pause import QueueArgument, TaskOption, TenantOption, chosen, named
 from heori.inspect.limits import resume_all
 from heori.inspect.reader import RedisReader
-from heori.terminal import say
+from heori.plain import say
 from heori_common.errors import cut
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient

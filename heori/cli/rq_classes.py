@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from heori.cli.console import refuse
-from heori.terminal import say
+from heori.plain import say
 from heori_common.errors import short
 from heori_common.settings import Settings
 

@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, list_table, print_record, refuse, tell_unreadable
+from heori.cli.console import JsonOption, guarded, print_record, refuse, tell_unreadable
+from heori.cli.drawing import list_table
 from heori.inspect.reader import RedisReader
 from heori.inspect.schedule import (
     EntryView,
@@ -18,7 +19,8 @@ from heori.inspect.schedule import (
 )
 from heori.inspect.schedule import delete as delete_entry
 from heori.inspect.schedule import run_now as run_entry
-from heori.terminal import Console, Name, say, say_json
+from heori.plain import say, say_json
+from heori.terminal import Console, Name
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings

@@ -24,7 +24,7 @@ from heori.cli.console import (
 )
 from heori.cli.send_from import Format, ImportRequest, send_from, told
 from heori.inspect.reader import NONSENSE
-from heori.terminal import say, say_json
+from heori.plain import say, say_json
 from heori_common import resolution, task_modules, tasks
 from heori_common.duration import check_wait
 from heori_common.redis.errors import RedisRefused, RedisUnavailable

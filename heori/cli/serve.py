@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from heori.cli.console import refuse
-from heori.terminal import say
+from heori.plain import say
 from heori_common import logs, outlet, task_modules
 from heori_common.published import offered
 from heori_common.settings import SERVICE, Settings

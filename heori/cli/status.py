@@ -5,13 +5,8 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from heori import formats
-from heori.cli.console import (
-    JsonOption,
-    guarded,
-    list_table,
-    tell_unreadable,
-    told_moment,
-)
+from heori.cli.console import JsonOption, guarded, tell_unreadable, told_moment
+from heori.cli.drawing import list_table
 from heori.inspect.limits import read_held
 from heori.inspect.queues import (
     ConsumerRecord,
@@ -23,7 +18,8 @@ from heori.inspect.queues import (
     read_queues,
 )
 from heori.inspect.reader import RedisReader
-from heori.terminal import Console, Name, Text, say_json
+from heori.plain import say_json
+from heori.terminal import Console, Name, Text
 from heori_common.protocol.commands import HEARTBEAT_TTL_S
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient

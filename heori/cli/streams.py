@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from heori.terminal import say
+from heori.plain import say
 from heori_common.descriptors import write_some
 
 if TYPE_CHECKING:

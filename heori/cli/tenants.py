@@ -7,10 +7,12 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, list_table, refuse, tell_unreadable
+from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.drawing import list_table
 from heori.inspect.reader import RedisReader
 from heori.inspect.tenants import TenantRow, read_tenants, set_weights
-from heori.terminal import Console, Name, say_json
+from heori.plain import say_json
+from heori.terminal import Console, Name
 from heori_common.errors import cut
 from heori_common.names import check_queue, check_tenant
 from heori_common.protocol.commands import LEAST_WEIGHT, MOST_WEIGHT

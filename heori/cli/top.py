@@ -14,7 +14,8 @@ from heori import formats
 from heori.cli.console import JsonOption, guarded, read_duration, refuse, tell_unreadable
 from heori.inspect.overview import compare
 from heori.inspect.reader import RedisReader
-from heori.terminal import Console, Name, Text, say_json
+from heori.plain import say_json
+from heori.terminal import Console, Name, Text
 from heori.top.feed import Snapshot, take_snapshot
 from heori.top.table import Column, Row, View, plain
 from heori.top.table import Table as Rows

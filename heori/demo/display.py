@@ -15,7 +15,8 @@ from rich.table import Table
 from heori import formats
 from heori.demo.tally import ConsumerCounts, Count, RunResult
 from heori.examples.tasks import ALL, UNITS
-from heori.terminal import Console, Text, say, say_json
+from heori.plain import say, say_json
+from heori.terminal import Console, Text
 from heori_common.settings import Model
 
 LINE_EVERY = 2.0  # seconds between two lines

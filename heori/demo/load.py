@@ -19,7 +19,7 @@ from heori.demo.processes import Interrupt
 from heori.demo.sender import LoadSender
 from heori.examples.tasks import QUEUE
 from heori.outage import Outage
-from heori.terminal import say, say_json
+from heori.plain import say, say_json
 from heori_common.errors import cut
 from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
@@ -121,7 +121,7 @@ class Load:
         self._endpoint = MetricsEndpoint(
             settings.metrics_host,
             settings.metrics_port,
-            CollectorRegistry(),
+            CollectorRegistry,
             ready=self._health,
             alive=lambda: True,  # it ends by itself when it cannot go on
         )

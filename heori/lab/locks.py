@@ -21,7 +21,8 @@ from heori.demo.processes import (
 )
 from heori.examples import accounts
 from heori.examples.accounts import ACCOUNTS, OPENING, PRINTERS
-from heori.terminal import Console, Text, say_json
+from heori.plain import say_json
+from heori.terminal import Console, Text
 from heori_common.embedded import EmbeddedValkey
 from heori_common.protocol.commands import Commands
 from heori_common.redis.client import RedisClient

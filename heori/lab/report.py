@@ -8,7 +8,8 @@ from rich import box
 from rich.table import Table
 
 from heori.lab.figures import COLUMNS, Figures, Interpreter, advice, by_workload, choice
-from heori.terminal import Console, Text, say_json
+from heori.plain import say_json
+from heori.terminal import Console, Text
 
 DISTURBED = 0.05  # of the cores, taken by others
 

@@ -1,6 +1,9 @@
-"""What a consumer takes of a machine: its processes share what they have in common."""
+"""What processes take of a machine: those of a consumer share what they have in common, and no
+process has imported what it does not use.
+"""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
+from rq import Queue
+from rq.serializers import JSONSerializer
 
 from heori_common.platform import TELLS_OF_THREADS, below
 from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
 
 pytestmark = pytest.mark.skipif(
     not TELLS_OF_THREADS, reason="the system tells nothing of threads and memory"
@@ -86,3 +92,70 @@ def test_what_whoever_started_a_consumer_has_open_does_not_reach_its_workers(
             consumer.terminate()
             consumer.stderr.read()
         assert consumer.wait(60) == 0
+
+
+# What takes megabytes, or a twentieth of a second, and is there for what these do not do: to draw,
+# to answer a scrape, to be looked at by rq's tools.
+HEAVY = {
+    "croniter",
+    "fastapi",
+    "jsonschema_rs",
+    "multiprocessing",
+    "prometheus_client",
+    "pygments",
+    "rich",
+    "rq",
+    "structlog",
+    "textual",
+}
+TASKS = "from heori import task\n\n\n@task\ndef double(a: int) -> int:\n    return 2 * a\n"
+
+
+@pytest.mark.parametrize("model", ["threads", "processes", "asyncio"])
+def test_no_process_of_a_consumer_has_imported_what_it_does_not_use(
+    model: str, consume: Callable[..., Consumer], redis: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "light_tasks.py").write_text(TASKS)
+    told = tmp_path / "told"
+    told.mkdir()
+    consumer = consume(
+        *("--model", model, "--processes", "1"),
+        program="tests.rigs.telling_modules",
+        fresh=True,
+        HEORI_TASKS="light_tasks",
+        PYTHONPATH=str(tmp_path),
+        HEORI_TEST_MODULES=str(told),
+    ).ready()
+    [worker] = consumer.workers
+    job = Queue(connection=redis, serializer=JSONSerializer).enqueue("light_tasks.double", 4)
+    until(lambda: job.get_status() == "finished")
+    supervisor = consumer.process.pid
+    assert consumer.stop() == 0
+    modules = {int(file.name): set(json.loads(file.read_text())) for file in told.iterdir()}
+    assert modules.keys() == {supervisor, worker.pid}
+    assert "light_tasks" in modules[worker.pid] - modules[supervisor]
+    assert [HEAVY & names for names in modules.values()] == [set(), set()]
+
+
+def test_a_program_that_sends_has_imported_nothing_of_a_consumer_or_the_command_line(
+    redis_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "light_tasks.py").write_text(TASKS)
+    program = """
+import json, sys
+from heori import Producer
+from light_tasks import double
+with Producer(sys.argv[1]) as producer:
+    producer.submit(double, 1)
+print(json.dumps(list(sys.modules)))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, redis_url],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=120,
+    )
+    modules = set(json.loads(ran.stdout))
+    assert "heori_producer" in modules
+    assert (HEAVY | {"heori_consumer", "typer"}) & modules == set()

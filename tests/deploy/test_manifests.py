@@ -138,9 +138,7 @@ def test_all_mean_the_same_redis_and_the_same_password() -> None:
 def test_probes_ask_at_the_port_of_the_image_for_what_heori_serves() -> None:
     [port] = CONTAINER["ports"]
     assert f"HEORI_METRICS_PORT={port['containerPort']}" in (ROOT / "Dockerfile").read_text()
-    endpoint = MetricsEndpoint(
-        "127.0.0.1", 0, CollectorRegistry(), lambda: (True, {}), lambda: True
-    )
+    endpoint = MetricsEndpoint("127.0.0.1", 0, CollectorRegistry, lambda: (True, {}), lambda: True)
     try:
         probes = {name: probe["httpGet"] for name, probe in CONTAINER.items() if "Probe" in name}
         for probe in probes.values():

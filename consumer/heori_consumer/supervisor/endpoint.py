@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-
 from heori_common.connections import LEAVING, ONE_TURN
 from heori_common.threaded_server import FewThreads, OneRequest
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from prometheus_client import CollectorRegistry
 
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - as the settings may say it
 
@@ -43,6 +42,8 @@ class MetricsEndpoint:
     """Serves until the process ends.
 
     Args:
+        registry: makes what is asked at each scrape. It is called, and prometheus_client is
+            imported, at the first one: a consumer that nobody scrapes does without.
         ready: returns whether all is well and a report; called in another thread.
         alive: returns whether what serves the jobs still answers; called in another thread. It says
             nothing of Redis: to start anew what waits for Redis would mend nothing.
@@ -58,12 +59,12 @@ class MetricsEndpoint:
         self,
         host: str,
         port: int,
-        registry: CollectorRegistry,
+        registry: "Callable[[], CollectorRegistry]",
         ready: Callable[[], tuple[bool, dict[str, Any]]],
         alive: Callable[[], bool],
         slots: Callable[[int | None, str], dict[str, Any]] | None = None,
     ) -> None:
-        metrics = make_wsgi_app(registry)
+        metrics = _Late(registry)
 
         def app(environ: "WSGIEnvironment", respond: "StartResponse") -> Iterable[bytes]:
             if environ["PATH_INFO"] == "/metrics":
@@ -107,6 +108,23 @@ class MetricsEndpoint:
                 socket.create_connection((host, port), LOOK_EVERY_S).close()
             ending.join(0.01)
         self._server.server_close()
+
+
+class _Late:
+    """What answers scrapes."""
+
+    def __init__(self, registry: "Callable[[], CollectorRegistry]") -> None:
+        self._registry = registry
+        self._making = threading.Lock()
+        self._made: WSGIApplication | None = None
+
+    def __call__(self, environ: "WSGIEnvironment", respond: "StartResponse") -> Iterable[bytes]:
+        with self._making:
+            if self._made is None:
+                from prometheus_client import make_wsgi_app  # noqa: PLC0415 - see above
+
+                self._made = make_wsgi_app(self._registry())
+        return self._made(environ, respond)
 
 
 def _asked(query: str) -> tuple[int | None, str]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from itertools import accumulate
 from typing import NamedTuple
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -46,6 +47,13 @@ class MetricSample(NamedTuple):
     metric: m.Metric
     value: float | m.Histogram
     labels: tuple[str, ...] = ()
+
+
+def registry_of(context: Context, roles: Roles) -> CollectorRegistry:
+    """What a scrape of a consumer asks."""
+    registry = CollectorRegistry()
+    registry.register(ConsumerMetrics(context, roles))
+    return registry
 
 
 class ConsumerMetrics(Collector):

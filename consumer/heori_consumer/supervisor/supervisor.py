@@ -7,9 +7,7 @@ import os
 import signal
 from collections.abc import Coroutine, Iterator
 from functools import partial
-from typing import Any
-
-from prometheus_client import CollectorRegistry
+from typing import TYPE_CHECKING, Any
 
 from heori_common import logs
 from heori_common.platform import give_back_blocks
@@ -20,13 +18,15 @@ from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context, Role
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
 from heori_consumer.supervisor.eviction import warn_of_eviction
-from heori_consumer.supervisor.metrics import ConsumerMetrics
 from heori_consumer.supervisor.notify import READY, STOPPING, notify
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.registration import REGISTER, consumer_name
 from heori_consumer.supervisor.roles import Roles
 from heori_consumer.supervisor.slots import SlotReport
 from heori_consumer.supervisor.stop_request import StopRequest
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log = logs.get_logger(__name__)
 
@@ -89,12 +89,10 @@ class Supervisor:
             give_back_blocks(LARGE_BLOCK_BYTES)
         roles.health.begin()
         read_files()
-        registry = CollectorRegistry()
-        registry.register(ConsumerMetrics(self._context, roles))
         endpoint = MetricsEndpoint(
             settings.metrics_host,
             settings.metrics_port,
-            registry,
+            self._registry,
             ready=roles.health.report,
             alive=roles.health.alive,
             slots=SlotReport(self._context, roles).report,
@@ -113,6 +111,11 @@ class Supervisor:
             raise NothingToConsume(str(refusals))
         if refusals.reasons and self._context.options.burst:
             raise NothingToConsume(f"jobs are left that it may not run\n{refusals}")
+
+    def _registry(self) -> "CollectorRegistry":
+        from heori_consumer.supervisor.metrics import registry_of  # noqa: PLC0415 - at a scrape
+
+        return registry_of(self._context, self._roles)
 
     async def _take_leave(self) -> None:
         """Give up what expires by itself, should Redis not answer in time."""

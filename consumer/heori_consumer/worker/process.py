@@ -32,7 +32,7 @@ from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.chance import draw_anew
 from heori_consumer.worker.ending import flush_streams, say_goodbye
 from heori_consumer.worker.hooks import StartHookFailed, run_end_hooks, run_start_hooks
-from heori_consumer.worker.libraries import libraries
+from heori_consumer.worker.libraries import libraries, newest
 from heori_consumer.worker.link import LinkedSlots
 from heori_consumer.worker.rq_job import make_job
 from heori_consumer.worker.signals import let_pass, obey_in_copies
@@ -124,7 +124,7 @@ def serve(
     module = ""
     answer_for_rq(partial(make_job, options.policy))
     environ.tell_jobs(options.policy.consumer)
-    known = set(sys.modules)
+    before = newest()
     empty: list[str] = []
     try:
         for module in (*options.policy.tasks, chunks.__name__):
@@ -137,7 +137,7 @@ def serve(
         if in_main and not is_guest:
             let_pass(STOPPING)  # whatever the modules would do then
         worker = LinkedSlots(link, options, table, abandon)
-        used = libraries(known, (*options.policy.tasks, *options.policy.allow))
+        used = libraries(before, (*options.policy.tasks, *options.policy.allow))
         entries = entries_of(
             options.policy.tasks, options.policy.max_payload, strict=options.policy.strict
         )
