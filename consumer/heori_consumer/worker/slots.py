@@ -6,7 +6,6 @@ execution models is this file, and two numbers.
 
 import asyncio
 import contextlib
-import queue
 import selectors
 import threading
 import time
@@ -19,6 +18,7 @@ from heori_common import logs
 from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.execution import Runner
+from heori_consumer.worker.inbox import Inbox
 from heori_consumer.worker.loops import JobLoop
 from heori_consumer.worker.restore import SharedState
 
@@ -116,7 +116,7 @@ class ThreadSlots(_Common):
             runner, table, hand_over, worn, broken, restores_handlers=restores_handlers
         )
         # None ends the thread that takes it, if there is one too many.
-        self._inbox: queue.SimpleQueue[Numbered | None] = queue.SimpleQueue()
+        self._inbox: Inbox[Numbered | None] = Inbox()
         self._resizing = threading.Lock()
         self._threads = self._wanted = int(first_is_main)
         self._main = 0 if first_is_main else None
@@ -131,26 +131,17 @@ class ThreadSlots(_Common):
     def close(self) -> None:
         """Have `run_main` return, when it has run what was put before."""
         self._closed = True
-        self._inbox.put(None)
+        self._inbox.put([None])
 
     def put(self, jobs: Sequence[Numbered]) -> None:
         """See `Slots`."""
-        for job in jobs:
-            self._inbox.put(job)
+        self._inbox.put(jobs)
 
     def recall(self) -> list[int]:
         """See `Slots`."""
-        numbers, ends = [], 0
-        with contextlib.suppress(queue.Empty):
-            while True:
-                job = self._inbox.get_nowait()
-                if job is None:
-                    ends += 1
-                else:
-                    numbers.append(job[0])
-        for _ in range(ends):
-            self._inbox.put(None)
-        return numbers
+        jobs = self._inbox.take_back()
+        self._inbox.put([None] * jobs.count(None))
+        return [job[0] for job in jobs if job is not None]
 
     def watch(self) -> None:
         """See `Slots`. Threads are looked at from outside."""
@@ -166,8 +157,7 @@ class ThreadSlots(_Common):
                     target=self._slot, args=(slot,), name=f"slot-{slot}", daemon=True
                 ).start()
                 self._threads += 1
-            for _ in range(self._threads - self._wanted):
-                self._inbox.put(None)
+            self._inbox.put([None] * (self._threads - self._wanted))
 
     def _leave(self, slot: int) -> bool:
         """End a slot's thread, if there is one too many; returns whether it is to end."""
@@ -175,7 +165,7 @@ class ThreadSlots(_Common):
             if self._threads <= self._wanted:
                 return False
             if slot == self._main:  # another one is to
-                self._inbox.put(None)
+                self._inbox.put([None])
                 time.sleep(YIELD_S)
                 return False
             self._threads -= 1
@@ -186,8 +176,9 @@ class ThreadSlots(_Common):
     def _slot(self, slot: int) -> None:
         try:
             self._table.sit(slot, threading.get_native_id())
+            seat = self._inbox.seat()
             while True:
-                job = self._inbox.get()
+                job = seat.get()
                 if job is None:
                     if self._closed or self._leave(slot):
                         break
@@ -196,7 +187,7 @@ class ThreadSlots(_Common):
                 self._table.take(slot, number, time.monotonic())
                 outcome = self._runner.run(slot, number, claim)
                 self._clean_up(slot)
-                self._hand_over(number, outcome, more=not self._inbox.empty())
+                self._hand_over(number, outcome, more=bool(self._inbox))
                 del job, claim, outcome  # they may be large, and this slot idle from now on
             self._runner.end_thread()
         except BaseException:
