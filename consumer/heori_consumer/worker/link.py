@@ -119,7 +119,7 @@ class LinkedSlots:
         self._main_slot: ThreadSlots | None = None
         self._slots: Slots
         if options.kind == "coroutines":
-            self._slots = CoroutineSlots(*told)
+            self._slots = CoroutineSlots(*told, hand_on=self._sendable.release)
         elif options.slots == 1 and threading.current_thread() is threading.main_thread():
             self._slots = self._main_slot = ThreadSlots(
                 *told, first_is_main=True, restores_handlers=options.home != "caller"

@@ -204,8 +204,17 @@ class CoroutineSlots(_Common):
         hand_over: Handover,
         worn: Callable[[str], None],
         broken: Callable[[], None],
+        *,
+        hand_on: Callable[[], None],
     ) -> None:
+        """Prepare.
+
+        Args:
+            hand_on: has what was handed over with `more` wait no longer.
+        """
         super().__init__(runner, table, hand_over, worn, broken)
+        self._hand_on = hand_on
+        self._is_to_hand_on = False
         self._inbox: deque[Numbered] = deque()
         self._free = list(range(table.slots))
         self._unused = list(range(table.slots, table.most))
@@ -285,9 +294,18 @@ class CoroutineSlots(_Common):
             else:
                 self._free.append(slot)
             self._fill()
-            self._hand_over(number, outcome, more=bool(self._inbox))
+            # Many end in one turn of the loop, and go on together after it.
+            self._hand_over(number, outcome, more=True)
+            if not self._is_to_hand_on:
+                self._is_to_hand_on = True
+                self._loop.call_soon(self._after_turn)
         except BaseException:
             self._break_down()
+
+    def _after_turn(self) -> None:
+        self._is_to_hand_on = False
+        if not self._inbox:  # else more will end soon
+            self._hand_on()
 
 
 def _take_first(slots: list[int]) -> int:
