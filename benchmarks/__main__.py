@@ -42,6 +42,7 @@ from benchmarks import (
     storms,
     targets,
     tenants,
+    workloads,
 )
 from benchmarks.kinds import Case, Kind, Results
 from benchmarks.report import Sample
@@ -74,6 +75,7 @@ KINDS = (
     fleet.FAIRNESS,
     storms.STORMS,
     page.PAGE,
+    workloads.WORKLOAD,
 )
 GROUPS = tuple(dict.fromkeys(kind.group for kind in KINDS))
 ALL, PROFILE = "all", "profile"

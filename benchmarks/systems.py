@@ -16,7 +16,14 @@ from heori_common.settings import Model
 
 QUEUE = "bench"
 KEYS = Keys()
-COROUTINES = ("nothing", "wait")  # tasks that exist as coroutines, too
+COROUTINES = ("nothing", "wait", "mail", "webhook")  # tasks that exist as coroutines, too
+
+
+def missing_package(package: str) -> str | None:
+    """Why what needs it cannot be measured here, if it cannot."""
+    if importlib.util.find_spec(package) is None:
+        return f"{package} is not installed (make bench installs it)"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +47,12 @@ class Library:
     def missing(self) -> str | None:
         """Why it cannot be measured here, if it cannot."""
         for package in self.packages:
-            if importlib.util.find_spec(package) is None:
-                if sys.version_info < self.python:
-                    needed = ".".join(map(str, self.python))
-                    return (
-                        f"{package} needs Python {needed} (make bench BENCH_PYTHON=python{needed})"
-                    )
-                return f"{package} is not installed (make bench installs it)"
+            missing = missing_package(package)
+            if missing and sys.version_info < self.python:
+                needed = ".".join(map(str, self.python))
+                return f"{package} needs Python {needed} (make bench BENCH_PYTHON=python{needed})"
+            if missing:
+                return missing
         return None
 
 
@@ -119,6 +125,13 @@ def rq(name: str, *words: str, processes: int = 1, jobs: int = 600) -> System:
     return System(f"rq {name}", "rq", ("-m", "rq.cli", *words, *rest), processes, jobs, True)
 
 
+def rq_pool(processes: int) -> System:
+    """RQ's worker-pool, of workers that do not fork for each job."""
+    words = ("worker-pool", "-n", str(processes), "-w", "rq.worker.SimpleWorker")
+    name = f"worker-pool, {processes} SimpleWorkers"
+    return rq(name, *words, processes=processes, jobs=600 * processes)
+
+
 def dramatiq(processes: int, threads: int, *, results: bool = False) -> System:
     """dramatiq; it redelivers what a dead worker had after its heartbeat's 60 seconds."""
     words = ("-m", "dramatiq", "benchmarks.apps.dramatiq")
@@ -186,12 +199,7 @@ def mayu(processes: int, threads: int = 1, *, results: bool = True) -> System:
 FLOOR = System("floor", "floor", ("-m", "benchmarks.apps.floor"), runs=False, results=True)
 RQ_FORK = rq("Worker (forks)", "worker", jobs=150)
 RQ_SIMPLE = rq("SimpleWorker", "worker", "-w", "rq.worker.SimpleWorker")
-RQ_POOL = rq(
-    "worker-pool, 2 SimpleWorkers",
-    *("worker-pool", "-n", "2", "-w", "rq.worker.SimpleWorker"),
-    processes=2,
-    jobs=1_200,
-)
+RQ_POOL = rq_pool(2)
 
 
 def _cardinality(key: str, client: "redis.Redis") -> int:

@@ -1,16 +1,32 @@
 """What is to be reached, and whether it was."""
 
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
 
-from benchmarks import features, fleet, gil, locks, redelivery, sending, stored, tenants
+from benchmarks import (
+    bound,
+    claims,
+    drain,
+    features,
+    fleet,
+    gil,
+    locks,
+    memory,
+    queues,
+    redelivery,
+    sending,
+    stored,
+    tenants,
+    workloads,
+)
 from benchmarks.kinds import Results
 from benchmarks.memory import PROCESS, THREAD
-from benchmarks.systems import dramatiq, heori, taskiq
+from benchmarks.systems import FLOOR, heori
 
 Figure = Callable[[Results], float]
 
@@ -97,12 +113,38 @@ def _beyond_lease(results: Results) -> float:
     return figures["seconds"] - figures["lease"]
 
 
+def _per_workload(workload: workloads.Workload) -> Figure:
+    """Heori's rate × that of the fastest peer."""
+
+    def ratio(results: Results) -> float:
+        rates = {
+            case.partition(": ")[2]: figures["rate"]
+            for case, figures in results["workloads"].items()
+            if case.startswith(f"{workload.name}: ")
+        }
+        return rates.pop("heori") / max(rates.values())
+
+    return ratio
+
+
 OURS = heori("threads", 1, 1)
 DRAINED = _best("drain", "rate", "heori")
-# The peers that keep results and lose nothing when a consumer is killed.
-SAFE = _best("drain", "rate", taskiq(2).name, dramatiq(2, 8, results=True).name)
-STORED = stored.bytes_case(OURS, stored.SMALL)
+PER_S = 30_000 if sys.version_info >= (3, 13) else 24_000
+RUST = ("ardiq", "mayu")
+PLAIN = ("drain", OURS.name)
+ON_DISK = _ratio(_one("drain", OURS.name + drain.ON_DISK, "rate"), _one(*PLAIN, "rate"))
+FAR = _ratio(_one("drain", OURS.name + drain.FAR, "rate"), _one(*PLAIN, "rate"))
+BARE_THREADS, BARE_COROUTINES = (
+    _one("io", case, "rate") for case in (bound.THREADS, bound.COROUTINES)
+)
+MANY = _best("io of thousands", "of_bare", "heori")
+MANY_MB = _best("io of thousands", "workers_memory", "heori")
+SENT = ("enqueue", OURS.name)
+SMALL, LETTER = (
+    ("bytes", stored.bytes_case(OURS, arguments)) for arguments in (stored.SMALL, stored.LETTER)
+)
 WHOLE = ("memory", OURS.name)
+PRODUCER = ("memory", memory.producer_case(OURS))
 KILLED = ("redelivery", redelivery.WORKER)
 ALONE = ("locks", locks.pair_case(locks.HEORI))
 SECTION = ("locks", locks.section_case(locks.HEORI))
@@ -112,32 +154,79 @@ DEAD_WAITER, DEAD_HOLDER = ("locks", locks.DEAD_WAITER), ("locks", locks.DEAD_HO
 BESIDE = _ratio(_one("tenants", tenants.BESIDE, "wait"), _one("tenants", tenants.ALONE, "wait"))
 
 TARGETS = (
-    Target("drain", "jobs/s", 15_000, DRAINED),
-    Target("drain", "jobs/s, after that", 20_000, DRAINED),
-    Target("drain", "× the fastest peer that loses nothing", 4, _ratio(DRAINED, SAFE)),
-    Target("drain", "× rq SimpleWorker", 50, _best("drain", "of_rq", "heori")),
-    Target("drain", "round trips per job", 0.1, _one("drain", OURS.name, "reads"), most=True),
-    Target("drain", "commands per job", 10, _one("drain", OURS.name, "commands"), most=True),
+    Target("drain", "jobs/s", PER_S, DRAINED),
+    Target("drain", "floor, jobs/s", 27_000, _one("drain", FLOOR.name, "rate")),
+    Target("drain", "× the floor", 0.9, _ratio(DRAINED, _one("drain", FLOOR.name, "rate"))),
+    Target("drain", "× the best Rust core", 3, _ratio(DRAINED, _best("drain", "rate", *RUST))),
+    Target("drain", "× rq SimpleWorker", 90, _best("drain", "of_rq", "heori")),
+    Target("drain", "round trips per job", 0.1, _one(*PLAIN, "reads"), most=True),
+    Target("drain", "commands per job", 6.3, _one(*PLAIN, "commands"), most=True),
+    Target("drain", "server, µs", 30, _one(*PLAIN, "server_us"), most=True),
+    Target("drain", "worker, µs", 30, _one(*PLAIN, "others_us"), most=True),
+    Target("drain", "supervisor, µs", 12, _one(*PLAIN, "main_us"), most=True),
+    Target("drain", "with AOF everysec, × without", 0.85, ON_DISK),
+    Target("drain", "1 ms away, × near", 0.8, FAR),
     Target("latency", "p50, × huey's", 1, _of_huey("latency", "p50"), most=True),
     Target("latency", "p99, × huey's", 1, _of_huey("latency", "p99"), most=True),
-    Target("io", "threads, jobs/s", 2_400, _best("io", "rate", "heori threads")),
-    Target("io", "asyncio, jobs/s", 2_400, _best("io", "rate", "heori asyncio")),
-    Target("cpu", "2 processes, % of bare ones", 95, _best("cpu", "of_pool", "heori processes")),
-    Target("enqueue", "one by one, × a bare EVALSHA", 0.85, _one("enqueue", OURS.name, "of_floor")),
-    Target("enqueue", "in bulk, jobs/s", 40_000, _one("enqueue", OURS.name, "bulk")),
-    Target("claim", "of 1,000,000, × that of 1,000", 1.1, _worst("claim", "ratio"), most=True),
-    Target("memory", "supervisor + 1 worker, MB", 60, _one(*WHOLE, "total"), most=True),
-    Target("memory", "each further process, MB", 12, _one("memory", PROCESS, "each"), most=True),
-    Target("memory", "each further thread, MB", 0.2, _one("memory", THREAD, "each"), most=True),
-    Target("bytes", "per finished job", 1_200, _one("bytes", STORED, "used"), most=True),
+    Target(
+        "io", "threads, × bare", 0.99, _ratio(_best("io", "rate", "heori threads"), BARE_THREADS)
+    ),
+    Target(
+        "io",
+        "asyncio, × bare",
+        0.99,
+        _ratio(_best("io", "rate", "heori asyncio"), BARE_COROUTINES),
+    ),
+    Target("io of thousands", "asyncio, × bare", 0.95, MANY),
+    Target("io of thousands", "MB of the worker", 60, MANY_MB, most=True),
+    Target("cpu", "2 processes, % of bare ones", 98, _best("cpu", "of_pool", "heori processes")),
+    Target(
+        "enqueue",
+        "one by one, × mayu's",
+        1,
+        _ratio(_one(*SENT, "each"), _best("enqueue", "each", "mayu")),
+    ),
+    Target("enqueue", "in bulk, jobs/s", 80_000, _one(*SENT, "bulk")),
+    Target(
+        "enqueue",
+        "in bulk, × ardiq's",
+        1,
+        _ratio(_one(*SENT, "bulk"), _best("enqueue", "bulk", "ardiq")),
+    ),
+    Target(
+        "claim",
+        f"64 of {claims.LONGEST:,}, × of {claims.SHORT:,}",
+        1.2,
+        _one("claim", claims.case(claims.LONGEST), "ratio_64"),
+        most=True,
+    ),
+    *(
+        Target("queues", f"{number:,}, × one", goal, _one("queues", queues.case(number), "of_one"))
+        for number, goal in ((100, 0.95), (1_000, 0.9), (10_000, 0.8))
+    ),
+    Target("memory", "supervisor + 1 worker, MB", 45, _one(*WHOLE, "total"), most=True),
+    Target("memory", "each further process, MB", 6, _one("memory", PROCESS, "each"), most=True),
+    Target("memory", "each further thread, MB", 0.04, _one("memory", THREAD, "each"), most=True),
+    Target("memory", "a process that sends, MB", 25, _one(*PRODUCER, "total"), most=True),
+    Target("start", "first job done, s", 0.35, _one("start", OURS.name, "seconds"), most=True),
+    Target("bytes", "a small job, finished", 1_100, _one(*SMALL, "used"), most=True),
+    Target("bytes", "300 B, waiting", 800, _one(*LETTER, "waiting"), most=True),
+    Target("bytes", "300 B, finished", 1_500, _one(*LETTER, "used"), most=True),
     Target("redelivery", "worker killed, seconds", 1, _one(*KILLED, "seconds"), most=True),
     Target("redelivery", "consumer killed, seconds beyond lease", 2, _beyond_lease, most=True),
     Target("redelivery", "jobs lost", 0, _worst("redelivery", "lost"), most=True),
+    Target(
+        "redelivery by peers",
+        "jobs lost by Heori",
+        0,
+        _best("redelivery by peers", "lost", "heori"),
+        most=True,
+    ),
     Target("gil", "mean error of gil_loss", 0.06, lambda r: statistics.mean(_errors(r)), most=True),
     Target("gil", "its worst error", 0.25, lambda r: max(_errors(r)), most=True),
     Target("gil", "R beside burners, × without, least", 1.5, _rise),
     Target("gil", "sampler, % of a core", 1, _worst("gil", "cost"), most=True),
-    Target("locks", "alone, × two bare EVALSHA", 1.15, _one(*ALONE, "of_floor"), most=True),
+    Target("locks", "alone, × two bare EVALSHA", 1.2, _one(*ALONE, "of_floor"), most=True),
     Target("locks", "1 ms inside, owner changes/s", 620, _one(*SECTION, "changes")),
     Target("locks", "1 ms inside, most/fewest", 1.05, _one(*SECTION, "unfair"), most=True),
     Target("locks", "1 ms inside, p99/p50 of waits", 1.5, _spread(*SECTION), most=True),
@@ -145,6 +234,10 @@ TARGETS = (
     Target("locks", "nothing inside, owner changes/s", 4_000, _one(*EMPTY, "changes")),
     Target("locks", "dead waiter skipped, ms", 10, _one(*DEAD_WAITER, "late"), most=True),
     Target("locks", "dead holder, ms beyond its lease", 100, _one(*DEAD_HOLDER, "late"), most=True),
+    *(
+        Target("workloads", f"{workload.name}, × the best peer", 1, _per_workload(workload))
+        for workload in workloads.WORKLOADS
+    ),
     Target("tenants", "beside a flood, × alone", 2, BESIDE, most=True),
     Target("features", "depends_on: pairs/s", 4_000, _one(*PAIRS, "pairs")),
     Target("features", "ttl, × plain", 0.8, _one("features", features.TTL, "of_plain")),

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from benchmarks import tasks, work
+
 Call = tuple[Any, ...]  # the arguments of a job; the first is its number
 
 REDIS_URL = "BENCH_REDIS_URL"
@@ -31,6 +33,12 @@ def redis_url() -> str:
 def results_kept() -> bool:
     """Whether results are to be kept, for libraries that leave the choice."""
     return os.environ[RESULTS] == "1"
+
+
+def function(name: str) -> Callable[..., Any]:
+    """A task by its name."""
+    found: Callable[..., Any] = getattr(tasks, name, None) or getattr(work, name)
+    return found
 
 
 def stamped(send: Callable[..., object], calls: Iterable[Call]) -> list[int]:

@@ -9,12 +9,14 @@ from ardiq import Ardiq
 
 from benchmarks import tasks
 from benchmarks.apps import SLOTS, Call, redis_url
+from benchmarks.work import WORK, WORK_ASYNC
 
 app = Ardiq(redis_url(), "bench", concurrency=int(os.environ[SLOTS]))
 registered = {
     function.__name__: app.task()(function)
     for function in (
         *(tasks.nothing, tasks.nothing_async, tasks.wait, tasks.wait_async, tasks.compute),
+        *(*WORK, *WORK_ASYNC),
     )
 }
 runner = asyncio.Runner()

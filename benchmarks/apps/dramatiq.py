@@ -9,6 +9,7 @@ from dramatiq.results.backends.redis import RedisBackend
 
 from benchmarks import tasks
 from benchmarks.apps import Call, redis_url, results_kept, stamped
+from benchmarks.work import WORK
 
 broker = RedisBroker(url=redis_url())
 options = {}
@@ -18,7 +19,7 @@ if results_kept():
 dramatiq.set_broker(broker)
 registered = {
     function.__name__: dramatiq.actor(function, queue_name="bench", **options)
-    for function in (tasks.nothing, tasks.wait, tasks.compute)
+    for function in (tasks.nothing, tasks.wait, tasks.compute, *WORK)
 }
 
 

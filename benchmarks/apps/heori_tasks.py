@@ -1,14 +1,16 @@
 """The functions as Heori's tasks; apart from the sender, so that workers load no more."""
 
 from benchmarks import tasks
+from benchmarks.work import WORK, WORK_ASYNC
 from heori import task
 
 for function in (
     *(tasks.nothing, tasks.carry, tasks.ask, tasks.fail_at_first),
     *(tasks.wait, tasks.compute, tasks.toil),
+    *WORK,
 ):
     task(queue="bench")(function)
-for coroutine in (tasks.nothing_async, tasks.wait_async):
+for coroutine in (tasks.nothing_async, tasks.wait_async, *WORK_ASYNC):
     task(queue="bench")(coroutine)
 
 

@@ -6,11 +6,12 @@ from huey import RedisHuey
 
 from benchmarks import tasks
 from benchmarks.apps import Call, redis_url, stamped
+from benchmarks.work import WORK
 
 app = RedisHuey("bench", url=redis_url())
 registered = {
     function.__name__: app.task()(function)
-    for function in (tasks.nothing, tasks.wait, tasks.compute)
+    for function in (tasks.nothing, tasks.wait, tasks.compute, *WORK)
 }
 
 

@@ -8,13 +8,14 @@ from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 from benchmarks import tasks
 from benchmarks.apps import RESULT_TTL, Call, redis_url
+from benchmarks.work import WORK, WORK_ASYNC
 
 broker = RedisStreamBroker(redis_url(), queue_name="bench").with_result_backend(
     RedisAsyncResultBackend(redis_url(), result_ex_time=RESULT_TTL)
 )
 registered = {
     function.__name__: broker.task(function)
-    for function in (tasks.nothing_async, tasks.wait_async, tasks.compute)
+    for function in (tasks.nothing_async, tasks.wait_async, tasks.compute, *WORK, *WORK_ASYNC)
 }
 runner = asyncio.Runner()
 

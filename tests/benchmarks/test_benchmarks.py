@@ -1,5 +1,7 @@
 """The benchmarks, at sizes that only show that they work."""
 
+import asyncio
+import io
 import json
 import os
 import shutil
@@ -9,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from redis import Redis
 
-from benchmarks import claims, drain, features, locks, stored, tenants
+from benchmarks import claims, drain, features, locks, stored, tasks, tenants, work, workloads
 from benchmarks.rig import ROOT, Refused, Rig
 from benchmarks.sender import Order
 from benchmarks.systems import heori
+from benchmarks.tasks import RECORD, TALLY
 from tests.rigs.benchmarks import medians, run, started
 
 
@@ -137,6 +141,33 @@ def test_many_queues_and_thousands_of_waits_are_measured(tmp_path: Path) -> None
     assert bare["of_bare"] == 1
     assert heori["of_bare"] > 0
     assert heori["memory"] > heori["workers_memory"] > 0
+
+
+def test_the_best_setting_is_found_and_measured(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    shown = run("workloads", "--only", "webhook: heori", "--json", str(file))
+    [figures] = json.loads(file.read_text())["medians"]["workloads"].values()
+    assert figures["rate"] > 0 == figures["repeats"]
+    assert figures["memory"] > 5
+    [tried] = [line for line in shown.splitlines() if line.startswith("webhook: heori: ")]
+    assert tried.count("/s)") == 2
+
+
+def test_what_users_run_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = tmp_path / "tally"
+    tally.touch()
+    monkeypatch.setenv(TALLY, str(tally))
+    tasks._tally.cache_clear()
+    monkeypatch.setattr(work, "SMTP", 0.0)
+    assert work.mail(1) == asyncio.run(work.mail_async(1)) > 500
+    with Image.open(io.BytesIO(work._photograph())) as photograph:
+        assert photograph.size == work.PICTURE
+    assert 1_000 < work.thumbnail(2) < len(work._photograph())
+    assert work.import_json(3) == work.import_json(4) > 0
+    with workloads.hook() as environment:
+        monkeypatch.setenv(work.HOOK, environment[work.HOOK])
+        assert work.webhook(5) == asyncio.run(work.webhook_async(6)) == 204
+    assert tally.stat().st_size == 7 * RECORD.size
 
 
 def test_a_quick_start_is_measured(tmp_path: Path) -> None:
