@@ -1,4 +1,4 @@
-"""How scripts are put together: what is wrong in one is told when it is loaded."""
+"""How scripts are put together, and that nothing is wrong in any of them."""
 
 import re
 from collections.abc import Callable
@@ -10,9 +10,10 @@ import redis as redis_py
 from heori_common.protocol.catalogue import REDIS_TYPES, catalogue
 from heori_common.protocol.expansion import expand
 from heori_common.protocol.keys import Keys
-from heori_common.protocol.lua_names import LuaError, names, tokens
+from heori_common.protocol.lua_words import LuaError, tokens
 from heori_common.protocol.records import ClaimReply, JobFields, LockRecord
 from heori_common.protocol.scripts import Script, load, script
+from tests.rigs.lua_check import check, names
 from tests.rigs.lua_files import CALLED, LUA, PARTS
 
 NOW = {"now_s": "local now_s = 1\n", "now_us": "local now_us = 1000000\n"}
@@ -21,7 +22,7 @@ Load = Callable[..., Script]
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Load:
-    """Loads a call made of some text, with parts made of other texts."""
+    """Checks and loads a call made of some text, with parts made of other texts."""
 
     def loaded(call: str, **parts: str) -> Script:
         for kind, texts in (("calls", {"call": call}), ("parts", parts)):
@@ -29,6 +30,7 @@ def loaded(tmp_path: Path) -> Load:
             for name, text in texts.items():
                 full = "" if kind == "parts" or "FULL" in text else "\n-- FULL   passes\n"
                 (tmp_path / kind / f"{name}.lua").write_text(text + full)
+        check(tmp_path, "call")
         return load(tmp_path, "call")
 
     return loaded
@@ -158,7 +160,7 @@ def test_what_two_functions_use_is_in_each_of_them(loaded: Load, redis: redis_py
         ("return f(job_key(1", {}, "line 1: job_key is not called"),
     ],
 )
-def test_what_is_wrong_in_a_script_is_told_when_it_is_loaded(
+def test_what_is_wrong_in_a_script_is_told(
     loaded: Load, call: str, parts: dict[str, str], said: str
 ) -> None:
     with pytest.raises(LuaError, match=re.escape(said)):
@@ -180,9 +182,7 @@ def test_a_key_is_named_in_lua_as_in_python(redis: redis_py.Redis) -> None:
         given = [f"{parameter}:@{{}}'" for parameter in entry.parameters]
         arguments = ", ".join(f"ARGV[{n}]" for n in range(2, 2 + len(given)))
         source = f"return {entry.name}_key({arguments})"
-        made = redis.eval(
-            "local PREFIX = ARGV[1] " + expand(source, list(tokens(source))), 0, keys.prefix, *given
-        )
+        made = redis.eval("local PREFIX = ARGV[1] " + expand(source), 0, keys.prefix, *given)
         assert made.decode() == getattr(keys, entry.name)(*given)
 
 
@@ -217,7 +217,7 @@ def test_a_field_is_found_where_the_record_has_it() -> None:
         for place, field in enumerate(record._fields, 1):
             source = f"return record[{field.upper()}], record.{field}"
             expected = f"return record[{place}], record.{field}"
-            assert expand(source, list(tokens(source))) == expected
+            assert expand(source) == expected
 
 
 def test_no_name_stands_for_two_things() -> None:
@@ -231,20 +231,25 @@ def test_a_record_is_made_with_each_field_in_its_place(loaded: Load) -> None:
     for wrong in ([*fields[1:], fields[0]], fields[:5], [*fields, "1"]):
         source = f"{listed}{', '.join(wrong)})"
         with pytest.raises(LuaError, match="claim_reply is given"):
-            expand(source, list(tokens(source)))
+            expand(source)
 
 
 def test_a_field_may_be_a_literal_or_read_from_elsewhere() -> None:
     source = "lock_record(args.owner, false, record[LIMIT] or false, lease_us, '', since_us, 0, 0)"
     made = "{ args.owner, false, record[3] or false, lease_us, '', since_us, 0, 0 }"
-    assert expand(source, list(tokens(source))) == made
+    assert expand(source) == made
     for wrong in ("owner(1)", "now_us", "nil", "1 + owner"):
         spoilt = source.replace("args.owner", wrong)
         with pytest.raises(LuaError, match=f"is given '{re.escape(wrong)}' for owner$"):
-            expand(spoilt, list(tokens(spoilt)))
+            expand(spoilt)
 
 
 # All that there are
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_a_script_reads_nothing_that_nothing_defines(name: str) -> None:
+    check(LUA, name)
 
 
 @pytest.mark.parametrize("name", CALLED)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from heori_common.protocol.catalogue import catalogue
 from heori_common.protocol.keys import TENANT, Keys
-from heori_common.protocol.lua_names import LuaError, Token, tokens
+from heori_common.protocol.lua_words import LuaError, tokens
 from heori_common.protocol.records import (
     EMPTY_IF_PLAIN,
     PLAIN_FIELDS,
@@ -65,52 +65,53 @@ def expansions() -> dict[str, Expansion]:
     return found
 
 
-def expand(source: str, words: Sequence[Token]) -> str:
-    """Write what they stand for in the place of all names that stand for something.
+# Where a name may stand: not in a comment, and not in a string.
+_NAME = re.compile(
+    r"""--\[\[.*?\]\]|--[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\[\[.*?\]\]|(\w+)""",
+    re.DOTALL,
+)
 
-    Args:
-        words: of the source.
+
+def expand(source: str) -> str:
+    """Write what they stand for in the place of all names that stand for something.
 
     Raises:
         LuaError: one of them is not given what it needs.
     """
     text = []
-    copied = number = 0
-    while number < len(words):
-        word = words[number]
-        number += 1
-        expansion = expansions().get(word.text) if word.kind == "name" else None
-        if expansion is not None:
-            text.append(source[copied : word.at])
-            copied = word.at + len(word.text)
+    copied = 0
+    for found in _NAME.finditer(source):
+        expansion = expansions().get(found[1])
+        if expansion is None or found.start() < copied:  # or it is an argument, see below
+            continue
+        text.append(source[copied : found.start()])
+        copied = found.end()
+        try:
             arguments: list[str] = []
             if expansion.parameters is not None:
-                ends = _ends(words, number)
-                spans = pairwise(ends)
-                arguments = [source[a.at + 1 : b.at].strip() for a, b in spans]
-                copied = ends[-1].at + 1
-                number = words.index(ends[-1], number) + 1
-            try:
-                written = expansion.write([each for each in arguments if each])
-            except LuaError as error:
-                raise LuaError(f"line {word.line}: {word.text} {error}") from None
-            # The arguments may have such names, too.
-            text.append(expand(written, list(tokens(written))))
+                ends = _ends(source, copied)
+                arguments = [source[a + 1 : b].strip() for a, b in pairwise(ends)]
+                copied = ends[-1] + 1
+            written = expansion.write([each for each in arguments if each])
+        except LuaError as error:
+            line = source.count("\n", 0, found.start()) + 1
+            raise LuaError(f"line {line}: {found[1]} {error}") from None
+        text.append(expand(written))  # the arguments may have such names, too
     return "".join([*text, source[copied:]])
 
 
-def _ends(words: Sequence[Token], opening: int) -> list[Token]:
+def _ends(source: str, start: int) -> list[int]:
     """The bracket that opens a list of arguments, the commas in it, and the one that closes it."""
-    ends: list[Token] = []
+    ends: list[int] = []
     depth = 0
-    for word in words[opening:]:
+    for word in tokens(source, start):
         depth += (word.text in "([{") - (word.text in ")]}")
         if depth == 0 or (depth == 1 and (not ends or word.text == ",")):
-            ends.append(word)
+            ends.append(word.at)
         if depth == 0:
             break
     if len(ends) < 2:
-        raise LuaError(f"line {words[opening - 1].line}: {words[opening - 1].text} is not called")
+        raise LuaError("is not called")
     return ends
 
 

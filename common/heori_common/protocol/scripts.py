@@ -19,8 +19,7 @@ those that stand outside. What two functions use is in each of them, with variab
 Redis makes all functions that stand outside of others anew in each call, at about 0.2 µs each. So
 what few calls need stands in a function that the others do not come past.
 
-The names of keys and the places of fields are Python's, see `expansion`. A name that then is still
-defined nowhere is an error here, and not when a call comes past it.
+The names of keys and the places of fields are Python's, see `expansion`.
 """
 
 import hashlib
@@ -29,21 +28,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
-from heori_common.protocol.expansion import expand, expansions
-from heori_common.protocol.lua_names import LuaError, Names, names, tokens
+from heori_common.protocol.expansion import expand
+from heori_common.protocol.lua_words import LuaError
 
 _LUA = Path(__file__).parent / "lua"
 _READ_ARGS = "local args = cmsgpack.unpack(ARGV[1])\n"
 _READ_PREFIX = "local PREFIX = args.prefix\n"
-# What is defined in every script: by the loader, by Redis and by Lua.
-_GIVEN = {"args", "KEYS", "redis", "cjson", "cmsgpack"}
-_LUA_S = {"ipairs", "math", "pairs", "pcall", "select", "string", "table", "tonumber", "type"}
 _USES = re.compile(r"(?:^ +-- USES .*\n)+", re.MULTILINE)  # within a function
-_GLOBALS = _GIVEN | _LUA_S | {"unpack"}
 # By FULL, the first line of the script. Redis reads it when it compiles the script, so that no call
 # pays for it. Without it, a script is refused at its first write that may take memory.
 _WHEN_FULL = {
@@ -109,31 +104,9 @@ def load(folder: Path, name: str) -> Script:
     """Put a script together from the files in a folder's ``calls`` and ``parts``.
 
     Raises:
-        LuaError: a header or a name in one of them is wrong; the message says where.
+        LuaError: a header in one of them is wrong; the message says where.
     """
-    call = _File.read(folder, "calls", name)
-    parts: dict[str, _File] = {}
-    _bring(folder, call.uses, parts, ())
-    body = "".join(each.expanded for each in parts.values()) + call.expanded
-    outside = set(parts)
-    for lines, uses in call.uses_within.items():
-        within = {name: parts[name] for name in outside}
-        _bring(folder, uses, within, ())
-        parts |= within
-        brought = (each.expanded for name, each in within.items() if name not in outside)
-        body = body.replace(lines, "".join(brought))
-    together = [*parts.values(), call]
-    defined_in: dict[str, _File] = {}
-    for each in together:
-        uses = [*each.uses, *(used for within in each.uses_within.values() for used in within)]
-        each.check({name for used in uses for name in parts[used].names.defined})
-        for own in each.names.defined:
-            if own in defined_in:
-                raise LuaError(f"{defined_in[own].path} and {each.path} both define {own}")
-            defined_in[own] = each
-    if call.uses_within:  # else each file defines what it reads, or what it uses does before it
-        for unknown in names(list(tokens(body))).free.keys() - _GLOBALS - {"PREFIX"}:
-            raise LuaError(f"{call.path}: {unknown} is read where it is not defined")
+    call, parts, body = assemble(folder, name)
     makes_keys = "(PREFIX .." in body
     when_full = re.search(r"^-- FULL +(.*)", call.text, re.MULTILINE)
     if when_full is None or when_full[1] not in _WHEN_FULL:
@@ -144,64 +117,81 @@ def load(folder: Path, name: str) -> Script:
         name,
         source,
         hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(),
-        frozenset(argument for each in together for argument in each.arguments),
+        frozenset(name for each in (*parts.values(), call) for name in each.arguments),
         makes_keys,
         when_full[1],
     )
 
 
+class Assembled(NamedTuple):
+    """The files of a script, and what they make."""
+
+    call: "File"
+    parts: "dict[str, File]"  # by name, each after those that it uses
+    body: str
+
+
+def assemble(folder: Path, name: str) -> Assembled:
+    """Bring everything that a script uses.
+
+    Raises:
+        LuaError: as `load`.
+    """
+    call = File.read(folder, "calls", name)
+    parts: dict[str, File] = {}
+    _bring(folder, call.uses, parts, ())
+    body = "".join(each.expanded for each in parts.values()) + call.expanded
+    outside = set(parts)
+    for lines, uses in call.uses_within.items():
+        within = {name: parts[name] for name in outside}
+        _bring(folder, uses, within, ())
+        parts |= within
+        brought = (each.expanded for name, each in within.items() if name not in outside)
+        body = body.replace(lines, "".join(brought))
+    return Assembled(call, parts, body)
+
+
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
+    """One file of Lua.
+
+    Attributes:
+        uses_within: the parts that it uses within functions, by the lines that say so.
+    """
+
     path: str
     text: str
     expanded: str
-    names: Names
     arguments: list[str]
     uses: list[str]
-    uses_within: dict[str, list[str]]  # by the lines that say so
+    uses_within: dict[str, list[str]]
 
     @classmethod
     @cache
-    def read(cls, folder: Path, kind: str, name: str) -> "_File":
+    def read(cls, folder: Path, kind: str, name: str) -> "File":
+        """Read it.
+
+        Raises:
+            LuaError: there is none, or a name of Python's is not given what it needs.
+        """
         path = f"{kind}/{name}.lua"
         try:
             text = _text(folder / kind / f"{name}.lua")
         except FileNotFoundError:
             raise LuaError(f"there is no {path}") from None
         try:
-            words = list(tokens(text))
-            within = {
-                lines: [
-                    name for line in lines.splitlines() for name in _listed(line.split("USES")[1])
-                ]
-                for lines in _USES.findall(text)
-            }
-            return cls(
-                path,
-                text,
-                expand(text, words),
-                names(words),
-                _header(text, "ARGS"),
-                _header(text, "USES"),
-                within,
-            )
+            expanded = expand(text)
         except LuaError as error:
             raise LuaError(f"{path}: {error}") from None
-
-    def check(self, brought: set[str]) -> None:
-        """See that it reads nothing but what it declares."""
-        known = _GLOBALS | expansions().keys() | brought
-        for name, line in self.names.free.items():
-            if name not in known:
-                raise LuaError(f"{self.path}, line {line}: nothing that it uses defines {name}")
-        read = set(re.findall(r"\bargs\.(\w+)", self.text))
-        if read != set(self.arguments):
-            differing = ", ".join(sorted(read ^ set(self.arguments)))
-            raise LuaError(f"{self.path}: its ARGS and what it reads differ in {differing}")
+        within = {
+            lines: [name for line in lines.splitlines() for name in _listed(line.split("USES")[1])]
+            for lines in _USES.findall(text)
+        }
+        return cls(path, text, expanded, _header(text, "ARGS"), _header(text, "USES"), within)
 
 
 def _bring(
-    folder: Path, uses: Sequence[str], parts: dict[str, _File], users: tuple[str, ...]
+    folder: Path, uses: Sequence[str], parts: dict[str, File], users: tuple[str, ...]
 ) -> None:
     """Add what is used to the parts, each after what it uses itself."""
     for name in uses:
@@ -210,7 +200,7 @@ def _bring(
                 f"these parts use each other: {', '.join([*users[users.index(name) :], name])}"
             )
         if name not in parts:
-            part = _File.read(folder, "parts", name)
+            part = File.read(folder, "parts", name)
             _bring(folder, part.uses, parts, (*users, name))
             parts[name] = part
 

@@ -1,26 +1,24 @@
-"""Which names a piece of Lua 5.1 defines for what comes after it, and which it expects to be there.
+"""Looks through the Lua scripts for what Redis would find only when a call comes past it.
 
-Redis finds a name that nothing defines only when a call comes past it, which may be in a year. So
-the loader asks here. This knows no more of Lua than that takes: its words, and where blocks begin
-and end.
+A name that nothing defines may be met in a year. Here are which names a piece of Lua 5.1 defines
+for what comes after it, and which it expects to be there. This knows no more of Lua than that
+takes: its words, and where blocks begin and end.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
-_TOKEN = re.compile(
-    r"""(?P<skip>\s+|--\[\[.*?\]\]|--[^\n]*)
-      | (?P<string>'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\[\[.*?\]\])
-      | (?P<number>(?:0x[\da-fA-F]+|\d+\.?\d*(?:[eE][+-]?\d+)?))
-      | (?P<name>[A-Za-z_]\w*)
-      | (?P<symbol>\.\.\.|\.\.|[=~<>]=|[-+*/%^#<>=(){}\[\];:,.])""",
-    re.VERBOSE | re.DOTALL,
-)
-_BEGIN = {"break", "do", "for", "function", "if", "local", "repeat", "return", "while"}
-_STATEMENTS = _BEGIN | {"else", "elseif", "end", "until"}  # a new one begins here, or the last ends
-_KEYWORDS = _STATEMENTS | {"and", "false", "in", "nil", "not", "or", "then", "true"}
+from heori_common.protocol.expansion import expansions
+from heori_common.protocol.lua_words import STATEMENTS, LuaError, Token, tokens
+from heori_common.protocol.scripts import Assembled, File, assemble
+
+# What is defined in every script: by the loader, by Redis and by Lua.
+_GIVEN = {"PREFIX", "args", "KEYS", "redis", "cjson", "cmsgpack"}
+_LUA_S = {"ipairs", "math", "pairs", "pcall", "select", "string", "table", "tonumber", "type"}
+_GLOBALS = _GIVEN | _LUA_S | {"unpack"}
 # What each of these words ends. The condition after `until` could read the block's locals: no
 # script needs that, so none may.
 _CLOSES = {
@@ -32,15 +30,6 @@ _CLOSES = {
 _VALUES = frozenset(["end", "false", "nil", "true", ")", "]", "}", "..."])  # may end an expression
 
 
-class Token(NamedTuple):
-    """A word of Lua."""
-
-    kind: str  # name, keyword, string, number or symbol
-    text: str
-    line: int  # from 1
-    at: int  # where it begins, from 0
-
-
 class Names(NamedTuple):
     """What a piece of Lua has to do with its surroundings."""
 
@@ -48,29 +37,49 @@ class Names(NamedTuple):
     free: dict[str, int]  # name → the line where it is used first without being defined
 
 
-class LuaError(ValueError):
-    """A piece of Lua that cannot be what was meant."""
-
-
-def tokens(source: str) -> Iterator[Token]:
-    """The words of a piece of Lua, without spaces and comments.
+def check(folder: Path, name: str) -> None:
+    """See that each file of a script reads nothing but what it declares, and what is there.
 
     Raises:
-        LuaError: something in it is no Lua.
+        LuaError: one does; the message says where.
     """
-    position = 0
-    line = 1
-    while position < len(source):
-        found = _TOKEN.match(source, position)
-        if found is None:
-            raise LuaError(f"line {line}: {source[position]!r} is no word of Lua")
-        kind, text = found.lastgroup or "", found[0]
-        if kind == "name" and text in _KEYWORDS:
-            kind = "keyword"
-        if kind != "skip":
-            yield Token(kind, text, line, position)
-        line += text.count("\n")
-        position = found.end()
+    script = assemble(folder, name)
+    together = [*script.parts.values(), script.call]
+    read = {each.path: _names(each) for each in together}
+    defined_in: dict[str, File] = {}
+    for each in together:
+        uses = [*each.uses, *(used for within in each.uses_within.values() for used in within)]
+        brought = {own for used in uses for own in read[script.parts[used].path].defined}
+        _check_file(each, read[each.path], brought)
+        for own in read[each.path].defined:
+            if own in defined_in:
+                raise LuaError(f"{defined_in[own].path} and {each.path} both define {own}")
+            defined_in[own] = each
+    _check_whole(script)
+
+
+def _names(file: File) -> Names:
+    try:
+        return names(list(tokens(file.text)))
+    except LuaError as error:
+        raise LuaError(f"{file.path}: {error}") from None
+
+
+def _check_file(file: File, found: Names, brought: set[str]) -> None:
+    known = _GLOBALS | expansions().keys() | brought
+    for name, line in found.free.items():
+        if name not in known:
+            raise LuaError(f"{file.path}, line {line}: nothing that it uses defines {name}")
+    read = set(re.findall(r"\bargs\.(\w+)", file.text))
+    if read != set(file.arguments):
+        differing = ", ".join(sorted(read ^ set(file.arguments)))
+        raise LuaError(f"{file.path}: its ARGS and what it reads differ in {differing}")
+
+
+def _check_whole(script: Assembled) -> None:
+    """What stands within functions is seen by these alone."""
+    for unknown in names(list(tokens(script.body))).free.keys() - _GLOBALS:
+        raise LuaError(f"{script.call.path}: {unknown} is read where it is not defined")
 
 
 def names(words: Sequence[Token]) -> Names:
@@ -124,7 +133,7 @@ class _Reader:
         after_value = before.kind in ("name", "string", "number") or before.text in _VALUES
         if token.kind == "name":
             return after_value
-        return token.text in _STATEMENTS and (after_value or token.text != "function")
+        return token.text in STATEMENTS and (after_value or token.text != "function")
 
     def _end_statement(self) -> None:
         scope = self._scopes[-1]
