@@ -96,7 +96,7 @@ def measure(load: Load, jobs: int) -> Figures:
             job = load.job()
             began = time.monotonic()
             for _ in range(jobs):
-                job = dataclasses.replace(job, id=str(uuid.uuid4()))
+                job = job._replace(id=str(uuid.uuid4()))
                 client.execute(COMMANDS.enqueue(QUEUE, [job]))
             waits = [_small_job(client)]
             deadline = time.monotonic() + PATIENCE

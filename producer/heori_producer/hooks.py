@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -70,7 +69,7 @@ class Leaving:
             if not self._meta:
                 return self._jobs
             field = encode_meta(self._meta)
-            return [replace(job, meta=field) for job in self._jobs]
+            return [job._replace(meta=field) for job in self._jobs]
         try:
             return [self._change(job) for job in self._jobs]
         except BaseException as error:
@@ -91,7 +90,7 @@ class Leaving:
         self._outgoing.append(outgoing)
         for middleware in self._made:
             middleware.sending(outgoing)
-        return replace(job, meta=encode_meta(meta)) if meta else job
+        return job._replace(meta=encode_meta(meta)) if meta else job
 
     def _tell(self, jobs: Sequence[OutgoingJob], error: BaseException | None) -> None:
         for middleware in self._made:

@@ -1,12 +1,12 @@
 """Which jobs a flow is made of, who waits for whom, and in which order they are sent."""
 
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from heori_common.calls import PartialCall, TaskCall
+from heori_common.new_job import new_job_id
 from heori_common.protocol.job import NewJob
 from heori_common.sendable import Sendable
 from heori_producer.flow import FlowChain, FlowGroup
@@ -107,8 +107,7 @@ class Plan:
             return job
         options = {**(job.options or {}), "flow": planned.gets} if waits else job.options
         ttl = job.result_ttl
-        return replace(
-            job,
+        return job._replace(
             options=options,
             result_ttl=(ttl or KEPT_S) if planned.into else ttl,
             edges={
@@ -167,7 +166,7 @@ class Plan:
         else:
             gets = "none"
         queue = self._queue_of(node.task.queue)
-        planned = Planned(str(uuid.uuid4()), node, node.task, queue, gets)
+        planned = Planned(new_job_id(), node, node.task, queue, gets)
         if before is None:
             planned.after = self._after
         else:

@@ -3,9 +3,7 @@
 import contextlib
 import json
 import sys
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from itertools import groupby
@@ -14,7 +12,7 @@ from typing import Any, NamedTuple
 from heori_common.calls import PartialCall, TaskCall
 from heori_common.duration import moment, seconds
 from heori_common.errors import short
-from heori_common.new_job import LATER, make_job
+from heori_common.new_job import LATER, make_job, new_job_id
 from heori_common.protocol.commands import Commands, Cursor, RareSend
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import PayloadTooLarge, decode_call
@@ -93,7 +91,7 @@ class Sending:
             BadPayload, PayloadTooLarge: they have no JSON form, or too large a one.
         """
         sent = self.check(task, args, kwargs, from_json=from_json)
-        return make_job(task, str(uuid.uuid4()), sent, self._settings.max_payload)
+        return make_job(task, new_job_id(), sent, self._settings.max_payload)
 
     def encode_many(self, task: Sendable[Any], calls: Iterable[Any]) -> Iterator[NewJob]:
         """The jobs of `submit_many`, one by one.
@@ -245,7 +243,7 @@ class Sending:
 
 def _after(job: NewJob, others: Sequence[str]) -> NewJob:
     edges = {"gets": "none", "holds": False, "after": list(others), "into": []}
-    return replace(job, options={**(job.options or {}), "flow": "none"}, edges=edges)
+    return job._replace(options={**(job.options or {}), "flow": "none"}, edges=edges)
 
 
 def _rare(task: Sendable[Any], jobs: list[NewJob], options: Options) -> RareSend:
@@ -255,12 +253,11 @@ def _rare(task: Sendable[Any], jobs: list[NewJob], options: Options) -> RareSend
         rare["expires_at_s"] = moment("expires", options.expires)
     elif options.expires is not None:
         rare["expires_s"] = seconds(options.expires)
-    whose = [task.name, options.tenant]
     if options.unique:
         [job] = jobs
-        rare["call"] = _digest(["unique", *whose, *_arguments(task, job)])
+        rare["call"] = _digest(["unique", task.name, options.tenant, *_arguments(task, job)])
     elif options.debounce is not None:
-        rare["call"] = _digest(["debounce", *whose, options.key])
+        rare["call"] = _digest(["debounce", task.name, options.tenant, options.key])
         rare["latest"] = True
     return rare
 

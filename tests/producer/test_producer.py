@@ -5,7 +5,6 @@ import math
 import random
 import threading
 import uuid
-import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -37,6 +36,7 @@ from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 from heori_producer.sending import CHUNK_BYTES, CHUNK_JOBS, chunks
+from tests.rigs.rq_records import call_of
 from tests.tasks import sample_tasks
 from tests.tasks.protocol_tasks import (
     pause,
@@ -273,11 +273,21 @@ def test_a_task_gets_its_own_arguments_whatever_they_are_called(
     assert due(redis, collected.id) == pytest.approx(60, abs=5)
 
 
+def test_ids_are_random_uuids_as_rqs_are(producer: Producer) -> None:
+    ids = [handle.id for handle in producer.submit_many(sample_tasks.add, [(1, 2)] * 500)]
+    ids.append(producer.submit(sample_tasks.add, 1, 2).id)
+    assert len(set(ids)) == 501
+    for job_id in ids:
+        read = uuid.UUID(job_id)
+        assert (str(read), read.version, read.variant) == (job_id, 4, uuid.RFC_4122)
+    assert {job_id[19] for job_id in ids} == set("89ab")
+
+
 def without_times(redis: redis_py.Redis, job_id: str) -> dict[str, Any]:
     """A job's hash, with just a mark for each time that is set."""
     client: Any = redis
     fields = {name.decode(): value for name, value in client.hgetall(f"rq:job:{job_id}").items()}
-    fields["data"] = json.loads(zlib.decompress(fields["data"]))
+    fields["data"] = json.loads(call_of(fields["data"]))
     return {
         name: "set" if name.endswith("_at") and value else value for name, value in fields.items()
     }

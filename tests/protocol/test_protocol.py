@@ -42,6 +42,7 @@ from heori_common.protocol.payload import (
 from heori_common.protocol.unpickling import Pickles
 from heori_common.redis.client import RedisClient
 from tests.rigs.lua_files import CALLED, LUA
+from tests.rigs.rq_records import call_of
 
 ADD = "tests.tasks.sample_tasks.add"
 LIMIT = 1_000_000
@@ -85,7 +86,7 @@ def test_a_job_is_written_field_by_field_as_rq_writes_it(
 
     def shown(fields: dict[bytes, bytes]) -> dict[str, Any]:
         rest: dict[str, Any] = {name.decode(): value for name, value in fields.items()}
-        rest["data"] = json.loads(zlib.decompress(rest["data"]))
+        rest["data"] = json.loads(call_of(rest["data"]))
         for name in ("created_at", "enqueued_at"):
             text = rest.pop(name).decode()
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
@@ -139,7 +140,7 @@ def test_any_json_arguments_come_back_from_our_payload_and_from_rqs(
     args: list[Any], kwargs: dict[str, Any]
 ) -> None:
     data = encode_call(Call("m.f", args, kwargs))
-    raw = zlib.decompress(data)
+    raw = call_of(data)
     assert encode_call(Call("m.f", args, kwargs), len(raw)) == data
     with pytest.raises(PayloadTooLarge, match=f"over the limit of {len(raw) - 1} "):
         encode_call(Call("m.f", args, kwargs), len(raw) - 1)
@@ -147,6 +148,26 @@ def test_any_json_arguments_come_back_from_our_payload_and_from_rqs(
     assert decode_call(data, ["json"], len(raw)) == Call("m.f", args, kwargs)
     theirs = zlib.compress(rq_json.dumps(("m.f", None, args, kwargs)))
     assert decode_call(theirs, ["json"], LIMIT) == Call("m.f", args, kwargs)
+
+
+def test_a_small_payload_is_written_as_it_stands_and_a_large_one_deflated() -> None:
+    def call(characters: int) -> bytes:
+        return b'["m.f",null,["%b"],{}]' % (b"x" * characters)
+
+    def written(characters: int) -> bytes:
+        return encode_call(Call("m.f", ["x" * characters], {}))
+
+    room = 200 - len(call(0))
+    assert written(room) == call(room)
+    assert len(written(room + 1)) < 100
+    assert zlib.decompress(written(room + 1)) == call(room + 1)
+
+
+def test_rq_reads_payloads_of_any_size(redis: redis_py.Redis) -> None:
+    for size in (0, 100, 10_000):
+        job = RqJob("a", connection=redis, serializer=JSONSerializer)
+        job.restore({b"data": encode_call(Call(ADD, ["x" * size], {"b": 2})), b"created_at": b""})
+        assert (job.func_name, job.args, job.kwargs) == (ADD, ["x" * size], {"b": 2})
 
 
 @pytest.mark.parametrize("argument", [object(), b"\xff", "\ud800", {1: object()}])

@@ -119,8 +119,7 @@ class Job:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A job that is about to be sent; the enqueue script adds the server's time."""
 
     id: str
@@ -400,9 +399,11 @@ def describe(call: Call) -> str:
         text = repr(value)
         return text[:75] + "..." if len(text) > 75 else text
 
-    keywords = sorted(f"{name}={short(value)}" for name, value in call.kwargs.items())
     most = LONGEST_DESCRIPTION_CHARS
-    text = f"{call.function}({', '.join([*map(short, call.args[:most]), *keywords])})"
+    parts = list(map(short, call.args[:most]))
+    if call.kwargs:
+        parts += sorted([f"{name}={short(value)}" for name, value in call.kwargs.items()])
+    text = f"{call.function}({', '.join(parts)})"
     return text if len(text) <= most else f"{text[:most]}..."
 
 

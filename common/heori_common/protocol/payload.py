@@ -24,6 +24,9 @@ Serializer = Literal["json", "pickle", "own"]  # the last is an application's
 
 # zlib cannot do better: "zlib Technical Details", Maximum Compression Factor.
 _LARGEST_RATIO = 1032
+# A payload that is not longer is written as it stands, which RQ and all that is built on it read,
+# too: it would be no more than a tenth shorter, and to deflate it takes longer than all else.
+_SMALL_BYTES = 200
 # Of a failure that is read; a worker keeps less. Others may write what inflates to a thousand times
 # its size.
 MOST_FAILURE_BYTES = 500_000
@@ -86,7 +89,7 @@ def encode_call(call: Call, limit: int | None = None) -> bytes:
     size = len(raw) + len(call.types or b"")
     if limit is not None and size > limit:
         raise _too_large(call, f"{size} bytes", limit)
-    return _deflate(raw)
+    return raw if len(raw) <= _SMALL_BYTES else _deflate(raw)
 
 
 def _where(call: Call) -> str:
@@ -134,10 +137,10 @@ def decode_call(
         BadPayload: it is too large, not in an accepted serializer, or no call.
         BaseException: whatever an unrestricted pickle raises, or `own`.
     """
-    try:
-        raw = _inflate(data, limit)
-    except zlib.error:
-        raw = data  # RQ reads an uncompressed payload, too
+    raw = data
+    if data[:1] != b"[":  # JSON, and no beginning of what was deflated
+        with contextlib.suppress(zlib.error):  # RQ reads an uncompressed payload, too
+            raw = _inflate(data, limit)
     if len(raw) > limit:
         raise BadPayload(
             f"its payload inflates to more than the limit of {limit} bytes (HEORI_MAX_PAYLOAD)"

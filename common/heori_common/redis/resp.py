@@ -7,6 +7,7 @@ with them and in 52 µs without.
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 Word = str | bytes | int | float
@@ -20,10 +21,22 @@ def pack(words: Iterable[Word]) -> bytes:
     """A command as it is sent: an array of bulk strings. Lone surrogates are bytes, as in names."""
     parts = [b""]
     for word in words:
-        raw = word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape")
-        parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+        if type(word) is str and len(word) <= _SHORT:
+            parts.append(_pack_short(word))
+        else:
+            parts.append(_pack_word(word))
     parts[0] = b"*%d\r\n" % (len(parts) - 1)
     return b"".join(parts)
+
+
+def _pack_word(word: Word) -> bytes:
+    raw = word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape")
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+# Most words are those of the command before: names of commands, of scripts and of their keys.
+_SHORT = 100  # characters
+_pack_short = lru_cache(maxsize=1024)(_pack_word)
 
 
 class ReplyReader:
@@ -44,6 +57,8 @@ class ReplyReader:
         Raises:
             ValueError: this is no Redis.
         """
+        if not self._data and data[:1] == b":" and 0 < data.find(b"\r\n") == len(data) - 2:
+            return [int(data[1:-2])]  # a number and no more, as the replies to most scripts
         self._data += data
         whole = []
         start = 0

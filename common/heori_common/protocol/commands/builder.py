@@ -1,8 +1,7 @@
 """A command: what to send, and how to read the reply. No I/O here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgpack
 
@@ -37,8 +36,7 @@ UNREADABLE = encode_failure("its key in Redis does not hold a hash any more; not
 MOST_HOPS = 200  # from owner to owner, that a search for a deadlock follows
 
 
-@dataclass(frozen=True, slots=True)
-class Command(Generic[T]):
+class Command(NamedTuple, Generic[T]):
     """One command for Redis and the way to read its reply."""
 
     words: tuple[Word, ...]
