@@ -46,7 +46,7 @@ HARMLESS = {
     ): "it saves time: there is nothing to do",
     (
         "parts/ask_for_locks.lua",
-        "return free and 'free' or 'full'",
+        "return free and 'free' or 'full', tonumber(first[2])",
         "without 'free'",
     ): "whoever asks only wants to know whether it is 'mine' or 'full'",
     ("parts/lock_handover.lua", "if any then", "always"): "it saves time: none of them is silent",

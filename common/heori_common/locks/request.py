@@ -16,6 +16,7 @@ from heori_common.current_job import BLOCKED_AT_MOST_S
 from heori_common.locks.commands import Answer, Grant, LockRequest
 from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.hold import HeldLock, Hold
+from heori_common.locks.line import Line
 from heori_common.locks.owner import Owner, new_id
 from heori_common.locks.session import LISTEN_TIMEOUT_S, POLL_EVERY_S, Session
 from heori_common.locks.standing import Standing
@@ -27,6 +28,9 @@ from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from heori_common.redis.push import Reply
 
 T = TypeVar("T")
+# Yields commands to execute, seconds to wait, and None to make sure of being heard; returns whether
+# it is held.
+Dialogue = Generator[Command[Any] | float | None, Any, bool]
 
 log = standard_logger(__name__)
 
@@ -70,6 +74,9 @@ class AcquireRequest:
         self._grant: Grant | None = None
         self._is_to_look = False
         self._wake: Callable[[], object] = _nobody_waits
+        self._line: Line | None = None
+        self._is_heard = True  # a grant would be
+        self._asks_to_wait = False  # or did so last
         self._held: tuple[Sequence[int], float] = (), 0.0
         self._got: list[Hold] = []
 
@@ -88,33 +95,89 @@ class AcquireRequest:
         """
         session = self._session
         session.waiters[self.id] = self
+        self._line = session.lines.take()
+        is_whole = False  # whether nothing is left half-read
         try:
-            listening = session.hears
-            answer = session.execute(self._first_question(listening=listening))[0]
-            if self._has_got(answer):  # mostly: nothing is made for a wait that there is not
-                return self._holds(None)
-            bell = Bell()
-            self._wake = bell.ring
-            dialogue = self._steps(answer, listening=listening)
+            # Else it does not wait before it has a line, or has tried to get one.
+            self._is_heard = self._line is not None or (
+                session.hears and not session.lines.has_room
+            )
+            answer = self._execute(self._first_question())
+            if not self._has_got(
+                answer
+            ):  # mostly it has: nothing is made for a wait that there is not
+                bell = Bell()
+                self._wake = bell.ring
+                if not self._run(self._steps(answer), bell):
+                    is_whole = True
+                    return None
+            is_whole = True
+            return self._holds(None)
+        finally:
+            session.waiters.pop(self.id, None)
+            if self._line is not None:
+                if is_whole:
+                    session.lines.give_back(self._line)
+                else:
+                    self._line.close()
+
+    def _run(self, dialogue: Dialogue, bell: Bell) -> bool:
+        """Do what the dialogue wants, blocking the thread; returns what it does."""
+        try:
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
                     try:
-                        answer = session.execute(step, self._at_most())[0]
+                        answer = self._execute(step)
                     except (RedisUnavailable, RedisRefused) as error:
                         step = dialogue.throw(error)
                     else:
                         step = dialogue.send(answer)
-                elif step is None:
+                    continue
+                if step is None:
                     self._listen()
-                    step = next(dialogue)
+                elif self._line is not None:
+                    self._hear(self._line, min(step, BLOCKED_AT_MOST_S))
                 else:
                     bell.wait(min(step, BLOCKED_AT_MOST_S))
-                    step = next(dialogue)
+                step = next(dialogue)
         except StopIteration as decided:
-            return self._holds(None) if decided.value else None
-        finally:
-            session.waiters.pop(self.id, None)
+            return bool(decided.value)
+
+    def _execute(self, command: Command[Any]) -> Any:
+        """Execute a command on the line, or as all others are where there is none."""
+        if self._line is not None:
+            try:
+                return self._line.execute(command)
+            except (RedisUnavailable, RedisRefused) as error:
+                self._lose_line(self._line)
+                if self._ticket is not None or not error.is_passing:
+                    raise
+                if self._asks_to_wait:
+                    # Asked again as it is, a grant would not be heard: so as if it was not to wait.
+                    return Answer("busy", 0)
+        return self._session.execute(command, self._at_most())[0]
+
+    def _hear(self, line: Line, seconds: float) -> None:
+        try:
+            grant = line.grant(seconds)
+        except (RedisUnavailable, RedisRefused):
+            self._lose_line(line)
+            self._is_to_look = True
+        else:
+            if grant is not None and grant.id == self.id:  # else one that came too late for another
+                self._grant = grant
+
+    def _lose_line(self, line: Line) -> None:
+        """Go on as one who is told by the thread for pushes."""
+        self._line = None
+        line.close()
+        self._session.lines.close()
+        if self._ticket is None:
+            self._is_heard = self._session.hears
+        else:  # it waits on, whatever becomes of that
+            with contextlib.suppress(RedisUnavailable, RedisRefused):
+                self._session.push.wait_until_greeted(0.0)
 
     def take_back(self) -> None:
         """Give up whatever it has got: nobody knows what Redis has done, or who was told of it."""
@@ -132,12 +195,12 @@ class AcquireRequest:
         try:
             task = None if self._owner.is_passed_on else asyncio.current_task()
             # What is asked for there is sent after the subscription.
-            answer, _ = await ask(session, self._first_question(listening=True))
+            answer, _ = await ask(session, self._first_question())
             if self._has_got(answer):
                 return self._holds(task)
             bell = asyncio.Event()
             self._wake = partial(loop.call_soon_threadsafe, bell.set)
-            dialogue = self._steps(answer, listening=True)
+            dialogue = self._steps(answer)
             step = next(dialogue)
             while True:
                 if isinstance(step, Command):
@@ -177,7 +240,12 @@ class AcquireRequest:
         return max(LATE_S, self._deadline - clock.now())
 
     def _listen(self) -> None:
+        """See to it that a grant is heard."""
         left = self._deadline - clock.now()
+        if self._ticket is None and self._session.lines.has_room:
+            self._line = self._session.lines.open(min(left, LISTEN_TIMEOUT_S))
+            if self._line is not None:
+                return
         try:
             self._session.push.wait_until_greeted(min(left, LISTEN_TIMEOUT_S))
         except (RedisUnavailable, RedisRefused):
@@ -185,8 +253,8 @@ class AcquireRequest:
                 raise
             # Else its time is up, which is no error.
 
-    def _first_question(self, *, listening: bool) -> Command[Answer]:
-        return self._question(wait=listening and self._began < self._deadline)
+    def _first_question(self) -> Command[Answer]:
+        return self._question(wait=self._is_heard and self._began < self._deadline)
 
     def _has_got(self, answer: Answer) -> bool:
         """Whether the answer to the first question was all that there is to it."""
@@ -194,14 +262,11 @@ class AcquireRequest:
             answer.fences, self._began, answer.lease_end - answer.now
         )
 
-    def _steps(
-        self, answer: Answer, *, listening: bool
-    ) -> Generator["Command[Any] | float | None", Any, bool]:
+    def _steps(self, answer: Answer) -> Dialogue:
         """Yields commands to execute, seconds to wait, and None to make sure of being heard.
 
         Args:
             answer: to the first question, which did not settle it.
-            listening: whether it was asked by one who hears of a grant.
         """
         sent, patient = self._began, self._began < self._deadline
         while True:
@@ -224,9 +289,9 @@ class AcquireRequest:
                 return False
             else:
                 yield None
-                listening = True
+                self._is_heard = True
             patient = clock.now() < self._deadline
-            asked = yield from self._ask(wait=patient and listening)
+            asked = yield from self._ask(wait=patient and self._is_heard)
             if asked is None:
                 return False
             sent, answer = asked
@@ -303,12 +368,13 @@ class AcquireRequest:
         return True
 
     def _question(self, *, wait: bool) -> Command[Answer]:
+        self._asks_to_wait = wait
         return self._session.commands.acquire(
             self._wanted,
             self.id,
             owner=self._owner.known_as,
             about=self._owner.about,
-            wake=self._session.channel,
+            wake=self._session.channel if self._line is None else self._line.channel,
             lease_us=round(self._lease * US_PER_S),
             ticket=self._ticket,
             wait=wait,

@@ -16,6 +16,7 @@ from heori_common.current_job import CurrentJob
 from heori_common.errors import short
 from heori_common.locks.commands import Grant, LockCommands, read_grant
 from heori_common.locks.hold import Hold
+from heori_common.locks.line import LinePool
 from heori_common.locks.owner import Owner, when_ended
 from heori_common.locks.renewer import Renewer
 from heori_common.locks.standing import Standing
@@ -62,7 +63,8 @@ class Session:
         waiters: by request.
         polls: whether the server's user may not hear of grants; who waits looks by itself then.
         execute: a command, for threads; see `RedisClient.execute_and_tell`.
-        push: on which this process is told that it was handed a lock. What is asked for there is
+        lines: on which threads that wait are told that they were handed a lock; see `Line`.
+        push: on which all others of this process are told so. What is asked for there is
             executed even if whoever asked goes away: coroutines ask there, as one that is
             cancelled leaves nothing half-read behind, and the renewer, which must not wait for a
             server that hangs.
@@ -78,6 +80,7 @@ class Session:
         self.polls = False
         self.statistics = Statistics()
         self._redis = RedisClient(url, patience=PATIENCE_S)
+        self.lines = LinePool(Dialer(self._where), self._channel)
         self.execute = self._redis.execute_and_tell
         self.holds: dict[str, dict[str, list[Hold]]] = {}
         self._holds_lock = threading.Lock()
@@ -159,6 +162,7 @@ class Session:
         """Close the connections and end the threads; what is held expires."""
         self.renewer.close()
         self.push.close()
+        self.lines.close()
         self._redis.close()
 
     def _pushed(self, push: list[Any]) -> None:

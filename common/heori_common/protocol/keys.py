@@ -360,5 +360,5 @@ class Keys(RqKeys):
         return f"{self.prefix}:heori:fenced:{{{resource}}}"
 
     def granted(self, process: str) -> str:
-        """channel: the locks that were handed to one process"""
+        """channel: the locks handed to a process; with `/<n>`, to one of its threads"""
         return f"{self.prefix}:heori:granted:{process}"

@@ -9,18 +9,22 @@
 --        wait: whether to; deadlock: 'raise', 'warn' or 'off'
 -- USES   now_us, to_digits, lock_record, lock_handover, lock_deadlock, hold_locks
 
--- Returns 'mine', 'free' (to be had before all who wait) or 'full'.
+-- Returns 'mine', 'free' (to be had before all who wait) or 'full', and when the first lease of it ends.
 local function state_of(lock, limit)
-  if redis.call('EXISTS', holders_key(lock)) == 0 then
+  local first = redis.call('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
+  if first[1] and tonumber(first[2]) <= now_us then
+    expire_holders(lock)
+    first = redis.call('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
+  end
+  if not first[1] then
     return 'free'
   end
-  expire_holders(lock)
-  if redis.call('ZSCORE', holders_key(lock), args.id) then
+  if first[1] == args.id or limit and redis.call('ZSCORE', holders_key(lock), args.id) then
     return 'mine'
   end
-  local free = redis.call('EXISTS', waiters_key(lock)) == 0
+  local free = limit and redis.call('EXISTS', waiters_key(lock)) == 0
     and redis.call('ZCARD', holders_key(lock)) < limit_of(lock, limit)
-  return free and 'free' or 'full'
+  return free and 'free' or 'full', tonumber(first[2])
 end
 
 -- Returns msgpack [now_us, 'held', lease_end_us, [fence, …]], [now_us, 'busy'],
@@ -28,11 +32,12 @@ end
 -- before it, first_end_us, cycle or false].
 --   first_end_us: when the first holder's lease ends; cycle: [[owner, about, lock], …]
 local function ask_for_locks()
-  local found, missing = {}, nil
+  local found, missing, first_end_us = {}, nil, nil
   for n, lock in ipairs(KEYS) do
-    found[n] = state_of(lock, args.limits[n])
-    if found[n] == 'full' then
-      missing = missing or n
+    local end_us
+    found[n], end_us = state_of(lock, args.limits[n])
+    if found[n] == 'full' and not missing then
+      missing, first_end_us = n, end_us
     end
   end
 
@@ -68,7 +73,6 @@ local function ask_for_locks()
       redis.call('HSET', lock, args.id, cmsgpack.pack(record))
     end
   end
-  local first = redis.call('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
   return cmsgpack.pack({ now_us, 'waiting', tonumber(ticket),
-    redis.call('ZRANK', waiters_key(lock), args.id), tonumber(first[2] or now_us), cycle })
+    redis.call('ZRANK', waiters_key(lock), args.id), first_end_us, cycle })
 end

@@ -87,6 +87,11 @@ local function grant_to_waiters(lock)
   end
 end
 
+-- The process that listens on a channel: each of its threads may have one of its own.
+local function process_of(wake)
+  return wake and (string.match(wake, '^(.*)/%d+$') or wake)
+end
+
 -- Takes the lock from holders whose lease is over. A holder that was handed the lock and never
 -- renewed its lease has not moved since: its process is stopped or unreachable, and so are the other
 -- waiters of that process. A job that was handed it has not been claimed since, and is on its queue.
@@ -102,7 +107,7 @@ local function expire_holders(lock, spares_jobs)
     if not (spares_jobs and is_request_of_job(id) and spares_jobs()) then
       local record = read_record(lock, id)
       if record and record[HANDED_US] == lease_end_us and record[WAKE] then
-        silent[record[WAKE]], any = true, true
+        silent[process_of(record[WAKE])], any = true, true
       end
       remove_holder(lock, id)
     end
@@ -110,7 +115,7 @@ local function expire_holders(lock, spares_jobs)
   if any then
     for _, id in ipairs(redis.call('ZRANGE', waiters_key(lock), 0, -1)) do
       local record = read_record(lock, id)
-      if record and silent[record[WAKE]] then
+      if record and silent[process_of(record[WAKE])] then
         remove_waiter(lock, id, record)
         redis.call('HDEL', lock, id)
       end
