@@ -29,6 +29,7 @@ class QueueCounts:
 
 # Seconds for which a consumer's record stays without a heartbeat; rq's own is 480.
 HEARTBEAT_TTL_S = 60
+MOST_WORDS = 1_000  # of a command in a script: Lua passes some thousands of values and no more
 LOOK = b"look"  # the kind of what is told to a consumer: its record has been written
 DRAIN_FIELD = "heori_drain"  # of a consumer's record: it is there while it is to claim nothing
 Drained = Literal["done", "already", "gone", "stock"]  # what came of asking, see drain.lua
@@ -76,14 +77,15 @@ class RegistryCommands(Builders):
             writes: a command, its key, and what else belongs to it.
         """
         key_of = [str(key) for _, key, *_ in writes]
-        keys = list(dict.fromkeys(key_of))
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(key_of))}
+        keys = list(numbers)
 
         def parse(reply: bytes) -> Registered:
             replies = [None if each is False else each for each in unpack(reply)]
             broken = {key for key, each in zip(key_of, replies, strict=True) if each is None}
             return Registered(replies, frozenset(keys) - broken, frozenset(broken))
 
-        numbered = [[command, keys.index(str(key)), *words] for command, key, *words in writes]
+        numbered = [[command, numbers[str(key)], *words] for command, key, *words in writes]
         return self._call("register", keys, parse, writes=numbered)
 
     def find_lost(
@@ -110,12 +112,16 @@ class RegistryCommands(Builders):
             is_new: it begins. What another one of its name was asked for is not its concern.
         """
         key = self.keys.worker(name)
+        listed = [self.keys.queue(queue) for queue in queues]
         return self._register(
             *((("HDEL", key, DRAIN_FIELD),) if is_new else ()),
             ("HSET", key, *(word for pair in record.items() for word in pair)),
             ("SADD", self.keys.workers(), key),
             *(("SADD", self.keys.workers_of(queue), key) for queue in queues),
-            ("SADD", self.keys.queues(), *map(self.keys.queue, queues)),
+            *(
+                ("SADD", self.keys.queues(), *listed[first : first + MOST_WORDS])
+                for first in range(0, len(listed), MOST_WORDS)
+            ),
         )
 
     def heartbeat(self, name: str, now: str, told: Mapping[str, Word]) -> Command[Registered]:
