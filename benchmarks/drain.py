@@ -7,6 +7,7 @@ are kept, the library's own records say so, too.
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -136,7 +137,8 @@ def _drains(quick: bool) -> list[Case]:
 
     aof = [(system, partial(measure, system, config=AOF)) for system in (FLOOR, OURS)]
     far = [
-        (system, partial(measure, system, network=NETWORK)) for system in (OURS, ardiq(2), mayu(2))
+        (system, partial(measure, replace(system, jobs=jobs), network=NETWORK))
+        for system, jobs in ((OURS, OURS.jobs), (ardiq(2), 5_000), (mayu(2), 2_500))
     ]
     return [
         *(Case.of(system, measure) for system in systems),

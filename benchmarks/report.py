@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmarks import bound, features, locks, queues
 from benchmarks.kinds import Figures, Kind, Results
 from benchmarks.rig import Rig
-from benchmarks.systems import FLOOR, RQ_SIMPLE, versions
+from benchmarks.systems import BARE, FLOOR, RQ_SIMPLE, versions
 from heori_common.embedded import EmbeddedValkey
 from heori_common.platform import usable_cores
 
@@ -58,6 +58,7 @@ def medians(samples: Sequence[Sample]) -> Results:
         ("drain", FLOOR.name, "rate", "of_floor", 1),
         ("features", features.PLAIN, "rate", "of_plain", 1),
         ("enqueue", FLOOR.name, "each", "of_floor", 1),
+        ("enqueue", BARE.name, "each", "of_bare", 1),
         ("io", bound.COROUTINES, "rate", "of_bare", 1),
         ("io of thousands", bound.MANY_COROUTINES, "rate", "of_bare", 1),
         ("cpu", bound.CEILING, "rate", "of_pool", 100),

@@ -7,6 +7,7 @@ from benchmarks.kinds import Case, Column, Figures, Kind
 from benchmarks.rig import Rig
 from benchmarks.sender import Order
 from benchmarks.systems import (
+    BARE,
     FLOOR,
     RQ_FORK,
     RQ_SIMPLE,
@@ -21,6 +22,7 @@ from benchmarks.systems import (
 )
 
 HUEY = huey("thread", 4)  # whose latency is to be beaten
+BY_RQ = "heori threads 1×8, sent by rq"
 SAMPLES = 250
 SETTLE = 1.0  # seconds for polls to slow down as they do when there is nothing to do
 
@@ -42,17 +44,25 @@ def _latency(quick: bool) -> list[Case]:
     ]
 
     samples = SAMPLES // 10 if quick else SAMPLES
-    return [Case.of(system, lambda system: pick_up(system, samples)) for system in systems]
+    by_rq = Case(BY_RQ, lambda: pick_up(systems[0], samples, "rq"), systems[0].missing())
+    return [
+        *(Case.of(system, lambda system: pick_up(system, samples)) for system in systems),
+        by_rq,
+    ]
 
 
-def pick_up(system: System, samples: int) -> Figures:
-    """Send jobs to idle workers, with pauses, and tell how soon each began."""
+def pick_up(system: System, samples: int, app: str | None = None) -> Figures:
+    """Send jobs to idle workers, with pauses, and tell how soon each began.
+
+    Args:
+        app: by which library, if not the system's own.
+    """
     task = system.task("nothing")
     with Rig(system) as rig:
         rig.consume()
         rig.warm_up(task)
         time.sleep(SETTLE)
-        sent = rig.send(Order("spaced", task, samples)).stamps
+        sent = rig.send(Order("spaced", task, samples), app).stamps
         rig.until(lambda: rig.begun() >= samples)
         rig.verify(samples)
         begun = {record.number: record.at for record in reversed(rig.records())}
@@ -65,6 +75,7 @@ def _enqueue(quick: bool) -> list[Case]:
     divisor = 50 if quick else 1
     systems = [
         FLOOR,
+        BARE,
         heori("threads", 1, 1),
         RQ_SIMPLE,
         ardiq(1),
@@ -97,10 +108,12 @@ LATENCY = Kind(
 )
 ENQUEUE = Kind(
     "enqueue",
-    "Sending jobs with one small argument, jobs/s; the floor is a bare EVALSHA of the same bytes",
+    "Sending jobs with one small argument, jobs/s; the floor is a bare EVALSHA of the same "
+    "bytes through redis-py, and the bare socket has no client at all",
     (
         Column("each", "one by one"),
         Column("of_floor", "of floor", ".2f"),
+        Column("of_bare", "of a bare socket", ".2f"),
         Column("bulk", "in bulk"),
     ),
     _enqueue,

@@ -79,7 +79,9 @@ def stored(
 
 
 def _used(client: "redis.Redis") -> int:
-    return int(client.info("memory")["used_memory"])
+    """Bytes, without what connections have at the moment."""
+    memory = client.info("memory")
+    return int(memory["used_memory"] - memory["mem_clients_normal"])
 
 
 def _usage(client: "redis.Redis", key: str) -> float:

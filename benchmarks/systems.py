@@ -197,6 +197,7 @@ def mayu(processes: int, threads: int = 1, *, results: bool = True) -> System:
 
 
 FLOOR = System("floor", "floor", ("-m", "benchmarks.apps.floor"), runs=False, results=True)
+BARE = System("floor, a bare socket", "bare", (), runs=False)
 RQ_FORK = rq("Worker (forks)", "worker", jobs=150)
 RQ_SIMPLE = rq("SimpleWorker", "worker", "-w", "rq.worker.SimpleWorker")
 RQ_POOL = rq_pool(2)
@@ -224,6 +225,7 @@ _RQ = Library(("rq",), KEYS.queue(QUEUE), partial(_cardinality, KEYS.finished(QU
 LIBRARIES = {
     "heori": _RQ,
     "floor": _RQ,
+    "bare": _RQ,
     "rq": _RQ,
     "dramatiq": Library(("dramatiq",), f"dramatiq:{QUEUE}", _expiring),
     "huey": Library(("huey",), f"huey.redis.{QUEUE}", _huey_results),

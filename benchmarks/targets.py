@@ -77,6 +77,11 @@ def _of_huey(kind: str, figure: str) -> Figure:
     return _ratio(ours, _one(kind, sending.HUEY.name, figure))
 
 
+def _by_rq(figure: str) -> Figure:
+    huey = _one("latency", sending.HUEY.name, figure)
+    return _ratio(_one("latency", sending.BY_RQ, figure), huey)
+
+
 def _ratio(figure: Figure, of: Figure) -> Figure:
     return lambda results: figure(results) / of(results)
 
@@ -167,6 +172,8 @@ TARGETS = (
     Target("drain", "with AOF everysec, × without", 0.85, ON_DISK),
     Target("drain", "1 ms away, × near", 0.8, FAR),
     Target("latency", "p50, × huey's", 1, _of_huey("latency", "p50"), most=True),
+    Target("latency", "sent by rq: p50, × huey's", 1.3, _by_rq("p50"), most=True),
+    Target("latency", "sent by rq: p99, × huey's", 1.3, _by_rq("p99"), most=True),
     Target("latency", "p99, × huey's", 1, _of_huey("latency", "p99"), most=True),
     Target(
         "io", "threads, × bare", 0.99, _ratio(_best("io", "rate", "heori threads"), BARE_THREADS)
@@ -186,6 +193,7 @@ TARGETS = (
         1,
         _ratio(_one(*SENT, "each"), _best("enqueue", "each", "mayu")),
     ),
+    Target("enqueue", "one by one, × a bare socket", 0.7, _one(*SENT, "of_bare")),
     Target("enqueue", "in bulk, jobs/s", 80_000, _one(*SENT, "bulk")),
     Target(
         "enqueue",

@@ -30,13 +30,18 @@ IDLE = 0.001  # seconds between two looks at an empty queue
 
 
 def send_each(task: str, calls: Sequence[Call]) -> list[int]:
-    enqueues = [COMMANDS.enqueue("bench", [_job(task, call)]) for call in calls]
+    commands = enqueues(task, calls)
     with redis.Redis.from_url(redis_url(), protocol=3) as client:
-        for enqueue in enqueues[:1]:
+        for enqueue in commands[:1]:
             assert enqueue.in_full is not None
             client.script_load(str(enqueue.in_full[1]))
-        words = [enqueue.words for enqueue in enqueues]
+        words = [enqueue.words for enqueue in commands]
         return stamped(partial(client.execute_command), words)
+
+
+def enqueues(task: str, calls: Sequence[Call]) -> list[Command[Any]]:
+    """One for each call."""
+    return [COMMANDS.enqueue("bench", [_job(task, call)]) for call in calls]
 
 
 def send_bulk(task: str, calls: Sequence[Call]) -> None:
