@@ -192,6 +192,7 @@ def slots_of_nobody(client: Any) -> None:
 
 ILLNESSES = [
     ("streams", "warning", "stream-node-max-bytes 4096", setting("stream-node-max-bytes", 4096)),
+    ("hashes", "warning", "hash-max-listpack-value 64", setting("hash-max-listpack-value", 64)),
     ("payloads", "warning", "proto-max-bulk-len 1048576, and HEORI_MAX_PAYLOAD 1000000",
         setting("proto-max-bulk-len", "1mb")),
     ("memory", "problem", "maxmemory-policy allkeys-lru", lambda client: client.config_set(
@@ -243,7 +244,7 @@ ILLNESSES = [
 def healthy(client: Any) -> Iterator[None]:
     names = (
         *("appendonly", "save", "maxmemory", "maxmemory-policy"),
-        *("stream-node-max-bytes", "proto-max-bulk-len"),
+        *("stream-node-max-bytes", "hash-max-listpack-value", "proto-max-bulk-len"),
     )
     before = {name: client.config_get(name)[name] for name in names}
     yield
@@ -320,7 +321,7 @@ def test_what_the_user_may_not_see_is_unknown_and_the_rest_is_found(
         dead_worker(client)
         with redis_py.Redis.from_url(patient.url, username="nurse", password="any") as nurse:
             found = {each.check: each.level for each in ailments(nurse, "nurse:any@")}
-        unknown = dict.fromkeys(("persistence", "streams", "payloads"), "unknown")
+        unknown = dict.fromkeys(("persistence", "streams", "hashes", "payloads"), "unknown")
         assert found == {**unknown, "consumers": "warning"}
     finally:
         client.acl_deluser("nurse")

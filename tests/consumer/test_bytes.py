@@ -52,6 +52,27 @@ def test_a_server_that_holds_and_takes_little_at_a_time_is_never_asked_for_more(
         assert group(handles).results(60) == texts
 
 
+def test_jobs_with_a_few_arguments_are_kept_compact_unlike_with_the_setting_of_redis(
+    consume: Callable[..., Consumer], server: EmbeddedValkey
+) -> None:
+    with Producer(server.url) as producer, redis_py.Redis.from_url(server.url) as client:
+
+        def encoding(job: str) -> bytes:
+            encoding: bytes = client.object("encoding", f"rq:job:{job}")
+            return encoding
+
+        text = noise(300)
+        compact = producer.submit(large_tasks.echo, text)
+        client.config_set("hash-max-listpack-value", 64)
+        loose = producer.submit(large_tasks.echo, text)
+        client.config_set("hash-max-listpack-value", 1024)
+        jobs = compact.id, loose.id
+        assert [encoding(job) for job in jobs] == [b"listpack", b"hashtable"]
+        start(consume, server)
+        assert [handle.result(60) for handle in (compact, loose)] == [text, text]
+        assert [encoding(job) for job in jobs] == [b"listpack", b"hashtable"]
+
+
 def test_a_supervisor_holds_so_many_results_and_gives_their_memory_back(
     consume: Callable[..., Consumer], server: EmbeddedValkey, tmp_path: Path
 ) -> None:

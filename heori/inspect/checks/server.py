@@ -1,4 +1,4 @@
-"""Is the server fit to keep jobs: version, role, persistence, memory, streams, clock."""
+"""Is the server fit to keep jobs: version, role, persistence, memory, encodings, clock."""
 
 import re
 import shlex
@@ -16,6 +16,9 @@ OLDEST = (7, 0)  # the first server that has all commands and flags that Heori's
 NODE_BYTES = (
     256  # stream-node-max-bytes: a result stream takes 512 bytes with it, and 4,352 by default
 )
+# hash-max-listpack-value: a job with a longer field leaves the compact form of a hash, and takes
+# some 750 bytes more. The default is 64, which a call with a few arguments exceeds.
+VALUE_BYTES = 1024
 AROUND_BYTES = 10_000  # that are sent with a result, which base64 makes longer by a third
 CLOCK_SECONDS = 1.0  # by which two clocks may differ without a warning
 FULL = 0.9  # of maxmemory
@@ -44,6 +47,7 @@ class ServerChecks:
             self._persistence,
             self._memory,
             self._streams,
+            self._hashes,
             self._payloads,
             self._clock,
         )
@@ -163,6 +167,20 @@ class ServerChecks:
             )
         else:
             yield Finding("streams", "fine", f"stream-node-max-bytes {size}")
+
+    def _hashes(self) -> Iterator[Finding]:
+        size = int(self._setting("hash-max-listpack-value"))
+        if size < VALUE_BYTES:
+            yield Finding(
+                "hashes",
+                "warning",
+                f"hash-max-listpack-value {size}",
+                f"a job with a field of {size + 1:,} to {VALUE_BYTES:,} bytes takes some 750 bytes "
+                "more than it would",
+                f"heori redis CONFIG SET hash-max-listpack-value {VALUE_BYTES}",
+            )
+        else:
+            yield Finding("hashes", "fine", f"hash-max-listpack-value {size}")
 
     def _payloads(self) -> Iterator[Finding]:
         takes = int(self._setting("proto-max-bulk-len"))
