@@ -8,6 +8,7 @@ import typer
 
 from heori.cli.console import FAILED, fail, guarded, refuse
 from heori_common import logs
+from heori_common.redis.dialer import prepare
 from heori_common.settings import Settings
 from heori_consumer.pool.forkserver import ForkserverBroken
 from heori_consumer.pool.roster import TasksBroken
@@ -21,6 +22,7 @@ log = logs.get_logger(__name__)
 
 def run(settings: Settings, options: ConsumerOptions) -> None:
     """Consume until it is told to stop; ends with an exit code and a message when it cannot."""
+    prepare(settings.redis_url)
     if options.model != "inline":
         options = replace(options, zygote=fork_early())
     # Were the supervisor ever to crash in C, this would be all the evidence there is.

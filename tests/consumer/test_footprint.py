@@ -103,6 +103,7 @@ HEAVY = {
     "multiprocessing",
     "prometheus_client",
     "pygments",
+    "redis",
     "rich",
     "rq",
     "structlog",

@@ -13,8 +13,8 @@ from heori_common.locks.commands import Grant
 from heori_common.locks.line import MOST_LINES, Line, LinePool
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
+from heori_common.redis.dialer import Dialer
 from heori_common.redis.errors import RedisUnavailable
-from heori_common.redis.redis_py import Dialer
 from tests.rigs.lock_rig import queued, thread
 
 pytestmark = pytest.mark.usefixtures("no_lock_is_left")

@@ -23,8 +23,8 @@ from heori_common.redis import push
 from heori_common.redis.address import Address
 from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.client import RedisClient
+from heori_common.redis.dialer import AsyncDialer, Dialer
 from heori_common.redis.push import AsyncPushConnection, PushThread, Reply
-from heori_common.redis.redis_py import AsyncDialer, Dialer
 from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.options import ConsumerOptions

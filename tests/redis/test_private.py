@@ -18,7 +18,7 @@ import redis as redis_py
 
 from heori_common.redis import private
 from heori_common.redis.address import Address
-from heori_common.redis.redis_py import AsyncDialer, Dialer
+from heori_common.redis.redis_py import AsyncRedisPyDialer, RedisPyDialer
 
 ROOT = Path(__file__).parents[2]
 THE_FILE = Path(private.__file__).resolve()
@@ -43,15 +43,15 @@ def naming(part: str) -> Iterator[None]:
 
 
 def test_a_connection_keeps_its_socket_where_it_was(redis_url: str) -> None:
-    dialed = Dialer(Address.parse(redis_url)).dial()
+    connection, _ = RedisPyDialer(Address.parse(redis_url)).connect()
     with naming("Connection._sock is the connected socket, all of whose answers were read"):
-        taken = private.socket_of(dialed.connection)
+        taken = private.socket_of(connection)
         assert isinstance(taken, socket.socket)
         taken.settimeout(10)
         taken.sendall(b"PING\r\n")
         assert taken.recv(100) == b"+PONG\r\n"
     with naming("Connection.disconnect() closes Connection._sock"):
-        dialed.hang_up()
+        connection.disconnect()
         assert taken.fileno() == -1
 
 
@@ -71,15 +71,15 @@ class Reading(asyncio.Protocol):
 
 def test_an_asyncio_connection_keeps_its_transport_where_it_was(redis_url: str) -> None:
     async def look() -> None:
-        dialed = await AsyncDialer(Address.parse(redis_url)).dial()
+        connection, _ = await AsyncRedisPyDialer(Address.parse(redis_url)).connect()
         reading = Reading()
         with naming("asyncio Connection._writer.transport is the connection, and all was read"):
-            taken = private.transport_of(dialed.connection)
+            taken = private.transport_of(connection)
             taken.set_protocol(reading)
             taken.write(b"PING\r\n")
             assert await asyncio.wait_for(reading.read.get(), 10) == b"+PONG\r\n"
         with naming("asyncio Connection.disconnect(nowait=True) closes the transport"):
-            await dialed.hang_up()
+            await connection.disconnect(nowait=True)
             await asyncio.wait_for(reading.lost.wait(), 10)
         assert reading.read.empty()
 

@@ -13,9 +13,9 @@ from heori import Producer, group
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
+from heori_common.redis.dialer import Dialer
 from heori_common.redis.errors import RedisRefused
 from heori_common.redis.push import PushThread
-from heori_common.redis.redis_py import Dialer
 from tests.rigs.script_bench import Bench, Execute, done
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks

@@ -11,7 +11,7 @@ from heori_common import clock
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
 from heori_common.redis.errors import RedisUnavailable
-from heori_common.redis.redis_py import AsyncDialer, Dialer
+from heori_common.redis.redis_py import AsyncRedisPyDialer, RedisPyDialer
 from heori_common.redis.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
 from heori_consumer.supervisor import redis_retry
 from heori_consumer.supervisor.redis_retry import RedisRetry
@@ -92,7 +92,7 @@ def test_who_leaves_does_not_take_its_own_end_for_an_outage(
 @pytest.mark.skipif(not hasattr(redis_py, "DriverInfo"), reason="this one reads its version once")
 def test_what_connections_tell_of_themselves_is_read_once(redis_url: str) -> None:
     where = Address.parse(redis_url)
-    pools: list[Any] = [Dialer(where)._pool, AsyncDialer(where)._pool]
+    pools: list[Any] = [RedisPyDialer(where)._pool, AsyncRedisPyDialer(where)._pool]
     told = [pool.connection_kwargs["driver_info"] for pool in pools]
     assert told[0] is told[1]
     assert told[0].lib_version == redis_py.__version__

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from heori_common.locks.commands import Grant, read_grant
 from heori_common.protocol.commands import Command
 from heori_common.redis.connection import BlockingConnection
+from heori_common.redis.dialer import Dialer
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
-from heori_common.redis.redis_py import Dialer
 from heori_common.redis.resp import Push, Word, pack
 from heori_common.redis.retries import words_in_full
 

@@ -5,11 +5,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import groupby
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Union
 from urllib.parse import quote
-
-import redis
-import redis.asyncio
 
 from heori_common import clock
 from heori_common.current_job import CurrentJob
@@ -26,14 +23,18 @@ from heori_common.process_id import process_id
 from heori_common.protocol.keys import Keys
 from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
+from heori_common.redis.dialer import Dialer
 from heori_common.redis.errors import RedisRefused
 from heori_common.redis.push import PushThread
-from heori_common.redis.redis_py import Dialer
 from heori_common.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
 
 log = standard_logger(__name__)
 
-Redis = str | redis.Redis | redis.asyncio.Redis
+Redis = Union[str, "redis.Redis", "redis.asyncio.Redis"]  # which nobody needs to import for that
 
 # For how long a command is sent again while the server is away: a program that has waited for a
 # lock for minutes shall not lose its place because the server is started anew.

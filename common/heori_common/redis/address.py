@@ -10,6 +10,8 @@ from heori_common.redis.url_options import is_database, read_options
 
 SENTINEL_PORT = 26379
 
+Endpoint = tuple[str, int]  # host and port
+
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:@\[\]]+))(?::(\d{1,5}))?")
 _SENTINELS = re.compile(
     r"(?:(?P<login>[^/?#]*)@)?(?P<endpoints>[^/?#@]*)"

@@ -16,8 +16,8 @@ from heori_common import clock
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
 from heori_common.redis.connection import BlockingConnection
+from heori_common.redis.dialer import Dialer
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
-from heori_common.redis.redis_py import Dialer
 from heori_common.redis.retries import PATIENCE_S, Backoff, patience_for, words_in_full
 
 T = TypeVar("T")

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from heori_common.redis.conversation import Conversation
+from heori_common.redis.dialed import AsyncDialed
+from heori_common.redis.dialer import AsyncDialer, Dialer
 from heori_common.redis.errors import RedisRefused, RedisUnavailable, away, error_of
-from heori_common.redis.redis_py import AsyncDialed, AsyncDialer, Dialer
 from heori_common.redis.resp import Push, ReplyReader, Word, pack
 
 

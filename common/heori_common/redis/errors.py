@@ -1,14 +1,8 @@
 """What a user gets when Redis does not do what was asked of it, whatever library has noticed."""
 
-import contextlib
-from collections.abc import Iterator
-
-from redis import exceptions
-
 from heori_common.errors import HeoriError
 from heori_common.public import public
 from heori_common.redis.address import Address
-from heori_common.redis.tls_files import unreadable
 
 # What a server says that cannot serve anybody for now: it is still starting, or full of clients.
 _AWAY = ("LOADING", "ERR max number of clients reached")
@@ -40,16 +34,6 @@ _GENERAL = _PASSING | {"OOM", "NOAUTH", "WRONGPASS", "NOPERM"}
 _NO_PRIMARY = ("READONLY", "MASTERDOWN", "UNBLOCKED", "NOREPLICAS")
 # How it says NOPERM of a command within a script.
 _NOPERM_IN_SCRIPT = "ERR ACL failure in script"
-# How redis-py names answers whose first word it cuts off.
-_CODES = {
-    exceptions.AuthenticationError: "NOAUTH",
-    exceptions.BusyLoadingError: "LOADING",
-    exceptions.MasterDownError: "MASTERDOWN",
-    exceptions.NoPermissionError: "NOPERM",
-    exceptions.OutOfMemoryError: "OOM",
-    exceptions.ReadOnlyError: "READONLY",
-}
-_WRONGPASS = "invalid username-password pair"  # which to redis-py is an AuthenticationError, too
 
 
 @public
@@ -128,29 +112,6 @@ def error_of(said: str, where: Address) -> RedisUnavailable | RedisRefused:
     return RedisRefused(said, where)
 
 
-@contextlib.contextmanager
-def translated(where: Address) -> Iterator[None]:
-    """Raise RedisUnavailable or RedisRefused for whatever redis-py raises."""
-    try:
-        yield
-    except exceptions.AuthenticationError as error:  # to redis-py, a kind of outage
-        raise error_of(_in_full(error), where) from error
-    except exceptions.ResponseError as error:
-        raise error_of(_in_full(error), where) from error
-    except (exceptions.RedisError, OSError) as error:
-        late = isinstance(error, exceptions.TimeoutError)
-        why = "it does not answer in time" if late else error
-        raise away(where, unreadable(where.tls_files) or why) from error
-
-
 def away(where: Address, why: object) -> RedisUnavailable:
     """The error that there is nobody to talk to."""
     return RedisUnavailable(f"Redis at {where} is away: {why}")
-
-
-def _in_full(error: exceptions.RedisError) -> str:
-    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
-    text = str(error)
-    if text.startswith(_WRONGPASS):
-        code = "WRONGPASS"
-    return text if not code or text.startswith(code) else f"{code} {text}"

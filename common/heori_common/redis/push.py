@@ -24,8 +24,9 @@ from heori_common.loggers import standard_logger
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
 from heori_common.redis.conversation import Conversation, OnPush, OnReply, Transport, call_back
+from heori_common.redis.dialed import AsyncDialed, Dialed
+from heori_common.redis.dialer import AsyncDialer, Dialer
 from heori_common.redis.errors import RedisRefused, RedisUnavailable, away
-from heori_common.redis.redis_py import AsyncDialed, AsyncDialer, Dialed, Dialer
 from heori_common.redis.resp import Word, pack
 from heori_common.redis.retries import PATIENCE_S, QUIET_S, Backoff, patience_for, words_in_full
 

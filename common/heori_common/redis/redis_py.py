@@ -1,24 +1,40 @@
-"""What redis-py does for Heori: it makes connections, and is the client that rq wants."""
+"""What redis-py does for Heori: it makes connections that need more than a socket and a greeting,
+and is the client that rq wants.
+"""
 
-import asyncio
-import socket
-from functools import cache
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Iterator
+from functools import cache, partial
+from typing import Any
 
 import redis
 import redis.asyncio
 import redis.sentinel
+from redis import exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from heori_common.public import public
-from heori_common.redis.address import Address
-from heori_common.redis.errors import translated
+from heori_common.redis.address import Address, Endpoint
+from heori_common.redis.dialed import AsyncDialed, Dialed
+from heori_common.redis.errors import away, error_of
 from heori_common.redis.password_file import FileCredentials
 from heori_common.redis.private import socket_of, transport_of
 from heori_common.redis.retries import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S
-from heori_common.redis.sentinel import AsyncSentinels, Endpoint, Sentinels
+from heori_common.redis.sentinel import AsyncSentinels, Sentinels
+from heori_common.redis.tls_files import unreadable
+
+# How redis-py names answers whose first word it cuts off.
+_CODES = {
+    exceptions.AuthenticationError: "NOAUTH",
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.NoPermissionError: "NOPERM",
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.ReadOnlyError: "READONLY",
+}
+_WRONGPASS = "invalid username-password pair"  # which to redis-py is an AuthenticationError, too
 
 
 @public
@@ -27,7 +43,7 @@ def connect(url: str) -> redis.Redis:
 
     It takes all URLs that Heori takes, as in ``connect(Settings().redis_url)``, and reads a
     password file for each connection. It sends no command again by itself: redis-py would send it
-    to the server that has just failed. What it raises `heori_common.redis.errors.translated`
+    to the server that has just failed. What it raises `translated`
     translates.
 
     Raises:
@@ -67,27 +83,11 @@ def _options(where: Address) -> dict[str, Any]:
     return options
 
 
-class Dialed(NamedTuple):
-    """A connection that was made: by redis-py, which ends it, too.
+class RedisPyDialer:
+    """Makes connections that block, whatever they need: TLS, sentinels, a password file.
 
     Attributes:
-        endpoint: which server it is, where sentinels have named one.
-    """
-
-    connection: Any
-    socket: socket.socket
-    endpoint: Endpoint | None
-
-    def hang_up(self) -> None:
-        """Disconnect."""
-        self.connection.disconnect()
-
-
-class Dialer:
-    """Makes connections that block. Safe to share between threads.
-
-    Attributes:
-        sentinels: who is asked where the primary is; None where the URL names the server.
+        sentinels: as of `Dialer`.
     """
 
     def __init__(self, where: Address) -> None:
@@ -99,52 +99,28 @@ class Dialer:
         self._pool = redis.ConnectionPool.from_url(where.url, **options)  # reads the URL
 
     def dial(self, seconds: float | None = None) -> Dialed:
-        """Connect, to the primary that sentinels name now, if there are any.
-
-        Args:
-            seconds: for which the server may say nothing until it is done; None for what it may
-                take later, too.
-
-        Raises:
-            RedisUnavailable: nobody answers.
-            RedisRefused: the server does not take the login, say.
-        """
+        """As `Dialer.dial`."""
         with translated(self.where):
-            options, endpoint = self._pool.connection_kwargs, None
-            if self.sentinels is not None:
-                endpoint = self.sentinels.discover_master(self.where.primary)
-                options = options | {"host": endpoint[0], "port": endpoint[1]}
-            usual = options["socket_timeout"]
-            if seconds is not None:
-                options = options | {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-            connection: Any = self._pool.connection_class(**options)
-            connection.connect()
+            connection, endpoint = self.connect(seconds)
             connected = socket_of(connection)
-            connected.settimeout(usual)
-            return Dialed(connection, connected, endpoint)
+            connected.settimeout(self._pool.connection_kwargs["socket_timeout"])
+            return Dialed(connected, connection.disconnect, endpoint)
 
-    def has_moved(self, dialed: Dialed) -> bool:
-        """Whether sentinels have named another primary since; they are asked when it is time."""
-        if self.sentinels is None:
-            return False
-        self.sentinels.look()
-        return dialed.endpoint != self.sentinels.primary
-
-
-class AsyncDialed(NamedTuple):
-    """As `Dialed`, on an event loop."""
-
-    connection: Any
-    transport: asyncio.Transport
-    endpoint: Endpoint | None
-
-    async def hang_up(self) -> None:
-        """Disconnect."""
-        await self.connection.disconnect(nowait=True)
+    def connect(self, seconds: float | None = None) -> tuple[Any, Endpoint | None]:
+        """Have redis-py connect; it raises what redis-py raises."""
+        options, endpoint = self._pool.connection_kwargs, None
+        if self.sentinels is not None:
+            endpoint = self.sentinels.discover_master(self.where.primary)
+            options = options | {"host": endpoint[0], "port": endpoint[1]}
+        if seconds is not None:
+            options = options | {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        connection: Any = self._pool.connection_class(**options)
+        connection.connect()
+        return connection, endpoint
 
 
-class AsyncDialer:
-    """As `Dialer`, for event loops."""
+class AsyncRedisPyDialer:
+    """As `RedisPyDialer`, for event loops."""
 
     def __init__(self, where: Address) -> None:
         self.where = where
@@ -157,14 +133,39 @@ class AsyncDialer:
     async def dial(self) -> AsyncDialed:
         """As `Dialer.dial`."""
         with translated(self.where):
-            options, endpoint = self._pool.connection_kwargs, None
-            if self.sentinels is not None:
-                endpoint = await self.sentinels.discover_master(self.where.primary)
-                options = options | {"host": endpoint[0], "port": endpoint[1]}
-            connection: Any = self._pool.connection_class(**options)
-            await connection.connect()
-            return AsyncDialed(connection, transport_of(connection), endpoint)
+            connection, endpoint = await self.connect()
+            hang_up = partial(connection.disconnect, nowait=True)
+            return AsyncDialed(transport_of(connection), hang_up, endpoint)
 
-    def has_moved(self, dialed: AsyncDialed) -> bool:
-        """Whether sentinels have named another primary since."""
-        return self.sentinels is not None and dialed.endpoint != self.sentinels.primary
+    async def connect(self) -> tuple[Any, Endpoint | None]:
+        """As `RedisPyDialer.connect`."""
+        options, endpoint = self._pool.connection_kwargs, None
+        if self.sentinels is not None:
+            endpoint = await self.sentinels.discover_master(self.where.primary)
+            options = options | {"host": endpoint[0], "port": endpoint[1]}
+        connection: Any = self._pool.connection_class(**options)
+        await connection.connect()
+        return connection, endpoint
+
+
+@contextlib.contextmanager
+def translated(where: Address) -> Iterator[None]:
+    """Raise RedisUnavailable or RedisRefused for whatever redis-py raises."""
+    try:
+        yield
+    except exceptions.AuthenticationError as error:  # to redis-py, a kind of outage
+        raise error_of(_in_full(error), where) from error
+    except exceptions.ResponseError as error:
+        raise error_of(_in_full(error), where) from error
+    except (exceptions.RedisError, OSError) as error:
+        late = isinstance(error, exceptions.TimeoutError)
+        why = "it does not answer in time" if late else error
+        raise away(where, unreadable(where.tls_files) or why) from error
+
+
+def _in_full(error: exceptions.RedisError) -> str:
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
+    text = str(error)
+    if text.startswith(_WRONGPASS):
+        code = "WRONGPASS"
+    return text if not code or text.startswith(code) else f"{code} {text}"

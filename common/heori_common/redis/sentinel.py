@@ -18,11 +18,9 @@ from redis.connection import parse_url
 from redis.retry import Retry
 
 from heori_common import clock
-from heori_common.redis.address import Address, endpoint
+from heori_common.redis.address import Address, Endpoint, endpoint
 from heori_common.redis.password_file import FileCredentials
 from heori_common.redis.retries import ANSWER_TIMEOUT_S, LOOK_S
-
-Endpoint = tuple[str, int]
 
 # A sentinel that does not answer for this long, in seconds, is passed over: it has little to do.
 SENTINEL_TIMEOUT_S = 1.0

@@ -38,7 +38,6 @@ from heori_consumer.worker.signals import let_pass
 # would import while a job runs. The exception that ends a job may strike inside an import, and
 # leave the process with a module that nobody can import any more.
 NEEDED_LATER = (
-    "redis",
     "email.parser",
     "encodings.idna",
     "heori_common.locks.around",
