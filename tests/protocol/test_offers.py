@@ -63,6 +63,31 @@ def test_a_job_is_handed_to_the_consumer_that_has_waited_longest(bench: Bench) -
         assert bench.field("first", "status") == "finished"
 
 
+def test_a_job_for_which_nobody_waits_is_sent_without_looking_for_whom_to_tell(
+    bench: Bench,
+) -> None:
+    def commands(job: str) -> dict[str, int]:
+        bench.redis.config_resetstat()
+        assert bench.send(job) == 1
+        stats = bench.redis.info("commandstats")
+        calls = {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}
+        return {name: count for name, count in calls.items() if name != "config|resetstat"}
+
+    once = ("evalsha", "time", "llen", "hget", "sadd", "exists", "hset", "zrange", "rpush")
+    bench.send("known to the server")
+    assert commands("a") == dict.fromkeys(once, 1)
+    with idle(bench, "idle", queue="other") as (consumer,):
+        assert commands("b") == dict.fromkeys(once, 1)
+        bench.send("told", queue="other")
+        assert ids(consumer.hears().claims) == ["told"]
+    bench.claim(count=10)
+    with idle(bench, "idle") as (consumer,):
+        bench.send("taken")
+        assert ids(consumer.hears().claims) == ["taken"]
+    assert commands("c") == {**dict.fromkeys(once, 1), "exists": 2}, "its service is known"
+    assert bench.queue() == ["c"]
+
+
 def test_a_handed_job_is_claimed_as_any_other(bench: Bench) -> None:
     bench.send("claimed")
     [claim] = bench.claim()

@@ -26,7 +26,7 @@
 --        that was sent in its place or false, depth, limit, ticket ahead in the line or false,
 --        jobs a second that leave the queue]
 -- FULL   is refused
--- USES   now_s, rq_time, to_integer, arrivals
+-- USES   now_s, rq_time, to_integer
 
 local FORGET_S = 60 -- then it is not known any more how fast a tenant's queue is emptied
 
@@ -159,6 +159,26 @@ for n, job in ipairs(args.jobs) do
   taken = taken + 1
 end
 
+-- Whether there is anybody to tell of the jobs: a consumer that waits, or a tenant's turn. Mostly there
+-- is not, and what it takes to tell them need not be made.
+local function is_awaited()
+  local services = queue == whole_queue and redis.pcall('ZRANGE', services_key(args.origin), 0, -1)
+  if not services or services.err then
+    return true
+  end
+  for _, service in ipairs(services) do
+    if redis.call('EXISTS', offers_key(service)) == 1 then
+      return true
+    end
+  end
+  return false
+end
+
+local function tell_of_arrivals(jobs)
+  -- USES   arrivals
+  jobs_arrived(queue, jobs)
+end
+
 -- Hands jobs to consumers that wait; returns the ids of the others.
 local function hand_over_first()
   -- USES   hand_over
@@ -168,7 +188,8 @@ end
 -- Returns how many wait there now.
 local function put_on_queue()
   -- Where jobs wait already, or take turns, a claim says who is next.
-  local left = depth == 0 and queue == whole_queue and hand_over_first() or ids
+  local awaited = is_awaited()
+  local left = awaited and depth == 0 and queue == whole_queue and hand_over_first() or ids
   if #left == 0 then
     return depth
   end
@@ -181,7 +202,9 @@ local function put_on_queue()
   else
     redis.call('RPUSH', queue, unpack(left))
   end
-  jobs_arrived(queue, #left)
+  if awaited then
+    tell_of_arrivals(#left)
+  end
   return depth + #left
 end
 
