@@ -227,3 +227,40 @@ def test_a_forked_process_waits_by_itself(redis_url: str) -> None:
     program = [sys.executable, "-c", FORKED, redis_url]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
     assert (ended.stdout, ended.returncode) == ("both\n", 0), ended.stderr
+
+
+SENDING_FORKED = """
+import os, sys, threading
+from heori import Producer
+from tests.tasks.sample_tasks import add
+
+def send(producer):
+    threads = [
+        threading.Thread(target=lambda: [producer.submit(add, number, 0) for number in range(200)])
+        for _ in range(2)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+producer = Producer(sys.argv[1])
+producer.submit(add, 0, 0)
+child = os.fork()
+send(producer)
+if not child:
+    os._exit(0)
+send(producer)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_processes_forked_between_two_sends_and_threads_never_read_each_others_replies(
+    redis_url: str, redis: Any
+) -> None:
+    program = [sys.executable, "-c", SENDING_FORKED, redis_url]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.returncode) == ("", 0), ended.stderr
+    ids = redis.lrange("rq:queue:default", 0, -1)
+    assert len(ids) == len(set(ids)) == 1 + 3 * 400
+    assert len(redis.keys("rq:job:*")) == len(ids)
