@@ -1,10 +1,12 @@
 """The script that claims jobs: which, in which order, and what is told of them."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgpack
 import pytest
-from rq import Queue
+from rq import Queue, SimpleWorker
+from rq.job import Job as RqJob
 from rq.job import JobStatus
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
@@ -17,7 +19,7 @@ from heori_common.protocol.commands import (
 )
 from heori_common.protocol.job import LockName, MalformedJob, NewJob, encode_locks, parse_options
 from heori_common.protocol.payload import Call, encode_call
-from heori_common.protocol.records import PLAIN_FIELDS, TOLD_IF_PLAIN, JobFields
+from heori_common.protocol.records import TOLD_IF_PLAIN, JobFields
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, ids, member
 from tests.rigs.stock_rq import running
 
@@ -36,6 +38,7 @@ def test_jobs_are_claimed_oldest_first_and_in_the_order_of_the_queues(bench: Ben
 
 def test_a_claim_leases_the_job_and_tells_where_rq_looks(bench: Bench) -> None:
     bench.send("a", "b")
+    bench.redis.hset("rq:job:a", "started_at", "")  # as RQ saves a job that waits
     bench.redis.expire("rq:job:a", 1000)
     enqueued_at = bench.field("a", "enqueued_at")
     started = bench.now()
@@ -94,11 +97,11 @@ def test_what_few_jobs_ask_for_is_told_of_those_only(bench: Bench) -> None:
     assert b"data" not in rest
 
 
-def test_a_plain_job_has_just_the_fields_that_are_read_of_one(bench: Bench) -> None:
+def test_of_a_plain_job_its_worker_is_told_no_more_than_it_has(bench: Bench) -> None:
     bench.send("a")
-    assert {*bench.redis.hgetall("rq:job:a")} == {name.encode() for name in PLAIN_FIELDS}
-    [claim] = bench.claim()
-    assert len(msgpack.unpackb(claim.fields, raw=True)) == len(TOLD_IF_PLAIN)
+    Queue("default", connection=bench.redis, serializer=JSONSerializer).enqueue(ADD, 1)
+    for claim in bench.claim():
+        assert len(msgpack.unpackb(claim.fields, raw=True)) == len(TOLD_IF_PLAIN)
 
 
 @pytest.mark.parametrize("field", [*JobFields._fields, "alien"])
@@ -181,6 +184,62 @@ def test_a_job_that_runs_again_does_not_expire_with_its_last_run(bench: Bench) -
     bench.ack(done(claim))
     queue.enqueue(ADD, 1, job_id="a")
     assert bench.redis.ttl("rq:job:a") > 0
+    bench.claim()
+    assert bench.redis.ttl("rq:job:a") == -1
+
+
+def by_stock_rq(bench: Bench, queue: Queue) -> None:
+    SimpleWorker([queue], connection=bench.redis, serializer=JSONSerializer).work(burst=True)
+
+
+def by_heori(bench: Bench, _: Queue) -> None:
+    [claim] = bench.claim()
+    bench.ack(failed(claim))
+
+
+def by_nobody(bench: Bench, queue: Queue) -> None:
+    canceled = RqJob.fetch("a", connection=bench.redis, serializer=JSONSerializer)
+    canceled.cancel()
+    bench.redis.expire("rq:job:a", 100)
+
+
+@pytest.mark.parametrize(
+    ("run", "again"),
+    [
+        (by_stock_rq, "same id"),
+        (by_stock_rq, "fetched"),
+        (by_heori, "same id"),
+        (by_heori, "requeued"),
+        (by_heori, "fetched"),
+        (by_nobody, "same id"),
+        (by_nobody, "fetched"),
+    ],
+)
+def test_what_heori_has_sent_does_not_expire_with_what_came_of_it(
+    bench: Bench, run: Callable[[Bench, Queue], None], again: str
+) -> None:
+    queue = Queue("default", connection=bench.redis, serializer=JSONSerializer)
+    bench.send("a")
+    run(bench, queue)
+    assert bench.redis.ttl("rq:job:a") > 0
+    if again == "same id":
+        queue.enqueue(ADD, 1, job_id="a")
+    else:
+        job = RqJob.fetch("a", connection=bench.redis, serializer=JSONSerializer)
+        job.requeue() if again == "requeued" else queue.enqueue_job(job)
+    [claim] = bench.claim()
+    assert claim.job_id == "a"
+    assert bench.redis.ttl("rq:job:a") == -1
+
+
+def test_a_job_of_heori_that_rq_lets_wait_for_so_long_does_not_expire_while_it_runs(
+    bench: Bench,
+) -> None:
+    bench.send("a", queue="elsewhere")
+    job = RqJob.fetch("a", connection=bench.redis, serializer=JSONSerializer)
+    job.ttl = 60
+    Queue("default", connection=bench.redis, serializer=JSONSerializer).enqueue_job(job)
+    bench.redis.expire("rq:job:a", 60)
     bench.claim()
     assert bench.redis.ttl("rq:job:a") == -1
 

@@ -223,3 +223,15 @@ def test_the_consumers_counters_rise_by_what_was_acknowledged(bench: Bench) -> N
     assert counters == {
         b"successful_job_count": b"2", b"failed_job_count": b"1", b"total_working_time": b"2",
     }  # fmt: skip
+
+
+def test_a_job_of_a_batch_costs_six_commands(bench: Bench) -> None:
+    jobs = 64
+    bench.send(*(f"{n}" for n in range(jobs)))
+    bench.redis.config_resetstat()
+    assert bench.ack(*(done(claim) for claim in bench.claim())) == []
+    used: dict[str, Any] = bench.redis.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): told["calls"] for name, told in used.items()}
+    each = {name: number // jobs for name, number in calls.items() if number >= jobs}
+    assert each == {"hmget": 1, "hset": 2, "expire": 2, "xadd": 1}
+    assert sum(calls.values()) <= 6 * jobs + 20, "and a few for all together"

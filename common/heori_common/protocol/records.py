@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 class JobFields(NamedTuple):
     """What of a job's hash a claim reads and hands to the worker; None for what is not there.
 
-    Of a plain job the worker gets the first ones only, see `PLAIN_FIELDS`.
+    Of a plain job the worker gets the first ones only, see `TOLD_IF_PLAIN`.
     """
 
     data: bytes | None
@@ -34,18 +34,20 @@ class JobFields(NamedTuple):
     repeats_left: bytes | None = None
     rate_limit_key: bytes | None = None
     webhooks: bytes | None = None
+    started_at: bytes | None = None
 
 
-# A plain job, which asks for nothing, has just these fields, as RQ and Heori write it. Redis looks
-# through the whole of a small hash for a field that is not there. So the claim reads these and no
-# others of a hash that has as many: if all are there, the others are not.
-EMPTY_IF_PLAIN = ("success_callback_name", "failure_callback_name", "stopped_callback_name")
+# A plain job, which asks for nothing and was not begun before, has all of the fields before these.
+# Its fields of these names are empty, or not there; and none of the others is there.
+EMPTY_IF_PLAIN = (
+    "success_callback_name",
+    "failure_callback_name",
+    "stopped_callback_name",
+    "started_at",
+)
 TOLD_IF_PLAIN = JobFields._fields[: JobFields._fields.index(EMPTY_IF_PLAIN[0])]
-PLAIN_FIELDS = (
-    *TOLD_IF_PLAIN,
-    *EMPTY_IF_PLAIN,
-    *("created_at", "origin", "started_at", "ended_at", "last_heartbeat"),
-    *("worker_name", "group_id", "description"),
+ABSENT_IF_PLAIN = tuple(
+    name for name in JobFields._fields if name not in (*TOLD_IF_PLAIN, *EMPTY_IF_PLAIN)
 )
 
 

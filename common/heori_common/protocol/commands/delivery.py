@@ -132,7 +132,9 @@ class DeliveryCommands(Builders):
             [*keys, self.keys.worker(consumer)],
             lambda reply: Acknowledged(*unpack(reply)),
             entries=[
-                _entry(queues[claim.queue], claim, outcome, recorded) for claim, outcome in ended
+                value
+                for claim, outcome in ended
+                for value in _entry(queues[claim.queue], claim, outcome, recorded)
             ],
             consumer=consumer,
             unknown_wait_s=unknown_wait,
@@ -382,19 +384,9 @@ class DeliveryCommands(Builders):
         ]
 
 
-def _entry(queue: int, claim: Claim, outcome: Outcome, recorded: Container[str]) -> list[Any]:
+def _entry(queue: int, claim: Claim, outcome: Outcome, recorded: Container[str]) -> tuple[Any, ...]:
     """How a job has ended, as ack.lua reads it: of few jobs there is more to tell than of most."""
     ttl = claim.result_ttl if outcome.status == FINISHED else claim.failure_ttl
-    entry = [
-        queue,
-        claim.job_id,
-        claim.execution,
-        outcome.status,
-        claim.claimed_at,
-        outcome.run_time,
-        ttl or False,
-        outcome.body or False,
-    ]
     rest = (
         outcome.error,
         outcome.types,
@@ -407,7 +399,17 @@ def _entry(queue: int, claim: Claim, outcome: Outcome, recorded: Container[str])
         outcome.run_time >= TELLS_CPU_S and f"{outcome.cpu_time:.6f}",
         outcome.gil_time and f"{outcome.gil_time:.3f}",
     )
-    return [*entry, *(each or False for each in rest)] if any(rest) else entry
+    return (
+        queue,
+        claim.job_id,
+        claim.execution,
+        outcome.status,
+        claim.claimed_at,
+        outcome.run_time,
+        ttl or False,
+        outcome.body or False,
+        any(rest) and [each or False for each in rest],
+    )
 
 
 def _queues(claims: Iterable[Claim]) -> dict[str, int]:

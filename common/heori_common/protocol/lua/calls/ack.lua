@@ -5,12 +5,12 @@
 -- KEYS   for each queue: wip (zset), finished (zset), failed (zset), queue (list), scheduled
 --        (zset); last: the consumer's hash
 -- ARGS   entries, result_ttl_s, failure_ttl_s, keeps_failures
---        entries: [[queue number from 0, id, execution, 'finished', 'failed', 'stopped', 'retry',
---        'retried', 'settled' or 'unknown here', started_s, run_s, ttl_s or false, body or false, and of few
---        jobs the rest: error or false, types or false, [delay_s, retries left] or false, [lock, …] or
+--        entries: [queue number from 0, id, execution, 'finished', 'failed', 'stopped', 'retry',
+--        'retried', 'settled' or 'unknown here', started_s, run_s, ttl_s or false, body or false, false or of
+--        few jobs the rest: [error or false, types or false, [delay_s, retries left] or false, [lock, …] or
 --        false, whether it is special, [max, [interval_s, …], at_front, failure] or false,
 --        whether the execution is recorded, rate limit or false, CPU time and
---        time in which it waited for the GIL, both in seconds (texts) or false], …]
+--        time in which it waited for the GIL, both in seconds (texts) or false], and so on for each]
 -- REPLY  msgpack [[refused entry number from 0, …], whether jobs are left that wait for these,
 --        [key that holds something else, …], [pause_s of a job that was unknown here and is put off,
 --        …], [entry number whose job was unknown here, or has returned a
@@ -36,14 +36,14 @@ local function make_special()
 
   -- Whether a lease stood that is not in the registry. Where that holds something else, the job's own
   -- hash tells whose it is: what was done there must not be lost for it.
-  local function has_held(removed, wip, id, execution)
-    if type(removed) == 'table' then
+  local function has_held(found, wip, id, execution)
+    if found then
       broken[wip] = true
       return redis.pcall('HGET', job_key(id), 'heori_execution') == execution
     end
     -- rq's cancel takes a job that runs its lease, if its execution is recorded, and lets it run to its end.
-    local found = read_fields(job_key(id), 'status', 'heori_execution')
-    return found.status == 'canceled' and found.heori_execution == execution
+    local fields = read_fields(job_key(id), 'status', 'heori_execution')
+    return fields.status == 'canceled' and fields.heori_execution == execution
   end
 
   -- Whether an execution without a lease has ended by this very acknowledgement. Whoever takes a lease
@@ -99,20 +99,61 @@ local function register(registry, score, id)
 end
 
 local RETRIED_ENOUGH = '5' -- of rq's Result.Type
+local WIDTH = 9 -- values of an entry
 
-for n, entry in ipairs(args.entries) do
-  local q, id, execution, status, started_s, run_s, ttl_s, body, raised, types, retry, locks, is_special,
-    again, is_recorded, limit, cpu, gil = unpack(entry)
-  local wip, finished, failed, queue, scheduled = unpack(KEYS, 5 * q + 1, 5 * q + 5)
+-- Of a whole batch it is asked in one command whose leases stand, and in one more whether anybody waits for
+-- the end of any.
+local entries = args.entries
+local count = #entries / WIDTH
+local leases, leases_of, dependents = {}, {}, {}
+for n = 1, count do
+  local at = (n - 1) * WIDTH
+  local q, id = entries[at + 1], entries[at + 2]
+  local lease = id .. ':' .. entries[at + 3]
+  local of_queue = leases_of[q]
+  if not of_queue then
+    of_queue = {}
+    leases_of[q] = of_queue
+  end
+  leases[n], of_queue[#of_queue + 1], dependents[n] = lease, lease, dependents_key(id)
+end
+local none_wait = count > 0 and redis.call('EXISTS', unpack(dependents)) == 0
+local stands = {} -- lease to whether it does; of one alone, its removal tells
+if count > 1 then
+  for q, of_queue in pairs(leases_of) do
+    local scores = redis.pcall('ZMSCORE', KEYS[5 * q + 1], unpack(of_queue))
+    for n, lease in ipairs(of_queue) do
+      stands[lease] = scores.err and scores or scores[n]
+    end
+  end
+end
+
+local last_started_s, started_text
+local result = { '', '' } -- the fields of most jobs
+for n = 1, count do
+  local at = (n - 1) * WIDTH
+  local q, id, execution, status, started_s = entries[at + 1], entries[at + 2], entries[at + 3], entries[at + 4],
+    entries[at + 5]
+  local run_s, ttl_s, body, rest = entries[at + 6], entries[at + 7], entries[at + 8], entries[at + 9]
+  local raised, types, retry, locks, is_special, again, is_recorded, limit, cpu, gil
+  if rest then
+    raised, types, retry, locks, is_special, again, is_recorded, limit, cpu, gil = unpack(rest)
+  end
+  local first = 5 * q
   local is_unknown, is_settled = status == 'unknown here', status == 'settled'
   local end_status = (is_unknown or status == 'retried') and 'failed' or status
   local is_finished = status == 'finished'
   ttl_s = to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s)
-  local removed = redis.pcall('ZREM', wip, id .. ':' .. execution)
-  local holds = removed == 1
+  local wip = KEYS[first + 1]
+  local found = stands[leases[n]]
+  if count == 1 then
+    found = redis.pcall('ZREM', wip, leases[n])
+    found = found ~= 0 and found
+  end
+  local holds = found and type(found) ~= 'table'
   if not holds or retry or locks or is_special or again or is_recorded or limit or is_unknown or is_settled then
     special = special or make_special()
-    holds = holds or special.has_held(removed, wip, id, execution)
+    holds = holds or special.has_held(found, wip, id, execution)
     if holds and is_recorded then
       special.forget_execution(id, execution)
     end
@@ -129,36 +170,36 @@ for n, entry in ipairs(args.entries) do
       refused[#refused + 1] = n - 1
       special.has_come_back(id, execution)
     end
-  elseif is_unknown and special.is_put_off(n, queue, scheduled, id, execution, body) then
+  elseif is_unknown and special.is_put_off(n, KEYS[first + 4], KEYS[first + 5], id, execution, body) then
     counts = false
   elseif retry then
-    is_unable(special.retry_job(queue, scheduled, id, execution, retry[1], retry[2]))
+    is_unable(special.retry_job(KEYS[first + 4], KEYS[first + 5], id, execution, retry[1], retry[2]))
   else
-    local started_text = string.format('%.6f', started_s)
-    local fields = body and { (is_finished or again) and 'return_value' or 'exc_string', body } or {}
-    if raised then
-      fields[#fields + 1], fields[#fields + 2] = 'heori_error', raised
+    if started_s ~= last_started_s then -- what was claimed together began together
+      last_started_s, started_text = started_s, string.format('%.6f', started_s)
     end
-    if types then
-      fields[#fields + 1], fields[#fields + 2] = 'heori_types', types
-    end
-    if cpu then
-      fields[#fields + 1], fields[#fields + 2] = 'heori_cpu', cpu
-    end
-    if gil then
-      fields[#fields + 1], fields[#fields + 2] = 'heori_gil', gil
+    local fields = result
+    if body and not rest then
+      fields[1], fields[2] = is_finished and 'return_value' or 'exc_string', body
+    else
+      fields = body and { (is_finished or again) and 'return_value' or 'exc_string', body } or {}
+      for name, value in pairs({ heori_error = raised, heori_types = types, heori_cpu = cpu, heori_gil = gil }) do
+        if value then
+          fields[#fields + 1], fields[#fields + 2] = name, value
+        end
+      end
     end
     if again and not special.has_retried_enough(id, again[1]) then
-      is_unable(special.retry_returned(queue, scheduled, id, execution, again[2], again[3], ttl_s,
+      is_unable(special.retry_returned(KEYS[first + 4], KEYS[first + 5], id, execution, again[2], again[3], ttl_s,
         started_text, fields))
     elseif is_special and is_finished and special.has_repeats(id) then
       if ttl_s ~= 0 then
         local score, unable = write_result(id, execution, FINISHED, ttl_s, started_text, fields)
         is_unable(unable)
-        register(finished, score, id)
+        register(KEYS[first + 2], score, id)
       end
       local mark = mark_ended(id, end_status, -1)
-      is_unable(special.repeat_job(queue, scheduled, id, execution))
+      is_unable(special.repeat_job(KEYS[first + 4], KEYS[first + 5], id, execution))
       if mark then
         special.settle_now(id, mark)
       end
@@ -171,13 +212,13 @@ for n, entry in ipairs(args.entries) do
         result_type, ttl_s = false, -1
       end
       local score, unable, mark = end_job(id, execution, end_status, ttl_s, started_text,
-        failure and { 'exc_string', failure } or fields, result_type)
+        failure and { 'exc_string', failure } or fields, result_type, none_wait)
       is_unable(unable)
       if again then
         given_up[#given_up + 1] = n - 1
       end
       if score then
-        register(is_finished and finished or failed, score, id)
+        register(KEYS[first + (is_finished and 2 or 3)], score, id)
       end
       if is_special then
         special.forget_dependencies(id, ttl_s)
@@ -201,6 +242,11 @@ for n, entry in ipairs(args.entries) do
   end
   if holds and limit then
     special.free_slot(id, limit)
+  end
+end
+if count > 1 then
+  for q, of_queue in pairs(leases_of) do
+    redis.pcall('ZREM', KEYS[5 * q + 1], unpack(of_queue)) -- pcall: likewise
   end
 end
 if special then

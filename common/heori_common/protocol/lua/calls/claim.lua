@@ -138,14 +138,17 @@ end
 
 -- Returns the name of the new execution, or false for an id that is dropped or put aside.
 local function claim(q, tenant, queue, wip, id)
-  local values, problem = read_claimable(id, args.max_payload)
-  if not values and problem then
-    gone[#gone + 1] = { q - 1, id }
+  local job = job_key(id)
+  local values, problem = read_claimable(job, args.max_payload)
+  if not values then
+    if problem then
+      gone[#gone + 1] = { q - 1, id }
+    end
+    return false
   end
-  bytes = bytes + #(values and values[DATA] or '')
+  bytes = bytes + #(values[DATA] or '')
   -- The same id twice in the list: the other one is running under a live lease.
-  if not values or claimed[id] or
-    values[STATUS] == 'started' and values[HEORI_EXECUTION]
+  if claimed[id] or values[STATUS] == 'started' and values[HEORI_EXECUTION]
     and redis.call('ZSCORE', wip, id .. ':' .. values[HEORI_EXECUTION]) then
     return false
   end
@@ -171,7 +174,7 @@ local function claim(q, tenant, queue, wip, id)
   local locks, waited_s = false, 0
   if values[HEORI_LOCKS] and not problem then
     rare = rare or make_rare()
-    local held, more = rare.take_declared_locks(id, job_key(id), queue, values[HEORI_LOCKS])
+    local held, more = rare.take_declared_locks(id, job, queue, values[HEORI_LOCKS])
     if held == false then
       parked = parked + 1
       return false
@@ -187,7 +190,7 @@ local function claim(q, tenant, queue, wip, id)
     pcall(begin) -- pcall: it is claimed all the same
   end
   local execution = args.token .. string.format('%04x', #claims)
-  claims[#claims + 1] = note_claim(args.consumer, id, execution, values, problem, q - 1, tenant, locks, waited_s)
+  claims[#claims + 1] = note_claim(args.consumer, id, job, execution, values, problem, q - 1, tenant, locks, waited_s)
   if args.strict or says(values[RATE_LIMIT_KEY]) then -- rq asks whether it runs before it frees its slot
     record = record or make_record()
     record(args.consumer, id, execution, args.lease_s)

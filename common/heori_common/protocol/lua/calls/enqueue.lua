@@ -142,10 +142,10 @@ for n, job in ipairs(args.jobs) do
       fields[#fields + 1] = 'enqueued_at'
       fields[#fields + 1] = now_iso
     end
-    -- rq.job.Job.to_dict; the empty fields are RQ's, and some of its readers look for them.
+    -- rq.job.Job.to_dict, without what is empty until the job begins: rq's readers take both alike. By
+    -- this claim_job.lua knows that nobody has run it.
     redis.call('HSET', key, 'status', waits and 'deferred' or later and 'scheduled' or 'queued', 'created_at', now_iso,
-      'origin', args.origin, 'started_at', '', 'ended_at', '', 'last_heartbeat', '',
-      'worker_name', '', 'group_id', '', 'success_callback_name', '', 'failure_callback_name', '',
+      'origin', args.origin, 'success_callback_name', '', 'failure_callback_name', '',
       'stopped_callback_name', '', unpack(fields))
     if waits then
       deferred = deferred + 1

@@ -45,10 +45,11 @@ end
 
 -- Has the taker run what an abandoned job wants to be run, and end it.
 local function hand_to_taker(q, name, wip, id)
-  local values = read_job_fields(job_key(id))
+  local job = job_key(id)
+  local values = read_job_fields(job)
   local execution = args.token .. string.format('%04x', #claims)
-  claims[#claims + 1] = note_claim(args.taker, id, execution, values, false, q - 1, '', false, 0)
-  redis.call('HSET', job_key(id), 'heori_abandoned', execution) -- see requeue.lua
+  claims[#claims + 1] = note_claim(args.taker, id, job, execution, values, false, q - 1, '', false, 0)
+  redis.call('HSET', job, 'heori_abandoned', execution) -- see requeue.lua
   redis.call('ZADD', wip, math.ceil(now_s + args.lease_s + args.margin_s), id .. ':' .. execution)
   redis.pcall('SADD', leased_key(), name) -- pcall: the reaper looks at all in turn as well
 end

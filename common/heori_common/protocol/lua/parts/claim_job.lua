@@ -1,33 +1,23 @@
 -- claim_job.lua: the claim of one job, for whoever is to run it.
 -- USES   now_s, rq_time, to_integer
 
--- What the status of a job on a queue says: 'runs', 'ended', or nil for none that RQ knows.
+-- What a status says that is not queued: 'runs', 'ended', or nil for none that RQ knows.
 local function fate_of(status)
-  if status == 'queued' then
-    return 'runs' -- as most do, and tables take time
-  end
   local fates = { created = 'runs', deferred = 'runs', scheduled = 'runs', [''] = 'runs',
     ready_to_enqueue = 'runs', rate_limited = 'runs', started = 'runs',
     finished = 'ended', failed = 'ended', stopped = 'ended', canceled = 'ended' }
   return fates[status]
 end
 
--- Returns the fields of a job, of a plain one only those that its worker is told, and why it cannot run as it
--- stands, or false. Or false, when there is
+-- Returns the fields of a job, and why it cannot run as it stands, or false. Or false, when there is
 -- nothing to run any more, and whether nothing is left of it, either.
-local function read_claimable(id, max_payload)
-  local job = job_key(id)
-  local values
-  if redis.pcall('HLEN', job) == PLAIN_COUNT then
-    local found = read_plain_fields(job)
-    values = are_plain(found) and told_if_plain(found)
-  end
-  values = values or read_job_fields(job)
+local function read_claimable(job, max_payload)
+  local values = read_job_fields(job)
   if values.err then
     return {}, 'its key ' .. job .. ' does not hold a hash'
   end
   local data, status = values[DATA], values[STATUS] or ''
-  local fate = fate_of(status)
+  local fate = status == 'queued' and 'runs' or fate_of(status) -- as most are, and tables take time
   if fate == 'ended' then
     return false, false
   elseif not data and redis.call('EXISTS', job) == 0 then
@@ -65,10 +55,11 @@ end
 
 -- Notes that a consumer has claimed it; returns what the consumer gets to know of it.
 --   values, problem: from read_claimable; locks, waited_s: what it holds, or false
-local function note_claim(consumer, id, execution, values, problem, queue_number, tenant, locks, waited_s)
-  local job = job_key(id)
-  local deliveries = to_integer(values[HEORI_DELIVERIES], 0) + 1
-  local suspicion = 0
+local function note_claim(consumer, id, job, execution, values, problem, queue_number, tenant, locks, waited_s)
+  local deliveries, suspicion = 1, 0
+  if values[HEORI_DELIVERIES] then
+    deliveries = to_integer(values[HEORI_DELIVERIES], 0) + 1
+  end
   if values[HEORI_EXECUTION] then -- not asked of a job that was never claimed before, as most are
     suspicion = to_integer(redis.call('HGET', job, 'heori_suspicion'), 0)
   end
@@ -76,12 +67,16 @@ local function note_claim(consumer, id, execution, values, problem, queue_number
     redis.call('HSET', job, 'status', 'started', 'started_at', now_iso, 'last_heartbeat', now_iso,
       'worker_name', consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
     -- It may expire while it waits, and not while it runs: by its ttl, or, when it was
-    -- requeued or its id is used again, by the end of its last run, which no field tells.
-    redis.call('PERSIST', job)
+    -- requeued or its id is used again, by the end of its last run, which no field tells. Only what
+    -- Heori has sent has the one field without the other, until it runs, ends or is saved by RQ.
+    if values[STARTED_AT] or values[SUCCESS_CALLBACK_NAME] ~= '' then
+      redis.call('PERSIST', job)
+    end
   end
   local job_id, timeout = id, values[TIMEOUT] or false
-  local packed_fields = problem and '' or cmsgpack.pack(values)
-  if tenant == '' and not problem and values[SUCCESS_CALLBACK_NAME] == nil then -- it is plain
+  local is_plain = are_plain(values)
+  local packed_fields = problem and '' or cmsgpack.pack(is_plain and told_if_plain(values) or values)
+  if tenant == '' and is_plain and not problem then
     return claim_reply(queue_number, job_id, execution, deliveries, timeout, packed_fields)
   end
   local special = (says(values[DEPENDENCY_IDS]) or says(values[REPEATS_LEFT]) or says(values[RATE_LIMIT_KEY])

@@ -28,11 +28,11 @@ end
 -- holds something else and could not take this one; and the word that was left of it, if others wait for
 -- its end.
 --   status: 'finished', 'failed' or 'stopped'; ttl_s: -1 for ever, 0 not at all
---   result_type: where it is not the usual one of that status, false for no result; the rest as for
---   write_result
-local function end_job(id, execution, status, ttl_s, started_text, fields, result_type)
+--   result_type: where it is not the usual one of that status, false for no result; none_wait: whether it
+--   is known that no others wait for its end; the rest as for write_result
+local function end_job(id, execution, status, ttl_s, started_text, fields, result_type, none_wait)
   local job = job_key(id)
-  local mark = mark_ended(id, status, ttl_s)
+  local mark = not none_wait and mark_ended(id, status, ttl_s)
   if ttl_s == 0 then
     redis.call('DEL', job, results_key(id))
     return false, false, mark

@@ -14,7 +14,7 @@ local function hand_over(queue, ids)
   local function read_next()
     local values, problem = false, false
     if next_id <= #ids then
-      values, problem = read_claimable(ids[next_id], math.huge)
+      values, problem = read_claimable(job_key(ids[next_id]), math.huge)
     end
     return values and not (problem or values[HEORI_LOCKS] or values[HEORI_OPTIONS]) and values
   end
@@ -29,7 +29,7 @@ local function hand_over(queue, ids)
     while values and #claims < offer[OFFER_SLOTS] and #values[DATA] <= offer[OFFER_MAX_PAYLOAD] do
       local id = ids[next_id]
       local execution = offer[OFFER_TOKEN] .. string.format('%04x', #claims)
-      claims[#claims + 1] = note_claim(offer[OFFER_CONSUMER], id, execution, values, false, 0, '', false, 0)
+      claims[#claims + 1] = note_claim(offer[OFFER_CONSUMER], id, job_key(id), execution, values, false, 0, '', false, 0)
       jobs[#jobs + 1], jobs[#jobs + 2] = id, execution
       leases[#leases + 1], leases[#leases + 2] = score_s, id .. ':' .. execution
       next_id = next_id + 1
