@@ -4,6 +4,8 @@
 
 local FINISHED, FAILED = '1', '2' -- of rq 3.0.0's Result.Type; what is stopped has failed
 
+local last_ttl_s, last_score -- of the job before: most have the same
+
 -- Returns the score of the job in the registry of those that have ended so, and the key of the results,
 -- if it holds something else and could not take this one, or false.
 --   result_type: of rq's; ttl_s: -1 for ever
@@ -20,7 +22,10 @@ local function write_result(id, execution, result_type, ttl_s, started_text, fie
     return result_type == FINISHED and '+inf' or -1, broken -- as rq's registries write it
   end
   redis.call('EXPIRE', results, ttl_s)
-  return math.floor(now_s) + ttl_s, broken
+  if ttl_s ~= last_ttl_s then
+    last_ttl_s, last_score = ttl_s, string.format('%.6f', now_s + ttl_s)
+  end
+  return last_score, broken
 end
 
 -- Returns the score with which the caller puts the id into the registry of that status; or false,
