@@ -129,7 +129,10 @@ class AsyncLink:
 
     async def _answer(self, step: Step) -> Any:
         if isinstance(step, Command):
-            return await self._send(step)
+            reply = self._send(step)
+            if step.meanwhile is not None:
+                step.meanwhile()
+            return await reply
         if isinstance(step, list):
             return await self.execute_many(step)
         return await self._wait(step)

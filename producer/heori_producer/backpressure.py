@@ -6,7 +6,14 @@ from typing import Any
 
 from heori_common import clock
 from heori_common.errors import HeoriError
-from heori_common.protocol.commands import PLACE_LEASE_S, Commands, Cursor, Enqueued, WhenFull
+from heori_common.protocol.commands import (
+    PLACE_LEASE_S,
+    Command,
+    Commands,
+    Cursor,
+    Enqueued,
+    WhenFull,
+)
 from heori_common.protocol.job import NewJob
 from heori_common.public import public
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
@@ -55,6 +62,7 @@ def let_in(
     commands: Commands,
     queue: str,
     jobs: Sequence[NewJob],
+    first: Command[Enqueued],
     *,
     when_full: WhenFull,
     patience: float | None,
@@ -64,15 +72,14 @@ def let_in(
     """Send jobs; it is at its end when all are in.
 
     Args:
+        first: what sends all of them.
         patience: seconds to wait for room without any; None for as long as it takes.
         cursor, options: of `Commands.enqueue`.
 
     Raises:
         QueueFull: not all were let in; `taken` is how many were.
     """
-    told: Enqueued = yield commands.enqueue(
-        queue, jobs, when_full=when_full, cursor=cursor, **options
-    )
+    told: Enqueued = yield first
     if told.taken == len(jobs):
         return told
     if when_full != "block":

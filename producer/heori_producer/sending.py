@@ -3,17 +3,18 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from heori_common.calls import PartialCall, TaskCall
 from heori_common.duration import moment, seconds
 from heori_common.errors import short
 from heori_common.new_job import LATER, make_job, new_job_id
-from heori_common.protocol.commands import Commands, Cursor, RareSend
+from heori_common.protocol.commands import Command, Commands, Cursor, Enqueued, RareSend
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import PayloadTooLarge, decode_call
 from heori_common.published import NamedTask
@@ -212,17 +213,25 @@ class Sending:
             ]
             self._limits = {}
         patience = options.full_timeout
+        when_full = options.when_full or self._settings.when_full
         ids: list[str] = []
-        for chunk in chunks(jobs):
+        ahead = _Ahead(partial(self._commands.enqueue, queue, when_full=when_full, **when))
+        for chunk, following in pairwise([*chunks(jobs), []]):
+            at = cursor and cursor.moved(len(ids))
             try:
                 with self._hooks.around(task, queue, chunk, options.meta) as leaving:
+                    first = ahead.take(leaving, at)
+                    if following and leaving is chunk:  # else the next is changed before it leaves
+                        then = at and at.moved(len(chunk))
+                        first = first._replace(meanwhile=partial(ahead.build, following, then))
                     told = yield from let_in(
                         self._commands,
                         queue,
                         leaving,
-                        when_full=options.when_full or self._settings.when_full,
+                        first,
+                        when_full=when_full,
                         patience=self._settings.full_timeout if patience is None else patience,
-                        cursor=cursor and cursor.moved(len(ids)),
+                        cursor=at,
                         **when,
                     )
             except QueueFull as error:
@@ -239,6 +248,32 @@ class Sending:
                 ) from error
             ids += [told.same or job.id for job in chunk]
         return ids
+
+
+class _Ahead:
+    """The commands that send some chunks; of the next, built while the server is at the last.
+
+    None is sent before the one ahead of it was answered: at a queue's limit jobs go in in order.
+
+    Args:
+        build: takes the jobs of a chunk and its cursor.
+    """
+
+    __slots__ = ("_build", "_built", "_jobs")
+
+    def __init__(self, build: Callable[..., Command[Enqueued]]) -> None:
+        self._build = build
+        self._jobs: Sequence[NewJob] | None = None  # of the command that is built
+
+    def build(self, jobs: Sequence[NewJob], cursor: Cursor | None) -> None:
+        """Build the command of a chunk."""
+        with contextlib.suppress(TypeError, ValueError):  # raised when they are to be sent
+            self._built = self._build(jobs, cursor=cursor)
+            self._jobs = jobs
+
+    def take(self, jobs: Sequence[NewJob], cursor: Cursor | None) -> Command[Enqueued]:
+        """The command of a chunk."""
+        return self._built if self._jobs is jobs else self._build(jobs, cursor=cursor)
 
 
 def _after(job: NewJob, others: Sequence[str]) -> NewJob:

@@ -22,6 +22,8 @@ from heori import (
     group,
 )
 from heori_common import tasks
+from heori_common.protocol.commands import Commands
+from heori_common.protocol.job import NewJob
 from heori_common.protocol.keys import Keys
 from heori_common.published import describe_all
 from heori_producer import sending
@@ -100,6 +102,35 @@ def test_many_are_sent_in_pieces(
     with pytest.raises(ValueError, match="key is for one job"):
         producer.options(key="k").submit_many(add, [1])
     assert redis.llen(KEYS.queue("default")) == len(calls)
+
+
+def test_the_next_piece_is_made_ready_while_the_server_is_at_the_last(
+    producer: Any, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "CHUNK_JOBS", 3)
+    enqueue, made_ready, there = Commands.enqueue, [], []
+
+    def watched(commands: Commands, queue: str, jobs: list[NewJob], **options: Any) -> Any:
+        made_ready.append([job.id for job in jobs])
+        return enqueue(commands, queue, jobs, **options)
+
+    def go_on() -> None:
+        until(lambda: len(made_ready) == 2)
+        there.append(redis.llen(KEYS.queue("default")))
+        redis.client_unpause()
+
+    monkeypatch.setattr(Commands, "enqueue", watched)
+    redis.client_pause(60_000, all=False)  # milliseconds; no script runs
+    observer = threading.Thread(target=go_on)
+    observer.start()
+    try:
+        handles = producer.submit_many(add, range(7))
+    finally:
+        observer.join()
+    ids = [each.id for each in handles]
+    assert there == [0]
+    assert made_ready == [ids[:3], ids[3:6], ids[6:]]
+    assert [each.decode() for each in redis.lrange(KEYS.queue("default"), 0, -1)] == ids
 
 
 def test_what_makes_no_sense_is_refused_and_nothing_is_sent(

@@ -189,7 +189,7 @@ class RedisClient:
 
 
 def _ask(connection: BlockingConnection, command: Command[Any]) -> Any:
-    reply = connection.ask(command.words)
+    reply = connection.ask(command.words, command.meanwhile)
     if isinstance(reply, Exception) and (in_full := words_in_full(command, reply)) is not None:
         return connection.ask(in_full)
     return reply

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,8 +33,11 @@ class BlockingConnection:
         """Whether the sentinels have named another primary since it was connected."""
         return self._dialer.has_moved(self._dialed)
 
-    def ask(self, words: Iterable[Word]) -> Any:
+    def ask(self, words: Iterable[Word], meanwhile: Callable[[], object] | None = None) -> Any:
         """Send a command and wait for its reply, an exception for an error of the server's.
+
+        Args:
+            meanwhile: called when the command was sent, while the server is at it.
 
         Raises:
             RedisUnavailable: there is no reply. Close it then.
@@ -43,6 +46,8 @@ class BlockingConnection:
         data = pack(words)  # what cannot be encoded is no fault of the connection's
         try:
             self._send(data)
+            if meanwhile is not None:
+                meanwhile()
             while True:
                 for reply in self._receive():
                     if type(reply) is not Push:

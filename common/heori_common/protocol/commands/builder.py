@@ -43,6 +43,8 @@ class Command(NamedTuple, Generic[T]):
     parse: Callable[[Any], T]
     in_full: tuple[Word, ...] | None = None  # a script's, for a server that has lost it
     script: str = ""  # its name, if it is one
+    # Called when a producer has sent it, while the server is at it; it raises nothing.
+    meanwhile: Callable[[], object] | None = None
 
     @property
     def name(self) -> str:
