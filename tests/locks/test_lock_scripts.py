@@ -139,6 +139,22 @@ def test_the_threads_of_a_process_that_does_not_stir_are_one_though_each_has_its
     assert (table.holders(A), table.waiters(A)) == (["next"], [])
 
 
+def test_one_who_asks_again_is_told_where_it_listens_now(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    for process in (7, 1):  # nobody listens there; its line was cut, say
+        assert table.acquire(A, owner="y", request="waits", process=process).state == "waiting"
+    table.release(A, "holder")
+    assert table.holders(A) == ["waits"]
+    assert read_grant(table.hear("message")).id == "waits"
+
+
+def test_one_whose_record_somebody_has_deleted_may_ask_again(table: Table) -> None:
+    table.acquire(A, owner="x", request="holder")
+    table.acquire(A, owner="y", request="waits")
+    table.redis.hdel(A.key, "waits")
+    assert table.acquire(A, owner="y", request="waits").state == "waiting"
+
+
 def test_one_who_was_passed_over_comes_back_with_its_ticket(table: Table) -> None:
     table.acquire(A, owner="x", request="holder")
     ticket = table.acquire(A, owner="early", request="early", process=1).ticket

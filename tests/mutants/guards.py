@@ -49,6 +49,11 @@ HARMLESS = {
         "return free and 'free' or 'full', tonumber(first[2])",
         "without 'free'",
     ): "whoever asks only wants to know whether it is 'mine' or 'full'",
+    (
+        "parts/ask_for_locks.lua",
+        "if record and record[WAKE] ~= args.wake then",
+        "without record[WAKE] ~= args.wake",
+    ): "it saves time: what is written is what stands there",
     ("parts/lock_handover.lua", "if any then", "always"): "it saves time: none of them is silent",
     (
         "parts/lock_deadlock.lua",
