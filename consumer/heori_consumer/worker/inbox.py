@@ -17,12 +17,15 @@ class Inbox(Generic[T]):
     """First come, first served, by the thread that has had nothing to do for the shortest time.
 
     What that needs may still be in the caches of a core.
+
+    Attributes:
+        waiting: the places of the threads that have nothing to do; the last came last.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._items: deque[T] = deque()  # empty while anybody waits
-        self._waiting: list[Seat[T]] = []
+        self.waiting: list[Seat[T]] = []
 
     def __len__(self) -> int:
         return len(self._items)
@@ -30,7 +33,7 @@ class Inbox(Generic[T]):
     def put(self, items: Sequence[T]) -> None:
         """Hand them to threads that wait, and keep the others for the next that ask."""
         with self._lock:
-            given = [(self._waiting.pop(), item) for item in items[: len(self._waiting)]]
+            given = [(self.waiting.pop(), item) for item in items[: len(self.waiting)]]
             self._items.extend(items[len(given) :])
         for seat, item in given:
             seat.give(item)
@@ -44,7 +47,7 @@ class Inbox(Generic[T]):
 
     def seat(self) -> "Seat[T]":
         """The place of one more thread."""
-        return Seat(self._lock, self._items, self._waiting)
+        return Seat(self._lock, self._items, self.waiting)
 
 
 class Seat(Generic[T]):
