@@ -17,6 +17,7 @@ OURS = heori("threads", 1, 1)
 THEIRS: Mapping[str, Any] = {"stream-node-max-bytes": 4096, "hash-max-listpack-value": 64}
 SMALL, LETTER = "a small job", "300 B of arguments"
 LETTER_BYTES = 300
+THEIR_OWN = ", Redis's own settings"  # after the name of a case
 
 
 def _bytes(quick: bool) -> list[Case]:
@@ -25,7 +26,7 @@ def _bytes(quick: bool) -> list[Case]:
         SMALL: ("nothing", ()),
         LETTER: ("carry", (letter(LETTER_BYTES),)),
     }
-    servers: Mapping[str, Mapping[str, Any]] = {"": {}, ", Redis's own settings": THEIRS}
+    servers: Mapping[str, Mapping[str, Any]] = {"": {}, THEIR_OWN: THEIRS}
     return [
         Case(
             bytes_case(system, arguments) + server,
