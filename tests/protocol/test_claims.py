@@ -399,3 +399,14 @@ def test_rqs_tools_see_a_claimed_job_and_may_delete_it(bench: Bench) -> None:
     assert bench.ack(done(a), done(b)) in ([], [0])
     assert not bench.redis.exists("rq:job:a", "rq:results:a")
     assert FinishedJobRegistry("default", connection=bench.redis).get_job_ids() == ["b"]
+
+
+def test_a_claim_notes_in_one_command_which_queues_have_leases(bench: Bench) -> None:
+    queues = [f"queue-{n}" for n in range(20)]
+    for queue in queues[:15]:
+        bench.send(f"of-{queue}", queue=queue)
+    bench.redis.config_resetstat()
+    assert len(bench.claim(*queues)) == 15
+    assert bench.redis.info("commandstats")["cmdstat_sadd"]["calls"] == 1
+    leased = bench.redis.smembers(bench.commands.keys.leased())
+    assert leased == {queue.encode() for queue in queues[:15]}

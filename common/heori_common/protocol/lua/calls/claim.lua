@@ -59,9 +59,12 @@ for _, offer in ipairs(args.last_offers) do
   withdrawn = redis.pcall('ZREM', offers, offer) == 1
 end
 
-local names = cmsgpack.unpack(args.queues)
+local names, leased = cmsgpack.unpack(args.queues), {} -- of all queues, and of those that have leases now
 
 local function reply(suspended)
+  if #leased > 0 then
+    redis.pcall('SADD', leased_key(), unpack(leased)) -- pcall: the reaper looks at all in turn as well
+  end
   if #claims == 0 and args.offer ~= '' and (suspended or popped == 0) then
     -- Each queue is to be known to have consumers of this service.
     if redis.call('EXISTS', service_key(args.service)) == 0 then
@@ -222,7 +225,7 @@ local function take_from(q, tenant, queue, wip, most)
     redis.call('ZADD', wip, unpack(leases))
   end
   if taken > 0 and not looked_at[q].is_leased then -- it may wait for a lock now
-    redis.pcall('SADD', leased_key(), names[q]) -- pcall: the reaper looks at all in turn as well
+    leased[#leased + 1] = names[q]
     looked_at[q].is_leased = true
   end
   local left = {} -- the first of them last, as each goes to the front
@@ -353,8 +356,10 @@ end
 -- Whether there is anything in some queues.
 local function has_any(first, last)
   local keys = {}
+  local n = 1
   for q = first, last do
-    keys[#keys + 1], keys[#keys + 2] = queue_key(names[q]), turns_key(names[q])
+    keys[n], keys[n + 1] = queue_key(names[q]), turns_key(names[q])
+    n = n + 2
   end
   return redis.call('EXISTS', unpack(keys)) > 0
 end
