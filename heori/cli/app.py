@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from heori_common.errors import InvalidSetting
+from heori_common.forked import Forked
 
 # By name, what `heori --help` says of each: the first sentence of the command's own help.
 COMMANDS = {
@@ -133,8 +134,11 @@ def run() -> None:
     Raises:
         SystemExit: with its exit code.
     """
+    serve = None
     try:
         app(prog_name="heori")
+    except Forked as forked:
+        serve = forked.serve
     except InvalidSetting as error:  # found by whatever reads it
         # `heori --help` does without these.
         from heori.cli.console import REFUSED  # noqa: PLC0415
@@ -142,3 +146,5 @@ def run() -> None:
 
         say(f"heori: a setting does not fit: {error}", error=True)
         sys.exit(REFUSED)
+    if serve is not None:
+        serve()

@@ -89,6 +89,19 @@ def test_a_dead_letter_tells_how_its_worker_died(
     until(lambda: sum(words in line["event"] for line in list(consumer.log)) >= 2)
 
 
+def test_the_stack_of_a_crash_is_whole_and_has_nothing_of_the_command_that_made_the_worker(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
+) -> None:
+    consume("--slots", "1").ready()  # so that it is the stack of the main thread
+    crashed = producer.submit(sample_tasks.leave, "segfault")
+    with pytest.raises(JobFailed, match="SIGSEGV"):
+        crashed.result(30)
+    stack = redis.hget(f"rq:job:{crashed.id}", "heori_last_log")
+    assert b"Fatal Python error: Segmentation fault" in stack
+    assert b"worker/forkserver.py" in stack
+    assert b"typer" not in stack
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_middleware_runs_around_each_job_and_can_veto_but_not_lose_it(
     model: str, consume: Callable[..., Consumer], producer: Producer, redis: Any

@@ -19,6 +19,7 @@ from typing import NamedTuple, NoReturn
 
 import psutil
 
+from heori_common.forked import Forked
 from heori_common.platform import has_one_thread, inherited_files
 from heori_consumer.between.entry import FORKSERVER, forkserver
 from heori_consumer.between.signals import STOPPING
@@ -44,6 +45,9 @@ def fork_early() -> Zygote | None:
 
     That is where a fork would not be safe: after this process has begun a thread, and on a system
     that does not tell whether it has.
+
+    Raises:
+        Forked: in the fork.
     """
     if not has_one_thread():
         return None
@@ -56,8 +60,15 @@ def fork_early() -> Zygote | None:
 
     forkserver()
     gc.freeze()  # or collections of garbage, here and there, would copy what is shared
-    with theirs.stdout, theirs.stderr:
-        return fork(begin)._replace(output=ours)
+    with contextlib.ExitStack() as undo:
+        for channel in theirs:
+            undo.enter_context(channel)
+        try:
+            zygote = _fork(begin)
+        except Forked:
+            undo.pop_all()
+            raise
+    return zygote._replace(output=ours)
 
 
 def fork(begin: Callable[[], None]) -> Zygote:
@@ -66,6 +77,14 @@ def fork(begin: Callable[[], None]) -> Zygote:
     Args:
         begin: is called in it, before anything else.
     """
+    try:
+        return _fork(begin)
+    except Forked as forked:
+        serve = forked.serve
+    return serve()
+
+
+def _fork(begin: Callable[[], None]) -> Zygote:
     for stream in (sys.stdout, sys.stderr):  # else the copy would write what is left in there, too
         with contextlib.suppress(Exception):  # it is closed, or whatever a program has put there
             stream.flush()
@@ -73,12 +92,15 @@ def fork(begin: Callable[[], None]) -> Zygote:
     control, theirs = socket.socketpair()
     # A signal that comes while it cannot let it pass yet is to wait, and not to end it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    pid = -1
     try:
-        if (pid := os.fork()) == 0:
-            control.close()
-            _become(begin, partial(serve, theirs.detach()))
+        pid = os.fork()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if pid != 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if pid == 0:
+        control.close()
+        raise Forked(partial(_become, begin, partial(serve, theirs.detach())))
     theirs.close()
     return Zygote(psutil.Process(pid), control)
 
