@@ -42,14 +42,12 @@ from heori_common.protocol.payload import (
 from heori_common.protocol.unpickling import Pickles
 from heori_common.redis.client import RedisClient
 from tests.rigs.lua_files import CALLED, LUA
-from tests.rigs.rq_records import call_of
+from tests.rigs.rq_records import UNBEGUN, call_of
 
 ADD = "tests.tasks.sample_tasks.add"
 LIMIT = 1_000_000
 
 rq_json: Any = JSONSerializer  # it has no type hints
-
-UNBEGUN = {b"started_at", b"ended_at", b"last_heartbeat", b"worker_name", b"group_id"}
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

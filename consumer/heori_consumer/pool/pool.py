@@ -28,6 +28,9 @@ from heori_consumer.pool.prefetch import Prefetch, share_out
 from heori_consumer.pool.roster import PoolOptions, Roster
 from heori_consumer.pool.settlement import Settlement
 
+# Batches that a worker may have waiting. Jobs that do nothing fill these in about PREFETCH_S; with
+# two, a worker had run out of them by the time that the next came.
+MOST_AHEAD = 8
 # How often late jobs and waiting ones are looked for, and how often memory is.
 WATCH_EVERY_S = 0.05
 IDLE_EVERY_S = 1.0  # memory, while there are no jobs
@@ -78,7 +81,7 @@ class Pool:
         self._totals_of_dead: Totals = {}
         self._locks_of_dead = Statistics()
         is_strict = options.worker.policy.records == "strict"
-        self._prefetch = Prefetch(2 * options.batch, strict=is_strict)
+        self._prefetch = Prefetch(MOST_AHEAD * options.batch, strict=is_strict)
         guest = options.guest
         self._isolates = guest is None or guest.call is None  # else there is one thread for all
         self._draining = False

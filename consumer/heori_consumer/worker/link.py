@@ -64,7 +64,7 @@ FRAME_BYTES = 1_000_000  # of results in a frame, about: there is a copy of each
 # After so many bytes of payloads and results, memory is given back, once no more of them come.
 BURST_BYTES = 32_000_000
 # How long an outcome may wait for others while there are more jobs at hand.
-LINGER_S = 0.002
+LINGER_S = 0.004
 
 
 class LinkedSlots:
