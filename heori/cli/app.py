@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from heori_common.errors import InvalidSetting
-from heori_common.forked import Forked
+from heori_common.in_fork import InFork
 
 # By name, what `heori --help` says of each: the first sentence of the command's own help.
 COMMANDS = {
@@ -137,7 +137,7 @@ def run() -> None:
     serve = None
     try:
         app(prog_name="heori")
-    except Forked as forked:
+    except InFork as forked:
         serve = forked.serve
     except InvalidSetting as error:  # found by whatever reads it
         # `heori --help` does without these.

@@ -19,7 +19,7 @@ from typing import NamedTuple, NoReturn
 
 import psutil
 
-from heori_common.forked import Forked
+from heori_common.in_fork import InFork
 from heori_common.platform import has_one_thread, inherited_files
 from heori_consumer.between.entry import FORKSERVER, forkserver
 from heori_consumer.between.signals import STOPPING
@@ -47,7 +47,7 @@ def fork_early() -> Zygote | None:
     that does not tell whether it has.
 
     Raises:
-        Forked: in the fork.
+        InFork: in the fork.
     """
     if not has_one_thread():
         return None
@@ -65,7 +65,7 @@ def fork_early() -> Zygote | None:
             undo.enter_context(channel)
         try:
             zygote = _fork(begin)
-        except Forked:
+        except InFork:
             undo.pop_all()
             raise
     return zygote._replace(output=ours)
@@ -79,7 +79,7 @@ def fork(begin: Callable[[], None]) -> Zygote:
     """
     try:
         return _fork(begin)
-    except Forked as forked:
+    except InFork as forked:
         serve = forked.serve
     return serve()
 
@@ -100,7 +100,7 @@ def _fork(begin: Callable[[], None]) -> Zygote:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if pid == 0:
         control.close()
-        raise Forked(partial(_become, begin, partial(serve, theirs.detach())))
+        raise InFork(partial(_become, begin, partial(serve, theirs.detach())))
     theirs.close()
     return Zygote(psutil.Process(pid), control)
 

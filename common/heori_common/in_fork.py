@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 
-class Forked(BaseException):
+class InFork(BaseException):
     """Raised in a fork, which is to do something else.
 
     Who catches it calls `serve` once the exception is handled. So the stack of the fork, which a
