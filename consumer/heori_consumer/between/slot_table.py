@@ -7,6 +7,7 @@ than a microsecond and no message, and they survive a SIGKILL.
 import ctypes
 import mmap
 import time
+from collections.abc import Sequence
 from enum import IntEnum
 from itertools import compress
 from typing import NamedTuple
@@ -200,18 +201,40 @@ class SlotTable:
 
     def busy(self) -> list[Busy]:
         """The slots that run a job, but for those that are lent."""
-        used = self._used()
-        rows = memoryview(self._cells).cast("B").cast("d")[: used * _FIELDS]
-        running, tasks, threads = (rows[cell::_FIELDS].tolist() for cell in (1, 3, 6))
-        if any(rows[7::_FIELDS].tolist()):
+        running = self._column(1)
+        tasks, threads = self._column(3), self._column(6)
+        if any(self._column(7)):
             running = [state.running and not state.waits for state in self.read()]
-        slots = zip(range(used), map(int, threads), map(int, tasks), strict=True)
+        slots = zip(range(len(tasks)), map(int, threads), map(int, tasks), strict=True)
         return list(compress(slots, running))
+
+    # Of thousands of slots these are read in no time, and `read` takes milliseconds.
+
+    def running(self) -> int:
+        """How many slots run a job."""
+        return int(sum(self._column(1)))
+
+    def all_taken(self) -> set[int]:
+        """The numbers of the jobs that slots took last."""
+        return set(map(int, self._column(0)))
+
+    def began_first(self) -> float:
+        """time.monotonic() since when a job has run, of those that run; infinity if none does."""
+        return min(compress(self._column(2), self._column(1)), default=float("inf"))
+
+    def has_grants(self) -> bool:
+        """Whether any slot was told something by `grant`."""
+        return any(self._column(8)) or any(self._column(9))
 
     def threads(self) -> list[int]:
         """The threads that run jobs, as the kernel numbers them."""
         end = self._used() * _FIELDS
         return list({int(thread) for thread in self._cells[6:end:_FIELDS] if thread})
+
+    def _column(self, cell: int) -> Sequence[float]:
+        """One field of all slots that were ever in use."""
+        rows = memoryview(self._cells).cast("B").cast("d")[: self._used() * _FIELDS]
+        return rows[cell::_FIELDS].tolist()
 
     def _used(self) -> int:
         return int(self._cells[self._others + _USED])

@@ -214,7 +214,7 @@ class WorkerHandle:
 
     def begun(self) -> set[str]:
         """The jobs that its slots have begun, by id; some may have ended."""
-        taken = {state.taken for state in self.table.read()}
+        taken = self.table.all_taken()
         return {claim.job_id for number, claim in self._claims.items() if number in taken}
 
     def in_slots(self) -> list[tuple[int, SlotState, Claim]]:
@@ -282,11 +282,7 @@ class WorkerHandle:
         """Whether it holds jobs that no slot has taken."""
         held = len(self._claims)
         # The table is worth reading only where a slot too many may be at work.
-        return (
-            held > self.slots
-            and not self._link.paused
-            and held > sum(state.running for state in self.table.read())
-        )
+        return held > self.slots and not self._link.paused and held > self.table.running()
 
     def at_work(self) -> dict[str, str]:
         """The tasks of the jobs that its slots have begun, by execution."""

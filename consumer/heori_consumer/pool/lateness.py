@@ -87,6 +87,9 @@ class Lateness:
         if now - self._looked > PAUSE_S or (self._was_held and not held):
             self._lenient_since = now  # the worker itself can end them now
         self._looked, self._was_held = now, held
+        if self._is_none_over(now, claims, asked):
+            self._forget()
+            return None
         running = [
             (slot, state)
             for slot, state in enumerate(self._table.read())
@@ -98,8 +101,7 @@ class Lateness:
             if (end := _end(state, claims[state.taken], asked)) < now
         }
         if not any(now - max(end, self._lenient_since) > HARD_GRACE_S for end in since.values()):
-            self._waiting.clear()
-            self._looks = 0
+            self._forget()
             return None
         states: dict[int, str | None] = {}
         if held:
@@ -117,6 +119,22 @@ class Lateness:
                 self._doing(slot, state.thread, now, states),
             )
             for slot, state in running
+        )
+
+    def _forget(self) -> None:
+        """What was seen of threads while a job was late."""
+        self._waiting.clear()
+        self._looks = 0
+
+    def _is_none_over(
+        self, now: float, claims: Mapping[int, Claim], asked: Mapping[int, float]
+    ) -> bool:
+        """Whether it is certain, without a look at each slot, that no job was to have ended."""
+        shortest = min([c.timeout for c in claims.values() if c.timeout > 0], default=float("inf"))
+        return (
+            not asked
+            and now <= self._table.began_first() + shortest
+            and not self._table.has_grants()
         )
 
     def _doing(self, slot: int, thread: int, now: float, states: Mapping[int, str | None]) -> Doing:

@@ -32,7 +32,8 @@ class Executions:
     async def _look(self) -> None:
         held = self._leases.held()
         seen, self._seen = self._seen, {claim.execution for claim in held}
-        old = [each for each in held if each.execution in seen - self._leases.recorded]
+        unrecorded = seen - self._leases.recorded
+        old = [each for each in held if each.execution in unrecorded]
         if not old:
             return
         begun = self._pool.begun()
