@@ -75,6 +75,15 @@ def test_what_a_job_took_is_kept_beside_what_rq_reads_unless_it_was_short(bench:
     assert [bench.rq_job(name).return_value() for name in ("long", "waited", "short")] == [3, 3, 3]
 
 
+def test_an_entry_that_is_in_a_batch_twice_ends_its_job_once(bench: Bench) -> None:
+    bench.send("a", "b")
+    a, b = bench.claim()
+    assert bench.ack(done(a), done(a), done(b)) == []
+    assert [bench.redis.xlen(f"rq:results:{name}") for name in ("a", "b")] == [1, 1]
+    assert bench.redis.hget(f"rq:worker:{ME}", "successful_job_count") == b"2"
+    assert bench.redis.zcard("rq:wip:default") == 0
+
+
 def test_rq_reads_the_tracebacks_of_our_jobs_and_requeues_them(bench: Bench) -> None:
     bench.send("a")
     [claim] = bench.claim()

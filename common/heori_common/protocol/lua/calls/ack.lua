@@ -146,6 +146,9 @@ for n = 1, count do
   ttl_s = to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s)
   local wip = KEYS[first + 1]
   local found = stands[leases[n]]
+  if found and not found.err then
+    stands[leases[n]] = false -- the same entry once more finds it ended
+  end
   if count == 1 then
     found = redis.pcall('ZREM', wip, leases[n])
     found = found ~= 0 and found
