@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from heori_common.duration import LONGEST_S
 from heori_common.errors import InvalidSetting, cut, short
@@ -96,6 +90,7 @@ _IN_FILES = {
     "api_tokens": "api_tokens_file",
     "api_read_tokens": "api_read_tokens_file",
 }
+_OF_RQ = {"key_prefix": "RQ_KEY_PREFIX"}  # variables that RQ reads, too
 # What may hold a password, or is one; and the files, which the sentence about them names anyway.
 _UNTOLD = {*_IN_FILES, *_IN_FILES.values()}
 
@@ -177,26 +172,18 @@ def _holds_tokens(file: Path | None) -> Path | None:
     return file
 
 
-class _Environment(EnvSettingsSource):
-    """The environment, without what an orchestrator has put there under the name of a setting."""
-
-    def __call__(self) -> dict[str, Any]:
-        values = super().__call__()
-        return {name: value for name, value in values.items() if not _tells_of_a_service(value)}
-
-
 def _tells_of_a_service(value: object) -> bool:
     return isinstance(value, str) and _OF_A_SERVICE.fullmatch(value) is not None
 
 
 Name = Annotated[str, AfterValidator(partial(check_seen, "name"))]
-Names = Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_split)]
 # What no number of things or bytes exceeds: scripts in Redis reckon with them, too.
 MOST = 1_000_000_000_000
 
 
 @public
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Read from ``HEORI_*`` environment variables; the command line overrides some.
 
     A variable that is empty counts as not set. One that does not fit fails nothing but what reads
@@ -207,12 +194,10 @@ class Settings(BaseSettings):
             variable does not fit.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="HEORI_",
-        env_ignore_empty=True,
+    model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        validate_by_name=True,
+        validate_default=True,
         hide_input_in_errors=True,  # a URL may hold a password
     )
 
@@ -230,7 +215,6 @@ class Settings(BaseSettings):
     )
     key_prefix: str = Field(
         default="rq",
-        validation_alias="RQ_KEY_PREFIX",
         pattern=r"^[A-Za-z0-9_.:{}-]+$",
         description="The beginning of all keys in Redis. RQ reads the same variable.",
     )
@@ -242,7 +226,7 @@ class Settings(BaseSettings):
         description="Prefixes of other functions that may run: `myapp.` lets in all below `myapp`, "
         "`*` whatever a job names, as rq does.",
     )
-    accept: Annotated[tuple[Serializer, ...], NoDecode, BeforeValidator(_split)] = Field(
+    accept: Annotated[tuple[Serializer, ...], BeforeValidator(_split)] = Field(
         default=("json",),
         description="Serializers whose payloads are read: json, pickle. rq pickles by default.",
     )
@@ -309,7 +293,7 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="Address that /metrics, /livez and /readyz listen on."
     )
     queue_limits: Annotated[
-        dict[str, Annotated[int, Field(ge=1, le=MOST_WAITING)]], NoDecode, BeforeValidator(_limits)
+        dict[str, Annotated[int, Field(ge=1, le=MOST_WAITING)]], BeforeValidator(_limits)
     ] = Field(
         default_factory=dict,
         description="Jobs that may wait in each queue, such as orders=10000. Each producer writes "
@@ -337,7 +321,7 @@ class Settings(BaseSettings):
     api_tokens_file: Annotated[Path | None, AfterValidator(_holds_tokens)] = Field(
         default=None, description="A file with further tokens, one on each line."
     )
-    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = Field(
+    api_tokens: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = Field(
         default=(),
         validate_default=True,
         description="Tokens that callers of `heori serve` may name, each of 16 characters at "
@@ -347,7 +331,7 @@ class Settings(BaseSettings):
     api_read_tokens_file: Annotated[Path | None, AfterValidator(_holds_tokens)] = Field(
         default=None, description="A file with further tokens that may only read."
     )
-    api_read_tokens: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = Field(
+    api_read_tokens: Annotated[tuple[SecretStr, ...], BeforeValidator(_split)] = Field(
         default=(),
         validate_default=True,
         description="Tokens, written in the same way, whose callers may look and change nothing.",
@@ -401,15 +385,16 @@ class Settings(BaseSettings):
 
         def __init__(self, **given: Any) -> None:
             wrong: dict[str, str] = {}
+            values = _of_environment() | given
             try:
-                super().__init__(**given)
+                super().__init__(**values)
             except ValidationError as error:
                 wrong = dict(_problem(each, given) for each in error.errors())
                 if asked_for := [sentence for name, sentence in wrong.items() if name in given]:
                     raise InvalidSetting("; ".join(asked_for)) from None
                 fields = type(self).model_fields
                 defaults = {n: fields[n].get_default(call_default_factory=True) for n in wrong}
-                super().__init__(**given, **defaults)
+                super().__init__(**values | defaults)
                 wrong |= {name: wrong[file] for name, file in _IN_FILES.items() if file in wrong}
                 for name in wrong:  # it has no value; all others have theirs
                     del self.__dict__[name]
@@ -439,25 +424,6 @@ class Settings(BaseSettings):
         if wrong := [self._wrong[name] for name in names if name in self._wrong]:
             raise InvalidSetting("; ".join(dict.fromkeys(wrong)))
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the form of this hook
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, _Environment(settings_cls)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_before_variable(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Given both, the name wins; pydantic-settings has seen to that only since 2.13."""
-        if "key_prefix" in values:
-            values.pop("RQ_KEY_PREFIX", None)
-        return values
-
     @field_validator("redis_url")
     @classmethod
     def _well_formed(cls, url: str, others: ValidationInfo) -> str:
@@ -480,16 +446,27 @@ class Settings(BaseSettings):
 
 def variable_of(name: str) -> str:
     """The environment variable of a setting."""
-    return str(Settings.model_fields[name].validation_alias or f"HEORI_{name.upper()}")
+    return _OF_RQ.get(name, f"HEORI_{name.upper()}")
+
+
+def _of_environment() -> dict[str, str]:
+    """What the environment says, by the names of settings; `heori_lease` is as good there.
+
+    What is empty is left out, and what an orchestrator has put there under the name of a setting.
+    """
+    told = {variable.upper(): value for variable, value in os.environ.items()}
+    return {
+        name: value
+        for name in Settings.model_fields
+        if (value := told.get(variable_of(name))) and not _tells_of_a_service(value)
+    }
 
 
 def _problem(told: ErrorDetails, given: dict[str, Any]) -> tuple[str, str]:
     """Which setting it is, and a sentence about it under the name by which its value has come."""
-    place = str(told["loc"][0])
-    name = next((n for n in Settings.model_fields if place in (n, variable_of(n))), place)
-    known = place if name in given else variable_of(name)
+    name = str(told["loc"][0])
     fault = cut(str(told.get("ctx", {}).get("error", told["msg"])), 500)
     if told["type"] == "extra_forbidden":
         return name, f"{cut(name)}: there is no such setting"
     got = "" if name in _UNTOLD else f" (got {short(told['input'])})"
-    return name, f"{known}: {fault}{got}"
+    return name, f"{name if name in given else variable_of(name)}: {fault}{got}"

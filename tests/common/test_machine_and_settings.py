@@ -394,6 +394,15 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
     Settings().check(Settings.model_fields)
 
 
+def test_a_variable_may_be_written_in_small_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, text, _ in VARIABLES.values():
+        monkeypatch.setenv(variable.lower(), text)
+    settings = Settings()
+    assert {name: getattr(settings, name) for name in VARIABLES} == {
+        name: value for name, (_, _, value) in VARIABLES.items()
+    }
+
+
 def test_what_kubernetes_tells_of_services_is_no_setting(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,7 +17,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from heori.cli.app import load as load_command
-from heori_common.settings import Settings
+from heori_common.settings import Settings, variable_of
 from heori_consumer.supervisor.endpoint import MetricsEndpoint
 from tests.deploy.manifests import DOCUMENTS, KUBERNETES, PODS, PROBES, ROOT, known_of, load
 
@@ -84,10 +84,7 @@ def test_variables_are_settings_with_values_that_fit(
     where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     environment = dict(ENVIRONMENTS[where])
-    known = {
-        str(field.validation_alias or f"HEORI_{name}").upper()
-        for name, field in Settings.model_fields.items()
-    }
+    known = {variable_of(name) for name in Settings.model_fields}
     assert environment.keys() <= known
     secret = tmp_path / "password"
     secret.write_text("x")

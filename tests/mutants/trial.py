@@ -28,7 +28,7 @@ SCRIPTS = Path("common", "heori_common", "protocol", "lua")
 FOLDERS = ["common", "consumer", "heori", "producer", "tests"]
 SOURCES = ["", "common", "consumer", "producer"]  # where packages are found, from the root
 PACKAGES = ["heori", "heori_common", "heori_consumer", "heori_producer", "tests"]
-LIBRARIES = ["hypothesis.stateful", "prometheus_client", "pydantic_settings", "psutil", "redis",
+LIBRARIES = ["hypothesis.stateful", "prometheus_client", "pydantic", "psutil", "redis",
              "rich.table", "rq", "structlog", "typer"]  # fmt: skip
 # Those that call the scripts themselves; then those with real processes, the quickest first.
 QUICK = [
