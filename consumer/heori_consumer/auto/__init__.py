@@ -1,0 +1,5 @@
+"""How a consumer of the model auto finds its size: pure, without a clock, I/O or threads.
+
+size: how large a pool is, and may become. The pool is told a size and knows nothing of the rest,
+so what looks at a pool and tells it a size is the supervisor's.
+"""
