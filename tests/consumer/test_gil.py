@@ -7,12 +7,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import pytest
 
 from heori import Producer
+from heori_common.current_job import JobStopped, JobTimeout
 from heori_common.platform import shared_memory
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.inside import Lines, find_gil
@@ -32,6 +34,7 @@ from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
+T = TypeVar("T")
 TASKS = "tests.tasks.sample_tasks."
 STATE = "heori_task_thread_state_seconds_total"
 GIL = GilFutex(202, 0x7F0000001000)
@@ -102,7 +105,7 @@ def test_the_gil_is_found_where_a_thread_waits_for_it() -> None:
 
 
 def test_a_coroutine_is_timed_without_what_runs_between_its_steps() -> None:
-    steps: list[bool] = []
+    steps: list[int] = []
 
     async def job() -> str:
         end = time.thread_time() + 0.05
@@ -119,6 +122,28 @@ def test_a_coroutine_is_timed_without_what_runs_between_its_steps() -> None:
                 pass
             await asyncio.sleep(0)
 
+    async def main() -> None:
+        call = CoroutineCall(3, steps.append)
+        other = asyncio.create_task(beside())
+        with pytest.raises(TimeoutError):
+            await call.call(job(), time.thread_time())
+        await other
+        assert call.cpu_time == pytest.approx(0.05, abs=0.03)
+
+    asyncio.run(main())
+    assert steps == [3, -1] * (len(steps) // 2)
+
+
+async def called(call: CoroutineCall, coroutine: Coroutine[Any, Any, T]) -> T:
+    """As a coroutine, of which a task can be made."""
+    return await call.call(coroutine, time.thread_time())
+
+
+def a_call() -> CoroutineCall:
+    return CoroutineCall(0, lambda _: None)
+
+
+def test_a_coroutine_that_is_cancelled_ends_as_it_likes() -> None:
     async def failing() -> None:
         try:
             await asyncio.sleep(60)
@@ -126,21 +151,51 @@ def test_a_coroutine_is_timed_without_what_runs_between_its_steps() -> None:
             raise KeyError("as its own") from None
 
     async def main() -> None:
-        call = CoroutineCall(steps.append)
-        other = asyncio.create_task(beside())
-        with pytest.raises(TimeoutError):
-            await call.call(-1, job())
-        await other
-        assert call.cpu_time == pytest.approx(0.05, abs=0.03)
-        task = asyncio.create_task(CoroutineCall(steps.append).call(-1, failing()))
-        await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(KeyError, match="as its own"):
-            await task
-        assert await CoroutineCall(steps.append).call(-1, asyncio.sleep(0, "value")) == "value"
+        for coroutine, error in (
+            (failing(), KeyError),
+            (asyncio.sleep(60), asyncio.CancelledError),
+        ):
+            task = asyncio.create_task(called(a_call(), coroutine))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(error):
+                await task
+        assert await called(a_call(), asyncio.sleep(0, "value")) == "value"
 
     asyncio.run(main())
-    assert steps == [True, False] * (len(steps) // 2)
+
+
+@pytest.mark.parametrize(("late", "error"), [(False, JobStopped), (True, JobTimeout)])
+def test_a_coroutine_is_ended_once_and_has_time_to_clean_up(
+    late: bool, error: type[Exception]
+) -> None:
+    cleaned: list[str] = []
+
+    async def main() -> None:
+        call = a_call()
+
+        def end() -> None:
+            call.time_out() if late else call.stop(1)
+
+        async def job() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                end()  # it is asked again, as long as it has not ended
+                call.stop(1)
+                await asyncio.sleep(0)
+                cleaned.append("up")
+
+        end()  # it has not begun
+        task = asyncio.create_task(called(call, job()))
+        await asyncio.sleep(0)
+        threading.Thread(target=end).start()
+        with pytest.raises(error):
+            await task
+        end()
+
+    asyncio.run(main())
+    assert cleaned == ["up"]
 
 
 def test_the_table_tells_who_is_busy_and_how_far_behind_a_loop_is() -> None:

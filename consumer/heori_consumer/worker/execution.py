@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 from heori_common import logs, tasks
 from heori_common.current_job import JobStopped, JobTimeout, set_current_job
@@ -61,6 +61,7 @@ from heori_consumer.worker.told_failures import tell_died, tell_failed
 log = logs.get_logger(__name__)
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Runner:
@@ -103,7 +104,7 @@ class Runner:
         self._callbacks = Callbacks(policy)
         self._own_serializer = policy.own_serializer
         self._jobs: dict[int, RunningJob] = {}  # that run now
-        self._stops: dict[int, Callable[[int], None]] = {}  # how to end each of them, by its number
+        self._calls: dict[int, ThreadCalls | CoroutineCall] = {}  # by which to end each of them
         self._own = threading.local()
         self._threads: list[ThreadCalls] = []  # all that ever ran a job
         self._beside = ThreadPoolExecutor(table.most, "plain")
@@ -126,27 +127,26 @@ class Runner:
 
     async def run_on_loop(self, slot: int, number: int, claim: Claim) -> Outcome:
         """Run one job to its outcome, on this event loop; a plain function beside it."""
-        beside = partial(asyncio.get_running_loop().run_in_executor, self._beside)
         if claim.phase:
-            return await beside(self._tell, slot, number, claim)
+            return await self._aside(self._tell, slot, number, claim)
         # Callbacks are plain functions. Those of a job that cannot even begin run there, too.
         # A step of a flow reads there what it gets.
         has_callbacks = bool(claim.rest) or claim.special
-        begin = partial(self._begin, slot, number, claim)
-        job = await beside(begin) if has_callbacks else begin()
+        if has_callbacks:
+            job = await self._aside(self._begin, slot, number, claim)
+        else:
+            job = self._begin(slot, number, claim)
         if isinstance(job, Outcome):
             return job
         if not job.definition.is_async:
             # The outcome is made there: a future cannot carry a StopIteration.
-            outcome = await beside(self._run_beside, job)
+            outcome = await self._aside(self._run_beside, job)
             return outcome._replace(beside_loop=True)
         try:
             ended = await self._run_later(job)
-            return (
-                await beside(self._finish, job, ended)
-                if has_callbacks
-                else self._finish(job, ended)
-            )
+            if has_callbacks:
+                return await self._aside(self._finish, job, ended)
+            return self._finish(job, ended)
         finally:
             self._end(job)
 
@@ -165,18 +165,22 @@ class Runner:
         return not (self._jobs or rq_horse.running)
 
     def watch(self, now: float) -> None:
-        """End what is late; coroutines look after themselves.
+        """End what is late.
 
         Args:
             now: time.monotonic().
         """
         for thread in self._threads.copy():
             thread.interrupt_if_late(now)
+        # A timer of the loop for each of them takes longer than all else that is done for it.
+        for number, job in self._jobs.copy().items():
+            if job.deadline < now and isinstance(call := self._calls.get(number), CoroutineCall):
+                call.time_out()
 
     def stop(self, number: int) -> None:
         """End a job, if it runs."""
-        if stop := self._stops.get(number):
-            stop(number)
+        if call := self._calls.get(number):
+            call.stop(number)
 
     def lease_lost(self, numbers: Iterable[int]) -> None:
         """Let those jobs know that they have lost their lease."""
@@ -185,6 +189,10 @@ class Runner:
                 job.lose()
 
     # Inside
+
+    def _aside(self, function: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Call a plain function beside the event loop."""
+        return asyncio.get_running_loop().run_in_executor(self._beside, function, *args)
 
     def _run(self, job: RunningJob) -> Outcome:
         try:
@@ -230,13 +238,23 @@ class Runner:
 
     async def _run_later(self, job: RunningJob) -> "_Ended":
         # It raises nothing: what asyncio does not expect of an error may stop its loop.
+        call = self._calls[job.number] = CoroutineCall(job.slot, self._table.step)
         try:
-            return _Ended(await self._await(job))
+            set_current_job(job)
+            self._chain.before(job)
+            began = time.thread_time()
+            self._table.call(job.slot, began)
+            return _Ended(await call.call(job.function(), began))
         except BaseException as error:  # as above
+            if issubclass(type(error), (JobTimeout, JobStopped)):  # its __class__ may be anything
+                for programs in tuple(job.programs):
+                    programs.end()
             with contextlib.suppress(Exception):  # an error of a task may raise at every question
                 explain(error)
             return _Ended(None, error)
         finally:
+            job.cpu_time = call.cpu_time
+            self._end_copy()
             _release_locks(job)  # here, as its asyncio task may own them and ends with this
 
     def _begin(self, slot: int, number: int, claim: Claim) -> RunningJob | Outcome:
@@ -314,7 +332,7 @@ class Runner:
     def _end(self, job: RunningJob) -> None:
         self._end_copy()
         self._jobs.pop(job.number, None)
-        self._stops.pop(job.number, None)
+        self._calls.pop(job.number, None)
         _release_locks(job)
         if job.ended_in_import:
             self._wear_out("ended in an import")
@@ -341,7 +359,7 @@ class Runner:
         thread = self._thread()
         is_stranger = isinstance(job.definition, Stranger)
         if not (is_stranger and thread.is_main):  # else it is killed, as in rq
-            self._stops[job.number] = thread.stop
+            self._calls[job.number] = thread
         self._chain.before(job)
         began = time.thread_time()
         self._table.call(job.slot, began)
@@ -351,23 +369,6 @@ class Runner:
             return thread.call(job.number, job.deadline, job.function)
         finally:
             job.cpu_time = time.thread_time() - began
-            self._end_copy()
-
-    async def _await(self, job: RunningJob) -> Any:
-        set_current_job(job)
-        slot = job.slot
-        call = CoroutineCall(lambda at: self._table.step(slot if at else -1))
-        self._stops[job.number] = call.stop
-        self._chain.before(job)
-        self._table.call(slot, time.thread_time())
-        try:
-            return await call.call(job.timeout, job.function())
-        except (JobTimeout, JobStopped):
-            for programs in tuple(job.programs):
-                programs.end()
-            raise
-        finally:
-            job.cpu_time = call.cpu_time
             self._end_copy()
 
     def _end_copy(self) -> None:
@@ -400,7 +401,7 @@ class Runner:
         if issubclass(type(error), JobStopped):  # its __class__ may be anything
             self._chain.on_failure(job, error)
             if job.claim.rest:
-                self._stops.pop(job.number, None)  # it has heard
+                self._calls.pop(job.number, None)  # it has heard
                 self._callbacks.on_stopped(job, self._within(job, AtStop.HAS_ENDED))
             words = calling.STOPPED_WORDS if isinstance(job.definition, Stranger) else f"{error}\n"
             return self._outcome(job, STOPPED, encode_failure(words))

@@ -149,83 +149,84 @@ class CoroutineCall:
     """One call of a coroutine function, on whichever loop awaits it.
 
     An exception thrown into a thread would hit the loop and not the task; so this one is
-    cancelled, as coroutines are.
+    cancelled, as coroutines are: once, as what it does then may have to wait.
 
     Attributes:
         cpu_time: seconds that its steps have taken, without what ran between them.
     """
 
-    def __init__(self, at: Callable[[bool], None]) -> None:
+    __slots__ = ("_end", "_slot", "_step", "_task", "cpu_time")
+
+    def __init__(self, slot: int, step: Callable[[int], None]) -> None:
         """Prepare.
 
         Args:
-            at: called with True and with False before and after each step of the coroutine.
+            slot: that it runs in.
+            step: called with the slot before each step of the coroutine, and with -1 after it.
         """
         self.cpu_time = 0.0
-        self._at = at
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._stopped = False
+        self._slot = slot
+        self._step = step
+        self._task: asyncio.Task[Any] | None = None  # while it is under way
+        self._end: type[BaseException] | None = None  # what is raised in the place of its end
 
-    async def call(self, timeout: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Await a coroutine.
+    @types.coroutine
+    def call(self, coroutine: Coroutine[Any, Any, T], began: float) -> Generator[Any, Any, T]:
+        """Await a coroutine, as `yield from` would (PEP 380), with a clock around each step.
 
         Args:
-            timeout: seconds, -1 for no limit.
+            began: time.thread_time() by now.
 
         Raises:
             JobTimeout, JobStopped: it was ended.
         """
         self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        limit = asyncio.timeout(timeout if timeout > 0 else None)
+        step, clock, steps = self._step, time.thread_time, coroutine.__await__()
+        value: Any = None
+        error: BaseException | None = None
         try:
-            async with limit:
-                return await self._in_steps(coroutine)
-        except TimeoutError as error:
-            if limit.expired():
-                raise job_timeout() from error
-            raise
-        except asyncio.CancelledError:
-            if self._stopped:
-                raise JobStopped from None
-            raise
+            while True:
+                step(self._slot)
+                try:
+                    awaited = steps.send(value) if error is None else steps.throw(error)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                finally:
+                    self.cpu_time += clock() - began
+                    step(-1)
+                    error = None
+                try:
+                    value = yield awaited
+                except GeneratorExit:
+                    steps.close()
+                    raise
+                except BaseException as thrown:
+                    error = thrown
+                began = clock()
+        except asyncio.CancelledError as cancelled:
+            if self._end is None:  # by itself
+                raise
+            raise self._end from (None if self._end is JobStopped else cancelled)
+        finally:
+            self._task = None
 
     def stop(self, number: int) -> None:  # noqa: ARG002
         """End it, from any thread; as of `ThreadCalls`."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._cancel)
+        self._have_end(JobStopped)
 
-    @types.coroutine
-    def _in_steps(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-        """As `yield from coroutine` would (PEP 380), with a clock around each step."""
-        steps = coroutine.__await__()
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            self._at(True)
-            began = time.thread_time()
-            try:
-                awaited = steps.send(value) if error is None else steps.throw(error)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            finally:
-                self.cpu_time += time.thread_time() - began
-                self._at(False)
-                error = None
-            try:
-                value = yield awaited
-            except GeneratorExit:
-                steps.close()
-                raise
-            except BaseException as thrown:
-                error = thrown
+    def time_out(self) -> None:
+        """End it because it is late, from any thread."""
+        self._have_end(job_timeout())
 
-    def _cancel(self) -> None:
-        assert self._task is not None
-        self._stopped = True
-        self._task.cancel()
+    def _have_end(self, exception: type[BaseException]) -> None:
+        if (task := self._task) is not None:
+            task.get_loop().call_soon_threadsafe(self._cancel, exception)
+
+    def _cancel(self, exception: type[BaseException]) -> None:
+        if self._task is not None and self._end is None:
+            self._end = exception
+            self._task.cancel()
 
 
 async def _end(tasks: Iterable["asyncio.Task[Any]"]) -> None:

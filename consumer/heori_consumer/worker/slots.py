@@ -7,12 +7,13 @@ execution models is this file, and two numbers.
 import asyncio
 import contextlib
 import selectors
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Protocol
+from typing import Any, Protocol
 
 from heori_common import logs
 from heori_common.protocol.job import Claim, Outcome
@@ -25,6 +26,9 @@ from heori_consumer.worker.restore import SharedState
 log = logs.get_logger(__name__)
 # For another thread to take what the main thread leaves to it.
 YIELD_S = 0.005
+# A coroutine takes its first step where it is made, which saves a turn of the loop; Python 3.11 has
+# no such thing.
+_AT_ONCE: Any = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 Numbered = tuple[int, Claim]  # a job, by the number that the supervisor has given it
 
 
@@ -214,13 +218,13 @@ class CoroutineSlots(_Common):
         """
         super().__init__(runner, table, hand_over, worn, broken)
         self._hand_on = hand_on
-        self._is_to_hand_on = False
+        self._is_to_go_on = False
         self._inbox: deque[Numbered] = deque()
         self._free = list(range(table.slots))
         self._unused = list(range(table.slots, table.most))
         self._lent = 0
         self._too_many = 0  # slots at work that are to end with their jobs
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[int, asyncio.Task[None]] = {}  # by slot; a loop alone lets go of them
         self._loop = JobLoop(_TimedSelector(table))
         threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
 
@@ -276,36 +280,41 @@ class CoroutineSlots(_Common):
 
     def _fill(self) -> None:
         with contextlib.suppress(IndexError):  # a recall may have been faster
-            while self._free and self._inbox:
+            # Once for each slot: other jobs are to have their turn, though these end at once.
+            for _ in range(len(self._free)):
                 job = self._inbox.popleft()
+                slot = self._free.pop()
                 # An empty context: this may run in that of the job before.
-                task = self._loop.create_task(self._slot(self._free.pop(), *job), context=Context())
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                task = asyncio.Task(
+                    self._slot(slot, *job), loop=self._loop, context=Context(), **_AT_ONCE
+                )
+                if not task.done():
+                    self._running[slot] = task
 
     async def _slot(self, slot: int, number: int, claim: Claim) -> None:
         try:
             self._table.take(slot, number, time.monotonic())
             outcome = await self._runner.run_on_loop(slot, number, claim)
             self._clean_up(slot)
+            self._running.pop(slot, None)
             if self._too_many:
                 self._too_many -= 1
                 self._unused.append(slot)
             else:
                 self._free.append(slot)
-            self._fill()
             # Many end in one turn of the loop, and go on together after it.
             self._hand_over(number, outcome, more=True)
-            if not self._is_to_hand_on:
-                self._is_to_hand_on = True
+            if not self._is_to_go_on:
+                self._is_to_go_on = True
                 self._loop.call_soon(self._after_turn)
         except BaseException:
             self._break_down()
 
     def _after_turn(self) -> None:
-        self._is_to_hand_on = False
-        if not self._inbox:  # else more will end soon
+        self._is_to_go_on = False
+        if len(self._inbox) <= len(self._free):  # else more will end soon
             self._hand_on()
+        self._fill()
 
 
 def _take_first(slots: list[int]) -> int:
