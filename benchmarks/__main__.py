@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID, TimeElapsedColumn
 
 from benchmarks import (
+    auto,
     beside,
     bound,
     claims,
@@ -76,6 +77,7 @@ KINDS = (
     storms.STORMS,
     page.PAGE,
     workloads.WORKLOAD,
+    auto.AUTO_FINDS,
 )
 GROUPS = tuple(dict.fromkeys(kind.group for kind in KINDS))
 ALL, PROFILE = "all", "profile"

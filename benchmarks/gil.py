@@ -51,7 +51,7 @@ BESIDE = f"beside {BURNERS} burners: "
 def _cases(quick: bool) -> list[Case]:
     turns = 1 if quick else TURNS
     rounds = calibrate(LENGTH)
-    blocks = max(1, round(LENGTH / _block_seconds()))
+    blocks = max(1, round(LENGTH / block_seconds()))
     cases = []
     for name, shares in WORKLOADS.items():
         rest = (rounds * shares[0], blocks * shares[1], LENGTH * shares[2])
@@ -91,7 +91,7 @@ def _compare(threads: int, rest: tuple[float, ...], turns: int) -> Figures:
 
 def _beside_burners(threads: int, rest: tuple[float, ...], turns: int) -> Figures:
     """What R is for: here the loss cannot be trusted, and it says so."""
-    with _loaded(rest, turns, heori("threads", 1, threads)) as [side], _burning():
+    with _loaded(rest, turns, heori("threads", 1, threads)) as [side], burning():
         for _ in range(turns):
             side.take_turn()
         return {**side.figures(), "burners": BURNERS}
@@ -191,7 +191,7 @@ def _cpu(process: psutil.Process) -> float:
 
 
 @contextlib.contextmanager
-def _burning() -> Iterator[None]:
+def burning() -> Iterator[None]:
     burners = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(BURNERS)]
     try:
         yield
@@ -201,7 +201,7 @@ def _burning() -> Iterator[None]:
             burner.wait()
 
 
-def _block_seconds() -> float:
+def block_seconds() -> float:
     """How long a block takes to be hashed."""
     started = time.perf_counter()
     hash_blocks(50)

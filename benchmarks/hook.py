@@ -1,4 +1,4 @@
-"""Where webhooks go: ``python -m benchmarks.hook SECONDS`` answers each after so long.
+"""Where webhooks go: ``python -m benchmarks.hook SECONDS AT_ONCE`` answers each after so long.
 
 It says its address, and ends with its standard input.
 """
@@ -7,15 +7,17 @@ import asyncio
 import sys
 
 
-async def serve(seconds: float) -> None:
+async def serve(seconds: float, at_once: int) -> None:
     """Answer until standard input ends."""
+    free = asyncio.Semaphore(at_once)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]
             await reader.readexactly(int(length))
-            await asyncio.sleep(seconds)
+            async with free:
+                await asyncio.sleep(seconds)
             writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
@@ -29,4 +31,4 @@ async def serve(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1])))
+    asyncio.run(serve(float(sys.argv[1]), int(sys.argv[2])))

@@ -91,17 +91,19 @@ def _spread(kind: str, case: str) -> Figure:
 
 
 def _worst(kind: str, figure: str) -> Figure:
-    return lambda results: max(
-        figures[figure] for figures in results[kind].values() if figure in figures
-    )
+    return lambda results: max(_each(results, kind, figure))
 
 
 def _least(kind: str, figure: str) -> Figure:
-    return lambda results: min(figures[figure] for figures in results[kind].values())
+    return lambda results: min(_each(results, kind, figure))
+
+
+def _each(results: Results, kind: str, figure: str) -> list[float]:
+    return [figures[figure] for figures in results[kind].values() if figure in figures]
 
 
 def _errors(results: Results) -> list[float]:
-    return [figures["error"] for figures in results["gil"].values() if "error" in figures]
+    return _each(results, "gil", "error")
 
 
 def _rise(results: Results) -> float:
@@ -246,6 +248,14 @@ TARGETS = (
         Target("workloads", f"{workload.name}, × the best peer", 1, _per_workload(workload))
         for workload in workloads.WORKLOADS
     ),
+    Target("auto", "worst, × the best fixed", 0.95, _least("auto", "of_best")),
+    Target(
+        "auto",
+        "mean, × the best fixed",
+        0.98,
+        lambda r: statistics.mean(_each(r, "auto", "of_best")),
+    ),
+    Target("auto", "worst, × the default", 1, _least("auto", "of_default")),
     Target("tenants", "beside a flood, × alone", 2, BESIDE, most=True),
     Target("features", "depends_on: pairs/s", 4_000, _one(*PAIRS, "pairs")),
     Target("features", "ttl, × plain", 0.8, _one("features", features.TTL, "of_plain")),

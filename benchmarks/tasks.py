@@ -90,6 +90,16 @@ def toil(number: int, rounds: float, blocks: float, seconds: float) -> int:
     return value
 
 
+def sort(number: int, length: float) -> float:
+    """NumPy, which lets go of the GIL while it sorts."""
+    import numpy as np  # noqa: PLC0415
+
+    record(number)
+    numbers = np.random.default_rng(number).random(round(length))
+    numbers.sort()
+    return float(numbers[0])
+
+
 def hash_blocks(blocks: int) -> bytes:
     """Compute in C, which lets go of the GIL."""
     import hashlib  # noqa: PLC0415

@@ -148,9 +148,14 @@ def measure(workload: Workload, app: str, settings: Sequence[Setting], *, quick:
 
 
 @contextmanager
-def hook() -> Iterator[dict[str, str]]:
-    """Somebody who answers webhooks; yields what says where."""
-    words = [sys.executable, "-m", "benchmarks.hook", str(ANSWER)]
+def hook(answer: float = ANSWER, at_once: int = 10**6) -> Iterator[dict[str, str]]:
+    """Somebody who answers webhooks; yields what says where.
+
+    Args:
+        answer: seconds that each takes.
+        at_once: of them; the others wait.
+    """
+    words = [sys.executable, "-m", "benchmarks.hook", str(answer), str(at_once)]
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as service:

@@ -6,7 +6,7 @@ from heori import task
 
 for function in (
     *(tasks.nothing, tasks.carry, tasks.ask, tasks.fail_at_first),
-    *(tasks.wait, tasks.compute, tasks.toil),
+    *(tasks.wait, tasks.compute, tasks.toil, tasks.sort),
     *WORK,
 ):
     task(queue="bench")(function)

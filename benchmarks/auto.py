@@ -1,0 +1,359 @@
+"""Whether `--model auto` finds what the best fixed setting does, by itself.
+
+The truth is a grid of fixed settings on the same work. Each has a turn before auto and one after
+it, with a consumer of its own; auto is started once, gets LEARN seconds, and is measured then. So
+whatever the machine does meanwhile hits both.
+"""
+
+import contextlib
+import itertools
+import json
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from benchmarks.bound import calibrate
+from benchmarks.gil import block_seconds, burning
+from benchmarks.kinds import Case, Column, Figures, Kind
+from benchmarks.memory import pss
+from benchmarks.quota import limited, missing, within
+from benchmarks.rig import Rig, family, stop
+from benchmarks.sender import Order
+from benchmarks.systems import QUEUE, System, heori, missing_package
+from benchmarks.workloads import hook
+from heori.inspect.scraper import scrape
+from heori_common import metrics as m
+
+# All in seconds.
+LENGTH = 0.02  # that a job takes which is alone, if nothing else is said
+TURN = 2.0  # of a fixed setting
+SETTLE = 0.7  # until all slots are at work
+LEARN = 20.0  # that auto has to find its size
+MEASURED = 10.0  # of auto
+CHANGE = 30.0  # until the other kind of work comes
+LOOK = 0.5
+SCRAPE = 10.0
+INTERLEAVED = 20  # jobs of one task before those of the other
+DEFAULT = (1, 8)  # what a consumer begins with that nobody has told anything
+AUTO = System(
+    "heori auto",
+    "heori",
+    ("-m", "heori", "consume", "-q", QUEUE, "--model", "auto"),
+    results=True,
+    safe=True,
+)
+# Of jobs that run at the end of a turn, none is waited for.
+ENVIRONMENT = {"HEORI_GRACE": "0.2", "HEORI_ALLOW": "benchmarks"}
+NUMPY = "NumPy"
+QUOTAS = (0.5, 1.0, 2.0)  # cores
+SERVED, SERVICE = 50, 0.1  # requests at once, and seconds of each, of a service that is the bound
+
+Setting = tuple[int, int]  # processes, slots of each
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Jobs of one task; see `tasks.toil` and the like for what its numbers are."""
+
+    task: str
+    rest: tuple[float | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a consumer has to do.
+
+    Attributes:
+        parts: tasks whose jobs come in turns.
+        rate: jobs a second that no setting exceeds here, about.
+        settings: that are tried.
+        model: of the fixed ones; None for threads, in as many processes as there are.
+        turn, settle: seconds of a fixed setting; a multiple of what a job takes.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    rate: float
+    settings: Sequence[Setting]
+    model: str | None = None
+    turn: float = TURN
+    settle: float = SETTLE
+    service: bool = False  # whether they ask a service that serves SERVED at once
+
+    def missing(self) -> str | None:
+        """Why it cannot be measured here, if it cannot."""
+        return missing_package("numpy") if self.name == NUMPY else None
+
+
+COMPUTING: Sequence[Setting] = [(1, 1), (1, 2), (1, 8), (2, 1), (2, 2), (2, 4), (2, 8), (4, 1)]
+WAITING: Sequence[Setting] = [
+    (1, 8),
+    (1, 32),
+    (1, 64),
+    (1, 128),
+    (2, 16),
+    (2, 32),
+    (2, 64),
+    (2, 128),
+]
+BOTH: Sequence[Setting] = [
+    (1, 2),
+    (1, 4),
+    (1, 8),
+    (1, 16),
+    (2, 1),
+    (2, 2),
+    (2, 4),
+    (2, 8),
+    (2, 16),
+    (4, 2),
+]
+LOOPS: Sequence[Setting] = [(1, 50), (1, 200), (1, 1000), (2, 50), (2, 200)]
+
+
+def _works(quick: bool) -> list[Work]:
+    rounds = calibrate(LENGTH)
+    blocks = max(1, round(LENGTH / block_seconds()))
+    long = 0.5 if quick else 5.0
+
+    def toil(python: float, hashing: float, waiting: float, length: float = LENGTH) -> Part:
+        scale = length / LENGTH
+        return Part("toil", (rounds * python * scale, blocks * hashing * scale, length * waiting))
+
+    cores = 2 / LENGTH
+    return [
+        Work("pure Python", (toil(1, 0, 0),), cores, COMPUTING),
+        Work("hashing", (toil(0, 1, 0),), cores, COMPUTING),
+        Work(NUMPY, (Part("sort", (300_000,)),), cores * 1.5, COMPUTING),
+        Work("waiting 20 ms", (toil(0, 0, 1),), 9_000, WAITING),
+        Work("waiting 500 ms", (Part("wait", (0.5,)),), 1_200, [*WAITING, (1, 256), (2, 256)]),
+        Work("half Python, half waiting", (toil(0.5, 0, 0.5),), 2 * cores, BOTH),
+        Work("half Python, half hashing", (toil(0.5, 0.5, 0),), cores, BOTH),
+        Work("a twentieth Python, rest waiting", (toil(0.05, 0, 0.95),), 20 * cores, WAITING),
+        Work("tasks: Python, and waiting", (toil(1, 0, 0), Part("wait", (0.05,))), 2 * cores, BOTH),
+        Work(
+            "tasks: hashing, and waiting",
+            (toil(0, 1, 0), Part("wait", (0.2,))),
+            2 * cores,
+            [*BOTH, (1, 32), (2, 32)],
+        ),
+        Work("async tasks, waiting 50 ms", (Part("wait_async", (0.05,)),), 8_000, LOOPS, "asyncio"),
+        Work(
+            "a service that serves 50 at once",
+            (Part("webhook", ()),),
+            1.2 * SERVED / SERVICE,
+            [*WAITING, (1, 48)],
+            service=True,
+        ),
+        Work(
+            "long jobs, waiting 5 s",
+            (Part("wait", (long,)),),
+            120,
+            [(1, 8), (1, 64), (1, 256), (2, 256)],
+            turn=10.0,
+            settle=6.0,
+        ),
+    ]
+
+
+class _Bench:
+    """One kind of work, waiting for consumers that take turns."""
+
+    def __init__(self, rig: Rig, work: Work, group: Path | None = None) -> None:
+        """Prepare.
+
+        Args:
+            group: the cgroup for consumers, if there is one.
+        """
+        self._rig = rig
+        self._work = work
+        self._group = group
+        self._sent = 0
+
+    def offer(self, seconds: float, rate: float | None = None) -> None:
+        """Have more jobs waiting than are done in so many seconds, if the rate is right."""
+        wanted = int((rate or self._work.rate) * seconds * 1.3) + 500
+        missing = wanted - self._rig.client.llen(self._rig.system.library.queue)
+        parts = self._work.parts
+        chunk = INTERLEAVED if len(parts) > 1 else max(1, missing)
+        while missing > 0:
+            for part in parts:
+                self._rig.send(Order("bulk", part.task, chunk, self._sent, part.rest))
+                self._sent += chunk
+                missing -= chunk
+
+    def fixed(self, setting: Setting) -> float:
+        """Jobs a second of a fixed setting, in one turn."""
+        processes, slots = setting
+        model = self._work.model or ("hybrid" if processes > 1 else "threads")
+        self.offer(self._work.turn + self._work.settle)
+        with self.consuming(heori(model, processes, slots)) as url:
+            time.sleep(self._work.settle)
+            return self.rate(url, self._work.turn)
+
+    @contextlib.contextmanager
+    def consuming(self, system: System) -> Iterator[str]:
+        """A consumer, as long as that lasts; gives the address of its metrics."""
+        before = self._rig.said().count('"consuming"')
+        if self._group is not None:
+            system = replace(system, words=within(self._group, system.words))
+        consumer = self._rig.consume(system)
+        self._rig.until(lambda: self._rig.said().count('"consuming"') > before)
+        lines = [line for line in self._rig.said().splitlines() if '"consuming"' in line]
+        try:
+            yield str(json.loads(lines[-1])["metrics"])
+        finally:
+            stop(consumer)
+
+    def rate(self, url: str, seconds: float) -> float:
+        """Jobs a second that a consumer does for so long."""
+        before = scrape(url, SCRAPE)
+        time.sleep(seconds)
+        after = scrape(url, SCRAPE)
+        if not self._rig.client.llen(self._rig.system.library.queue):
+            raise self._rig.refusal("there were too few jobs for it")
+        return after.rate(m.JOBS, before)
+
+
+def _measure(
+    work: Work, *, quick: bool, cores: float | None = None, burners: bool = False
+) -> Figures:
+    if quick:
+        work = replace(work, settings=work.settings[:2], turn=0.5, settle=0.3)
+    with ExitStack() as stack:
+        group = stack.enter_context(limited(cores)) if cores else None
+        asks = stack.enter_context(hook(SERVICE, SERVED)) if work.service else {}
+        rig = stack.enter_context(Rig(heori("threads", 1, 1), environment=ENVIRONMENT | asks))
+        if burners:
+            stack.enter_context(burning())
+        bench = _Bench(rig, work, group)
+        rates = {setting: [bench.fixed(setting)] for setting in work.settings}
+        learn, measured = (2.0, 1.0) if quick else (LEARN, max(MEASURED, work.turn))
+        bench.offer(learn + measured, max(rates.values())[0])
+        with bench.consuming(AUTO) as url:
+            path = _follow(url, learn)
+            found = bench.rate(url, measured)
+            path |= _follow(url, 0.0, learn + measured)
+            memory = sum(pss(family(rig.consumers[-1])))
+        for setting in reversed(work.settings):
+            rates[setting].append(bench.fixed(setting))
+    truth = {setting: sum(each) / len(each) for setting, each in rates.items()}
+    best = max(truth, key=truth.__getitem__)
+    processes, slots = path[max(path)]
+    return {
+        **_beside(found, truth[best], truth.get(DEFAULT) if work.model is None else None),
+        "best_processes": best[0],
+        "best_slots": best[1],
+        "processes": processes,
+        "slots": slots,
+        "moves": sum(one != other for one, other in itertools.pairwise(path.values())),
+        "memory": memory,
+        # What the chart is drawn from.
+        **{f"grid {p}x{s}": rate for (p, s), rate in truth.items()},
+        **{f"path {p}x{s} at {at:.1f}": at for at, (p, s) in path.items()},
+    }
+
+
+def _beside(found: float, best: float, default: float | None) -> Figures:
+    figures = {"auto": found, "best": best, "of_best": found / best}
+    return figures | ({"of_default": found / default} if default else {})
+
+
+def _change(first: Work, second: Work, *, quick: bool) -> Figures:
+    """One kind of work, then another, twice; each is measured in the second half of its time."""
+    works = [
+        replace(work, settings=work.settings[:2] if quick else work.settings)
+        for work in (first, second)
+    ]
+    span = 1.0 if quick else CHANGE
+    with Rig(heori("threads", 1, 1), environment=ENVIRONMENT) as rig:
+        queue = rig.system.library.queue
+        best, default = [], []
+        for work in works:
+            bench = _Bench(rig, work)
+            rates = {setting: bench.fixed(setting) for setting in work.settings}
+            best.append(max(rates.values()))
+            default.append(rates.get(DEFAULT, 0.0))
+            bench.offer(2 * span, best[-1])
+            rig.client.rename(queue, work.name)  # out of sight
+        rig.client.rename(works[0].name, queue)
+        found: list[list[float]] = [[], []]
+        bench = _Bench(rig, works[0])
+        with bench.consuming(AUTO) as url:
+            for turn in range(4):
+                if turn:
+                    last, now = works[(turn - 1) % 2], works[turn % 2]
+                    rig.client.rename(queue, last.name)
+                    rig.client.rename(now.name, queue)
+                time.sleep(span / 2)
+                found[turn % 2].append(bench.rate(url, span / 2))
+        means = [sum(each) / len(each) for each in found]
+    worst = min((0, 1), key=lambda each: means[each] / best[each])
+    return _beside(means[worst], best[worst], default[worst] or None)
+
+
+def _follow(url: str, seconds: float, at: float = 0.0) -> dict[float, Setting]:
+    """The sizes that it takes meanwhile, each with the time since its start.
+
+    Raises:
+        URLError: the consumer has ended.
+    """
+    path: dict[float, Setting] = {}
+    began = time.monotonic()
+    while True:
+        with urllib.request.urlopen(f"{url}/slots", timeout=SCRAPE) as answer:
+            told = json.load(answer)
+        slots = max((each["slots"] for each in told["workers"]), default=0)
+        path[at + time.monotonic() - began] = told["processes"], slots
+        if time.monotonic() - began >= seconds:
+            return path
+        time.sleep(LOOK)
+
+
+def _cases(quick: bool) -> list[Case]:
+    works = _works(quick)
+    python, *_ = works
+    waiting = next(work for work in works if work.name == "waiting 500 ms")
+    return [
+        *(Case(work.name, partial(_measure, work, quick=quick), work.missing()) for work in works),
+        Case("a change every 30 s", partial(_change, python, waiting, quick=quick)),
+        *(
+            Case(
+                f"{work.name}, beside 2 burners", partial(_measure, work, quick=quick, burners=True)
+            )
+            for work in (python, waiting)
+        ),
+        *(
+            Case(
+                f"{work.name}, {cores:g} cores by quota",
+                partial(_measure, work, quick=quick, cores=cores),
+                missing(),
+            )
+            for work in (python, works[5])
+            for cores in QUOTAS
+        ),
+    ]
+
+
+AUTO_FINDS = Kind(
+    "auto",
+    f"`--model auto` after {LEARN:.0f} s, beside the best of some fixed settings, in turns",
+    (
+        Column("auto", "auto, jobs/s", ",.1f"),
+        Column("best", "best fixed", ",.1f"),
+        Column("of_best", "× best", ".2f"),
+        Column("of_default", "× 1×8 threads", ".2f"),
+        Column("best_processes", "best: P"),
+        Column("best_slots", "S"),
+        Column("processes", "auto: P"),
+        Column("slots", "S"),
+        Column("moves", "moves"),
+        Column("memory", "MB"),
+    ),
+    _cases,
+    turns=1,
+)
