@@ -278,6 +278,13 @@ CONSUMER_INFO = _gauge(
     _HOST,
     _QUEUES,
 )
+WANTED_CONSUMERS = _gauge(
+    "heori_wanted_consumers",
+    "Consumers like this one that there should be, so that no job waits for longer than "
+    "HEORI_TARGET_WAIT: for what starts and ends them. Of those that serve the same queues, one "
+    "tells.",
+    _QUEUES,
+)
 SLOTS = _gauge(
     "heori_slots",
     "Slots that can run jobs; with those of suspects, which have processes of their own, and never "

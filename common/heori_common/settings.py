@@ -68,6 +68,7 @@ CONSUMER = (
     "pickle",
     "records",
     "strict",
+    "target_wait",
     "unknown_wait",
 )
 SERVICE = (
@@ -372,6 +373,14 @@ class Settings(BaseModel):
         ge=0,
         le=1000,
         description="Slots that a worker adds at most while its jobs wait for other jobs.",
+    )
+    target_wait: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=LONGEST_S,
+        allow_inf_nan=False,
+        description="Seconds for which a job should wait at most: heori_wanted_consumers tells how "
+        "many consumers that takes.",
     )
     deadlock: Deadlock = Field(
         default="raise",

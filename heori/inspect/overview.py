@@ -4,7 +4,7 @@ No Prometheus is needed: rates are what changed between two readings.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from heori.inspect.limits import Held, read_held
@@ -34,6 +34,7 @@ READ = (
     metrics.TASK_SPEEDUP,
     metrics.THREAD_STATE,
     metrics.USABLE_CORES,
+    metrics.WANTED_CONSUMERS,
     metrics.WORKER_CPU,
     metrics.WORKER_MEMORY,
 )
@@ -135,6 +136,8 @@ class Overview:
         answered: how many of them did.
         within: seconds that they had to.
         unreadable: by the key that cannot be read: why.
+        wanted: consumers that there should be, see `metrics.WANTED_CONSUMERS`; None when none
+            tells.
     """
 
     seconds: float
@@ -148,6 +151,7 @@ class Overview:
     locks: list[LockRow]
     held: Held
     unreadable: dict[str, str]
+    wanted: int | None
 
 
 def take_reading(reader: RedisReader, before: Reading | None = None) -> Reading:
@@ -207,7 +211,14 @@ def compare(before: Reading, now: Reading) -> Overview:
         sorted(_locks(pairs), key=lambda row: (-row.waiters, -row.acquired_per_second)),
         now.held,
         now.unreadable,
+        _wanted(new.values()),
     )
+
+
+def _wanted(answers: Collection[Samples]) -> int | None:
+    """Each service has one consumer that tells."""
+    told = [it for it in answers if it.values(metrics.WANTED_CONSUMERS, "consumer")]
+    return round(sum(it.get(metrics.WANTED_CONSUMERS) for it in told)) if told else None
 
 
 def _consumer(

@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from heori_common.metrics import (
     MOST_FAMILIES,
     MOST_TASKS,
     OTHER,
+    WANTED_CONSUMERS,
     Histogram,
     Label,
 )
@@ -107,6 +109,35 @@ def test_a_consumer_has_one_name_and_says_what_it_is(
         "host": socket.gethostname(),
         "queues": redis.hget(key, "queues").decode(),
     }
+
+
+def test_one_consumer_tells_how_many_there_should_be(
+    consume: Callable[..., Consumer], producer: Producer, tmp_path: Path
+) -> None:
+    def wanted(*consumers: Consumer) -> list[float]:
+        return [it for each in consumers for it in each.samples(WANTED_CONSUMERS.name)]
+
+    patient = consume("--slots", "2").ready()
+    assert wanted(patient) == [0]
+    for handle in [producer.submit(sample_tasks.nap, 0.05) for _ in range(4)]:
+        handle.result(60)
+    gate = tmp_path / "gate"
+    sent = [producer.submit(sample_tasks.wait_for_file, str(gate)) for _ in range(12)]
+    # Two run. Ten wait, and are over soon, as far as anybody knows.
+    until(lambda: wanted(patient) == [2])
+    gate.touch()
+    for handle in sent:
+        handle.result(60)
+    until(lambda: wanted(patient) == [0])
+    assert patient.stop() == 0
+    gate.unlink()
+    hurried = [consume("--slots", "2", HEORI_TARGET_WAIT="0.1").ready() for _ in range(2)]
+    for _ in range(12):
+        producer.submit(sample_tasks.wait_for_file, str(gate))
+    # Each needs a slot as soon as they take longer than a job may wait; and one of the two tells.
+    until(lambda: wanted(*hurried) == [6])
+    gate.touch()
+    until(lambda: wanted(*hurried) == [0])
 
 
 def test_the_bounds_of_times_are_close_and_reach_hours() -> None:

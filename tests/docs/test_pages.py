@@ -151,7 +151,7 @@ def check_docker(words: list[str]) -> None:
         if "--scale" in options:
             assert options["--scale"].partition("=")[0] in SERVICES
         if words[1] in ("exec", "kill"):
-            assert words[2] in SERVICES
+            assert next(word for word in words[2:] if not word.startswith("-")) in SERVICES
     if words[0] == "build":
         assert (ROOT / words[-1] / "Dockerfile").exists()
     if "-c" in options:
@@ -199,5 +199,5 @@ CHECKS = {
     "python": check_python,
     "cp": check_copy,
     "systemctl": check_systemctl,
-    **dict.fromkeys(("export", "pip", "openssl", "curl", "cat", "redis-cli"), check_nothing),
+    **dict.fromkeys(("export", "pip", "openssl", "curl", "cat", "jq", "redis-cli"), check_nothing),
 }

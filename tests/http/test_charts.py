@@ -28,6 +28,8 @@ def test_while_a_consumer_is_suddenly_silent_there_is_a_gap_and_no_fall(
 ) -> None:
     consumers = [consume("--slots", "3").ready() for _ in range(2)]
     until(lambda: points(service)[-1]["slots"] == 6)
+    found = service.ask("GET", "/v1/overview").body
+    assert (found["consumers"], found["wanted_consumers"]) == (2, 0)
     consumers[0].process.send_signal(signal.SIGSTOP)
     try:
         producer.options(queue="nobody.serves").submit(sample_tasks.add, 1)

@@ -30,6 +30,7 @@ from heori_consumer.gil.usage import memory
 from heori_consumer.supervisor.acknowledger import LOST
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.roles import Roles
+from heori_consumer.supervisor.wanted import WantedConsumers
 
 # What a job's end is called in the label, by its status.
 OUTCOMES = {
@@ -62,6 +63,7 @@ class ConsumerMetrics(Collector):
     def __init__(self, context: Context, roles: Roles) -> None:
         self._context = context
         self._roles = roles
+        self._wanted = WantedConsumers(context, roles.pool)
         self._families: set[tuple[str, str]] = set()  # of locks, that were told before
         self._about = (
             context.options.model,
@@ -148,6 +150,8 @@ class ConsumerMetrics(Collector):
 
         for count in list(counts.values())[:1]:
             yield MetricSample(m.TASKS_PAUSED, count.tasks_paused)
+        if (wanted := self._wanted.number(counts)) is not None:
+            yield MetricSample(m.WANTED_CONSUMERS, wanted, (self._about[-1],))
 
     def _consumer(self) -> Iterator[MetricSample]:
         running = self._roles.pool.running()

@@ -27,6 +27,11 @@ class OverviewRecord(BaseModel):
     waiting: int
     running: int
     slots: int
+    consumers: int
+    wanted_consumers: int | None = Field(
+        description="Consumers like these that there should be, so that no job waits for longer "
+        "than HEORI_TARGET_WAIT; null when none tells."
+    )
     gil: float | None = Field(description="The mean share of their time that workers lose.")
 
 
@@ -52,4 +57,7 @@ def add(router: APIRouter, monitor: Monitor) -> None:
             raise HTTPException(503, "nothing has been read yet; try again")
         now = seen.points[-1].record()
         del now["at"]
+        overview = seen.overview
+        now["consumers"] = sum(row.answers for row in overview.consumers) if overview else 0
+        now["wanted_consumers"] = overview.wanted if overview else None
         return answer({"alerts": [alert.record() for alert in seen.alerts], **now})
