@@ -189,15 +189,15 @@ def test_one_connection_hears_of_jobs_writes_and_messages_also_after_it_was_lost
                 assert await waiting
                 heard.arm()
                 assert await heard.rings("a", "b"), "it rings at once when there is a job already"
-                assert heard.track("rq:canceled:b")
+                assert await heard.track("rq:canceled:b")
                 await asyncio.to_thread(job.cancel)
                 assert await asyncio.wait_for(heard.written.get(), 60) == "rq:canceled:b"
-                assert heard.track("rq:scheduled:a")
+                assert await heard.track("rq:scheduled:a")
                 await asyncio.to_thread(redis.zadd, "rq:scheduled:a", {"id": due})
                 assert await asyncio.wait_for(heard.written.get(), 60) == "rq:scheduled:a"
                 redis.publish(f"rq:heori:told:{ME}", b"something")
                 assert await asyncio.wait_for(heard.told.get(), 60) == b"something"
-                assert heard.track("rq:kept")
+                assert await heard.track("rq:kept")
                 send_command(redis, ME, "stop-execution", job_id="j", execution_id="e")
                 command = await asyncio.wait_for(heard.commands.get(), 60)
                 assert command == RemoteCommand("stop-execution", "j", "e")
@@ -215,12 +215,12 @@ def test_each_write_is_heard_of_and_broken_keys_and_a_flush_end_nothing(
         async with listening(redis_url, "a", "b") as heard:
             for _ in range(3):
                 [job] = enqueue(redis, "add", [1], queue="a")
-                heard.track("rq:canceled:a")
+                await heard.track("rq:canceled:a")
                 job.cancel()
                 assert await asyncio.wait_for(heard.written.get(), 60) == "rq:canceled:a"
             keys = {"rq:canceled:a", "rq:canceled:b"}
             for key in keys:
-                heard.track(key)
+                await heard.track(key)
             redis.set("rq:canceled:b", "text")
             redis.set("rq:queue:b", "text")
             heard.arm()
@@ -228,7 +228,7 @@ def test_each_write_is_heard_of_and_broken_keys_and_a_flush_end_nothing(
             redis.flushdb()
             assert await waiting
             assert {await asyncio.wait_for(heard.written.get(), 60) for _ in keys} == keys
-            heard.track("rq:canceled:b")
+            await heard.track("rq:canceled:b")
             enqueue(redis, "add", [1], queue="b")[0].cancel()
             assert await asyncio.wait_for(heard.written.get(), 60) == "rq:canceled:b"
 

@@ -65,7 +65,7 @@ class Heard:
             for words in (("LLEN", keys.queue(queue)), ("ZCARD", keys.turns(queue)))
         ]
         suspended = ("EXISTS", keys.suspended()), lambda _: None, partial(self._change, queues)
-        assert self.listener.track([suspended, *reads])
+        assert await self.listener.track([suspended, *reads])
         try:
             async with asyncio.timeout(seconds):
                 await self._rung.wait()
@@ -78,9 +78,9 @@ class Heard:
         self.changed.clear()
         self._rung.clear()
 
-    def track(self, key: str) -> bool:
+    async def track(self, key: str) -> bool:
         """Have it told when this key is written next."""
-        return self.listener.track(
+        return await self.listener.track(
             [(("EXISTS", key), lambda _: None, lambda: self.written.put_nowait(key))]
         )
 

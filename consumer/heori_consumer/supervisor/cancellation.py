@@ -131,10 +131,10 @@ class CancellationWatch:
         keys = self._commands.keys
         if not self._listed and now >= self._list_again:
             self._list_again = now + AGAIN_S
-            self._listed = self._listener.track(
+            self._listed = await self._listener.track(
                 [(("SMEMBERS", keys.queues()), self._list, self._unlist)]
             )
-        self._counts.ask()
+        await self._counts.ask()
         while self._look:
             queue = next(iter(self._look))
             cursor = ""

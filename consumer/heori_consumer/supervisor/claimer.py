@@ -24,6 +24,7 @@ from heori_consumer.supervisor.leadership import Leadership
 from heori_consumer.supervisor.listener import Listener
 from heori_consumer.supervisor.precedence import Precedence
 from heori_consumer.supervisor.queue_order import QueueOrder
+from heori_consumer.supervisor.queue_window import QueueWindow
 
 log = logs.get_logger(__name__)
 
@@ -67,6 +68,8 @@ class Claimer:
         self._bounds = bounds
         options = context.options
         self._order = QueueOrder(len(context.queues), options.weights, at_random=options.at_random)
+        self._window = QueueWindow()
+        self._asked_all = True  # whether the last claim has
         self._precedence = precedence
         self._about = (socket.gethostname(), os.getpid())
         self._stopping = False
@@ -105,7 +108,7 @@ class Claimer:
                 self._missing = asyncio.create_task(self._look_for_missed(offered))
             if claimed is None:
                 await self._hand_overs.wait(TRY_AGAIN_S)
-            elif claimed.empty and wanted:
+            elif claimed.empty and wanted and self._asked_all:
                 if nothing_to_come:
                     self._bounds.found_nothing()
                 await self._wait(claimed)
@@ -229,7 +232,7 @@ class Claimer:
                 log.warning("suspended: claiming nothing until `rq resume`")
             else:
                 log.info("resumed")
-        if not claimed.suspended:
+        if not claimed.suspended and self._asked_all:
             self._context.broken_keys.see("claimer", claimed.broken)
         return claimed
 
@@ -248,8 +251,11 @@ class Claimer:
                 )
             )
         token = self._doubtful = uuid.uuid4().hex[:16]
+        queues = self._context.refusals.served
+        numbers = self._numbers(len(queues), wanted, shares)
+        self._asked_all = len(numbers) == len(queues)
         # Another one for each attempt, as one may have been taken meanwhile.
-        offer = self._make_offer(is_to_look=is_to_look) if wanted else None
+        offer = self._make_offer(is_to_look=is_to_look) if wanted and self._asked_all else None
         last = self._offers.copy()
         if offer:
             self._offers.append(offer)
@@ -257,14 +263,14 @@ class Claimer:
         sent = now()
         claimed = await self._context.redis.execute(
             self._context.commands.claim(
-                self._context.queues,
+                queues[numbers.start : numbers.stop],
                 wanted,
                 lease=self._context.settings.lease,
                 consumer=self._context.name,
                 token=token,
                 max_payload=self._context.settings.max_payload,
                 shares=self._context.refusals.of_served(shares),
-                only=self._context.refusals.served,
+                service=self._leadership.service,
                 about=self._about,
                 deadlock=self._context.settings.deadlock,
                 offer=offer,
@@ -275,5 +281,15 @@ class Claimer:
         )
         self._doubtful = None
         self._hand_overs.claimed(sent, claimed.at)
+        if wanted:
+            took = now() - sent
+            self._window.asked(numbers, claimed.through, sent=sent, took=took, empty=claimed.empty)
         self._offers = [offer] if offer and claimed.empty else []
         return claimed
+
+    def _numbers(self, queues: int, wanted: int, shares: Sequence[int]) -> range:
+        """Those of so many queues that are to be asked."""
+        if not wanted:
+            return range(0)
+        # Shares are of all queues, but in strict order: that of the first which is asked.
+        return range(queues) if len(shares) > 1 else self._window.next(queues)

@@ -11,8 +11,10 @@ default mode.) Only the leader reads keys here.
 RESP3 allows both on one connection, as it marks messages that are no replies: pushes.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from heori_common import logs
@@ -26,6 +28,10 @@ from heori_common.redis.retries import Backoff
 log = logs.get_logger(__name__)
 
 OnWrite = Callable[[], None]
+
+# Keys that are read in one go: about 2 ms of work, replies included. The reads of thousands of
+# queues would keep the event loop from renewing a lead.
+AT_ONCE = 100
 
 
 class RemoteCommand(NamedTuple):
@@ -93,7 +99,7 @@ class Listener:
         """Whether what is told to this consumer comes here."""
         return self._hears and self._connection.is_connected
 
-    def track(self, commands: Iterable[tuple[Words, OnReply, OnWrite]], /) -> bool:
+    async def track(self, commands: Iterable[tuple[Words, OnReply, OnWrite]], /) -> bool:
         """Read keys, and be called back once when one is written after that.
 
         Args:
@@ -102,15 +108,19 @@ class Listener:
                 have been missed.
 
         Returns:
-            Whether that will be told. If not, nothing was sent.
+            Whether that will be told. If not, not all was sent.
         """
-        if not self._tracks or not self._connection.is_connected:
-            return False
-        commands = list(commands)
-        if commands:
-            self._tracked |= {str(words[1]).encode(): on_write for words, _, on_write in commands}
-            self._connection.send([(words, on_reply) for words, on_reply, _ in commands])
-        return True
+        rest = iter(commands)
+        while True:
+            if not self._tracks or not self._connection.is_connected:
+                return False
+            some = list(islice(rest, AT_ONCE))
+            if not some:
+                return True
+            self._tracked |= {str(words[1]).encode(): on_write for words, _, on_write in some}
+            self._connection.send([(words, on_reply) for words, on_reply, _ in some])
+            if len(some) == AT_ONCE:
+                await asyncio.sleep(0)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Do not call back for these keys any more."""

@@ -67,7 +67,7 @@ class Scheduler:
         while True:
             await self._leadership.gained()
             self._work.clear()
-            self._ask()
+            await self._ask()
             next_look = await self._move()
             gathered = min(next_look, time.monotonic() + GATHER_S)
             with contextlib.suppress(TimeoutError):
@@ -83,7 +83,7 @@ class Scheduler:
                     self._commands.resign(sorted(self._locked), consumer=self._name)
                 )
 
-    def _ask(self) -> None:
+    async def _ask(self) -> None:
         """Ask whether anything is scheduled where that may have changed, and to be told."""
         now = time.monotonic()
         if self._term != self._leadership.term:
@@ -93,7 +93,7 @@ class Scheduler:
         if is_turn := now >= self._next_turn:
             self._next_turn = self._beat.within(LOOK_EVERY_S)
             self._look_at(self._turn.next())
-        told = [counts.ask() for counts in self._counts]
+        told = [await counts.ask() for counts in self._counts]
         if not all(told) and is_turn:
             self._looks = dict.fromkeys(self._queues, now) | self._looks
 

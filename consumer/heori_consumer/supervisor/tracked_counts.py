@@ -41,18 +41,19 @@ class TrackedCounts:
         """Ask about these the next time."""
         self._unknown.update(queues)
 
-    def ask(self) -> bool:
+    async def ask(self) -> bool:
         """Ask about those that may have changed; returns whether Redis would tell of a change."""
-        is_told = self._listener.track(
+        unknown, self._unknown = self._unknown, set()
+        is_told = await self._listener.track(
             (
                 ("ZCARD", self._key(queue)),
                 partial(self._on_count, queue),
                 partial(self._wrote, queue),
             )
-            for queue in self._unknown
+            for queue in unknown
         )
-        if is_told:
-            self._unknown.clear()
+        if not is_told:
+            self._unknown |= unknown
         return is_told
 
     def forget(self, queues: Iterable[str]) -> None:

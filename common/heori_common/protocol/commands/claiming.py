@@ -90,6 +90,7 @@ class Claimed(NamedTuple):
         gone: queue and id of each that was dropped, as nothing is left of its job.
         expired: the queue of each job that was not to begin any more.
         at: when, in epoch seconds, by the server's clock.
+        through: how many of the queues, from the first on, have nothing more.
     """
 
     claims: list[Claim]
@@ -102,6 +103,7 @@ class Claimed(NamedTuple):
     gone: Sequence[tuple[str, str]] = ()
     expired: Sequence[str] = ()
     at: float = 0.0
+    through: int = 0
 
 
 class ClaimingCommands(Builders):
@@ -117,7 +119,7 @@ class ClaimingCommands(Builders):
         token: str,
         max_payload: int,
         shares: Sequence[int] = (),
-        only: Sequence[str] | None = None,
+        service: str | None = None,
         about: tuple[str, int] = ("", 0),
         deadlock: str = "raise",
         offer: Offer | None = None,
@@ -135,13 +137,12 @@ class ClaimingCommands(Builders):
             received: each `HandOver.told` that is not confirmed yet.
             lease: seconds.
             token: new and unique for each call; names the executions.
-            only: the queues of these from which it takes jobs; None for all.
+            service: the consumer's, if these are not all of its queues.
             shares: for the first queues, in their order; the rest is taken in the order of all.
             about: host and pid of the consumer, for those who look into the locks of its jobs.
             strict: record each execution at once.
             deadlock: raise fails a job whose wait for its locks would never end.
         """
-        served = queues if only is None else only
 
         def parse(reply: bytes) -> Claimed:
             (
@@ -155,27 +156,28 @@ class ClaimingCommands(Builders):
                 overdue,
                 gone,
                 expired,
+                through,
             ) = unpack(reply)
             return Claimed(
-                [read_claim(claimed, served, at) for claimed in claims],
+                [read_claim(claimed, queues, at) for claimed in claims],
                 not popped,
                 suspended,
                 frozenset(text(key) for key in broken),
                 tuple(taken_back),
                 withdrawn,
                 overdue,
-                tuple((served[number], text(job_id)) for number, job_id in gone),
-                tuple(served[number] for number in expired),
+                tuple((queues[number], text(job_id)) for number, job_id in gone),
+                tuple(queues[number] for number in expired),
                 at,
+                through,
             )
 
-        service, _ = _service(tuple(queues))
         return self._call(
             "claim",
             [],
             parse,
-            queues=_service(tuple(served))[1],
-            service=service,
+            queues=_pack(tuple(queues)),
+            service=service or _service(tuple(queues)),
             count=count,
             shares=shares,
             lease_s=lease,
@@ -209,10 +211,13 @@ class ClaimingCommands(Builders):
 
 
 @lru_cache(maxsize=64)
-def _service(queues: tuple[str, ...]) -> tuple[str, bytes]:
-    """The service of these queues, and their names as claim.lua reads them."""
+def _pack(queues: tuple[str, ...]) -> bytes:
+    """Names of queues as claim.lua reads them."""
     packed: bytes = msgpack.packb(queues, use_bin_type=False, unicode_errors="surrogateescape")
-    return service_of(queues), packed
+    return packed
+
+
+_service = lru_cache(maxsize=64)(service_of)
 
 
 def read_claim(claimed: Sequence[Any], queues: Sequence[str], now: float) -> Claim:

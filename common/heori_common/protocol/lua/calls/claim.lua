@@ -26,7 +26,8 @@
 --        type, …], [ClaimReply, …], [number from 0 of a hand-over that was taken back, …], whether
 --        the latest of last_offers was still there, whether the leader has left anything overdue,
 --        [[queue number from 0, id] that was dropped as nothing is left of its job, …],
---        [queue number from 0 of a job that has expired, …]]
+--        [queue number from 0 of a job that has expired, …], how many queues from the first on have nothing
+--        more]
 -- FULL   passes
 -- USES   now_s, now_us, claim_job
 
@@ -36,6 +37,7 @@ local LEADERS_TIME_US = 20000 -- in which the leader takes back by itself what i
 local claims, claimed = {}, {}
 local popped, parked, broken, refusal, gone, expired = 0, 0, {}, false, {}, {}
 local bytes = 0 -- of the payloads that were read
+local first_left -- the number of the first queue that may have more
 local score_s = math.ceil(now_s + args.lease_s + args.margin_s) -- of its lease in wip
 local handed, offers = handed_key(args.service), offers_key(args.service)
 
@@ -81,7 +83,7 @@ local function reply(suspended)
     end
   end
   return cmsgpack.pack({ now_s, popped > 0, suspended, broken, claims, taken_back, withdrawn, is_overdue,
-    gone, expired })
+    gone, expired, (first_left or #names + 1) - 1 })
 end
 
 local rare -- what is done with jobs that need more than a slot, made for the first of them
@@ -369,11 +371,13 @@ end
 local function take_in_order(first, last, at_a_time)
   for from = first, last, at_a_time do
     if left() <= 0 or refusal or bytes >= args.most_bytes then
+      first_left = first_left or from
       return
     end
     local to = math.min(from + at_a_time - 1, last)
     if from == to then
       take_from_queue(from, left())
+      first_left = first_left or not looked_at[from].done and from or nil
     elseif has_any(from, to) then
       take_in_order(from, to, math.max(1, math.floor(at_a_time / FEWER)))
     end
