@@ -5,6 +5,7 @@ import re
 from grafana.promql import NONE
 
 GREEN, RED, BLUE, ORANGE, PURPLE, GREY = "green", "red", "blue", "orange", "purple", "#8e8e8e"
+YELLOW = "yellow"
 
 # By the name that a series has in the legend.
 MEANINGS = {
@@ -64,6 +65,7 @@ MEANINGS_BY_LABEL = {
         "processes": PURPLE,
         "hybrid": ORANGE,
         "asyncio": GREEN,
+        "auto": YELLOW,
         "inline": GREY,
     },
 }

@@ -149,7 +149,7 @@ _FATE = Label("fate", ("put off", "given up"))
 _REGISTRY = Label(
     "registry", ("started", "scheduled", "deferred", "finished", "failed", "canceled")
 )
-_MODEL = Label("model", ("threads", "processes", "hybrid", "asyncio", "inline"))
+_MODEL = Label("model", ("threads", "processes", "hybrid", "asyncio", "auto", "inline"))
 _VERSION = Label("version", owner="the installed heori")
 _HOST = Label("host", owner="the machine, or the container")
 _QUEUES = Label("queues", owner="the queues of the consumer, with commas between")

@@ -189,7 +189,8 @@ def usable_cores(groups: str | None = None, root: Path = CGROUP) -> float:
     cores = float(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    for folder in _limiting_folders(cgroups(os.getpid()) if groups is None else groups, root):
+    groups = cgroups(os.getpid()) if groups is None else groups
+    for folder in _limiting_folders("cpu", groups, root):
         for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
             try:
                 quota, period = map(int, " ".join((folder / f).read_text() for f in files).split())
@@ -200,13 +201,37 @@ def usable_cores(groups: str | None = None, root: Path = CGROUP) -> float:
     return cores
 
 
-def _limiting_folders(groups: str, root: Path) -> Iterator[Path]:
-    """The cgroups that limit the time on cores, by either version: its own, and those around it.
+def usable_memory(groups: str | None = None, root: Path = CGROUP) -> int | None:
+    """Bytes of memory this process may use: the machine's, cut by the limits of its cgroups.
+
+    Reads cgroup v2's ``memory.max`` and v1's ``memory.limit_in_bytes``. None when there is no
+    telling.
+
+    Args:
+        groups: as `cgroups` tells them; by default this process's.
+    """
+    try:
+        memory = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (OSError, ValueError):
+        memory = []
+    groups = cgroups(os.getpid()) if groups is None else groups
+    for folder in _limiting_folders("memory", groups, root):
+        for file in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+                memory.append(int((folder / file).read_text()))
+    return min((each for each in memory if each > 0), default=None)
+
+
+def _limiting_folders(what: str, groups: str, root: Path) -> Iterator[Path]:
+    """The cgroups that limit something, by either version: its own, and those around it.
 
     The topmost are always among them: a container may see its own cgroup there, whatever it is
     called outside.
+
+    Args:
+        what: the controller of version 1: cpu or memory.
     """
-    tops = {"": root, "cpu": root / "cpu"}
+    tops = {"": root, what: root / what}
     yield from tops.values()
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)

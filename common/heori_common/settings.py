@@ -30,7 +30,7 @@ from heori_common.public import public
 from heori_common.redis.address import Address, with_password_file
 from heori_common.redis.tls_files import unreadable
 
-Model = Literal["threads", "processes", "hybrid", "asyncio", "inline"]
+Model = Literal["threads", "processes", "hybrid", "asyncio", "auto", "inline"]
 Serializer = Literal["json", "pickle"]
 Pickle = Literal["restricted", "unrestricted"]
 Records = Literal["fast", "strict"]

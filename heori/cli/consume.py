@@ -7,7 +7,14 @@ import typer
 
 from heori.cli import run_consumer
 from heori.cli.console import MOST_COUNT, read_size, refuse
-from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
+from heori.cli.models import (
+    MaxMemoryOption,
+    MaxProcessesOption,
+    MaxSlotsOption,
+    ModelOption,
+    ProcessesOption,
+    SlotsOption,
+)
 from heori_common import logs, outlet
 from heori_common.settings import CONSUMER, Settings
 from heori_consumer.supervisor.options import MAX_THREADS, ConsumerOptions
@@ -40,6 +47,9 @@ def consume(
     model: ModelOption = "threads",
     processes: ProcessesOption = None,
     slots: SlotsOption = None,
+    max_processes: MaxProcessesOption = None,
+    max_slots: MaxSlotsOption = None,
+    max_memory: MaxMemoryOption = None,
     batch: Annotated[
         int, typer.Option(min=1, max=1000, help="How many jobs to claim in one call, at most.")
     ] = 64,
@@ -115,6 +125,9 @@ def consume(
             model,
             processes,
             slots,
+            max_processes=max_processes,
+            max_slots=max_slots,
+            max_memory=None if max_memory is None else read_size("--max-memory", max_memory),
             weights=weights,
             batch=batch,
             wait=wait,

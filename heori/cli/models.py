@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from heori_common.settings import Model
+from heori_consumer.supervisor.options import MEMORY_SHARE, MOST_SLOTS
 
 ModelOption = Annotated[
     Model,
@@ -13,6 +14,8 @@ ModelOption = Annotated[
         help="threads: 1 process x S threads, for work that waits. "
         "processes: P x 1, for work that computes. hybrid: P x S threads, for both. "
         "asyncio: P event loops x S coroutines, for async tasks. "
+        "auto: P x S threads and an event loop in each, for all at once; experimental, as it keeps "
+        "the size that it begins with for now. "
         "inline: in the supervisor itself, for debugging only.",
     ),
 ]
@@ -34,5 +37,32 @@ SlotsOption = Annotated[
         min=1,
         max=10_000,
         help="Jobs at once in each process (S); by default 8 threads or 100 coroutines.",
+    ),
+]
+MaxProcessesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-processes",
+        min=1,
+        max=1000,
+        help="Of the model auto: worker processes at most.  [default: 2 for each usable core]",
+    ),
+]
+MaxSlotsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-slots",
+        min=1,
+        max=1000,
+        help=f"Of the model auto: threads of each process at most.  [default: {MOST_SLOTS}]",
+    ),
+]
+MaxMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="Of the model auto: memory of the consumer and its worker processes at most, such as "
+        f"2G.  [default: {MEMORY_SHARE:.0%} of what the machine or cgroup has]",
     ),
 ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from heori_common import platform
 
-MODELS = ("threads", "processes", "hybrid", "asyncio", "inline")
+MODELS = ("threads", "processes", "hybrid", "asyncio", "auto", "inline")
 
 STOP_TIMEOUT = 60.0  # seconds
 

@@ -117,7 +117,7 @@ def test_the_version_says_what_a_report_of_a_fault_needs(heori: Heori) -> None:
         ("heori locks ", {"show", "release"}),
         ("heori locks rel", {"release"}),
         ("heori locks printer --k", {"--kind"}),
-        ("heori consume --model ", {"threads", "processes", "hybrid", "asyncio", "inline"}),
+        ("heori consume --model ", {"threads", "processes", "hybrid", "asyncio", "auto", "inline"}),
         ("heori status --j", {"--json"}),
         ("heori --v", {"--version"}),
     ],

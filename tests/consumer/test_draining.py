@@ -15,7 +15,7 @@ from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 QUEUE = "rq:queue:default"
-SLOTS = {"threads": 4, "processes": 2, "hybrid": 4, "asyncio": 4, "inline": 1}
+SLOTS = {"threads": 4, "processes": 2, "hybrid": 4, "asyncio": 4, "auto": 4, "inline": 1}
 
 
 def state(consumer: Consumer) -> str:

@@ -15,7 +15,7 @@ from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
 
-SLOTS = {"threads": 4, "processes": 2, "hybrid": 4, "asyncio": 4}
+SLOTS = {"threads": 4, "processes": 2, "hybrid": 4, "asyncio": 4, "auto": 4}
 
 
 @pytest.fixture

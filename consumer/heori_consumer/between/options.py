@@ -9,7 +9,8 @@ from heori_common.protocol.unpickling import Pickles
 from heori_common.rq.named import named_serializer
 from heori_common.settings import Pickle, Records
 
-Kind = Literal["threads", "coroutines"]  # of slots
+# Of slots; a mixed worker has threads, and an event loop for async tasks.
+Kind = Literal["threads", "coroutines", "mixed"]
 # Whose the process is: a worker's own; a copy of another program, whose log it keeps; or that
 # program itself, in one of its threads.
 Home = Literal["own", "copy", "caller"]
@@ -59,7 +60,18 @@ class WorkerOptions:
     json_logs: bool
     log_level: str
     home: Home = "own"
+    coroutines: int = 0  # of a mixed worker; its slots are its threads
+    most_slots: int = 0  # that a mixed worker may come to have
+    most_coroutines: int = 0  # likewise
     publishes: bool = False  # whether it tells what is to be published of the tasks
+
+    @property
+    def room(self) -> int:
+        """Rows of its slot table beside those of its slots, and of those that it lends."""
+        if self.kind != "mixed":
+            return 0
+        # What is lent may be threads, and may be coroutines.
+        return self.most_slots - self.slots + self.most_coroutines + self.lend
 
 
 def own_threads(slots: int) -> int:

@@ -58,29 +58,32 @@ class SlotTable:
     The supervisor only reads.
 
     Args:
-        file: the descriptor of the memory that all who use it share, `bytes_of(slots, lend)` large.
+        file: the descriptor of the memory that all who use it share, as large as `bytes_of` says.
             It may be closed afterwards.
         lend: how many slots may be added while jobs wait for other jobs.
+        room: how many more it has rows for. None of them takes memory before it is used.
 
     Attributes:
-        slots: that it always has.
-        most: with those that may be added.
+        slots: that the worker has now, without those that are added for a while.
+        lend: how many may be added while jobs wait for other jobs.
+        most: rows that it has.
     """
 
-    def __init__(self, file: int, slots: int, lend: int) -> None:
+    def __init__(self, file: int, slots: int, lend: int, room: int = 0) -> None:
         self.slots = slots
-        self.most = slots + lend
+        self.lend = lend
+        self.most = slots + lend + room
         self._others = self.most * _FIELDS
         self._grants = False  # whether any job was granted anything; most workers have no such
-        memory = mmap.mmap(file, self.bytes_of(slots, lend))
+        memory = mmap.mmap(file, self.bytes_of(slots, lend, room))
         self._cells = (ctypes.c_double * (self._others + _OTHERS)).from_buffer(memory)
         self._cells[self._others + _AT] = -1
         self._cells[self._others + _USED] = slots
 
     @staticmethod
-    def bytes_of(slots: int, lend: int) -> int:
+    def bytes_of(slots: int, lend: int, room: int = 0) -> int:
         """How large a table is."""
-        return ((slots + lend) * _FIELDS + _OTHERS) * ctypes.sizeof(ctypes.c_double)
+        return ((slots + lend + room) * _FIELDS + _OTHERS) * ctypes.sizeof(ctypes.c_double)
 
     # A slot's own
 
@@ -132,6 +135,11 @@ class SlotTable:
         """Tell that the job that the slot took last is no longer running."""
         self._cells[slot * _FIELDS + 1] = 0
 
+    def pass_on(self, slot: int) -> None:
+        """Tell that the slot has not begun the job that it took last: another one will."""
+        self._cells[slot * _FIELDS + 1] = 0
+        self._cells[slot * _FIELDS] = 0
+
     # The process's
 
     def use(self, slots: int) -> None:
@@ -182,7 +190,7 @@ class SlotTable:
 
     def read(self) -> list[SlotState]:
         """All slots that were ever in use."""
-        cells = self._cells[: self._used() * _FIELDS]
+        cells = self._cells[: self.used() * _FIELDS]
         return [
             SlotState(
                 int(cells[row]),
@@ -228,16 +236,22 @@ class SlotTable:
 
     def threads(self) -> list[int]:
         """The threads that run jobs, as the kernel numbers them."""
-        end = self._used() * _FIELDS
+        end = self.used() * _FIELDS
         return list({int(thread) for thread in self._cells[6:end:_FIELDS] if thread})
 
     def _column(self, cell: int) -> Sequence[float]:
         """One field of all slots that were ever in use."""
-        rows = memoryview(self._cells).cast("B").cast("d")[: self._used() * _FIELDS]
+        rows = memoryview(self._cells).cast("B").cast("d")[: self.used() * _FIELDS]
         return rows[cell::_FIELDS].tolist()
 
-    def _used(self) -> int:
+    def used(self) -> int:
+        """How many slots were ever in use, the first ones."""
         return int(self._cells[self._others + _USED])
+
+    def is_lent(self, slot: int) -> bool:
+        """Whether the job that a slot runs waits for other jobs."""
+        row = slot * _FIELDS
+        return bool(self._cells[row + 1]) and self._cells[row] == self._cells[row + 7]
 
     def taken(self, slot: int) -> int:
         """The number of the job that a slot took last, 0 if none."""

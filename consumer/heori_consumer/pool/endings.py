@@ -1,6 +1,7 @@
 """What the supervisor says of jobs that their workers cannot speak for any more."""
 
 import signal
+import time
 
 from heori_common.protocol.job import (
     CRASHED,
@@ -10,11 +11,11 @@ from heori_common.protocol.job import (
     STOPPED,
     Claim,
     Outcome,
-    RetryLater,
     abandoned_words,
 )
 from heori_common.protocol.payload import encode_failure
 from heori_common.rq.calling import STOPPED_WORDS
+from heori_consumer.between.slot_table import AtStop, SlotState
 from heori_consumer.pool.host import Death
 from heori_consumer.pool.lateness import HARD_GRACE_S
 
@@ -40,15 +41,24 @@ def abandoned_outcome() -> Outcome:
     return Outcome(KILLED, encode_failure(abandoned_words()))
 
 
-def late_outcome(claim: Claim, at_timeout: RetryLater | None, run_time: float) -> Outcome:
+def late_outcome(claim: Claim, state: SlotState, *, stopped: bool) -> Outcome:
     """What comes of a job that was late when its worker was killed for late jobs.
 
     Args:
-        at_timeout: what was told to become of it then.
-        run_time: seconds for which it ran.
+        state: of its slot.
+        stopped: whether it was asked to stop, and is late with that.
     """
-    if at_timeout is not None:
-        return Outcome(RETRY, retry=at_timeout)
+    run_time = time.monotonic() - state.since
+    if stopped:
+        outcome = stopped_outcome(claim, as_rq=state.at_stop is not AtStop.ENDS)
+    elif state.at_timeout is not None:
+        outcome = Outcome(RETRY, retry=state.at_timeout)
+    else:
+        outcome = _timed_out(claim, run_time)
+    return outcome._replace(run_time=run_time)
+
+
+def _timed_out(claim: Claim, run_time: float) -> Outcome:
     why = (
         "and could not be interrupted; its worker process was killed"
         if run_time > claim.timeout + HARD_GRACE_S

@@ -111,6 +111,8 @@ class WorkerHandle:
         waits_for: the queues of those others.
         run_first: queue and id of those that are to run before all others, as few slots are left.
         lent: how many slots it has more because jobs wait.
+        beside, coroutines: of a mixed worker: how many jobs it may have beside those of its slots,
+            below 0 where its loop has no room for what probably comes next; and the most there.
         dismissed: whether it is to end: no more jobs, no successor.
         totals, locks: what it has counted: of its tasks, and of the locks that they took.
         gil_waits: seconds for which its jobs were seen to wait for the GIL, by their number.
@@ -130,9 +132,10 @@ class WorkerHandle:
     ) -> None:
         self.name = name
         with contextlib.ExitStack() as undo:  # where a descriptor is missing, the others go back
-            memory = shared_memory(SlotTable.bytes_of(options.slots, options.lend))
+            size = options.slots, options.lend, options.room
+            memory = shared_memory(SlotTable.bytes_of(*size))
             undo.callback(os.close, memory)
-            self.table = SlotTable(memory, options.slots, options.lend)
+            self.table = SlotTable(memory, *size)
             ours, theirs = (undo.enter_context(end) for end in socket.socketpair())
             self.host: Host = (
                 InlineHost(name, theirs, options, self.table, call)
@@ -143,6 +146,7 @@ class WorkerHandle:
         if inline:
             os.close(memory)
         self._link = Link(ours, self._received, self._lost, lambda: events.heard(self))
+        self.coroutines = options.coroutines
         self.tasks: dict[int, str] = {}
         self.finished = 0
         self.gil: GilFutex | None = None
@@ -156,7 +160,7 @@ class WorkerHandle:
         self.ready = False
         self.stalled = False
         self.worn = False
-        self.waiting = self.asking = self.lent = 0
+        self.waiting = self.asking = self.lent = self.beside = 0
         self.waits_for: frozenset[str] = frozenset()
         self.run_first: list[tuple[str, str]] = []
         self.dismissed = False
@@ -194,7 +198,7 @@ class WorkerHandle:
     @property
     def slots(self) -> int:
         """How many jobs it can hold that all get a slot."""
-        return self.table.slots + self.lent
+        return self.table.slots + self.lent + self.beside
 
     # What it holds
 
@@ -299,6 +303,11 @@ class WorkerHandle:
             consumer: of that worker, if it is another one.
         """
         self._link.send(frames.DIED, claim, task, status, reason, consumer)
+
+    def resize(self, slots: int, coroutines: int) -> None:
+        """Have so many threads and coroutines from now on; it is a mixed worker."""
+        self.table.slots, self.coroutines = slots, coroutines
+        self._link.send(frames.RESIZE, slots, coroutines)
 
     def look_inside(self) -> None:
         """Ask it to sample its own threads."""
@@ -418,7 +427,7 @@ class WorkerHandle:
         elif kind == frames.BROKEN:
             self._events.broken(self, *rest)
         elif kind == frames.WAITS:
-            self.waiting, self.asking, queues, first, self.lent = rest
+            self.waiting, self.asking, queues, first, self.lent, self.beside = rest
             self.waits_for = frozenset(queues)
             self.run_first = [(queue, job_id) for queue, job_id in first]
 
@@ -484,13 +493,7 @@ class WorkerHandle:
 
     def _outcome_of_late(self, claim: Claim, state: SlotState) -> Outcome:
         """The end of a job that it had to be killed for, which it cannot count itself."""
-        run_time = time.monotonic() - state.since
-        outcome = (
-            stopped_outcome(claim, as_rq=state.at_stop is not AtStop.ENDS)
-            if state.taken in self._asked_to_stop
-            else late_outcome(claim, state.at_timeout, run_time)
-        )
-        task = self.tasks.get(state.task, UNKNOWN)
-        outcome = outcome._replace(task=task, run_time=run_time)
+        outcome = late_outcome(claim, state, stopped=state.taken in self._asked_to_stop)
+        outcome = outcome._replace(task=self.tasks.get(state.task, UNKNOWN))
         count(self.totals, [outcome])
         return outcome

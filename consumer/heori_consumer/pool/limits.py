@@ -17,7 +17,7 @@ def look_at_files_and_threads(roster: Roster) -> None:
     """Replace the workers that have too many open files, or threads beside their own."""
     options = roster.options
     for worker in roster.everyone():
-        own = own_threads(worker.table.slots + worker.lent)
+        own = own_threads(max(worker.slots, worker.table.slots))
         if options.max_files is not None and worker.host.files() > options.max_files:
             roster.retire(worker, "max-files")
         elif options.max_threads is not None and (

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import REFUSED, RETURNED, STATUSES, STOPPED, Claim, Outcome, Settled
+from heori_consumer.auto.size import Size
 from heori_consumer.beat import Beat
 from heori_consumer.between.failures import Failure
 from heori_consumer.between.frames import Note
@@ -142,6 +143,11 @@ class Pool:
         self.giving_back.recall(worker for worker in self.roster.everyone() if len(worker))
         self.give_back_unbegun(waiting)
 
+    def resize(self, size: Size) -> None:
+        """Have another size while jobs run; see `Roster.resize`."""
+        self.roster.resize(size)
+        self.changed.set()
+
     # Jobs
 
     def wanted(self) -> int:
@@ -186,9 +192,7 @@ class Pool:
         workers = self.roster.open()
         reading = [worker for worker in workers if not worker.clogged] or workers
         room = {worker: self._aim(worker) - len(worker) for worker in reading}
-        if not room or (
-            self._draining or self.rests
-        ):  # they died, or a drain began, while the claim was made
+        if not room or self._draining or self.rests:  # since the claim was made
             self.give_back_unbegun(claims)
             return
         self._prefetch.claimed(sum([len(claim.fields) for claim in claims]), len(claims))
@@ -267,7 +271,7 @@ class Pool:
         there for a moment only, of a worker that finishes what it has beside its successor.
         """
         workers = [*self.roster.workers.copy().values(), *self.roster.alone.copy()]
-        return max(running, sum(worker.table.slots for worker in workers))
+        return max(running, sum(worker.table.slots + max(0, worker.beside) for worker in workers))
 
     def waiting(self) -> int:
         """How many jobs wait for other jobs."""

@@ -2,6 +2,9 @@
 
 Each place has one worker that takes jobs. A worker that is to be recycled keeps its place until
 its successor is ready, and then finishes what it has: no slot is missing meanwhile.
+
+There may come to be more places, or fewer. A place that is no more leaves its worker to finish what
+it has, as a recycled one does.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heori_common import logs
+from heori_consumer.auto.size import Size
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.pool.forkserver import Forkserver
 from heori_consumer.pool.guest import Guest
@@ -36,7 +40,7 @@ class TasksBroken(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """P × S, and when to replace a worker that is well."""
+    """P × S to begin with, and when to replace a worker that is well."""
 
     processes: int
     worker: WorkerOptions
@@ -57,6 +61,7 @@ class Roster:
     """All workers of one consumer.
 
     Attributes:
+        options: with the size that it is to have now.
         workers: those that take jobs, by place, from 0 on; a place is empty while its worker
             is replaced.
         alone: the processes that run one suspect each.
@@ -104,6 +109,7 @@ class Roster:
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._up = False  # whether all were there once
+        self._founded: set[int] = set()  # places that have had a worker which was ready
         self._closing = False
         self.entries: Sequence[tuple[str, bytes]] = ()
 
@@ -118,6 +124,49 @@ class Roster:
             self._orphans.watch()
         self._fill(0)
         await self._started
+
+    def resize(self, size: Size) -> None:
+        """Have so many workers, which are mixed, of so many threads and coroutines.
+
+        Workers that come take their places first, and those that are there already come to have
+        fewer slots then; workers that leave do so at once, and the others have theirs by then. So
+        there are never fewer slots than before and after. Once it has started.
+        """
+        if self._closing:
+            return
+        worker = dataclasses.replace(
+            self.options.worker, slots=size.slots, coroutines=size.coroutines
+        )
+        self.options = dataclasses.replace(self.options, processes=size.processes, worker=worker)
+        self._fit()
+        for place in {*self.workers, *self._coming, *self._waiting}:
+            if place >= size.processes:
+                self._give_up(place)
+        for place in range(size.processes):
+            if place not in self.workers and place not in self._coming:
+                self._fill(place)
+
+    def _fit(self) -> None:
+        """Have each worker know how many slots it is to have."""
+        wanted = self.options.worker
+        lacks = not self._founded.issuperset(range(self.options.processes))
+        for worker in [*self.workers.values(), *self._coming.values()]:
+            slots = max(wanted.slots, worker.table.slots) if lacks else wanted.slots
+            coroutines = max(wanted.coroutines, worker.coroutines) if lacks else wanted.coroutines
+            if (slots, coroutines) != (worker.table.slots, worker.coroutines):
+                worker.resize(slots, coroutines)
+
+    def _give_up(self, place: int) -> None:
+        """Have one place less; its worker finishes what it has, with what waits in it."""
+        self._waiting.discard(place)
+        self._founded.discard(place)
+        self.trouble.forget(str(place))
+        for group in (self._coming, self.workers):
+            if (worker := group.pop(place, None)) is not None:
+                self._leaving.add(worker)
+                # One that is just being started goes when it says its first word.
+                if worker.ready or worker in self._put_off:
+                    self.let_go(worker)
 
     def close(self) -> None:
         """Replace none any more."""
@@ -152,6 +201,11 @@ class Roster:
             await self._reap(worker)
         self._orphans.close()
 
+    @property
+    def places(self) -> int:
+        """How many places there are; one that is new counts once it has had a worker."""
+        return len(self._founded) if self._up else self.options.processes
+
     def everyone(self) -> list[WorkerHandle]:
         """All there are. Safe to call from another thread: it is what a scrape looks at."""
         groups = self.workers.copy().values(), self._coming.copy().values()
@@ -182,6 +236,7 @@ class Roster:
         if place is None:
             return  # it is there for one suspect
         del self._coming[place]
+        self._founded.add(place)
         old = self.workers.get(place)
         self.workers[place] = worker
         if old is not None:
@@ -190,6 +245,8 @@ class Roster:
             self.let_go(old)
         if not self._up:
             self._begin_others(worker)
+        elif self.options.worker.kind == "mixed":
+            self._fit()
 
     def _begin_others(self, worker: WorkerHandle) -> None:
         """Start all others when the first is ready, which shows that the tasks can be imported."""
@@ -229,6 +286,8 @@ class Roster:
         """End a worker that is not needed any more, if it has finished what it had."""
         if len(worker) or worker.dismissed or worker not in self.alone | self._leaving:
             return
+        if not worker.ready:  # its place has been given up, and it may be at a long import
+            worker.host.kill()
         self._dismiss(worker)
 
     def _dismiss(self, worker: WorkerHandle) -> None:
@@ -255,8 +314,11 @@ class Roster:
 
     def start_alone(self) -> WorkerHandle | None:
         """Start a process with one slot, which no other job shares; None if no files are left."""
+        options = dataclasses.replace(self.options.worker, slots=1)
+        if options.kind == "mixed":  # one slot can run a job of either kind
+            options = dataclasses.replace(options, kind="threads")
         try:
-            worker = self._make(ALONE, dataclasses.replace(self.options.worker, slots=1))
+            worker = self._make(ALONE, options)
         except OSError as error:
             if not self.trouble.pause(ALONE):
                 self.trouble.happened(ALONE, str(error))
@@ -304,6 +366,8 @@ class Roster:
         """Try until there are files for a worker."""
         while place in self._waiting:
             await asyncio.sleep(FILES_AGAIN_S)
+            if place not in self._waiting:  # it is given up
+                return
             with contextlib.suppress(OSError):
                 if not self._closing:
                     self._occupy(place)
@@ -340,7 +404,9 @@ class Roster:
             await asyncio.wait_for(worker.said_all(), LAST_WORDS_S)
         worker.host.kill()  # one that has closed all of its files looks dead from here, and is not
         death = worker.death()
-        if self._up and not worker.ready:
+        if worker in self._leaving and not worker.ready:
+            pass  # nobody needs it
+        elif self._up and not worker.ready:
             self._count("cannot start")
             doing = f"imported {worker.importing}" if worker.importing else "started"
             reason = f"it {death.words} while it {doing}"
@@ -354,7 +420,9 @@ class Roster:
         worker.dismiss()
         place = self._forget(worker)
         await self._reap(worker)
-        if place is not None and place not in self._coming and not self._closing:
+        if place is None or place >= self.options.processes or self._closing:
+            return
+        if place not in self._coming:
             self._fill(place)
 
     async def _reap(self, worker: WorkerHandle) -> None:

@@ -46,6 +46,11 @@ class StartTrouble:
             self.reason = None
             log.info("workers can start again", worker=worker)
 
+    def forget(self, worker: str) -> None:
+        """There is to be no worker of that name any more."""
+        if self._pauses.pop(worker, None) and not self._pauses:
+            self.reason = None
+
     def pause(self, worker: str) -> float:
         """Seconds to wait before a worker of that name is started."""
         return self._pauses.get(worker, 0.0)

@@ -57,7 +57,7 @@ class Health:
         """Whether all is well, and why. To be called from another thread than the event loop's."""
         self._ask()
         ready = len(self._pool.roster.open())
-        workers = self._context.options.processes
+        workers = self._pool.roster.places
         retry = self._context.retry
         trouble = retry.trouble
         return trouble is None and ready == workers, {

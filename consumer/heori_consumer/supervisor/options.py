@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from heori_common.logs import Layout
-from heori_common.platform import files_limit, usable_cores
+from heori_common.platform import files_limit, usable_cores, usable_memory
 from heori_common.protocol.commands import RESULT_TTL_S
 from heori_common.settings import Model
+from heori_consumer.auto.size import Size, SizeBounds
 from heori_consumer.pool.guest import Guest
 from heori_consumer.pool.zygote import Zygote
 from heori_consumer.supervisor.endpoint import MOST_FILES
@@ -14,6 +15,12 @@ from heori_consumer.supervisor.endpoint import MOST_FILES
 # Slots of a process, unless told otherwise: what waits is cheap, and cheaper as a coroutine.
 THREADS = 8
 COROUTINES = 100
+# What the model auto may come to have, unless told otherwise: processes for each core, slots and
+# coroutines of each process, and the part of the memory that is there.
+MOST_PROCESSES = 2  # for each core
+MOST_SLOTS = 64
+MOST_COROUTINES = 1000
+MEMORY_SHARE = 0.75
 # A worker process is recycled above this share of the files that it may have open, unless told
 # otherwise; and above so many threads beside its own.
 FILES_SHARE = 0.9
@@ -33,7 +40,8 @@ class ConsumerOptions:
     queues: tuple[str, ...]
     model: Model
     processes: int
-    slots: int  # of each process
+    slots: int  # of each process; of the model auto these two are its size to begin with
+    bounds: SizeBounds | None = None  # of the model auto
     weights: tuple[int, ...] | None = None  # of the queues; None: strictly in their order
     batch: int = 64  # jobs per claim at most
     wait: bool = True  # for Redis to be there at start
@@ -64,13 +72,27 @@ class ConsumerOptions:
         model: Model,
         processes: int | None = None,
         slots: int | None = None,
+        *,
+        max_processes: int | None = None,
+        max_slots: int | None = None,
+        max_memory: int | None = None,
         **others: Any,
     ) -> "ConsumerOptions":
         """Fill in what was not said, from the model and the machine.
 
+        Args:
+            max_processes, max_slots, max_memory: of the model auto, see `SizeBounds`.
+
         Raises:
             ValueError: the numbers do not fit the model.
         """
+        if model != "auto" and any(
+            most is not None for most in (max_processes, max_slots, max_memory)
+        ):
+            raise ValueError(
+                f"the {model} model keeps its size; only auto has --max-processes, --max-slots and "
+                "--max-memory"
+            )
         if model in ("threads", "inline") and processes not in (None, 1):
             raise ValueError(f"the {model} model has one process; hybrid and asyncio have several")
         if model in ("processes", "inline") and slots not in (None, 1):
@@ -89,20 +111,33 @@ class ConsumerOptions:
             "processes": (cores, 1),
             "hybrid": (cores, THREADS),
             "asyncio": (cores, COROUTINES),
+            "auto": (cores, THREADS),
             "inline": (1, 1),
         }[model]
+        if model == "auto":
+            given = max_processes, max_slots, max_memory
+            bounds = others["bounds"] = _bounds(cores, (processes, slots), *given)
+            usual = min(cores, bounds.max_processes), min(THREADS, bounds.max_slots)
         processes = processes or usual[0]
         if (most := files_limit()) is not None:
-            needed = FILES + FILES_OF_WORKER * processes
+            there_may_be = processes if model != "auto" else others["bounds"].max_processes
+            needed = FILES + FILES_OF_WORKER * there_may_be
             if most < needed:
                 raise ValueError(
-                    f"a consumer with {processes} worker processes needs {needed} open files at "
+                    f"a consumer with {there_may_be} worker processes needs {needed} open files at "
                     f"least, and may have {most} (ulimit -n)"
                 )
             others["max_files"] = others.get("max_files") or int(most * FILES_SHARE)
             others["most_alone"] = max(1, (most - needed) // FILES_OF_WORKER)
         others["max_threads"] = others.get("max_threads") or MAX_THREADS
         return cls(queues, model, processes, slots or usual[1], **others)
+
+    @property
+    def size(self) -> Size:
+        """What the model auto begins with."""
+        assert self.bounds is not None
+        coroutines = min(COROUTINES, self.bounds.max_coroutines)
+        return Size(self.processes, self.slots, coroutines)
 
     @property
     def files_short(self) -> str:
@@ -114,3 +149,34 @@ class ConsumerOptions:
             f"a worker process of {self.slots} slots needs {needed} open files if each job has one "
             f"of its own, such as a connection, and may have {most} (ulimit -n)"
         )
+
+
+def _bounds(
+    cores: int,
+    begins: tuple[int | None, int | None],
+    max_processes: int | None,
+    max_slots: int | None,
+    max_memory: int | None,
+) -> SizeBounds:
+    """How large a consumer of the model auto may become.
+
+    Args:
+        begins: the processes and slots that it is to begin with, if that was said.
+
+    Raises:
+        ValueError: it is to begin with more than that.
+    """
+    for name, begin, most in zip(
+        ("processes", "slots"), begins, (max_processes, max_slots), strict=True
+    ):
+        if begin is not None and most is not None and begin > most:
+            raise ValueError(f"--{name} {begin} is more than --max-{name} {most}")
+    processes, slots = (begin or 0 for begin in begins)
+    if max_memory is None and (memory := usable_memory()) is not None:
+        max_memory = int(memory * MEMORY_SHARE)
+    return SizeBounds(
+        max_processes or max(MOST_PROCESSES * cores, processes),
+        max_slots or max(MOST_SLOTS, slots),
+        MOST_COROUTINES,
+        max_memory,
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 from heori_common.platform import usable_cores
 from heori_common.protocol.commands import ASKED, CANCELED, HANDED, LOOK, read_hand_over
+from heori_common.settings import Model
 from heori_consumer.between.options import Home, Kind, Policy, WorkerOptions
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.guest import Guest
@@ -229,17 +230,21 @@ def _pool_options(context: Context) -> PoolOptions:
         options.exception_handlers,
         options.serializer,
     )
-    kind: Kind = "coroutines" if options.model == "asyncio" else "threads"
+    kinds: dict[Model, Kind] = {"asyncio": "coroutines", "auto": "mixed"}
+    bounds = options.bounds
     return PoolOptions(
         options.processes,
         WorkerOptions(
-            kind,
+            kinds.get(options.model, "threads"),
             options.slots,
             settings.lend_slots,
             policy,
             options.json_logs,
             settings.log_level,
             _home(options.guest),
+            coroutines=options.size.coroutines if bounds else 0,
+            most_slots=bounds.max_slots if bounds else 0,
+            most_coroutines=bounds.max_coroutines if bounds else 0,
         ),
         batch=options.batch,
         inline=options.model == "inline",

@@ -32,7 +32,6 @@ from heori_common.protocol.job import (
     Outcome,
     RetryLater,
     begun_and_returned,
-    next_delay,
 )
 from heori_common.protocol.payload import BadPayload, Serializer, encode_failure, encode_result
 from heori_common.rq import calling
@@ -108,7 +107,7 @@ class Runner:
         self._own = threading.local()
         self._threads: list[ThreadCalls] = []  # all that ever ran a job
         self._beside = ThreadPoolExecutor(table.most, "plain")
-        self.lending = Lending(self._jobs, table.most - table.slots, table, wake)
+        self.lending = Lending(self._jobs, table.lend, table, wake)
 
     # In a slot
 
@@ -142,13 +141,7 @@ class Runner:
             # The outcome is made there: a future cannot carry a StopIteration.
             outcome = await self._aside(self._run_beside, job)
             return outcome._replace(beside_loop=True)
-        try:
-            ended = await self._run_later(job)
-            if has_callbacks:
-                return await self._aside(self._finish, job, ended)
-            return self._finish(job, ended)
-        finally:
-            self._end(job)
+        return await self._run_async(job)
 
     def end_thread(self) -> None:
         """Let go of what this thread, which is about to end, has needed."""
@@ -156,6 +149,16 @@ class Runner:
         if thread is not None:
             self._threads.remove(thread)
             thread.close()
+
+    async def _run_async(self, job: RunningJob) -> Outcome:
+        """Run a job that has a seat on this event loop."""
+        try:
+            ended = await self._run_later(job)
+            if job.claim.rest or job.claim.special:
+                return await self._aside(self._finish, job, ended)
+            return self._finish(job, ended)
+        finally:
+            self._end(job)
 
     # From the thread that receives
 
@@ -224,7 +227,7 @@ class Runner:
             status, words, error = tell(job, self._callbacks, self._within(job))
         finally:
             self._end(job)
-        if error is not None and (retry := _retry(job, error)):
+        if error is not None and (retry := job.retry_after(error)):
             return self._outcome(job, RETRY, None, retry)
         return self._outcome(job, status, encode_failure(words))
 
@@ -258,18 +261,29 @@ class Runner:
             _release_locks(job)  # here, as its asyncio task may own them and ends with this
 
     def _begin(self, slot: int, number: int, claim: Claim) -> RunningJob | Outcome:
+        job = self._prepare(slot, number, claim)
+        if not isinstance(job, Outcome):
+            self._take_seat(job)
+        return job
+
+    def _prepare(self, slot: int, number: int, claim: Claim) -> RunningJob | Outcome:
+        """Read a job, which may come to its end with that."""
         job = RunningJob(slot, number, claim, *self._told, self._policy.redis_url, self.lending)
         try:
             job.prepare(claim, self._policy)
         except BaseException as error:  # reading a payload runs others' code: pickle, validators
             return self._not_begun(job, error)
         self._end_copy()
-        at_timeout = _retry(job, job_timeout()()) if job.retries and job.timeout > 0 else None
-        self._table.begin(slot, self._tasks.get(job.task) or self._number(job.task), at_timeout)
-        self._jobs[number] = job
+        return job
+
+    def _take_seat(self, job: RunningJob) -> None:
+        """Tell that a job which is ready runs in its slot."""
+        at_timeout = job.retry_after(job_timeout()()) if job.retries and job.timeout > 0 else None
+        task = self._tasks.get(job.task) or self._number(job.task)
+        self._table.begin(job.slot, task, at_timeout)
+        self._jobs[job.number] = job
         if job.missing:
             job.function = self._in_slot(job)
-        return job
 
     def _not_begun(self, job: RunningJob, error: BaseException) -> Outcome:
         self._end_copy()
@@ -278,7 +292,7 @@ class Runner:
         error = self._handled(job, error)
         # A producer that is newer than this worker sends other arguments, and what fails to be
         # imported now may be there later.
-        retry = _retry(job, error)
+        retry = job.retry_after(error)
         self._tell_failed(job, error, retry)
         if retry:
             return self._outcome(job, RETRY, None, retry)
@@ -294,7 +308,7 @@ class Runner:
         if (refusal := self._refusal.of(job, error)) is None:
             return self._spent(job, error)
         # Nobody may know it in the end; that is a failure as any.
-        return self._outcome(job, *refusal, retry=_retry(job, error))
+        return self._outcome(job, *refusal, retry=job.retry_after(error))
 
     def _spent(self, job: RunningJob, error: BaseException) -> Outcome | None:
         """What comes of a job that found no file or thread left, if others may have taken them."""
@@ -406,7 +420,7 @@ class Runner:
             words = calling.STOPPED_WORDS if isinstance(job.definition, Stranger) else f"{error}\n"
             return self._outcome(job, STOPPED, encode_failure(words))
         error = self._handled(job, error)
-        retry = _retry(job, error)
+        retry = job.retry_after(error)
         self._tell_failed(job, error, retry)
         if retry:
             return self._outcome(job, RETRY, None, retry)
@@ -481,14 +495,3 @@ def _release_locks(job: RunningJob) -> None:
 
 # Errors whose message says all that there is to say; a traceback would show our code only.
 _SELF_EXPLAINING = (MalformedJob, BadPayload, tasks.UnknownTask, tasks.InvalidArguments)
-
-
-def _retry(job: RunningJob, error: BaseException) -> RetryLater | None:
-    """Whether and when a job that has failed so is to run again."""
-    retries, task = job.retries, job.definition
-    if retries is None or retries.left < 1:
-        return None
-    if issubclass(type(error), tasks.InvalidResult) or not task.retries(error):
-        return None
-    delay = next_delay(retries)
-    return RetryLater(task.retry.with_jitter(delay) if task.retry else delay, retries.left - 1)

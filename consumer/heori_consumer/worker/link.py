@@ -35,6 +35,7 @@ from heori_consumer.between.frames import (
     PUBLISHED,
     READY,
     RECALL,
+    RESIZE,
     SEEN,
     STOP,
     TASK,
@@ -50,6 +51,7 @@ from heori_consumer.between.totals import Totals, count
 from heori_consumer.gil.inside import find_gil, gil_enabled, look_around
 from heori_consumer.worker.execution import Runner
 from heori_consumer.worker.lending import WaitingJobs
+from heori_consumer.worker.mixed import MixedRunner, MixedSlots
 from heori_consumer.worker.running_job import RunningJob
 from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
@@ -103,10 +105,11 @@ class LinkedSlots:
         self._moved_before = 0  # their sum, one tick ago
         self._lend = options.lend
         self._to_publish = options.policy.tasks if options.publishes else None
-        self._waiting = WaitingJobs(0, 0, [], [])  # as told last
+        self._waiting = WaitingJobs(0, 0, [], [])  # as settled last
+        self._told: list[Any] = []  # of that
         self._worn = False
         self._broken = False
-        self._runner = Runner(
+        self._runner = (MixedRunner if options.kind == "mixed" else Runner)(
             options.policy,
             table,
             self._report,
@@ -117,8 +120,18 @@ class LinkedSlots:
         )
         told = self._runner, table, self._hand_over, self._wear_out, self._break_down
         self._main_slot: ThreadSlots | None = None
+        self._mixed: MixedSlots | None = None
         self._slots: Slots
-        if options.kind == "coroutines":
+        if isinstance(self._runner, MixedRunner):
+            self._slots = self._mixed = MixedSlots(
+                self._runner,
+                *told[1:],
+                coroutines=options.coroutines,
+                most_threads=options.most_slots + options.lend,
+                hand_on=self._sendable.release,
+                changed=self._runner.lending.look,
+            )
+        elif options.kind == "coroutines":
             self._slots = CoroutineSlots(*told, hand_on=self._sendable.release)
         elif options.slots == 1 and threading.current_thread() is threading.main_thread():
             self._slots = self._main_slot = ThreadSlots(
@@ -183,6 +196,8 @@ class LinkedSlots:
                 self._slots.put([(number, Claim._make(job)) for number, job in rest[0].items()])
             elif kind == RECALL:
                 self._tell([UNBEGUN, self._slots.recall()])
+            elif kind == RESIZE and self._mixed is not None:
+                self._mixed.resize(*rest)
             elif kind == STOP:
                 self._runner.stop(rest[0])
             elif kind == LOST:
@@ -328,9 +343,12 @@ class LinkedSlots:
                 # What waits here for a slot would take those that are left to lend.
                 self._outbox.append([UNBEGUN, self._slots.recall()])
             self._waiting = now
-            lent = min(now.waiting, self._lend)
-            self._slots.lend(lent)
-            self._outbox.append([WAITS, *now, lent])
+            self._slots.lend(min(now.waiting, self._lend))
+        beside = self._mixed.beside if self._mixed is not None else 0
+        told = [*now, min(now.waiting, self._lend), beside]
+        if told != self._told:
+            self._told = told
+            self._outbox.append([WAITS, *told])
 
     def _send_all(self) -> None:
         totals: Totals = {}

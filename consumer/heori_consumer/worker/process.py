@@ -56,7 +56,7 @@ def main(files: Files, options: WorkerOptions, mark: int) -> NoReturn:
     faulthandler.enable(2, all_threads=False)  # where it crashed is the best evidence
     if options.home == "own":
         logs.configure(as_json=options.json_logs, level=options.log_level)
-    table = SlotTable(files.table, options.slots, options.lend)
+    table = SlotTable(files.table, options.slots, options.lend, options.room)
     os.close(files.table)
     link = socket.socket(fileno=files.link)
     # A copy of this process that a task forks must not speak for it, and can be terminated.

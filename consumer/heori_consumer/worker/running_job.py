@@ -13,6 +13,8 @@ from heori_common.protocol.job import (
     LockName,
     MalformedJob,
     Retries,
+    RetryLater,
+    next_delay,
     parse_locks,
     parse_options,
     parse_retries,
@@ -165,6 +167,17 @@ class RunningJob(CurrentJob):
             self._prepare_task(self.definition, call, types, locks, flow)
         if self.retries is not None:
             self.attempt = max(1, self._retries_in_all(self.retries) - self.retries.left + 1)
+
+    def retry_after(self, error: BaseException) -> RetryLater | None:
+        """Whether and when it is to run again, having failed so."""
+        retries, task = self.retries, self.definition
+        if retries is None or retries.left < 1:
+            return None
+        if issubclass(type(error), tasks.InvalidResult) or not task.retries(error):
+            return None
+        delay = next_delay(retries)
+        delay = task.retry.with_jitter(delay) if task.retry else delay
+        return RetryLater(delay, retries.left - 1)
 
     def _retries_in_all(self, retries: Retries) -> int:
         """Of what rq has sent with fewer intervals than retries, fewer: its record does not say."""

@@ -1,7 +1,7 @@
 """The two kinds of slots: threads, and coroutines on one event loop.
 
 Each takes work from an inbox, runs it and hands the outcome on. The difference between all
-execution models is this file, and two numbers.
+execution models is this file, and two numbers; `mixed` has threads and a loop in one worker.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -30,6 +30,9 @@ YIELD_S = 0.005
 # no such thing.
 _AT_ONCE: Any = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 Numbered = tuple[int, Claim]  # a job, by the number that the supervisor has given it
+# Runs a job in a slot; returns None of one that is not to run there and has not begun.
+Run = Callable[[int, int, Claim], Outcome | None]
+RunLater = Callable[[int, int, Claim], Awaitable[Outcome | None]]
 
 
 class Handover(Protocol):
@@ -69,15 +72,14 @@ class _Common:
         hand_over: Handover,
         worn: Callable[[str], None],
         broken: Callable[[], None],
-        *,
-        restores_handlers: bool = False,
+        shared_state: SharedState,
     ) -> None:
         self._runner = runner
         self._table = table
         self._hand_over = hand_over
         self._worn = worn
         self._broken = broken
-        self._shared_state = SharedState(handlers=restores_handlers)
+        self._shared_state = shared_state
 
     def _clean_up(self, slot: int) -> None:
         """Put back what the task has changed; before its outcome is told, and the next begins."""
@@ -107,24 +109,31 @@ class ThreadSlots(_Common):
         worn: Callable[[str], None],
         broken: Callable[[], None],
         *,
+        shared_state: SharedState | None = None,
+        run: Run | None = None,
+        most: int | None = None,
         first_is_main: bool = False,
         restores_handlers: bool = False,
     ) -> None:
         """Prepare.
 
         Args:
+            shared_state: as this process had it before its first job; as it is now unless given.
+            run: runs a job; the runner's own `run` unless given.
+            most: slots, from the first; all of the table unless given.
             first_is_main: whether the first slot is the main thread, which calls `run_main`.
             restores_handlers: whether what jobs do to the handlers of signals is undone.
         """
-        super().__init__(
-            runner, table, hand_over, worn, broken, restores_handlers=restores_handlers
-        )
+        shared_state = shared_state or SharedState(handlers=restores_handlers)
+        super().__init__(runner, table, hand_over, worn, broken, shared_state)
         # None ends the thread that takes it, if there is one too many.
         self._inbox: Inbox[Numbered | None] = Inbox()
         self._resizing = threading.Lock()
         self._threads = self._wanted = int(first_is_main)
         self._main = 0 if first_is_main else None
-        self._unused = list(range(self._threads, table.most))  # slots that have no thread
+        most = table.most if most is None else most
+        self._unused = list(range(self._threads, most))  # slots that have no thread
+        self._run: Run = run or runner.run
         self._closed = False
         self.lend(0)
 
@@ -149,6 +158,11 @@ class ThreadSlots(_Common):
 
     def watch(self) -> None:
         """See `Slots`. Threads are looked at from outside."""
+
+    @property
+    def at_work(self) -> int:
+        """How many of them have a job, about."""
+        return max(0, self._threads - len(self._inbox.waiting))
 
     def lend(self, slots: int) -> None:
         """See `Slots`."""
@@ -189,9 +203,10 @@ class ThreadSlots(_Common):
                     continue
                 number, claim = job
                 self._table.take(slot, number, time.monotonic())
-                outcome = self._runner.run(slot, number, claim)
+                outcome = self._run(slot, number, claim)
                 self._clean_up(slot)
-                self._hand_over(number, outcome, more=bool(self._inbox))
+                if outcome is not None:
+                    self._hand_over(number, outcome, more=bool(self._inbox))
                 del job, claim, outcome  # they may be large, and this slot idle from now on
             self._runner.end_thread()
         except BaseException:
@@ -210,18 +225,29 @@ class CoroutineSlots(_Common):
         broken: Callable[[], None],
         *,
         hand_on: Callable[[], None],
+        shared_state: SharedState | None = None,
+        run: RunLater | None = None,
+        rows: Sequence[int] | None = None,
     ) -> None:
-        """Prepare.
+        """Begin.
 
         Args:
             hand_on: has what was handed over with `more` wait no longer.
+            shared_state: as this process had it before its first job; as it is now unless given.
+            run: runs a job; the runner's own `run_on_loop` unless given.
+            rows: of the table, from which it lends; without them it has all, and uses as many as
+                the table has slots from the start.
+
+        Raises:
+            OSError, RuntimeError: no file or thread is left for its loop.
         """
-        super().__init__(runner, table, hand_over, worn, broken)
+        super().__init__(runner, table, hand_over, worn, broken, shared_state or SharedState())
         self._hand_on = hand_on
         self._is_to_go_on = False
         self._inbox: deque[Numbered] = deque()
-        self._free = list(range(table.slots))
-        self._unused = list(range(table.slots, table.most))
+        self._run: RunLater = run or runner.run_on_loop
+        self._free = list(range(table.slots)) if rows is None else []
+        self._unused = list(range(table.slots, table.most) if rows is None else rows)
         self._lent = 0
         self._too_many = 0  # slots at work that are to end with their jobs
         self._running: dict[int, asyncio.Task[None]] = {}  # by slot; a loop alone lets go of them
@@ -259,6 +285,7 @@ class CoroutineSlots(_Common):
             else:
                 slot = _take_first(self._unused)
                 self._table.use(slot + 1)
+                self._table.sit(slot, threading.get_native_id())
                 self._free.append(slot)
         for _ in range(-more):
             if self._free:
@@ -269,7 +296,7 @@ class CoroutineSlots(_Common):
 
     def _run_loop(self) -> None:
         self._table.tell_loop(threading.get_native_id())
-        for slot in range(self._table.most):
+        for slot in self._free:
             self._table.sit(slot, threading.get_native_id())
         while not self._loop.is_closed():  # a task may stop it, or leave a SystemExit in it
             try:
@@ -294,7 +321,7 @@ class CoroutineSlots(_Common):
     async def _slot(self, slot: int, number: int, claim: Claim) -> None:
         try:
             self._table.take(slot, number, time.monotonic())
-            outcome = await self._runner.run_on_loop(slot, number, claim)
+            outcome = await self._run(slot, number, claim)
             self._clean_up(slot)
             self._running.pop(slot, None)
             if self._too_many:
@@ -303,7 +330,8 @@ class CoroutineSlots(_Common):
             else:
                 self._free.append(slot)
             # Many end in one turn of the loop, and go on together after it.
-            self._hand_over(number, outcome, more=True)
+            if outcome is not None:
+                self._hand_over(number, outcome, more=True)
             if not self._is_to_go_on:
                 self._is_to_go_on = True
                 self._loop.call_soon(self._after_turn)

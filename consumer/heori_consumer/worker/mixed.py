@@ -1,0 +1,303 @@
+"""A worker with both kinds of slots: threads for plain tasks, one event loop for async ones.
+
+Nobody knows of which kind a job is before its payload has been read, and that is done once, in a
+slot of either kind. A job that belongs to the other one goes there ready to begin. Until then no
+slot has taken it: it can be given back, and its time has not begun.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Container, Sequence
+from functools import partial
+
+from heori_common.protocol.job import Claim, Outcome
+from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.worker import rq_horse
+from heori_consumer.worker.execution import Runner
+from heori_consumer.worker.restore import SharedState
+from heori_consumer.worker.running_job import RunningJob
+from heori_consumer.worker.slots import CoroutineSlots, Handover, Numbered, RunLater, ThreadSlots
+
+
+class MixedRunner(Runner):
+    """Runs plain jobs in threads and async ones on the loop, and neither where it does not belong.
+
+    Attributes:
+        ready: the jobs that have been read, by number, and are to begin where they belong.
+        expects_async: whether the last job that was read was async, so that the next may be, too.
+        found_other: called when that has changed.
+    """
+
+    ready: dict[int, RunningJob]
+    expects_async = False
+    found_other: Callable[[], object]
+
+    def run_plain(self, slot: int, number: int, claim: Claim) -> Outcome | None:
+        """As `run`; returns None of an async job, which is ready then."""
+        job: RunningJob | Outcome | None = self.ready.pop(number, None)
+        if job is None:
+            if claim.phase or rq_horse.takes(claim):
+                return self.run(slot, number, claim)
+            job = self._prepare(slot, number, claim)
+            if isinstance(job, RunningJob):
+                self._found(is_async=job.definition.is_async)
+                if job.definition.is_async:
+                    self.ready[number] = job
+                    return None
+        if isinstance(job, RunningJob):
+            self._move(job, slot)
+            job = self._run(job)
+        rq_horse.tell(claim, job)
+        return job
+
+    async def run_on_loop_if_async(self, slot: int, number: int, claim: Claim) -> Outcome | None:
+        """As `run_on_loop`; returns None of what a thread is to run, or to read."""
+        job = self.ready.pop(number, None)
+        if job is None:
+            if claim.phase or claim.rest or claim.special or rq_horse.takes(claim):
+                return None
+            read = self._prepare(slot, number, claim)
+            if isinstance(read, Outcome):
+                return read
+            job = read
+            self._found(is_async=job.definition.is_async)
+            if not job.definition.is_async:
+                self.ready[number] = job
+                return None
+        self._move(job, slot)
+        return await self._run_async(job)
+
+    def cannot_run(self, number: int, error: BaseException) -> Outcome:
+        """What comes of an async job for which there can be no loop."""
+        return self._not_begun(self.ready.pop(number), error)
+
+    def _move(self, job: RunningJob, slot: int) -> None:
+        job.slot = slot
+        if job.timeout > 0:
+            job.deadline = time.monotonic() + job.timeout
+        self._take_seat(job)
+
+    def _found(self, *, is_async: bool) -> None:
+        if is_async != self.expects_async:
+            self.expects_async = is_async
+            self.found_other()
+
+
+class MixedSlots:
+    """S threads, and C coroutines at most on a loop that begins with the first async job.
+
+    The supervisor sends a job for each thread, and as many more as run on the loop.
+
+    Attributes:
+        beside: how many more that is. It grows at once, and shrinks with the next tick: else each
+            job on the loop would be a message.
+    """
+
+    def __init__(
+        self,
+        runner: MixedRunner,
+        table: SlotTable,
+        hand_over: Handover,
+        worn: Callable[[str], None],
+        broken: Callable[[], None],
+        *,
+        coroutines: int,
+        most_threads: int,
+        hand_on: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            coroutines: C.
+            most_threads: that it may come to have, those lent among them.
+            hand_on: as of `CoroutineSlots`.
+            changed: called when `beside` has changed.
+        """
+        runner.ready = {}
+        runner.found_other = self._grow
+        self._runner = runner
+        self._table = table
+        self._worn = worn
+        self._changed = changed
+        self._coroutines = coroutines
+        self._lent = self._lent_on_loop = 0
+        self.beside = 0
+        self._moving = threading.RLock()  # held while jobs go from one inbox to the other
+        shared_state = SharedState()
+        told = runner, table, hand_over, worn, broken
+        self._loop: LoopSlots | None = None
+        self._make_loop = partial(
+            LoopSlots,
+            *told,
+            hand_on=hand_on,
+            shared_state=shared_state,
+            run=self._run_on_loop,
+            rows=range(most_threads, table.most),
+            filled=self._filled,
+        )
+        self._threads = ThreadSlots(
+            *told, shared_state=shared_state, run=self._run_in_thread, most=most_threads
+        )
+
+    def put(self, jobs: Sequence[Numbered]) -> None:
+        """See `Slots`. Each goes where the last one belonged."""
+        with self._moving:
+            ahead = 0
+            if self._loop is not None and self._runner.expects_async:
+                ahead = self._loop.room()
+                self._loop.put(jobs[:ahead])
+            self._threads.put(jobs[ahead:])
+
+    def recall(self) -> list[int]:
+        """See `Slots`."""
+        with self._moving:
+            back = self._threads.recall()
+            if self._loop is not None:
+                back += self._loop.recall()
+            for number in back:
+                self._runner.ready.pop(number, None)
+            return back
+
+    def watch(self) -> None:
+        """See `Slots`."""
+        if self._loop is not None:
+            self._loop.watch()
+        if self.beside != (beside := self._find_beside()):
+            self.beside = beside
+            self._changed()
+
+    def lend(self, slots: int) -> None:
+        """See `Slots`."""
+        with self._moving:
+            on_loop = self._loop.lent() if self._loop is not None else 0
+            self._lent, self._lent_on_loop = slots, min(slots, on_loop)
+            self._set_sizes()
+
+    def resize(self, slots: int, coroutines: int) -> None:
+        """Have so many threads and coroutines from now on; those too many end with their jobs."""
+        with self._moving:
+            self._table.slots, self._coroutines = slots, coroutines
+            try:
+                self._set_sizes()
+            except RuntimeError as error:  # the system has no thread left
+                self._worn(str(error))
+        self.beside = self._find_beside()
+        self._changed()
+
+    def _set_sizes(self) -> None:
+        self._threads.lend(self._lent - self._lent_on_loop)
+        if self._loop is not None:
+            self._loop.lend(self._coroutines + self._lent_on_loop)
+
+    # Where a job goes
+
+    def _run_in_thread(self, slot: int, number: int, claim: Claim) -> Outcome | None:
+        outcome = self._runner.run_plain(slot, number, claim)
+        if outcome is not None:
+            return outcome
+        try:
+            loop = self._begin_loop()
+        except (OSError, RuntimeError) as error:  # no file or thread is left
+            return self._runner.cannot_run(number, error)
+        with self._moving:
+            self._table.pass_on(slot)
+            loop.put([(number, claim)])
+        return None
+
+    def _begin_loop(self) -> "LoopSlots":
+        if self._loop is None:
+            with self._moving:
+                if self._loop is None:
+                    self._loop = self._make_loop()
+                    self._set_sizes()
+        return self._loop
+
+    async def _run_on_loop(self, slot: int, number: int, claim: Claim) -> Outcome | None:
+        outcome = await self._runner.run_on_loop_if_async(slot, number, claim)
+        if outcome is None:
+            with self._moving:
+                self._table.pass_on(slot)
+                self._threads.put([(number, claim)])
+        return outcome
+
+    def _filled(self) -> None:
+        """The loop has begun what it can: what is left unread may be plain."""
+        if self._loop is not None:
+            with self._moving:
+                self._threads.put(self._loop.take_unread(self._runner.ready))
+            self._grow()
+
+    # What the supervisor is told
+
+    def _grow(self) -> None:
+        beside = self._find_beside()
+        if beside > self.beside:
+            self.beside = beside
+            self._changed()
+
+    def _find_beside(self) -> int:
+        """How many jobs there may be beside those of the threads, and those that are lent."""
+        if self._loop is None:
+            return 0
+        threads = self._table.slots + self._lent - self._lent_on_loop
+        there_may_be = threads + self._loop.at_work
+        if self._runner.expects_async:
+            at_work = self._threads.at_work  # none of which the next job needs
+            coroutines = self._coroutines + self._lent_on_loop
+            there_may_be = at_work + min(there_may_be, coroutines)
+        return there_may_be - self._table.slots - self._lent
+
+
+class LoopSlots(CoroutineSlots):
+    """The coroutines of a mixed worker.
+
+    Args:
+        filled: called when it has begun as many jobs as it can.
+    """
+
+    def __init__(
+        self,
+        runner: MixedRunner,
+        table: SlotTable,
+        hand_over: Handover,
+        worn: Callable[[str], None],
+        broken: Callable[[], None],
+        *,
+        filled: Callable[[], None],
+        hand_on: Callable[[], None],
+        shared_state: SharedState,
+        run: RunLater,
+        rows: range,
+    ) -> None:
+        self._filled = filled
+        self._first = rows.start
+        told = runner, table, hand_over, worn, broken
+        super().__init__(*told, hand_on=hand_on, shared_state=shared_state, run=run, rows=rows)
+
+    @property
+    def at_work(self) -> int:
+        """How many of them have a job, about."""
+        return max(0, self._lent + self._too_many - len(self._free))
+
+    def room(self) -> int:
+        """For how many jobs it has coroutines that have nothing to do, about."""
+        return max(0, len(self._free) - len(self._inbox))
+
+    def lent(self) -> int:
+        """How many of its jobs wait for others."""
+        return sum(map(self._table.is_lent, range(self._first, self._table.used())))
+
+    def take_unread(self, ready: Container[int]) -> list[Numbered]:
+        """Take back those that nobody has read, if it cannot begin them now."""
+        if self._free or not self._inbox:
+            return []
+        jobs = list(self._inbox)
+        if unread := [job for job in jobs if job[0] not in ready]:
+            self._inbox.clear()
+            self._inbox.extend(job for job in jobs if job[0] in ready)
+        return unread
+
+    def _fill(self) -> None:
+        super()._fill()
+        self._filled()

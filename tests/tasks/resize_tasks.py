@@ -1,0 +1,58 @@
+"""Tasks for a consumer whose size changes while they run."""
+
+import os
+import threading
+from functools import cache
+
+import redis
+from redis.asyncio import Redis
+
+from heori import Producer, task
+
+
+@cache
+def producer() -> Producer:
+    """This process's own."""
+    return Producer()
+
+
+@task
+def hold(url: str, key: str) -> int:
+    """Says that it runs, then waits to be let go; returns its process."""
+    with redis.Redis.from_url(url, socket_timeout=60) as client:
+        client.rpush(f"{key}:running", os.getpid())
+        client.blpop([f"{key}:go"], timeout=50)
+    return os.getpid()
+
+
+@task
+async def hold_later(url: str, key: str) -> str:
+    """The same as a coroutine; returns its thread's name."""
+    async with Redis.from_url(url, socket_timeout=60) as client:
+        await client.rpush(f"{key}:running", os.getpid())
+        await client.blpop([f"{key}:go"], timeout=50)
+    return threading.current_thread().name
+
+
+@task
+def process() -> int:
+    """Returns its process."""
+    return os.getpid()
+
+
+@task
+def thread() -> str:
+    """Returns its thread's name."""
+    return threading.current_thread().name
+
+
+@task
+def wait_for(depth: int) -> int:
+    """Waits for a job that waits for another, so many in all, of either kind in turns."""
+    return producer().submit(wait_for_later, depth - 1).result() + 1 if depth else 0
+
+
+@task
+async def wait_for_later(depth: int) -> int:
+    """The same as a coroutine."""
+    return await producer().submit(wait_for, depth - 1) + 1 if depth else 0
