@@ -18,7 +18,6 @@ import importlib.util
 import io
 import json
 import logging
-import logging.config
 import os
 import sys
 import threading
@@ -129,7 +128,9 @@ def configure(*, as_json: bool, level: str, layout: Layout | None = None) -> Non
     if as_json:
         _catch_uncaught()
     if layout.config:
-        logging.config.dictConfig(importlib.import_module(layout.config).DICT_CONFIG)
+        from logging.config import dictConfig  # noqa: PLC0415 - few say it, and it imports much
+
+        dictConfig(importlib.import_module(layout.config).DICT_CONFIG)
 
 
 def configure_as_parent() -> None:

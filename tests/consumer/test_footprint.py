@@ -95,11 +95,12 @@ def test_what_whoever_started_a_consumer_has_open_does_not_reach_its_workers(
 
 
 # What takes megabytes, or a twentieth of a second, and is there for what these do not do: to draw,
-# to answer a scrape, to be looked at by rq's tools.
+# to answer a scrape, to send a webhook, to be looked at by rq's tools.
 HEAVY = {
     "croniter",
     "fastapi",
     "jsonschema_rs",
+    "logging.config",
     "multiprocessing",
     "prometheus_client",
     "pygments",
@@ -108,6 +109,7 @@ HEAVY = {
     "rq",
     "structlog",
     "textual",
+    "urllib.request",
 }
 TASKS = "from heori import task\n\n\n@task\ndef double(a: int) -> int:\n    return 2 * a\n"
 
