@@ -23,6 +23,7 @@ from heori_common.in_fork import InFork
 from heori_common.platform import has_one_thread, inherited_files
 from heori_consumer.between.entry import FORKSERVER, forkserver
 from heori_consumer.between.signals import STOPPING
+from heori_consumer.pool.immortal import make_immortal
 from heori_consumer.pool.output import Channels, open_channels
 
 
@@ -59,6 +60,7 @@ def fork_early() -> Zygote | None:
         _be_as_started(theirs)
 
     forkserver()
+    make_immortal()
     gc.freeze()  # or collections of garbage, here and there, would copy what is shared
     with contextlib.ExitStack() as undo:
         for channel in theirs:
