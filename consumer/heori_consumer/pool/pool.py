@@ -29,8 +29,8 @@ from heori_consumer.pool.prefetch import Prefetch, share_out
 from heori_consumer.pool.roster import PoolOptions, Roster
 from heori_consumer.pool.settlement import Settlement
 
-# Batches that a worker may have waiting. Jobs that do nothing fill these in about PREFETCH_S; with
-# two, a worker had run out of them by the time that the next came.
+# Batches that a worker may have waiting. Jobs that do nothing take half of PREFETCH_S for these;
+# with two, a worker had run out of them by the time that the next came.
 MOST_AHEAD = 8
 # How often late jobs and waiting ones are looked for, and how often memory is.
 WATCH_EVERY_S = 0.05

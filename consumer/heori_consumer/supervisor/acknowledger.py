@@ -35,7 +35,7 @@ CALL_ENTRIES = 128  # per call at most: Redis does nothing else meanwhile, about
 LOST = "lost"  # what comes of a job whose lease was lost: its next delivery decides
 # While other jobs are held, calls begin this far apart: each costs as much as ten of
 # its entries, and CPU that the jobs could have.
-CALL_GAP_S = 0.005
+CALL_GAP_S = 0.01
 
 # The failure of a job that has ended well, and left more than the server takes.
 TOO_LARGE = (

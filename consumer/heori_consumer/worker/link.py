@@ -65,8 +65,9 @@ FRAME_OUTCOMES = 64
 FRAME_BYTES = 1_000_000  # of results in a frame, about: there is a copy of each while it is sent
 # After so many bytes of payloads and results, memory is given back, once no more of them come.
 BURST_BYTES = 32_000_000
-# How long an outcome may wait for others while there are more jobs at hand.
-LINGER_S = 0.004
+# How long an outcome may wait for others while there are more jobs at hand: each frame wakes the
+# supervisor. The job runs again if its worker is killed meanwhile.
+LINGER_S = 0.01
 
 
 class LinkedSlots:
