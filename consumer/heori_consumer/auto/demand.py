@@ -1,0 +1,179 @@
+"""What a job needs, in seconds, and how that is told from what is seen of a pool.
+
+What threads wait for and what they compute can be seen. How much of their computing holds the GIL
+cannot, but the line at the GIL tells it: the longer it is, the busier the GIL must be.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from heori_consumer.auto.queueing import Station, busy_at_line
+from heori_consumer.auto.size import Size
+
+# The line at the GIL says nothing where computing in Python alone would make one as short as this.
+LEAST_LINE = 0.15  # threads
+# An event loop that is this busy does not tell how long its coroutines wait for other things.
+BUSY_LOOP = 0.95
+
+
+class TaskUse(NamedTuple):
+    """What jobs of one task have used that ended in some time."""
+
+    finished: int
+    run: float  # seconds from their beginnings to their ends
+    cpu: float  # seconds
+    on_loop: bool = False  # whether they are coroutines of an event loop
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of a pool for some time, a second as a rule.
+
+    Attributes:
+        seconds: how long.
+        size: what the pool is to have.
+        settled: whether it had that, all the time.
+        backlog: whether there were jobs for all slots.
+        running, gil_wait, io_wait: seconds that threads with a job spent so; those that lacked a
+            core are running.
+        cpu: CPU seconds of all worker processes.
+        loop_busy: seconds that event loops were at work.
+        coroutines: how many run, or wait for room on an event loop, on average.
+        cores: that the consumer may use.
+        process_bytes, slot_bytes: memory of a process, and of each further slot of it.
+        base_bytes: memory of the consumer beside them.
+        gil: whether there is one.
+        tasks: by name, what ended.
+        in_line: seconds that jobs have stood in line for locks and permits of Heori's.
+    """
+
+    seconds: float
+    size: Size
+    settled: bool
+    backlog: bool
+    running: float
+    gil_wait: float
+    io_wait: float
+    cpu: float
+    loop_busy: float
+    coroutines: float
+    cores: float
+    process_bytes: int
+    slot_bytes: int
+    base_bytes: int = 0
+    gil: bool = True
+    tasks: Mapping[str, TaskUse] = field(default_factory=dict)
+    in_line: float = 0.0
+
+    @property
+    def threads(self) -> float:
+        """Seconds of threads that had a job."""
+        return self.running + self.gil_wait + self.io_wait
+
+    @property
+    def progress(self) -> float:
+        """Seconds of threads in which jobs came nearer to their ends."""
+        return self.cpu + self.io_wait + self.coroutines * self.seconds
+
+    def memory(self, size: Size) -> int:
+        """The bytes that a consumer of some size has, as far as is known."""
+        return (
+            self.base_bytes
+            + size.processes * self.process_bytes
+            + size.processes * (size.slots - self.size.slots) * self.slot_bytes
+        )
+
+
+class Demand(NamedTuple):
+    """What one job needs, in seconds, when nothing is in its way."""
+
+    gil: float  # of CPU, with the GIL
+    free: float  # of CPU, without it
+    wait: float  # for all else
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU."""
+        return self.gil + self.free
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return self.gil + self.free + self.wait
+
+
+class Mix(NamedTuple):
+    """What the jobs of now need."""
+
+    plain: Demand  # of a job in a thread
+    coroutine: Demand  # of one on an event loop
+    on_loop: float  # the share of jobs that are coroutines
+    gil_share: float | None  # of plain jobs' CPU, that holds the GIL; None where it is a guess
+
+
+def estimate(seen: Sequence[Observation], guess: float = 1.0) -> Mix:
+    """What the jobs need that were at work then.
+
+    Jobs that take long may not have ended. Then a job stands for a second of a thread: how many
+    there are changes nothing in what they are like.
+
+    Args:
+        seen: of one size.
+        guess: the share of CPU that holds the GIL, where it cannot be seen.
+    """
+    size = seen[-1].size
+    seconds = sum(each.seconds for each in seen)
+    running = sum(each.running for each in seen)
+    waits = sum(each.io_wait for each in seen)
+    loop_busy = sum(each.loop_busy for each in seen)
+    finished, of_loops = count(seen)
+    busy_loops = min(1.0, loop_busy / seconds / size.processes)
+    cpu = max(0.0, sum(each.cpu for each in seen) - loop_busy)
+    of_threads = max(0.0, running - loop_busy)
+
+    share = _gil_share(seen, size, seconds, of_threads, waits, busy_loops)
+    gil = guess if share is None else share
+    jobs = finished - of_loops or cpu + waits or 1.0
+    if finished - of_loops == 0 and of_loops:
+        jobs = 1.0
+    plain = Demand(cpu * gil / jobs, cpu * (1 - gil) / jobs, waits / jobs)
+
+    room = size.processes * size.coroutines
+    coroutines = sum(min(each.coroutines, room) * each.seconds for each in seen)
+    loops_jobs = of_loops or coroutines
+    if not loops_jobs:
+        return Mix(plain, Demand(0.0, 0.0, 0.0), 0.0, share)
+    service = loop_busy / loops_jobs
+    stay = service / max(1 - BUSY_LOOP, 1 - busy_loops)
+    coroutine = Demand(service, 0.0, max(0.0, coroutines / loops_jobs - stay))
+    all_jobs = finished or cpu + waits + loops_jobs
+    return Mix(plain, coroutine, min(1.0, loops_jobs / (all_jobs or 1.0)), share)
+
+
+def count(seen: Iterable[Observation]) -> tuple[int, int]:
+    """How many jobs ended, and how many of them were coroutines."""
+    uses = [use for each in seen for use in each.tasks.values()]
+    return sum(use.finished for use in uses), sum(use.finished for use in uses if use.on_loop)
+
+
+def _gil_share(
+    seen: Sequence[Observation],
+    size: Size,
+    seconds: float,
+    running: float,
+    waits: float,
+    busy_loops: float,
+) -> float | None:
+    if not seen[-1].gil:
+        return 0.0
+    most = running + waits
+    if not most:
+        return None
+    threads = size.slots
+    if Station(running / most, waits / most).flow(threads).line < LEAST_LINE:
+        return None
+    a_process = seconds * size.processes
+    line = sum(each.gil_wait for each in seen) / a_process
+    busy = max(0.0, busy_at_line(threads, line) - busy_loops)
+    return min(1.0, busy / max(1e-9, running / a_process))

@@ -1,0 +1,44 @@
+"""Why a pool moves, in words for people."""
+
+from collections.abc import Sequence
+
+from heori_consumer.auto.demand import Observation
+from heori_consumer.auto.size import Size
+
+NOTABLE = 0.05  # of threads' time
+
+
+def path(before: Size, after: Size) -> str:
+    """From one size to another."""
+    if (before.processes, before.slots) == (after.processes, after.slots):
+        return f"{before}, {before.coroutines} → {after.coroutines} coroutines a process"
+    return f"{before} → {after}"
+
+
+def state(seen: Sequence[Observation]) -> str:
+    """What threads and cores do."""
+    threads = sum(each.threads for each in seen)
+    seconds = sum(each.seconds for each in seen)
+    told: list[str] = []
+    if threads:
+        for name, spent in (
+            ("threads wait for the GIL", sum(each.gil_wait for each in seen)),
+            ("wait for other things", sum(each.io_wait for each in seen)),
+            ("lack a core", max(0.0, sum(each.running - each.cpu for each in seen))),
+        ):
+            if spent / threads >= NOTABLE:
+                subject = "" if told or name.startswith("threads") else "threads "
+                told.append(f"{subject}{name} {spent / threads:.0%} of their time")
+    used, cores = sum(each.cpu for each in seen) / seconds, seen[-1].cores
+    loops = sum(each.loop_busy for each in seen) / seconds / seen[-1].size.processes
+    if sum(each.coroutines for each in seen):
+        told.append(f"event loops are busy {loops:.0%} of the time")
+    told.append(f"{used:.1f} of {cores:g} cores used")
+    return ", ".join(told)
+
+
+def expected(gain: float) -> str:
+    """What a move is to bring."""
+    if abs(gain - 1) < 0.03:
+        return "as many jobs/s expected"
+    return f"{gain - 1:+.0%} jobs/s expected"

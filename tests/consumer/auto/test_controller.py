@@ -1,0 +1,187 @@
+"""The controller, steering simulated machines."""
+
+from statistics import fmean
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from heori_consumer.auto.controller import Controller
+from heori_consumer.auto.size import Size, SizeBounds
+from tests.rigs.machine import PROCESS_BYTES, Machine, Phase
+from tests.rigs.simulated_work import (
+    DEFAULT,
+    WORK,
+    Work,
+    coroutine,
+    fixed,
+    free,
+    gil,
+    moves,
+    steer,
+    task,
+    wait,
+)
+
+SEARCH_S = 20  # in which the best size is to be found
+
+
+def test_it_finds_a_size_that_is_about_as_good_as_the_best() -> None:
+    """Of the best fixed size's throughput, and of the default's, what there is after the search."""
+    shares = {}
+    for name, work in WORK.items():
+        # Jobs of 10 s that began in a crowd of eight at one GIL end after 80 s.
+        is_long = name.startswith("long")
+        skipped = 90 if is_long else 20
+        seconds = skipped + min(600, max(5, round(3000 / best_of(name))))
+        rate = fmean(steer(work, seconds).rates[skipped:])
+        shares[name] = rate / best_of(name), rate / fixed(name)[DEFAULT]
+    assert {name: few for name, few in shares.items() if few[0] < 0.95 or few[1] < 0.95} == {}
+    assert fmean(share for share, _ in shares.values()) >= 0.98
+
+
+def best_of(name: str) -> float:
+    return max(fixed(name).values())
+
+
+@pytest.mark.parametrize("name", ["pure Python", "hashing", "two tasks, one hashes"])
+def test_it_holds_still(name: str) -> None:
+    """At most two moves in ten minutes of the same load, once it has found its size."""
+    run = steer(WORK[name], 300, seed=2)
+    assert len([second for second, _ in run.moves if second > SEARCH_S]) <= 1
+
+
+def test_it_follows_changes() -> None:
+    """Every 30 s the work is another, and half of that later nearly all is done that could be."""
+    bounds = SizeBounds(2, 64, 256)
+    machine = Machine(WORK["pure Python"].tasks, DEFAULT, service=50)
+    controller = Controller(DEFAULT, bounds)
+    for name in (
+        "pure Python",
+        "20 ms of waiting",
+        "a mixture with hashing",
+        "hashing",
+        "async",
+        "a service of 50 at once",
+        "pure Python",
+    ):
+        machine.tasks = list(WORK[name].tasks)
+        rates = [done for _, _, done in moves(machine, controller, 30)]
+        assert fmean(rates[15:]) >= 0.93 * best_of(name), name
+
+
+def test_what_a_service_bounds_is_not_answered_with_ever_more_slots() -> None:
+    work = Work((task(gil(0.0003), Phase("service", 0.02)),), {"service": 10})
+    machine = work.start(DEFAULT)
+    controller = Controller(DEFAULT, SizeBounds(2, 1024, 256))
+    for _ in moves(machine, controller, 120):
+        pass
+    assert controller.size.processes * controller.size.slots <= 64
+
+
+def test_without_a_backlog_it_keeps_what_it_has() -> None:
+    work = Work((task(gil(0.02)),), {"arrivals": 5.0})
+    assert steer(work, 60).moves == []
+
+
+def test_it_waits_for_a_size_to_be_there() -> None:
+    """What a pool does on its way from one size to the next says nothing."""
+    machine = WORK["pure Python"].start(DEFAULT)
+    controller = Controller(DEFAULT, SizeBounds(2, 64, 256))
+    made = [
+        move for _ in range(60) if (move := controller.step(machine.run(1.0)))
+    ]  # nobody makes them
+    assert len(made) == 1
+
+
+def test_a_lesson_is_a_start() -> None:
+    work = WORK["20 ms of waiting"]
+    first = steer(work, 30)
+    assert set(first.controller.lessons) == {"job"}
+    second = Controller(DEFAULT, work.bounds, first.controller.lessons)
+    made = [move for _, move, _ in moves(work.start(DEFAULT, 5), second, 6) if move]
+    assert [move.size for move in made] == [first.controller.size]
+
+
+def test_a_lesson_of_a_task_that_has_changed_is_none() -> None:
+    first = steer(WORK["20 ms of waiting"], 30)
+    work = WORK["pure Python"]
+    second = Controller(DEFAULT, work.bounds, first.controller.lessons)
+    list(moves(work.start(DEFAULT), second, 10))
+    assert second.size != first.controller.size
+
+
+def test_a_move_says_why_in_words() -> None:
+    (_, move), *_ = steer(WORK["pure Python"], 5).moves
+    assert move.reason.startswith("1 × 8 → 2 × 2: threads wait for the GIL 8")
+    assert "1.0 of 2 cores used; +" in move.reason
+
+
+def test_it_tells_what_one_more_and_one_less_would_do() -> None:
+    controller = Controller(DEFAULT, SizeBounds(1, 8, 256))
+    assert controller.estimates() == {}
+    machine = Machine([task(gil(0.02))], DEFAULT, cores=4)
+    list(moves(machine, controller, 5))
+    estimates = controller.estimates()
+    assert estimates["processes+1"] == pytest.approx(2.0, rel=0.1)
+    assert estimates["slots+1"] == pytest.approx(1.0, rel=0.05)
+    assert "processes-1" not in estimates
+
+
+def test_memory_that_grows_makes_the_pool_smaller() -> None:
+    bounds = SizeBounds(4, 64, 256, max_memory=4 * PROCESS_BYTES)
+    work = Work((task(gil(0.02)),), {"cores": 4})
+    machine = work.start(Size(4, 8, 64))
+    controller = Controller(Size(4, 8, 64), bounds)
+    machine.resize(controller.size)
+    list(moves(machine, controller, 30))
+    assert machine.run(1.0).memory(controller.size) <= 4 * PROCESS_BYTES
+
+
+phases = st.lists(
+    st.one_of(
+        st.builds(gil, st.floats(0.005, 0.1)),
+        st.builds(free, st.floats(0.005, 0.1)),
+        st.builds(wait, st.floats(0.02, 1.0)),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@hypothesis_settings(max_examples=15, deadline=None)
+@given(
+    kinds=st.lists(st.tuples(phases, st.booleans(), st.floats(0.1, 1.0)), min_size=1, max_size=3),
+    cores=st.sampled_from([0.5, 1, 1.5, 2, 4, 16, 128]),
+    burners=st.sampled_from([0, 0, 2]),
+    jitter=st.floats(0.0, 0.9),
+    memory=st.integers(2, 200),
+    seed=st.integers(0, 1000),
+)
+def test_bounds_are_kept_and_moves_come_to_an_end(
+    kinds: list[tuple[list[Phase], bool, float]],
+    cores: float,
+    burners: int,
+    jitter: float,
+    memory: int,
+    seed: int,
+) -> None:
+    tasks = [
+        (coroutine(*parts, name=f"c{n}") if on_loop else task(*parts, name=f"t{n}", share=share))
+        for n, (parts, on_loop, share) in enumerate(kinds)
+    ]
+    bounds = SizeBounds(max(1, int(cores)), 16, 64, max_memory=memory * PROCESS_BYTES)
+    machine = Machine(tasks, DEFAULT, cores=cores, burners=burners, jitter=jitter, seed=seed)
+    controller = Controller(DEFAULT, bounds)
+    late = 0
+    for second in range(70):
+        seen = machine.run(1.0)
+        move = controller.step(seen)
+        if move is not None:
+            assert move.size != move.before
+            assert bounds.within(move.size) == move.size
+            assert seen.memory(move.size) <= memory * PROCESS_BYTES
+            late += second > 50
+            machine.resize(move.size)
+    assert late <= 2
