@@ -58,22 +58,22 @@ def test_a_line_tells_what_a_thread_does(line: bytes, state: str) -> None:
 
 def test_some_threads_stand_for_all() -> None:
     tally = Tally()
-    busy = [(slot, slot + 100, 1) for slot in range(10)]
+    busy = {(thread, 1): 1 for thread in range(100, 110)}
 
     def look(threads: object) -> dict[int, str]:
         assert isinstance(threads, list)
         assert len(threads) == 2
         return dict.fromkeys(threads, RUNNING)
 
-    tally.look(busy, -1, look, share=0.2, seconds=1.0)
+    tally.look(busy, None, look, share=0.2, seconds=1.0)
     assert tally.threads == {RUNNING: pytest.approx(10.0)}
 
 
 def test_of_the_coroutines_on_one_loop_one_runs_and_the_others_wait() -> None:
     tally = Tally()
-    busy = [(0, 100, 1), (1, 100, 2), (2, 100, 2), (3, 101, 3)]  # the last one is beside the loop
+    busy = {(100, 1): 1, (100, 2): 2, (101, 3): 1}  # the last one is beside the loop
     states = {100: RUNNING, 101: GIL_WAIT}
-    tally.look(busy, 1, lambda _: states, share=1.0, seconds=1.0)
+    tally.look(busy, (100, 2), lambda _: states, share=1.0, seconds=1.0)
     assert tally.threads == {RUNNING: 1.0, GIL_WAIT: 1.0}
     assert tally.tasks == {1: {IO_WAIT: 1.0}, 2: {RUNNING: 1.0, IO_WAIT: 1.0}, 3: {GIL_WAIT: 1.0}}
 
@@ -204,7 +204,18 @@ def test_the_table_tells_who_is_busy_and_how_far_behind_a_loop_is() -> None:
         table.sit(slot, 1000 + slot)
     table.take(1, 7, time.monotonic())
     table.begin(1, 2, None)
-    assert table.busy() == [(1, 1001, 2)]
+    table.take(2, 8, time.monotonic())
+    table.begin(2, 2, None)
+    table.sit(2, 1001)
+    assert table.busy() == {(1001, 2): 2}
+    assert table.taken_in({1001}) == [(1001, 7), (1001, 8)]
+    table.finish(2)
+    table.sit(2, 1002)
+    assert table.busy() == {(1001, 2): 1}
+    assert table.at_work() is None
+    table.step(1)
+    assert table.at_work() == (1001, 2)
+    table.step(-1)
     assert sorted(table.threads()) == [1000, 1001, 1002]
     assert (table.at(), table.loop_busy(), table.loop_lag()) == (-1, 0.0, 0.0)
     table.loop_works()

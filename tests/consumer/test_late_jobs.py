@@ -9,7 +9,7 @@ from rq.suspension import resume, suspend
 from heori import Handle, JobFailed, Producer
 from heori_common.platform import shared_memory
 from heori_common.protocol.job import Claim
-from heori_consumer.between.slot_table import SlotTable
+from heori_consumer.between.slot_table import AtStop, SlotTable
 from heori_consumer.gil.states import GIL_WAIT, RUNNING
 from heori_consumer.pool.lateness import (
     LOOKS,
@@ -159,6 +159,37 @@ def test_who_began_a_little_later_ends_with_it_if_its_own_timeout_is_over() -> N
         claims[slot + 1] = CLAIM
     lateness = Lateness(table, lambda _: RUNNING, 10.9)
     assert lateness.look(11.1, claims, {}) == Sentence(frozenset({1, 2}), frozenset())
+
+
+def test_what_comes_later_and_has_less_time_is_late_before_what_was_there() -> None:
+    table = SlotTable(shared_memory(SlotTable.bytes_of(2, 0)), 2, 0)
+    for slot in range(2):
+        table.sit(slot, 1000 + slot)
+    table.take(0, 1, 9.0)
+    claims = {1: CLAIM._replace(timeout=100)}
+    lateness = Lateness(table, lambda _: RUNNING, 9.0)
+    assert lateness.look(9.5, claims, {}) is None
+    claims[2] = CLAIM
+    table.take(1, 2, 9.6)
+    assert lateness.look(10.2, claims, {}) is None
+    assert lateness.look(11.1, claims, {}) is None
+    assert lateness.look(11.7, claims, {}) == Sentence(frozenset({2}), frozenset())
+    del claims[2]
+    looks = range(12, 120)
+    assert [now for now in looks if lateness.look(now, claims, {}) is not None] == [
+        *range(111, 120)
+    ]
+
+
+def test_what_was_granted_more_time_has_it() -> None:
+    table = SlotTable(shared_memory(SlotTable.bytes_of(1, 0)), 1, 0)
+    table.sit(0, 1000)
+    table.take(0, 7, 9.0)
+    assert times(table, [9.5]) == []
+    table.grant(0, 9.7, AtStop.ENDS)  # or less
+    assert times(table, [9.5, 10.2, 10.8]) == [10.8]
+    table.grant(0, 20.0, AtStop.ENDS)
+    assert times(table, [10.8, 11.7, 12.6]) == []
 
 
 def test_after_a_pause_of_the_whole_consumer_workers_get_another_second(table: SlotTable) -> None:

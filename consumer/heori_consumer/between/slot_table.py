@@ -4,10 +4,11 @@ A few numbers in memory shared by the supervisor and one worker. Writing them co
 than a microsecond and no message, and they survive a SIGKILL.
 """
 
-import ctypes
 import mmap
 import time
-from collections.abc import Sequence
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from itertools import compress
 from typing import NamedTuple
@@ -18,10 +19,12 @@ from heori_common.protocol.job import RetryLater
 # thread, number of the job that waits for other jobs, when it must have ended, what becomes of it
 # when it is stopped, CPU time that its thread had used when its function was called.
 _FIELDS = 11
+_BYTES = 8  # of each number, a double
 # Of the process: whether the GIL is on, the slot whose coroutine its loop is at, seconds for
 # which its loop was busy, since when it is, since when it is asked for an answer, the latest lag,
-# the thread of the loop, when it was alive last, slots that were ever in use.
-_GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _LOOP, _ALIVE, _USED, _OTHERS = range(10)
+# the thread of the loop, when it was alive last, slots that were ever in use, whether any job was
+# ever granted anything.
+_GIL, _AT, _BUSY, _BUSY_SINCE, _ASKED, _LAG, _LOOP, _ALIVE, _USED, _GRANTED, _OTHERS = range(11)
 
 
 class AtStop(IntEnum):
@@ -47,9 +50,9 @@ class SlotState(NamedTuple):
     cpu_before: float  # seconds its thread had used when its function was called; -1 until then
 
 
-# A slot that runs a job: its number, the thread that runs it as the kernel numbers it, and the task
-# as in `SlotState`. A plain tuple, as many are made often.
-Busy = tuple[int, int, int]
+# What slots run: a thread as the kernel numbers it, and a task as in `SlotState`. A plain tuple, as
+# many are made often.
+Work = tuple[int, int]
 
 
 class SlotTable:
@@ -76,14 +79,14 @@ class SlotTable:
         self._others = self.most * _FIELDS
         self._grants = False  # whether any job was granted anything; most workers have no such
         memory = mmap.mmap(file, self.bytes_of(slots, lend, room))
-        self._cells = (ctypes.c_double * (self._others + _OTHERS)).from_buffer(memory)
+        self._cells = memoryview(memory).cast("d")
         self._cells[self._others + _AT] = -1
         self._cells[self._others + _USED] = slots
 
     @staticmethod
     def bytes_of(slots: int, lend: int, room: int = 0) -> int:
         """How large a table is."""
-        return ((slots + lend + room) * _FIELDS + _OTHERS) * ctypes.sizeof(ctypes.c_double)
+        return ((slots + lend + room) * _FIELDS + _OTHERS) * _BYTES
 
     # A slot's own
 
@@ -128,6 +131,7 @@ class SlotTable:
         """
         row = slot * _FIELDS
         self._grants = True
+        self._cells[self._others + _GRANTED] = 1
         self._cells[row + 8] = until
         self._cells[row + 9] = at_stop
 
@@ -190,7 +194,7 @@ class SlotTable:
 
     def read(self) -> list[SlotState]:
         """All slots that were ever in use."""
-        cells = self._cells[: self.used() * _FIELDS]
+        cells = self._rows()
         return [
             SlotState(
                 int(cells[row]),
@@ -207,14 +211,15 @@ class SlotTable:
             for row in range(0, len(cells), _FIELDS)
         ]
 
-    def busy(self) -> list[Busy]:
-        """The slots that run a job, but for those that are lent."""
-        running = self._column(1)
-        tasks, threads = self._column(3), self._column(6)
-        if any(self._column(7)):
+    def busy(self) -> Mapping[Work, int]:
+        """How many slots run a job of each task in each thread, but for those that are lent."""
+        rows = self._rows()
+        running: Iterable[object] = rows[1::_FIELDS]
+        if any(rows[7::_FIELDS]):
             running = [state.running and not state.waits for state in self.read()]
-        slots = zip(range(len(tasks)), map(int, threads), map(int, tasks), strict=True)
-        return list(compress(slots, running))
+        # Counted before they are made whole numbers: thousands of coroutines come to a few.
+        work = Counter(compress(zip(rows[6::_FIELDS], rows[3::_FIELDS], strict=True), running))
+        return {(int(thread), int(task)): slots for (thread, task), slots in work.items()}
 
     # Of thousands of slots these are read in no time, and `read` takes milliseconds.
 
@@ -232,17 +237,29 @@ class SlotTable:
 
     def has_grants(self) -> bool:
         """Whether any slot was told something by `grant`."""
-        return any(self._column(8)) or any(self._column(9))
+        granted = self._cells[self._others + _GRANTED]
+        return bool(granted) and (any(self._column(8)) or any(self._column(9)))
+
+    def taken_in(self, threads: Collection[int]) -> list[tuple[int, int]]:
+        """Each slot's thread, of these, with the number of the job that it took last."""
+        rows = self._rows()
+        seats = zip(rows[6::_FIELDS], rows[0::_FIELDS], strict=True)
+        return [(int(thread), int(taken)) for thread, taken in seats if thread in threads]
 
     def threads(self) -> list[int]:
         """The threads that run jobs, as the kernel numbers them."""
         end = self.used() * _FIELDS
         return list({int(thread) for thread in self._cells[6:end:_FIELDS] if thread})
 
-    def _column(self, cell: int) -> Sequence[float]:
+    def _column(self, field: int) -> "array[float]":
         """One field of all slots that were ever in use."""
-        rows = memoryview(self._cells).cast("B").cast("d")[: self.used() * _FIELDS]
-        return rows[cell::_FIELDS].tolist()
+        return self._rows()[field::_FIELDS]
+
+    def _rows(self) -> "array[float]":
+        """All fields of them as they are now; one by one from there they would take far longer."""
+        rows = array("d")
+        rows.frombytes(self._cells[: self.used() * _FIELDS].cast("B"))
+        return rows
 
     def used(self) -> int:
         """How many slots were ever in use, the first ones."""
@@ -282,6 +299,11 @@ class SlotTable:
     def at(self) -> int:
         """What `step` has told."""
         return int(self._cells[self._others + _AT])
+
+    def at_work(self) -> Work | None:
+        """What that slot runs, if there is one."""
+        slot = self.at()
+        return None if slot < 0 else (self.thread(slot), int(self._cells[slot * _FIELDS + 3]))
 
     def loop_busy(self) -> float:
         """Seconds for which the event loop has been busy, about; 0 if there is none."""

@@ -116,7 +116,7 @@ def look_around(
         if busy := table.busy():
             share = min(1.0, READS_PER_S / LOOKS_PER_S / len(busy))
             seconds = min(now - looked, 1.0)
-            tally.look(busy, table.at(), states_of, share=share, seconds=seconds)
+            tally.look(busy, table.at_work(), states_of, share=share, seconds=seconds)
         looked = now
         if now - told > TELL_EVERY_S:
             # Copies: they are sent by another thread.

@@ -20,7 +20,7 @@ import psutil
 from heori_common.metrics import MOST_TASKS, bounded
 from heori_common.platform import TELLS_OF_THREADS
 from heori_consumer.beat import Beat
-from heori_consumer.between.slot_table import Busy, SlotTable
+from heori_consumer.between.slot_table import SlotTable, Work
 from heori_consumer.gil.states import (
     GIL_WAIT,
     LOOKS_PER_S,
@@ -167,12 +167,12 @@ class Sampler:
         seconds = min(now - self._looked, 1.0)  # after a stop nobody knows what has been
         self._looked = now
         busy = [(each, each.worker.table.busy()) for each in self._subjects.values()]
-        threads = sum(len(slots) for _, slots in busy)
-        for each, slots in busy:
+        threads = sum(len(work) for _, work in busy)
+        for each, work in busy:
             each.look_at_loop()
-            if slots:
+            if work:
                 each.look(
-                    slots, share=min(1.0, READS_PER_S / LOOKS_PER_S / threads), seconds=seconds
+                    work, share=min(1.0, READS_PER_S / LOOKS_PER_S / threads), seconds=seconds
                 )
         self._read_uses()
         if now >= self._next_renewal:
@@ -270,28 +270,27 @@ class _Subject:
         """Those that run its jobs."""
         return self.worker.table.threads()
 
-    def look(self, busy: Sequence[Busy], *, share: float, seconds: float) -> None:
+    def look(self, busy: Mapping[Work, int], *, share: float, seconds: float) -> None:
         """Add what its threads do now."""
-        at = self.worker.table.at()
+        at = self.worker.table.at_work()
         if self.source == "external":
             states, seconds = self._tally.look(
                 busy, at, self._states_of, share=share, seconds=seconds
             )
             if GIL_WAIT in states.values():
-                self._note_waits(busy, states, seconds)
+                self._note_waits(states, seconds)
         elif self.source == "estimate":
             self._unsplit.look(busy, at, _waiting, share=1.0, seconds=seconds)
         elif not self._asked:
             self._asked = True
             self.worker.look_inside()
 
-    def _note_waits(self, busy: Sequence[Busy], states: Mapping[int, str], seconds: float) -> None:
+    def _note_waits(self, states: Mapping[int, str], seconds: float) -> None:
         """Note which jobs wait for the GIL; of those that share a thread, nobody can say."""
         table, waits = self.worker.table, self.worker.gil_waits
-        for slot, thread, _ in busy:
-            if states.get(thread) == GIL_WAIT and thread != table.loop():
-                number = table.taken(slot)
-                waits[number] = waits.get(number, 0.0) + seconds
+        waiting = {thread for thread, state in states.items() if state == GIL_WAIT}
+        for _, number in table.taken_in(waiting - {table.loop()}):
+            waits[number] = waits.get(number, 0.0) + seconds
 
     def look_at_loop(self) -> None:
         """Note how much its event loop is behind."""

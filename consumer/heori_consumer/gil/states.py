@@ -8,11 +8,11 @@ an address within the interpreter's GIL; everything else that blocks is not the 
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from heori_consumer.between.slot_table import Busy
+from heori_consumer.between.slot_table import Work
 
 RUNNING, GIL_WAIT, IO_WAIT, WAIT = STATES = ("running", "gil_wait", "io_wait", "wait")
 
@@ -55,8 +55,8 @@ class Tally:
 
     def look(
         self,
-        busy: Sequence[Busy],
-        at: int,
+        busy: Mapping[Work, int],
+        at: Work | None,
         states_of: Callable[[Sequence[int]], dict[int, str]],
         *,
         share: float,
@@ -65,7 +65,8 @@ class Tally:
         """Add what is seen now.
 
         Args:
-            at: the slot whose coroutine an event loop is at, -1 if none.
+            busy: how many slots run what.
+            at: what the slot runs whose coroutine an event loop is at, None if there is none.
             states_of: returns the states of threads, less those that have ended.
             share: how many of the threads to look at; these stand for all.
             seconds: since the last look.
@@ -73,20 +74,23 @@ class Tally:
         Returns:
             The states of those that were looked at, and the seconds for which each of them stands.
         """
-        slots = Counter([thread for _, thread, _ in busy])
+        slots: Counter[int] = Counter()
+        for (thread, _), count in busy.items():
+            slots[thread] += count
         looked_at = random.sample(list(slots), max(1, round(len(slots) * share)))
         states = states_of(looked_at)
         seconds *= len(slots) / len(looked_at)
         for state in states.values():
             _add(self.threads, state, seconds)
-        # Of the coroutines that share a thread all but one wait, whatever it does.
-        found = [
-            (task, IO_WAIT if slots[thread] > 1 and slot != at else states[thread])
-            for slot, thread, task in busy
-            if thread in states
-        ]
-        for (task, state), count in Counter(found).items():
-            _add(self.tasks.setdefault(task, {}), state, count * seconds)
+        for (thread, task), count in busy.items():
+            if thread in states:
+                of_task = self.tasks.setdefault(task, {})
+                # Of the coroutines that share a thread all but one wait, whatever it does.
+                at_work = int(slots[thread] == 1 or at == (thread, task))
+                if at_work:
+                    _add(of_task, states[thread], seconds)
+                if count > at_work:
+                    _add(of_task, IO_WAIT, (count - at_work) * seconds)
         return states, seconds
 
     def add_estimate(self, waiting: "Tally", running: float) -> None:

@@ -7,6 +7,7 @@ loop that they share. The one ends with the worker, and the other runs again.
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from itertools import takewhile
 from typing import NamedTuple
 
 from heori_common.protocol.job import Claim
@@ -72,9 +73,12 @@ class Lateness:
         self._was_held = False
         self._waiting: set[int] = set()  # threads that were seen to wait for the GIL
         self._looks = 0
+        self._seen = 0  # the number of the latest claim that was looked at
+        self._shortest = float("inf")  # timeout of those, in seconds
+        self._none_before = 0.0  # time.monotonic(): none of those has a timeout that ends before
 
     def look(
-        self, now: float, claims: Mapping[int, Claim], asked: Mapping[int, float]
+        self, now: float, claims: dict[int, Claim], asked: Mapping[int, float]
     ) -> Sentence | None:
         """Tell what is to become of its jobs if it must be killed for a late one; else None.
 
@@ -127,15 +131,19 @@ class Lateness:
         self._looks = 0
 
     def _is_none_over(
-        self, now: float, claims: Mapping[int, Claim], asked: Mapping[int, float]
+        self, now: float, claims: dict[int, Claim], asked: Mapping[int, float]
     ) -> bool:
         """Whether it is certain, without a look at each slot, that no job was to have ended."""
-        shortest = min([c.timeout for c in claims.values() if c.timeout > 0], default=float("inf"))
-        return (
-            not asked
-            and now <= self._table.began_first() + shortest
-            and not self._table.has_grants()
-        )
+        new = list(takewhile(lambda number: number > self._seen, reversed(claims)))
+        if new:
+            self._seen = new[0]
+            if (shortest := _shortest([claims[number] for number in new])) < self._shortest:
+                self._shortest, self._none_before = shortest, 0.0
+        if now > self._none_before:
+            self._shortest = _shortest(claims.values())
+            # What begins from now on has its time from then on.
+            self._none_before = min(self._table.began_first(), now) + self._shortest
+        return not asked and now <= self._none_before and not self._table.has_grants()
 
     def _doing(self, slot: int, thread: int, now: float, states: Mapping[int, str | None]) -> Doing:
         """What the job in a slot is doing.
@@ -186,6 +194,11 @@ def judge(jobs: Iterable[Accused]) -> Sentence:
                 apart = apart | holders
                 break
     return Sentence(frozenset(ends), frozenset(apart - ends))
+
+
+def _shortest(claims: Iterable[Claim]) -> float:
+    """The shortest of their timeouts, in seconds."""
+    return min([c.timeout for c in claims if c.timeout > 0], default=float("inf"))
 
 
 def _end(state: SlotState, claim: Claim, asked: Mapping[int, float]) -> float:
