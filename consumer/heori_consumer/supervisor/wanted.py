@@ -43,7 +43,9 @@ class WantedConsumers:
         at_work = started * min(1.0, running / held) if held else float(started)
         behind = waiting + started - at_work
         slots = at_work + behind * min(1.0, self._job_seconds() / self._target)
-        wanted = math.ceil(round(slots / self._pool.slots(running), 3))
+        if not (here := self._pool.slots(running)):  # its workers have just ended
+            return None
+        wanted = math.ceil(round(slots / here, 3))
         return max(wanted, 1) if waiting or started else wanted
 
     def _job_seconds(self) -> float:
