@@ -94,6 +94,36 @@ def test_what_whoever_started_a_consumer_has_open_does_not_reach_its_workers(
         assert consumer.wait(60) == 0
 
 
+def test_the_ends_of_a_link_take_little_however_much_has_come_over_it() -> None:
+    program = """
+from heori_consumer.between.frames import JOBS, pack, unpacker
+
+def written():
+    with open("/proc/self/smaps_rollup") as rollup:
+        return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_Dirty:"))
+
+frame = [JOBS, {number: "x" * 1000 for number in range(10)}]
+packed = pack(frame)
+links = [unpacker() for _ in range(20)]
+before = written()
+for _ in range(400):  # 4 MB
+    for link in links:
+        link.feed(packed)
+        assert list(link) == [frame]
+large = [JOBS, {1: "x" * 3_000_000}]
+links[0].feed(pack(large)[:2_000_000])
+assert list(links[0]) == []
+links[0].feed(pack(large)[2_000_000:])
+assert list(links[0]) == [large]
+del links[0]
+print(written() - before)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, timeout=120
+    )
+    assert int(ran.stdout) < 19 * 300  # kB
+
+
 # What takes megabytes, or a twentieth of a second, and is there for what these do not do: to draw,
 # to answer a scrape, to send a webhook, to be looked at by rq's tools.
 HEAVY = {

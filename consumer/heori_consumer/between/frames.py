@@ -52,6 +52,11 @@ WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another pro
 Note = list[Any] | bytes
 
 
+# What an unpacker has room for at first, in bytes; it makes more for a frame that is larger. All of
+# it is used before it begins anew, and msgpack would take a megabyte.
+_ROOM = 1 << 16
+
+
 def pack(frame: Sequence[Any]) -> bytes:
     """A frame as it travels: msgpack, which needs no length before it."""
     packed: bytes = msgpack.packb(frame, unicode_errors="surrogateescape")
@@ -61,5 +66,8 @@ def pack(frame: Sequence[Any]) -> bytes:
 def unpacker() -> "msgpack.Unpacker":
     """Reads frames out of a stream of bytes."""
     return msgpack.Unpacker(
-        unicode_errors="surrogateescape", max_buffer_size=2**31 - 1, strict_map_key=False
+        read_size=_ROOM,
+        unicode_errors="surrogateescape",
+        max_buffer_size=2**31 - 1,
+        strict_map_key=False,
     )
