@@ -262,6 +262,17 @@ def test_a_lock_whose_holder_is_overdue_is_free_for_a_job(yard: Yard) -> None:
     assert [claim.locks[0][0] for claim in yard.take("j")] == [A.key]
 
 
+def test_of_an_overdue_job_the_lock_is_free_once_somebody_looks_who_still_lives(yard: Yard) -> None:
+    yard.take("first")
+    yard.advance(LEASE)
+    yard.park("second")  # nobody has looked: whoever runs the first may come back
+    assert yard.redis.zrange(f"{A.key}:holders", 0, -1) == [b"job:first"]
+    yard.redis.set("rq:heori:watched:x", START // SECOND - 60)
+    yard.send_again("second")
+    assert list(yard.claim()) == ["second"]
+    assert yard.holders(A) == ["job:second"]
+
+
 def test_of_jobs_that_are_handed_a_lock_each_has_two_seconds_to_be_claimed(yard: Yard) -> None:
     (first,) = yard.take("first")
     yard.park("second", "third")

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from redis import ResponseError
 
-from heori_common.locks.commands import read_grant
 from heori_common.protocol.commands import HANDOVER_LEASE_US
-from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table, channel
+from tests.rigs.lock_table import COMMANDS, KEYS, LEASE, SECOND, START, A, B, S, Table
 
 # One at a time
 
@@ -73,100 +72,11 @@ def test_fences_keep_every_digit_and_rise_though_the_clock_goes_back(table: Tabl
     assert table.redis.get(KEYS.fence()) == str(START + 4).encode()
 
 
-def test_a_release_hands_over_to_the_longest_waiting_who_hears_of_it(table: Table) -> None:
-    table.acquire(A, owner="x", request="holder")
-    for request, process in (("dead1", 7), ("dead2", 7), ("living", 1), ("later", 0)):
-        assert table.acquire(A, owner=request, request=request, process=process).state == "waiting"
-    table.release(A, "holder")
-    assert table.holders(A) == ["living"]
-    assert table.waiters(A) == ["later"]
-    assert read_grant(table.hear("message")).id == "living"
-
-
-def test_a_waiter_that_is_passed_over_is_told_nothing_wherever_it_listens(table: Table) -> None:
-    table.acquire(A, owner="x", request="holder")
-    table.acquire(A, owner="y", request="waits", process=7)
-    with table.redis.pubsub() as replica:  # what is published comes there, and it counts for nobody
-        replica.psubscribe(channel(7))
-        assert replica.get_message(timeout=60)["type"] == "psubscribe"
-        table.release(A, "holder")
-        table.redis.publish(channel(7), "last")
-        assert replica.get_message(timeout=60)["data"] == b"last"
-    assert (table.holders(A), table.waiters(A)) == ([], [])
-
-
-def test_one_who_is_handed_a_lock_and_does_not_stir_has_it_for_two_seconds(table: Table) -> None:
-    table.acquire(A, owner="x", request="holder")
-    for request, process in (("stopped", 1), ("stopped too", 1), ("next", 0)):
-        table.acquire(A, owner=request, request=request, process=process)
-    table.release(A, "holder")
-    table.advance(HANDOVER_LEASE_US - 1)
-    table.acquire(A, owner="next", request="next")
-    assert table.holders(A) == ["stopped"]
-    table.advance(1)
-    assert table.acquire(A, owner="next", request="next").state == "held"
-    assert table.waiters(A) == []  # nothing of the process that did not stir stands in the way
-
-
-def test_nothing_is_left_of_a_process_that_does_not_stir_and_others_keep_their_place(
-    table: Table,
-) -> None:
-    table.acquire(A, owner="x", request="holder")
-    for request, process in (("stopped", 1), ("next", 0), ("stopped too", 1), ("last", 0)):
-        table.acquire(A, owner=request, request=request, process=process)
-    table.release(A, "holder")
-    table.advance(HANDOVER_LEASE_US)
-    assert table.execute(COMMANDS.sweep()) == 1
-    assert (table.holders(A), table.waiters(A)) == (["next"], ["last"])
-    assert set(table.redis.hkeys(A.key)) == {b"next", b"last"}
-    assert table.redis.hkeys(KEYS.lock_waits()) == [b"last"]
-
-
-def test_the_threads_of_a_process_that_does_not_stir_are_one_though_each_has_its_channel(
-    table: Table,
-) -> None:
-    with table.redis.pubsub() as lines:
-        lines.subscribe(*(f"{channel(5)}/{n}" for n in range(2)))
-        for _ in range(2):
-            assert lines.get_message(timeout=60)["type"] == "subscribe"
-        table.acquire(A, owner="x", request="holder")
-        table.acquire(A, owner="a", request="stopped", process=5, line="/0")
-        table.acquire(A, owner="b", request="next")
-        table.acquire(A, owner="c", request="stopped too", process=5, line="/1")
-        table.release(A, "holder")
-    table.advance(HANDOVER_LEASE_US)
-    assert table.execute(COMMANDS.sweep()) == 1
-    assert (table.holders(A), table.waiters(A)) == (["next"], [])
-
-
-def test_one_who_asks_again_is_told_where_it_listens_now(table: Table) -> None:
-    table.acquire(A, owner="x", request="holder")
-    for process in (7, 1):  # nobody listens there; its line was cut, say
-        assert table.acquire(A, owner="y", request="waits", process=process).state == "waiting"
-    table.release(A, "holder")
-    assert table.holders(A) == ["waits"]
-    assert read_grant(table.hear("message")).id == "waits"
-
-
 def test_one_whose_record_somebody_has_deleted_may_ask_again(table: Table) -> None:
     table.acquire(A, owner="x", request="holder")
     table.acquire(A, owner="y", request="waits")
     table.redis.hdel(A.key, "waits")
     assert table.acquire(A, owner="y", request="waits").state == "waiting"
-
-
-def test_one_who_was_passed_over_comes_back_with_its_ticket(table: Table) -> None:
-    table.acquire(A, owner="x", request="holder")
-    ticket = table.acquire(A, owner="early", request="early", process=1).ticket
-    table.acquire(A, owner="late", request="late")
-    table.acquire(A, owner="later", request="later")
-    table.die(1)
-    table.release(A, "holder")
-    assert table.holders(A) == ["late"]
-    table.connect(1)
-    back = table.acquire(A, owner="early", request="early", process=1, ticket=ticket)
-    assert (back.state, back.before) == ("waiting", 0)
-    assert table.waiters(A) == ["early", "later"]
 
 
 def test_one_who_looks_again_stays_as_it_was(table: Table) -> None:
@@ -327,17 +237,6 @@ def test_a_holder_whose_record_was_deleted_expires(table: Table) -> None:
     assert table.acquire(A, owner="y", request="y").state == "held"
 
 
-def test_where_a_process_is_silent_waiters_without_a_record_are_no_obstacle(table: Table) -> None:
-    table.acquire(A, owner="x", request="holder")
-    table.acquire(A, owner="silent", request="silent", process=1)
-    for request in ("unknown", "next"):
-        table.acquire(A, owner=request, request=request)
-    table.release(A, "holder")
-    table.redis.hdel(A.key, "unknown")
-    table.advance(HANDOVER_LEASE_US)
-    assert table.acquire(A, owner="next", request="next").state == "held"
-
-
 def test_who_waits_gets_a_lock_whose_holders_were_deleted(table: Table) -> None:
     table.acquire(A, owner="x", request="holder")
     table.acquire(A, owner="y", request="y")
@@ -384,14 +283,6 @@ def test_a_ticket_is_older_than_those_given_later_though_the_queue_was_empty(tab
     table.acquire(A, owner="late", request="late")
     table.acquire(A, owner="early", request="early", ticket=ticket)
     assert table.waiters(A) == ["early", "late"]
-
-
-def test_one_who_is_handed_a_lock_has_it_no_longer_than_it_asked_for(table: Table) -> None:
-    table.acquire(A, owner="x", request="holder")
-    table.acquire(A, owner="y", request="y", lease=SECOND)
-    table.release(A, "holder")
-    (holder,) = table.execute(COMMANDS.read(A.key)).holders
-    assert holder.lease_end == table.now + SECOND
 
 
 def test_of_several_it_waits_for_the_first_that_is_missing(table: Table) -> None:

@@ -56,6 +56,21 @@ HARMLESS = {
     ): "it saves time: what is written is what stands there",
     ("parts/lock_handover.lua", "if any then", "always"): "it saves time: none of them is silent",
     (
+        "parts/lock_handover.lua",
+        "elseif record[WAKE] then",
+        "always",
+    ): "without a channel there is nothing to ask or to tell, which counts as told",
+    (
+        "calls/lock_release.lua",
+        "rare = rare or make_rare()",
+        "without rare",
+    ): "it saves time: what is made anew is the same",
+    (
+        "calls/lock_release_process.lua",
+        "if held > 0 then",
+        "always",
+    ): "it saves time: who waits there waits for others",
+    (
         "parts/lock_deadlock.lua",
         "return #owners >= limit_of(lock, limit) and owners or nil",
         "without nil",

@@ -34,6 +34,7 @@ LIBRARIES = ["hypothesis.stateful", "prometheus_client", "pydantic", "psutil", "
 QUICK = [
     "tests/locks/test_lock_parking.py",
     "tests/locks/test_lock_scripts.py",
+    "tests/locks/test_lock_handover.py",
     "tests/locks/test_lock_deadlocks.py",
     "tests/locks/test_lock_machine.py",
 ]
