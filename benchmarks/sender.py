@@ -20,7 +20,7 @@ from typing import Any, Literal
 from benchmarks.apps import Call
 from benchmarks.tasks import RECORD, TALLY
 
-BULK = 500  # jobs a call when many are sent at once
+BULK = 2_500  # jobs a call when many are sent at once
 # Between a job's start and the sending of the next, in seconds; at random, so that it falls into
 # step with nobody's polling, and long enough for all to be idle again.
 PAUSE = (0.02, 0.04)

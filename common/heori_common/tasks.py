@@ -417,8 +417,8 @@ def find(function: Callable[P, R]) -> Task[P, R]:
     Raises:
         UnknownTask: it was not.
     """
-    module, name = (getattr(function, each, None) for each in ("__module__", "__qualname__"))
-    found = _registry.get(f"{module}.{name}")
+    module = getattr(function, "__module__", None)
+    found = _registry.get(f"{module}.{getattr(function, '__qualname__', None)}")
     if found is not None and found.function is not function:
         raise UnknownTask(
             f"{found.name} is no task as it stands: a decorator above @task has wrapped it, and "

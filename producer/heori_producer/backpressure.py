@@ -8,11 +8,9 @@ from heori_common import clock
 from heori_common.errors import HeoriError
 from heori_common.protocol.commands import (
     PLACE_LEASE_S,
-    Command,
     Commands,
     Cursor,
     Enqueued,
-    WhenFull,
 )
 from heori_common.protocol.job import NewJob
 from heori_common.public import public
@@ -58,31 +56,26 @@ class QueueFull(HeoriError, RuntimeError):
         self.sent: list[Any] = []
 
 
-def let_in(
+def wait_for_room(
     commands: Commands,
     queue: str,
     jobs: Sequence[NewJob],
-    first: Command[Enqueued],
-    *,
-    when_full: WhenFull,
+    told: Enqueued,
     patience: float | None,
-    cursor: Cursor | None = None,
-    **options: Any,
+    cursor: Cursor | None,
+    options: dict[str, Any],
 ) -> Steps[Enqueued]:
-    """Send jobs; it is at its end when all are in.
+    """Send the rest of some jobs that were not all let in; it is at its end when all are.
 
     Args:
-        first: what sends all of them.
+        told: of the first attempt.
         patience: seconds to wait for room without any; None for as long as it takes.
-        cursor, options: of `Commands.enqueue`.
+        cursor, options: of `Commands.enqueue`, as then.
 
     Raises:
         QueueFull: not all were let in; `taken` is how many were.
     """
-    told: Enqueued = yield first
-    if told.taken == len(jobs):
-        return told
-    if when_full != "block":
+    if options["when_full"] != "block":
         raise _full(queue, told, told.taken)
     try:
         return (yield from _wait_and_send(commands, queue, jobs, told, patience, cursor, options))

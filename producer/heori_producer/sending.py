@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from itertools import groupby, pairwise
+from itertools import groupby, zip_longest
 from typing import Any, NamedTuple
 
 from heori_common.calls import PartialCall, TaskCall
@@ -23,7 +23,7 @@ from heori_common.sendable import Sendable
 from heori_common.settings import Settings
 from heori_common.tasks import InvalidArguments, Task, find
 from heori_common.values.arguments import Sent
-from heori_producer.backpressure import QueueFull, let_in
+from heori_producer.backpressure import QueueFull, wait_for_room
 from heori_producer.by_name import NamedTasks
 from heori_producer.hooks import SendingHooks
 from heori_producer.options import Options
@@ -91,8 +91,9 @@ class Sending:
             InvalidArguments: they do not fit the task.
             BadPayload, PayloadTooLarge: they have no JSON form, or too large a one.
         """
-        sent = self.check(task, args, kwargs, from_json=from_json)
-        return make_job(task, new_job_id(), sent, self._settings.max_payload)
+        settings = self._settings
+        sent = task.to_send(args, kwargs, from_json=from_json, strict=settings.strict)
+        return make_job(task, new_job_id(), sent, settings.max_payload)
 
     def encode_many(self, task: Sendable[Any], calls: Iterable[Any]) -> Iterator[NewJob]:
         """The jobs of `submit_many`, one by one.
@@ -170,8 +171,7 @@ class Sending:
             when["rare"] = rare
         if options.after:
             jobs = [_after(job, options.after_ids) for job in jobs]
-        ids = yield from self._send(task.name, queue, jobs, options, when, cursor)
-        return Accepted(queue, ids)
+        return self._send(task.name, queue, jobs, options, when, cursor)
 
     def send_flow(self, plan: Plan, options: Options) -> Steps[None]:
         """Send the jobs of a flow, as `send` does.
@@ -204,7 +204,7 @@ class Sending:
         options: Options,
         when: dict[str, Any],
         cursor: Cursor | None = None,
-    ) -> Steps[list[str]]:
+    ) -> Steps[Accepted]:
         if self._limits:  # once, before the first job: they hold for all producers
             yield [
                 command
@@ -212,28 +212,29 @@ class Sending:
                 for command in self._commands.set_limit(bounded, limit)
             ]
             self._limits = {}
-        patience = options.full_timeout
-        when_full = options.when_full or self._settings.when_full
+        when["when_full"] = options.when_full or self._settings.when_full
+        build = self._commands.enqueue
         ids: list[str] = []
-        ahead = _Ahead(partial(self._commands.enqueue, queue, when_full=when_full, **when))
-        for chunk, following in pairwise([*chunks(jobs), []]):
+        ahead: _Ahead | None = None
+        parts = chunks(jobs)
+        for chunk, following in zip_longest(parts, parts[1:]):
             at = cursor and cursor.moved(len(ids))
             try:
                 with self._hooks.around(task, queue, chunk, options.meta) as leaving:
-                    first = ahead.take(leaving, at)
+                    command = None if ahead is None else ahead.take(leaving)
+                    command = command or build(queue, leaving, cursor=at, **when)
                     if following and leaving is chunk:  # else the next is changed before it leaves
                         then = at and at.moved(len(chunk))
-                        first = first._replace(meanwhile=partial(ahead.build, following, then))
-                    told = yield from let_in(
-                        self._commands,
-                        queue,
-                        leaving,
-                        first,
-                        when_full=when_full,
-                        patience=self._settings.full_timeout if patience is None else patience,
-                        cursor=at,
-                        **when,
-                    )
+                        ahead = _Ahead(following, partial(build, queue, cursor=then, **when))
+                        command = command._replace(meanwhile=ahead.build)
+                    told: Enqueued = yield command
+                    if told.taken < len(leaving):
+                        patience = options.full_timeout
+                        if patience is None:
+                            patience = self._settings.full_timeout
+                        told = yield from wait_for_room(
+                            self._commands, queue, leaving, told, patience, at, when
+                        )
             except QueueFull as error:
                 error.taken += len(ids)
                 raise
@@ -247,33 +248,33 @@ class Sending:
                     "send where"
                 ) from error
             ids += [told.same or job.id for job in chunk]
-        return ids
+        return Accepted(queue, ids)
 
 
 class _Ahead:
-    """The commands that send some chunks; of the next, built while the server is at the last.
+    """The command that sends a chunk, built while the server is at the one before.
 
-    None is sent before the one ahead of it was answered: at a queue's limit jobs go in in order.
+    It is not sent before that one was answered: at a queue's limit jobs go in in order.
 
     Args:
-        build: takes the jobs of a chunk and its cursor.
+        build: builds the command of some jobs.
     """
 
-    __slots__ = ("_build", "_built", "_jobs")
-
-    def __init__(self, build: Callable[..., Command[Enqueued]]) -> None:
+    def __init__(
+        self, jobs: list[NewJob], build: Callable[[list[NewJob]], Command[Enqueued]]
+    ) -> None:
+        self._jobs = jobs
         self._build = build
-        self._jobs: Sequence[NewJob] | None = None  # of the command that is built
+        self._built: Command[Enqueued] | None = None
 
-    def build(self, jobs: Sequence[NewJob], cursor: Cursor | None) -> None:
-        """Build the command of a chunk."""
+    def build(self) -> None:
+        """Build it."""
         with contextlib.suppress(TypeError, ValueError):  # raised when they are to be sent
-            self._built = self._build(jobs, cursor=cursor)
-            self._jobs = jobs
+            self._built = self._build(self._jobs)
 
-    def take(self, jobs: Sequence[NewJob], cursor: Cursor | None) -> Command[Enqueued]:
-        """The command of a chunk."""
-        return self._built if self._jobs is jobs else self._build(jobs, cursor=cursor)
+    def take(self, jobs: list[NewJob]) -> Command[Enqueued] | None:
+        """The command, if it was built and these are its jobs."""
+        return self._built if self._jobs is jobs else None
 
 
 def _after(job: NewJob, others: Sequence[str]) -> NewJob:
@@ -311,14 +312,18 @@ def _arguments(task: Sendable[Any], job: NewJob) -> list[Any]:
     return [task.signature.bind(*call.args, **call.kwargs).arguments, types]
 
 
-def chunks(jobs: list[NewJob]) -> Iterator[list[NewJob]]:
+def chunks(jobs: list[NewJob]) -> list[list[NewJob]]:
     """Jobs by hundreds, and fewer when they are large."""
+    if len(jobs) == 1:
+        return [jobs]
+    parts = []
     first = size = 0
     for number, job in enumerate(jobs):
         weight = FIELDS_BYTES + len(job.data)
         if number - first == CHUNK_JOBS or (size and size + weight > CHUNK_BYTES):
-            yield jobs[first:number]
+            parts.append(jobs[first:number])
             first, size = number, 0
         size += weight
     if first < len(jobs):
-        yield jobs[first:]
+        parts.append(jobs[first:])
+    return parts

@@ -36,7 +36,7 @@ from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisUnavailable
 from heori_common.settings import Settings
 from heori_producer.sending import CHUNK_BYTES, CHUNK_JOBS, chunks
-from tests.rigs.rq_records import UNBEGUN, call_of
+from tests.rigs.rq_records import LEFT_OUT, call_of
 from tests.tasks import sample_tasks
 from tests.tasks.protocol_tasks import (
     pause,
@@ -289,7 +289,7 @@ def without_times(redis: redis_py.Redis, job_id: str) -> dict[str, Any]:
     fields = {
         name.decode(): value
         for name, value in client.hgetall(f"rq:job:{job_id}").items()
-        if value or name not in UNBEGUN
+        if value or name not in LEFT_OUT
     }
     fields["data"] = json.loads(call_of(fields["data"]))
     return {

@@ -42,7 +42,7 @@ from heori_common.protocol.payload import (
 from heori_common.protocol.unpickling import Pickles
 from heori_common.redis.client import RedisClient
 from tests.rigs.lua_files import CALLED, LUA
-from tests.rigs.rq_records import UNBEGUN, call_of
+from tests.rigs.rq_records import LEFT_OUT, call_of
 
 ADD = "tests.tasks.sample_tasks.add"
 LIMIT = 1_000_000
@@ -67,7 +67,7 @@ json_values = st.recursive(
         (["힐", {"k": [1.5, None, True]}], {"z": "ü" * 100, "a": "'\""}, -1),
     ],
 )
-def test_a_job_is_written_as_rq_writes_it_but_for_what_is_empty_until_it_begins(
+def test_a_job_is_written_as_rq_writes_it_but_for_what_is_empty(
     redis: redis_py.Redis, redis_url: str, args: list[Any], kwargs: dict[str, Any], timeout: int
 ) -> None:
     def written() -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_a_job_is_written_as_rq_writes_it_but_for_what_is_empty_until_it_begins(
 
     def shown(fields: dict[bytes, bytes]) -> dict[str, Any]:
         rest: dict[str, Any] = {
-            name.decode(): value for name, value in fields.items() if value or name not in UNBEGUN
+            name.decode(): value for name, value in fields.items() if value or name not in LEFT_OUT
         }
         rest["data"] = json.loads(call_of(rest["data"]))
         for name in ("created_at", "enqueued_at"):
@@ -109,8 +109,10 @@ def test_a_job_is_written_as_rq_writes_it_but_for_what_is_empty_until_it_begins(
         assert redis_client.execute(Commands().enqueue("mail", [ours])).new == 1
 
     saved = RqJob.fetch(ours.id, connection=redis, serializer=JSONSerializer).to_dict()
-    assert {saved[name.decode()] for name in UNBEGUN} == {""}, "rq reads what is empty from nothing"
-    assert not client.hgetall(f"rq:job:{ours.id}").keys() & UNBEGUN
+    assert {saved[name.decode()] for name in LEFT_OUT} == {""}, (
+        "rq reads what is empty from nothing"
+    )
+    assert not client.hgetall(f"rq:job:{ours.id}").keys() & LEFT_OUT
     assert written() == expected
     assert set(expected) == {"rq:queues", "rq:queue:mail", "rq:job:<id>"}
 
@@ -415,7 +417,7 @@ EPOCHS = st.integers(min_value=0, max_value=253_402_300_799)  # to the end of 99
 def test_lua_writes_times_as_python_does(redis: redis_py.Redis, seconds: int, micros: int) -> None:
     clock = "".join(
         (LUA / "parts" / name).read_text()
-        for name in ("server_time.lua", "now_s.lua", "rq_time.lua")
+        for name in ("server_time.lua", "now_s.lua", "rq_time.lua", "now_text.lua")
     )
     source = clock.replace("redis.call('TIME')", "ARGV") + "return { now_iso, now_text }"
     assert "ARGV" in source

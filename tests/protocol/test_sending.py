@@ -1,9 +1,13 @@
 """The scripts that send jobs and cancel them, on a real server."""
 
+from typing import Any, cast
+
+import msgpack
 import pytest
 
-from heori_common.protocol.commands import RESULT_TTL_S
+from heori_common.protocol.commands import RESULT_TTL_S, Commands
 from heori_common.protocol.job import NewJob
+from heori_common.protocol.keys import Keys
 from heori_common.protocol.payload import Call
 from heori_common.redis.errors import RedisRefused
 from tests.rigs.script_bench import ADD, Bench, ids
@@ -18,6 +22,39 @@ def test_jobs_sent_again_change_nothing_and_only_new_ones_are_added(bench: Bench
     assert bench.send("b", "c") == 1
     assert bench.queue() == ["a", "b", "c"]
     assert bench.field("a", "status") == "started"
+
+
+def test_a_job_that_is_sent_among_many_costs_one_command(bench: Bench) -> None:
+    jobs = 64
+    assert (
+        bench.send("first") == 1
+    )  # over a new connection, to a server that may not know the script
+    bench.redis.config_resetstat()
+    assert bench.send(*(f"{n}" for n in range(jobs))) == jobs
+    used: dict[str, Any] = bench.redis.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): told["calls"] for name, told in used.items()}
+    assert calls["hset"] == jobs
+    assert sum(calls.values()) <= jobs + 10, "and a few for all together"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"delay": 1.5}, {"at_front": True, "when_full": "reject"}, {"at": 9.5, "ticket": "t"}],
+)
+def test_a_call_that_is_built_again_differs_in_its_jobs_and_nothing_else(
+    options: dict[str, Any],
+) -> None:
+    call = Call(ADD, ["\0", b"\xa1\0".decode("latin-1")], {})
+    arguments = []
+    for commands in (Commands(), *2 * [Commands(Keys("other"))]):
+        for job in ("a", "b"):
+            command = commands.enqueue("q", [NewJob.create(job, call, 180)], **options)
+            argument = msgpack.unpackb(cast("bytes", command.words[-1]))
+            [[name, fields]] = argument.pop("jobs")
+            assert (name, fields[::2]) == (job, ["data", "description", "timeout"])
+            arguments.append((*command.words[:-1], argument))
+    assert arguments[0] == arguments[1] != arguments[2]
+    assert arguments[2] == arguments[3] == arguments[4] == arguments[5]
 
 
 def test_a_job_that_has_been_claimed_is_not_queued_by_sending_it_again(bench: Bench) -> None:

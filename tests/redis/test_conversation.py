@@ -86,6 +86,16 @@ def test_a_command_is_an_array_of_bulk_strings() -> None:
     )
 
 
+@pytest.mark.parametrize("keys", [0, 2, 30])
+def test_the_call_of_a_script_is_packed_as_any_command_is(keys: int) -> None:
+    names = [f"k{n}힐\udcff" for n in range(keys)]
+    for argument in (b"\x81\xa1x\x01", b"other"):
+        words = ("EVALSHA", "5" * 40, keys, *names, argument)
+        assert pack(words) == pack(list(words))
+        assert pack(words).startswith(b"*%d\r\n$7\r\nEVALSHA\r\n" % (keys + 4))
+        assert pack(words).endswith(b"\r\n$%d\r\n%b\r\n" % (len(argument), argument))
+
+
 def test_a_real_server_answers_each_in_turn(redis_url: str) -> None:
     async def talk() -> None:
         connection = AsyncConnection(AsyncDialer(Address.parse(redis_url)))

@@ -10,7 +10,9 @@ import pytest
 import redis as redis_py
 
 from heori import Producer, group
-from heori_common.protocol.commands import Command
+from heori_common.protocol.commands import Command, Commands
+from heori_common.protocol.job import NewJob
+from heori_common.protocol.payload import Call
 from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
 from heori_common.redis.dialer import Dialer
@@ -24,7 +26,6 @@ PATIENCE_S = 60.0
 COUNT = Command(("INCR", "count"), int)
 WRONG = Command(("LPUSH", "text", 1), int)
 WHO = Command(("CLIENT", "ID"), int)
-SCRIPT = "return redis.call('INCR', 'count')"
 
 
 @pytest.fixture
@@ -55,8 +56,11 @@ def by_client(url: str) -> int:
 
 
 def by_script(url: str) -> int:
+    job = NewJob.create("j", Call("f", [], {}), 180)
+    command = Commands().enqueue("default", [job])
+    lost = command._replace(words=("EVALSHA", "0" * 40, *command.words[2:]))
     with RedisClient(url, patience=PATIENCE_S) as client:
-        return client.execute(Command(("EVALSHA", "0" * 40, 0), int, ("EVAL", SCRIPT, 0)))
+        return client.execute(lost).new
 
 
 def by_client_with_others(url: str) -> int:

@@ -12,8 +12,9 @@ CHANGING = re.compile(
     rb"|\b[0-9a-f]{32}\b|\bheori[0-9a-f]{20}\b|\bheori-[\w.-]+-\d+-[0-9a-f]{6}\b"
 )
 OURS = (b"rq:heori:", b"rq:queue:default@@")
-# What rq writes as empty until a job begins, and Heori leaves out.
-UNBEGUN = {b"started_at", b"ended_at", b"last_heartbeat", b"worker_name", b"group_id"}
+# What rq writes as empty, until a job begins or for good, and Heori leaves out.
+LEFT_OUT = {b"started_at", b"ended_at", b"last_heartbeat", b"worker_name", b"group_id",
+            b"failure_callback_name", b"stopped_callback_name"}  # fmt: skip
 # What TTLs and scores may differ by. Those that are to be told apart are further from each other.
 ABOUT_S = 400
 

@@ -7,7 +7,7 @@ sets have, holds those exactly.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 
@@ -16,6 +16,7 @@ from heori_common.protocol.commands.builder import (
     MOST_HOPS,
     Builders,
     Command,
+    Template,
     Word,
     text,
 )
@@ -166,37 +167,6 @@ class Fenced(NamedTuple):
     reply: Any
 
 
-class _Template(Generic[T]):
-    """A command that differs from call to call in nothing but the id of its request.
-
-    To build one anew takes three times as long, and a lock that nobody else wants is two of them.
-
-    Args:
-        command: for an id of so many _BLANK, which comes first in its argument.
-        length: of ids.
-    """
-
-    __slots__ = ("_after", "_before", "_command")
-
-    def __init__(self, command: Command[T], length: int) -> None:
-        self._command = command
-        argument = command.words[-1]
-        assert isinstance(argument, bytes)
-        self._before, _, self._after = argument.partition(length * _BLANK.encode())
-
-    def command(self, request: str) -> Command[T]:
-        """The command for a request with an id of that length."""
-        command = self._command
-        argument = self._before + request.encode() + self._after
-        assert command.in_full is not None
-        return Command(
-            (*command.words[:-1], argument),
-            command.parse,
-            (*command.in_full[:-1], argument),
-            command.script,
-        )
-
-
 class LockCommands(Builders):
     """The builders, bound to one key prefix."""
 
@@ -206,10 +176,12 @@ class LockCommands(Builders):
         self._acquire = lru_cache(MOST_TEMPLATES)(self._acquire_template)
         self._release = lru_cache(MOST_TEMPLATES)(self._release_template)
 
-    def _acquire_template(self, length: int, *same: Any, wait: bool) -> _Template[Answer]:
-        return _Template(self._ask(length * _BLANK, *same, wait=wait), length)
+    # The id of the request comes first in the argument of both.
 
-    def _release_template(self, length: int, locks: Sequence[str]) -> _Template[list[str]]:
+    def _acquire_template(self, length: int, *same: Any, wait: bool) -> Template[Answer]:
+        return Template(self._ask(length * _BLANK, *same, wait=wait), length * _BLANK.encode())
+
+    def _release_template(self, length: int, locks: Sequence[str]) -> Template[list[str]]:
         blank = self._call(
             "lock_release",
             locks,
@@ -217,7 +189,7 @@ class LockCommands(Builders):
             id=length * _BLANK,
             handover_lease_us=HANDOVER_LEASE_US,
         )
-        return _Template(blank, length)
+        return Template(blank, length * _BLANK.encode())
 
     def _ask(
         self,
@@ -277,12 +249,12 @@ class LockCommands(Builders):
         """
         same = tuple(locks), owner, about, wake, lease_us, deadlock
         if ticket is None and not known:
-            return self._acquire(len(request), *same, wait=wait).command(request)
+            return self._acquire(len(request), *same, wait=wait).command(request.encode())
         return self._ask(request, *same, ticket, wait=wait, known=known)
 
     def release(self, locks: Sequence[str], request: str) -> Command[list[str]]:
         """Give up a request; reads what it was at each lock: held, waiting or gone."""
-        return self._release(len(request), tuple(locks)).command(request)
+        return self._release(len(request), tuple(locks)).command(request.encode())
 
     def release_process(self, locks: Sequence[str], process: str) -> Command[int]:
         """Take locks from a process that has ended; reads how many it held.

@@ -390,21 +390,19 @@ def describe(call: Call) -> str:
 
     Of a call with very many arguments, the first ones.
     """
-
-    def short(value: Any) -> str:
-        if type(value) in (str, bytes) and len(value) > LONGEST_DESCRIPTION_CHARS:
-            value = value[
-                :LONGEST_DESCRIPTION_CHARS
-            ]  # enough to see which quotes it takes, as a rule
-        text = repr(value)
-        return text[:75] + "..." if len(text) > 75 else text
-
     most = LONGEST_DESCRIPTION_CHARS
-    parts = list(map(short, call.args[:most]))
+    parts = [_describe_value(value) for value in call.args[:most]]
     if call.kwargs:
-        parts += sorted([f"{name}={short(value)}" for name, value in call.kwargs.items()])
+        parts += sorted([f"{name}={_describe_value(call.kwargs[name])}" for name in call.kwargs])
     text = f"{call.function}({', '.join(parts)})"
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _describe_value(value: Any) -> str:
+    if type(value) in (str, bytes) and len(value) > LONGEST_DESCRIPTION_CHARS:
+        value = value[:LONGEST_DESCRIPTION_CHARS]  # enough to see which quotes it takes, as a rule
+    text = repr(value)
+    return text[:75] + "..." if len(text) > 75 else text
 
 
 def parse_time(name: str, value: bytes | None) -> datetime | None:

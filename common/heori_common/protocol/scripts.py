@@ -72,11 +72,16 @@ class Script:
             raise TypeError(f"{self.name}.lua and its caller disagree on: {', '.join(differing)}")
         if self.makes_keys:
             arguments = {**arguments, "prefix": prefix}
-        # cmsgpack knows the old format only, which has one type for text and bytes.
-        packed: bytes = msgpack.packb(
-            arguments, use_bin_type=False, unicode_errors="surrogateescape"
-        )
-        return packed
+        return pack_argument(arguments)
+
+
+def pack_argument(value: Any) -> bytes:
+    """Encode the argument of a call, or a part of it.
+
+    cmsgpack knows the old format only, which has one type for text and bytes.
+    """
+    packed: bytes = msgpack.packb(value, use_bin_type=False, unicode_errors="surrogateescape")
+    return packed
 
 
 def read_files() -> None:

@@ -19,6 +19,8 @@ class Push(list[Any]):
 
 def pack(words: Iterable[Word]) -> bytes:
     """A command as it is sent: an array of bulk strings. Lone surrogates are bytes, as in names."""
+    if type(words) is tuple and words[0] == "EVALSHA" and len(words) <= _FEW:
+        return _pack_head(words[:-1]) + _pack_word(words[-1])
     parts = [b""]
     for word in words:
         if type(word) is str and len(word) <= _SHORT:
@@ -29,13 +31,21 @@ def pack(words: Iterable[Word]) -> bytes:
     return b"".join(parts)
 
 
+@lru_cache(maxsize=1024)
+def _pack_head(words: tuple[Word, ...]) -> bytes:
+    """The beginning of a command of one word more."""
+    return b"*%d\r\n" % (len(words) + 1) + b"".join(map(_pack_word, words))
+
+
 def _pack_word(word: Word) -> bytes:
     raw = word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogateescape")
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
-# Most words are those of the command before: names of commands, of scripts and of their keys.
+# Most words are those of the command before: names of commands, of scripts and of their keys. Of a
+# script's call that is all but its argument.
 _SHORT = 100  # characters
+_FEW = 20  # words
 _pack_short = lru_cache(maxsize=1024)(_pack_word)
 
 

@@ -80,7 +80,8 @@ class Arguments:
         """Validate arguments that are Python's."""
         if not self._schema:
             return tuple(args), dict(kwargs)
-        return cast("Bound", self._validate(ArgsKwargs(tuple(args), dict(kwargs))))
+        bound: Bound = self._validate(ArgsKwargs(tuple(args), dict(kwargs)))
+        return bound
 
     def bind_json(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
         """Validate arguments that were read from JSON, by the rules for JSON."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from heori_common.protocol.commands.builder import (
@@ -12,12 +12,14 @@ from heori_common.protocol.commands.builder import (
     RESULT_TTL_S,
     Builders,
     Command,
+    Template,
     text,
     unpack,
 )
 from heori_common.protocol.job import Job, MalformedJob, NewJob
 from heori_common.protocol.keys import Keys, whole_queue
 from heori_common.protocol.payload import encode_failure
+from heori_common.protocol.scripts import pack_argument
 from heori_common.public import public
 
 WhenFull = Literal["block", "reject", "drop_oldest"]
@@ -25,6 +27,8 @@ WhenFull = Literal["block", "reject", "drop_oldest"]
 ASKED = b"asked"  # the kind of what is told to a consumer: somebody asks whether jobs have begun
 # A producer that waits for room and does not look for so long loses its place.
 PLACE_LEASE_S = 3.0
+MOST_TEMPLATES = 256
+_BLANK = "\0"
 KEPT_DROPPED = 1000  # of each queue's dropped jobs, the latest, as dead letters
 _DROPPED = encode_failure(
     "dropped to make room: its queue was at its limit when newer jobs were sent with "
@@ -124,6 +128,10 @@ class RareSend(TypedDict, total=False):
 class SendingCommands(Builders):
     """New jobs, and questions about one."""
 
+    def __init__(self, keys: Keys | None = None) -> None:
+        super().__init__(keys)
+        self._enqueue = lru_cache(MOST_TEMPLATES)(self._enqueue_template)
+
     def enqueue(
         self,
         queue: str,
@@ -151,36 +159,62 @@ class SendingCommands(Builders):
                 oldest lets all in.
             ticket: of the place in the line; by default the id of the first job.
         """
+        if at is None and key is None and cursor is None and not (rare or ticket):
+            template = self._enqueue(queue, when_full, delay, at_front=at_front)
+        else:
+            template = self._enqueue_template(
+                queue,
+                when_full,
+                delay,
+                at_front=at_front,
+                at=at,
+                key=key,
+                cursor=cursor,
+                rare=rare,
+                ticket=ticket,
+            )
+        packed = pack_argument(
+            [
+                (job.id, job.fields(), job.edges) if job.edges else (job.id, job.fields())
+                for job in jobs
+            ]
+        )
+        return template.command(packed, partial(_enqueued, len(jobs)))
+
+    def _enqueue_template(
+        self,
+        queue: str,
+        when_full: WhenFull,
+        delay: float,
+        *,
+        at_front: bool,
+        at: float | None = None,
+        key: tuple[str, int] | None = None,
+        cursor: Cursor | None = None,
+        rare: RareSend | None = None,
+        ticket: str = "",
+    ) -> Template[Enqueued]:
+        """The command for other jobs, with _BLANK in their place."""
+        whole = whole_queue(queue)
+        keys = [
+            self.keys.queues(),
+            self.keys.queue(queue),
+            self.keys.scheduled(whole),
+            self.keys.bound(whole),
+            self.keys.queue(whole),
+            self.keys.bound(queue),
+        ]
         full: tuple[Any, ...] = ("block", ticket, round(PLACE_LEASE_S * 1000))
-        keys = _enqueue_keys(self.keys, queue)
         if when_full == "reject":
             full = ("reject",)
         elif when_full == "drop_oldest":
             full = ("drop_oldest", _DROPS)
-            keys = (*keys, self.keys.failed(queue), self.keys.dropped(queue))
-
-        def parse(reply: int | bytes) -> Enqueued:
-            if isinstance(reply, int):
-                return Enqueued(len(jobs), reply)
-            taken, same, depth, limit, ahead, rate = unpack(reply)
-            return Enqueued(
-                taken,
-                taken,
-                text(same) if same else None,  # anybody may have written it
-                depth,
-                limit,
-                text(ahead) if ahead else None,
-                float(rate),
-            )
-
-        return self._call(
+            keys += [self.keys.failed(queue), self.keys.dropped(queue)]
+        blank = self._call(
             "enqueue",
             keys,
-            parse,
-            jobs=[
-                (job.id, job.fields(), job.edges) if job.edges else (job.id, job.fields())
-                for job in jobs
-            ],
+            partial(_enqueued, 0),
+            jobs=_BLANK,
             origin=queue,
             delay_s=delay,
             at_s=False if at is None else at,
@@ -191,6 +225,7 @@ class SendingCommands(Builders):
             rare=rare or False,
             consumer="",  # none has had what is dropped
         )
+        return Template(blank, pack_argument(_BLANK))
 
     def position(self, key: str) -> Command[int]:
         """How many jobs of a long row are in."""
@@ -316,16 +351,19 @@ class SendingCommands(Builders):
         return Command(words, bool)
 
 
-@lru_cache(maxsize=1024)
-def _enqueue_keys(keys: Keys, queue: str) -> tuple[str, ...]:
-    whole = whole_queue(queue)
-    return (
-        keys.queues(),
-        keys.queue(queue),
-        keys.scheduled(whole),
-        keys.bound(whole),
-        keys.queue(whole),
-        keys.bound(queue),
+def _enqueued(jobs: int, reply: int | bytes) -> Enqueued:
+    """What became of so many jobs."""
+    if isinstance(reply, int):
+        return Enqueued(jobs, reply)
+    taken, same, depth, limit, ahead, rate = unpack(reply)
+    return Enqueued(
+        taken,
+        taken,
+        text(same) if same else None,  # anybody may have written it
+        depth,
+        limit,
+        text(ahead) if ahead else None,
+        float(rate),
     )
 
 

@@ -1,6 +1,7 @@
--- enqueue.lua: write jobs as rq 3.0.0 writes them and put them on their queue, or, when they
--- are to run later, among its scheduled jobs; a consumer that waits for jobs gets them at once. Takes as many, from the first on, as the queue's
--- limit lets in; what is scheduled is not limited, neither now nor when it is due.
+-- enqueue.lua: write jobs as rq 3.0.0 writes them and put them on their queue, or, when they are to run
+-- later, among its scheduled jobs; a consumer that waits for jobs gets them at once. Takes as many, from
+-- the first on, as the queue's limit lets in; what is scheduled is not limited, neither now nor when it is
+-- due.
 -- Sending the same ids again changes nothing, so a producer may retry after a lost reply.
 -- What a tenant sends is scheduled and counted with all jobs of the queue whose tenant it is; the
 -- limit of that queue holds for each of its tenants alone.
@@ -9,8 +10,9 @@
 --        whole queue: of whose tenants this queue is one's, or the same; own bound: that of this queue,
 --        by which it is known how fast it is emptied
 -- ARGS   jobs, origin, delay_s, at_s, front, key, cursor, full, rare
---        jobs: [[id, [field, value, …]], …], the fields that differ from job to job; of one that waits for
---        others, or for which others wait, also who they are, as send_flow.lua wants it
+--        jobs: [[id, [field, value, …]], …], one or more, of which no two have the same id; the fields that
+--        differ from job to job; of one that waits for others, or for which others wait, also who they are,
+--        as send_flow.lua wants it
 --        origin: the name of the queue
 --        delay_s: from now; at_s: since 1970 in its place, or false
 --        front: put them at the front of the queue
@@ -110,11 +112,16 @@ if replaced then
   args.jobs[1][1] = replaced
   redis.call('DEL', job_key(replaced))
 end
+local keys = {}
+for n, job in ipairs(args.jobs) do
+  keys[n] = job_key(job[1])
+end
+local are_new = redis.call('EXISTS', unpack(keys)) == 0
 local ids, scores, taken, deferred = {}, {}, 0, 0
 for n, job in ipairs(args.jobs) do
   local id, fields, flow = unpack(job)
-  local key = job_key(id)
-  if n > skip and redis.call('EXISTS', key) == 0 then
+  local key = keys[n]
+  if n > skip and (are_new or redis.call('EXISTS', key) == 0) then
     if flow then
       flows = flows or make_flows()
     end
@@ -142,11 +149,10 @@ for n, job in ipairs(args.jobs) do
       fields[#fields + 1] = 'enqueued_at'
       fields[#fields + 1] = now_iso
     end
-    -- rq.job.Job.to_dict, without what is empty until the job begins: rq's readers take both alike. By
-    -- this claim_job.lua knows that nobody has run it.
+    -- rq.job.Job.to_dict, of whose empty fields there is one: rq's readers take them alike when they are
+    -- not there. By this one claim_job.lua knows that nobody has run it.
     redis.call('HSET', key, 'status', waits and 'deferred' or later and 'scheduled' or 'queued', 'created_at', now_iso,
-      'origin', args.origin, 'success_callback_name', '', 'failure_callback_name', '',
-      'stopped_callback_name', '', unpack(fields))
+      'origin', args.origin, 'success_callback_name', '', unpack(fields))
     if waits then
       deferred = deferred + 1
     else

@@ -14,7 +14,7 @@
 --        lock this consumer holds and that have jobs, [pause_s until there may be something to do in a
 --        queue, or false when nothing is scheduled there or waits for a rate, …], [key that does not hold what it should, …]]
 -- FULL   passes
--- USES   now_s, rq_time, to_integer, read_fields, queue_names, arrivals
+-- USES   now_s, rq_time, now_text, to_integer, read_fields, queue_names, arrivals
 
 local ELSEWHERE = { queued = true, started = true, deferred = true, ready_to_enqueue = true,
   rate_limited = true, finished = true, failed = true, stopped = true, canceled = true }

@@ -18,8 +18,8 @@
 -- REPLY  msgpack [now_s, [id, …] that are retried, [id, …] that have failed, [id, …] that go back to their
 --        queue, [ClaimReply, …]]
 -- FULL   passes
--- USES   now_s, rq_time, to_integer, has_type, read_fields, queue_names, end_job, forget_dependencies, retry, rate_limit, executions,
---        claim_job, stranded
+-- USES   now_s, now_text, to_integer, has_type, read_fields, queue_names, end_job, forget_dependencies, retry,
+--        rate_limit, executions, claim_job, stranded
 
 local retried, failed_ids, returned, claims = {}, {}, {}, {}
 

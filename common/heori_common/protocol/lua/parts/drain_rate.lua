@@ -1,5 +1,5 @@
 -- drain_rate.lua: how fast a queue with a limit is emptied, by what was sent less what still waits.
--- USES   now_s, rq_time, to_integer, read_fields
+-- USES   now_s, now_text, to_integer, read_fields
 
 local WINDOW_S = 1 -- over which the rate is taken
 local OLD_S = 10 -- after which it is begun anew

@@ -1,6 +1,6 @@
 -- drop_oldest.lua: drop the jobs that have waited longest, to keep a queue within its limit. They fail
 -- where RQ's tools look; of the latest only, since a queue that overflows would fill Redis yet.
--- USES   rq_time, to_integer, read_fields, end_job, forget_dependencies, rate_limit
+-- USES   rq_time, now_text, to_integer, read_fields, end_job, forget_dependencies, rate_limit
 
 local WAITING = { queued = true, created = true, deferred = true, scheduled = true, started = true }
 

@@ -1,6 +1,6 @@
 -- end_job.lua: write the end of one execution where RQ's readers look for it.
 -- ARGS   consumer
--- USES   now_s, rq_time, to_integer, read_fields, ended
+-- USES   now_s, rq_time, now_text, to_integer, read_fields, ended
 
 local FINISHED, FAILED = '1', '2' -- of rq 3.0.0's Result.Type; what is stopped has failed
 

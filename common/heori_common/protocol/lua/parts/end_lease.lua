@@ -1,7 +1,7 @@
 -- end_lease.lua: end a lease without a result and give its job back.
 -- ARGS   failure_ttl_s, unreadable
 --        unreadable: the failure of a job whose key holds no hash
--- USES   rq_time, has_type, end_job, executions, requeue
+-- USES   now_text, has_type, end_job, executions, requeue
 
 -- Returns 'queued', 'dead' or 'gone' as requeue does, 'lost' when there is no such lease, or
 -- 'kept' when a key of the queue has the wrong type: the job stays where it is, under its lease,

@@ -1,7 +1,7 @@
 -- executions.lua: the records of executions, as rq 3.0.0 keeps them (rq/executions.py): a hash, and two
 -- indexes that name it. They tell people what runs where, and keep the slot of a rate limit whose job was
 -- cancelled while it ran. A job that is over at once has none.
--- USES   now_s, rq_time
+-- USES   now_s, now_text
 
 local MARGIN_S = 60 -- for which an index names an execution after its lease, as rq has it
 

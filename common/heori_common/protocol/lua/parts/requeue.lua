@@ -4,8 +4,8 @@
 -- A job that has died with its worker uses one of its retries, if it has any, as with RQ. It runs alone
 -- then. Has it none left, and dies again, it is delivered no more.
 -- ARGS   max_deliveries, failure_ttl_s
--- USES   rq_time, to_integer, read_fields, arrivals, job_locks, end_job, forget_dependencies, queue_names, expire_canceled, retry,
---        rate_limit
+-- USES   rq_time, now_text, to_integer, read_fields, arrivals, job_locks, end_job, forget_dependencies, queue_names,
+--        expire_canceled, retry, rate_limit
 
 local ALONE = 2 -- the suspicion with which a job gets a process of its own
 

@@ -1,5 +1,5 @@
--- rq_time.lua: the time as RQ writes it.
--- USES   server_time, now_s
+-- rq_time.lua: the time as RQ writes it in a job's hash.
+-- USES   server_time
 
 -- Days since 1970-01-01 to a civil date: Howard Hinnant, "chrono-Compatible Low-Level Date
 -- Algorithms", civil_from_days. Lua inside Redis has no os.date.
@@ -20,4 +20,3 @@ local function iso8601(seconds, microseconds)
 end
 
 local now_iso = iso8601(tonumber(server_time[1]), tonumber(server_time[2])) -- in a job's hash
-local now_text = string.format('%.6f', now_s) -- in a result, and where a score keeps microseconds

@@ -2,7 +2,7 @@
 -- their queue once they have been seen so for a while: a stock worker may be about to begin them.
 -- ARGS   stranded_s
 --        stranded_s: for which a job may stand nowhere
--- USES   now_s, rq_time, read_fields, arrivals
+-- USES   now_s, now_text, read_fields, arrivals
 
 local SEEN_S = 24 * 3600 -- for which rq remembers when it saw a popped job first
 

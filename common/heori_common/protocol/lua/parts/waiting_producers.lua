@@ -1,7 +1,7 @@
 -- waiting_producers.lua: the producers that wait for room in a queue: first come, first served.
 -- They stand in a zset, ticket → when it came. Each ticket also has a key of its own, which expires
 -- unless its producer looks after it, and which the next in the line watches.
--- USES   rq_time
+-- USES   now_text
 
 -- Returns the ticket that stands before this one, or at the end for one that is not in the line;
 -- false when it is first. Those whose producer is no more are struck.
