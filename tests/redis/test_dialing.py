@@ -54,6 +54,16 @@ def test_login_database_and_name_are_those_of_the_url(redis_url: str, login: str
             fields = dict(field.partition("=")[::2] for field in told.split())
             assert (fields["user"], fields["db"]) == ("ana", "3"), url
             assert (fields["name"], fields["resp"]) == ("mine", "3"), url
+            assert fields["lib-name"] == "heori", url
+
+
+@pytest.mark.parametrize("denied", ["-client|setinfo", "-client"])
+def test_a_user_who_may_not_say_who_it_is_is_connected_all_the_same(
+    redis: Any, redis_url: str, login: str, denied: str
+) -> None:
+    redis.execute_command("ACL", "SETUSER", "ana", denied)
+    url = redis_url.replace("redis://", f"redis://{login}")
+    assert both(url, "PING") == ["PONG", "PONG"]
 
 
 def test_a_server_is_reached_by_its_unix_socket() -> None:

@@ -19,6 +19,9 @@ from heori_common.redis.retries import ANSWER_TIMEOUT_S
 
 PORT = 6379
 OFF = {"0", "false", "no"}
+# Last of each greeting: so CLIENT LIST tells who is connected. Servers before 7.2 do not know it,
+# and a user may have no right to it.
+TELL_LIBRARY = ("CLIENT", "SETINFO", "LIB-NAME", "heori")
 
 
 class PlainServer(NamedTuple):
@@ -28,7 +31,7 @@ class PlainServer(NamedTuple):
         where: it, for messages.
         host: and `port`, unless there is a path.
         path: of its Unix socket; None for TCP.
-        greeting: commands, the replies to which are no errors.
+        greeting: commands, the replies to which are no errors, but for that to TELL_LIBRARY.
         connect_s: seconds until it must be connected.
         answer_s: seconds for which it may say nothing.
         keepalive: whether the system is to notice that it has gone.
@@ -60,6 +63,7 @@ class PlainServer(NamedTuple):
             greeting.append(("CLIENT", "SETNAME", name))
         if int(database):
             greeting.append(("SELECT", database))
+        greeting.append(TELL_LIBRARY)
         answer_s = float(options.get("socket_timeout", ANSWER_TIMEOUT_S))
         return cls(
             where,
@@ -113,9 +117,9 @@ class GreetingReplies:
         if not data:
             raise ConnectionError("the server closed the connection")
         for reply in self._replies.feed(data):
-            if isinstance(reply, Exception):
-                raise reply
             self._left -= 1
+            if isinstance(reply, Exception) and self._left > 0:
+                raise reply
         return self._left == 0
 
 
