@@ -69,48 +69,58 @@ class ReplyReader:
         """
         if not self._data and data[:1] == b":" and 0 < data.find(b"\r\n") == len(data) - 2:
             return [int(data[1:-2])]  # a number and no more, as the replies to most scripts
-        self._data += data
+        # Mostly what has come is whole, and needs no place to wait for more.
+        source: bytes | bytearray = data
+        if self._data:
+            self._data += data
+            source = self._data
         whole = []
         start = 0
         try:
-            while start < len(self._data):
-                reply, start = self._read(start)
+            while start < len(source):
+                reply, start = self._read(source, start)
                 whole.append(reply)
         except _Incomplete:
             pass
-        del self._data[:start]
+        if source is data:
+            self._data += data[start:]
+        else:
+            del self._data[:start]
         return whole
 
-    def _read(self, start: int) -> tuple[Any, int]:
-        end = self._data.find(b"\r\n", start)
+    def _read(self, source: bytes | bytearray, start: int) -> tuple[Any, int]:
+        end = source.find(b"\r\n", start)
         if end < 0:
             raise _Incomplete
-        kind, head, after = self._data[start], bytes(self._data[start + 1 : end]), end + 2
+        kind, head, after = source[start], source[start + 1 : end], end + 2
+        if (read := _SIMPLE.get(kind)) is not None:
+            return read(head), after
         if kind in b"$=!":
             size = int(head)
             if size < 0:  # RESP2's nil
                 return None, after
-            if len(self._data) < after + size + 2:
+            end = after + size
+            if len(source) < end + 2:
                 raise _Incomplete
-            body = bytes(self._data[after : after + size])
-            return self._error(body) if kind == ord("!") else body, after + size + 2
+            body = bytes(source[after:end])
+            return self._error(body) if kind == _ERROR else body, end + 2
         if kind in b"*>~%|":
-            return self._read_many(kind, int(head), after)
+            return self._read_many(source, kind, int(head), after)
         if kind == ord("-"):
-            return self._error(head), after
-        if kind not in _SIMPLE:
-            raise ValueError(f"{bytes(self._data[start:end])!r} is no reply")
-        return _SIMPLE[kind](head), after
+            return self._error(bytes(head)), after
+        raise ValueError(f"{bytes(source[start:end])!r} is no reply")
 
-    def _read_many(self, kind: int, size: int, start: int) -> tuple[Any, int]:
+    def _read_many(
+        self, source: bytes | bytearray, kind: int, size: int, start: int
+    ) -> tuple[Any, int]:
         if size < 0:  # RESP2's nil
             return None, start
         items = []
         for _ in range(2 * size if kind in b"%|" else size):
-            item, start = self._read(start)
+            item, start = self._read(source, start)
             items.append(item)
         if kind == ord("|"):  # attributes: what they are about follows
-            return self._read(start)
+            return self._read(source, start)
         if kind == ord("%"):
             return dict(zip(items[::2], items[1::2], strict=True)), start
         return Push(items) if kind == ord(">") else items, start
@@ -123,7 +133,8 @@ class _Incomplete(Exception):
     """More must come before there is a reply."""
 
 
-_SIMPLE: dict[int, Callable[[bytes], Any]] = {
+_ERROR = ord("!")
+_SIMPLE: dict[int, Callable[[bytes | bytearray], Any]] = {
     ord("+"): bytes,
     ord(":"): int,
     ord("("): int,

@@ -66,14 +66,15 @@ class HandOvers:
 
     def told(self, hand_over: HandOver) -> None:
         """One has come."""
-        if not self.unconfirmed:
-            self.since = now()
-        self.unconfirmed.append(hand_over)
-        self._tokens.append(hand_over.token)
-        if self._begins_at_once and self._age(hand_over) <= TRUSTED_S:
-            self._intake.take(hand_over.claims)
+        came = now()
+        if self._begins_at_once and self._age(hand_over, came) <= TRUSTED_S:
+            self._intake.take(hand_over.claims)  # first, as it may be all that a worker waits for
         elif hand_over.claims:
             self._late.add(hand_over.told)
+        if not self.unconfirmed:
+            self.since = came
+        self.unconfirmed.append(hand_over)
+        self._tokens.append(hand_over.token)
         self.rung.set()
 
     def claimed(self, sent: float, at: float) -> None:
@@ -113,6 +114,6 @@ class HandOvers:
         """Whether it has."""
         return token in self._tokens
 
-    def _age(self, hand_over: HandOver) -> float:
+    def _age(self, hand_over: HandOver, came: float) -> float:
         """For how many seconds it was under way, at most."""
-        return now() - hand_over.at - max(self._ahead, default=float("-inf"))
+        return came - hand_over.at - max(self._ahead, default=float("-inf"))

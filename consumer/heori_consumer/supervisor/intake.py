@@ -43,11 +43,13 @@ class Intake:
 
     def take(self, claims: Sequence[Claim]) -> None:
         """Take what was claimed for this consumer."""
+        accepted = claims
+        if self._refusals.reasons:  # of few consumers
+            accepted = self._without_refused(claims)
+        self._pool.dispatch(accepted)  # first, as it may be all that a worker waits for
         self._leases.add(claims)
         self._precedence.claimed(claims)
-        if self._refusals.reasons:  # of few consumers
-            claims = self._without_refused(claims)
-        self._pool.dispatch(claims)
+        claims = accepted
         if not claims:
             return
         self.batches.observe(len(claims))

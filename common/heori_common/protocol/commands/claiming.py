@@ -57,24 +57,21 @@ class HandOver(NamedTuple):
         told: as it is confirmed with the next claim.
         at: when, in epoch seconds, by the server's clock.
         claims: jobs that were claimed for it; without any it is to claim itself.
+        token: of the offer that was taken.
     """
 
     told: bytes
     at: float
     claims: list[Claim]
-
-    @property
-    def token(self) -> str:
-        """Of the offer that was taken."""
-        token: bytes = unpack(self.told)[1]
-        return token.decode().removeprefix(EXECUTION_MARK)
+    token: str
 
 
 def read_hand_over(at: float, told: bytes, claims: Sequence[Sequence[Any]]) -> HandOver:
     """Read what comes on `Keys.told`."""
-    queue = text(unpack(told)[2])
-    read = [read_claim(claimed, [queue], at) for claimed in claims]
-    return HandOver(told, at, read)
+    _, token, queue, _ = unpack(told)
+    queues = [text(queue)]
+    read = [read_claim(claimed, queues, at) for claimed in claims]
+    return HandOver(told, at, read, token.decode().removeprefix(EXECUTION_MARK))
 
 
 class Claimed(NamedTuple):
