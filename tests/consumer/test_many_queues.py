@@ -11,13 +11,13 @@ from heori import Handle, Producer
 from heori_common.protocol.commands import Claimed
 from heori_common.protocol.commands.pausing import Pause
 from heori_consumer.supervisor.hand_overs import now
-from heori_consumer.supervisor.queue_window import FEW, LEAST, QueueWindow
+from heori_consumer.supervisor.queue_window import FEW, QueueWindow
 from tests.rigs.consumers import Consumer
 from tests.rigs.script_bench import Bench, ids
 from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
-MANY = 3 * LEAST
+MANY = 12 * FEW
 NAMES = tuple(f"q{number:03}" for number in range(MANY))
 LONG = 1e6  # seconds from now, by which a look from the first queue on is not due in a test
 

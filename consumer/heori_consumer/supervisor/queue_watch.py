@@ -6,6 +6,7 @@ Heori's own scripts wake them by themselves. The leader of a service watches.
 import asyncio
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from heori_common.redis.conversation import OnReply
@@ -47,12 +48,18 @@ class QueueWatch:
             if self._term != self._leadership.term:
                 self._term = self._leadership.term
                 self._changed.update(self._context.queues)
-            changed, self._changed = self._changed, set()
+            # Some at a time: of thousands that are written at once, most need not be read when it
+            # turns out that nobody waits.
+            changed = set(islice(self._changed, CALL_QUEUES))
+            self._changed -= changed
             if not changed:
                 self._with_jobs.update(self._turn.next())
-            elif not await self._listener.track(self._reads(changed)):
+            elif await self._listener.track(self._reads(changed)):
+                if self._changed:
+                    self._event.set()
+            else:
                 self._changed |= changed
-                self._with_jobs |= changed
+                self._with_jobs |= self._changed
             if self._with_jobs and await self._wake():
                 await asyncio.sleep(BUSY_S)
                 await self._until_any_waits()

@@ -9,9 +9,8 @@ claim that asks some, and finds nothing, is followed by one that asks all.
 
 from heori_consumer.supervisor.hand_overs import now
 
-FEW = 64  # that one command looks at: so many are asked each time
-LEAST = 256  # that are asked, and more where the last claim has gone through many
-WIDER = 4  # than what that has gone through
+FEW = 64  # that one command looks at: so many are asked each time, and more
+WIDER = 4  # times as many as the last claim has gone through, if that is more
 # docs/consumers.md promises this.
 LOOK_EVERY_S = 0.05
 # Looking takes no more of the time than this.
@@ -32,7 +31,7 @@ class QueueWindow:
         if queues <= FEW or queues != self._queues or self._first >= queues:
             self._queues = queues
             return range(queues)
-        end = min(self._first + max(LEAST, WIDER * self._through), queues)
+        end = min(self._first + max(FEW, WIDER * self._through), queues)
         return range(0 if now() >= self._next_look else self._first, end)
 
     def asked(self, numbers: range, through: int, *, sent: float, took: float, empty: bool) -> None:
