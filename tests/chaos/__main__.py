@@ -1,8 +1,8 @@
 """What Heori must survive, done to real consumers on a Valkey of their own, and counted.
 
-    python -m tests.chaos [kills] [quarantine] [drains] [deploys] [handover] [locks] [bound]
-        [dependents] [flows] [rates] [schedule] [refusals] [attacks] [mixed] [soak] [--model MODEL]…
-        [--seed N] …
+    python -m tests.chaos [kills] [quarantine] [drains] [deploys] [resizes] [handover] [locks]
+        [bound] [dependents] [flows] [rates] [schedule] [refusals] [attacks] [mixed] [soak]
+        [--model MODEL]… [--seed N] …
 
 - kills: two consumers run jobs while every half second a worker process or a whole consumer gets
   SIGKILL, SIGTERM or SIGSTOP, some for longer than their lease.
@@ -10,6 +10,8 @@
 - drains: consumers get SIGTERM in the midst of their work, one after the other.
 - deploys: consumers get each signal that stops them, once or twice, alone or with all of their
   processes, while they import, are idle, run jobs or drain; four minutes, and one with --short.
+- resizes: a consumer of the model auto changes its size five times a second, while jobs of mixed
+  length run, are stopped and canceled, and its workers are killed; it is drained at the end.
 - handover: of idle consumers the one that is next in line is stopped, killed or cut off as a job is
   handed to it, and now and then the server is killed; late jobs are counted. With --short a tenth.
 - bound: several producers send into a queue with a limit, whose consumers are slower; the depth of
@@ -74,6 +76,7 @@ from tests.chaos.mixed import Mixed, mixed
 from tests.chaos.quarantine import Quarantine, quarantine
 from tests.chaos.rates import Rates, rates
 from tests.chaos.refusals import Refused, refusals
+from tests.chaos.resizes import Resizes, resizes
 from tests.chaos.schedule import Schedule, schedule
 from tests.chaos.soak import Soak, soak
 from tests.chaos.strangers import ATTACKS
@@ -101,6 +104,7 @@ SCENARIOS = [
     "quarantine",
     "drains",
     "deploys",
+    "resizes",
     "handover",
     "locks",
     "bound",
@@ -229,6 +233,7 @@ def _scenario(
         "quarantine": lambda report: quarantine(model, options.good, options.rounds, report),
         "drains": lambda report: drains(model, share(options.drains), chance, report),
         "deploys": lambda report: deploys(model, report, short=options.short),
+        "resizes": lambda report: resizes(options.jobs, chance, report),
         "handover": lambda report: handover(
             model, options.handovers // (10 if options.short else 1), chance, report
         ),
@@ -255,6 +260,7 @@ def _models(scenario: str, options: argparse.Namespace) -> list[str]:
     if scenario == "refusals":
         return [name for name in TROUBLES if name in (options.only or TROUBLES)]
     by_default = {
+        "resizes": ["auto"],
         "handover": ["threads"],
         "dependents": ["threads"],
         "flows": ["threads"],
@@ -287,6 +293,7 @@ def _row(
     | Mixed
     | Rates
     | Schedule
+    | Resizes
     | Soak,
 ) -> Row:
     """What a table shows of it."""
@@ -303,7 +310,16 @@ def _row(
                 "strikes": "\n".join(f"{n} {kind}" for kind, n in sorted(result.strikes.items())),
                 "seconds": f"{result.seconds:.0f}",
             }
-        case Quarantine() | Dependents() | Flows() | Attacks() | Mixed() | Rates() | Schedule():
+        case (
+            Quarantine()
+            | Dependents()
+            | Flows()
+            | Attacks()
+            | Mixed()
+            | Rates()
+            | Schedule()
+            | Resizes()
+        ):
             return result.row()
         case Drains():
             return {

@@ -23,6 +23,7 @@ MODELS = {
     "processes": ["--model", "processes", "--processes", "2"],
     "hybrid": ["--model", "hybrid", "--processes", "2", "--slots", "4"],
     "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "16"],
+    "auto": ["--model", "auto", "--processes", "2", "--slots", "4"],
 }
 
 Report = Callable[[int, int], None]  # called with how much is done, and of how much

@@ -12,6 +12,7 @@ from tests.chaos.handover import handover
 from tests.chaos.kills import kills
 from tests.chaos.quarantine import quarantine
 from tests.chaos.refusals import refusals
+from tests.chaos.resizes import resizes
 
 
 @pytest.mark.parametrize("model", ["processes"])
@@ -22,6 +23,16 @@ def test_kills_and_pauses_lose_no_job_and_repeat_only_what_was_in_flight(model: 
     print(counted)
     assert counted.problems() == []
     assert sum(counted.strikes.values()) >= 2
+
+
+def test_a_pool_that_changes_its_size_loses_no_job_and_leaves_nothing() -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    counted = resizes(1000, random.Random(seed), quiet)
+    print(counted)
+    assert counted.problems() == []
+    assert counted.stopped > 0
+    assert counted.resizes > 4
 
 
 def test_a_crashing_job_is_put_away_with_evidence_and_the_good_ones_are_done() -> None:

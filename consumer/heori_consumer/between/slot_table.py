@@ -265,6 +265,10 @@ class SlotTable:
         """How many slots were ever in use, the first ones."""
         return int(self._cells[self._others + _USED])
 
+    def detach(self) -> None:
+        """Keep what it says now, and let go of the shared memory, which has a file open."""
+        self._cells = memoryview(bytearray(self._cells)).cast("d")
+
     def is_lent(self, slot: int) -> bool:
         """Whether the job that a slot runs waits for other jobs."""
         row = slot * _FIELDS

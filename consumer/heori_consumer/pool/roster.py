@@ -428,6 +428,7 @@ class Roster:
     async def _reap(self, worker: WorkerHandle) -> None:
         """Wait for its end."""
         await worker.host.reap()
+        worker.table.detach()  # whoever still refers to the worker would keep that
         self._events.gone(worker)
 
     def _forget(self, worker: WorkerHandle) -> int | None:
