@@ -12,7 +12,7 @@ from heori_common.protocol.expansion import expand
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.lua_words import LuaError, tokens
 from heori_common.protocol.records import ClaimReply, JobFields, LockRecord
-from heori_common.protocol.scripts import Script, load, script
+from heori_common.protocol.scripts import Script, assemble, load, script
 from tests.rigs.lua_check import check, names
 from tests.rigs.lua_files import CALLED, LUA, PARTS
 
@@ -266,7 +266,14 @@ def test_a_script_declares_what_it_takes_and_gives(name: str) -> None:
 def test_a_part_says_what_it_is_and_some_script_uses_it(part: str) -> None:
     text = (LUA / "parts" / f"{part}.lua").read_text()
     assert text.startswith(f"-- {part}.lua: ")
-    assert any(text.split("\n")[0] in script(name).source for name in CALLED)
+    assert any(part in assemble(LUA, name).parts for name in CALLED)
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_a_script_is_sent_and_kept_without_its_comments(name: str) -> None:
+    source = script(name).source
+    assert re.findall(r"^ *--.*", source, re.MULTILINE) == []
+    assert source.isascii(), "one other character would double what each process keeps of it"
 
 
 def test_a_time_is_named_with_its_unit() -> None:

@@ -6,15 +6,16 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, TypeVar
 
-import heori_common.protocol
 from heori_common.locks.commands import Answer, LockCommands, LockRequest
+from heori_common.protocol import scripts
 from heori_common.protocol.commands import Command
 from heori_common.protocol.keys import Keys
 
-CLOCK = (files(heori_common.protocol) / "lua" / "parts" / "server_time.lua").read_text()
+LUA = Path(scripts.__file__).parent / "lua"
+CLOCK = scripts.File.read(LUA, "parts", "server_time").expanded
 OURS = """
 local set = redis.call('GET', 'test:now')
 local server_time = { string.sub(set, 1, -7), string.sub(set, -6) }

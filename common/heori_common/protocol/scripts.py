@@ -39,6 +39,9 @@ _LUA = Path(__file__).parent / "lua"
 _READ_ARGS = "local args = cmsgpack.unpack(ARGV[1])\n"
 _READ_PREFIX = "local PREFIX = args.prefix\n"
 _USES = re.compile(r"(?:^ +-- USES .*\n)+", re.MULTILINE)  # within a function
+# A comment that has its lines to itself. The server and each client hold what they run, and a text
+# with a character such as an arrow takes twice its length.
+_COMMENT = re.compile(r"^(?:--| +--(?! USES )).*\n", re.MULTILINE)
 # By FULL, the first line of the script. Redis reads it when it compiles the script, so that no call
 # pays for it. Without it, a script is refused at its first write that may take memory.
 _WHEN_FULL = {
@@ -161,6 +164,7 @@ class File:
     """One file of Lua.
 
     Attributes:
+        expanded: what the server is to run of it.
         uses_within: the parts that it uses within functions, by the lines that say so.
     """
 
@@ -185,7 +189,7 @@ class File:
         except FileNotFoundError:
             raise LuaError(f"there is no {path}") from None
         try:
-            expanded = expand(text)
+            expanded = _COMMENT.sub("", expand(text))
         except LuaError as error:
             raise LuaError(f"{path}: {error}") from None
         within = {

@@ -21,7 +21,7 @@
 local refused, broken, pauses, given_up = {}, {}, {}, {}
 local room, are_left = 256, false -- for how many dependents, and whether any are left
 local finished_count, failed_count, busy_s = 0, 0, 0
-local registered = {} -- registry to [score, id, …]: one ZADD for all
+local registered = {} -- registry to [score, id, ...]: one ZADD for all
 
 local function is_unable(key)
   if key then

@@ -9,7 +9,7 @@
 -- USES   read_fields
 
 local asked = {}
-local by_consumer = {} -- [{number, id, execution}, …]
+local by_consumer = {} -- [{number, id, execution}, ...]
 for n, id in ipairs(args.ids) do
   local found = read_fields(job_key(id), 'status', 'worker_name', 'heori_execution', 'heori_begun')
   local execution = found.heori_execution
