@@ -76,6 +76,17 @@ def test_shares_follow_the_weights_however_the_jobs_are_spread_over_the_calls(
         assert rounds * weight <= share <= rounds * weight + min(rest, weight)
 
 
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(0, 200))
+def test_who_has_gathered_most_is_served_next(weights: list[int], turns: int) -> None:
+    order, gathered = QueueOrder(len(weights), weights), [0] * len(weights)
+    for _ in range(turns):
+        gathered = [a + b for a, b in zip(gathered, weights, strict=True)]
+        served = gathered.index(max(gathered))
+        gathered[served] -= sum(weights)
+        [share] = [number for number, share in enumerate(order.shares(1)) if share]
+        assert share == served
+
+
 def test_turns_are_spread_as_nginx_spreads_them() -> None:
     order = QueueOrder(3, [5, 1, 1])
     assert "".join("abc"[order.shares(1).index(1)] for _ in range(14)) == "aabacaa" * 2

@@ -1,5 +1,6 @@
 """In which order several queues are served: strictly, in turns, or by weight."""
 
+import heapq
 import random
 import re
 from collections.abc import Sequence
@@ -32,7 +33,12 @@ class QueueOrder:
         self._queues = queues
         self._weights = weights
         self._total = sum(weights or ())
-        self._gathered = [0] * queues
+        self._turns = 0
+        # How often each queue was served, and the queue. Of those of one weight, who was served
+        # least has gathered most: so of thousands, only the first of each heap is looked at.
+        self._served: dict[int, list[tuple[int, int]]] = {}
+        for queue, weight in enumerate(weights or ()):
+            self._served.setdefault(weight, []).append((0, queue))
 
     def shares(self, count: int) -> list[int]:
         """Divide `count` jobs among the queues; the sum is `count`.
@@ -48,15 +54,20 @@ class QueueOrder:
             return shares
         # A whole round leaves what was gathered as it was.
         rounds, turns = divmod(count, self._total)
-        for queue, weight in enumerate(self._weights):
-            shares[queue] = rounds * weight
+        if rounds:
+            shares = [rounds * weight for weight in self._weights]
         for _ in range(turns):
-            for queue, weight in enumerate(self._weights):
-                self._gathered[queue] += weight
-            served = self._gathered.index(max(self._gathered))
-            self._gathered[served] -= self._total
-            shares[served] += 1
+            self._turns += 1
+            heap = self._served[max(self._served, key=self._gathered)]
+            times, queue = heap[0]
+            heapq.heapreplace(heap, (times + 1, queue))
+            shares[queue] += 1
         return shares
+
+    def _gathered(self, weight: int) -> tuple[int, int]:
+        """What the first of the queues of a weight has gathered; of as much, the first wins."""
+        times, queue = self._served[weight][0]
+        return weight * self._turns - self._total * times, -queue
 
 
 def parse_queues(
