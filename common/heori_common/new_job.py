@@ -21,6 +21,7 @@ class _Later:
 
 
 LATER = _Later()
+_VARIANTS = dict(zip("0123456789abcdef", 4 * "89ab", strict=True))  # of a random digit
 
 
 def new_job_id() -> str:
@@ -29,7 +30,7 @@ def new_job_id() -> str:
     `uuid.uuid4` makes an object of it first, which takes several times as long.
     """
     digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
+    variant = _VARIANTS[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
@@ -54,6 +55,7 @@ def make_job(
     # as a task is, and not as rq would.
     types = sent.types if task.is_declared else sent.types or b""
     args = (*first, *sent.args)
+    args_json, kwargs_json = sent.json
     rate = task.rate_of(args, sent.kwargs)
     try:
         locks = task.locks_of(args, sent.kwargs)
@@ -63,7 +65,7 @@ def make_job(
         locks = ()  # it gets them in its slot
     return NewJob.create(
         job_id,
-        Call(task.name, *sent.json, types=types),
+        Call(task.name, args_json, kwargs_json, "json", types),
         task.timeout,
         task.retry.delays() if task.retry else (),
         locks,

@@ -81,7 +81,7 @@ class Sender:
             RedisUnavailable: Redis cannot be reached.
         """
         found = tasks.find(task)
-        [handle] = self.send_jobs(found, [self.encode(found, args, kwargs)])
+        [handle] = self.send_jobs(found, [self._parts.sending.encode(found, args, kwargs)])
         return handle
 
     @overload

@@ -26,9 +26,7 @@ def test_jobs_sent_again_change_nothing_and_only_new_ones_are_added(bench: Bench
 
 def test_a_job_that_is_sent_among_many_costs_one_command(bench: Bench) -> None:
     jobs = 64
-    assert (
-        bench.send("first") == 1
-    )  # over a new connection, to a server that may not know the script
+    assert bench.send("first") == 1  # which connects, and may load the script
     bench.redis.config_resetstat()
     assert bench.send(*(f"{n}" for n in range(jobs))) == jobs
     used: dict[str, Any] = bench.redis.info("commandstats")

@@ -83,7 +83,8 @@ def pack_argument(value: Any) -> bytes:
 
     cmsgpack knows the old format only, which has one type for text and bytes.
     """
-    packed: bytes = msgpack.packb(value, use_bin_type=False, unicode_errors="surrogateescape")
+    packer = msgpack.Packer(use_bin_type=False, unicode_errors="surrogateescape")
+    packed: bytes = packer.pack(value)
     return packed
 
 

@@ -65,7 +65,7 @@ class RedisClient:
             RedisUnavailable: Redis cannot be reached.
             RedisRefused: it refuses the command; if for now only, after the client's patience.
         """
-        return self.execute_and_tell(command)[0]
+        return command.parse(self._persist(_ask, command)[0])
 
     def execute_and_tell(self, command: Command[T], at_most: float = math.inf) -> tuple[T, bool]:
         """As `execute`; returns also whether the command was sent more than once.
