@@ -3,6 +3,7 @@ process has imported what it does not use.
 """
 
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -192,3 +193,18 @@ print(json.dumps(list(sys.modules)))
     modules = set(json.loads(ran.stdout))
     assert "heori_producer" in modules
     assert (HEAVY | {"heori_consumer", "typer"}) & modules == set()
+
+
+@pytest.mark.parametrize(("slots", "least"), [(4, gc.get_threshold()[0]), (5_000, 50_000)])
+def test_no_batch_of_jobs_has_garbage_looked_for_among_thousands_that_wait(
+    slots: int, least: int, consume: Callable[..., Consumer], redis: Any
+) -> None:
+    consumer = consume(
+        *("--model", "asyncio", "--processes", "1", "--slots", str(slots)),
+        fresh=True,
+        HEORI_ALLOW="gc",
+    )
+    job = Queue(connection=redis, serializer=JSONSerializer).enqueue("gc.get_threshold")
+    until(lambda: job.get_status() == "finished")
+    assert job.return_value() == [least, *gc.get_threshold()[1:]]
+    assert consumer.stop() == 0

@@ -6,6 +6,7 @@ it, by closing the socket or by SIGKILL.
 """
 
 import faulthandler
+import gc
 import os
 import signal
 import socket
@@ -41,6 +42,8 @@ log = logs.get_logger(__name__)
 
 # Timers of a task's that outlive its job end in one of these.
 TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
+# Objects that a job in a slot has the collector of garbage count, at least, until it ends.
+SLOT_OBJECTS = 10
 
 
 def main(files: Files, options: WorkerOptions, mark: int) -> NoReturn:
@@ -63,12 +66,23 @@ def main(files: Files, options: WorkerOptions, mark: int) -> NoReturn:
     os.register_at_fork(after_in_child=link.close)
     obey_in_copies()
     draw_anew()
+    _collect_seldom(options.slots)
     abandon = partial(_leave, mark, 1)
     well = serve(link, options, table, abandon)
     # What a copy has inherited, the original has yet to end: its children, files, handlers.
     if well and options.home == "own":
         say_goodbye()
     _leave(mark, 0 if well else 1)
+
+
+def _collect_seldom(slots: int) -> None:
+    """Have no collection of garbage while no more is made than the jobs of all slots need.
+
+    With thousands of slots each batch of jobs would bring some, which look at all that those which
+    run have made, and find nothing. A task module may set it otherwise.
+    """
+    young, *older = gc.get_threshold()
+    gc.set_threshold(max(young, SLOT_OBJECTS * slots), *older)
 
 
 def _leave(mark: int, code: int) -> NoReturn:
