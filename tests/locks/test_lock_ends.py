@@ -10,7 +10,7 @@ from tests.rigs.consumers import Consumer, SharedConsumers
 from tests.rigs.waiting import until
 from tests.tasks import lock_tasks
 
-MODELS = ["locks in threads", "locks in processes", "locks in asyncio"]
+MODELS = ["locks in auto", "locks in processes", "locks in asyncio"]
 
 
 @pytest.fixture

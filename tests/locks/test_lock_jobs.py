@@ -54,7 +54,7 @@ def nothing_of_a_lock_is_left(redis: Any) -> Iterator[None]:
     until(lambda: not ours() and not redis.zcard("rq:deferred:default"))
 
 
-@pytest.fixture(params=["locks in threads", "locks in processes", "locks in asyncio"])
+@pytest.fixture(params=["locks in auto", "locks in processes", "locks in asyncio"])
 def shared(
     request: pytest.FixtureRequest, redis_url: str, shared_consumers: SharedConsumers
 ) -> Consumer:
