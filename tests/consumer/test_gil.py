@@ -375,3 +375,15 @@ def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_where_there_is_no_proc_the_gil_is_not_found() -> None:
     assert find_gil() is None
     assert not [each for each in threading.enumerate() if each.name == "wants-the-gil"]
+
+
+def test_beside_an_event_loop_it_is_told_what_threads_lose_to_the_gil_and_not_what_coroutines_do(
+    consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    consumer = consume("--model", "auto", "--processes", "1", "--slots", "2").ready()
+    speedup = "heori_task_process_speedup_ratio"
+    producer.submit(sample_tasks.spin_on_loop, 2.0).result(60)
+    until(lambda: seconds(consumer, "spin_on_loop", RUNNING) > 1)
+    producer.submit_many(sample_tasks.spin, [(4.0,)] * 2)
+    until(lambda: consumer.samples(speedup, task=TASKS + "spin"))
+    assert consumer.samples(speedup, task=TASKS + "spin_on_loop") == []

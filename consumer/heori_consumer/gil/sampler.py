@@ -202,15 +202,14 @@ class Sampler:
             for subject in self._subjects.values():
                 self._turns += [(subject, thread) for thread in subject.threads()]
         uses, tasks = self._uses.copy(), self._tasks.copy()
-        on_loops = set()  # where coroutines wait for each other, and not for the GIL
+        on_loops: set[str] = set()  # where coroutines wait for each other, and not for the GIL
         for subject in self._subjects.values():
             subject.measure()
             name = subject.worker.name
             uses[name] = uses.get(name, Use()) + subject.use()
             for task, states in subject.tasks():
                 _add(tasks, task, states)
-                if subject.lag() is not None:
-                    on_loops.add(task)
+            on_loops |= subject.tasks_on_loop()
         while self._past and now - self._past[0][0] > WINDOW_S:
             self._past.popleft()
         then, before = (
@@ -258,6 +257,7 @@ class _Subject:
         self._cpu = cpu_seconds(self._process) or 0.0
         self._lags: deque[tuple[float, float]] = deque()  # each with its time
         self._loop_busy = 0.0
+        self._on_loop: set[int] = set()  # tasks that its event loop was seen to run
 
     @property
     def source(self) -> Source:
@@ -273,6 +273,8 @@ class _Subject:
     def look(self, busy: Mapping[Work, int], *, share: float, seconds: float) -> None:
         """Add what its threads do now."""
         at = self.worker.table.at_work()
+        if loop := self.worker.table.loop():  # beside it there may be threads
+            self._on_loop.update(task for thread, task in busy if thread == loop)
         if self.source == "external":
             states, seconds = self._tally.look(
                 busy, at, self._states_of, share=share, seconds=seconds
@@ -333,6 +335,10 @@ class _Subject:
         for number, states in self._seen().tasks.items():
             if name := self.worker.tasks.get(number):
                 yield name, dict(states)
+
+    def tasks_on_loop(self) -> set[str]:
+        """Those that its event loop was seen to run."""
+        return {self.worker.tasks[each] for each in self._on_loop if each in self.worker.tasks}
 
     def lag(self) -> float | None:
         """The longest lag of its event loop lately."""
