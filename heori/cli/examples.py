@@ -162,6 +162,7 @@ EXAMPLES = {
     "lab": """
         heori lab models --quick             # threads or processes, here?
         heori lab locks                      # what goes wrong without them
+        heori lab notes                      # what a process is, and a thread
         """,
     "lab models": """
         heori lab models                     # four minutes
@@ -169,6 +170,11 @@ EXAMPLES = {
         heori lab models --python /usr/bin/python3.13t
         """,
     "lab locks": "heori lab locks --transfers 200 --consumers 2",
+    "lab notes": """
+        heori lab notes                      # all of them
+        heori lab notes thread --seed 7
+        heori lab notes process --json | jq .notes[0].figures.messages
+        """,
 }
 
 

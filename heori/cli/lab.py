@@ -11,17 +11,21 @@ from heori.cli.console import FAILED, JsonOption, refuse
 from heori.lab.locks import LockOptions, run_locks
 from heori.lab.locks import show as show_locks
 from heori.lab.models import ModelOptions, OtherPython, run_models
+from heori.lab.notes.running import NOTES, NoteOptions, run_notes
+from heori.lab.notes.showing import show as show_notes
 from heori.lab.report import show as show_models
+from heori_common.errors import short
 
 app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)
 def lab(context: typer.Context) -> None:
-    """Experiments on this machine, with a Redis of their own: models and locks.
+    """Experiments on this machine: models, locks, and the notes that Heori comes from.
 
     `models` measures which execution model suits which work. `locks` shows what goes wrong
-    without locks, and how they help.
+    without locks, and how they help. `notes` shows, one after the other, what a process, a thread
+    and so on is, and where it matters in a production system.
 
     Without a command: `models`, with its defaults.
     """
@@ -80,6 +84,46 @@ def models(
     except OtherPython as error:
         refuse(str(error))
     show_models(found, seed=seed, out=out, as_json=as_json)
+
+
+@app.command()
+def notes(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NOTE]...",
+            help="Which; all of them, in this order, if none is named. "
+            + ". ".join(f"{name}: {about}" for name, about in NOTES.items())
+            + ".",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    seed: Annotated[int, typer.Option(help="Seed of whatever is drawn by lot.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Less work: rough figures.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of a picture and a page for each; by default ./heori-lab, none "
+            "with --json.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What processes, threads and the like are, seen on this machine, and what follows from it.
+
+    Each takes less than a minute, and ends with a table, a chart, what it has shown and where that
+    matters in Heori. Where this machine shows something else than is expected, it says so. Nothing
+    else should run meanwhile.
+    """
+    if unknown := [name for name in names or [] if name not in NOTES]:
+        refuse(f"there is no note {short(unknown[0])}; there are {', '.join(NOTES)}")
+    if out is None and not as_json:
+        out = Path("heori-lab")
+    options = NoteOptions(seed, quick, out, as_json)
+    found = runs.run(lambda interrupt: run_notes(names or list(NOTES), options, interrupt))
+    show_notes(found, options)
 
 
 @app.command()

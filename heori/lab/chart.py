@@ -17,17 +17,20 @@ COLOURS = {
     "asyncio": "#CC79A7",
 }
 
+PAGE_STYLE = """\
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; background: #fff }
+svg { max-width: 100%; height: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
+th:first-child, td:first-child { text-align: left }
+</style>"""
+
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>heori lab models</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; background: #fff }}
-svg {{ max-width: 100%; height: auto }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-th, td {{ padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }}
-th:first-child, td:first-child {{ text-align: left }}
-</style>
+{style}
 <h1>The same work on every execution model</h1>
 {chart}
 <ul>{advice}</ul>
@@ -117,7 +120,9 @@ def _page(found: Sequence[Interpreter], vectors: str) -> str:
         for _, figures in by_workload(one.figures)
     )
     chart = vectors[vectors.index("<svg") :]  # without the declaration of a document of its own
-    return PAGE.format(chart=chart, advice=told, tables="".join(map(_table, found)))
+    return PAGE.format(
+        style=PAGE_STYLE, chart=chart, advice=told, tables="".join(map(_table, found))
+    )
 
 
 def _table(interpreter: Interpreter) -> str:

@@ -1,0 +1,129 @@
+"""The charts of an experiment, as a picture and as a page that needs nothing else."""
+
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from heori.lab.chart import PAGE_STYLE
+from heori.lab.notes.findings import Bars, Curves, NoteFindings, Spans, joined
+
+# Colour-blind safe (Okabe and Ito).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+{style}
+<h1>{title}</h1>
+{chart}
+{table}
+<p>{claims}</p>
+<p>{follows}</p>
+</html>
+"""
+
+
+def write(name: str, found: NoteFindings, folder: Path) -> list[Path]:
+    """Write NAME.png and NAME.html; returns their paths.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = draw(found)
+    picture, page = folder / f"{name}.png", folder / f"{name}.html"
+    figure.savefig(picture, dpi=110)
+    vectors = io.StringIO()
+    figure.savefig(vectors, format="svg")
+    page.write_text(_page(found, vectors.getvalue()), encoding="utf-8")
+    return [picture, page]
+
+
+def draw(found: NoteFindings) -> Figure:
+    """All charts, one below the other."""
+    heights = [_height(chart) for chart in found.charts]
+    figure = Figure(figsize=(9, sum(heights) + 0.6), layout="constrained")
+    grid = figure.subplots(len(found.charts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axis, chart in zip(grid, found.charts, strict=True):
+        axis.set_title(chart.title, loc="left", fontsize=12, fontweight="bold")
+        axis.spines[["top", "right"]].set_visible(False)
+        match chart:
+            case Bars():
+                _bars(axis, chart)
+            case Curves():
+                _lines(axis, chart)
+            case Spans():
+                _spans(axis, chart)
+    return figure
+
+
+def _height(chart: Bars | Curves | Spans) -> float:
+    match chart:
+        case Bars(values=values):
+            return 0.6 + 0.4 * len(values)
+        case Curves():
+            return 3.6
+        case Spans(rows=rows):
+            return 0.9 + 0.35 * len(rows)
+
+
+def _bars(axis: Any, chart: Bars) -> None:
+    most = max([*chart.values.values(), 0.0]) or 1.0
+    axis.barh(range(len(chart.values)), chart.values.values(), color=COLOURS[0], height=0.7)
+    for place, value in enumerate(chart.values.values()):
+        axis.text(value + most * 0.01, place, format(value, chart.form), va="center", fontsize=9)
+    axis.set_yticks(range(len(chart.values)), chart.values)
+    axis.invert_yaxis()
+    axis.set_xlim(0, most * 1.12)
+    axis.set_xticks([])
+    axis.tick_params(axis="y", length=0)
+    axis.spines["bottom"].set_visible(False)
+
+
+def _lines(axis: Any, chart: Curves) -> None:
+    for number, (name, points) in enumerate(chart.lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        xs, ys = zip(*points, strict=True)
+        axis.plot(xs, ys, color=colour, marker="o", markersize=4, label=name)
+    axis.set_xlabel(chart.x)
+    if chart.log:
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(bottom=0)
+    if len(chart.lines) > 1:
+        axis.legend(frameon=False)
+
+
+def _spans(axis: Any, chart: Spans) -> None:
+    states = list(dict.fromkeys(state for row in chart.rows.values() for state, *_ in row))
+    for place, row in enumerate(chart.rows.values()):
+        for state, start, end in row:
+            colour = COLOURS[states.index(state) % len(COLOURS)]
+            axis.barh(place, end - start, left=start, color=colour, height=0.7)
+    axis.set_yticks(range(len(chart.rows)), chart.rows)
+    axis.invert_yaxis()
+    axis.set_xlabel("seconds")
+    handles = [axis.barh(0, 0, color=COLOURS[n % len(COLOURS)]) for n in range(len(states))]
+    axis.legend(handles, states, frameon=False, ncols=len(states), loc="upper right")
+
+
+def _page(found: NoteFindings, vectors: str) -> str:
+    rows: list[tuple[str, Sequence[str]]] = [("th", found.headings)]
+    rows += [("td", row) for row in found.rows]
+    lines = (
+        f"<tr>{''.join(f'<{kind}>{html.escape(cell)}</{kind}>' for cell in row)}</tr>"
+        for kind, row in rows
+    )
+    return PAGE.format(
+        title=html.escape(found.title),
+        style=PAGE_STYLE,
+        chart=vectors[vectors.index("<svg") :],  # without the declaration of a document of its own
+        table=f"<table>{''.join(lines)}</table>",
+        claims=html.escape(joined(found.claims)),
+        follows=html.escape(found.follows),
+    )

@@ -1,0 +1,293 @@
+"""Many processes are dear, share nothing, and do not crash together; and each has a GIL of its own.
+
+What a process costs is measured three ways: as a copy of this one (fork), as an interpreter that
+begins anew (spawn), and beside them as a thread.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import psutil
+
+from heori import formats
+from heori.lab.notes.findings import Bars, Curves, Figures, NoteFindings, Statement, Step
+from heori.lab.notes.many_threads import IDLE_S, live_or_crash, own_memory, silence
+from heori_common.platform import usable_cores
+from heori_consumer.gil.usage import memory
+
+CRASHING = 4  # processes, one of which crashes
+STARTS, QUICK_STARTS = 20, 3
+SPAN_S, QUICK_SPAN_S = 1.5, 0.4
+GAIN = 0.7  # of another core, at least, by another process
+WEIGHED = 4  # processes
+
+
+def measure(step: Step, *, seed: int, quick: bool) -> Figures:  # noqa: ARG001 - nothing is drawn
+    """Have one of a few crash; start and weigh some; compute with more and more of them."""
+    figures: Figures = {"crash": _crash(), "cores": usable_cores(), "computing": {}}
+    step(0.1)
+    starts = QUICK_STARTS if quick else STARTS
+    figures["start"] = {
+        name: min(_timed(start) for _ in range(starts))
+        for name, start in (("a thread", _thread), ("a fork", _fork), ("an interpreter", _spawn))
+    }
+    step(0.3)
+    figures["bytes"] = _weigh()
+    step(0.4)
+    numbers = sorted({1, 2, int(2 * usable_cores())})
+    for done, number in enumerate(numbers):
+        step(0.4 + 0.5 * done / len(numbers))
+        span = QUICK_SPAN_S if quick else SPAN_S
+        figures["computing"][number] = {
+            "processes": _compute(number, span, processes=True),
+            "threads": _compute(number, span, processes=False),
+        }
+    figures["misses"] = _misses()
+    return figures
+
+
+def findings(figures: Figures) -> NoteFindings:
+    """See `heori.lab.notes`."""
+    computing = {int(number): of for number, of in figures["computing"].items()}
+    start, weight, crash = figures["start"], figures["bytes"], figures["crash"]
+    one = computing[1]["processes"]
+    cores = max(1, int(figures["cores"]))
+    best = max(of["processes"] / one for of in computing.values())
+    threads = max(of["threads"] / one for of in computing.values())
+    misses = figures["misses"]
+    return NoteFindings(
+        "Many processes are dear and share nothing; one that crashes takes no other with it.",
+        ("computing in Python", "processes", "threads"),
+        [
+            (
+                f"{number} at once",
+                f"{of['processes'] / one:.2f} × one",
+                f"{of['threads'] / one:.2f} × one",
+            )
+            for number, of in computing.items()
+        ],
+        [
+            Statement(
+                crash["survivors"] == crash["processes"] - 1,
+                f"One of {crash['processes']} processes read from an address that is not there, "
+                f"and the other {crash['survivors']} went on.",
+                f"Of {crash['processes']} processes, one of which crashed, {crash['survivors']} "
+                "went on.",
+            ),
+            Statement(
+                start["a thread"] < start["a fork"] < start["an interpreter"],
+                f"To start a thread takes {formats.duration(start['a thread'])}, a copy of this "
+                f"process {formats.duration(start['a fork'])}, and an interpreter that begins anew "
+                f"{formats.duration(start['an interpreter'])}.",
+                "Here a process starts as fast as a thread: "
+                + ", ".join(f"{name} in {formats.duration(took)}" for name, took in start.items())
+                + ".",
+            ),
+            Statement(
+                weight is not None and weight["a fork"] < weight["an interpreter"],
+                f"A copy that does nothing adds {_size(weight, 'a fork')}, as it shares the rest "
+                "with the original; an interpreter that begins anew adds "
+                f"{_size(weight, 'an interpreter')}.",
+                f"A copy takes {_size(weight, 'a fork')}, and an interpreter that begins anew "
+                f"{_size(weight, 'an interpreter')}."
+                if weight is not None
+                else "This system does not tell what memory a process has.",
+            ),
+            Statement(
+                cores > 1 and best >= 1 + GAIN,
+                f"Processes compute {best:.1f} times as much as one, on {figures['cores']:g} "
+                f"cores; threads {threads:.1f} times.",
+                f"Processes compute {best:.1f} times as much as one here, on {figures['cores']:g} "
+                f"cores, and threads {threads:.1f} times: others use these cores, or there is one.",
+            ),
+            Statement(
+                misses is not None,
+                f"A switch between two processes costs {misses or 0:,.0f} cache misses.",
+                "How many cache misses a switch costs cannot be read here (perf may not, or is not "
+                "there).",
+            ),
+        ],
+        "So `heori consume --model processes` is for work that computes in Python: a process for "
+        "each core, each with a GIL of its own. Heori's workers are copies of a process that has "
+        "imported what they need, so that they start fast and share its memory: "
+        "consumer/heori_consumer/pool/zygote.py. One that crashes is replaced, and nobody else "
+        "notices: consumer/heori_consumer/pool/roster.py.",
+        [
+            Curves(
+                "Computing in Python, × one process",
+                "at once",
+                {
+                    name: [(number, of[name] / one) for number, of in computing.items()]
+                    for name in ("processes", "threads")
+                },
+            ),
+            Bars("ms to start", {name: took * 1e3 for name, took in start.items()}, ",.2f"),
+        ],
+    )
+
+
+def _size(weight: Figures | None, name: str) -> str:
+    return formats.size((weight or {}).get(name, 0))
+
+
+def _timed(start: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    start()
+    return time.perf_counter() - began
+
+
+def _thread() -> None:
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+
+
+def _fork() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _spawn() -> None:
+    subprocess.run([sys.executable, "-I", "-c", ""], check=True)
+
+
+def _weigh() -> dict[str, float] | None:
+    """What each of some processes adds to the memory that all take; None if nobody tells.
+
+    A copy counts for what it shares with nobody, and for its part of what it shares: so the
+    original gets lighter by what the copies take over.
+    """
+    before = own_memory()
+    copies = [_sleeping_copy() for _ in range(WEIGHED)]
+    anew = subprocess.Popen(
+        [sys.executable, "-I", "-c", "print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert anew.stdout is not None
+        anew.stdout.readline()
+        after = own_memory()
+        has = [memory(psutil.Process(pid)) for pid, _ in copies]
+        fresh = memory(psutil.Process(anew.pid))
+    finally:
+        for pid, end in copies:
+            os.write(end, b"x")  # later copies have this end, too: to close it is not enough
+            os.close(end)
+            os.waitpid(pid, 0)
+        anew.communicate()
+    if before is None or after is None or fresh is None or fresh.pss is None:
+        return None
+    own = [each.pss for each in has if each is not None and each.pss is not None]
+    return {
+        "a fork": (sum(own) + after - before) / WEIGHED,
+        "an interpreter": float(fresh.pss),
+    }
+
+
+def _sleeping_copy() -> tuple[int, int]:
+    """A copy of this process that waits; its number, and a file: a byte there ends it."""
+    waiting, end = os.pipe()
+    there, ready = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(end)
+        os.write(ready, b"x")
+        os.read(waiting, 1)
+        os._exit(0)
+    os.read(there, 1)
+    for file in (waiting, there, ready):
+        os.close(file)
+    return pid, end
+
+
+def _compute(number: int, span: float, *, processes: bool) -> float:
+    """Rounds a second of pure Python, by so many at once."""
+    if not processes:
+        rounds = [0] * number
+        workers = [
+            threading.Thread(target=lambda place=place: rounds.__setitem__(place, _rounds(span)))
+            for place in range(number)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return sum(rounds) / span
+    reading, writing = os.pipe()
+    pids = []
+    for _ in range(number):
+        pid = os.fork()
+        if pid == 0:
+            os.write(writing, b"%d\n" % _rounds(span))
+            os._exit(0)
+        pids.append(pid)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        total = sum(map(int, told))
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return total / span
+
+
+def _rounds(span: float) -> int:
+    done, value, end = 0, 1, time.perf_counter() + span
+    while time.perf_counter() < end:
+        for step in range(1_000):
+            value = (value * 1103515245 + step) & 0x7FFFFFFF
+        done += 1
+    return done
+
+
+def _crash() -> Figures:
+    """Start copies of this process of which one crashes; see who is left."""
+    reading, writing = os.pipe()
+    pids = []
+    for number in range(CRASHING):
+        pid = os.fork()
+        if pid == 0:
+            silence()
+            live_or_crash(number, writing)
+            os._exit(0)
+        pids.append(pid)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        survivors = len(told.read())
+    for pid in pids:
+        os.waitpid(pid, 0)
+    return {"processes": CRASHING, "survivors": survivors, "seconds": IDLE_S}
+
+
+def _misses() -> float | None:
+    """Cache misses a switch between two processes, by perf(1); None if it may not read them."""
+    if (perf := shutil.which("perf")) is None:
+        return None
+    rounds = 20_000
+    ping = (
+        "import os\n"
+        "(a, b), (c, d) = os.pipe(), os.pipe()\n"
+        "if os.fork() == 0:\n"
+        f"    [os.write(b, os.read(c, 1)) for _ in range({rounds})]\n"
+        "    os._exit(0)\n"
+        f"[(os.write(d, b'x'), os.read(a, 1)) for _ in range({rounds})]\n"
+    )
+    counted = []
+    for code in (ping, ping.replace(str(rounds), "1")):
+        run = subprocess.run(
+            [perf, "stat", "-x,", "-e", "cache-misses", sys.executable, "-I", "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        count = run.stderr.strip().rpartition("\n")[2].partition(",")[0]
+        if not count.isdecimal():
+            return None
+        counted.append(int(count))
+    return max(0, counted[0] - counted[1]) / (2 * rounds)

@@ -1,0 +1,85 @@
+"""Runs an experiment in a process of its own, and shows how far it is."""
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from heori.demo.processes import Child, Interrupt, Interrupted
+from heori.lab.notes import measuring
+from heori.lab.notes.findings import Figures
+from heori.lab.steal import Steal
+from heori.terminal import Console
+
+LOOK_S = 0.05
+# In the order of the notes; with what each is about, for --help.
+NOTES = {
+    "process": "an address space of its own, and what a message to another costs",
+    "thread": "a heap that is shared, a stack that is not, and updates that are lost",
+    "many-threads": "cheap, and they share a crash, too",
+    "many-processes": "dear, a GIL for each, and one crash takes one",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NoteOptions:
+    """What was asked for."""
+
+    seed: int
+    quick: bool
+    out: Path | None  # where charts go
+    json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one experiment has measured.
+
+    Attributes:
+        stolen: the share of the cores' time that other guests of this machine had meanwhile.
+    """
+
+    name: str
+    figures: Figures
+    seconds: float
+    stolen: float
+
+
+def run_notes(names: Sequence[str], options: NoteOptions, interrupt: Interrupt) -> list[Measured]:
+    """Do experiments, one after the other.
+
+    Raises:
+        ChildFailed: one of their processes has died.
+        Interrupted: a signal came.
+    """
+    terminal = Console(sys.stderr)
+    with Progress(
+        TextColumn("{task.description:16}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=terminal,
+        transient=True,
+        disable=options.json or not terminal.is_terminal,
+    ) as progress:
+        return [_run(name, options, interrupt, progress) for name in names]
+
+
+def _run(name: str, options: NoteOptions, interrupt: Interrupt, progress: Progress) -> Measured:
+    bar = progress.add_task(name, total=1.0)
+    steal, began = Steal(), time.monotonic()
+    how = "quick" if options.quick else "whole"
+    with ExitStack() as stack:
+        child = stack.enter_context(Child(name, measuring.__name__, name, str(options.seed), how))
+        while not child.finished:
+            if interrupt.number:
+                raise Interrupted
+            if child.report:
+                progress.update(bar, completed=child.report["done"])
+            time.sleep(LOOK_S)
+    progress.update(bar, completed=1.0)
+    return Measured(name, child.report["figures"], time.monotonic() - began, steal.share())

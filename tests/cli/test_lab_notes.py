@@ -1,0 +1,162 @@
+"""`heori lab notes` as a person runs it: what each note claims is so on this machine, too."""
+
+import copy
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from heori.lab.notes.findings import Statement
+from heori.lab.notes.measuring import note_of
+from heori.lab.notes.running import NOTES
+from tests.rigs.commands import run_heori
+from tests.rigs.lab import Lab
+from tests.rigs.waiting import is_alive, until
+
+Told = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Told]:
+    """Of each note, in short, as the command tells them; measured once for all of these tests."""
+    done = run_heori("", "lab", "notes", "--quick", "--json", "--seed", "7")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["seed"] == 7
+    assert [note["note"] for note in told["notes"]] == list(NOTES)
+    return {note["note"]: note for note in told["notes"]}
+
+
+def claims(name: str, figures: Told) -> list[Statement]:
+    found: list[Statement] = note_of(name).findings(figures).claims
+    return found
+
+
+def test_what_a_process_has_is_its_own(figures: dict[str, Told]) -> None:
+    apart = figures["process"]["figures"]["apart"]
+    parent, child = apart["parent"], apart["child"]
+    assert (parent["text"], child["text"]) == ("parent", "child")
+    assert parent["address"] == child["address"]
+    for each in (parent, child):
+        assert set(each["regions"]) == {"code", "heap", "stack"}
+        assert each["threads"] == 1
+    messages = figures["process"]["figures"]["messages"]
+    assert len(messages) == 5
+    assert all(0 < each["seconds"] < 1 for each in messages.values())
+
+
+def test_threads_share_the_heap_and_no_stack_and_lose_nothing_with_a_lock(
+    figures: dict[str, Told],
+) -> None:
+    told = figures["thread"]["figures"]
+    assert len({stack["object"] for stack in told["stacks"]}) == 1
+    assert len({stack["stack"] for stack in told["stacks"]} - {None}) == len(told["stacks"])
+    for threads, counts in told["counts"].items():
+        assert counts["locked"]["counted"] == counts["locked"]["asked"], threads
+    assert told["counts"]["1"]["alone"]["counted"] == told["counts"]["1"]["alone"]["asked"]
+
+
+def test_a_crash_takes_all_threads_of_a_process_and_no_other_process(
+    figures: dict[str, Told],
+) -> None:
+    threads = figures["many-threads"]["figures"]["crash"]
+    assert (threads["threads"], threads["survivors"]) == (4, 0)
+    assert threads["signal"] == signal.SIGSEGV
+    processes = figures["many-processes"]["figures"]["crash"]
+    assert (processes["processes"], processes["survivors"]) == (4, 3)
+
+
+def test_many_threads_wait_at_once(figures: dict[str, Told]) -> None:
+    waits = figures["many-threads"]["figures"]["waits"]
+    assert waits["64"]["rate"] > 4 * waits["1"]["rate"]
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_a_note_says_what_is_so_and_otherwise_what_is_so_here(
+    name: str, figures: dict[str, Told]
+) -> None:
+    told = figures[name]
+    assert told["claims"]
+    for claim, said in zip(claims(name, told["figures"]), told["claims"], strict=True):
+        assert claim.says != claim.otherwise
+        assert said == {"holds": claim.holds, "says": claim.sentence}
+        assert claim.sentence[-1] == "."
+    assert told["follows"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("process", lambda it: it["apart"]["child"].update(text="parent")),
+        ("process", lambda it: it["messages"]["a thread"].update(seconds=1.0)),
+        (
+            "thread",
+            lambda it: [
+                of["alone"].update(counted=of["alone"]["asked"]) for of in it["counts"].values()
+            ],
+        ),
+        ("thread", lambda it: it["counts"]["4"]["locked"].update(counted=1)),
+        ("thread", lambda it: [stack.update(stack=None) for stack in it["stacks"]]),
+        ("many-threads", lambda it: it["crash"].update(survivors=3)),
+        ("many-threads", lambda it: it["waits"]["64"].update(rate=it["waits"]["1"]["rate"])),
+        ("many-threads", lambda it: it.update(bytes=None)),
+        ("many-processes", lambda it: it["crash"].update(survivors=0)),
+        ("many-processes", lambda it: it["start"].update({"a thread": 9.0})),
+        ("many-processes", lambda it: it.update(bytes=None)),
+        (
+            "many-processes",
+            lambda it: [of.update(processes=1.0) for of in it["computing"].values()],
+        ),
+    ],
+)
+def test_where_the_machine_shows_something_else_it_says_so(
+    name: str, change: Callable[[Told], object], figures: dict[str, Told]
+) -> None:
+    other = copy.deepcopy(figures[name]["figures"])
+    change(other)
+    assert any(not claim.holds for claim in claims(name, other))
+
+
+def test_it_ends_with_a_table_a_paragraph_a_picture_and_a_page(
+    lab: Callable[..., Lab], folder: Path
+) -> None:
+    charts = folder / "charts"
+    process = lab("notes", "thread", "--quick", "--out", str(charts), nested=True)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert "lost with a lock" in out
+    assert "One thread alone counts right." in out
+    assert sorted(each.name for each in charts.iterdir()) == ["thread.html", "thread.png"]
+    assert (charts / "thread.png").read_bytes().startswith(b"\x89PNG")
+    page = (charts / "thread.html").read_text()
+    assert "<svg" in page
+    assert "lost with a lock" in page
+    assert " src=" not in page  # it needs nothing else
+
+
+def test_an_unknown_note_is_refused(lab: Callable[..., Lab]) -> None:
+    process = lab("notes", "fibre")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert err == f"heori: there is no note 'fibre'; there are {', '.join(NOTES)}\n"
+
+
+def test_ctrl_c_ends_a_note_and_leaves_nothing(lab: Callable[..., Lab], folder: Path) -> None:
+    process = lab("notes", "--json")
+    family: list[psutil.Process] = []
+
+    def measures() -> bool:
+        family[:] = psutil.Process(process.pid).children(recursive=True)
+        return any("heori.lab.notes.measuring" in each.cmdline() for each in family)
+
+    until(measures)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err == "heori: stopped before it came to its end\n"
+    until(lambda: not any(is_alive(child) for child in family))
+    assert list(folder.iterdir()) == []
