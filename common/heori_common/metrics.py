@@ -159,6 +159,8 @@ _MEMORY = Label("kind", ("rss", "pss"))
 _SWITCHES = Label("kind", ("voluntary", "involuntary"))
 _STATE = Label("state", ("running", "gil_wait", "io_wait", "wait"))
 _SOURCE = Label("source", ("external", "internal", "estimate"))
+_CAME_OF = Label("outcome", ("kept", "undone", "overtaken"))
+_CHANGE = Label("change", owner="one more and one less of processes, slots and coroutines")
 LOCK_KIND = Label("kind", ("mutex", "semaphore"))
 METHOD = Label("method", ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _STATUS = Label("status", owner="the routes, which are in the code")
@@ -339,6 +341,20 @@ LINES_DROPPED = _counter(
     "Lines that a consumer or its tasks wrote to standard output (stdout) or error (stderr), and "
     "that nobody read in time, or that could not be written.",
     _STREAM,
+)
+
+AUTO_PROCESSES = _gauge("heori_auto_processes", "Worker processes that the model auto wants now.")
+AUTO_SLOTS = _gauge("heori_auto_slots", "Threads of each process that the model auto wants now.")
+AUTO_COROUTINES = _gauge("heori_auto_coroutines", "Coroutines of each process that auto wants now.")
+AUTO_MOVES = _counter(
+    "heori_auto_moves_total",
+    "Changes of size that auto has made: kept, undone, or overtaken by a change of the work.",
+    _CAME_OF,
+)
+AUTO_ESTIMATE = _gauge(
+    "heori_auto_estimate_ratio",
+    "How many times as many jobs one more or one less of each would do, as the model auto reckons.",
+    _CHANGE,
 )
 
 # Workers

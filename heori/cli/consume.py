@@ -8,6 +8,7 @@ import typer
 from heori.cli import run_consumer
 from heori.cli.console import MOST_COUNT, read_size, refuse
 from heori.cli.models import (
+    AdviseOption,
     MaxMemoryOption,
     MaxProcessesOption,
     MaxSlotsOption,
@@ -50,6 +51,7 @@ def consume(
     max_processes: MaxProcessesOption = None,
     max_slots: MaxSlotsOption = None,
     max_memory: MaxMemoryOption = None,
+    advise: AdviseOption = False,
     batch: Annotated[
         int, typer.Option(min=1, max=1000, help="How many jobs to claim in one call, at most.")
     ] = 64,
@@ -127,6 +129,7 @@ def consume(
             slots,
             max_processes=max_processes,
             max_slots=max_slots,
+            advises_only=advise,
             max_memory=None if max_memory is None else read_size("--max-memory", max_memory),
             weights=weights,
             batch=batch,

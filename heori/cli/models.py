@@ -14,8 +14,8 @@ ModelOption = Annotated[
         help="threads: 1 process x S threads, for work that waits. "
         "processes: P x 1, for work that computes. hybrid: P x S threads, for both. "
         "asyncio: P event loops x S coroutines, for async tasks. "
-        "auto: P x S threads and an event loop in each, for all at once; experimental, as it keeps "
-        "the size that it begins with for now. "
+        "auto: P x S threads and an event loop in each, for all at once; it finds its size itself, "
+        "and is experimental. "
         "inline: in the supervisor itself, for debugging only.",
     ),
 ]
@@ -64,5 +64,12 @@ MaxMemoryOption = Annotated[
         metavar="SIZE",
         help="Of the model auto: memory of the consumer and its worker processes at most, such as "
         f"2G.  [default: {MEMORY_SHARE:.0%} of what the machine or cgroup has]",
+    ),
+]
+AdviseOption = Annotated[
+    bool,
+    typer.Option(
+        "--advise",
+        help="Of the model auto: only say which size it would have, and why, in the log.",
     ),
 ]

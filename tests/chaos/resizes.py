@@ -233,7 +233,7 @@ class _Changing:
     def __init__(self, fleet: Fleet, chance: random.Random) -> None:
         self._fleet = fleet
         self._chance = chance
-        self._consumer = fleet.start(program=PROGRAM).ready()
+        self._consumer = fleet.start("--advise", program=PROGRAM).ready()
         self.resizes = self.kills = 0
         self.exits: list[int] = []
         self.resize(ONE)

@@ -15,7 +15,7 @@ from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import resize_tasks
 
-AUTO = ("--model", "auto", "--max-processes", "4", "--max-slots", "16")
+AUTO = ("--model", "auto", "--advise", "--max-processes", "4", "--max-slots", "16")
 TASKS = {"HEORI_TASKS": "tests.tasks.resize_tasks"}
 
 

@@ -224,7 +224,7 @@ MODELS = {
     "processes": ["--model", "processes", "--processes", "2"],
     "hybrid": ["--model", "hybrid", "--processes", "2", "--slots", "2"],
     "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "4"],
-    "auto": ["--model", "auto", "--processes", "2", "--slots", "2"],
+    "auto": ["--model", "auto", "--processes", "2", "--slots", "2", "--advise"],
     "inline": ["--model", "inline"],
 }
 

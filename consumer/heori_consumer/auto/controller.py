@@ -113,6 +113,8 @@ class Controller:
     Attributes:
         size: that it wants.
         outcomes: how many moves came to what.
+        estimates: how many times the throughput would be with one more and one less of each;
+            replaced as a whole, so that another thread can read it.
         lessons: with what it has learned itself.
     """
 
@@ -121,6 +123,7 @@ class Controller:
     ) -> None:
         self.size = size
         self.outcomes: Counter[Fate] = Counter()
+        self.estimates: dict[str, float] = {}
         self.lessons = dict(lessons or {})
         self._bounds = bounds
         self._seen: deque[Observation] = deque(maxlen=MOST_SEEN)
@@ -164,19 +167,12 @@ class Controller:
         self._until_choice -= 1
         return self._choose() if self._until_choice <= 0 else None
 
-    def estimates(self) -> dict[str, float]:
-        """How many times the throughput would be with one more and one less of each."""
-        if len(self._seen) < LEAST_SEEN:
-            return {}
-        forecast = self._forecast(self._mix())
-        now, estimates = forecast.throughput(self.size), {}
-        for name in ("processes", "slots", "coroutines"):
-            for step in (1, -1):
-                number = getattr(self.size, name) + step
-                if now > 0 and number > 0:
-                    other = Size(**{**_numbers(self.size), name: number})
-                    estimates[f"{name}{step:+}"] = forecast.throughput(other) / now
-        return estimates
+    def decline(self, move: Move) -> None:
+        """Take it that the last move is not made: the size stays what it was."""
+        self._moved(Move(move.size, move.before, move.reason, 1.0))
+        self._trial = None
+        self._lid = _Lid(move.before, REMEMBERED_S)
+        self._may_save = False
 
     # The load
 
@@ -221,6 +217,15 @@ class Controller:
             lid = min(lid, self._lid.rate)
         return Forecast(mix, cores, lid, margin)
 
+    def _estimates(self, forecast: Forecast) -> dict[str, float]:
+        sizes = {
+            f"{name}{step:+}": {**_numbers(self.size), name: number}
+            for name in _numbers(self.size)
+            for step in (1, -1)
+            if (number := _numbers(self.size)[name] + step) > 0
+        }
+        return {change: _gain(forecast, self.size, Size(**size)) for change, size in sizes.items()}
+
     # Choices
 
     def _choose(self) -> Move | None:
@@ -230,7 +235,9 @@ class Controller:
         forecast = self._forecast(mix, MARGIN if main is not None else MARGIN_OF_MANY)
         target = self._recalled(main, mix, forecast) or self._target(main, mix, forecast)
         gain = _gain(forecast, self.size, target)
-        expected = _gain(self._forecast(mix), self.size, target)
+        exact = self._forecast(mix)
+        expected = _gain(exact, self.size, target)
+        self.estimates = self._estimates(exact)
         if gain >= (WORTH_LATER if self._settled else WORTH) and not self._has_all_cores():
             return self._go(target, max(expected, WORTH))
         is_sure = main is not None and self._may_save and len(self._seen) >= STEADY
@@ -301,6 +308,7 @@ class Controller:
 
     def _moved(self, move: Move) -> Move:
         self.size = move.size
+        self.estimates = {}
         self._settled = ()
         self._unsettled = 0.0
         self._until_choice = 0

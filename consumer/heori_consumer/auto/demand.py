@@ -13,6 +13,11 @@ from heori_consumer.auto.size import Size
 
 # The line at the GIL says nothing where computing in Python alone would make one as short as this.
 LEAST_LINE = 0.15  # threads
+# Threads that wait for the GIL look every 5 ms whether it is theirs. Where others leave so little
+# of the cores that threads are ready for so many times as long as they compute, they are seen to be
+# ready then.
+STARVED = 1.5
+LEFT_BY_OTHERS = 0.85
 # An event loop that is this busy does not tell how long its coroutines wait for other things.
 BUSY_LOOP = 0.95
 
@@ -45,7 +50,6 @@ class Observation:
         base_bytes: memory of the consumer beside them.
         gil: whether there is one.
         tasks: by name, what ended.
-        in_line: seconds that jobs have stood in line for locks and permits of Heori's.
     """
 
     seconds: float
@@ -64,7 +68,6 @@ class Observation:
     base_bytes: int = 0
     gil: bool = True
     tasks: Mapping[str, TaskUse] = field(default_factory=dict)
-    in_line: float = 0.0
 
     @property
     def threads(self) -> float:
@@ -133,6 +136,9 @@ def estimate(seen: Sequence[Observation], guess: float = 1.0) -> Mix:
     of_threads = max(0.0, running - loop_busy)
 
     share = _gil_share(seen, size, seconds, of_threads, waits, busy_loops)
+    all_cpu = LEFT_BY_OTHERS * seconds * seen[-1].cores
+    if share and of_threads > STARVED * cpu and cpu + loop_busy < all_cpu:
+        share = None
     gil = guess if share is None else share
     jobs = finished - of_loops or cpu + waits or 1.0
     if finished - of_loops == 0 and of_loops:

@@ -67,6 +67,17 @@ class Use:
             _sum(self.states, other.states),
         )
 
+    def since(self, before: "Use") -> "Use":
+        """What of it was used after so much."""
+        return Use(
+            self.cpu - before.cpu,
+            self.runqueue - before.runqueue,
+            self.voluntary - before.voluntary,
+            self.involuntary - before.involuntary,
+            self.loop_busy - before.loop_busy,
+            _difference(before.states, self.states),
+        )
+
 
 class Place(NamedTuple):
     """What the worker of a place is like now."""
@@ -88,12 +99,14 @@ class GilReport:
         places: those that have a worker.
         tasks: seconds by state of the threads that had a job of each.
         speedups: how many times as many jobs of a task processes would do than these threads.
+        at: the time.monotonic() of that moment; 0 before the first.
     """
 
     uses: dict[str, Use] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     tasks: dict[str, States] = field(default_factory=dict)
     speedups: dict[str, float] = field(default_factory=dict)
+    at: float = 0.0
 
 
 class Watched(Protocol):
@@ -215,7 +228,7 @@ class Sampler:
         then, before = (
             self._past[0] if self._past else (now - RENEW_EVERY_S, GilReport(uses, {}, tasks))
         )
-        recent = {name: _since(before.uses.get(name, Use()), use) for name, use in uses.items()}
+        recent = {name: use.since(before.uses.get(name, Use())) for name, use in uses.items()}
         parallelism = {name: use.cpu / (now - then) for name, use in recent.items()}
         # What is lost is at most what is idle. Cores that other workers use are not.
         idle = max(0.0, 1.0 - sum(parallelism.values()) / self._cores)
@@ -238,7 +251,7 @@ class Sampler:
             lately = _difference(before.tasks.get(name, {}), states)
             if sum(lately.values()) >= LEAST_SEEN_S:
                 speedups[name] = 1 / (1 - min(_gil_wait(lately, mean), idle, 0.99))
-        self.report = GilReport(uses, places, tasks, speedups)
+        self.report = GilReport(uses, places, tasks, speedups, now)
         self._past.append((now, self.report))
 
 
@@ -372,17 +385,6 @@ def _gil_wait(states: States, parallelism: float) -> float:
     if total < LEAST_SEEN_S:
         return 0.0
     return (states.get(GIL_WAIT, 0.0) + states.get(WAIT, 0.0) * min(1.0, parallelism)) / total
-
-
-def _since(before: Use, now: Use) -> Use:
-    return Use(
-        now.cpu - before.cpu,
-        now.runqueue - before.runqueue,
-        now.voluntary - before.voluntary,
-        now.involuntary - before.involuntary,
-        now.loop_busy - before.loop_busy,
-        _difference(before.states, now.states),
-    )
 
 
 def _add(tasks: dict[str, States], name: str, states: States) -> None:

@@ -84,6 +84,7 @@ class ConsumerMetrics(Collector):
             self._jobs(),
             self._queues(queues),
             self._consumer(),
+            self._size(),
             self._workers(),
             self._threads(),
             self._locks(locks),
@@ -175,6 +176,18 @@ class ConsumerMetrics(Collector):
         for outlet in (STDOUT, STDERR):
             yield MetricSample(m.LINES_DROPPED, outlet.dropped, (outlet.name,))
         yield MetricSample(m.SAMPLER_CPU, self._roles.gil_sampler.cpu)
+
+    def _size(self) -> Iterator[MetricSample]:
+        controller = self._roles.autoscaler.controller
+        if controller is None:
+            return
+        yield MetricSample(m.AUTO_PROCESSES, controller.size.processes)
+        yield MetricSample(m.AUTO_SLOTS, controller.size.slots)
+        yield MetricSample(m.AUTO_COROUTINES, controller.size.coroutines)
+        for outcome, count in sorted(controller.outcomes.copy().items()):
+            yield MetricSample(m.AUTO_MOVES, count, (outcome,))
+        for change, ratio in controller.estimates.items():
+            yield MetricSample(m.AUTO_ESTIMATE, ratio, (change,))
 
     def _workers(self) -> Iterator[MetricSample]:
         for reason, count in sorted(self._roles.pool.roster.restarts.copy().items()):

@@ -42,6 +42,7 @@ class ConsumerOptions:
     processes: int
     slots: int  # of each process; of the model auto these two are its size to begin with
     bounds: SizeBounds | None = None  # of the model auto
+    advises_only: bool = False  # whether it only says what size it would have
     weights: tuple[int, ...] | None = None  # of the queues; None: strictly in their order
     batch: int = 64  # jobs per claim at most
     wait: bool = True  # for Redis to be there at start
@@ -93,6 +94,8 @@ class ConsumerOptions:
                 f"the {model} model keeps its size; only auto has --max-processes, --max-slots and "
                 "--max-memory"
             )
+        if model != "auto" and others.get("advises_only"):
+            raise ValueError(f"the {model} model has no advice to give; only auto has --advise")
         if model in ("threads", "inline") and processes not in (None, 1):
             raise ValueError(f"the {model} model has one process; hybrid and asyncio have several")
         if model in ("processes", "inline") and slots not in (None, 1):

@@ -12,6 +12,7 @@ from heori_consumer.pool.guest import Guest
 from heori_consumer.pool.pool import Pool
 from heori_consumer.pool.roster import PoolOptions
 from heori_consumer.supervisor.acknowledger import Acknowledger
+from heori_consumer.supervisor.autoscaler import Autoscaler
 from heori_consumer.supervisor.bounds import Bounds
 from heori_consumer.supervisor.cancellation import Cancellation, CancellationWatch
 from heori_consumer.supervisor.claimer import Claimer
@@ -68,6 +69,7 @@ class Roles:
     failover: Failover
     queue_sampler: QueueSampler
     gil_sampler: Sampler
+    autoscaler: Autoscaler
     standstill: Standstill
     registration: Registration
     publication: Publication
@@ -140,6 +142,13 @@ class Roles:
         claimer = Claimer(
             context, pool, precedence, intake, hand_overs, listener, leadership, bounds
         )
+        sampler = Sampler(
+            pool.roster.everyone,
+            usable_cores(),
+            context.settings.gil_source,
+            pool.occupied,
+            context.beat,
+        )
         health = Health(context, pool, claimer)
         standstill = Standstill(context, pool)
         registration = Registration(context, health.state, lambda: standstill.queues)
@@ -168,13 +177,8 @@ class Roles:
             Ticker(context, leadership, lambda: pool.roster.entries),
             Failover(context),
             QueueSampler(context, leadership),
-            Sampler(
-                pool.roster.everyone,
-                usable_cores(),
-                context.settings.gil_source,
-                pool.occupied,
-                context.beat,
-            ),
+            sampler,
+            Autoscaler(context, pool, sampler),
             standstill,
             registration,
             Publication(context, pool.roster),
@@ -206,6 +210,7 @@ class Roles:
             self.failover,
             self.queue_sampler,
             self.gil_sampler,
+            self.autoscaler,
             self.standstill,
             self.registration,
             self.publication,

@@ -120,13 +120,23 @@ def test_a_move_says_why_in_words() -> None:
 
 def test_it_tells_what_one_more_and_one_less_would_do() -> None:
     controller = Controller(DEFAULT, SizeBounds(1, 8, 256))
-    assert controller.estimates() == {}
-    machine = Machine([task(gil(0.02))], DEFAULT, cores=4)
-    list(moves(machine, controller, 5))
-    estimates = controller.estimates()
-    assert estimates["processes+1"] == pytest.approx(2.0, rel=0.1)
-    assert estimates["slots+1"] == pytest.approx(1.0, rel=0.05)
-    assert "processes-1" not in estimates
+    assert controller.estimates == {}
+    list(moves(Machine([task(gil(0.02))], DEFAULT, cores=4), controller, 5))
+    assert controller.estimates["processes+1"] == pytest.approx(2.0, rel=0.1)
+    assert controller.estimates["slots+1"] == pytest.approx(1.0, rel=0.05)
+    assert "processes-1" not in controller.estimates
+
+
+def test_a_move_that_is_declined_is_not_asked_for_again() -> None:
+    controller = Controller(DEFAULT, SizeBounds(2, 64, 256))
+    machine = WORK["pure Python"].start(DEFAULT)
+    made = []
+    for _ in range(60):
+        if move := controller.step(machine.run(1.0)):
+            made.append(move)
+            controller.decline(move)
+    assert [str(move.size) for move in made] == ["2 × 2"]
+    assert controller.size == DEFAULT
 
 
 def test_memory_that_grows_makes_the_pool_smaller() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from heori_consumer.auto.demand import Demand, Mix, estimate
+from heori_consumer.auto.demand import Demand, Mix, Observation, TaskUse, estimate
 from heori_consumer.auto.model import Forecast
 from heori_consumer.auto.queueing import Station, busy_at_line
 from heori_consumer.auto.size import Size
@@ -86,6 +86,28 @@ def test_where_few_compute_nobody_can_tell() -> None:
     mix = estimate([machine.run(1.0) for _ in range(5)], guess=0.7)
     assert mix.gil_share is None
     assert mix.plain.gil == pytest.approx(0.7 * mix.plain.cpu)
+
+
+def test_where_cores_are_short_the_line_says_nothing() -> None:
+    """Figures of a consumer of pure Python beside ten times as many processes as cores."""
+    seen = Observation(
+        seconds=1.0,
+        size=DEFAULT,
+        settled=True,
+        backlog=True,
+        running=3.5,
+        gil_wait=2.98,
+        io_wait=0.0,
+        cpu=0.31,
+        loop_busy=0.0,
+        coroutines=0.0,
+        cores=2.0,
+        process_bytes=1,
+        slot_bytes=1,
+        tasks={"python": TaskUse(16, 5.8, 0.32)},
+    )
+    assert estimate([seen]).gil_share is None
+    assert estimate([seen]).plain.free == 0.0
 
 
 @pytest.mark.parametrize(

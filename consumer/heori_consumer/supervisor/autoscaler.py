@@ -1,0 +1,89 @@
+"""Gives the pool of a consumer of the model auto its size, and says why."""
+
+import asyncio
+import time
+from collections import deque
+from typing import Any
+
+from heori_common import logs
+from heori_consumer.auto.controller import Controller, Move
+from heori_consumer.auto.size import Size
+from heori_consumer.gil.sampler import Sampler
+from heori_consumer.pool.pool import Pool
+from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.observer import Observer
+
+log = logs.get_logger(__name__)
+
+LOOK_EVERY_S = 0.25
+IDLE_EVERY_S = 1.0
+MOST_MOVES = 50  # that are told of
+
+
+class Autoscaler:
+    """Feeds the controller with what is seen, and makes its moves.
+
+    Attributes:
+        controller: what chooses; None with the other models.
+        moves: the latest, with the time.monotonic() of each.
+    """
+
+    def __init__(self, context: Context, pool: Pool, sampler: Sampler) -> None:
+        self._context = context
+        self._pool = pool
+        self._sampler = sampler
+        options = context.options
+        self.controller = (
+            Controller(options.size, options.bounds) if options.bounds is not None else None
+        )
+        self.moves: deque[tuple[float, Move]] = deque(maxlen=MOST_MOVES)
+
+    async def run(self) -> None:
+        """Steer, for ever."""
+        if self.controller is None:
+            await asyncio.Event().wait()
+            return
+        observer = Observer(self._pool, self._sampler)
+        while True:
+            if not self._pool.occupied.is_set():
+                await self._context.beat.wait(self._pool.occupied, IDLE_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._look(self.controller, observer)
+
+    def told(self) -> dict[str, Any]:
+        """The size that is wanted now, what others would do, and the latest moves."""
+        if self.controller is None:
+            return {}
+        return {
+            "wanted": _told(self.controller.size),
+            "estimates": self.controller.estimates,
+            "moves": [
+                {
+                    "ago": round(time.monotonic() - at, 1),
+                    "size": _told(move.size),
+                    "reason": move.reason,
+                }
+                for at, move in self.moves.copy()
+            ],
+        }
+
+    def _look(self, controller: Controller, observer: Observer) -> None:
+        seen = observer.look(controller.size)
+        move = controller.step(seen) if seen is not None else None
+        if move is None:
+            return
+        self.moves.append((time.monotonic(), move))
+        if self._context.options.advises_only:
+            log.info("auto would change the size", reason=move.reason)
+            controller.decline(move)
+            return
+        log.info(
+            "auto takes back its last move" if move.undoes else "auto changes the size",
+            reason=move.reason,
+            **_told(move.size),
+        )
+        self._pool.resize(move.size)
+
+
+def _told(size: Size) -> dict[str, int]:
+    return {"processes": size.processes, "slots": size.slots, "coroutines": size.coroutines}

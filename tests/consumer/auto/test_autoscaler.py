@@ -1,0 +1,67 @@
+"""A real consumer that finds its size."""
+
+import json
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from heori import Producer
+from tests.rigs.consumers import Consumer
+from tests.rigs.waiting import until
+from tests.tasks import resize_tasks
+
+AUTO = ("--model", "auto", "--processes", "1", "--slots", "2", "--max-processes", "1")
+TASKS = {"HEORI_TASKS": "tests.tasks.resize_tasks"}
+
+
+def report(consumer: Consumer) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{consumer.url}/slots", timeout=60) as answer:
+        said: dict[str, Any] = json.loads(answer.read())
+        return said
+
+
+def hold(producer: Producer, redis: Any, redis_url: str, jobs: int) -> None:
+    """Send jobs that wait until they are let go; the first two have begun."""
+    producer.submit_many(resize_tasks.hold, [(redis_url, "k")] * jobs)
+    for _ in range(2):
+        assert redis.blpop(["k:running"], 60)
+
+
+def test_jobs_that_wait_get_more_threads(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume(*AUTO, "--max-slots", "12", **TASKS).ready()
+    hold(producer, redis, redis_url, 12)
+    for _ in range(10):
+        assert redis.blpop(["k:running"], 120)
+    told = consumer.wait_for("auto changes the size")
+    assert told["reason"].startswith("1 × 2 → 1 × 12: threads ")
+    assert (told["processes"], told["slots"]) == (1, 12)
+    said = report(consumer)
+    assert said["slots"] == 12
+    assert said["auto"]["wanted"]["slots"] == 12
+    assert said["auto"]["moves"][0]["reason"] == told["reason"]
+    assert consumer.metric("heori_auto_slots") == 12
+    assert consumer.metric("heori_auto_processes") == 1
+    redis.rpush("k:go", *[1] * 12)
+    until(lambda: report(consumer)["running"] == 0)
+    assert report(consumer)["slots"] == 12, "at idle it keeps what it has"
+
+
+def test_advice_is_given_and_not_taken(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    consumer = consume(*AUTO, "--max-slots", "12", "--advise", **TASKS).ready()
+    hold(producer, redis, redis_url, 12)
+    told = consumer.wait_for("auto would change the size")
+    assert told["reason"].startswith("1 × 2 → 1 × 12: ")
+    said = report(consumer)
+    assert (said["slots"], said["running"]) == (2, 2)
+    assert said["auto"]["wanted"]["slots"] == 2
+    redis.rpush("k:go", *[1] * 12)
+
+
+def test_other_models_have_no_size_to_choose(consume: Callable[..., Consumer]) -> None:
+    consumer = consume("--model", "threads", **TASKS).ready()
+    assert "auto" not in report(consumer)
+    assert consumer.samples("heori_auto_slots") == []
