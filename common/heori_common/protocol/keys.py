@@ -275,6 +275,13 @@ class Keys(RqKeys):
         """
         return f"{self.versions()}:{version}"
 
+    def lessons(self, service: str) -> str:
+        """hash task → what consumers of the model auto have learned of it, as JSON
+
+        Gone 30 days after the last of them has learned something.
+        """
+        return f"{self.prefix}:heori:lessons:{service}"
+
     def counter(self, queue: str) -> str:
         """string, expires: which service tells how many jobs of that queue are where
 

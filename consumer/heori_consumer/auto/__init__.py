@@ -4,4 +4,5 @@ size: how large a pool is, and may become. The pool is told a size and knows not
 so what looks at a pool and tells it a size is the supervisor's.
 demand, queueing, model: what jobs need, as seen, and what a pool of each size would do with them.
 load, controller: whether it does, and where to go; words: why, for people.
+lesson: what is kept of it.
 """

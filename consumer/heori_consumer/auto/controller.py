@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from heori_consumer.auto import words
-from heori_consumer.auto.demand import Demand, Mix, Observation, count, estimate
+from heori_consumer.auto.demand import Mix, Observation, count, estimate
+from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.load import Weights, are_alike, is_other, needs_else
 from heori_consumer.auto.model import LEAP, SMALL_LEAP, Forecast, candidates
 from heori_consumer.auto.size import Size, SizeBounds
@@ -69,14 +70,6 @@ class Move(NamedTuple):
     reason: str
     gain: float
     undoes: bool = False
-
-
-class Lesson(NamedTuple):
-    """What was learned of jobs that are nearly all of one task."""
-
-    demand: Demand
-    size: Size
-    cores: float
 
 
 class _Lid(NamedTuple):

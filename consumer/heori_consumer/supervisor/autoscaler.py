@@ -6,7 +6,9 @@ from collections import deque
 from typing import Any
 
 from heori_common import logs
+from heori_common.protocol.keys import service_of
 from heori_consumer.auto.controller import Controller, Move
+from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.size import Size
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.pool import Pool
@@ -16,6 +18,7 @@ from heori_consumer.supervisor.observer import Observer
 log = logs.get_logger(__name__)
 
 LOOK_EVERY_S = 0.25
+KEEP_EVERY_S = 5.0  # what was learned, if anything was
 IDLE_EVERY_S = 1.0
 MOST_MOVES = 50  # that are told of
 
@@ -43,12 +46,43 @@ class Autoscaler:
         if self.controller is None:
             await asyncio.Event().wait()
             return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._steer(self.controller))
+            group.create_task(self._share_lessons(self.controller))
+
+    async def _steer(self, controller: Controller) -> None:
         observer = Observer(self._pool, self._sampler)
         while True:
             if not self._pool.occupied.is_set():
                 await self._context.beat.wait(self._pool.occupied, IDLE_EVERY_S)
             await asyncio.sleep(LOOK_EVERY_S)
-            self._look(self.controller, observer)
+            self._look(controller, observer)
+
+    async def _share_lessons(self, controller: Controller) -> None:
+        """Read what others have learned, and then write what is new."""
+        context, service = self._context, service_of(self._context.queues)
+        found = await context.retry.once(
+            "read what was learned of tasks",
+            context.redis.execute(context.commands.lessons(service)),
+        )
+        for task, packed in (found or {}).items():
+            if (lesson := Lesson.unpack(packed)) is not None:
+                controller.lessons.setdefault(task, lesson)
+        kept = controller.lessons.copy()
+        while True:
+            await context.beat.rest(KEEP_EVERY_S)
+            now = controller.lessons.copy()
+            new = {task: now[task].pack() for task in now if now[task] != kept.get(task)}
+            if not new:
+                continue
+            for command in context.commands.keep_lessons(service, new):
+                done = await context.retry.once(
+                    "keep what was learned of tasks", context.redis.execute(command)
+                )
+                if done is None:
+                    break
+            else:
+                kept = now
 
     def told(self) -> dict[str, Any]:
         """The size that is wanted now, what others would do, and the latest moves."""

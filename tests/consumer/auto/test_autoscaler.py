@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from heori import Producer
+from heori_common.protocol.commands import LESSONS_TTL_S
+from heori_common.protocol.keys import Keys, service_of
+from heori_consumer.auto.lesson import Lesson
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
-from tests.tasks import resize_tasks
+from tests.tasks import resize_tasks, sample_tasks
 
 AUTO = ("--model", "auto", "--processes", "1", "--slots", "2", "--max-processes", "1")
+SAMPLES = {"HEORI_TASKS": "tests.tasks.sample_tasks"}
 TASKS = {"HEORI_TASKS": "tests.tasks.resize_tasks"}
 
 
@@ -59,6 +63,29 @@ def test_advice_is_given_and_not_taken(
     assert (said["slots"], said["running"]) == (2, 2)
     assert said["auto"]["wanted"]["slots"] == 2
     redis.rpush("k:go", *[1] * 12)
+
+
+def test_what_one_has_learned_the_next_one_knows(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
+) -> None:
+    key = Keys("rq").lessons(service_of(["default"]))
+    redis.hset(key, "nobody.knows", b"[")
+    consume(*AUTO, "--max-slots", "12", **SAMPLES).ready()
+
+    def learned() -> dict[bytes, bytes]:
+        """What stands there; there are always jobs to learn from."""
+        if redis.llen("rq:queue:default") < 2000:
+            producer.submit_many(sample_tasks.nap, [(0.02,)] * 4000)
+        found: dict[bytes, bytes] = redis.hgetall(key)
+        return found
+
+    until(lambda: b"tests.tasks.sample_tasks.nap" in learned(), timeout=240)
+    lesson = Lesson.unpack(learned()[b"tests.tasks.sample_tasks.nap"])
+    assert lesson is not None
+    assert lesson.size.processes == 1
+    assert lesson.demand.wait > lesson.demand.cpu
+    assert 0 < redis.ttl(key) <= LESSONS_TTL_S
+    assert learned()[b"nobody.knows"] == b"[", "it is another's"
 
 
 def test_other_models_have_no_size_to_choose(consume: Callable[..., Consumer]) -> None:

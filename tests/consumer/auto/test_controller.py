@@ -1,5 +1,6 @@
 """The controller, steering simulated machines."""
 
+import json
 from statistics import fmean
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from heori_consumer.auto.controller import Controller
+from heori_consumer.auto.demand import Demand
+from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.size import Size, SizeBounds
 from tests.rigs.machine import PROCESS_BYTES, Machine, Phase
 from tests.rigs.simulated_work import (
@@ -110,6 +113,24 @@ def test_a_lesson_of_a_task_that_has_changed_is_none() -> None:
     second = Controller(DEFAULT, work.bounds, first.controller.lessons)
     list(moves(work.start(DEFAULT), second, 10))
     assert second.size != first.controller.size
+
+
+def test_a_lesson_is_read_as_it_was_written() -> None:
+    lesson = Lesson(Demand(0.001, 0.0, 0.02), Size(2, 48, 64), 1.5)
+    assert Lesson.unpack(lesson.pack()) == lesson
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.lists(st.one_of(st.floats(), st.integers(), st.none(), st.text(max_size=3)), max_size=9)
+        .map(json.dumps)
+        .map(str.encode),
+    )
+)
+def test_whatever_is_no_lesson_is_none(packed: bytes) -> None:
+    lesson = Lesson.unpack(packed)
+    assert lesson is None or lesson == Lesson.unpack(lesson.pack())
 
 
 def test_a_move_says_why_in_words() -> None:

@@ -31,6 +31,7 @@ from heori_common.protocol.commands.delivery import (
     SettledUpTo,
 )
 from heori_common.protocol.commands.leading import CANCELED, Lead, LeadingCommands
+from heori_common.protocol.commands.learning import LESSONS_TTL_S, LearningCommands
 from heori_common.protocol.commands.listing import Listed, ListingCommands, Register
 from heori_common.protocol.commands.maintenance import LeftBehind, MaintenanceCommands
 from heori_common.protocol.commands.pausing import Pause, PausingCommands
@@ -88,6 +89,7 @@ __all__ = [
     "KEPT_DROPPED",
     "LEASE_MARGIN_S",
     "LEAST_WEIGHT",
+    "LESSONS_TTL_S",
     "LOOK",
     "MOST_WAITING",
     "MOST_WEIGHT",
@@ -149,6 +151,7 @@ class Commands(
     MaintenanceCommands,
     LeadingCommands,
     PausingCommands,
+    LearningCommands,
     TenantCommands,
     PeriodicCommands,
     ListingCommands,
