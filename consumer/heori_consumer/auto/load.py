@@ -91,15 +91,16 @@ def _rate(window: Sequence[Observation], work: list[float]) -> Pace:
 
 def is_other(weights: Weights, before: Sequence[Observation], now: Sequence[Observation]) -> bool:
     """Whether the work at one size has changed."""
+    # Of a few observations the spread says little: it may be much larger than it looks.
+    errors = ERRORS * (1 + 4 / (len(before) - 1)) * sqrt(1 + len(before) / len(now))
     for column in range(3):
         was, has = ([_shares(each)[column] for each in window] for window in (before, now))
-        spread = stdev(was) * sqrt(1 / len(was) + 1 / len(has))
-        if abs(fmean(has) - fmean(was)) > max(OTHER_SHARE, ERRORS * spread):
+        error = stdev(was) / sqrt(len(was))
+        if abs(fmean(has) - fmean(was)) > max(OTHER_SHARE, errors * error):
             return True
     was_rate, has_rate = weights.rates(before, now)
-    # Of a few observations the spread says little; that of the many holds for them, too.
-    error = was_rate.error * sqrt(1 + len(before) / len(now))
-    return abs(has_rate.mean - was_rate.mean) > max(OTHER_RATE * was_rate.mean, ERRORS * error)
+    difference = abs(has_rate.mean - was_rate.mean)
+    return difference > max(OTHER_RATE * was_rate.mean, errors * was_rate.error)
 
 
 def _shares(seen: Observation) -> tuple[float, float, float]:

@@ -100,7 +100,7 @@ class Observer:
     def _look_at_slots(self, size: Size) -> None:
         workers = self._pool.roster.everyone()
         self._looks += 1
-        self._full += self._pool.idle() == 0
+        self._full += self._pool.idle() == 0 and not self._pool.rests
         is_there = len(workers) == size.processes
         for worker in workers:
             loop = worker.table.loop()
