@@ -173,7 +173,8 @@ def test_a_suspect_is_alone_in_its_process_whatever_kind_of_job_it_is(
         [first] = begun(redis, "k", 1)
         psutil.Process(first).kill()
         [second] = begun(redis, "k", 1)
-        assert second not in {each.pid for each in consumer.workers} - {second} | {first}
+        workers = report(consumer)["workers"]
+        assert [each["state"] for each in workers if each["pid"] == second] == ["alone"]
         redis.rpush("k:go", 1)
         handle.result(60)
     until(lambda: len(consumer.workers) == 1)
