@@ -231,7 +231,7 @@ MODELS = {
 
 # Those that tests share: of each model, and with slots for many jobs that wait for locks.
 SHARED = MODELS | {
-    "locks in auto": ["--model", "auto", "--processes", "1", "--slots", "8"],
+    "locks in auto": ["--model", "auto", "--processes", "1", "--slots", "8", "--advise"],
     "locks in processes": ["--model", "processes", "--processes", "2"],
     "locks in asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "8"],
 }
