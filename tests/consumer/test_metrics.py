@@ -55,6 +55,7 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
     producer: Producer,
     redis: Any,
     redis_url: str,
+    tmp_path: Path,
 ) -> None:
     ours = {name: metric for name, metric in CATALOGUE.items() if metric.source == "consumer"}
     labels: dict[str, set[frozenset[str]]] = {name: set() for name in ours}
@@ -75,6 +76,12 @@ def test_what_is_exported_is_the_catalogue_with_its_kinds_and_labels(
     producer.submit(sample_tasks.spin_on_loop, 0.5).result(60)
     until(lambda: "heori_worker_loop_lag_seconds" not in without_sample(on_loop))
     assert on_loop.stop() == 0
+    sizing = consume("--model", "auto", "--advise", "--processes", "1", "--slots", "1").ready()
+    held = producer.submit(sample_tasks.wait_for_file, str(tmp_path / "gate"))
+    until(lambda: "heori_auto_estimate_ratio" not in without_sample(sizing))
+    (tmp_path / "gate").touch()
+    held.result(60)
+    assert sizing.stop() == 0
     redis.hset(Keys().bound("default"), "limit", 10)
     threads = consume(
         "--model", "threads", HEORI_TASKS=",".join(f"tests.tasks.{name}_tasks" for name in TASKS)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -26,6 +26,7 @@ from heori_common.outlet import STDERR, STDOUT
 from heori_common.platform import usable_cores
 from heori_common.protocol.commands import QueueCensus
 from heori_common.protocol.job import FAILED, FINISHED, RETRY, STOPPED
+from heori_consumer.auto.controller import Fate
 from heori_consumer.gil.usage import memory
 from heori_consumer.supervisor.acknowledger import LOST
 from heori_consumer.supervisor.context import Context
@@ -184,8 +185,8 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.AUTO_PROCESSES, controller.size.processes)
         yield MetricSample(m.AUTO_SLOTS, controller.size.slots)
         yield MetricSample(m.AUTO_COROUTINES, controller.size.coroutines)
-        for outcome, count in sorted(controller.outcomes.copy().items()):
-            yield MetricSample(m.AUTO_MOVES, count, (outcome,))
+        for outcome in get_args(Fate):
+            yield MetricSample(m.AUTO_MOVES, controller.outcomes[outcome], (outcome,))
         for change, ratio in controller.estimates.items():
             yield MetricSample(m.AUTO_ESTIMATE, ratio, (change,))
 
