@@ -27,8 +27,19 @@ def _replaced(matcher: str) -> str:
     return f"sum by (consumer, reason) ({now} - {before}) > 0"
 
 
+def _changed(metric: metrics.Metric) -> str:
+    return f"{metric} != last_over_time({metric}{_EARLIER})"
+
+
 # By their names: the expression, what a mark says, and its colour.
 MARKS = {
+    "Sizes": (
+        " or ".join(
+            map(_changed, (metrics.AUTO_PROCESSES, metrics.AUTO_SLOTS, metrics.AUTO_COROUTINES))
+        ),
+        "{{consumer}} has another size: see GIL, the model auto",
+        BLUE,
+    ),
     "Starts": (
         f"{INFO} unless on (consumer) max_over_time({INFO}{_EARLIER})",
         "{{consumer}} has started",

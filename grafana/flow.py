@@ -6,8 +6,10 @@ from grafana.board import Board, Line
 from grafana.colours import GREEN, ORANGE, RED
 from grafana.panels import (
     CORES,
+    COUNT,
     EACH_MINUTE,
     JOBS_EACH_SECOND,
+    dashed,
     lines,
     number,
     spread,
@@ -157,6 +159,7 @@ def _waiting() -> Line:
             Query(f"max by (queue) ({metrics.QUEUE_DEPTH}{{{QUEUES}}})", "{{queue}}"),
             decades=True,
             empty=NO_CONSUMER,
+            span=8,
         ),
         lines(
             "Oldest waiting job, by queue",
@@ -167,6 +170,21 @@ def _waiting() -> Line:
             limit=300,
             decades=True,
             empty=NO_CONSUMER,
+            span=8,
+        ),
+        dashed(
+            lines(
+                "Consumers there are, and should be",
+                "By the queues that they serve. Dashed: as many as it takes so that no job waits "
+                "for longer than HEORI_TARGET_WAIT, as one of them reckons from what waits, what "
+                "runs and how long jobs take. KEDA can have it so.",
+                COUNT,
+                Query(f"count by (queues) ({metrics.CONSUMER_INFO}{{{CONSUMERS}}})", "{{queues}}"),
+                Query(f"sum({metrics.WANTED_CONSUMERS}{{{CONSUMERS}}})", "wanted of all"),
+                empty=NO_CONSUMER,
+                span=8,
+            ),
+            "wanted of all",
         ),
     ]
 

@@ -34,6 +34,7 @@ LOSS = [(None, GREEN), (0.15, ORANGE), (LOSS_LIMIT, RED)]
 NO_JOBS = "No worker has had a job in the time shown"
 NO_WORKER = "No worker answers"
 NO_LOOP = "No consumer of the model asyncio has run in the time shown"
+NO_AUTO = "No consumer of the model auto has run in the time shown"
 
 
 def board() -> Board:
@@ -50,6 +51,7 @@ def board() -> Board:
     made.row("Which task pays", _tasks())
     made.row("Cores", cores)
     made.row("Event loops", _loops())
+    made.row("The model auto: threads, processes, and why", _auto())
     made.row("What it costs", _costs())
     return made
 
@@ -230,6 +232,50 @@ def _loops() -> Line:
             Query(f"{metrics.LOOP_LAG}{{{WORKERS}}}", WORKER),
             decades=True,
             empty=NO_LOOP,
+        ),
+    ]
+
+
+def _auto() -> Line:
+    return [
+        lines(
+            "Size that it wants",
+            "Worker processes, threads of each for plain tasks, and coroutines of each for async "
+            "ones. It moves only while jobs wait for a slot. Each move is a mark on all charts; "
+            "why it was made is a line of the log, and of `/slots`.",
+            COUNT,
+            Query(f"sum by (consumer) ({metrics.AUTO_PROCESSES}{{{WORKERS}}})", "{{consumer}} P"),
+            Query(f"sum by (consumer) ({metrics.AUTO_SLOTS}{{{WORKERS}}})", "{{consumer}} S"),
+            Query(
+                f"sum by (consumer) ({metrics.AUTO_COROUTINES}{{{WORKERS}}})",
+                "{{consumer}} coroutines",
+            ),
+            decades=True,
+            empty=NO_AUTO,
+            span=10,
+        ),
+        bars(
+            "One more, or one less",
+            "How many times as many jobs would be done with one more or one less of each, as it "
+            "reckons. At 1 there is nothing to gain.",
+            "x",
+            Query(f"avg by (change) ({metrics.AUTO_ESTIMATE}{{{WORKERS}}})", "{{change}}"),
+            [(None, GREY), (1.05, GREEN)],
+            empty=NO_AUTO,
+            span=8,
+        ),
+        lines(
+            "Moves, by what came of them",
+            "Changes of size in the time of each point. Kept: it helped by more than chance. "
+            "Undone: it did not. Overtaken: the work changed meanwhile.",
+            COUNT,
+            Query(
+                f"sum by (outcome) (increase({metrics.AUTO_MOVES}{{{WORKERS}}}{RATE}))",
+                "{{outcome}}",
+            ),
+            reach=1,
+            empty=NO_AUTO,
+            span=6,
         ),
     ]
 

@@ -93,6 +93,20 @@ def peak_of(usage: resource.struct_rusage) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # getrusage(2) of each
 
 
+def own_mappings() -> list[tuple[int, int, str, str]]:
+    """Beginning, end, protection and name of each mapping of this process (proc(5), ``maps``).
+
+    None where nobody tells.
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        for line in Path(f"{PROC}/self/maps").read_text().splitlines():
+            addresses, protection, _, _, _, *name = line.split()
+            first, _, last = addresses.partition("-")
+            found.append((int(first, 16), int(last, 16), protection, " ".join(name)))
+    return found
+
+
 def give_back_blocks(size: int) -> None:
     """Have each block of so many bytes, or more, go back to the system as soon as it is freed.
 

@@ -50,7 +50,7 @@ COMMANDS = {
     "HEORI_REDIS_URL.",
     "serve": "Show the page that Heori is operated by, and let programs send jobs over HTTP.",
     "load": "Send jobs of the example tasks at a given pace, and tell how many every 5 seconds.",
-    "lab": "Experiments on this machine, with a Redis of their own: models and locks.",
+    "lab": "Experiments on this machine: models, locks, and the notes that Heori comes from.",
 }
 
 

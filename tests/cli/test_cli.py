@@ -155,7 +155,8 @@ HELP = {
     ("locks",): ["who waits for them", "heori locks NAME", "release"],
     ("locks", "show"): ["who waits for it, in order", "--kind", "--json"],
     ("locks", "release"): ["--force", "two go on as if they held", "guarded by the fence"],
-    ("lab",): ["Experiments", "locks"],
+    ("lab",): ["Experiments", "locks", "notes"],
+    ("lab", "notes"): ["less than a minute", "process:", "many-threads:", "--quick", "--seed"],
     ("lab", "models"): [
         "Which execution model to choose",
         "--python",

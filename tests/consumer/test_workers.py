@@ -316,5 +316,6 @@ def test_the_usual_numbers_come_from_the_model_and_the_machine(
         "processes": (3, 1),
         "hybrid": (3, 8),
         "asyncio": (3, 100),
+        "auto": (3, 8),
         "inline": (1, 1),
     }

@@ -205,6 +205,7 @@ def test_a_name_leads_to_its_panels_and_to_the_page(board: dict[str, Any]) -> No
 @each_board
 def test_what_happens_to_consumers_and_workers_is_marked(board: dict[str, Any]) -> None:
     assert [mark["name"] for mark in marks(board)] == [
+        "Sizes",
         "Starts",
         "Ends",
         "Drains",

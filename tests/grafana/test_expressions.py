@@ -124,12 +124,14 @@ def test_each_mark_is_there_when_it_happened_and_once(tmp_path: Path) -> None:
         info("new"): "_x60 1x100",
         info("gone"): "1x50 stale",
         'heori_draining{consumer="a"}': "0x60 1x100",
+        'heori_auto_processes{consumer="a"}': "1x60 2x10 _ 2x100",
         restarts("SIGKILL"): "1x30 2x10 _ 2x100",
         restarts("exit 3"): "_x60 1x100",  # the first of its kind
         restarts("max-rss"): "5x60 7x100",
     }
     of_a = '{consumer="a", reason="%s"}'
     happened: dict[str, dict[str, float]] = {
+        "Sizes": {'{consumer="a"}': 1},
         "Starts": {'{consumer="new"}': 1},
         "Ends": {'{consumer="gone"}': 1},
         "Drains": {'{consumer="a"}': 1},

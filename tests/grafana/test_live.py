@@ -36,6 +36,7 @@ def prometheus(
         consume("--model", "processes", "--processes", "2", queue="busy", **tasks, **estimate),
         consume("--model", "asyncio", "--processes", "1", queue="loop", **tasks),
         consume("--slots", "1", "--queue", "held", queue="narrow", **tasks),
+        consume("--model", "auto", queue="deep", **tasks),
     ]
     with RedisClient(redis_url) as client:
         for what in (
@@ -68,6 +69,7 @@ def feed(redis_url: str, over: threading.Event) -> None:
     """
     with Producer(redis_url) as producer:
         producer.options(tenant="acme").submit(load.nap, 0.01)  # which is paused
+        producer.options(queue="deep").submit_many(load.nap, [(0.2,)] * 5_000)
         for turn in itertools.count():
             producer.submit_many(load.count, [(0.01,)] * 10)
             producer.submit_many(load.nap, [(0.02,)] * 10)

@@ -92,7 +92,8 @@ class _OnTrial(NamedTuple):
     """A move that is to be judged."""
 
     move: Move
-    seen: tuple[Observation, ...]  # before it
+    seen: tuple[Observation, ...]  # before it, as the next
+    estimates: dict[str, float]
 
 
 class Controller:
@@ -163,6 +164,8 @@ class Controller:
     def decline(self, move: Move) -> None:
         """Take it that the last move is not made: the size stays what it was."""
         self._moved(Move(move.size, move.before, move.reason, 1.0))
+        if self._trial is not None:
+            self.estimates = self._trial.estimates
         self._trial = None
         self._lid = _Lid(move.before, REMEMBERED_S)
         self._may_save = False
@@ -232,10 +235,10 @@ class Controller:
         expected = _gain(exact, self.size, target)
         self.estimates = self._estimates(exact)
         if gain >= (WORTH_LATER if self._settled else WORTH) and not self._has_all_cores():
-            return self._go(target, max(expected, WORTH))
+            return self._go(target, max(expected, WORTH), exact)
         is_sure = main is not None and self._may_save and len(self._seen) >= STEADY
         if is_sure and gain >= SAME and self._saves(target):
-            return self._go(target, min(expected, 1.0))
+            return self._go(target, min(expected, 1.0), exact)
         if not self._settled or len(self._settled) < STEADY <= len(self._seen):
             self._settled = tuple(self._seen)
             if main is not None:
@@ -292,16 +295,17 @@ class Controller:
     def _cost(self, size: Size) -> tuple[int, int, int]:
         return self._seen[-1].memory(size), size.processes * size.slots, size.coroutines
 
-    def _go(self, target: Size, gain: float) -> Move:
+    def _go(self, target: Size, gain: float, forecast: Forecast) -> Move:
         seen = tuple(self._seen)
         reason = f"{words.path(self.size, target)}: {words.state(seen)}; {words.expected(gain)}"
         move = Move(self.size, target, reason, gain)
-        self._trial = _OnTrial(move, seen)
-        return self._moved(move)
+        self._trial = _OnTrial(move, seen, self.estimates)
+        self._moved(move)
+        self.estimates = self._estimates(forecast)
+        return move
 
     def _moved(self, move: Move) -> Move:
         self.size = move.size
-        self.estimates = {}
         self._settled = ()
         self._unsettled = 0.0
         self._until_choice = 0
@@ -336,6 +340,7 @@ class Controller:
             f"{words.path(self.size, trial.move.before)}: {gain - 1:+.0%} jobs/s since the last "
             f"move, where {trial.move.gain - 1:+.0%} was expected"
         )
+        self.estimates = trial.estimates
         return self._moved(Move(self.size, trial.move.before, reason, 1 / gain, undoes=True))
 
     def _was_leap(self, move: Move) -> bool:

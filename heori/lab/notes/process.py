@@ -16,15 +16,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+
+import psutil
 
 from heori import formats
 from heori.lab.notes.findings import Bars, Figures, NoteFindings, Statement, Step
+from heori_common.platform import own_mappings
 
 ROUNDS, QUICK_ROUNDS = 5_000, 500
 TURNS = 3  # of each way, in turns; the fastest counts
 END = b"\0"
-# What a process has, by how the kernel names and protects it in /proc/<pid>/maps (proc(5)).
+# What a process has, by how the kernel names and protects it.
 REGIONS = ("code", "heap", "stack")
 
 
@@ -154,27 +156,18 @@ def _about(text: "ctypes.Array[ctypes.c_char]") -> Figures:
         "text": text.value.decode(),
         "address": ctypes.addressof(text),
         "regions": regions(),
-        "threads": len(list(Path("/proc/self").glob("task/*"))),
+        "threads": psutil.Process().num_threads(),
     }
 
 
 def regions() -> dict[str, int]:
     """Bytes of the address space of this process, by what is there; empty where nobody tells."""
     found: dict[str, int] = {}
-    for first, last, protection, name in lines_of_maps():
+    for first, last, protection, name in own_mappings():
         kind = "code" if "x" in protection else name.strip("[]")
         if kind in REGIONS:
             found[kind] = found.get(kind, 0) + last - first
     return found
-
-
-def lines_of_maps() -> Iterator[tuple[int, int, str, str]]:
-    """Of ``/proc/self/maps``: beginning, end, protection and name of each mapping (proc(5))."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            addresses, protection, _, _, _, *name = line.split()
-            first, _, last = addresses.partition("-")
-            yield int(first, 16), int(last, 16), protection, " ".join(name)
 
 
 # Round trips

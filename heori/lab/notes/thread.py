@@ -5,16 +5,15 @@ The GIL does not help, as it may be handed over between the read and the write. 
 be as often as it can (`sys.setswitchinterval`): what is seldom in production is seen in a second.
 """
 
+import os
 import sys
 import threading
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 from heori import formats
 from heori.lab.notes.findings import Bars, Figures, NoteFindings, Statement, Step
-from heori.lab.notes.process import lines_of_maps
-from heori_common.platform import usable_cores
+from heori_common.platform import own_mappings, read_thread, usable_cores
 
 THREADS = (1, 2, 4, 8)
 ADDITIONS, QUICK_ADDITIONS = 200_000, 30_000  # by all threads together
@@ -140,8 +139,7 @@ def _count(threads: int, additions: int, lock: "threading.Lock | None") -> int:
 def _stacks() -> list[Figures]:
     """Of some threads: where they find an object that all know, and which mapping has their stack.
 
-    The kernel tells the stack pointer of a thread that waits (proc(5),
-    ``/proc/<pid>/task/<tid>/syscall``).
+    The kernel tells the stack pointer of a thread that waits (proc(5), ``syscall``).
     """
     shared = object()
     found: list[Figures] = []
@@ -170,9 +168,8 @@ def _stack_of(thread: int) -> int | None:
     deadline = time.monotonic() + WAIT_S
     pointer = None
     while pointer is None and time.monotonic() < deadline:
-        try:
-            words = Path(f"/proc/self/task/{thread}/syscall").read_text().split()
-        except OSError:
+        words = (read_thread(os.getpid(), thread, "syscall") or b"").split()
+        if not words:
             return None
         if len(words) > 1:  # else it is "running", and will wait soon
             pointer = int(words[-2], 16)
@@ -180,7 +177,7 @@ def _stack_of(thread: int) -> int | None:
             time.sleep(LOOK_S)
     if pointer is None:
         return None
-    return next((first for first, last, *_ in lines_of_maps() if first <= pointer < last), None)
+    return next((first for first, last, *_ in own_mappings() if first <= pointer < last), None)
 
 
 def _run(threads: list[threading.Thread]) -> None:
