@@ -122,7 +122,7 @@ def main(
 ) -> None:
     """Measure Heori beside its peers, in turns, each on a fresh server.
 
-    Without a name everything but the profile, which takes an hour and a half. Ctrl-C shows what
+    Without a name everything but the profile, which takes two hours. Ctrl-C shows what
     there is so far.
     """
     chosen = _chosen(kinds or [ALL])

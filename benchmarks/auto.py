@@ -141,7 +141,9 @@ def _works(quick: bool) -> list[Work]:
             2 * cores,
             [*BOTH, (1, 32), (2, 32)],
         ),
-        Work("async tasks, waiting 50 ms", (Part("wait_async", (0.05,)),), 8_000, LOOPS, "asyncio"),
+        Work(
+            "async tasks, waiting 50 ms", (Part("wait_async", (0.05,)),), 20_000, LOOPS, "asyncio"
+        ),
         Work(
             "a service that serves 50 at once",
             (Part("webhook", ()),),
