@@ -20,9 +20,13 @@ from heori_common.raised import Raised
 
 PACKAGES = ("heori", "heori_common", "heori_consumer", "heori_producer")
 EXPORTED = sorted(heori.__all__)
-# What cannot be imported where the extra `lab` is not installed.
-EXTRAS = {"matplotlib": "heori.lab.chart", "opentelemetry": "heori.otel"}
-WITHOUT_EXTRAS = {module for name, module in EXTRAS.items() if not importlib.util.find_spec(name)}
+# What cannot be imported where an extra is not installed, and the library that it brings.
+EXTRAS = {
+    "heori.lab.chart": "matplotlib",
+    "heori.lab.notes.drawing": "matplotlib",
+    "heori.otel": "opentelemetry",
+}
+WITHOUT_EXTRAS = {module for module, name in EXTRAS.items() if not importlib.util.find_spec(name)}
 NOT_IMPORTED = ("heori.django.", *WITHOUT_EXTRAS)  # Django's modules need its settings
 
 
