@@ -185,10 +185,16 @@ class _Storm:
         self._told_of = self._listen()
 
     def settle(self) -> None:
-        """Leave them in peace until all jobs are done, or not for ever: the counts will tell."""
+        """Leave them in peace until all jobs are done, or not for ever: the counts will tell.
+
+        And until nothing is left that was told to a consumer which was killed: others do what it was
+        woken for, and may be done with that before its wake-up is taken back.
+        """
         self._strikes.calm()
         deadline = time.monotonic() + 2 * FORGOTTEN
-        while self._fleet.finished() < len(self._jobs) and time.monotonic() < deadline:
+        while time.monotonic() < deadline and (
+            self._fleet.finished() < len(self._jobs) or self._unconfirmed()
+        ):
             self._look()
             time.sleep(0.01)
         self._strikes.complete()
@@ -205,7 +211,7 @@ class _Storm:
         )
         result.in_flight = len(self._strikes.in_flight)
         result.left = {
-            "hand-overs": self._fleet.count(self._fleet.keys.handed(service_of([QUEUE]))),
+            "hand-overs": self._unconfirmed(),
             "leases": self._fleet.leases(),
             "processes": self._fleet.left(),
         }
@@ -217,6 +223,9 @@ class _Storm:
         result.very_late = [str(job) for job in sorted(began, key=lambda job: -job.latency)]
         result.seconds = seconds
         return result
+
+    def _unconfirmed(self) -> int:
+        return self._fleet.count(self._fleet.keys.handed(service_of([QUEUE])))
 
     def _judge(self, job: _Job, finished: set[str], result: Handover) -> None:
         begun_once = len(job.begun) == 1
