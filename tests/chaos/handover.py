@@ -187,8 +187,8 @@ class _Storm:
     def settle(self) -> None:
         """Leave them in peace until all jobs are done, or not for ever: the counts will tell.
 
-        And until nothing is left that was told to a consumer which was killed: others do what it was
-        woken for, and may be done with that before its wake-up is taken back.
+        And until nothing is left that was told to a consumer which was killed: others do what it
+        was woken for, and may be done with that before its wake-up is taken back.
         """
         self._strikes.calm()
         deadline = time.monotonic() + 2 * FORGOTTEN
