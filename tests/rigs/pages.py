@@ -23,8 +23,11 @@ GENERATED = (
     "python.md",
 )  # by docs/generate.py, without examples
 PAGES = [README, *sorted(page for page in DOCS.glob("*.md") if page.name not in GENERATED)]
+# The twin of NAME.md is NAME.ko.md. Its examples are the same ones, and run once.
+KOREAN_PAGES = [ROOT / "README.ko.md", *sorted(DOCS.rglob("*.ko.md"))]
 ALL_PAGES = [
     README,
+    *KOREAN_PAGES,
     ROOT / "benchmarks/README.md",
     ROOT / "examples/README.md",
     *sorted(DOCS.glob("*.md")),
