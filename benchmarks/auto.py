@@ -49,6 +49,8 @@ AUTO = System(
 # Of jobs that run at the end of a turn, none is waited for.
 ENVIRONMENT = {"HEORI_GRACE": "0.2", "HEORI_ALLOW": "benchmarks"}
 NUMPY = "NumPy"
+SERVED_CASE = "a service that serves 50 at once"
+CHANGES = f"a change every {CHANGE:.0f} s"
 QUOTAS = (0.5, 1.0, 2.0)  # cores
 SERVED, SERVICE = 50, 0.1  # requests at once, and seconds of each, of a service that is the bound
 
@@ -145,7 +147,7 @@ def _works(quick: bool) -> list[Work]:
             "async tasks, waiting 50 ms", (Part("wait_async", (0.05,)),), 20_000, LOOPS, "asyncio"
         ),
         Work(
-            "a service that serves 50 at once",
+            SERVED_CASE,
             (Part("webhook", ()),),
             1.2 * SERVED / SERVICE,
             [*WAITING, (1, 48)],
@@ -224,8 +226,7 @@ class _Bench:
 def _measure(
     work: Work, *, quick: bool, cores: float | None = None, burners: bool = False
 ) -> Figures:
-    if quick:
-        work = replace(work, settings=work.settings[:2], turn=0.5, settle=0.3)
+    work = _shown(work) if quick else work
     with ExitStack() as stack:
         group = stack.enter_context(limited(cores)) if cores else None
         asks = stack.enter_context(hook(SERVICE, SERVED)) if work.service else {}
@@ -260,6 +261,11 @@ def _measure(
     }
 
 
+def _shown(work: Work) -> Work:
+    """As much of it as shows that it can be measured."""
+    return replace(work, settings=work.settings[:2], turn=0.4, settle=0.2)
+
+
 def _beside(found: float, best: float, default: float | None) -> Figures:
     figures = {"auto": found, "best": best, "of_best": found / best}
     return figures | ({"of_default": found / default} if default else {})
@@ -267,10 +273,7 @@ def _beside(found: float, best: float, default: float | None) -> Figures:
 
 def _change(first: Work, second: Work, *, quick: bool) -> Figures:
     """One kind of work, then another, twice; each is measured in the second half of its time."""
-    works = [
-        replace(work, settings=work.settings[:2] if quick else work.settings)
-        for work in (first, second)
-    ]
+    works = [_shown(work) if quick else work for work in (first, second)]
     span = 1.0 if quick else CHANGE
     with Rig(heori("threads", 1, 1), environment=ENVIRONMENT) as rig:
         queue = rig.system.library.queue
@@ -322,7 +325,7 @@ def _cases(quick: bool) -> list[Case]:
     waiting = next(work for work in works if work.name == "waiting 500 ms")
     return [
         *(Case(work.name, partial(_measure, work, quick=quick), work.missing()) for work in works),
-        Case("a change every 30 s", partial(_change, python, waiting, quick=quick)),
+        Case(CHANGES, partial(_change, python, waiting, quick=quick)),
         *(
             Case(
                 f"{work.name}, beside 2 burners", partial(_measure, work, quick=quick, burners=True)

@@ -15,6 +15,7 @@ from PIL import Image
 from redis import Redis
 
 from benchmarks import (
+    auto,
     claims,
     drain,
     features,
@@ -218,6 +219,21 @@ def test_a_figure_is_refused_when_not_every_job_was_run() -> None:
         rig.send(Order("each", "nothing", 3))
         with pytest.raises(Refused, match="0 of 3 jobs were run"):
             rig.verify(3)
+
+
+def test_what_auto_finds_is_measured_beside_fixed_settings(tmp_path: Path) -> None:
+    found = medians(tmp_path / "figures.json", "auto", auto.SERVED_CASE, auto.CHANGES)["auto"]
+    figures, changes = found[auto.SERVED_CASE], found[auto.CHANGES]
+    grid = {name: rate for name, rate in figures.items() if name.startswith("grid ")}
+    assert set(grid) == {"grid 1x8", "grid 1x32"}
+    assert figures["best"] == max(grid.values()) > 0 < figures["auto"]
+    assert figures["of_best"] == figures["auto"] / figures["best"]
+    assert figures["of_default"] == figures["auto"] / grid["grid 1x8"]
+    path = sorted((at, name.split()[1]) for name, at in figures.items() if name[:5] == "path ")
+    assert path[0][0] < 2 < path[-1][0], "it is followed until it has been measured"
+    assert path[-1][1] == f"{figures['processes']:.0f}x{figures['slots']:.0f}"
+    assert figures["memory"] > 20
+    assert changes["of_best"] == changes["auto"] / changes["best"] > 0
 
 
 def test_an_unknown_kind_is_refused_with_those_that_there_are() -> None:
