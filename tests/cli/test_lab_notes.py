@@ -4,6 +4,7 @@ import copy
 import json
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,27 @@ def test_many_threads_wait_at_once(figures: dict[str, Told]) -> None:
     assert waits["64"]["rate"] > 4 * waits["1"]["rate"]
 
 
+@pytest.mark.parametrize("name", ["threads", "jobs"])
+def test_a_group_of_threads_and_jobs_do_the_same_with_the_same_calls(
+    name: str, figures: dict[str, Told]
+) -> None:
+    told = figures["groups"]["figures"][name]
+    assert told["here"] is (name == "threads")
+    assert told["raised"] == ["NoSuchRow", ["no such row", 17]]
+    assert told["cancel"] == {"waiting": True, "running": False, "begun": False}
+    assert told["timeout"]["raised"]
+    assert told["timeout"]["came"]
+    assert told["left"]["done"]
+    assert told["most"] == 3
+    assert told["right"]
+    ends = [changes[-1][0] for changes in told["states"]]
+    assert ends == ["returned"] * 2 + ["raised"] + ["returned"] * 3 + ["cancelled", "returned"]
+    assert sorted(told["order"]) == list(range(6))
+    places = {number: place for place, number in enumerate(told["ended"])}
+    # Whoever waits may be woken late, so that neighbours change places.
+    assert all(abs(places[number] - place) <= 2 for place, number in enumerate(told["order"]))
+
+
 @pytest.mark.parametrize("name", NOTES)
 def test_a_note_says_what_is_so_and_otherwise_what_is_so_here(
     name: str, figures: dict[str, Told]
@@ -111,6 +133,15 @@ def test_a_note_says_what_is_so_and_otherwise_what_is_so_here(
             "many-processes",
             lambda it: [of.update(processes=1.0) for of in it["computing"].values()],
         ),
+        ("groups", lambda it: it["jobs"].update(most=2)),
+        ("groups", lambda it: it["threads"].update(order=[5, 4, 3, 2, 1, 0])),
+        ("groups", lambda it: it["jobs"]["states"][4].pop(0)),
+        ("groups", lambda it: it["jobs"].update(raised=["JobFailed", []])),
+        ("groups", lambda it: it["jobs"]["timeout"].update(raised=False)),
+        ("groups", lambda it: it["jobs"]["cancel"].update(begun=True)),
+        ("groups", lambda it: it["jobs"]["cancel"].update(running=True)),
+        ("groups", lambda it: it["jobs"]["left"].update(done=False)),
+        ("groups", lambda it: it["jobs"].update(one=0.0)),
     ],
 )
 def test_where_the_machine_shows_something_else_it_says_so(
@@ -145,15 +176,21 @@ def test_an_unknown_note_is_refused(lab: Callable[..., Lab]) -> None:
     assert err == f"heori: there is no note 'fibre'; there are {', '.join(NOTES)}\n"
 
 
-def test_ctrl_c_ends_a_note_and_leaves_nothing(lab: Callable[..., Lab], folder: Path) -> None:
-    process = lab("notes", "--json")
+def test_ctrl_c_ends_a_note_its_server_and_its_consumer_and_leaves_nothing(
+    lab: Callable[..., Lab], folder: Path
+) -> None:
+    process = lab("notes", "groups", "--json")
     family: list[psutil.Process] = []
 
-    def measures() -> bool:
+    def has_a_worker() -> bool:
         family[:] = psutil.Process(process.pid).children(recursive=True)
-        return any("heori.lab.notes.measuring" in each.cmdline() for each in family)
+        with suppress(psutil.Error):  # one of them has just ended
+            consumers = [each.pid for each in family if "heori.demo.consumer" in each.cmdline()]
+            return any(each.ppid() in consumers for each in family)
+        return False
 
-    until(measures)
+    until(has_a_worker)
+    assert any("valkey-server" in each.name() for each in family)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")

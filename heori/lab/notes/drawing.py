@@ -100,7 +100,8 @@ def _lines(axis: Any, chart: Curves) -> None:
 
 
 def _spans(axis: Any, chart: Spans) -> None:
-    states = list(dict.fromkeys(state for row in chart.rows.values() for state, *_ in row))
+    seen = (state for row in chart.rows.values() for state, *_ in row)
+    states = chart.states or list(dict.fromkeys(seen))
     for place, row in enumerate(chart.rows.values()):
         for state, start, end in row:
             colour = COLOURS[states.index(state) % len(COLOURS)]
@@ -109,7 +110,7 @@ def _spans(axis: Any, chart: Spans) -> None:
     axis.invert_yaxis()
     axis.set_xlabel("seconds")
     handles = [axis.barh(0, 0, color=COLOURS[n % len(COLOURS)]) for n in range(len(states))]
-    axis.legend(handles, states, frameon=False, ncols=len(states), loc="upper right")
+    axis.legend(handles, states, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _page(found: NoteFindings, vectors: str) -> str:

@@ -48,6 +48,7 @@ class Spans:
 
     title: str
     rows: Mapping[str, Sequence[tuple[str, float, float]]]  # state, from, to, in seconds
+    states: Sequence[str] = ()  # in the order of the legend; by default, as they come
 
 
 Chart = Bars | Curves | Spans

@@ -10,6 +10,9 @@ import select
 import sys
 from typing import Any
 
+from heori.demo.processes import ChildFailed
+from heori_common.embedded import EmbeddedValkeyError
+
 
 def note_of(name: str) -> Any:
     """The module of a note."""
@@ -19,7 +22,10 @@ def note_of(name: str) -> Any:
 def main() -> None:
     name, seed, quick = sys.argv[1:]
     _report(done=0.0)
-    figures = note_of(name).measure(_step, seed=int(seed), quick=quick == "quick")
+    try:
+        figures = note_of(name).measure(_step, seed=int(seed), quick=quick == "quick")
+    except (ChildFailed, EmbeddedValkeyError) as error:
+        sys.exit(str(error))
     _report(done=1.0, figures=figures)
 
 

@@ -22,6 +22,7 @@ NOTES = {
     "thread": "a heap that is shared, a stack that is not, and updates that are lost",
     "many-threads": "cheap, and they share a crash, too",
     "many-processes": "dear, a GIL for each, and one crash takes one",
+    "groups": "futures of threads, and of jobs: pending, running, done",
 }
 
 
