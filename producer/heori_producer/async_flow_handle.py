@@ -47,13 +47,25 @@ class AsyncFlowHandle(Generic[R_co]):
         if not isinstance(self._end, Sequence):
             value: R_co = await self._end.result(timeout)
             return value
+        values: Any
         try:
             async with asyncio.timeout(timeout):
-                values: Any = [await each for each in self._end]
-        except TimeoutError as error:
-            message = f"not all of {len(self._end)} jobs have ended after {timeout} s"
-            raise TimeoutError(message) from error
+                values = [await each for each in self._end]
+        except TimeoutError:
+            values = await self._at_last(timeout)
         return values  # type: ignore[no-any-return]
+
+    async def _at_last(self, waited: float | None) -> list[Any]:
+        """What all have returned when the time is over, some of which nobody had asked after."""
+        last_looks = (each.result(0) for each in self._end)
+        ends = await asyncio.gather(*last_looks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, TimeoutError):
+                message = f"not all of {len(ends)} jobs have ended after {waited} s"
+                raise TimeoutError(message) from end
+            if isinstance(end, BaseException):
+                raise end
+        return ends
 
     async def cancel(self) -> int:
         """As `FlowHandle.cancel`.

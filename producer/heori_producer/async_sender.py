@@ -122,13 +122,8 @@ class AsyncSender:
             if number % ENCODED_AT_A_TIME == 0:
                 await asyncio.sleep(0)
         await of.link.run(of.sending.send_flow(plan, options.but(after=None)))
-        handles = {
-            planned.id: self._handles(planned.task, planned.queue, [planned.id])[0]
-            for planned in plan.jobs
-        }
-        ends = [handles[planned.id] for planned in plan.end.jobs] or plan.end.sent
-        end = ends if plan.end.is_list else ends[0]
-        return AsyncFlowHandle(list(handles.values()), end, of.link, of.commands)
+        handles, end = plan.handles(lambda job: self._handles(job.task, job.queue, [job.id])[0])
+        return AsyncFlowHandle(handles, end, of.link, of.commands)
 
     async def send(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncHandle[Any]:
         """Send one job of a task by its name, as `Sender.send`.

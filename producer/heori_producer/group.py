@@ -8,6 +8,7 @@ from heori_common import clock
 from heori_common.duration import LONGEST_S, check_wait
 from heori_common.public import public
 from heori_common.values.results import Stored
+from heori_producer.errors import JobCanceled, JobFailed, JobNotFound
 from heori_producer.handle import Handle
 from heori_producer.job_future import AwaitedFuture
 from heori_producer.recall import Recall
@@ -57,7 +58,10 @@ class Group(Generic[R_co]):
             timeout: seconds to wait at most; None for as long as it takes.
         """
         check_wait("timeout", timeout, least=-LONGEST_S)
-        return not concurrent.futures.wait(self._ends, timeout).not_done
+        if not concurrent.futures.wait(self._ends, timeout).not_done:
+            return True
+        jobs = zip(self.handles, self._ends, strict=True)
+        return all(end.done() or _has_ended(handle) for handle, end in jobs)
 
     def results(self, timeout: float | None = None) -> list[R_co]:
         """What all have returned, in the order of the handles.
@@ -77,10 +81,12 @@ class Group(Generic[R_co]):
         results = []
         for handle, end in zip(self.handles, self._ends, strict=True):
             try:
-                stored = end.result(None if deadline is None else deadline - clock.now())
+                try:
+                    stored = end.result(None if deadline is None else deadline - clock.now())
+                except TimeoutError:
+                    stored = handle.stored(0)  # it may have ended before it was waited for
             except TimeoutError as error:
-                left = sum(not each.done() for each in self._ends)
-                message = f"{left} of {len(self)} jobs have not ended after {timeout} s"
+                message = f"not all of {len(self)} jobs have ended after {timeout} s"
                 raise TimeoutError(message) from error
             results.append(handle.load(stored))
         return results
@@ -112,6 +118,17 @@ def _end_of(handle: Handle[Any]) -> AwaitedFuture[Stored]:
     future = _JobEnd(handle.queue, handle.id)
     handle.tell(future)
     return future
+
+
+def _has_ended(handle: Handle[Any]) -> bool:
+    """Whether it has, as Redis knows it now."""
+    try:
+        handle.stored(0)
+    except TimeoutError:
+        return False
+    except (JobFailed, JobCanceled, JobNotFound):
+        return True
+    return True
 
 
 class _JobEnd(AwaitedFuture[Stored]):

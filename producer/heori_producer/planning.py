@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from heori_common.calls import PartialCall, TaskCall
 from heori_common.new_job import new_job_id
@@ -14,6 +14,7 @@ from heori_producer.handle import Handle
 
 KEPT_S = 500  # a result that another job gets, unless its task says, as RQ keeps it
 
+H = TypeVar("H")  # a kind of handles
 Encode = Callable[[TaskCall[Any] | PartialCall[Any], str], NewJob]
 
 
@@ -83,6 +84,12 @@ class Plan:
         for planned in self.jobs:
             planned.job = encode(planned.call, planned.id)
             yield
+
+    def handles(self, make: Callable[[Planned], H]) -> tuple[list[H], H | Sequence[H]]:
+        """Of its jobs, in the order of the flow; and of the last one, or of those at its end."""
+        of = {planned.id: make(planned) for planned in self.jobs}
+        ends: Any = [of[planned.id] for planned in self.end.jobs] or self.end.sent
+        return list(of.values()), ends if self.end.is_list else ends[0]
 
     def batches(self) -> list[Batch]:
         """The jobs as they are to be sent: those that wait before those for which they wait."""

@@ -125,12 +125,9 @@ class Sender:
         plan = Plan(flow, options.queue_for, options.after_ids)
         collections.deque(plan.encode(of.sending.encode_call), maxlen=0)
         self._run(of.sending.send_flow(plan, options.but(after=None)))
-        handles = {
-            planned.id: self._handles(planned.task, planned.queue, [planned.id])[0]
-            for planned in plan.jobs
-        }
-        ends = [handles[planned.id] for planned in plan.end.jobs] or plan.end.sent
-        return FlowHandle(list(handles.values()), ends if plan.end.is_list else ends[0])
+        return FlowHandle(
+            *plan.handles(lambda job: self._handles(job.task, job.queue, [job.id])[0])
+        )
 
     def send(self, name: str, /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Send one job of a task by its name, such as "myapp.tasks.send_mail", without its code.

@@ -209,6 +209,7 @@ def test_flows_are_sent_awaited_and_cancelled(
     consume(HEORI_TASKS="tests.tasks.flow_tasks").ready()
     assert line.result(60) == 4
     assert both.result(60) == [2, 4]
+    assert both.result(0) == [2, 4]
     assert fan.result(60) == 6
     [failure] = bad.handles[-1].result(60)
     assert failure.job_id == bad.handles[0].id

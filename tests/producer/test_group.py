@@ -59,13 +59,32 @@ def test_what_is_not_done_in_time_is_said_and_goes_on(
     producer: Producer, consume: Callable[..., Consumer]
 ) -> None:
     two = group(producer.submit_many(sample_tasks.add, [1, 2]))
-    with pytest.raises(TimeoutError, match="2 of 2 jobs have not ended"):
+    with pytest.raises(TimeoutError, match="not all of 2 jobs have ended"):
         two.results(0.05)
     with pytest.raises(TimeoutError):
         asyncio.run(_awaited(two, 0.05))
     consume().ready()
     assert asyncio.run(_awaited(two)) == [3, 4], "who gave up has cancelled nothing"
     assert two.results(0) == [3, 4]
+
+
+def test_what_has_ended_before_is_there_without_a_wait(
+    producer: Producer, consume: Callable[..., Consumer]
+) -> None:
+    consume().ready()
+    handles = [*producer.submit_many(sample_tasks.add, [1, 2])]
+    assert group(handles).results(30) == [3, 4]
+    assert group(handles).results(0) == [3, 4]
+    assert group(handles).wait(0)
+    failed = producer.submit(sample_tasks.fail, "because")
+    assert group([failed]).wait(30)
+    assert group([failed]).wait(0)
+    with pytest.raises(JobFailed, match="ValueError: because"):
+        group([*handles, failed]).results(0)
+    waiting = producer.options(queue="elsewhere").submit(sample_tasks.add, 1)
+    assert not group([*handles, waiting]).wait(0)
+    with pytest.raises(TimeoutError, match="not all of 3 jobs have ended after 0 s"):
+        group([*handles, waiting]).results(0)
 
 
 @pytest.mark.usefixtures("looks_often")
