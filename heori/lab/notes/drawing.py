@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
 
 from heori.lab.chart import PAGE_STYLE
 from heori.lab.notes.findings import Bars, Curves, NoteFindings, Spans, joined
 
 # Colour-blind safe (Okabe and Ito).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Points of a line that are each marked and named; of more, only the line is drawn.
+FEW = 12
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -68,7 +72,7 @@ def _height(chart: Bars | Curves | Spans) -> float:
         case Curves():
             return 3.6
         case Spans(rows=rows):
-            return 0.9 + 0.35 * len(rows)
+            return 1.2 + 0.35 * len(rows)
 
 
 def _bars(axis: Any, chart: Bars) -> None:
@@ -88,12 +92,19 @@ def _lines(axis: Any, chart: Curves) -> None:
     for number, (name, points) in enumerate(chart.lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         xs, ys = zip(*points, strict=True)
-        axis.plot(xs, ys, color=colour, marker="o", markersize=4, label=name)
+        marker = "o" if len(points) <= FEW else None
+        axis.plot(xs, ys, color=colour, marker=marker, markersize=4, label=name)
     axis.set_xlabel(chart.x)
     if chart.log:
-        axis.set_xscale("log", base=2)
+        axis.set_xscale("log")
         axis.set_yscale("log")
-    else:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for each in (axis.xaxis, axis.yaxis):
+        each.set_major_formatter(lambda value, _: f"{value:,g}")
+        each.set_minor_locator(NullLocator())
+    if len(places := sorted({x for points in chart.lines.values() for x, _ in points})) <= FEW:
+        axis.set_xticks(places)  # those that were measured
+    if not chart.log:
         axis.set_ylim(bottom=0)
     if len(chart.lines) > 1:
         axis.legend(frameon=False)
@@ -102,15 +113,21 @@ def _lines(axis: Any, chart: Curves) -> None:
 def _spans(axis: Any, chart: Spans) -> None:
     seen = (state for row in chart.rows.values() for state, *_ in row)
     states = chart.states or list(dict.fromkeys(seen))
+    last = max(end for row in chart.rows.values() for *_, end in row)
+    scale, unit = (1e3, "milliseconds") if last < 1 else (1.0, "seconds")
     for place, row in enumerate(chart.rows.values()):
         for state, start, end in row:
             colour = COLOURS[states.index(state) % len(COLOURS)]
-            axis.barh(place, end - start, left=start, color=colour, height=0.7)
+            axis.barh(place, (end - start) * scale, left=start * scale, color=colour, height=0.7)
     axis.set_yticks(range(len(chart.rows)), chart.rows)
     axis.invert_yaxis()
-    axis.set_xlabel("seconds")
-    handles = [axis.barh(0, 0, color=COLOURS[n % len(COLOURS)]) for n in range(len(states))]
-    axis.legend(handles, states, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axis.set_xlabel(unit)
+    handles = [Patch(color=COLOURS[n % len(COLOURS)]) for n in range(len(states))]
+    # Between the title and the rows, where it hides nothing.
+    where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "borderpad": 0.2}
+    legend = axis.legend(handles, states, frameon=False, ncols=len(states), **where)
+    legend.set_in_layout(False)  # its room is the title's distance
+    axis.set_title(chart.title, loc="left", fontsize=12, fontweight="bold", pad=26)
 
 
 def _page(found: NoteFindings, vectors: str) -> str:

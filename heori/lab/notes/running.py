@@ -22,6 +22,8 @@ NOTES = {
     "thread": "a heap that is shared, a stack that is not, and updates that are lost",
     "many-threads": "cheap, and they share a crash, too",
     "many-processes": "dear, a GIL for each, and one crash takes one",
+    "gil": "one thread at a time in Python, and what runs beside",
+    "daemon-threads": "cut in the middle when the program ends, unlike all others",
     "groups": "futures of threads, and of jobs: pending, running, done",
 }
 
