@@ -208,12 +208,12 @@ def _spans(run: Figures) -> dict[str, list[tuple[str, float, float]]]:
     events, ended = run["events"], run["ended"]
     began, main_ends = events["main begins"], events["main ends"]
     is_cut = "finally" not in events
-    working = "the other thread, cut" if is_cut else "the other thread, to its end"
+    working = "the other, cut" if is_cut else "the other, to its end"
     until = ended if is_cut else events["finally"]
     return {
         "main": [
             ("main thread", 0.0, main_ends - began),
-            ("main has ended, the process not", main_ends - began, ended - began),
+            ("main has ended", main_ends - began, ended - began),
         ],
         "the other": [(working, events["thread begins"] - began, until - began)],
     }

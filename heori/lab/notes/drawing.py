@@ -121,6 +121,7 @@ def _spans(axis: Any, chart: Spans) -> None:
             axis.barh(place, (end - start) * scale, left=start * scale, color=colour, height=0.7)
     axis.set_yticks(range(len(chart.rows)), chart.rows)
     axis.invert_yaxis()
+    axis.set_xlim(left=0)
     axis.set_xlabel(unit)
     handles = [Patch(color=COLOURS[n % len(COLOURS)]) for n in range(len(states))]
     # Between the title and the rows, where it hides nothing.

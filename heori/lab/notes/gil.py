@@ -115,7 +115,7 @@ def findings(figures: Figures) -> NoteFindings:
         "consumer/heori_consumer/supervisor/supervisor.py.",
         [
             Spans("Whose turn it is; the others wait", _rows(figures)),
-            Bars("× as much as one thread", _gains(work, free), ".2f"),
+            Bars("× as much as one thread that has a core to itself", _gains(work, free), ".2f"),
             *_lateness(figures),
         ],
     )
@@ -130,7 +130,7 @@ def _of_threads(figures: Figures) -> list[Statement]:
     together, hashing = _together(turns), _together(figures["turns"]["hashing"])
     gain, waits = _gain(python, "threads"), python["gil_wait"]
     beside = figures["work"]["hashing"]["gil_wait"] or 0.0
-    without = "as others use the cores" if figures["gil"] else "as this interpreter has no GIL"
+    without = "although it has a GIL" if figures["gil"] else "as this interpreter has no GIL"
     return [
         Statement(
             together == 0 and len(taken) > 1,
@@ -144,7 +144,8 @@ def _of_threads(figures: Figures) -> list[Statement]:
         ),
         Statement(
             gain <= SAME,
-            f"So {python['workers']} threads do {gain:.2f} times as much Python as one.",
+            f"So {python['workers']} threads do {gain:.2f} times as much Python as one that has a "
+            "core to itself.",
             f"{python['workers']} threads do {gain:.2f} times as much Python as one here, "
             f"{without}.",
         ),
@@ -321,7 +322,7 @@ def _measure_ways(work: Round, wait: float, span: float, of: Figures, gil: GilFu
     number = of["workers"]
     threads, seen = watched(lambda tell: at_once.by_threads(work, number, span, tell), gil)
     found = {
-        "one": in_copy(lambda: at_once.by_threads(work, 1, span)),
+        "one": in_copy(lambda: (at_once.repeat if wait else at_once.alone)(work, span)),
         "threads": threads,
         "processes": sum(in_copies(number, lambda: at_once.repeat(work, span))),
         "coroutines": in_copy(lambda: at_once.by_coroutines(work, number, span, wait=wait)),

@@ -11,10 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 
 from heori import formats
+from heori.lab.notes import at_once
+from heori.lab.notes.copies import in_copies, in_copy
 from heori.lab.notes.findings import Bars, Curves, Figures, NoteFindings, Statement, Step
 from heori.lab.notes.many_threads import IDLE_S, live_or_crash, own_memory, silence
 from heori_common.platform import usable_cores
@@ -22,7 +25,7 @@ from heori_consumer.gil.usage import memory
 
 CRASHING = 4  # processes, one of which crashes
 STARTS, QUICK_STARTS = 20, 3
-SPAN_S, QUICK_SPAN_S = 1.5, 0.4
+SPAN_S, TURNS = 0.4, 4  # of each number, in turns; the fastest counts
 GAIN = 0.7  # of another core, at least, by another process
 WEIGHED = 4  # processes
 
@@ -39,14 +42,16 @@ def measure(step: Step, *, seed: int, quick: bool) -> Figures:  # noqa: ARG001 -
     step(0.3)
     figures["bytes"] = _weigh()
     step(0.4)
+    figures["one"] = in_copy(lambda: at_once.alone(at_once.compute, SPAN_S))
     numbers = sorted({1, 2, int(2 * usable_cores())})
-    for done, number in enumerate(numbers):
-        step(0.4 + 0.5 * done / len(numbers))
-        span = QUICK_SPAN_S if quick else SPAN_S
-        figures["computing"][number] = {
-            "processes": _compute(number, span, processes=True),
-            "threads": _compute(number, span, processes=False),
-        }
+    turns = [(turn, number) for turn in range(1 if quick else TURNS) for number in numbers]
+    for done, (_, number) in enumerate(turns):
+        step(0.4 + 0.5 * done / len(turns))
+        best = figures["computing"].setdefault(number, {"processes": 0.0, "threads": 0.0})
+        apart = sum(in_copies(number, partial(at_once.repeat, at_once.compute, SPAN_S)))
+        best["processes"] = max(best["processes"], apart)
+        together = at_once.by_threads(at_once.compute, number, SPAN_S)
+        best["threads"] = max(best["threads"], together)
     figures["misses"] = _misses()
     return figures
 
@@ -55,7 +60,7 @@ def findings(figures: Figures) -> NoteFindings:
     """See `heori.lab.notes`."""
     computing = {int(number): of for number, of in figures["computing"].items()}
     start, weight, crash = figures["start"], figures["bytes"], figures["crash"]
-    one = computing[1]["processes"]
+    one = figures["one"]  # that has a core to itself
     cores = max(1, int(figures["cores"]))
     best = max(of["processes"] / one for of in computing.values())
     threads = max(of["threads"] / one for of in computing.values())
@@ -119,7 +124,7 @@ def findings(figures: Figures) -> NoteFindings:
         "notices: consumer/heori_consumer/pool/roster.py.",
         [
             Curves(
-                "Computing in Python, × one process",
+                "Computing in Python, × one process that has a core to itself",
                 "at once",
                 {
                     name: [(number, of[name] / one) for number, of in computing.items()]
@@ -206,44 +211,6 @@ def _sleeping_copy() -> tuple[int, int]:
     for file in (waiting, there, ready):
         os.close(file)
     return pid, end
-
-
-def _compute(number: int, span: float, *, processes: bool) -> float:
-    """Rounds a second of pure Python, by so many at once."""
-    if not processes:
-        rounds = [0] * number
-        workers = [
-            threading.Thread(target=lambda place=place: rounds.__setitem__(place, _rounds(span)))
-            for place in range(number)
-        ]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        return sum(rounds) / span
-    reading, writing = os.pipe()
-    pids = []
-    for _ in range(number):
-        pid = os.fork()
-        if pid == 0:
-            os.write(writing, b"%d\n" % _rounds(span))
-            os._exit(0)
-        pids.append(pid)
-    os.close(writing)
-    with os.fdopen(reading) as told:
-        total = sum(map(int, told))
-    for pid in pids:
-        os.waitpid(pid, 0)
-    return total / span
-
-
-def _rounds(span: float) -> int:
-    done, value, end = 0, 1, time.perf_counter() + span
-    while time.perf_counter() < end:
-        for step in range(1_000):
-            value = (value * 1103515245 + step) & 0x7FFFFFFF
-        done += 1
-    return done
 
 
 def _crash() -> Figures:
