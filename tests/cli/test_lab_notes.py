@@ -233,12 +233,12 @@ def test_where_the_machine_shows_something_else_it_says_so(
     name: str, change: Callable[[Told], object], figures: dict[str, Told]
 ) -> None:
     other = copy.deepcopy(figures[name]["figures"])
-    before = {claim.sentence for claim in claims(name, other)}
     change(other)
-    if other == figures[name]["figures"]:
-        pytest.skip("this machine has shown it")
-    after = claims(name, other)
-    assert any(not claim.holds and claim.sentence not in before for claim in after)
+    before = claims(name, figures[name]["figures"])
+    told = [claim for claim in claims(name, other) if claim not in before]
+    if not told and not all(claim.holds for claim in before):
+        pytest.skip("this machine has shown the same already")
+    assert any(not claim.holds for claim in told)
 
 
 def test_it_ends_with_a_table_a_paragraph_a_picture_and_a_page(
