@@ -106,7 +106,7 @@ def producer(redis_url: str) -> Iterator[Producer]:
 @pytest.fixture
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """What no write tells of is seen soon."""
-    monkeypatch.setattr("heori_producer.watcher.CALL_EVERY_S", 0.2)
+    monkeypatch.setattr("heori_producer.watcher_loop.LOOK_EVERY_S", 0.2)
 
 
 @pytest.fixture(params=["RedisClient", "AsyncRedisClient"])

@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 from heori_common.current_job import waiting_for_jobs
 from heori_common.protocol.commands import Command
 from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.async_push import AsyncPushConnection
 from heori_common.redis.errors import away
-from heori_common.redis.push import AsyncPushConnection, Reply
+from heori_common.redis.push import Reply
 from heori_producer.steps import Step, Steps, Wait, Watching
-from heori_producer.watcher import CANCEL_AGAIN_S, Watcher
+from heori_producer.watcher import Watcher
+from heori_producer.watcher_loop import CANCEL_AGAIN_S, keep
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -29,7 +31,7 @@ class LoopWatcher(Watcher):
     def _start(self) -> asyncio.AbstractEventLoop:
         if self._main is None:
             self._loop = asyncio.get_running_loop()
-            self._main = self._loop.create_task(self._run(), name="heori-watcher")
+            self._main = self._loop.create_task(keep(self), name="heori-watcher")
         assert self._loop is not None
         return self._loop
 

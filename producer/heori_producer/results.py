@@ -1,6 +1,5 @@
 """The ends of jobs: told from what Redis holds, and awaited by the thousand."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 
@@ -102,6 +101,8 @@ class Results:
 
     async def ended(self, job_id: str) -> End:
         """Wait until the job has ended, and let the event loop go on meanwhile."""
+        import asyncio  # noqa: PLC0415 - whoever awaits has it, and others need it not
+
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[End] = loop.create_future()
 

@@ -6,44 +6,44 @@ thousands of results, and for room in queues, and nothing polls. (Redis document
 caching", opt-out mode.)
 """
 
-import asyncio
 import contextlib
 import itertools
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from heori_common import clock
+from heori_common.importing import import_apart
 from heori_common.protocol.commands import Command
-from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.conversation import OnReply
 from heori_common.redis.errors import RedisRefused, RedisUnavailable, away
-from heori_common.redis.push import AsyncPushConnection
+from heori_common.redis.push import PushConnection
 from heori_common.redis.resp import Word
 from heori_common.redis.retries import words_in_full
 
+if TYPE_CHECKING:
+    import asyncio
+
 T = TypeVar("T")
 
-# Seconds between two calls of each user's `look`, for what no write tells.
-CALL_EVERY_S = 5.0
 # Keys that are read in one go, at most; fewer while what they hold is large: the server keeps in
 # memory all replies that are not sent yet, and may disconnect whoever has too many. Nobody knows
 # before how large they are. So it begins with few, and reads twice as many each time.
 MOST_READS = 250
 FIRST_READS = 4
 READ_BYTES = 1_000_000  # of their replies, about
-CANCEL_AGAIN_S = 0.1  # until what has not ended is cancelled once more
 # Seconds for which new watches are collected: one write to the socket for all costs less.
 COLLECT_S = 0.001
+# What it does on its event loop. A program that only sends needs none, and does without asyncio.
+_LOOP = "heori_producer.watcher_loop"
 
 
 class User(Protocol):
     """Whoever uses a watcher."""
 
     def look(self) -> None:
-        """See to what no write tells; called in the watcher's thread every CALL_EVERY_S."""
+        """See to what no write tells; called in the watcher's thread every few seconds."""
 
 
 class Watch:
@@ -87,12 +87,16 @@ class Watcher:
     Args:
         url: as for `heori_common.redis.client.RedisClient`.
 
+    Attributes:
+        url: as given.
+        connection: on which it watches, while it does.
+
     Raises:
         ValueError: the URL is malformed.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._users: set[weakref.ref[User]] = set()
         self.reset()
 
@@ -108,7 +112,7 @@ class Watcher:
         self._ending: threading.Thread | None = None  # the one before, if it may still be there
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
-        self._connection: AsyncPushConnection | None = None
+        self.connection: PushConnection | None = None
 
     def watch(self, key: str, command: Command[T], on_reply: Callable[[Any], None]) -> Watch:
         """Read a key now, and again after each write to it, until the watch is stopped.
@@ -196,17 +200,9 @@ class Watcher:
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(call)
 
-    def _start(self) -> asyncio.AbstractEventLoop:
+    def _start(self) -> "asyncio.AbstractEventLoop":
         if self._thread is None:
-            loop = self._loop = _Loop()
-            self._main = loop.create_task(self._run())
-            self._thread = threading.Thread(
-                target=_run_to_end,
-                args=(loop, self._main, self._ending),
-                name="heori-watcher",
-                daemon=True,
-            )
-            self._thread.start()
+            self._thread, self._loop, self._main = import_apart(_LOOP).begin(self, self._ending)
         assert self._loop is not None
         return self._loop
 
@@ -235,29 +231,18 @@ class Watcher:
         while self._dropped:
             self.forget(self._dropped.popleft())
 
-    async def _run(self) -> None:
-        client = AsyncRedisClient(self._url, connections=0)
-        self._connection = AsyncPushConnection(
-            client.dialer,
-            [("CLIENT", "TRACKING", "ON", "OPTOUT")],
-            self._pushed,
-            lambda _: self._read_all(),
-        )
-        await asyncio.gather(
-            self._connection.run(), client.follow(), self._look_regularly(self._connection)
-        )
-
-    async def _look_regularly(self, connection: AsyncPushConnection) -> None:
-        """Look, for ever, for what Redis does not tell."""
-        while True:
-            await asyncio.sleep(CALL_EVERY_S)
-            if (refused := connection.login_refused) is not None:
-                self._refuse_all(refused)
-            elif connection.is_connected:
-                self._send([(("ROLE",), self._see_role)])
-                if not connection.is_ready:  # Redis refuses to track: read all keys instead
-                    self._read_all()
-                self._let_users_look()
+    def look(self) -> None:
+        """Look for what Redis does not tell."""
+        connection = self.connection
+        if connection is None:
+            return
+        if (refused := connection.login_refused) is not None:
+            self._refuse_all(refused)
+        elif connection.is_connected:
+            self._send([(("ROLE",), self._see_role)])
+            if not connection.is_ready:  # Redis refuses to track: read all keys instead
+                self.read_all()
+            self._let_users_look()
 
     def _see_role(self, role: Any) -> None:
         match role:
@@ -265,7 +250,7 @@ class Watcher:
                 self._leave()
 
     def _leave(self) -> None:
-        if (connection := self._connection) is not None:
+        if (connection := self.connection) is not None:
             connection.end(away(connection.where, "another server may be the primary"))
 
     # No variable of a coroutine that sleeps may hold on to a watch or a user.
@@ -282,10 +267,11 @@ class Watcher:
                 user.look()
         self._end_if_unused()
 
-    def _pushed(self, push: list[Any]) -> None:
+    def pushed(self, push: list[Any]) -> None:
+        """See what Redis tells by itself."""
         match push:
             case [b"invalidate", None]:  # everything is gone, by FLUSHALL
-                self._read_all()
+                self.read_all()
             case [b"invalidate", keys]:
                 with self._lock:
                     written = [watch for key in keys for watch in self._watches.get(key, ())]
@@ -295,7 +281,8 @@ class Watcher:
                     # Later, so that all messages that came together lead to one write.
                     self._loop.call_soon(self._read_due)
 
-    def _read_all(self) -> None:
+    def read_all(self) -> None:
+        """Read all keys: nobody knows what was missed."""
         with self._lock:
             self._due = deque(self._all_watches())
         self._read_due()
@@ -304,7 +291,7 @@ class Watcher:
         return list(itertools.chain.from_iterable(self._watches.values()))
 
     def _read_due(self) -> None:
-        connection = self._connection
+        connection = self.connection
         if connection is None or not connection.is_connected:
             return  # once it is connected, all keys are read
         if self._is_reading:
@@ -334,7 +321,7 @@ class Watcher:
         self._send([*reads[:-1], (words, on_last)])
 
     def _send(self, commands: list[tuple[Iterable[Word], OnReply]]) -> None:
-        connection = self._connection
+        connection = self.connection
         if connection is not None and connection.is_connected and commands:
             connection.send(commands)
 
@@ -348,8 +335,8 @@ class Watcher:
 
     def _await_end_of(self, value: Any) -> bool:
         """Whether this passes; then all keys are read again, after the next connect."""
-        if isinstance(value, RedisRefused) and value.is_passing and self._connection is not None:
-            self._connection.refused_for_now(value)
+        if isinstance(value, RedisRefused) and value.is_passing and self.connection is not None:
+            self.connection.refused_for_now(value)
         return isinstance(value, RedisUnavailable | RedisRefused) and value.is_passing
 
 
@@ -359,26 +346,3 @@ _NOT_TRACKED = ("CLIENT", "CACHING", "NO")
 
 def _ignore(_: object) -> None:
     pass
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop whose timers go on where a test has frozen the time."""
-
-    def time(self) -> float:
-        return clock.now()
-
-
-def _run_to_end(
-    loop: asyncio.AbstractEventLoop, main: asyncio.Task[None], before: threading.Thread | None
-) -> None:
-    if before is not None:
-        before.join()
-    with contextlib.suppress(asyncio.CancelledError):
-        loop.run_until_complete(main)
-    # Again until it has taken effect: redis-py may swallow a cancellation while it connects.
-    while left := asyncio.all_tasks(loop):
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_AGAIN_S))
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()

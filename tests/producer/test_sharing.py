@@ -265,3 +265,30 @@ def test_processes_forked_between_two_sends_and_threads_never_read_each_others_r
     ids = redis.lrange("rq:queue:default", 0, -1)
     assert len(ids) == len(set(ids)) == 1 + 3 * 400
     assert len(redis.keys("rq:job:*")) == len(ids)
+
+
+SENDING = """
+import sys
+from heori import Producer, group
+from tests.tasks.limited_tasks import plain
+
+HEAVY = {"asyncio", "ssl", "subprocess", "redis", "rq"}
+with Producer(sys.argv[1]) as producer:
+    handles = producer.submit_many(plain, [1, 2])
+    print(*(handle.id for handle in handles), flush=True)
+    assert handles[0].result(60) == 3
+    assert not HEAVY & set(sys.modules), HEAVY & set(sys.modules)
+    assert group(handles).results(60) == [3, 3]  # which one connection tells, in an event loop
+assert "asyncio" in sys.modules
+"""
+
+
+def test_who_only_sends_and_waits_for_a_result_imports_neither_asyncio_nor_ssl(
+    redis_url: str, redis: Any
+) -> None:
+    program = [sys.executable, "-c", SENDING, redis_url]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as sending:
+        assert sending.stdout is not None
+        for job_id in sending.stdout.readline().split():
+            finish(redis, job_id, 3)
+    assert sending.returncode == 0

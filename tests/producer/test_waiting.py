@@ -244,7 +244,7 @@ def test_who_waits_leaves_a_server_that_has_become_a_replica(
     redis_url: str, redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch, *, sends: bool
 ) -> None:
     # Who sends is led away at once; who only waits looks by itself, from time to time.
-    monkeypatch.setattr("heori_producer.watcher.CALL_EVERY_S", 1000.0 if sends else 0.1)
+    monkeypatch.setattr("heori_producer.watcher_loop.LOOK_EVERY_S", 1000.0 if sends else 0.1)
     with (
         EmbeddedValkey() as other,
         redis_py.Redis.from_url(other.url) as primary,

@@ -22,9 +22,11 @@ from heori_common.protocol.commands import Command
 from heori_common.redis import push
 from heori_common.redis.address import Address
 from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.async_dialer import AsyncDialer
+from heori_common.redis.async_push import AsyncPushConnection
 from heori_common.redis.client import RedisClient
-from heori_common.redis.dialer import AsyncDialer, Dialer
-from heori_common.redis.push import AsyncPushConnection, PushThread, Reply
+from heori_common.redis.dialer import Dialer
+from heori_common.redis.push import PushThread, Reply
 from heori_common.settings import Settings
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.options import ConsumerOptions

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heori_common.redis.address import Address
-from heori_common.redis.connection import AsyncConnection
-from heori_common.redis.dialer import AsyncDialer
+from heori_common.redis.async_connection import AsyncConnection
+from heori_common.redis.async_dialer import AsyncDialer
+from heori_common.redis.async_push import AsyncPushConnection
 from heori_common.redis.errors import RedisRefused, RedisUnavailable, error_of
-from heori_common.redis.push import AsyncPushConnection
 from heori_common.redis.resp import Push, ReplyReader, Word, pack
 
 HERE = Address.parse("redis://127.0.0.1:6379")

@@ -12,8 +12,10 @@ import pytest
 
 from heori_common.embedded import EmbeddedValkey
 from heori_common.redis.address import Address
-from heori_common.redis.connection import AsyncConnection, BlockingConnection
-from heori_common.redis.dialer import AsyncDialer, Dialer
+from heori_common.redis.async_connection import AsyncConnection
+from heori_common.redis.async_dialer import AsyncDialer
+from heori_common.redis.connection import BlockingConnection
+from heori_common.redis.dialer import Dialer
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
 
 PASSWORD = "a/b@c?%d"

@@ -7,8 +7,8 @@ from typing import TypeVar
 from heori_common.metrics import CALL_SECONDS, Histogram
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
-from heori_common.redis.connection import AsyncConnection
-from heori_common.redis.dialer import AsyncDialer
+from heori_common.redis.async_connection import AsyncConnection
+from heori_common.redis.async_dialer import AsyncDialer
 from heori_common.redis.errors import RedisRefused
 from heori_common.redis.retries import ANSWER_TIMEOUT_S, LOOK_S, words_in_full
 

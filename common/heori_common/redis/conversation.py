@@ -1,6 +1,5 @@
 """What is said on one connection, whatever carries it: commands, their replies, and pushes."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -34,8 +33,10 @@ class Transport(Protocol):
         """Disconnect at once."""
 
 
-class Conversation(asyncio.Protocol):
+class Conversation:
     """Commands that are sent in turn, and called back with their replies. It does no I/O itself.
+
+    Those of event loops are an `asyncio.Protocol`, too; programs that have none do without asyncio.
 
     Args:
         on_push: called with each message that nobody asked for.

@@ -1,11 +1,13 @@
 """What is left of making a connection, whoever has made it."""
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from heori_common.redis.address import Endpoint
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Dialed(NamedTuple):
@@ -25,6 +27,6 @@ class Dialed(NamedTuple):
 class AsyncDialed(NamedTuple):
     """As `Dialed`, on an event loop."""
 
-    transport: asyncio.Transport
+    transport: "asyncio.Transport"
     hang_up: Callable[[], Awaitable[object]]
     endpoint: Endpoint | None = None

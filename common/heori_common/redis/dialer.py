@@ -1,15 +1,14 @@
-"""Who makes connections: Heori itself where it can, else redis-py, which is imported then."""
+"""Who makes connections that block: Heori where it can, else redis-py, which is imported then."""
 
 import importlib
-import sys
-import threading
 from typing import Any
 
+from heori_common.importing import import_apart
 from heori_common.redis.address import Address
-from heori_common.redis.dialed import AsyncDialed, Dialed
-from heori_common.redis.plain import AsyncPlainDialer, PlainDialer, PlainServer
+from heori_common.redis.dialed import Dialed
+from heori_common.redis.plain import PlainDialer, PlainServer
 
-_REDIS_PY = "heori_common.redis.redis_py"
+REDIS_PY = "heori_common.redis.redis_py"
 
 
 class Dialer:
@@ -22,7 +21,7 @@ class Dialer:
     def __init__(self, where: Address) -> None:
         self.where = where
         server = PlainServer.of(where)
-        self._maker = PlainDialer(server) if server else _redis_py().RedisPyDialer(where)
+        self._maker = PlainDialer(server) if server else import_apart(REDIS_PY).RedisPyDialer(where)
         self.sentinels: Any = self._maker.sentinels
 
     def dial(self, seconds: float | None = None) -> Dialed:
@@ -47,39 +46,7 @@ class Dialer:
         return bool(dialed.endpoint != self.sentinels.primary)
 
 
-class AsyncDialer:
-    """As `Dialer`, for event loops."""
-
-    def __init__(self, where: Address) -> None:
-        self.where = where
-        server = PlainServer.of(where)
-        self._maker = AsyncPlainDialer(server) if server else _redis_py().AsyncRedisPyDialer(where)
-        self.sentinels: Any = self._maker.sentinels
-
-    async def dial(self) -> AsyncDialed:
-        """As `Dialer.dial`."""
-        dialed: AsyncDialed = await self._maker.dial()
-        return dialed
-
-    def has_moved(self, dialed: AsyncDialed) -> bool:
-        """Whether sentinels have named another primary since."""
-        return self.sentinels is not None and dialed.endpoint != self.sentinels.primary
-
-
 def prepare(url: str) -> None:
     """Import what connections to a server need, before there are any."""
     if PlainServer.of(Address.parse(url)) is None:
-        importlib.import_module(_REDIS_PY)
-
-
-def _redis_py() -> Any:
-    """Import it, in a thread of its own.
-
-    The exception that ends a job may strike inside an import, and leave the process with a module
-    that nobody can import any more.
-    """
-    if _REDIS_PY not in sys.modules:
-        importing = threading.Thread(target=importlib.import_module, args=(_REDIS_PY,))
-        importing.start()
-        importing.join()
-    return importlib.import_module(_REDIS_PY)
+        importlib.import_module(REDIS_PY)

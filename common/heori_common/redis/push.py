@@ -4,11 +4,10 @@ Tracking: to read a key arms it, and the first write to it afterwards, whoever m
 message. RESP3 allows that, subscriptions and commands on one connection, as messages that nobody
 asked for have a type of their own, the push. (Redis documentation, "Client-side caching".)
 
-`PushConnection` knows what is said, and does no I/O. `AsyncPushConnection` keeps one on an event
-loop, and `PushThread` in a thread of its own, for programs that have no event loop, or many.
+`PushConnection` knows what is said, and does no I/O. `PushThread` keeps one in a thread of its own,
+for programs that have no event loop, or many; `async_push` has the one of an event loop.
 """
 
-import asyncio
 import contextlib
 import math
 import socket
@@ -24,8 +23,8 @@ from heori_common.loggers import standard_logger
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
 from heori_common.redis.conversation import Conversation, OnPush, OnReply, Transport, call_back
-from heori_common.redis.dialed import AsyncDialed, Dialed
-from heori_common.redis.dialer import AsyncDialer, Dialer
+from heori_common.redis.dialed import Dialed
+from heori_common.redis.dialer import Dialer
 from heori_common.redis.errors import RedisRefused, RedisUnavailable, away
 from heori_common.redis.resp import Word, pack
 from heori_common.redis.retries import PATIENCE_S, QUIET_S, Backoff, patience_for, words_in_full
@@ -255,52 +254,6 @@ class PushConnection(Conversation):
         self._is_refusing = True
         self.end(away(self.where, "the connection was closed, as it refuses for now"))
         self._why = refusal
-
-
-class AsyncPushConnection(PushConnection):
-    """Kept on an event loop, as long as `run` runs there."""
-
-    def __init__(
-        self,
-        dialer: AsyncDialer,
-        greeting: Sequence[Words],
-        on_push: OnPush,
-        on_ready: OnReady,
-        backoff: Backoff | None = None,
-    ) -> None:
-        super().__init__(dialer.where, greeting, on_push, on_ready, backoff=backoff)
-        self._dialer = dialer
-        self._ended = asyncio.Event()
-
-    async def run(self) -> None:
-        """Keep a connection, for ever; who is told of what goes wrong are those who call."""
-        while True:
-            try:
-                await self._talk(await self._dialer.dial())
-            except (RedisUnavailable, RedisRefused) as error:
-                self._why = error
-            self.expire()
-            await asyncio.sleep(self._backoff.pause())
-
-    def end(self, why: Exception) -> None:
-        """Disconnect, for this reason."""
-        super().end(why)
-        self._ended.set()
-
-    async def _talk(self, dialed: AsyncDialed) -> None:
-        try:
-            self._ended.clear()
-            dialed.transport.set_protocol(self)
-            self.start(dialed.transport)
-            while self.is_connected and not self._dialer.has_moved(dialed):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.until_check()):
-                        await self._ended.wait()
-                if self.is_connected:
-                    self.check()
-        finally:
-            self.end(away(self.where, "the connection was closed"))
-            await dialed.hang_up()
 
 
 class PushThread(PushConnection):

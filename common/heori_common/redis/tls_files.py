@@ -1,16 +1,18 @@
 """The files that TLS needs: what OpenSSL says of them does not name them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def unreadable(tls_files: Iterable[tuple[str, str]]) -> str | None:
+def unreadable(tls_files: Sequence[tuple[str, str]]) -> str | None:
     """Which of these files cannot be used, and why.
 
     Args:
         tls_files: as `Address` has them.
     """
-    import ssl  # noqa: PLC0415 - few need it, and workers do not load it
+    if not tls_files:
+        return None
+    import ssl  # noqa: PLC0415 - few need it, and it takes most of a megabyte
 
     for option, path in tls_files:
         try:

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 from heori_common import logs
 from heori_common.protocol.keys import Keys
 from heori_common.redis.async_client import AsyncRedisClient
+from heori_common.redis.async_push import AsyncPushConnection
 from heori_common.redis.conversation import OnReply
 from heori_common.redis.errors import RedisRefused, away
-from heori_common.redis.push import AsyncPushConnection, Words
+from heori_common.redis.push import Words
 from heori_common.redis.retries import Backoff
 
 log = logs.get_logger(__name__)
