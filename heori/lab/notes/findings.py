@@ -11,11 +11,18 @@ Step = Callable[[float], None]
 
 
 class Statement(NamedTuple):
-    """A sentence about this machine, as it was measured just now."""
+    """A sentence about this machine, as it was measured just now.
+
+    Attributes:
+        says, otherwise: where it holds, and where it does not.
+        expected: what is so on every machine, however busy, with its bound. The page in docs/notes
+            says it in these words, and tests hold it to that. Empty where machines differ.
+    """
 
     holds: bool
-    says: str  # where it holds
-    otherwise: str  # where it does not
+    says: str
+    otherwise: str
+    expected: str = ""
 
     @property
     def sentence(self) -> str:

@@ -83,6 +83,7 @@ def findings(figures: Figures) -> NoteFindings:
                 f"and the other {crash['survivors']} went on.",
                 f"Of {crash['processes']} processes, one of which crashed, {crash['survivors']} "
                 "went on.",
+                "The same crash in one of four processes leaves the other three at work.",
             ),
             Statement(
                 start["a thread"] < start["a fork"] < start["an interpreter"],
@@ -92,6 +93,8 @@ def findings(figures: Figures) -> NoteFindings:
                 "Here a process starts as fast as a thread: "
                 + ", ".join(f"{name} in {formats.duration(took)}" for name, took in start.items())
                 + ".",
+                "To start a thread is faster than to copy a process, and that is faster than to "
+                "begin an interpreter anew, each at its fastest.",
             ),
             Statement(
                 weight is not None and weight["a fork"] < weight["an interpreter"],
@@ -102,6 +105,7 @@ def findings(figures: Figures) -> NoteFindings:
                 f"{_size(weight, 'an interpreter')}."
                 if weight is not None
                 else "This system does not tell what memory a process has.",
+                "A copy of a process adds less memory than an interpreter that begins anew.",
             ),
             Statement(
                 cores > 1 and best >= 1 + GAIN,

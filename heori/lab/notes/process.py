@@ -26,6 +26,7 @@ from heori_common.platform import own_mappings
 ROUNDS, QUICK_ROUNDS = 5_000, 500
 TURNS = 3  # of each way, in turns; the fastest counts
 END = b"\0"
+SWITCHED = 0.5  # context switches a round trip, at least, of what waits; else the answer was there
 # What a process has, by how the kernel names and protects it.
 REGIONS = ("code", "heap", "stack")
 
@@ -65,6 +66,7 @@ def findings(figures: Figures) -> NoteFindings:
     parent, child = apart["parent"], apart["child"]
     by_cost = sorted(messages, key=lambda name: messages[name]["seconds"])
     between = [name for name in by_cost if name != "a thread"]
+    switches = messages["a pipe"]["switches"]
     waiting = messages["a pipe"]["seconds"] / messages["a thread"]["seconds"]
     return NoteFindings(
         "A process has an address space of its own. It talks to others by messages, which cost.",
@@ -84,17 +86,29 @@ def findings(figures: Figures) -> NoteFindings:
                 f"and the copy of it that has changed its global reads {child['text']!r}.",
                 "The copy's change of a global was seen in the original, or stands elsewhere: here "
                 "memory was shared.",
+                "A copy of a process that changes a global changes nothing in the original, which "
+                "has that global at the same address.",
             ),
             Statement(
                 all(parent["regions"].get(name) and child["regions"].get(name) for name in REGIONS),
                 f"Each has code, a heap and a stack of its own ({_sizes(parent['regions'])}).",
                 "This system does not tell what is where in a process.",
+                "Each has code, a heap and a stack of its own.",
             ),
             Statement(
                 parent["threads"] >= 1 and child["threads"] >= 1,
                 f"Each has a thread at least: the original {parent['threads']}, the copy "
                 f"{child['threads']}.",
                 "This system does not tell how many threads a process has.",
+                "Each has at least one thread.",
+            ),
+            Statement(
+                switches >= SWITCHED,
+                f"To wait for the answer of another process in a pipe took {switches:.1f} context "
+                "switches.",
+                f"The answer in a pipe was mostly there already: {switches:.1f} context switches.",
+                "To wait for an answer in a pipe, a process gives up its core: that is at least "
+                "0.5 context switches for each byte to and fro.",
             ),
             Statement(
                 by_cost[0] == "a thread",
