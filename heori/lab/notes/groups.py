@@ -112,6 +112,8 @@ def findings(figures: Figures) -> NoteFindings:
                 f"class and arguments: {_raised(jobs['raised'])}, out of another process, too.",
                 "The error of a call did not come as it was raised: "
                 f"{_raised(threads['raised'])} by threads, {_raised(jobs['raised'])} by jobs.",
+                "The error that a call raises is raised again where its result is asked for, with "
+                "its class and arguments.",
             ),
             Statement(
                 all(it["order"] == it["ended"] for it in both),
@@ -127,22 +129,26 @@ def findings(figures: Figures) -> NoteFindings:
                 f"A timeout ends the wait, after {_time(jobs['timeout']['waited'])}, and not the "
                 "call: its result came later.",
                 "A result was there before its timeout, or did not come after it.",
+                "A timeout ends the wait for a result and not the call: the result comes later.",
             ),
             Statement(
                 all(it["cancel"]["waiting"] and not it["cancel"]["begun"] for it in both),
                 "What has not begun can be cancelled, and then does not run.",
                 "A call that was cancelled had begun before.",
+                "What has not begun can be cancelled, and then does not run.",
             ),
             Statement(
                 not any(it["cancel"]["running"] for it in both),
                 "What runs cannot: cancel returned False, and the call went on to its end.",
                 "The first call was cancelled: it was slow to begin here.",
+                "What runs cannot be cancelled: cancel returns False.",
             ),
             Statement(
                 all(it["left"]["done"] for it in both),
                 "Leaving the with block waits for what was sent in it, here for "
                 f"{_time(threads['left']['waited'])} and {_time(jobs['left']['waited'])}.",
                 "A call had not ended when its with block was left, which cannot be.",
+                "Leaving the with block waits for what was sent in it.",
             ),
             Statement(
                 threads["here"] and not jobs["here"] and threads["one"] < jobs["one"],
@@ -150,6 +156,7 @@ def findings(figures: Figures) -> NoteFindings:
                 f"goes through Redis to another process, which may be on another machine, for "
                 f"{_time(jobs['one'])}.",
                 "A call by Redis to another process cost no more than one to a thread here.",
+                "A call by Redis to another process costs more than one to a thread of this one.",
             ),
         ],
         "So a program that uses concurrent.futures changes one line to have its calls run on other "
