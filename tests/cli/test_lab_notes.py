@@ -106,6 +106,22 @@ def test_a_group_of_threads_and_jobs_do_the_same_with_the_same_calls(
     assert all(abs(places[number] - place) <= 2 for place, number in enumerate(told["order"]))
 
 
+@pytest.mark.parametrize("place", ["process", "heori"])
+def test_a_bound_holds_producers_back_and_what_they_make_is_done_once(
+    place: str, figures: dict[str, Told]
+) -> None:
+    told = figures["producer-consumer"]["figures"]
+    for name, flow in told[place].items():
+        assert flow["once"], name
+        assert len(flow["made"]) == 4, name
+        assert sum(flow["made"]) == sum(flow["done"]), name
+        _, waiting, _, made, done, blocked = flow["samples"][-1]
+        assert (waiting, made, done, blocked) == (0, sum(flow["made"]), made, 0), name
+    most = max(waiting for _, waiting, *_ in told[place]["bounded"]["samples"])
+    # What a consumer gives back is let in beyond the bound: no more than it holds.
+    assert most <= told["bound"] + (0 if place == "process" else 16)
+
+
 def test_of_threads_one_at_a_time_runs_python(figures: dict[str, Told]) -> None:
     told = figures["gil"]["figures"]
     turns = sorted(tuple(turn) for row in told["turns"]["Python"] for turn in row)
@@ -231,6 +247,11 @@ def test_a_note_says_what_is_so_and_otherwise_what_is_so_here(
         ("groups", lambda it: it["jobs"]["cancel"].update(running=True)),
         ("groups", lambda it: it["jobs"]["left"].update(done=False)),
         ("groups", lambda it: it["jobs"].update(one=0.0)),
+        ("producer-consumer", lambda it: it.update(bound=1)),
+        ("producer-consumer", lambda it: it.update(bound=1_000)),
+        ("producer-consumer", lambda it: it["heori"].update(bounded=it["heori"]["unbounded"])),
+        ("producer-consumer", lambda it: it["heori"]["bounded"].update(once=False)),
+        ("producer-consumer", lambda it: it["heori"]["bounded"].update(done=[34])),
     ],
 )
 def test_where_the_machine_shows_something_else_it_says_so(

@@ -92,8 +92,9 @@ def _lines(axis: Any, chart: Curves) -> None:
     for number, (name, points) in enumerate(chart.lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         xs, ys = zip(*points, strict=True)
-        marker = "o" if len(points) <= FEW else None
-        axis.plot(xs, ys, color=colour, marker=marker, markersize=4, label=name)
+        faint = name in chart.faint
+        marker, line = "" if faint or len(points) > FEW else "o", ":" if faint else "-"
+        axis.plot(xs, ys, line, color=colour, marker=marker, markersize=4, label=name)
     axis.set_xlabel(chart.x)
     if chart.log:
         axis.set_xscale("log")
@@ -107,7 +108,7 @@ def _lines(axis: Any, chart: Curves) -> None:
     if not chart.log:
         axis.set_ylim(bottom=0)
     if len(chart.lines) > 1:
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _spans(axis: Any, chart: Spans) -> None:

@@ -1,6 +1,6 @@
 """What an experiment has found: a table, charts, what holds on this machine, and what follows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -47,6 +47,7 @@ class Curves:
     x: str
     lines: Mapping[str, Sequence[tuple[float, float]]]
     log: bool = False  # whether both scales are logarithmic
+    faint: Collection[str] = ()  # lines to compare the others with
 
 
 @dataclass(frozen=True, slots=True)
