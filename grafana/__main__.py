@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from grafana import consumers, flow, gil, healthy, locks, models
+from grafana import consumers, flow, gil, healthy, locks, models, notes
 from grafana.board import Board
 
 DASHBOARDS = Path(__file__).parent / "dashboards"
@@ -10,7 +10,7 @@ DASHBOARDS = Path(__file__).parent / "dashboards"
 
 def boards() -> list[Board]:
     """All dashboards."""
-    made = (healthy, models, flow, gil, locks, consumers)
+    made = (healthy, models, flow, gil, locks, consumers, notes)
     return [module.board() for module in made]
 
 

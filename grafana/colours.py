@@ -35,6 +35,16 @@ MEANINGS = {
     "moved": BLUE,
     "behind": BLUE,
     "either": GREY,
+    "without a lock": RED,
+    "with a lock": GREEN,
+    "without a bound": ORANGE,
+    "with a bound": BLUE,
+    "pending": BLUE,
+    "result": GREEN,
+    "exception": RED,
+    "cancelled": PURPLE,
+    "in Python": RED,
+    "hashing": BLUE,
     NONE: GREY,
 }
 # By the value of the label that names a series in the legend.

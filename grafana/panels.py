@@ -16,9 +16,11 @@ from grafana_foundation_sdk.builders import (
     table,
     timeseries,
 )
+from grafana_foundation_sdk.builders import text as texts
 from grafana_foundation_sdk.models import common as cm
 from grafana_foundation_sdk.models import dashboard as dm
 from grafana_foundation_sdk.models import heatmap as hm
+from grafana_foundation_sdk.models import text as tm
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from grafana import links
@@ -52,6 +54,12 @@ def steps(levels: Steps) -> dashboard.ThresholdsConfig:
         .mode(dm.ThresholdsMode.ABSOLUTE)
         .steps([dm.Threshold(value=value, color=colour) for value, colour in levels])
     )
+
+
+def text(markdown: str, *, span: int = 24, height: int = 3) -> texts.Panel:
+    """Some sentences, such as what the panels below it show."""
+    panel = texts.Panel().title("").transparent(True).span(span).height(height)
+    return panel.mode(tm.TextMode.MARKDOWN).content(markdown)
 
 
 def number(

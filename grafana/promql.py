@@ -41,7 +41,11 @@ def share(part: str) -> str:
     return f"clamp_max({part}, 1)"
 
 
-def by_model(of_consumers: str) -> str:
-    """The sum over the consumers of each model, of an expression that has a value for each."""
-    info = f"group_left (model) {metrics.CONSUMER_INFO}"
-    return f"sum by (model) ({of_consumers} * on (consumer) {info})"
+def by_model(of_consumers: str, matchers: str = "") -> str:
+    """The sum over the consumers of each model, of an expression that has a value for each.
+
+    Args:
+        matchers: of what consumers tell of themselves, when not all of them count.
+    """
+    info = f"{metrics.CONSUMER_INFO}{{{matchers}}}" if matchers else metrics.CONSUMER_INFO
+    return f"sum by (model) ({of_consumers} * on (consumer) group_left (model) {info})"

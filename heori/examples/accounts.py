@@ -18,6 +18,7 @@ PAGE_TIME = 0.02  # seconds that printing takes
 DEADLOCKS = "deadlocks"  # list: the messages of DeadlockDetected
 PRINTING = "printing"  # string: how many jobs print now
 SEEN = "printing:seen"  # list: what that was, each time that a job began
+KEPT = 1000  # of each list, the first: whoever runs this for days must not fill Redis
 
 
 @cache
@@ -32,6 +33,12 @@ def move(source: int, target: int, cents: int) -> None:
     here = int(redis().get(f"balance:{target}"))
     redis().set(f"balance:{source}", there - cents)
     redis().set(f"balance:{target}", here + cents)
+
+
+def note(name: str, what: str | int) -> None:
+    """Put something on a list that has an end."""
+    redis().rpush(name, what)
+    redis().ltrim(name, 0, KEPT - 1)
 
 
 @task(queue="unlocked", timeout=60)
@@ -63,7 +70,7 @@ def transfer_crosswise(source: int, target: int, cents: int) -> None:
         with Mutex(f"account:{source}"), Mutex(f"account:{target}"):
             move(source, target, cents)
     except DeadlockDetected as deadlock:
-        redis().rpush(DEADLOCKS, str(deadlock))
+        note(DEADLOCKS, str(deadlock))
         raise
 
 
@@ -71,6 +78,6 @@ def transfer_crosswise(source: int, target: int, cents: int) -> None:
 def print_page() -> None:
     """There are three printers, no matter which: so a semaphore, with three permits."""
     with Semaphore("printers", PRINTERS):
-        redis().rpush(SEEN, redis().incr(PRINTING))
+        note(SEEN, redis().incr(PRINTING))
         time.sleep(PAGE_TIME)
         redis().decr(PRINTING)

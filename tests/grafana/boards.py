@@ -16,11 +16,15 @@ BOARDS: dict[str, dict[str, Any]] = {
 _SELECTOR = re.compile(r"\b(?:\w+:)?heori_\w+(?::\w+)?(?:\{[^}]*\})?")
 
 
-def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
-    """The panels of a dashboard, those in closed rows too, without its headings."""
+def tiles(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """All that lies on a dashboard, in closed rows too: headings, texts and panels."""
     rows = (panel.get("panels", []) for panel in board["panels"])
-    both = [*board["panels"], *(panel for row in rows for panel in row)]
-    return [panel for panel in both if panel["type"] != "row"]
+    return [*board["panels"], *(panel for row in rows for panel in row)]
+
+
+def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """What shows data, on a dashboard and in its closed rows."""
+    return [panel for panel in tiles(board) if panel["type"] not in {"row", "text"}]
 
 
 def marks(board: dict[str, Any]) -> list[dict[str, Any]]:

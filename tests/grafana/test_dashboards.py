@@ -21,6 +21,7 @@ from tests.grafana.boards import (
     marks,
     names,
     panels,
+    tiles,
 )
 
 SCHEMA = Path(__file__).parent / "schema"
@@ -69,8 +70,7 @@ def test_each_panel_says_what_it_shows_and_how_to_read_it(board: dict[str, Any])
 @each_board
 def test_panels_fill_the_grid_and_lie_on_none_other(board: dict[str, Any]) -> None:
     cells: Counter[tuple[int, int]] = Counter()
-    rows = [panel for panel in board["panels"] if panel["type"] == "row"]
-    for panel in [*rows, *panels(board)]:
+    for panel in tiles(board):
         place = panel["gridPos"]
         cells.update(
             (x, y)
@@ -213,6 +213,15 @@ def test_what_happens_to_consumers_and_workers_is_marked(board: dict[str, Any]) 
         "Recycling",
     ]
     assert all(mark["enable"] and "{{consumer}}" in mark["titleFormat"] for mark in marks(board))
+
+
+def test_each_note_begins_with_its_sentence_and_what_to_look_at() -> None:
+    rows = [panel for panel in BOARDS["notes"]["panels"] if panel["type"] == "row"]
+    assert [row["title"].split(" · ")[0] for row in rows] == list("2345789")
+    for row in rows:
+        first, *others = row["panels"]
+        assert re.fullmatch(r"\*\*[^*]+\.\*\* .+\.", first["options"]["content"]), row["title"]
+        assert "text" not in {panel["type"] for panel in others}
 
 
 def test_a_high_speedup_is_no_bad_sign() -> None:

@@ -6,6 +6,7 @@ import type * as bargauge from '@grafana/schema/dist/esm/raw/composable/bargauge
 import type * as heatmap from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
 import type * as stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
 import type * as table from '@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen';
+import type * as text from '@grafana/schema/dist/esm/raw/composable/text/panelcfg/x/TextPanelCfg_types.gen';
 import type * as timeseries from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen';
 
 // JSON has no enums: the values of one stand for it. Nothing is asked for that has a default.
@@ -60,7 +61,13 @@ type Shown =
   | Panel<'table', table.Options, table.FieldConfig>
   | Panel<'timeseries', timeseries.Options, timeseries.FieldConfig>;
 
-type Row = { type: 'row'; id: number; title: string; collapsed: true; gridPos: grafana.GridPos; panels: Shown[] };
+type Text = Plain<Omit<grafana.Panel, 'type' | 'options' | 'fieldConfig' | 'targets'>> & {
+  type: 'text';
+  gridPos: grafana.GridPos;
+  options: Plain<text.Options>;
+};
+
+type Row = { type: 'row'; id: number; title: string; collapsed: true; gridPos: grafana.GridPos; panels: (Shown | Text)[] };
 
 // What its plug-in makes of Prometheus' answer stands in no type that Grafana publishes.
 type Mark = Plain<grafana.AnnotationQuery> & { expr: string; step: string; titleFormat: string };
@@ -69,5 +76,5 @@ export type Board = Plain<Omit<grafana.Dashboard, 'panels' | 'annotations'>> & {
   uid: string;
   title: string;
   annotations: { list: Mark[] };
-  panels: (Row | Shown)[];
+  panels: (Row | Shown | Text)[];
 };
