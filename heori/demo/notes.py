@@ -13,6 +13,8 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 
+from prometheus_client import CollectorRegistry
+
 from heori import Producer, RedisExecutor
 from heori.demo.processes import signals
 from heori.examples import accounts, notes
@@ -20,6 +22,7 @@ from heori_common.protocol.commands import Commands
 from heori_common.protocol.keys import Keys
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
+from heori_consumer.supervisor.endpoint import MetricsEndpoint
 
 # Jobs that may wait, so that whatever is slow sets the pace. One queue shows what is without that.
 LIMITS = dict.fromkeys(
@@ -38,7 +41,7 @@ SIGNATURES, TRANSFERS, PAGES, ANSWERS, BURST = 3, 6, 8, 16, 8
 FUTURES, CANCELLED = 200, 20  # the last of them are cancelled
 FAST = 20  # in each tick, in which the consumer does 20 of both queues
 
-Send = Callable[[], None]
+Send = Callable[[], object]
 
 
 def main() -> None:
@@ -56,6 +59,13 @@ def main() -> None:
         (2 * TURN, partial(_turn, producer, notes.UNBOUNDED)),
         (GROUP_EVERY, partial(_group, settings)),
     ]
+    MetricsEndpoint(
+        settings.metrics_host,
+        settings.metrics_port,
+        CollectorRegistry,
+        ready=lambda: (not failed.is_set(), {}),
+        alive=lambda: True,  # it ends by itself when it cannot go on
+    )
     with signals() as interrupt:
         for each in plan:
             # A daemon thread may be cut off anywhere: Redis has a job, or has never heard of it.
