@@ -1,4 +1,4 @@
-"""The steady work of the profile lab, as `tests/compose/test_lab.py` has it in containers."""
+"""The steady work of the profile lab: what sends it, and that it does what its notes say."""
 
 import signal
 from collections.abc import Callable
