@@ -27,6 +27,7 @@ from benchmarks.systems import QUEUE, System, heori, missing_package
 from benchmarks.workloads import hook
 from heori.inspect.scraper import scrape
 from heori_common import metrics as m
+from heori_consumer.supervisor.options import MOST_SLOTS
 
 # All in seconds.
 LENGTH = 0.02  # that a job takes which is alone, if nothing else is said
@@ -37,6 +38,7 @@ MEASURED = 10.0  # of auto
 CHANGE = 30.0  # until the other kind of work comes
 LOOK = 0.5
 SCRAPE = 10.0
+MORE = 2.0  # times the best fixed setting, whose turn may have been a bad one
 INTERLEAVED = 20  # jobs of one task before those of the other
 DEFAULT = (1, 8)  # what a consumer begins with that nobody has told anything
 AUTO = System(
@@ -190,6 +192,10 @@ class _Bench:
                 self._sent += chunk
                 missing -= chunk
 
+    def at_most(self, best: float) -> float:
+        """Jobs a second that auto does not exceed where so many are the most of the fixed ones."""
+        return min(self._work.rate, MORE * best)
+
     def fixed(self, setting: Setting) -> float:
         """Jobs a second of a fixed setting, in one turn."""
         processes, slots = setting
@@ -236,8 +242,8 @@ def _measure(
         bench = _Bench(rig, work, group)
         rates = {setting: [bench.fixed(setting)] for setting in work.settings}
         learn, measured = (2.0, 1.0) if quick else (LEARN, max(MEASURED, work.turn))
-        bench.offer(learn + measured, max(rates.values())[0])
-        with bench.consuming(AUTO) as url:
+        bench.offer(learn + measured, bench.at_most(max(rates.values())[0]))
+        with bench.consuming(_auto(work)) as url:
             path = _follow(url, learn)
             found = bench.rate(url, measured)
             path |= _follow(url, 0.0, learn + measured)
@@ -259,6 +265,12 @@ def _measure(
         **{f"grid {p}x{s}": rate for (p, s), rate in truth.items()},
         **{f"path {p}x{s} at {at:.1f}": at for at, (p, s) in path.items()},
     }
+
+
+def _auto(*works: Work) -> System:
+    """Auto, that may have as many slots as any setting that it stands beside."""
+    most = max(slots for work in works for _, slots in work.settings)
+    return replace(AUTO, words=(*AUTO.words, "--max-slots", str(max(MOST_SLOTS, most))))
 
 
 def _shown(work: Work) -> Work:
@@ -283,12 +295,12 @@ def _change(first: Work, second: Work, *, quick: bool) -> Figures:
             rates = {setting: bench.fixed(setting) for setting in work.settings}
             best.append(max(rates.values()))
             default.append(rates.get(DEFAULT, 0.0))
-            bench.offer(2 * span, best[-1])
+            bench.offer(2 * span, bench.at_most(best[-1]))
             rig.client.rename(queue, work.name)  # out of sight
         rig.client.rename(works[0].name, queue)
         found: list[list[float]] = [[], []]
         bench = _Bench(rig, works[0])
-        with bench.consuming(AUTO) as url:
+        with bench.consuming(_auto(*works)) as url:
             for turn in range(4):
                 if turn:
                     last, now = works[(turn - 1) % 2], works[turn % 2]

@@ -19,25 +19,43 @@ RECYCLED = "recycle-after|max-rss|max-files|max-threads"
 
 INFO, RESTARTS, DRAINING = metrics.CONSUMER_INFO, metrics.RESTARTS, metrics.DRAINING
 _EARLIER = "[5m] offset $__interval"
+_SIZE = {
+    "processes": metrics.AUTO_PROCESSES,
+    "slots": metrics.AUTO_SLOTS,
+    "coroutines": metrics.AUTO_COROUTINES,
+}
+
+
+def _rise(counter: str, label: str) -> str:
+    before = f"(max_over_time({counter}{_EARLIER}) or {counter} * 0)"
+    return f"sum by (consumer, {label}) ({counter} - {before}) > 0"
 
 
 def _replaced(matcher: str) -> str:
-    now = f"{RESTARTS}{{{matcher}}}"
-    before = f"(max_over_time({now}{_EARLIER}) or {now} * 0)"
-    return f"sum by (consumer, reason) ({now} - {before}) > 0"
+    return _rise(f"{RESTARTS}{{{matcher}}}", "reason")
 
 
-def _changed(metric: metrics.Metric) -> str:
-    return f"{metric} != last_over_time({metric}{_EARLIER})"
+def _moved() -> str:
+    """The sizes become labels of what is asked for alone: no series has them."""
+    moved = f"({_rise(str(metrics.AUTO_CAUSES), 'cause')})"
+    for name, metric in _SIZE.items():
+        for label, value in (
+            (name, metric),
+            (f"{name}_before", f"last_over_time({metric}{_EARLIER})"),
+        ):
+            number = f'count_values by (consumer) ("{label}", {value})'
+            moved = f"{moved} * on (consumer) group_left ({label}) {number}"
+    return moved
 
 
 # By their names: the expression, what a mark says, and its colour.
 MARKS = {
     "Sizes": (
-        " or ".join(
-            map(_changed, (metrics.AUTO_PROCESSES, metrics.AUTO_SLOTS, metrics.AUTO_COROUTINES))
+        _moved(),
+        (
+            "{{consumer}}: {{processes_before}} × {{slots_before}} × {{coroutines_before}} → "
+            "{{processes}} × {{slots}} × {{coroutines}}: {{cause}}"
         ),
-        "{{consumer}} has another size: see GIL, the model auto",
         BLUE,
     ),
     "Starts": (

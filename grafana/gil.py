@@ -241,8 +241,8 @@ def _auto() -> Line:
         lines(
             "Size that it wants",
             "Worker processes, threads of each for plain tasks, and coroutines of each for async "
-            "ones. It moves only while jobs wait for a slot. Each move is a mark on all charts; "
-            "why it was made is a line of the log, and of `/slots`.",
+            "ones. It moves only while jobs wait for a slot. Each move is a mark on all charts, "
+            "with where from, where to and why; `heori consumers NAME` and the page say more.",
             COUNT,
             Query(f"sum by (consumer) ({metrics.AUTO_PROCESSES}{{{WORKERS}}})", "{{consumer}} P"),
             Query(f"sum by (consumer) ({metrics.AUTO_SLOTS}{{{WORKERS}}})", "{{consumer}} S"),
@@ -252,7 +252,7 @@ def _auto() -> Line:
             ),
             decades=True,
             empty=NO_AUTO,
-            span=10,
+            span=8,
         ),
         bars(
             "One more, or one less",
@@ -262,7 +262,7 @@ def _auto() -> Line:
             Query(f"avg by (change) ({metrics.AUTO_ESTIMATE}{{{WORKERS}}})", "{{change}}"),
             [(None, GREY), (1.05, GREEN)],
             empty=NO_AUTO,
-            span=8,
+            span=6,
         ),
         lines(
             "Moves, by what came of them",
@@ -275,7 +275,19 @@ def _auto() -> Line:
             ),
             reach=1,
             empty=NO_AUTO,
-            span=6,
+            span=5,
+        ),
+        lines(
+            "Moves, by what they were for",
+            "Changes of size in the time of each point, by what there was to gain.",
+            COUNT,
+            Query(
+                f"sum by (cause) (increase({metrics.AUTO_CAUSES}{{{WORKERS}}}{RATE}))",
+                "{{cause}}",
+            ),
+            reach=1,
+            empty=NO_AUTO,
+            span=5,
         ),
     ]
 

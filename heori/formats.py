@@ -1,5 +1,6 @@
 """How numbers, sizes, lengths of time and moments are written for people: everywhere the same."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 
@@ -35,6 +36,11 @@ def times(factor: float) -> str:
 def cores(number: float) -> str:
     """CPU seconds a second: 1.25."""
     return f"{number:.2f}"
+
+
+def pool(size: Sequence[int]) -> str:
+    """The size of a pool, processes × threads of each × coroutines of each: 4 × 2 × 100."""
+    return " × ".join(map(str, size))
 
 
 def size(number: float) -> str:

@@ -8,6 +8,7 @@ from rich.table import Table
 from heori import formats
 from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
 from heori.cli.drawing import list_table, print_fields
+from heori.inspect.auto import AutoView
 from heori.inspect.consumers import (
     ONE_S,
     ConsumerView,
@@ -108,6 +109,8 @@ def _describe(found: ConsumerView) -> None:
         }
     else:
         fields["no answer"] = found.reason
+    if found.auto:
+        fields |= _auto(found.auto)
     print_fields(fields)
     if not found.workers:
         return
@@ -121,6 +124,19 @@ def _describe(found: ConsumerView) -> None:
         console.print("No slot runs a job.")
     if found.left_out:
         console.print(f"and {formats.counted(found.left_out, 'job')} more, which run for less long")
+
+
+def _auto(told: AutoView) -> dict[str, str]:
+    """Its size, what another would do, and its moves, the last one first."""
+    moves = [
+        f"{formats.age(move.ago)}: {move.reason}; {move.came_of}".rstrip("; ")
+        for move in told.moves
+    ]
+    return {
+        "size": f"{formats.pool(told.size)} (processes × threads of each × coroutines of each)",
+        **({"jobs/s with": told.what_if} if told.estimates else {}),
+        **({"moves": "\n".join(moves)} if moves else {}),
+    }
 
 
 def _workers(workers: tuple[WorkerView, ...]) -> Table:

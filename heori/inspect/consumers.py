@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from heori.inspect.auto import AutoView, read_auto
 from heori.inspect.overview import ConsumerRow
 from heori.inspect.queues import ConsumerRecord, read_consumers, read_lives
 from heori.inspect.reader import NONSENSE, RedisReader
@@ -106,6 +107,7 @@ class ConsumerView:
         reason: why it does not answer; empty when it does.
         slots, running, waiting, executed: None when it does not answer. Jobs that wait for others
             are `waiting`; those that it has run so far are `executed`.
+        auto: of the model auto, its size and its moves; None when that is not told.
         workers: None when only the consumer was asked for.
         left_out: jobs that run, and are not among those of the workers.
     """
@@ -129,6 +131,7 @@ class ConsumerView:
     drains: bool = False
     waits_for: str = ""
     refuses: str = ""
+    auto: AutoView | None = None
     workers: tuple[WorkerView, ...] | None = field(default=None)
     left_out: int = 0
 
@@ -218,6 +221,18 @@ def ask_workers(
     answers = _ask(records, MOST_JOBS, within)
     views = [_view(name, records[name], None, said) for name, said in answers.items()]
     return {view.name: view.workers for view in views if view.workers is not None}
+
+
+def ask_auto(name: str, record: ConsumerRecord, within: float = LIST_S) -> AutoView | None:
+    """The size of one consumer, and its moves; None when it has another model or does not answer.
+
+    Args:
+        within: as for `list_consumers`.
+    """
+    return next(
+        (_view(name, record, None, said).auto for said in _ask({name: record}, 0, within).values()),
+        None,
+    )
 
 
 class NotDrained(Exception):
@@ -331,6 +346,7 @@ def _known(
         running=_count(said["running"]),
         waiting=_count(said["waiting"]),
         executed=_count(said["executed"]),
+        auto=read_auto(said.get("auto")),
         workers=None if workers is None else tuple(map(_worker, workers)),
         left_out=_count(said.get("left_out", 0)),
     )

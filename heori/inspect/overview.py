@@ -17,6 +17,9 @@ from heori_common.protocol.commands import DRAIN_FIELD, QueueCounts
 
 # What consumers are asked for. All that they have would be ten times as much to read.
 READ = (
+    metrics.AUTO_COROUTINES,
+    metrics.AUTO_PROCESSES,
+    metrics.AUTO_SLOTS,
     metrics.CONSUMER_INFO,
     metrics.DRAINING,
     metrics.GIL_SOURCE,
@@ -84,6 +87,8 @@ class ConsumerRow:
     waiting: int = 0  # jobs that wait for others; their slots are lent
     waits_for: str = ""  # queues for whose jobs all slots wait
     done: int = 0  # jobs that have ended in it so far, however that was
+    # Of the model auto: processes, threads of each, and coroutines of each that it wants.
+    size: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +247,14 @@ def _consumer(
         waiting=int(now.get(metrics.JOBS_WAITING)),
         waits_for=waits_for,
         done=round(now.get(metrics.JOBS)),
+        size=_size(now),
     )
+
+
+def _size(now: Samples) -> tuple[int, ...]:
+    wanted = (metrics.AUTO_PROCESSES, metrics.AUTO_SLOTS, metrics.AUTO_COROUTINES)
+    size = tuple(int(now.get(metric)) for metric in wanted)
+    return size if all(size) else ()
 
 
 def _drain_state(record: ConsumerRecord, now: Samples) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from heori import Party, formats
 from heori.inspect import job as job_details
 from heori.inspect.calls import as_text
+from heori.inspect.consumers import ask_auto
 from heori.inspect.locks import Locks
 from heori.inspect.overview import ConsumerRow, LockRow, QueueRow, WorkerRow
 from heori.inspect.queues import read_lives
@@ -19,6 +20,7 @@ from heori_common.settings import Settings
 
 Details = dict[str, str]
 
+MOST_MOVES = 5  # of a consumer of the model auto, the latest
 MOST_PARTIES = 10  # of those who hold a lock, and of those who wait for it
 # Figures that are no plain numbers, by the names of their fields.
 _WRITTEN: dict[str, Callable[[Any], str]] = {
@@ -34,6 +36,7 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
     "hold": formats.duration,
     "jobs_per_second": formats.count,
     "acquired_per_second": formats.count,
+    "size": formats.pool,
 }
 
 
@@ -50,7 +53,7 @@ def read_details(reader: RedisReader, settings: Settings, about: Any) -> Details
         case ClaimedJob():
             return _job(reader, settings, about)
         case ConsumerRow():
-            return _figures(about) | _record(reader, about.consumer)
+            return _figures(about) | _auto(reader, about) | _record(reader, about.consumer)
         case WorkerRow():
             record = _record(reader, about.consumer)
             return (
@@ -124,6 +127,21 @@ def _record(reader: RedisReader, consumer: str) -> Details:
     return {name: value for name, value in record.items() if value}
 
 
+def _auto(reader: RedisReader, row: ConsumerRow) -> Details:
+    """Why a consumer of the model auto is as large as it is, as it says itself."""
+    if not row.size:
+        return {}
+    record = reader.read(reader.commands.consumer(row.consumer))
+    told = ask_auto(row.consumer, record) if record else None
+    if told is None:
+        return {}
+    moves = {
+        f"move {formats.age(move.ago)}": f"{move.reason}; {move.came_of}".rstrip("; ")
+        for move in told.moves[:MOST_MOVES]
+    }
+    return ({"jobs/s with": told.what_if} if told.estimates else {}) | moves
+
+
 def _parties(reader: RedisReader, lock: LockRow) -> Details:
     named = f"{lock.kind} {lock.lock}"
     for state in Locks(reader.client, reader.commands.keys).named(lock.lock, None):
@@ -152,7 +170,7 @@ def _figures(row: Any) -> Details:
             name, _said
         )(value)
         for name, value in told.items()
-        if value not in (None, "") and not isinstance(value, Mapping)
+        if value not in (None, "", ()) and not isinstance(value, Mapping)
     }
 
 

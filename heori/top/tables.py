@@ -141,7 +141,7 @@ _CONSUMERS = (
 
 def _consumer(row: ConsumerRow) -> Row:
     waiting = f" +{row.waiting} wait" if row.waiting else ""
-    model = row.model if row.answers else "no metrics"
+    model = f"{row.model} {formats.pool(row.size)}".strip() if row.answers else "no metrics"
     figures: tuple[tuple[Cell, Value], ...] = (("", None),) * 3
     if row.answers:
         figures = (

@@ -124,14 +124,22 @@ def test_each_mark_is_there_when_it_happened_and_once(tmp_path: Path) -> None:
         info("new"): "_x60 1x100",
         info("gone"): "1x50 stale",
         'heori_draining{consumer="a"}': "0x60 1x100",
+        # After 60 scrapes it is 2 × 3 in place of 1 × 8; one scrape is missed later.
         'heori_auto_processes{consumer="a"}': "1x60 2x10 _ 2x100",
+        'heori_auto_slots{consumer="a"}': "8x60 3x10 _ 3x100",
+        'heori_auto_coroutines{consumer="a"}': "100x171",
+        'heori_auto_causes_total{consumer="a", cause="cores are idle"}': "0x60 1x10 _ 1x100",
+        'heori_auto_causes_total{consumer="a", cause="known from before"}': "2x71 _ 2x100",
         restarts("SIGKILL"): "1x30 2x10 _ 2x100",
         restarts("exit 3"): "_x60 1x100",  # the first of its kind
         restarts("max-rss"): "5x60 7x100",
     }
     of_a = '{consumer="a", reason="%s"}'
     happened: dict[str, dict[str, float]] = {
-        "Sizes": {'{consumer="a"}': 1},
+        "Sizes": {
+            '{consumer="a", cause="cores are idle", processes_before="1", processes="2", '
+            'slots_before="8", slots="3", coroutines_before="100", coroutines="100"}': 1
+        },
         "Starts": {'{consumer="new"}': 1},
         "Ends": {'{consumer="gone"}': 1},
         "Drains": {'{consumer="a"}': 1},

@@ -142,6 +142,16 @@ SAID = {
     "consumer": "odd", "version": "1", "model": "threads", "processes": 1, "slots": 2,
     "running": 1, "waiting": 0, "executed": 5, "state": "busy", "workers": [WORKER], "left_out": 0,
 }  # fmt: skip
+MOVE = {
+    "ago": 9.0, "before": {"processes": 2, "slots": 8, "coroutines": 100},
+    "size": {"processes": 4, "slots": 2, "coroutines": 100}, "cause": "threads wait for the GIL",
+    "reason": "2 × 8 → 4 × 2: threads wait for the GIL 61% of their time", "outcome": "kept",
+    "gain": 1.74, "came_of": "+74% jobs/s since",
+}  # fmt: skip
+AUTO = {
+    "wanted": MOVE["size"], "estimates": {"processes-1": 0.9, "slots+1": 1.02},
+    "moves": [MOVE | {"outcome": "undone", "gain": 0.9}, MOVE],
+}  # fmt: skip
 NUMBERS: tuple[Any, ...] = (math.nan, math.inf, -1, 10**400, [])
 
 
@@ -152,6 +162,11 @@ def spoilt() -> Iterator[Any]:
         yield from ({**SAID, name: value} for value in NUMBERS)
     for name in ("pid", "seconds", "gil_loss", "slots", "thread_seconds", "jobs"):
         yield from ({**SAID, "workers": [{**WORKER, name: value}]} for value in NUMBERS)
+    for name in AUTO:
+        yield from ({**SAID, "auto": {**AUTO, name: value}} for value in (*NUMBERS, HOSTILE))
+    for name in MOVE:
+        for value in (*NUMBERS, HOSTILE):
+            yield {**SAID, "auto": {**AUTO, "moves": [{**MOVE, name: value}]}}
     for name in SLOT:
         for value in NUMBERS:
             slot = {**SLOT, name: value}
@@ -175,6 +190,22 @@ def test_whatever_a_consumer_says_the_pages_are_there(
             shown = browser.get(path)
             assert shown.status == 200, (path, said)
             assert HOSTILE not in shown.text
+
+
+def test_of_the_model_auto_its_size_its_moves_and_why_are_told(
+    redis: Any, service: Service, says: Callable[[Any], str]
+) -> None:
+    register(redis, "odd", heori_metrics=says({**SAID, "model": "auto", "auto": AUTO}), queues="q")
+    browser = Browser(service)
+    until(lambda: "4 × 2 × 100" in browser.get("/consumers/odd").text)
+    shown = browser.get("/consumers/odd").text
+    assert "one process less -10%, one thread more +2%" in shown
+    kept, undone = (shown.index(text) for text in ("+74% jobs/s since", "-10% jobs/s since"))
+    assert shown.index(str(MOVE["reason"])) < kept < undone, "the last one stands first"
+    assert "undone" in shown[undone:]
+    told = service.ask("GET", "/v1/consumers/odd").body["auto"]
+    assert (told["size"], told["estimates"]["one thread more"]) == ([4, 2, 100], 1.02)
+    assert told["moves"][0] == MOVE | {"before": [2, 8, 100], "size": [4, 2, 100]}
 
 
 def test_what_cannot_be_drained_is_said(redis: Any, service: Service) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from heori_consumer.auto.controller import Controller, Move
+from heori_consumer.auto.controller import Controller
+from heori_consumer.auto.move import Move
 from heori_consumer.auto.size import Size, SizeBounds
 from tests.rigs.machine import Machine, Phase, SimulatedTask
 

@@ -3,6 +3,7 @@
 size: how large a pool is, and may become. The pool is told a size and knows nothing of the rest,
 so what looks at a pool and tells it a size is the supervisor's.
 demand, queueing, model: what jobs need, as seen, and what a pool of each size would do with them.
-load, controller: whether it does, and where to go; words: why, for people.
+load, controller: whether it does, and where to go; move: that, with what came of it; words: why,
+for people.
 lesson: what is kept of it.
 """

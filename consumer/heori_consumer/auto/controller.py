@@ -6,13 +6,14 @@ move. Whoever asks makes the move; later observations tell that the size is ther
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from heori_consumer.auto import words
 from heori_consumer.auto.demand import Mix, Observation, count, estimate
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.load import Weights, are_alike, is_other, needs_else
 from heori_consumer.auto.model import LEAP, SMALL_LEAP, Forecast, candidates
+from heori_consumer.auto.move import Cause, Fate, Move, Outcome
 from heori_consumer.auto.size import Size, SizeBounds
 
 # Observations that a choice takes at least, that are kept, and that are the latest.
@@ -52,24 +53,6 @@ REMEMBERED_S = 900.0
 PATIENCE_S = 15.0
 # Of the memory that it may have, what it plans with: processes grow.
 MEMORY_SHARE = 0.95
-
-Fate = Literal["kept", "undone", "overtaken"]
-
-
-class Move(NamedTuple):
-    """From one size to another.
-
-    Attributes:
-        reason: for people, in one line.
-        gain: how many times the throughput is expected to be.
-        undoes: whether it takes back the move before it.
-    """
-
-    before: Size
-    size: Size
-    reason: str
-    gain: float
-    undoes: bool = False
 
 
 class _Lid(NamedTuple):
@@ -163,7 +146,7 @@ class Controller:
 
     def decline(self, move: Move) -> None:
         """Take it that the last move is not made: the size stays what it was."""
-        self._moved(Move(move.size, move.before, move.reason, 1.0))
+        self._moved(move.before)
         if self._trial is not None:
             self.estimates = self._trial.estimates
         self._trial = None
@@ -194,7 +177,11 @@ class Controller:
 
     def _has_overtaken(self) -> None:
         if self._trial is not None:
-            self.outcomes["overtaken"] += 1
+            self._came_of(self._trial.move, "overtaken")
+
+    def _came_of(self, move: Move, fate: Fate, gain: float | None = None) -> None:
+        self.outcomes[fate] += 1
+        move.outcome = Outcome(fate, gain)
 
     def _mix(self) -> Mix:
         mix = estimate(self._seen, self._gil_share)
@@ -229,16 +216,18 @@ class Controller:
         mix, seen = self._mix(), self._seen[-1]
         main = self._weights.main_task(self._seen)
         forecast = self._forecast(mix, MARGIN if main is not None else MARGIN_OF_MANY)
-        target = self._recalled(main, mix, forecast) or self._target(main, mix, forecast)
+        recalled = self._recalled(main, mix, forecast)
+        target = recalled or self._target(main, mix, forecast)
         gain = _gain(forecast, self.size, target)
         exact = self._forecast(mix)
         expected = _gain(exact, self.size, target)
         self.estimates = self._estimates(exact)
         if gain >= (WORTH_LATER if self._settled else WORTH) and not self._has_all_cores():
-            return self._go(target, max(expected, WORTH), exact)
+            cause = "known from before" if recalled else words.cause(seen, target)
+            return self._go(target, max(expected, WORTH), exact, cause)
         is_sure = main is not None and self._may_save and len(self._seen) >= STEADY
         if is_sure and gain >= SAME and self._saves(target):
-            return self._go(target, min(expected, 1.0), exact)
+            return self._go(target, min(expected, 1.0), exact, "less does as much")
         if not self._settled or len(self._settled) < STEADY <= len(self._seen):
             self._settled = tuple(self._seen)
             if main is not None:
@@ -295,22 +284,21 @@ class Controller:
     def _cost(self, size: Size) -> tuple[int, int, int]:
         return self._seen[-1].memory(size), size.processes * size.slots, size.coroutines
 
-    def _go(self, target: Size, gain: float, forecast: Forecast) -> Move:
+    def _go(self, target: Size, gain: float, forecast: Forecast, cause: Cause) -> Move:
         seen = tuple(self._seen)
         reason = f"{words.path(self.size, target)}: {words.state(seen)}; {words.expected(gain)}"
-        move = Move(self.size, target, reason, gain)
+        move = Move(self.size, target, reason, gain, cause)
         self._trial = _OnTrial(move, seen, self.estimates)
-        self._moved(move)
+        self._moved(target)
         self.estimates = self._estimates(forecast)
         return move
 
-    def _moved(self, move: Move) -> Move:
-        self.size = move.size
+    def _moved(self, size: Size) -> None:
+        self.size = size
         self._settled = ()
         self._unsettled = 0.0
         self._until_choice = 0
         self._seen.clear()
-        return move
 
     # What came of it
 
@@ -325,12 +313,12 @@ class Controller:
         if bound == KEPT:
             self._may_save = False  # once is enough for one load
         if gain >= bound:
-            self.outcomes["kept"] += 1
+            self._came_of(trial.move, "kept", gain)
             self._barred[trial.move.before] = REMEMBERED_S
             if gain < DISAPPOINTS * trial.move.gain:
                 self._look_for_line(trial.seen)
             return self._choose()
-        self.outcomes["undone"] += 1
+        self._came_of(trial.move, "undone", gain)
         self._barred[self.size] = REMEMBERED_S
         if bound == GAINED:
             if self._leap == SMALL_LEAP or not self._was_leap(trial.move):
@@ -341,7 +329,11 @@ class Controller:
             f"move, where {trial.move.gain - 1:+.0%} was expected"
         )
         self.estimates = trial.estimates
-        return self._moved(Move(self.size, trial.move.before, reason, 1 / gain, undoes=True))
+        back = Move(
+            self.size, trial.move.before, reason, 1 / gain, cause="the last move did not help"
+        )
+        self._moved(back.size)
+        return back
 
     def _was_leap(self, move: Move) -> bool:
         before, after = _numbers(move.before), _numbers(move.size)
@@ -386,7 +378,9 @@ class Controller:
             f"{words.path(self.size, target)}: {seen.memory(self.size) / 1e6:.0f} MB are more "
             f"than the bound of {(self._bounds.max_memory or 0) / 1e6:.0f} MB"
         )
-        return self._moved(Move(self.size, target, reason, 1.0))
+        move = Move(self.size, target, reason, 1.0, cause="too much memory")
+        self._moved(target)
+        return move
 
 
 def _gain(forecast: Forecast, before: Size, after: Size) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from heori_consumer.auto.demand import Observation
+from heori_consumer.auto.move import Cause, Outcome
 from heori_consumer.auto.size import Size
 
 NOTABLE = 0.05  # of threads' time
@@ -35,6 +36,25 @@ def state(seen: Sequence[Observation]) -> str:
         told.append(f"event loops are busy {loops:.0%} of the time")
     told.append(f"{used:.1f} of {cores:g} cores used")
     return ", ".join(told)
+
+
+def cause(seen: Observation, target: Size) -> Cause:
+    """What there is to gain by a larger size, in a word."""
+    if target.coroutines != seen.size.coroutines and seen.coroutines:
+        return "event loops are full"
+    threads = seen.threads or 1.0
+    if max(seen.gil_wait, seen.io_wait) < NOTABLE * threads:
+        return "cores are idle"
+    if seen.gil_wait >= seen.io_wait:
+        return "threads wait for the GIL"
+    return "jobs wait for other things"
+
+
+def came_of(outcome: Outcome) -> str:
+    """What came of a move."""
+    if outcome.gain is None:
+        return "the work changed before that could be told"
+    return f"{outcome.gain - 1:+.0%} jobs/s since" + ("" if outcome.fate == "kept" else ", undone")
 
 
 def expected(gain: float) -> str:

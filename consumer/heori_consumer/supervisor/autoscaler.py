@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 from heori_common import logs
 from heori_common.protocol.keys import service_of
-from heori_consumer.auto.controller import Controller, Move
+from heori_consumer.auto import words
+from heori_consumer.auto.controller import Controller
 from heori_consumer.auto.lesson import Lesson
+from heori_consumer.auto.move import Cause, Move
 from heori_consumer.auto.size import Size
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.pool import Pool
@@ -29,6 +31,7 @@ class Autoscaler:
     Attributes:
         controller: what chooses; None with the other models.
         moves: the latest, with the time.monotonic() of each.
+        causes: how many moves were made for what.
     """
 
     def __init__(self, context: Context, pool: Pool, sampler: Sampler) -> None:
@@ -40,6 +43,8 @@ class Autoscaler:
             Controller(options.size, options.bounds) if options.bounds is not None else None
         )
         self.moves: deque[tuple[float, Move]] = deque(maxlen=MOST_MOVES)
+        self.causes: Counter[Cause] = Counter()
+        self._on_trial: Move | None = None  # of which it was not told yet what came of it
 
     async def run(self) -> None:
         """Steer, for ever."""
@@ -91,19 +96,13 @@ class Autoscaler:
         return {
             "wanted": _told(self.controller.size),
             "estimates": self.controller.estimates,
-            "moves": [
-                {
-                    "ago": round(time.monotonic() - at, 1),
-                    "size": _told(move.size),
-                    "reason": move.reason,
-                }
-                for at, move in self.moves.copy()
-            ],
+            "moves": [_told_of(move, at) for at, move in self.moves.copy()],
         }
 
     def _look(self, controller: Controller, observer: Observer) -> None:
         seen = observer.look(controller.size)
         move = controller.step(seen) if seen is not None else None
+        self._look_what_came_of_the_last()
         if move is None:
             return
         self.moves.append((time.monotonic(), move))
@@ -111,12 +110,41 @@ class Autoscaler:
             log.info("auto would change the size", reason=move.reason)
             controller.decline(move)
             return
+        undoes = move.cause == "the last move did not help"
         log.info(
-            "auto takes back its last move" if move.undoes else "auto changes the size",
+            "auto takes back its last move" if undoes else "auto changes the size",
             reason=move.reason,
             **_told(move.size),
         )
+        self.causes[move.cause] += 1
+        self._on_trial = move
         self._pool.resize(move.size)
+
+    def _look_what_came_of_the_last(self) -> None:
+        move = self._on_trial
+        if move is None or move.outcome is None:
+            return
+        self._on_trial = None
+        if move.outcome.fate != "undone":  # that is another move, with its reason
+            log.info(
+                "auto knows what came of its last move",
+                move=words.path(move.before, move.size),
+                came_of=words.came_of(move.outcome),
+            )
+
+
+def _told_of(move: Move, at: float) -> dict[str, Any]:
+    outcome = move.outcome
+    return {
+        "ago": round(time.monotonic() - at, 1),
+        "before": _told(move.before),
+        "size": _told(move.size),
+        "cause": move.cause,
+        "reason": move.reason,
+        "outcome": outcome.fate if outcome else None,
+        "gain": round(outcome.gain, 3) if outcome and outcome.gain is not None else None,
+        "came_of": words.came_of(outcome) if outcome else "",
+    }
 
 
 def _told(size: Size) -> dict[str, int]:

@@ -26,7 +26,7 @@ from heori_common.outlet import STDERR, STDOUT
 from heori_common.platform import usable_cores
 from heori_common.protocol.commands import QueueCensus
 from heori_common.protocol.job import FAILED, FINISHED, RETRY, STOPPED
-from heori_consumer.auto.controller import Fate
+from heori_consumer.auto.move import Cause, Fate
 from heori_consumer.gil.usage import memory
 from heori_consumer.supervisor.acknowledger import LOST
 from heori_consumer.supervisor.context import Context
@@ -187,6 +187,8 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.AUTO_COROUTINES, controller.size.coroutines)
         for outcome in get_args(Fate):
             yield MetricSample(m.AUTO_MOVES, controller.outcomes[outcome], (outcome,))
+        for cause in get_args(Cause):
+            yield MetricSample(m.AUTO_CAUSES, self._roles.autoscaler.causes[cause], (cause,))
         for change, ratio in controller.estimates.items():
             yield MetricSample(m.AUTO_ESTIMATE, ratio, (change,))
 

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from heori import formats
 from heori.http.pages.site import NotDone, Site
 from heori.inspect.consumers import (
     JobInSlot,
@@ -35,6 +36,7 @@ def add(app: FastAPI, site: Site) -> None:
             consumers=found[:MOST_SHOWN],
             more=max(0, len(found) - MOST_SHOWN),
             rates={name: row.jobs_per_second for name, row in rows.items()},
+            sizes={name: formats.pool(row.size) for name, row in rows.items() if row.size},
             problems=list(reader.problems()),
         )
 
@@ -52,6 +54,7 @@ def add(app: FastAPI, site: Site) -> None:
             consumer=found,
             slots_of=_slots,
             most_free=MOST_FREE,
+            pool=formats.pool,
             lately={row.worker: row.states for row in of_now if row.consumer == name},
             problems=list(reader.problems()),
         )

@@ -69,6 +69,29 @@ class WorkerRecord(BaseModel):
     jobs: list[SlotRecord] = Field(description="The slots that run one.")
 
 
+class AutoMoveRecord(BaseModel):
+    """A change of size."""
+
+    ago: float = Field(description="Seconds since then.")
+    before: list[int] = Field(description="Processes, threads and coroutines of each.")
+    size: list[int]
+    cause: str = Field(description="What there was to gain, or to mend.")
+    reason: str = Field(description="For people, with what was expected.")
+    outcome: str = Field(description="kept, undone or overtaken; empty until that is known.")
+    gain: float | None = Field(description="How many times the throughput is since then.")
+    came_of: str = Field(description="That in words.")
+
+
+class AutoRecord(BaseModel):
+    """The size of a consumer of the model auto."""
+
+    size: list[int] = Field(description="Processes, threads and coroutines of each.")
+    estimates: dict[str, float] = Field(
+        description="How many times the throughput would be with one more, or one less."
+    )
+    moves: list[AutoMoveRecord] = Field(description="The latest, the last one first.")
+
+
 class ConsumerRecord(BaseModel):
     """A consumer; null for what it does not say, as it does not answer."""
 
@@ -92,6 +115,7 @@ class ConsumerRecord(BaseModel):
     executed: int | None
     waits_for: str
     refuses: str
+    auto: AutoRecord | None = Field(None, description="Of the model auto, if it says so now.")
     workers: list[WorkerRecord] | None = None
     left_out: int | None = Field(None, description="Jobs that run, and are not named.")
 

@@ -1,14 +1,21 @@
 """A real consumer that finds its size."""
 
 import json
+import re
 import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 from heori import Producer
+from heori.inspect.overview import ConsumerRow
+from heori.inspect.reader import RedisReader
+from heori.top.details import read_details
 from heori_common.protocol.commands import LESSONS_TTL_S
 from heori_common.protocol.keys import Keys, service_of
+from heori_common.redis.client import RedisClient
+from heori_common.settings import Settings
 from heori_consumer.auto.lesson import Lesson
+from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import resize_tasks, sample_tasks
@@ -32,7 +39,7 @@ def hold(producer: Producer, redis: Any, redis_url: str, jobs: int) -> None:
 
 
 def test_jobs_that_wait_get_more_threads(
-    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str, heori: Heori
 ) -> None:
     consumer = consume(*AUTO, "--max-slots", "12", **TASKS).ready()
     hold(producer, redis, redis_url, 12)
@@ -44,12 +51,54 @@ def test_jobs_that_wait_get_more_threads(
     said = report(consumer)
     assert said["slots"] == 12
     assert said["auto"]["wanted"]["slots"] == 12
-    assert said["auto"]["moves"][0]["reason"] == told["reason"]
+    [move] = said["auto"]["moves"]
+    assert move["reason"] == told["reason"]
+    assert (move["before"]["slots"], move["size"]["slots"]) == (2, 12)
+    assert move["cause"] == "jobs wait for other things"
+    assert consumer.metric("heori_auto_causes_total", cause=move["cause"]) == 1
     assert consumer.metric("heori_auto_slots") == 12
     assert consumer.metric("heori_auto_processes") == 1
+    # All who look see it, too.
+    shown = " ".join(heori("consumers", consumer.name).stdout.split())
+    assert "1 × 12 × 100 (processes" in shown
+    assert f" ago: {told['reason']}" in shown
+    assert json.loads(heori("top", "--json").stdout)["consumers"][0]["size"] == [1, 12, 100]
+    assert "auto 1 × 12 × 100" in heori("top", "--once").stdout
+    with RedisClient(redis_url) as client:
+        reader = RedisReader(client, Keys("rq"))
+        row = ConsumerRow(consumer.name, "default", "busy", size=(1, 12, 100))
+        details = read_details(reader, Settings(), row)
+    assert details["size"] == "1 × 12 × 100"
+    assert "one thread more " in details["jobs/s with"]
+    [move_told] = [text for name, text in details.items() if name.startswith("move ")]
+    assert move_told.startswith(told["reason"])
     redis.rpush("k:go", *[1] * 12)
     until(lambda: report(consumer)["running"] == 0)
     assert report(consumer)["slots"] == 12, "at idle it keeps what it has"
+
+
+def test_what_came_of_a_move_is_said(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any
+) -> None:
+    consumer = consume(*AUTO, "--max-slots", "4", **SAMPLES).ready()
+
+    def told() -> dict[str, Any]:
+        """Of the first move; there are always jobs."""
+        if redis.llen("rq:queue:default") < 500:
+            producer.submit_many(sample_tasks.nap, [(0.1,)] * 500)
+        [*found] = report(consumer)["auto"]["moves"]
+        return found[0] if found else {}
+
+    until(lambda: told().get("outcome") in ("kept", "undone"), timeout=240)
+    move = told()
+    undone = ", undone" if move["outcome"] == "undone" else ""
+    assert re.fullmatch(rf"[+-]\d+% jobs/s since{undone}", move["came_of"])
+    assert (move["gain"] > 1.02) == (not undone)
+    # Which of them it is, is the machine's: with many others on it, nothing helps.
+    logged = consumer.wait_for(
+        f"auto {'takes back' if undone else 'knows what came of'} its last move"
+    )
+    assert undone or (logged["move"], logged["came_of"]) == ("1 × 2 → 1 × 4", move["came_of"])
 
 
 def test_advice_is_given_and_not_taken(

@@ -1,6 +1,7 @@
 """The controller, steering simulated machines."""
 
 import json
+import re
 from statistics import fmean
 
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from heori_consumer.auto import words
 from heori_consumer.auto.controller import Controller
 from heori_consumer.auto.demand import Demand
 from heori_consumer.auto.lesson import Lesson
+from heori_consumer.auto.move import Outcome
 from heori_consumer.auto.size import Size, SizeBounds
 from tests.rigs.machine import PROCESS_BYTES, Machine, Phase
 from tests.rigs.simulated_work import (
@@ -137,6 +140,52 @@ def test_a_move_says_why_in_words() -> None:
     (_, move), *_ = steer(WORK["pure Python"], 5).moves
     assert move.reason.startswith("1 × 8 → 2 × 2: threads wait for the GIL 8")
     assert "1.0 of 2 cores used; +" in move.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("pure Python", "threads wait for the GIL"),
+        ("20 ms of waiting", "jobs wait for other things"),
+        ("async", "event loops are full"),
+        ("pure Python on half a core", "less does as much"),
+    ],
+)
+def test_a_move_has_a_cause_and_what_came_of_it(name: str, cause: str) -> None:
+    (_, move), *_ = steer(WORK[name], 30).moves
+    assert move.cause == cause
+    assert move.outcome is not None
+    assert move.outcome.fate == "kept"
+    assert move.outcome.gain is not None
+    assert move.outcome.gain == pytest.approx(move.gain, rel=0.25)
+    assert words.came_of(move.outcome) == f"{move.outcome.gain - 1:+.0%} jobs/s since"
+
+
+def test_one_thread_that_always_computes_leaves_cores_idle() -> None:
+    first = Size(1, 1, 64)
+    (_, move), *_ = steer(WORK["pure Python"], 5, start=first).moves
+    assert (move.cause, move.size.processes) == ("cores are idle", 2)
+
+
+def test_a_move_that_does_not_help_is_undone_and_says_so() -> None:
+    """Others want the cores from just then on."""
+    machine = WORK["pure Python"].start(DEFAULT)
+    controller = Controller(DEFAULT, SizeBounds(2, 64, 256))
+    made = []
+    for _, move, _ in moves(machine, controller, 30):
+        if move:
+            made.append(move)
+            machine.burners = 12
+    tried, undone = made[:2]
+    assert tried.outcome is not None
+    assert tried.outcome.fate == "undone"
+    assert re.fullmatch(r"-\d+% jobs/s since, undone", words.came_of(tried.outcome))
+    assert (undone.cause, undone.outcome) == ("the last move did not help", None)
+    assert (undone.before, undone.size) == (tried.size, tried.before)
+
+
+def test_of_a_move_nobody_can_tell_what_it_brought_when_the_work_has_changed() -> None:
+    assert words.came_of(Outcome("overtaken")) == "the work changed before that could be told"
 
 
 def test_it_tells_what_one_more_and_one_less_would_do() -> None:
