@@ -87,7 +87,7 @@ mutants: .venv/installed-dev ## remove each guard from the locks' scripts in tur
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: lab
-lab: .venv/installed-dev ## which execution model to choose: all of them measured on this machine, four minutes
+lab: .venv/installed-dev ## which execution model to choose: all of them measured on this machine, six minutes
 	@$(BIN)/heori lab models $(ARGS)
 
 .PHONY: dashboards

@@ -165,7 +165,7 @@ EXAMPLES = {
         heori lab notes                      # what a process is, and a thread
         """,
     "lab models": """
-        heori lab models                     # four minutes
+        heori lab models                     # six minutes
         heori lab models --quick             # rough figures
         heori lab models --python /usr/bin/python3.13t
         """,

@@ -15,6 +15,7 @@ COLOURS = {
     "processes": "#D55E00",
     "hybrid": "#009E73",
     "asyncio": "#CC79A7",
+    "auto": "#E69F00",
 }
 
 PAGE_STYLE = """\
@@ -34,6 +35,7 @@ PAGE = """<!doctype html>
 <h1>The same work on every execution model</h1>
 {chart}
 <ul>{advice}</ul>
+{auto}
 {tables}
 </html>
 """
@@ -57,7 +59,7 @@ def write(found: Sequence[Interpreter], folder: Path) -> list[Path]:
 
 def draw(found: Sequence[Interpreter]) -> Figure:
     """One row of bars for each workload: how many times one thread's throughput."""
-    groups = [by_workload(each.figures) for each in found]
+    groups = [each.by_workload() for each in found]
     rows = len(groups[0])
     bars = len(groups[0][0][1]) * len(found)
     figure = Figure(figsize=(10, 0.8 + rows * (0.5 + bars * 0.22)), layout="constrained")
@@ -121,15 +123,31 @@ def _page(found: Sequence[Interpreter], vectors: str) -> str:
     )
     chart = vectors[vectors.index("<svg") :]  # without the declaration of a document of its own
     return PAGE.format(
-        style=PAGE_STYLE, chart=chart, advice=told, tables="".join(map(_table, found))
+        style=PAGE_STYLE,
+        chart=chart,
+        advice=told,
+        auto="".join(map(_auto, found)),
+        tables="".join(map(_table, found)),
     )
+
+
+def _auto(interpreter: Interpreter) -> str:
+    """The path that the model auto took through sizes, and why."""
+    told = "".join(
+        f"<li>{html.escape(each.sentence)}"
+        f"<ol>{''.join(f'<li>{html.escape(move)}</li>' for move in each.moves)}</ol></li>"
+        for each in interpreter.auto
+    )
+    heading = f"<h2>Python {html.escape(interpreter.name)}: --model auto, by itself</h2>"
+    return f"{heading}<ul>{told}</ul>" if told else ""
 
 
 def _table(interpreter: Interpreter) -> str:
     headings = ["", *(heading for heading, _ in COLUMNS)]
     rows = (
         [f"{each.about}, {each.setup.name}", *(tell(each) for _, tell in COLUMNS)]
-        for each in interpreter.figures
+        for _, figures in interpreter.by_workload()
+        for each in figures
     )
     lines = [_row("th", headings), *(_row("td", row) for row in rows)]
     return f"<h2>Python {html.escape(interpreter.name)}</h2><table>{''.join(lines)}</table>"

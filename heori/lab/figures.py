@@ -1,7 +1,7 @@
 """What was measured of execution models at some kinds of work, and what there is to learn."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, Self
 
@@ -76,6 +76,44 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class AutoFound:
+    """What the model auto made of a workload.
+
+    Attributes:
+        figures: of the size that it had in the end.
+        path: the sizes that it has had, in order.
+        moves: why, and what came of each, in words.
+        best: of the setups that run the same function: the fastest.
+        of_best: times the rate of that.
+    """
+
+    figures: Figures
+    path: list[str]
+    moves: list[str]
+    best: Setup
+    of_best: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As scripts read it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        figures, best = Figures.from_json(record["figures"]), Setup(**record["best"])
+        return cls(**{**record, "figures": figures, "best": best})
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        path = " → ".join(self.path)
+        return (
+            f"{self.figures.about}: {path}, {formats.count(self.figures.rate)} jobs/s, "
+            f"{self.of_best:.2f} × {self.best.name}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Interpreter:
     """A Python and what it did.
 
@@ -83,12 +121,22 @@ class Interpreter:
         name: its version, such as ``3.14.0t``.
         cores: that it could use.
         stolen: the share of their time that other guests of this machine had meanwhile.
+        auto: what the model auto made of each workload.
     """
 
     name: str
     cores: float
     stolen: float
     figures: list[Figures]
+    auto: list[AutoFound] = field(default_factory=list)
+
+    def by_workload(self) -> list[tuple[str, list[Figures]]]:
+        """The figures of each workload, those of the model auto the last."""
+        found = {each.figures.about: each.figures for each in self.auto}
+        return [
+            (about, [*figures, *([found[about]] if about in found else [])])
+            for about, figures in by_workload(self.figures)
+        ]
 
 
 # What is shown of each setup: the headings, and how the figures are written.

@@ -20,7 +20,7 @@ import heori
 import heori_common
 import heori_consumer
 import heori_producer
-from heori import Producer
+from heori import Producer, formats
 from heori.demo.processes import (
     Child,
     ChildFailed,
@@ -30,9 +30,11 @@ from heori.demo.processes import (
 )
 from heori.examples import fileserver, workloads
 from heori.examples.workloads import Workload
-from heori.inspect.scraper import NoMetrics, Samples, scrape
+from heori.inspect.auto import AutoView, read_auto
+from heori.inspect.reader import NONSENSE
+from heori.inspect.scraper import NoMetrics, Samples, ask_slots, scrape
 from heori.lab import report
-from heori.lab.figures import Figures, Interpreter, Setup
+from heori.lab.figures import AutoFound, Figures, Interpreter, Setup
 from heori.lab.steal import Steal
 from heori.terminal import Console
 from heori_common import metrics as m
@@ -40,6 +42,7 @@ from heori_common.embedded import EmbeddedValkey
 from heori_common.platform import usable_cores
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
+from heori_consumer.supervisor.options import THREADS
 
 # All in seconds.
 LENGTH = 0.01  # of a job's computing, alone on a core
@@ -49,9 +52,13 @@ QUICK_SPAN = 0.7
 WARM = 0.4  # before that, until all slots are at work
 RENEWED = 1.3  # until the counters, which are renewed once a second, have all that is over
 BETWEEN = 0.2  # two turns
+LEARN = 12.0  # that the model auto has to find its size at a workload
+QUICK_LEARN = 5.0
+AUTO_SPANS = 3  # that it is measured then
 START = 3.0  # for a consumer to start and to end, about
 TURNS = 3  # of each setup at each workload, so that what disturbs the machine disturbs all of them
 TICK = 0.02
+LOOK = 0.2  # at whether there are still jobs
 END = 30.0  # for jobs that run to end
 SCRAPE_TIMEOUT = 10.0  # for a consumer to answer with its metrics, while all cores are busy
 
@@ -119,6 +126,7 @@ class ModelExperiment:
         self._cores = usable_cores()
         self._span = QUICK_SPAN if options.quick else SPAN
         self._turns = 1 if options.quick else TURNS
+        self._learn = QUICK_LEARN if options.quick else LEARN
         self._dice = random.Random(options.seed)
         self._setups = setups(max(1, int(self._cores)), quick=options.quick)
         all_workloads = workloads.workloads(WAIT)
@@ -138,12 +146,13 @@ class ModelExperiment:
         cases = len(self._setups) * len(self._workloads)
         turn = WARM + self._span + BETWEEN
         seconds = cases * (self._turns * turn + RENEWED) + len(self._setups) * START
+        seconds += len(self._workloads) * (self._learn + AUTO_SPANS * self._span + START)
         if not options.json:
             terminal.print(
-                f"{len(self._workloads)} kinds of work on {len(self._setups)} setups: about "
-                f"{seconds:.0f} s; nothing else should run meanwhile"
+                f"{len(self._workloads)} kinds of work on {len(self._setups)} setups and auto: "
+                f"about {seconds:.0f} s; nothing else should run meanwhile"
             )
-        self._bar = self._progress.add_task("starting", total=cases)
+        self._bar = self._progress.add_task("starting", total=cases + len(self._workloads))
         self.sizes = {
             each.name: options.sizes.get(each.name) or each.size(LENGTH) for each in self._workloads
         }
@@ -187,7 +196,56 @@ class ModelExperiment:
             for work in self._workloads
             for setup in self._setups
         ]
-        return Interpreter(_version(), self._cores, steal.share(), figures)
+        auto = [self._find_size(work, figures) for work in self._workloads]
+        return Interpreter(_version(), self._cores, steal.share(), figures, auto)
+
+    def _find_size(self, work: Workload, fixed: list[Figures]) -> AutoFound:
+        """Have a consumer of the model auto find its size for a workload, and measure it there."""
+        self._progress.update(self._bar, description=f"{work.about}, auto")
+        begin = Setup("auto", max(1, int(self._cores)), THREADS)  # as it does unless told otherwise
+        with self._consume(begin) as consumer:
+            trial = Trial(begin, work, consumer, consumer.first_report(self._interrupt)["metrics"])
+            self._keep_busy(trial, self._learn)
+            trial.before = _scrape(trial.url)
+            first, since = self._done(trial), time.monotonic()
+            self._keep_busy(trial, AUTO_SPANS * self._span)
+            trial.done, trial.span = self._done(trial) - first, time.monotonic() - since
+            trial.after = _scrape(trial.url)
+            told = _ask_auto(trial.url)
+            self._redis.unlink(Keys().queue(_queue(begin)))
+            self._until_done(trial)
+        self._progress.advance(self._bar, 1)
+        trial.jobs, trial.busy = trial.done, trial.span
+        trial.setup = Setup("auto", *told.size[:2])
+        here = [each for each in fixed if each.workload == work.name]
+        best = max(
+            (each for each in here if each.setup.model != "asyncio"), key=lambda each: each.rate
+        )
+        found = trial.figures(self._cores)
+        moves = told.moves[::-1]
+        sizes = [(begin.processes, begin.slots), *(move.size for move in moves)]
+        return AutoFound(
+            replace(found, speedup=found.rate / here[0].rate),
+            [formats.pool(size[:2]) for size in sizes],
+            [f"{move.reason}; {move.came_of}".rstrip("; ") for move in moves],
+            best.setup,
+            found.rate / best.rate,
+        )
+
+    def _keep_busy(self, trial: "Trial", seconds: float) -> None:
+        """Have jobs waiting for so long, and until some have ended."""
+        began, first = time.monotonic(), self._done(trial)
+        ended, least = first, 4 * trial.setup.processes * trial.setup.slots
+        while time.monotonic() - began < seconds or ended == first:
+            if time.monotonic() - began > seconds + END:
+                raise ChildFailed(f"auto does nothing of {trial.work.about}")
+            waiting = self._redis.llen(Keys().queue(_queue(trial.setup)))
+            now = self._done(trial)
+            wanted = max(least, 10 * (now - ended))  # what it does in ten looks
+            ended = now
+            if waiting < wanted:
+                self._send(trial, wanted - waiting)
+            self._wait(LOOK, trial.consumer)
 
     def _consume(self, setup: Setup) -> ConsumerChild:
         sizes = ("--processes", str(setup.processes), "--slots", str(setup.slots))
@@ -255,6 +313,17 @@ class ModelExperiment:
                 raise Interrupted
             consumer.check_alive()
             time.sleep(min(TICK, left))
+
+
+def _ask_auto(url: str) -> AutoView:
+    said = ask_slots({"auto": url}, 0, SCRAPE_TIMEOUT)["auto"]
+    try:
+        told = None if isinstance(said, NoMetrics) else read_auto(said["auto"])
+    except NONSENSE:
+        told = None
+    if told is None:
+        raise ChildFailed("the consumer of the model auto does not tell its size")
+    return told
 
 
 def _scrape(url: str) -> Samples:

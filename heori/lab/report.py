@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from heori.lab.figures import COLUMNS, Figures, Interpreter, advice, by_workload, choice
+from heori.lab.figures import COLUMNS, AutoFound, Figures, Interpreter, advice, by_workload, choice
 from heori.plain import say_json
 from heori.terminal import Console, Text
 
@@ -44,6 +44,7 @@ def interpreters(record: dict[str, Any]) -> list[Interpreter]:
             each["cores"],
             each["stolen"],
             [Figures.from_json(one) for one in each["figures"]],
+            [AutoFound.from_json(one) for one in each["auto"]],
         )
         for each in record["interpreters"]
     ]
@@ -58,6 +59,7 @@ def _record(found: Sequence[Interpreter], seed: int, charts: Sequence[Path]) -> 
                 "cores": each.cores,
                 "stolen": round(each.stolen, 3),
                 "figures": [one.to_json() for one in each.figures],
+                "auto": [one.to_json() for one in each.auto],
                 "advice": {
                     figures[0].workload: {
                         "setup": choice(figures).setup.name,
@@ -84,9 +86,10 @@ def _table(interpreter: Interpreter, seed: int) -> Table:
     table.add_column("", no_wrap=True)
     for heading, _ in COLUMNS:
         table.add_column(heading, justify="right")
-    for about, figures in by_workload(interpreter.figures):
+    fixed = dict(by_workload(interpreter.figures))
+    for about, figures in interpreter.by_workload():
         table.add_row(Text(about, "bold"))
-        taken = choice(figures)
+        taken = choice(fixed[about])
         for number, each in enumerate(figures, 1):
             table.add_row(
                 f"  {each.setup.name}",
@@ -109,6 +112,10 @@ def _sentences(found: Sequence[Interpreter]) -> Iterator[str]:
             yield f"On Python {interpreter.name}:"
         for _, figures in by_workload(interpreter.figures):
             yield f"- {advice(figures)}"
+        if interpreter.auto:
+            yield "What --model auto found by itself, beside the fastest fixed setup:"
+        for found_size in interpreter.auto:
+            yield f"- {found_size.sentence}."
     for interpreter in found[1:]:
         yield f"Python {interpreter.name} beside {found[0].name}, jobs/s:"
         first = {(each.workload, each.setup): each.rate for each in found[0].figures}

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from heori.lab.figures import Figures, Interpreter, Setup, advice, choice
+from heori.lab.figures import AutoFound, Figures, Interpreter, Setup, advice, choice
 from heori.lab.models import setups
 from heori.lab.report import interpreters, show
 from tests.rigs.lab import Lab
@@ -70,11 +70,23 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
     # What no load of the machine changes: a thread waits in vain for what it does not share.
     rates = {(each.workload, each.setup.name): each.rate for each in found.figures}
     loop = next(each.setup.name for each in found.figures if each.setup.model == "asyncio")
+    fixed = {name for _, name in rates} - {loop}
     assert rates["fetching", loop] > 3 * rates["fetching", "threads 1×1"]
     assert told["interpreters"][0]["advice"].keys() == names
+    assert [each.figures.workload for each in found.auto] == ["python", "hashing", "fetching"]
+    for auto in found.auto:
+        best = max(rates[auto.figures.workload, name] for name in fixed)
+        assert auto.of_best == pytest.approx(auto.figures.rate / best)
+        assert auto.of_best > 0
+        assert rates[auto.figures.workload, auto.best.name] == best
+        size = auto.figures.setup
+        assert auto.path[-1] == f"{size.processes} × {size.slots}"
+        assert len(auto.path) == len(auto.moves) + 1
+        assert auto.figures.jobs > 0 < auto.figures.memory
     assert (charts / "models.png").read_bytes().startswith(b"\x89PNG")
     page = (charts / "models.html").read_text()
     assert "<svg" in page
+    assert "--model auto, by itself" in page
     assert not re.search(r"(src|href)=.https?://", page)  # it needs nothing else
     assert [each.name for each in folder.iterdir()] == ["charts"]
 
@@ -157,6 +169,19 @@ def test_two_interpreters_stand_side_by_side_and_a_disturbed_machine_is_told(
     assert "Python 3.13.5t beside 3.13.5, jobs/s:" in told
     assert "threads 1×1 0.8×, threads 1×8 1.5×" in told
     assert "took 30% of its cores" in told
+
+
+def test_what_auto_found_ends_the_lab(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    cases = [figures(ONE, 1), figures(THREADS, 1.1, 0.8), figures(PROCESSES, 2.0)]
+    of_auto = replace(figures(THREADS, 1.9), setup=Setup("auto", 2, 2))
+    reason = "2 × 8 → 2 × 2: threads wait for the GIL 80% of their time"
+    auto = AutoFound(of_auto, ["2 × 8", "2 × 2"], [reason], PROCESSES, 0.95)
+    show([Interpreter("3.13.5", 2.0, 0.0, cases, [auto])], seed=1, out=folder, as_json=False)
+    told = capsys.readouterr().out
+    assert "- pure Python: 2 × 8 → 2 × 2, 190 jobs/s, 0.95 × processes 2×1." in told
+    assert "  auto 2×2" in told
+    assert reason in (folder / "models.html").read_text()
+    assert AutoFound.from_json(json.loads(json.dumps(auto.to_json()))) == auto
 
 
 def test_an_interpreter_that_lacks_what_it_needs_is_refused_before_anything_runs(
