@@ -209,6 +209,25 @@ def test_a_note_says_what_is_so_and_otherwise_what_is_so_here(
         ("many-threads", lambda it: it["crash"].update(survivors=3)),
         ("many-threads", lambda it: it["waits"]["64"].update(rate=it["waits"]["1"]["rate"])),
         ("many-threads", lambda it: it.update(bytes=None)),
+        ("locks", lambda it: it["transfers"]["transfer_unlocked"].update(wrong_accounts=0)),
+        ("locks", lambda it: it["transfers"]["transfer_crosswise"].update(well=False)),
+        ("locks", lambda it: it["transfers"]["print_page"].update(highest=4)),
+        ("locks", lambda it: it["owners"].update({"heori.Mutex": None})),
+        ("locks", lambda it: it["turns"].update({"SET NX": it["turns"]["heori.Mutex"]})),
+        ("locks", lambda it: it["turns"]["heori.Mutex"][0]["held"].clear()),
+        (
+            "locks",
+            lambda it: it["inversion"].update({"a middle one": it["inversion"]["no middle one"]}),
+        ),
+        (
+            "locks",
+            lambda it: it["inversion"].update(
+                {"a middle one": it["inversion"]["the holder raised"]}
+            ),
+        ),
+        ("locks", lambda it: it["cost"]["1"].update({"heori.Mutex": 1e9})),
+        ("locks", lambda it: it["deadlock"].update(detected=it["deadlock"]["timeout"])),
+        ("locks", lambda it: it["deadlock"]["slow"]["timeout"].update(got=True)),
         ("many-processes", lambda it: it["crash"].update(survivors=0)),
         ("many-processes", lambda it: it["start"].update({"a thread": 9.0})),
         ("many-processes", lambda it: it.update(bytes=None)),
@@ -290,10 +309,11 @@ def test_an_unknown_note_is_refused(lab: Callable[..., Lab]) -> None:
     assert err == f"heori: there is no note 'fibre'; there are {', '.join(NOTES)}\n"
 
 
+@pytest.mark.parametrize("name", ["groups", "locks"])
 def test_ctrl_c_ends_a_note_its_server_and_its_consumer_and_leaves_nothing(
-    lab: Callable[..., Lab], folder: Path
+    name: str, lab: Callable[..., Lab], folder: Path
 ) -> None:
-    process = lab("notes", "groups", "--json")
+    process = lab("notes", name, "--json")
     family: list[psutil.Process] = []
 
     def has_a_worker() -> bool:
@@ -311,3 +331,45 @@ def test_ctrl_c_ends_a_note_its_server_and_its_consumer_and_leaves_nothing(
     assert err == "heori: stopped before it came to its end\n"
     until(lambda: not any(is_alive(child) for child in family))
     assert list(folder.iterdir()) == []
+
+
+def test_a_mutex_has_an_owner_and_a_permit_of_python_has_none(figures: dict[str, Told]) -> None:
+    told = figures["locks"]["figures"]
+    assert told["owners"] == {
+        "threading.Lock": None,
+        "threading.RLock": "RuntimeError",
+        "threading.Semaphore": None,
+        "heori.Mutex": "NotHeld",
+        "heori.Semaphore": "NotHeld",
+    }
+    assert told["inside"] == 2
+    runs = told["transfers"]
+    assert all(runs[name]["well"] for name in ("transfer", "transfer_crosswise"))
+    assert runs["print_page"]["highest"] == 3
+
+
+def test_a_deadlock_is_detected_in_one_of_two_and_a_slow_holder_is_none(
+    figures: dict[str, Told],
+) -> None:
+    told = figures["locks"]["figures"]["deadlock"]
+    assert sorted(each["got"] for each in told["detected"]) == [False, True]
+    assert not all(each["got"] for each in told["timeout"])
+    assert told["slow"]["detected"]["got"]
+    assert not told["slow"]["timeout"]["got"]
+
+
+def test_a_process_that_measures_hears_of_a_copy_of_it_that_fails() -> None:
+    code = (
+        "from heori.lab.notes.contenders import Contenders\n"
+        "with Contenders() as copies:\n"
+        "    copies.start(lambda: 'well')\n"
+        "    copies.start(lambda: list(range(100_000)))\n"
+        "    print([len(each) for each in copies.results(lambda: None)])\n"
+        "    copies.start(lambda: 1 // 0)\n"
+        "    copies.results(lambda: None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == "[4, 100000]\n"
+    assert "ZeroDivisionError" in done.stderr
+    assert done.stderr.endswith("ChildFailed: a copy of the process that measures has failed\n")

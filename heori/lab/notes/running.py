@@ -25,6 +25,7 @@ NOTES = {
     "gil": "one thread at a time in Python, and what runs beside",
     "daemon-threads": "cut in the middle when the program ends, unlike all others",
     "groups": "futures of threads, and of jobs: pending, running, done",
+    "locks": "an owner, a line, a price, and what becomes of who waits for each other",
     "producer-consumer": "a buffer between two sides, and what a bound to it is for",
 }
 
