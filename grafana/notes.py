@@ -76,7 +76,7 @@ def _at_a_glance() -> list[Line]:
         [
             text(
                 "Each row below is one note, as work that goes on for ever: its first lines say "
-                "what to look at. The numbers are of the time shown.",
+                "what to look at.",
                 span=6,
                 height=4,
             ),
@@ -104,7 +104,7 @@ def _at_a_glance() -> list[Line]:
                 "only slot is the process, it is one.",
                 COUNT,
                 f"sum({_hit(_of_model('threads'))})",
-                empty="No worker of the lab has crashed in the time shown",
+                empty="No worker of the lab has crashed yet",
                 span=6,
             ),
         ],
@@ -222,9 +222,9 @@ def _many_threads() -> list[Line]:
 
 
 def _hit(consumers: str = WAITERS) -> str:
-    """Jobs given back for each crash, by model."""
+    """Jobs given back for each crash since the consumers started, by model."""
     given_back, crashes = (
-        by_model(f"sum by (consumer) (increase({metric}{SHOWN}))", consumers)
+        by_model(f"sum by (consumer) ({metric})", consumers)
         for metric in (metrics.REDELIVERED, metrics.RESTARTS)
     )
     return f"({given_back} / ({crashes} > 0))"
@@ -236,7 +236,7 @@ def _many_processes() -> list[Line]:
         [
             text(
                 "**Processes share nothing, so a crash takes one; among threads it takes all.** "
-                "Every 15 s a job of the two consumers above reads from an address that is not "
+                "Every 10 s a job of the two consumers above reads from an address that is not "
                 "there. Its worker is replaced, and what ran in it is given back: one job of a "
                 "process, and those of all threads. None is lost."
             )
@@ -256,7 +256,7 @@ def _many_processes() -> list[Line]:
                 "short",
                 Query(_hit(), "{{model}}"),
                 NEUTRAL,
-                empty="No worker of the lab has crashed in the time shown",
+                empty="No worker of the lab has crashed yet",
                 span=8,
             ),
             lines(

@@ -32,7 +32,7 @@ LIMITS = dict.fromkeys(
 # All in seconds.
 TICK = 0.5
 BURST_EVERY = 6.0  # of work that computes, in Python and in C by turns
-CRASH_EVERY = 15.0
+CRASH_EVERY = 10.0
 GROUP_EVERY = 60.0
 TURN = 20.0  # for which a producer is faster than its consumer; then it has nothing, for as long
 
