@@ -130,6 +130,7 @@ print(written() - before)
 HEAVY = {
     "croniter",
     "fastapi",
+    "http.server",
     "jsonschema_rs",
     "logging.config",
     "multiprocessing",

@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 import psutil
 
 from heori_common.in_fork import InFork
-from heori_common.platform import has_one_thread, inherited_files
+from heori_common.platform import give_back_memory, has_one_thread, inherited_files
 from heori_consumer.between.entry import FORKSERVER, forkserver
 from heori_consumer.between.signals import STOPPING
 from heori_consumer.pool.immortal import make_immortal
@@ -61,6 +61,7 @@ def fork_early() -> Zygote | None:
 
     forkserver()
     make_immortal()
+    give_back_memory()  # that this has taken, and the imports
     gc.freeze()  # or collections of garbage, here and there, would copy what is shared
     with contextlib.ExitStack() as undo:
         for channel in theirs:

@@ -1,18 +1,21 @@
 """/metrics, probes for whoever restarts containers, and /slots, in a daemon thread."""
 
 import contextlib
+import importlib
 import json
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from heori_common import logs
 from heori_common.connections import LEAVING, ONE_TURN
-from heori_common.threaded_server import FewThreads, OneRequest
 
 if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from prometheus_client import CollectorRegistry
 
@@ -23,19 +26,14 @@ MOST_CONNECTIONS = 32
 MOST_FILES = MOST_CONNECTIONS + LEAVING + ONE_TURN  # that they take
 # How often the thread wakes to see whether it is to end: each time costs the machine a wake-up.
 LOOK_EVERY_S = 2.0
+# What answers; nobody imports http.server before somebody asks.
+_SERVER = "heori_consumer.supervisor.metrics_server"
+
+log = logs.get_logger(__name__)
 
 
 class PortTaken(OSError):
     """The port for /metrics is not to be had."""
-
-
-class _MetricsServer(FewThreads, WSGIServer):
-    port_name = "metrics"
-    most = MOST_CONNECTIONS
-
-
-class _Scrape(OneRequest, WSGIRequestHandler):
-    """A request for metrics, or a probe."""
 
 
 class MetricsEndpoint:
@@ -43,7 +41,8 @@ class MetricsEndpoint:
 
     Args:
         registry: makes what is asked at each scrape. It is called, and prometheus_client is
-            imported, at the first one: a consumer that nobody scrapes does without.
+            imported, at the first one: a consumer that nobody scrapes does without. Nor does one
+            import what answers before the first connection.
         ready: returns whether all is well and a report; called in another thread.
         alive: returns whether what serves the jobs still answers; called in another thread. It says
             nothing of Redis: to start anew what waits for Redis would mend nothing.
@@ -85,29 +84,50 @@ class MetricsEndpoint:
             return [json.dumps(report).encode() + b"\n"]
 
         try:
-            self._server = make_server(host, port, app, _MetricsServer, _Scrape)
+            self._listening = _listen(host, port)
         except OSError as error:
             raise PortTaken(
                 f"cannot serve metrics on {host}:{port}: {error.strerror}; "
                 "set HEORI_METRICS_PORT to another port, or to 0 for any free one"
             ) from error
+        self._address = self._listening.getsockname()
         # Where others find it: "every address of this machine" is none.
         named = socket.gethostname() if host in _EVERYWHERE else host
-        self.url = f"http://{named}:{self._server.server_port}"
-        threading.Thread(
-            target=self._server.serve_forever, args=(LOOK_EVERY_S,), name="http", daemon=True
-        ).start()
+        self.url = f"http://{named}:{self._address[1]}"
+        self._app = app
+        self._server: WSGIServer | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stop serving and free the port."""
-        host, port = self._server.socket.getsockname()[:2]
-        ending = threading.Thread(target=self._server.shutdown, daemon=True)
-        ending.start()
-        while ending.is_alive():  # it sees that when somebody connects, or when it looks
+        self._ended.set()
+        ending: threading.Thread | None = None
+        while self._thread.is_alive():  # it sees that when somebody connects, or when it looks
+            if ending is None and self._server is not None:
+                ending = threading.Thread(target=self._server.shutdown, daemon=True)
+                ending.start()
             with contextlib.suppress(OSError):
-                socket.create_connection((host, port), LOOK_EVERY_S).close()
-            ending.join(0.01)
-        self._server.server_close()
+                socket.create_connection(self._address[:2], LOOK_EVERY_S).close()
+            self._thread.join(0.01)
+        if self._server is not None:
+            self._server.server_close()
+        self._listening.close()
+
+    def _serve(self) -> None:
+        somebody = select.poll()
+        somebody.register(self._listening, select.POLLIN)
+        somebody.poll()
+        while self._server is None and not self._ended.is_set():
+            try:
+                made = importlib.import_module(_SERVER).MetricsServer(self._listening, self._app)
+                self._server = made
+            except Exception as error:  # no file is left to import it, say
+                log.warning("metrics cannot be served; trying again", reason=str(error))
+                self._ended.wait(LOOK_EVERY_S)
+        if self._server is not None:
+            self._server.serve_forever(LOOK_EVERY_S)
 
 
 class _Late:
@@ -125,6 +145,16 @@ class _Late:
 
                 self._made = make_wsgi_app(self._registry())
         return self._made(environ, respond)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    with contextlib.ExitStack() as undo:
+        listening = undo.enter_context(socket.socket())
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+        undo.pop_all()
+    return listening
 
 
 def _asked(query: str) -> tuple[int | None, str]:
