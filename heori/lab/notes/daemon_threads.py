@@ -113,6 +113,8 @@ def _of_threads(ways: Figures) -> list[Statement]:
             f"A thread is waited for: it wrote all {LINES} lines, and the process ended "
             f"{formats.duration(_after(threads))} after its main thread had.",
             f"A thread was not waited for: it wrote {_lines(threads)} of {LINES} lines.",
+            "A program waits for a thread that is no daemon: all that it writes is written, and "
+            "its `finally` runs.",
         ),
         Statement(
             all(run["lines"] < LINES and "finally" not in run["events"] for run in daemons),
@@ -121,17 +123,22 @@ def _of_threads(ways: Figures) -> list[Statement]:
             "thread had.",
             f"A daemon wrote {_lines(daemons)} of {LINES} lines here: it came to its end before "
             "the process did.",
+            "A program does not wait for a daemon: what it writes is written in part, and its "
+            "`finally` does not run.",
         ),
         Statement(
             all(_is_whole(run) for run in joined),
             "A daemon for which atexit waits comes to its end.",
             f"A daemon for which atexit waits wrote {_lines(joined)} of {LINES} lines.",
+            "A daemon for which atexit waits comes to its end.",
         ),
         Statement(
             all(_is_whole(run) and "next job" in run["events"] for run in jobs),
             "Jobs of concurrent.futures are waited for, and one that no thread had begun was run, "
             "too.",
             "Jobs of concurrent.futures were not waited for.",
+            "A program waits for the jobs of concurrent.futures, and for those that have not "
+            "begun, too.",
         ),
     ]
 
@@ -146,6 +153,7 @@ def _of_ends(ways: Figures) -> list[Statement]:
             "What atexit calls is called when these threads have ended, and while a daemon is "
             "still at work.",
             "What atexit calls was called before all threads had ended, or not at all.",
+            "What atexit calls is called when all threads but daemons have ended.",
         ),
         Statement(
             not any(run["events"].keys() & {"finally", "atexit"} for run in left),
@@ -153,6 +161,8 @@ def _of_ends(ways: Figures) -> list[Statement]:
             "lines, no `finally`, and nothing that atexit calls.",
             "A process that was left by os._exit, or ended by a signal, had its threads come to "
             "their end.",
+            "Whoever leaves by os._exit or is ended by a signal waits for nobody: no `finally` "
+            "runs, and nothing that atexit calls.",
         ),
     ]
 

@@ -108,7 +108,7 @@ def _lines(axis: Any, chart: Curves) -> None:
     if not chart.log:
         axis.set_ylim(bottom=0)
     if len(chart.lines) > 1:
-        axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        _legend(axis, chart.title, *axis.get_legend_handles_labels())
 
 
 def _spans(axis: Any, chart: Spans) -> None:
@@ -125,11 +125,15 @@ def _spans(axis: Any, chart: Spans) -> None:
     axis.set_xlim(left=0)
     axis.set_xlabel(unit)
     handles = [Patch(color=COLOURS[n % len(COLOURS)]) for n in range(len(states))]
-    # Between the title and the rows, where it hides nothing.
+    _legend(axis, chart.title, handles, states)
+
+
+def _legend(axis: Any, title: str, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Between the title and what is drawn, where it hides nothing and all have the same width."""
     where = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "borderpad": 0.2}
-    legend = axis.legend(handles, states, frameon=False, ncols=len(states), **where)
+    legend = axis.legend(handles, names, frameon=False, ncols=len(names), **where)
     legend.set_in_layout(False)  # its room is the title's distance
-    axis.set_title(chart.title, loc="left", fontsize=12, fontweight="bold", pad=26)
+    axis.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=26)
 
 
 def _page(found: NoteFindings, vectors: str) -> str:
