@@ -103,8 +103,9 @@ def _lines(axis: Any, chart: Curves) -> None:
     for each in (axis.xaxis, axis.yaxis):
         each.set_major_formatter(lambda value, _: f"{value:,g}")
         each.set_minor_locator(NullLocator())
-    if len(places := sorted({x for points in chart.lines.values() for x, _ in points})) <= FEW:
-        axis.set_xticks(places)  # those that were measured
+    places = sorted({x for points in chart.lines.values() for x, _ in points})
+    if len(places) <= FEW and all(x == float(f"{x:.3g}") for x in places):
+        axis.set_xticks(places)  # those that were chosen, and not when it was looked
     if not chart.log:
         axis.set_ylim(bottom=0)
     if len(chart.lines) > 1:
