@@ -4,6 +4,8 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -221,3 +223,32 @@ def test_the_generator_of_numpy_is_seeded_anew_as_that_of_python_is() -> None:
         draw_anew()
         drawn |= {random.random(), float(numpy.random.random())}
     assert len(drawn) == 4
+
+
+ENDING = """
+import gc, os, sys
+from heori_consumer.worker.ending import Inheritance, say_goodbye
+
+before, after = (open(path, "w") for path in sys.argv[1:3])
+after.close()
+inherited = Inheritance()
+inherited.add()
+if os.fork() == 0:
+    before.write("opened before the fork")
+    after = open(sys.argv[2], "w")
+    after.write("opened in it")
+    if sys.argv[3:]:
+        gc.freeze()
+    say_goodbye(inherited)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("frozen", [[], ["a task has frozen all"]])
+def test_what_was_written_is_there_wherever_its_file_was_opened(
+    frozen: list[str], tmp_path: Path
+) -> None:
+    files = [tmp_path / "before", tmp_path / "after"]
+    subprocess.run([sys.executable, "-c", ENDING, *map(str, files), *frozen], check=True)
+    assert [each.read_text() for each in files] == ["opened before the fork", "opened in it"]

@@ -12,7 +12,6 @@ What a worker has started ends with it.
 
 import contextlib
 import errno
-import gc
 import importlib
 import os
 import pickle
@@ -32,6 +31,7 @@ from heori_consumer.between.entry import REPLY, REQUEST, STARTED, Files
 from heori_consumer.between.signals import STOPPING
 from heori_consumer.gil.inside import find_gil
 from heori_consumer.worker import process
+from heori_consumer.worker.ending import Inheritance
 from heori_consumer.worker.signals import let_pass
 
 # What tasks use mostly, if only for locks and results; and what those, and the first connection,
@@ -59,15 +59,8 @@ def main(control: int) -> NoReturn:
     adopt_orphans()
     logs.configure_as_parent()
     find_gil()  # here, and no worker has to
-    _freeze()
     _Parent(socket.socket(fileno=control)).run()
     os._exit(0)
-
-
-def _freeze() -> None:
-    """Have garbage collections in the workers leave alone what is here: a look would copy it."""
-    gc.collect()
-    gc.freeze()
 
 
 class _Parent:
@@ -77,6 +70,8 @@ class _Parent:
         self._control = control
         self._workers: dict[int, int] = {}  # the marks of their families
         self._libraries: deque[str] = deque()  # that are still to be imported
+        self._inherited = Inheritance()
+        self._inherited.add()
         # A child's end wakes the wait for requests: the interpreter writes to this pair.
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
@@ -150,7 +145,7 @@ class _Parent:
             importlib.import_module(self._libraries.popleft())
         if not self._libraries:
             let_pass(STOPPING)  # whatever one of them would do then
-            _freeze()
+            self._inherited.add()
 
     def _become_worker(self, files: Files, options: bytes, mark: int) -> NoReturn:
         try:
@@ -159,7 +154,7 @@ class _Parent:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for each in (self._control, self._woken, self._wake):
                 each.close()
-            process.main(files, pickle.loads(options), mark)
+            process.main(files, pickle.loads(options), mark, self._inherited)
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()

@@ -31,7 +31,7 @@ from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.signals import STOPPING
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.chance import draw_anew
-from heori_consumer.worker.ending import flush_streams, say_goodbye
+from heori_consumer.worker.ending import Inheritance, flush_streams, say_goodbye
 from heori_consumer.worker.hooks import StartHookFailed, run_end_hooks, run_start_hooks
 from heori_consumer.worker.libraries import libraries, newest
 from heori_consumer.worker.link import LinkedSlots
@@ -46,13 +46,14 @@ TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 SLOT_OBJECTS = 10
 
 
-def main(files: Files, options: WorkerOptions, mark: int) -> NoReturn:
+def main(files: Files, options: WorkerOptions, mark: int, inherited: Inheritance) -> NoReturn:
     """The worker process, from its start to its end.
 
     Args:
         files: what connects it to its supervisor.
         options: what it is told.
         mark: of its family (see `between.family`).
+        inherited: what there was before it was forked.
     """
     let_pass((*STOPPING, *TIMERS))
     _speak_through(files)
@@ -71,7 +72,7 @@ def main(files: Files, options: WorkerOptions, mark: int) -> NoReturn:
     well = serve(link, options, table, abandon)
     # What a copy has inherited, the original has yet to end: its children, files, handlers.
     if well and options.home == "own":
-        say_goodbye()
+        say_goodbye(inherited)
     _leave(mark, 0 if well else 1)
 
 
