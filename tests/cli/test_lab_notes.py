@@ -259,7 +259,7 @@ def test_a_note_says_what_is_so_and_otherwise_what_is_so_here(
         ),
         ("groups", lambda it: it["jobs"].update(most=2)),
         ("groups", lambda it: it["threads"].update(order=[5, 4, 3, 2, 1, 0])),
-        ("groups", lambda it: it["jobs"]["states"][4].pop(0)),
+        ("groups", lambda it: it["jobs"]["states"].__setitem__(4, [["returned", 1.0]])),
         ("groups", lambda it: it["jobs"].update(raised=["JobFailed", []])),
         ("groups", lambda it: it["jobs"]["timeout"].update(raised=False)),
         ("groups", lambda it: it["jobs"]["cancel"].update(begun=True)),
@@ -270,7 +270,6 @@ def test_a_note_says_what_is_so_and_otherwise_what_is_so_here(
         ("producer-consumer", lambda it: it.update(bound=1_000)),
         ("producer-consumer", lambda it: it["heori"].update(bounded=it["heori"]["unbounded"])),
         ("producer-consumer", lambda it: it["heori"]["bounded"].update(once=False)),
-        ("producer-consumer", lambda it: it["heori"]["bounded"].update(done=[34])),
     ],
 )
 def test_where_the_machine_shows_something_else_it_says_so(

@@ -29,7 +29,8 @@ TIMEOUT = 0.5  # units, for which the result of the long call is waited for
 LOOK_S = 0.005  # between two looks at all futures
 SINGLY, QUICK_SINGLY = 500, 30  # calls that do nothing, one after the other
 AT_ONCE, QUICK_AT_ONCE = 5_000, 300  # and all at once
-BEGIN_S = 30.0  # for a call to begin
+GO = "go"  # file: all that is tried with calls that run has been tried, and they may end
+TRY_S = 30.0  # for calls to begin, and for that
 STATES = ("pending", "running", "returned", "raised", "cancelled")
 NAMES = {"threads": "ThreadPoolExecutor", "jobs": "RedisExecutor"}
 
@@ -44,9 +45,10 @@ class NoSuchRow(LookupError):
 
 @task(queue=QUEUE)
 def call(number: int, seconds: float, folder: Path) -> Told:
-    """Leave a mark when it has begun, and wait."""
+    """Leave a mark when it has begun, and wait; on a busy machine for longer, until it may end."""
     (folder / str(number)).write_text(str(time.monotonic()))
     time.sleep(seconds)
+    _wait_for(folder / GO)
     if number != RAISING:
         return os.getpid(), time.monotonic()
     error = NoSuchRow("no such row", 17)
@@ -232,11 +234,13 @@ def _group(executor: Executor, unit: float, step: Step, done: float) -> Figures:
             with executor:
                 for number in range(LAST):
                     submit(number)
+                for number in range(SLOTS):
+                    _wait_for(folder / str(number))
                 figures: Figures = {"timeout": _late(futures[LONG], TIMEOUT * unit)}
-                _wait_for(folder / str(LONG))
                 running = futures[LONG].cancel()
                 figures["cancel"] = {"waiting": futures[CANCELLED].cancel(), "running": running}
                 order: list[int] = []
+                (folder / GO).touch()
                 for future in as_completed(futures):
                     step(done + 0.1 + 0.3 * len(order) / LAST)
                     order.append(futures.index(future))
@@ -247,23 +251,24 @@ def _group(executor: Executor, unit: float, step: Step, done: float) -> Figures:
         finally:
             over.set()
             watch.join()
+        (folder / GO).unlink()
         begins = {int(mark.name): float(mark.read_text()) for mark in folder.iterdir()}
     figures["cancel"]["begun"] = CANCELLED in begins
-    ends = {n: _ended(future) for n, future in enumerate(futures) if not future.cancelled()}
+    ended = {n: _ended(future) for n, future in enumerate(futures) if not future.cancelled()}
     error = futures[RAISING].exception()
-    figures["timeout"]["came"] = LONG in ends
+    figures["timeout"]["came"] = LONG in ended
     return figures | {
         "states": states,
         "seconds": left - began,
-        "order": [number for number in order if number in ends],
-        "ended": sorted((number for number in ends if number != LAST), key=ends.__getitem__),
+        "order": [number for number in order if number in ended],
+        "ended": sorted((number for number in ended if number != LAST), key=ended.__getitem__),
         "raised": [type(error).__name__, list(getattr(error, "args", ()))],
         "most": max(
-            sum(begins[other] <= begin < end for other, end in ends.items())
+            sum(begins[other] <= begin < end for other, end in ended.items())
             for begin in begins.values()
         ),
         "here": all(f.result()[0] == os.getpid() for f in futures if _returned(f)),
-        "known": statistics.median(known[number] - end for number, end in ends.items()),
+        "known": statistics.median(known[number] - end for number, end in ended.items()),
     }
 
 
@@ -315,7 +320,7 @@ def _late(future: "Future[Told]", timeout: float) -> Figures:
 
 
 def _wait_for(mark: Path) -> None:
-    deadline = time.monotonic() + BEGIN_S
+    deadline = time.monotonic() + TRY_S
     while not mark.exists() and time.monotonic() < deadline:
         time.sleep(LOOK_S)
 

@@ -79,7 +79,9 @@ def _run(name: str, options: NoteOptions, interrupt: Interrupt, progress: Progre
     steal, began = Steal(), time.monotonic()
     how = "quick" if options.quick else "whole"
     with ExitStack() as stack:
-        child = stack.enter_context(Child(name, measuring.__name__, name, str(options.seed), how))
+        child = stack.enter_context(
+            Child(f"note {name}", measuring.__name__, name, str(options.seed), how)
+        )
         while not child.finished:
             if interrupt.number:
                 raise Interrupted
