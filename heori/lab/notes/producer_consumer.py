@@ -140,7 +140,7 @@ def findings(figures: Figures) -> NoteFindings:
     """See `heori.lab.notes`."""
     bound = figures["bound"]
     turns = Turns(0.0, figures["seconds"], figures["turns"])
-    runs = {each: Flow(figures[each[0]][each[1]], turns) for each in NAMES}
+    runs = {each: FlowRun(figures[each[0]][each[1]], turns) for each in NAMES}
     free = [runs[each] for each in runs if each[1] == "unbounded"]
     held = [runs[each] for each in runs if each[1] == "bounded"]
     waist = runs["heori", "bounded"]
@@ -235,7 +235,7 @@ def findings(figures: Figures) -> NoteFindings:
     )
 
 
-class Flow:
+class FlowRun:
     """What is to be told of one run."""
 
     def __init__(self, figures: Figures, turns: Turns) -> None:
@@ -279,11 +279,11 @@ class Flow:
         return of(self.samples[-1 if at > self.samples[0].at else 0])
 
 
-def _sizes(runs: Sequence[Flow]) -> str:
+def _sizes(runs: Sequence[FlowRun]) -> str:
     return " and ".join(formats.size(run.memory) for run in runs)
 
 
-def _counts(runs: Sequence[Flow]) -> str:
+def _counts(runs: Sequence[FlowRun]) -> str:
     return " and ".join(formats.count(run.in_time) for run in runs)
 
 
@@ -291,7 +291,7 @@ def _list(numbers: Sequence[int]) -> str:
     return ", ".join(map(formats.count, numbers))
 
 
-def _curves(title: str, runs: dict[tuple[str, str], Flow], of: Of) -> Curves:
+def _curves(title: str, runs: dict[tuple[str, str], FlowRun], of: Of) -> Curves:
     lines = {
         NAMES[each]: [(sample.at, of(sample)) for sample in run.samples]
         for each, run in runs.items()
@@ -299,7 +299,7 @@ def _curves(title: str, runs: dict[tuple[str, str], Flow], of: Of) -> Curves:
     return Curves(title, "seconds", lines)
 
 
-def _waist(run: Flow, bound: int, turns: Turns) -> Curves:
+def _waist(run: FlowRun, bound: int, turns: Turns) -> Curves:
     could: dict[str, list[tuple[float, float]]] = {"producers could": [], "consumers could": []}
     for number in range(turns.number):
         first, last = number * turns.seconds, (number + 1) * turns.seconds
