@@ -38,6 +38,7 @@ NOT_GIVEN = range(10_000, 32_768)
 TRIES = 5  # to find a port that nobody else takes at the same moment
 START_TIMEOUT = 30.0  # seconds
 STOP_TIMEOUT = 5.0  # seconds
+ENDS = "ends"  # what an owner that stops a server says at last
 
 
 class EmbeddedValkeyError(RuntimeError):
@@ -107,7 +108,7 @@ class EmbeddedValkey:
     def stop(self) -> None:
         """Stop it as an administrator would; what it has written to disk stays."""
         if self._process is not None:
-            self._process.communicate()  # closing its standard input ends it
+            self._process.communicate(ENDS)
             self._process = None
 
     def __enter__(self) -> Self:
@@ -125,8 +126,11 @@ class EmbeddedValkey:
 
 
 def main(options: dict[str, Any]) -> None:
-    """Run a server until standard input ends, or the server does."""
-    owner = os.getppid()
+    """Run a server until standard input ends, or the server does.
+
+    If it ends without a word, its owner was killed, and nobody else will tidy up.
+    """
+    last_word = ""
     directory = Path(options["data_dir"])
     try:
         server, port = _start(options["binary"], options["port"], directory, options["config"])
@@ -137,11 +141,14 @@ def main(options: dict[str, Any]) -> None:
         print(port, flush=True)  # noqa: T201 - likewise
         while server.poll() is None:
             readable, _, _ = select.select([sys.stdin], [], [], 1.0)
-            if readable:  # nothing is ever written to it: this is its end
+            if readable:
+                last_word = sys.stdin.read()
                 break
+        else:
+            last_word = ENDS  # the server has ended by itself, and its owner is there
     finally:
         _stop(server)
-        if os.getppid() != owner:  # it was killed, and nobody else will tidy up
+        if last_word != ENDS:
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -1,6 +1,8 @@
 """The embedded server leaves nothing behind, however its owner or its keeper ends."""
 
+import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,28 @@ import redis as redis_py
 
 from heori_common.embedded import EmbeddedValkey, free_port
 from tests.rigs.waiting import is_alive, until
+
+# Who is killed loses its files a moment before it is gone: this one has lost them, and stays.
+DYING = """
+import os, sys
+from heori_common.embedded import EmbeddedValkey
+server = EmbeddedValkey()
+server.start()
+os.closerange(3, 256)
+sys.stdin.read()
+"""
+
+
+def test_a_keeper_of_one_that_dies_tidies_up(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DYING],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as dying:
+        until(lambda: [*tmp_path.iterdir()])
+        until(lambda: not [*tmp_path.iterdir()])
+        assert dying.poll() is None
+    assert dying.returncode == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
