@@ -121,7 +121,7 @@ def test_every_expression_has_data_and_every_metric_a_use(prometheus: Prometheus
     asked = {
         f"{name}, {title}: {expression}": concrete(expression)
         for name, board in BOARDS.items()
-        if name != "notes"  # what they are of is another work: heori.demo.notes
+        if name != "notes"  # tests/compose/test_lab.py has what they are of
         for title, expression in expressions(board)
         if title != "Take"  # test_expressions.py has both models busy enough to be compared
     }
