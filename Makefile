@@ -99,6 +99,10 @@ docs: .venv/installed-dev ## build the documentation into site/; a dead link fai
 	@$(BIN)/python docs/generate.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+.PHONY: docs-figures
+docs-figures: .venv/installed-dev ## renew the pictures of the notes, in five minutes on a quiet machine
+	@$(BIN)/python docs/figures.py $(ARGS)
+
 JOBS ?= 1000000
 
 .PHONY: soak

@@ -85,6 +85,23 @@ def test_what_is_expected_of_every_machine_is_so_on_this_one(
     assert [claim.sentence for claim in found if claim.expected and not claim.holds] == []
 
 
+@pytest.mark.parametrize("name", NOTES)
+def test_the_page_of_a_note_says_what_is_expected_in_the_same_words(
+    name: str, figures: dict[str, Told]
+) -> None:
+    if name == "gil" and not at_once.has_gil():
+        pytest.skip("nothing is expected of an interpreter that has none")
+    expected = [
+        claim.expected for claim in claims(name, figures[name]["figures"]) if claim.expected
+    ]
+    page = (ROOT / f"docs/notes/{name}.md").read_text()
+    assert re.findall(r"^- (.*)$", section(page, "What it shows"), re.MULTILINE) == expected
+
+
+def section(page: str, heading: str) -> str:
+    return page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
 @pytest.mark.parametrize("name", ["threads", "jobs"])
 def test_a_group_of_threads_and_jobs_do_the_same_with_the_same_calls(
     name: str, figures: dict[str, Told]

@@ -45,8 +45,9 @@ def test_the_site_is_built_without_a_dead_link(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
-    assert {folder.parent.name for folder in tmp_path.glob("*/index.html")} == pages
+    pages = {page.relative_to(DOCS).with_suffix("") for page in DOCS.rglob("*.md")}
+    built = {page.parent.relative_to(tmp_path) for page in tmp_path.rglob("index.html")}
+    assert built == {page.parent if page.name == "index" else page for page in pages}
     # Nothing in it is loaded from elsewhere.
     for page in tmp_path.rglob("*.html"):
         assert not re.findall(r'<(?:script|img)[^>]* src="(?:https?:)?//', page.read_text())

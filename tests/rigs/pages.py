@@ -22,15 +22,21 @@ GENERATED = (
     "metrics.md",
     "python.md",
 )  # by docs/generate.py, without examples
-PAGES = [README, *sorted(page for page in DOCS.glob("*.md") if page.name not in GENERATED)]
 # The twin of NAME.md is NAME.ko.md. Its examples are the same ones, and run once.
 KOREAN_PAGES = [ROOT / "README.ko.md", *sorted(DOCS.rglob("*.ko.md"))]
+NOTES = sorted(page for page in DOCS.glob("notes/*.md") if page not in KOREAN_PAGES)
+PAGES = [
+    README,
+    *sorted(page for page in DOCS.glob("*.md") if page.name not in GENERATED),
+    *NOTES,
+]
 ALL_PAGES = [
     README,
     *KOREAN_PAGES,
     ROOT / "benchmarks/README.md",
     ROOT / "examples/README.md",
     *sorted(DOCS.glob("*.md")),
+    *NOTES,
 ]
 
 _FENCE = re.compile(
