@@ -18,7 +18,7 @@ from heori.lab.notes.running import NOTES, Measured, NoteOptions, run_notes
 from heori_common.platform import usable_cores
 
 FOLDER = Path(__file__).parent / "notes"
-DPI, COLOURS = 80, 64  # for pictures of 60 kB at most
+DPI, COLOURS = 100, 64  # for pictures of 60 kB at most
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def test_a_page_is_short_and_in_the_table_of_contents(page: Path) -> None:
 
 @pytest.mark.parametrize("name", NOTES)
 def test_a_picture_is_small(name: str) -> None:
-    assert 5_000 < (FOLDER / f"{name}.png").stat().st_size <= MOST_BYTES
+    assert 2_000 < (FOLDER / f"{name}.png").stat().st_size <= MOST_BYTES
 
 
 @pytest.mark.parametrize("page", ENGLISH)
