@@ -26,8 +26,13 @@ run: .venv/installed ## see it work: embedded Valkey, a producer, a consumer, a 
 WORKERS = $(shell expr $$(nproc 2>/dev/null || echo 2) '*' 4)
 
 .PHONY: test
-test: .venv/installed-dev .venv/compiled tests/grafana/schema/node_modules tests/packaging/pyright/node_modules ## run the tests, side by side; with ARGS="-k word", some in one process
+test: .venv/installed-dev ## run the tests, side by side; with ARGS="-k word", some in one process
+	@$(MAKE) --no-print-directory --jobs 3 ready-to-test
 	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
+
+# At the same time, as each has one core and the network at most.
+.PHONY: ready-to-test
+ready-to-test: .venv/compiled tests/grafana/schema/node_modules tests/packaging/pyright/node_modules
 
 # Producers, consumers, locks, the protocol and every command. An old library may warn of what a new
 # one of its own dependencies has deprecated.

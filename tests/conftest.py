@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,6 +28,8 @@ from tests.rigs.zygote import fork_servers
 T = TypeVar("T")
 
 pytest_plugins = ["tests.rigs.lock_rig"]
+# Run by `make test-page`, in a Chromium. What drives that takes long to import, in each process.
+collect_ignore = [] if os.environ.get("HEORI_TEST_PAGE") else ["browser"]
 
 
 @pytest.fixture(scope="session")

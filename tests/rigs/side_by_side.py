@@ -46,6 +46,17 @@ LONG = (
     "test_people_look_at_a_crowd",
     "test_rqs_own_workers_end_them_as_recorded",
     "test_a_consumer_with_threads_does_but_for_what_threads_cannot",
+    "test_it_finds_a_size_that_is_about_as_good_as_the_best",
+    "test_async_tasks_run_on_one_loop_of_each_worker_and_so_many_at_once_as_was_said",
+    "test_counters_go_on_where_a_killed_worker_left_them",
+    "test_a_total_that_is_not_as_it_should_be_is_told_and_is_the_exit_code",
+    "test_a_bound_holds_for_producers_at_once_and_nothing_is_lost",
+    "test_a_supervisor_holds_so_many_results_and_gives_their_memory_back",
+    "test_each_signal_at_each_moment_is_obeyed_and_costs_no_job_anything",
+    "test_the_example_passes_side_by_side_and_leaves_nothing",
+    "test_thousands_of_futures_are_resolved_over_one_connection",
+    "test_cpu_time_alone_gives_an_estimate_that_takes_no_sleep_for_the_gil",
+    "test_transfers_in_opposite_order_never_deadlock",
 )
 LONG_FOLDERS = ("packaging", "docs", "deploy")
 APART = ("test_platforms",)  # whose tests have nothing in common
