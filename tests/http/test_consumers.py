@@ -163,9 +163,9 @@ def spoilt() -> Iterator[Any]:
     for name in ("pid", "seconds", "gil_loss", "slots", "thread_seconds", "jobs"):
         yield from ({**SAID, "workers": [{**WORKER, name: value}]} for value in NUMBERS)
     for name in AUTO:
-        yield from ({**SAID, "auto": {**AUTO, name: value}} for value in (*NUMBERS, HOSTILE))
+        yield from ({**SAID, "auto": {**AUTO, name: value}} for value in (math.nan, [], HOSTILE))
     for name in MOVE:
-        for value in (*NUMBERS, HOSTILE):
+        for value in (math.inf, HOSTILE):
             yield {**SAID, "auto": {**AUTO, "moves": [{**MOVE, name: value}]}}
     for name in SLOT:
         for value in NUMBERS:
@@ -186,6 +186,7 @@ def test_whatever_a_consumer_says_the_pages_are_there(
     until(lambda: all("held-up" in browser.get(path).text for path in paths))
     for said in spoilt():
         says(said)
+        redis.expire("rq:worker:odd", 50)
         for path in (*paths, "/v1/consumers"):
             shown = browser.get(path)
             assert shown.status == 200, (path, said)
