@@ -160,19 +160,7 @@ _SWITCHES = Label("kind", ("voluntary", "involuntary"))
 _STATE = Label("state", ("running", "gil_wait", "io_wait", "wait"))
 _SOURCE = Label("source", ("external", "internal", "estimate"))
 _CAME_OF = Label("outcome", ("kept", "undone", "overtaken"))
-_CAUSE = Label(
-    "cause",
-    (
-        "threads wait for the GIL",
-        "jobs wait for other things",
-        "cores are idle",
-        "event loops are full",
-        "less does as much",
-        "known from before",
-        "the last move did not help",
-        "too much memory",
-    ),
-)
+_CAUSE = Label("cause", owner="the causes, which are in the code")
 _CHANGE = Label("change", owner="one more and one less of processes, slots and coroutines")
 LOCK_KIND = Label("kind", ("mutex", "semaphore"))
 METHOD = Label("method", ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -364,13 +352,9 @@ AUTO_MOVES = _counter(
     "Changes of size that auto has made: kept, undone, or overtaken by a change of the work.",
     _CAME_OF,
 )
-AUTO_CAUSES = _counter(
-    "heori_auto_causes_total", "Changes of size that auto has made, by what they were for.", _CAUSE
-)
+AUTO_CAUSES = _counter("heori_auto_causes_total", "Moves of auto, by what they were for.", _CAUSE)
 AUTO_ESTIMATE = _gauge(
-    "heori_auto_estimate_ratio",
-    "How many times as many jobs one more or one less of each would do, as the model auto reckons.",
-    _CHANGE,
+    "heori_auto_estimate_ratio", "Jobs with one more or one less of each, × those of now.", _CHANGE
 )
 
 # Workers

@@ -13,7 +13,7 @@ from heori_consumer.auto.demand import Mix, Observation, count, estimate
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.load import Weights, are_alike, is_other, needs_else
 from heori_consumer.auto.model import LEAP, SMALL_LEAP, Forecast, candidates
-from heori_consumer.auto.move import Cause, Fate, Move, Outcome
+from heori_consumer.auto.move import CameOf, Cause, Fate, Move
 from heori_consumer.auto.size import Size, SizeBounds
 
 # Observations that a choice takes at least, that are kept, and that are the latest.
@@ -181,7 +181,7 @@ class Controller:
 
     def _came_of(self, move: Move, fate: Fate, gain: float | None = None) -> None:
         self.outcomes[fate] += 1
-        move.outcome = Outcome(fate, gain)
+        move.outcome = CameOf(fate, gain)
 
     def _mix(self) -> Mix:
         mix = estimate(self._seen, self._gil_share)

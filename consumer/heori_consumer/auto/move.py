@@ -18,7 +18,7 @@ Cause = Literal[
 Fate = Literal["kept", "undone", "overtaken"]
 
 
-class Outcome(NamedTuple):
+class CameOf(NamedTuple):
     """What came of a move.
 
     Attributes:
@@ -47,4 +47,4 @@ class Move:
     reason: str
     gain: float
     cause: Cause
-    outcome: Outcome | None = None
+    outcome: CameOf | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from heori_consumer.auto.demand import Observation
-from heori_consumer.auto.move import Cause, Outcome
+from heori_consumer.auto.move import CameOf, Cause
 from heori_consumer.auto.size import Size
 
 NOTABLE = 0.05  # of threads' time
@@ -50,7 +50,7 @@ def cause(seen: Observation, target: Size) -> Cause:
     return "jobs wait for other things"
 
 
-def came_of(outcome: Outcome) -> str:
+def came_of(outcome: CameOf) -> str:
     """What came of a move."""
     if outcome.gain is None:
         return "the work changed before that could be told"

@@ -13,7 +13,7 @@ from heori_consumer.auto import words
 from heori_consumer.auto.controller import Controller
 from heori_consumer.auto.demand import Demand
 from heori_consumer.auto.lesson import Lesson
-from heori_consumer.auto.move import Outcome
+from heori_consumer.auto.move import CameOf
 from heori_consumer.auto.size import Size, SizeBounds
 from tests.rigs.machine import PROCESS_BYTES, Machine, Phase
 from tests.rigs.simulated_work import (
@@ -185,7 +185,7 @@ def test_a_move_that_does_not_help_is_undone_and_says_so() -> None:
 
 
 def test_of_a_move_nobody_can_tell_what_it_brought_when_the_work_has_changed() -> None:
-    assert words.came_of(Outcome("overtaken")) == "the work changed before that could be told"
+    assert words.came_of(CameOf("overtaken")) == "the work changed before that could be told"
 
 
 def test_it_tells_what_one_more_and_one_less_would_do() -> None:
