@@ -153,6 +153,7 @@ AUTO = {
     "moves": [MOVE | {"outcome": "undone", "gain": 0.9}, MOVE],
 }  # fmt: skip
 NUMBERS: tuple[Any, ...] = (math.nan, math.inf, -1, 10**400, [])
+NONSENSE: tuple[Any, ...] = (math.nan, [], HOSTILE)
 
 
 def spoilt() -> Iterator[Any]:
@@ -163,9 +164,9 @@ def spoilt() -> Iterator[Any]:
     for name in ("pid", "seconds", "gil_loss", "slots", "thread_seconds", "jobs"):
         yield from ({**SAID, "workers": [{**WORKER, name: value}]} for value in NUMBERS)
     for name in AUTO:
-        yield from ({**SAID, "auto": {**AUTO, name: value}} for value in (math.nan, [], HOSTILE))
+        yield from ({**SAID, "auto": {**AUTO, name: value}} for value in NONSENSE)
     for name in MOVE:
-        for value in (math.inf, HOSTILE):
+        for value in NONSENSE:
             yield {**SAID, "auto": {**AUTO, "moves": [{**MOVE, name: value}]}}
     for name in SLOT:
         for value in NUMBERS:
