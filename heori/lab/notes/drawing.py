@@ -101,7 +101,7 @@ def _lines(axis: Any, chart: Curves) -> None:
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     for each in (axis.xaxis, axis.yaxis):
-        each.set_major_formatter(lambda value, _: f"{value:,g}")
+        each.set_major_formatter(lambda value, _: f"{value:,.7g}")
         each.set_minor_locator(NullLocator())
     places = sorted({x for points in chart.lines.values() for x, _ in points})
     if len(places) <= FEW and all(x == float(f"{x:.3g}") for x in places):
