@@ -55,7 +55,6 @@ import random
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -139,14 +138,22 @@ def main() -> int:
                 results.setdefault(scenario, []).append(_watched(progress, scenario, model, run))
     problems = [problem for each in results.values() for one in each for problem in one.problems()]
     if options.json:
-        every = {name: [asdict(result) for result in each] for name, each in results.items()}
-        print(json.dumps({"seed": seed, "machine": _machine(), **every, "problems": problems}))
+        print(told({"seed": seed, "machine": _machine(), **results, "problems": problems}))
     else:
         for scenario, each in results.items():
             _show(scenario, [_row(result) for result in each])
     for problem in problems:
         console.print(f"[red]{problem}")
     return 1 if problems else 0
+
+
+def told(results: dict[str, Any]) -> str:
+    """As JSON, whatever is in them."""
+
+    def plain(value: Any) -> Any:
+        return sorted(value) if isinstance(value, set) else vars(value)
+
+    return json.dumps(results, default=plain)
 
 
 def _options() -> argparse.Namespace:
@@ -160,7 +167,8 @@ def _options() -> argparse.Namespace:
         "--model",
         action="append",
         choices=[*MODELS],
-        help="several are run one after the other; all if not said, but for handover, "
+        help="several are run one after the other; all if not said, but for resizes (auto, and "
+        "no other), handover, "
         "dependents, flows, rates and schedule (threads), mixed (processes), bound and soak "
         "(hybrid)",
     )
@@ -257,10 +265,11 @@ def _models(scenario: str, options: argparse.Namespace) -> list[str]:
     """The models, or troubles, that a scenario is run with, one after the other."""
     if scenario in ("locks", "attacks"):
         return ["no model"]  # it runs no jobs
+    if scenario == "resizes":
+        return ["auto"]  # no other changes its size
     if scenario == "refusals":
         return [name for name in TROUBLES if name in (options.only or TROUBLES)]
     by_default = {
-        "resizes": ["auto"],
         "handover": ["threads"],
         "dependents": ["threads"],
         "flows": ["threads"],
@@ -307,6 +316,7 @@ def _row(
                 "twice": f"{result.twice:,}",
                 "in flight": f"{sum(result.in_flight.values()):,}",
                 "processes left": str(result.processes_left),
+                "moves": str(result.moves),
                 "strikes": "\n".join(f"{n} {kind}" for kind, n in sorted(result.strikes.items())),
                 "seconds": f"{result.seconds:.0f}",
             }

@@ -3,7 +3,8 @@
 import collections
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ MODELS = {
 }
 
 Report = Callable[[int, int], None]  # called with how much is done, and of how much
+LIMIT = 300.0  # seconds after which a run is given up
 
 
 class Fleet:
@@ -163,6 +165,30 @@ class Fleet:
                 process.kill()
         for consumer in self.consumers:
             consumer.join()
+
+
+def rounds(done: Callable[[], int], most: int, every: float, report: Report) -> Iterator[float]:
+    """Go round until so much is done.
+
+    Args:
+        done: how much is, now.
+        every: seconds between two rounds.
+
+    Yields:
+        The time of each round, as time.monotonic() tells it.
+
+    Raises:
+        TimeoutError: it is not done in LIMIT seconds.
+    """
+    start = now = time.monotonic()
+    while (so_far := done()) < most:
+        if now - start > LIMIT:
+            raise TimeoutError(f"{so_far} of {most} were done in {LIMIT:.0f} s")
+        report(so_far, most)
+        yield now
+        time.sleep(every)
+        now = time.monotonic()
+    report(most, most)
 
 
 def ready(consumers: Iterable[Consumer]) -> None:

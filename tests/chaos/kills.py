@@ -12,13 +12,16 @@ from typing import Any
 import psutil
 
 from tests.chaos import tasks
-from tests.chaos.fleet import Fleet, Report
+from tests.chaos.fleet import Fleet, Report, rounds
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import is_alive
 
 LEASE = 1.0  # seconds; the shortest there is, so that dead consumers' jobs are soon back
 PAST_LEASE = 3 * LEASE  # seconds: the lease, RQ's whole seconds and the reaper's interval
 SHORT = 0.2  # a pause that costs no lease, seconds
+EVERY, LOOK_EVERY = 0.5, 0.02  # seconds between two strikes, and two looks
+# What a consumer of the model auto says when it changes its size.
+MOVES = ("auto changes the size", "auto takes back its last move")
 # How a strike is chosen, by weight.
 STRIKES = {
     "worker SIGKILL": 4,
@@ -59,6 +62,7 @@ class Kills:
     processes_left: int = 0
     bad_exits: list[int] = field(default_factory=list)
     strikes: dict[str, int] = field(default_factory=dict)
+    moves: int = 0  # by which consumers of the model auto have changed their size
     seconds: float = 0.0
 
     def problems(self) -> list[str]:
@@ -77,21 +81,9 @@ class Kills:
 
 
 def kills(
-    model: str,
-    jobs: int,
-    chance: random.Random,
-    report: Report,
-    *,
-    every: float = 0.5,
-    pace: float = 0.002,
-    limit: float = 300.0,
+    model: str, jobs: int, chance: random.Random, report: Report, *, pace: float = 0.002
 ) -> Kills:
-    """Run jobs on two consumers of which something is struck at all times.
-
-    Args:
-        every: seconds between two strikes.
-        pace: seconds that one job takes.
-        limit: seconds after which it is given up.
+    """Run jobs, each for `pace` seconds, on two consumers that are struck all the time.
 
     Raises:
         TimeoutError: the jobs were not done in time.
@@ -105,17 +97,11 @@ def kills(
         for first in range(0, jobs, 50):
             task: Any = tasks.run if first % 100 else tasks.run_later
             fleet.producer.submit_many(task, calls[first : first + 50])
-        next_strike = start + every
-        while (done := fleet.finished() + fleet.failed()) < jobs:
-            now = time.monotonic()
-            if now - start > limit:
-                raise TimeoutError(f"{model}: {done} of {jobs} jobs were done in {limit} s")
-            report(done, jobs)
+        next_strike = start + EVERY
+        for now in rounds(lambda: fleet.finished() + fleet.failed(), jobs, LOOK_EVERY, report):
             storm.look_after(now)
             if now >= next_strike:
-                next_strike = now + (every if storm.strike(now) else every / 5)
-            time.sleep(0.02)
-        report(jobs, jobs)
+                next_strike = now + (EVERY if storm.strike(now) else EVERY / 5)
         storm.calm()
         seconds = time.monotonic() - start
         zombies = fleet.zombies()
@@ -135,6 +121,9 @@ def kills(
             processes_left=fleet.left(),
             bad_exits=storm.bad_exits,
             strikes=dict(storm.strikes),
+            moves=sum(
+                line["event"] in MOVES for consumer in fleet.consumers for line in consumer.log
+            ),
             seconds=seconds,
         )
 

@@ -19,17 +19,19 @@ from rq.exceptions import InvalidJobOperation
 from heori import Handle
 from heori_consumer.auto.size import Size
 from tests.chaos import tasks
-from tests.chaos.fleet import Fleet, Report
+from tests.chaos.fleet import Fleet, Report, rounds
 from tests.rigs.waiting import until
 
 PROGRAM = "tests.rigs.resized"
 MOST = Size(4, 16, 32)
 ONE = Size(1, 1, 1)
+EVERY = 0.2  # seconds between two sizes
+PACE = 0.005  # seconds that a job takes at least
 BATCH = 50  # jobs of one kind that are sent one after the other
 # Of each batch, so many are canceled while they wait, and so many would run for ever unless they
 # were stopped.
 CANCELED, ENDLESS = 4, 1
-LONGEST = 8  # times the pace that a job takes
+LONGEST = 8  # times PACE that a job takes at most
 # Files of the supervisor, and threads of the worker, that there may be more in the end.
 FEW = 4
 
@@ -94,51 +96,28 @@ class Resizes:
         }
 
 
-def resizes(
-    jobs: int,
-    chance: random.Random,
-    report: Report,
-    *,
-    every: float = 0.2,
-    pace: float = 0.005,
-    limit: float = 300.0,
-) -> Resizes:
-    """Run jobs on one consumer of changing size, and drain it; the next one does what is left.
-
-    Args:
-        every: seconds between two sizes.
-        pace: seconds that one job takes at least.
-        limit: seconds after which it is given up.
-    """
+def resizes(jobs: int, chance: random.Random, report: Report) -> Resizes:
+    """Run jobs on one consumer of changing size, and drain it; the next one does what is left."""
     start = time.monotonic()
     with Fleet("auto", HEORI_MAX_DELIVERIES="10000", HEORI_GRACE="2") as fleet:
-        load = _Load(fleet, chance, pace)
+        load = _Load(fleet, chance)
         first = _Changing(fleet, chance)
         before = first.use()
         load.send(jobs)
-        while (done := load.done()) < jobs * 3 // 4:
-            if time.monotonic() - start > limit:
-                raise TimeoutError(f"{done} of {jobs} jobs were done in {limit} s")
-            report(done, jobs)
+        for _ in rounds(load.over, load.sent * 3 // 4, EVERY, report):
             first.change()
             load.interfere()
-            time.sleep(every)
         first.drain()
         second = _Changing(fleet, chance)
-        while not load.is_over():
-            if time.monotonic() - start > limit:
-                raise TimeoutError(f"{load.done()} of {jobs} jobs were done in {limit} s")
-            report(load.done(), jobs)
+        for _ in rounds(load.over, load.sent, EVERY, report):
             second.change()
             load.interfere()
-            time.sleep(every)
         second.resize(ONE)
         with contextlib.suppress(AssertionError):  # the counts will tell
             until(lambda: max(second.more_than(before).values()) <= FEW, timeout=30)
         counted = load.count()
         counted.left = second.more_than(before)
         second.drain()
-        report(jobs, jobs)
         consumers = (first, second)
         counted.resizes = sum(each.resizes for each in consumers)
         counted.kills = sum(each.kills for each in consumers)
@@ -153,11 +132,10 @@ def resizes(
 class _Load:
     """The jobs that are sent, and what is done to some of them."""
 
-    def __init__(self, fleet: Fleet, chance: random.Random, pace: float) -> None:
+    def __init__(self, fleet: Fleet, chance: random.Random) -> None:
         self._fleet = fleet
         self._chance = chance
-        self._pace = pace
-        self._sent = 0
+        self.sent = 0
         self._to_cancel: list[tuple[int, Handle[Any]]] = []
         self._canceled: set[int] = set()
         self._endless: dict[int, Handle[Any]] = {}  # that have not been stopped yet
@@ -165,8 +143,8 @@ class _Load:
 
     def send(self, jobs: int) -> None:
         """Send about so many jobs, a batch of each kind in turns: they run side by side."""
-        while self._sent < jobs:
-            is_even = self._sent // BATCH % 2 == 0
+        while self.sent < jobs:
+            is_even = self.sent // BATCH % 2 == 0
             self._submit(tasks.run if is_even else tasks.run_later, BATCH, self._seconds)
             cancel = self._submit(tasks.run if is_even else tasks.run_later, CANCELED, lambda: 0.0)
             self._to_cancel += cancel
@@ -177,13 +155,13 @@ class _Load:
     def _submit(
         self, task: Any, jobs: int, seconds: Any, *others: str
     ) -> list[tuple[int, Handle[Any]]]:
-        numbers = range(self._sent, self._sent + jobs)
-        self._sent += jobs
+        numbers = range(self.sent, self.sent + jobs)
+        self.sent += jobs
         calls = [(str(self._fleet.path), number, seconds(), *others) for number in numbers]
         return [*zip(numbers, self._fleet.producer.submit_many(task, calls), strict=True)]
 
     def _seconds(self) -> float:
-        return self._pace * self._chance.uniform(1, LONGEST)
+        return PACE * self._chance.uniform(1, LONGEST)
 
     def interfere(self) -> None:
         """Cancel a job, and stop those that run for ever."""
@@ -208,17 +186,17 @@ class _Load:
         """How many jobs have come to an end."""
         return self._fleet.finished() + self._fleet.failed() + len(self._canceled)
 
-    def is_over(self) -> bool:
-        """Whether all have, and are known to."""
-        return not self._endless and self.done() == self._sent
+    def over(self) -> int:
+        """As `done`, less those that run for ever and are not known to be stopped."""
+        return max(0, self.done() - len(self._endless))
 
     def count(self) -> Resizes:
         """What became of them."""
         runs = self._fleet.runs()
-        lost = self._sent - len(self._canceled) - len(runs.keys() - self._canceled)
+        lost = self.sent - len(self._canceled) - len(runs.keys() - self._canceled)
         return Resizes(
-            self._sent,
-            lost=lost + self._sent - self.done(),
+            self.sent,
+            lost=lost + self.sent - self.done(),
             twice=runs.total() - len(runs),
             failed=self._fleet.failed() - self._stopped,
             stopped=self._stopped,

@@ -1,9 +1,12 @@
 """The scenarios of `make chaos`, in a short form: what is counted must be right at any size."""
 
+import json
 import random
+from collections import Counter
 
 import pytest
 
+from tests.chaos.__main__ import told
 from tests.chaos.attacks import attacks
 from tests.chaos.bound import bound
 from tests.chaos.deploys import deploys
@@ -13,6 +16,8 @@ from tests.chaos.kills import kills
 from tests.chaos.quarantine import quarantine
 from tests.chaos.refusals import refusals
 from tests.chaos.resizes import resizes
+from tests.chaos.schedule import Schedule
+from tests.chaos.soak import Soak
 
 
 @pytest.mark.parametrize("model", ["processes"])
@@ -98,6 +103,16 @@ def test_strangers_keep_nobody_out_fill_no_log_and_leave_nothing_open() -> None:
     assert counted.problems() == []
     assert len(counted.done) == 6
     assert {each.got["422"] for each in counted.done if each.name == "JSON bombs"} == {9}
+
+
+def test_counters_and_sets_of_what_was_counted_are_told_as_json() -> None:
+    schedule = Schedule("auto", ticks=210, strikes=Counter(SIGKILL=2))
+    soak = Soak("auto", 5000, lasting={"two", "one"})
+    read = json.loads(told({"seed": 7, "schedule": [schedule], "soak": [soak]}))
+    assert read["seed"] == 7
+    assert read["schedule"][0]["ticks"] == 210
+    assert read["schedule"][0]["strikes"] == {"SIGKILL": 2}
+    assert read["soak"][0]["lasting"] == ["one", "two"]
 
 
 def quiet(done: int, total: int) -> None:
