@@ -9,7 +9,6 @@ from grafana.panels import (
     COUNT,
     EACH_MINUTE,
     JOBS_EACH_SECOND,
-    NEUTRAL,
     bars,
     lines,
     number,
@@ -49,6 +48,11 @@ def board() -> Board:
     return made
 
 
+def _said(page: str, sentences: str) -> Line:
+    """What a row begins with."""
+    return [text(f"{sentences} More of it: `docs/notes/{page}.md`.")]
+
+
 def _named(task: Task) -> str:
     """The matcher of a task."""
     return f'task="{tasks.find(task).name}"'
@@ -66,6 +70,15 @@ def _ended(matchers: str, outcome: str, window: str = RATE, function: str = "rat
 def _of_model(model: str) -> str:
     """The matcher of what consumers of it tell of themselves."""
     return f'{WAITERS}, model="{model}"'
+
+
+def _took(task: Task, *by: str) -> str:
+    """How long a job takes on average."""
+    total, count = (
+        f"sum by ({', '.join(by)}) (rate({metrics.JOB_RUN}_{part}{{{_named(task)}}}{RATE}))"
+        for part in ("sum", "count")
+    )
+    return f"{total} / ({count} > 0)"
 
 
 def _at_a_glance() -> list[Line]:
@@ -90,7 +103,7 @@ def _at_a_glance() -> list[Line]:
                 span=6,
             ),
             number(
-                "3 · A process for a thread",
+                "3 · Memory: a process to a thread",
                 "How many times as much memory a slot takes that is a process as one that is a "
                 "thread.",
                 "x",
@@ -152,14 +165,13 @@ def _at_a_glance() -> list[Line]:
 def _thread() -> list[Line]:
     both = (("without a lock", notes.sign), ("with a lock", notes.sign_locked))
     return [
-        [
-            text(
-                "**Threads share the heap of their process; what they share needs a lock.** Each "
-                "job reads a page, adds its name and writes it back. Without a lock, one "
-                "overwrites what another has just written: a name that is lost is written again. "
-                "With a lock none is lost, but each waits for its turn."
-            )
-        ],
+        _said(
+            "thread",
+            "**Threads share the heap of their process; what they share needs a lock.** Each "
+            "job reads a page, adds its name and writes it back. Without a lock, one "
+            "overwrites what another has just written: a name that is lost is written again. "
+            "With a lock none is lost, but each waits for its turn.",
+        ),
         [
             lines(
                 "Updates lost",
@@ -193,14 +205,13 @@ def _slot(consumers: str = WAITERS) -> str:
 def _many_threads() -> list[Line]:
     jobs = f"sum by (consumer) (rate({metrics.JOBS}{{{_named(notes.wait_for_answer)}}}{RATE}))"
     return [
-        [
-            text(
-                "**Work that waits goes on at the same time in many threads, and a thread costs "
-                "little.** 16 threads of one process and 4 processes answer the same calls, each "
-                "of which waits for half a second. Threads do four times as many, and a slot "
-                "takes a fraction of the memory."
-            )
-        ],
+        _said(
+            "many-threads",
+            "**Work that waits goes on at the same time in many threads, and a thread costs "
+            "little.** 16 threads of one process and 4 processes answer the same calls, each "
+            "of which waits for half a second. Threads do four times as many, and a slot "
+            "takes a fraction of the memory.",
+        ),
         [
             lines(
                 "Calls answered, by model",
@@ -214,7 +225,6 @@ def _many_threads() -> list[Line]:
                 "What one more call at once costs: the workers' memory, divided by their slots.",
                 "bytes",
                 Query(_slot(), "{{model}}"),
-                NEUTRAL,
                 empty="Nothing of the lab, or this system does not tell shared memory",
             ),
         ],
@@ -233,14 +243,13 @@ def _hit(consumers: str = WAITERS) -> str:
 def _many_processes() -> list[Line]:
     crashes = f"60 * sum by (consumer) (rate({metrics.RESTARTS}{RATE}))"
     return [
-        [
-            text(
-                "**Processes share nothing, so a crash takes one; among threads it takes all.** "
-                "Every 10 s a job of the two consumers above reads from an address that is not "
-                "there. Its worker is replaced, and what ran in it is given back: one job of a "
-                "process, and those of all threads. None is lost."
-            )
-        ],
+        _said(
+            "many-processes",
+            "**Processes share nothing, so a crash takes one; among threads it takes all.** "
+            "Every 10 s a job of the two consumers above reads from an address that is not "
+            "there. Its worker is replaced, and what ran in it is given back: one job of a "
+            "process, and those of all threads. None is lost.",
+        ),
         [
             lines(
                 "Crashes, by model",
@@ -255,7 +264,6 @@ def _many_processes() -> list[Line]:
                 "Jobs that were given back for each crash: how far one spreads.",
                 "short",
                 Query(_hit(), "{{model}}"),
-                NEUTRAL,
                 empty="No worker of the lab has crashed yet",
                 span=8,
             ),
@@ -289,16 +297,15 @@ def _gil() -> list[Line]:
         of_all = _states(task, SHOWN)
         return f"({_states(task, SHOWN, name)} or {of_all} * 0) / ({of_all} > 0)"
 
-    half = quantile(0.5, metrics.JOB_RUN, _named(notes.compute), "consumer")
+    took = by_model(f"({_took(notes.compute, 'consumer')})")
     return [
-        [
-            text(
-                "**One thread of a process is in Python at a time; the others wait for the GIL "
-                "(W, red). Each process has one of its own, and C code such as hashing lets go of "
-                "it.** Four threads and four processes get the same bursts of work, which computes "
-                "in Python and hashes by turns."
-            )
-        ],
+        _said(
+            "gil",
+            "**One thread of a process is in Python at a time; the others wait for the GIL "
+            "(W, red). Each process has one of its own, and C code such as hashing lets go of "
+            "it.** Four threads and four processes get the same bursts of work, which computes "
+            "in Python and hashes by turns.",
+        ),
         [
             *(
                 shares(
@@ -328,10 +335,10 @@ def _gil() -> list[Line]:
             ),
             lines(
                 "Time of a job that computes in Python",
-                "Half of the jobs take less than this. Four threads take turns with one GIL; "
-                "processes have only the cores to share.",
+                "On average. Four threads take turns with one GIL; processes have only the cores "
+                "to share.",
                 "s",
-                Query(by_model(f"({half})"), "{{model}}"),
+                Query(took, "{{model}}"),
                 decades=True,
                 empty=NOT_HERE,
                 span=6,
@@ -354,14 +361,13 @@ def _groups() -> list[Line]:
         return f"60 * {_ended(_named(notes.answer), outcome)}"
 
     return [
-        [
-            text(
-                "**A group of threads takes calls and gives futures: pending, running, and then a "
-                "result, an exception, or cancelled.** Each minute a `RedisExecutor`, which is a "
-                "`concurrent.futures.Executor`, submits 200 calls to four threads elsewhere; its "
-                "`with` ends when all are done. Five of them fail, and 20 are cancelled."
-            )
-        ],
+        _said(
+            "groups",
+            "**A group of threads takes calls and gives futures: pending, running, and then a "
+            "result, an exception, or cancelled.** Each minute a `RedisExecutor`, which is a "
+            "`concurrent.futures.Executor`, submits 200 calls to four threads elsewhere; its "
+            "`with` ends when all are done. Five of them fail, and 20 are cancelled.",
+        ),
         [
             stacked(
                 "Futures that are not done",
@@ -403,14 +409,13 @@ def _locks() -> list[Line]:
 
     crosswise = _ended(_named(accounts.transfer_crosswise), "retried")
     return [
-        [
-            text(
-                "**A mutex lets one in, a semaphore a number; two that take mutexes in different "
-                "orders may wait for each other for ever.** Transfers lock two of six accounts, "
-                "and pages go to three printers. Half of the transfers lock in any order: such a "
-                "deadlock is found at once, one of the two gets an error, and is tried again."
-            )
-        ],
+        _said(
+            "locks",
+            "**A mutex lets one in, a semaphore a number; two that take mutexes in different "
+            "orders may wait for each other for ever.** Transfers lock two of six accounts, "
+            "and pages go to three printers. Half of the transfers lock in any order: such a "
+            "deadlock is found at once, one of the two gets an error, and is tried again.",
+        ),
         [
             lines(
                 "Waits for locks, 95%",
@@ -448,18 +453,20 @@ def _locks() -> list[Line]:
 
 
 def _buffer() -> list[Line]:
-    def of_both(metric: metrics.Metric) -> list[Query]:
-        return [Query(_of_queue(metric, queue), name) for name, queue in BUFFERS.items()]
+    def of_both(metric: metrics.Metric, function: str = "", window: str = "") -> list[Query]:
+        return [
+            Query(f'max({function}({metric}{{queue="{queue}"}}{window}))', name)
+            for name, queue in BUFFERS.items()
+        ]
 
     return [
-        [
-            text(
-                "**A buffer between producer and consumer evens out their paces; a bound makes "
-                "whoever is too fast wait.** For 20 s the producer is faster; then it has "
-                "nothing to send. Without a bound the queue grows, and with it how long each job "
-                "waits; with one it is full at 50, and the producer is blocked."
-            )
-        ],
+        _said(
+            "producer-consumer",
+            "**A buffer between producer and consumer evens out their paces; a bound makes "
+            "whoever is too fast wait.** For 20 s the producer is faster; then it has "
+            "nothing to send. Without a bound the queue grows, and with it how long each job "
+            "waits; with one it is full at 50, and the producer is blocked.",
+        ),
         [
             lines(
                 "Depth of the buffer",
@@ -472,10 +479,9 @@ def _buffer() -> list[Line]:
             ),
             lines(
                 "Producer blocked",
-                "Producers that wait for room: the bounded one while it is the faster side.",
-                COUNT,
-                *of_both(metrics.PRODUCERS_BLOCKED),
-                reach=1,
+                "Share of the last minute for which the producer waited for room.",
+                SHARE,
+                *of_both(metrics.PRODUCERS_BLOCKED, "avg_over_time", RATE),
                 empty=NOT_HERE,
                 span=8,
             ),

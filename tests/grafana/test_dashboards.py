@@ -220,7 +220,9 @@ def test_each_note_begins_with_its_sentence_and_what_to_look_at() -> None:
     assert [row["title"].split(" · ")[0] for row in rows] == list("2345789")
     for row in rows:
         first, *others = row["panels"]
-        assert re.fullmatch(r"\*\*[^*]+\.\*\* .+\.", first["options"]["content"]), row["title"]
+        said = re.fullmatch(r"\*\*[^*]+\.\*\* .+ `(.+\.md)`\.", first["options"]["content"])
+        assert said, row["title"]
+        assert (GRAFANA.parent / said[1]).exists(), row["title"]
         assert "text" not in {panel["type"] for panel in others}
 
 
