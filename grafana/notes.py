@@ -182,9 +182,9 @@ def _thread() -> list[Line]:
             ),
             lines(
                 "What the lock costs: time of a job",
-                "Half of the jobs take less than this. With a lock, they come one after the other.",
+                "On average. With a lock they come one after the other.",
                 "s",
-                *(Query(quantile(0.5, metrics.JOB_RUN, _named(task)), name) for name, task in both),
+                *(Query(_took(task), name) for name, task in both),
                 decades=True,
                 empty=NOT_HERE,
             ),
@@ -407,6 +407,7 @@ def _locks() -> list[Line]:
     def acquired(kind: str) -> str:
         return quantile(0.95, metrics.LOCK_WAIT, f'{LOCK_NAMES}, kind="{kind}"')
 
+    held = f'sum(rate({metrics.LOCK_HOLD}_sum{{lock="printers"}}{RATE}))'
     crosswise = _ended(_named(accounts.transfer_crosswise), "retried")
     return [
         _said(
@@ -429,13 +430,9 @@ def _locks() -> list[Line]:
             ),
             lines(
                 "Printers in use",
-                "Permits of the semaphore that are held, as a share of the three that there are.",
+                "Permits of the semaphore that are held, as a share of the three, on average.",
                 SHARE,
-                Query(
-                    f'sum(avg_over_time({metrics.PERMITS_IN_USE}{{lock="printers"}}{RATE})) '
-                    f"/ {accounts.PRINTERS}",
-                    "printers",
-                ),
+                Query(f"{held} / {accounts.PRINTERS}", "printers"),
                 empty=NOT_HERE,
                 span=8,
             ),

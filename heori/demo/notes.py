@@ -37,7 +37,7 @@ GROUP_EVERY = 60.0
 TURN = 20.0  # for which a producer is faster than its consumer; then it has nothing, for as long
 
 # Jobs sent at once.
-SIGNATURES, TRANSFERS, PAGES, ANSWERS, BURST = 3, 6, 8, 16, 8
+SIGNATURES, TRANSFERS, PAGES, ANSWERS, BURST = 4, 6, 12, 16, 8
 FUTURES, CANCELLED = 200, 20  # the last of them are cancelled
 FAST = 20  # in each tick, in which the consumer does 20 of both queues
 
