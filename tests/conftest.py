@@ -173,11 +173,23 @@ def consume(redis_url: str) -> Iterator[Callable[..., Consumer]]:
         print(*consumer.log[-50:], sep="\n")  # is shown when the test has failed
 
 
+SHARED = pytest.StashKey[SharedConsumers]()
+
+
 @pytest.fixture(scope="session")
-def shared_consumers() -> Iterator[SharedConsumers]:
-    made = SharedConsumers()
+def shared_consumers(pytestconfig: pytest.Config) -> Iterator[SharedConsumers]:
+    made = pytestconfig.stash[SHARED] = SharedConsumers()
     yield made
     made.close()
+
+
+@pytest.hookimpl(trylast=True)  # when the fixtures of the test have ended
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End a shared consumer, which costs CPU while it lives, after the last test of its group."""
+    group = item.nodeid.rpartition("@")[2]  # as xdist writes it, if it keeps groups together
+    name = group.removeprefix("shared ")
+    if name != group and nextitem is not None and not nextitem.nodeid.endswith(f"@{group}"):
+        item.config.stash[SHARED].end(name)
 
 
 @pytest.fixture(params=MODELS)

@@ -257,15 +257,15 @@ class SharedConsumers:
     """Consumers that tests use one after the other, each with a server of its own."""
 
     def __init__(self) -> None:
-        self._exits = contextlib.ExitStack()
-        self._servers: dict[str, str] = {}
+        self._servers: dict[str, EmbeddedValkey] = {}
         self._running: dict[str, Consumer] = {}
 
     def url(self, name: str) -> str:
         """Where the server is on which one of them has its jobs."""
         if name not in self._servers:
-            self._servers[name] = self._exits.enter_context(EmbeddedValkey()).url
-        return self._servers[name]
+            self._servers[name] = server = EmbeddedValkey()
+            server.__enter__()
+        return self._servers[name].url
 
     def take(self, name: str) -> Consumer:
         """An idle one, which has said and counted nothing yet."""
@@ -294,13 +294,21 @@ class SharedConsumers:
         consumer.join()
         return False
 
-    def close(self) -> None:
-        """End them all, and see that nothing is left of them."""
-        with self._exits:
-            for consumer in self._running.values():
+    def end(self, name: str) -> None:
+        """End one with its server, and see that nothing is left of it."""
+        with contextlib.ExitStack() as exits:
+            if (server := self._servers.pop(name, None)) is not None:
+                exits.push(server)
+            if (consumer := self._running.pop(name, None)) is not None:
                 family = psutil.Process(consumer.process.pid).children(recursive=True)
                 assert consumer.stop() == 0, consumer.log[-50:]
-                until(lambda ended=family: not any(is_alive(child) for child in ended))  # type: ignore[misc]
+                until(lambda: not any(is_alive(child) for child in family))
+
+    def close(self) -> None:
+        """End all that are left."""
+        with contextlib.ExitStack() as exits:
+            for name in self._servers:
+                exits.callback(self.end, name)
 
 
 SHORT_JOBS = 2000
