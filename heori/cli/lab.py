@@ -1,6 +1,7 @@
 """`heori lab`: experiments on this machine, with real processes."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +9,12 @@ import typer
 
 from heori.cli import runs
 from heori.cli.console import FAILED, JsonOption, refuse
+from heori.demo.processes import Interrupt
 from heori.lab.locks import LockOptions, run_locks
 from heori.lab.locks import show as show_locks
 from heori.lab.models import ModelOptions, OtherPython, run_models
+from heori.lab.notes import showing
 from heori.lab.notes.running import NOTES, NoteOptions, run_notes
-from heori.lab.notes.showing import show as show_notes
 from heori.lab.report import show as show_models
 from heori_common.errors import short
 
@@ -77,8 +79,7 @@ def models(
     each workload that says which to take. At the end the model auto finds its size for each, beside
     the fastest of the others. Takes six minutes, in which nothing else should run.
     """
-    if out is None and not as_json:
-        out = Path("heori-lab")
+    out = _folder(out, as_json=as_json)
     options = ModelOptions(python, seed, quick, out, json.loads(sizes), as_json)
     try:
         found = runs.run(lambda interrupt: run_models(options, interrupt))
@@ -120,11 +121,16 @@ def notes(
     """
     if unknown := [name for name in names or [] if name not in NOTES]:
         refuse(f"there is no note {short(unknown[0])}; there are {', '.join(NOTES)}")
-    if out is None and not as_json:
-        out = Path("heori-lab")
-    options = NoteOptions(seed, quick, out, as_json)
-    found = runs.run(lambda interrupt: run_notes(names or list(NOTES), options, interrupt))
-    show_notes(found, options)
+    options = NoteOptions(seed, quick, _folder(out, as_json=as_json), as_json)
+
+    def show(interrupt: Interrupt) -> None:
+        measured = run_notes(names or list(NOTES), options, interrupt)
+        if as_json:
+            showing.tell(list(measured), options)
+        for each in measured:
+            showing.show(each, options)
+
+    runs.run(show)
 
 
 @app.command()
@@ -154,3 +160,13 @@ def locks(
     show_locks(findings, as_json=as_json)
     if not findings.well:
         raise typer.Exit(FAILED)
+
+
+def _folder(out: Path | None, *, as_json: bool) -> Path | None:
+    """Where charts go, if anywhere; refused before anything is measured if they cannot go there."""
+    if out is None:
+        return None if as_json else _folder(Path("heori-lab"), as_json=False)
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        refuse(f"no chart can be written to {short(str(out))}: --out names another folder")
+    return out

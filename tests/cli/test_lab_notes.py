@@ -318,6 +318,19 @@ def test_it_ends_with_a_table_a_paragraph_a_picture_and_a_page(
     assert " src=" not in page  # it needs nothing else
 
 
+@pytest.mark.parametrize("command", ["notes", "models"])
+def test_a_place_where_no_chart_can_be_is_refused_before_anything_is_measured(
+    command: str, folder: Path
+) -> None:
+    file = folder / "file"
+    file.touch()
+    done = run_heori("", "lab", command, "--out", str(file / "charts"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"heori: no chart can be written to {str(file / 'charts')!r}: --out names another folder\n"
+    )
+
+
 def test_an_unknown_note_is_refused(lab: Callable[..., Lab]) -> None:
     process = lab("notes", "fibre")
     out, err = process.communicate()

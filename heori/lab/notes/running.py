@@ -2,10 +2,12 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -54,39 +56,45 @@ class Measured:
     stolen: float
 
 
-def run_notes(names: Sequence[str], options: NoteOptions, interrupt: Interrupt) -> list[Measured]:
-    """Do experiments, one after the other.
+def run_notes(
+    names: Sequence[str], options: NoteOptions, interrupt: Interrupt
+) -> Iterator[Measured]:
+    """Do experiments, one after the other; each is told when it is done.
 
     Raises:
         ChildFailed: one of their processes has died.
         Interrupted: a signal came.
     """
-    terminal = Console(sys.stderr)
-    with Progress(
-        TextColumn("{task.description:16}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=terminal,
-        transient=True,
-        disable=options.json or not terminal.is_terminal,
-    ) as progress:
-        return [_run(name, options, interrupt, progress) for name in names]
+    for number, name in enumerate(names, 1):
+        terminal = Console(sys.stderr)
+        with Progress(
+            TextColumn("{task.description:24}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=terminal,
+            transient=True,
+            disable=options.json or not terminal.is_terminal,
+        ) as progress:
+            bar = progress.add_task(f"{number} of {len(names)}: {name}", total=1.0)
+            measured = _run(name, options, interrupt, partial(progress.update, bar))
+        yield measured
 
 
-def _run(name: str, options: NoteOptions, interrupt: Interrupt, progress: Progress) -> Measured:
-    bar = progress.add_task(name, total=1.0)
+def _run(
+    name: str, options: NoteOptions, interrupt: Interrupt, update: Callable[..., None]
+) -> Measured:
     steal, began = Steal(), time.monotonic()
     how = "quick" if options.quick else "whole"
     with ExitStack() as stack:
-        child = stack.enter_context(
-            Child(f"note {name}", measuring.__name__, name, str(options.seed), how)
-        )
+        # It may end in the middle, and leave what it has there.
+        folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
+        words = (measuring.__name__, name, str(options.seed), how)
+        child = stack.enter_context(Child(f"note {name}", *words, TMPDIR=folder))
         while not child.finished:
             if interrupt.number:
                 raise Interrupted
             if child.report:
-                progress.update(bar, completed=child.report["done"])
+                update(completed=child.report["done"])
             time.sleep(LOOK_S)
-    progress.update(bar, completed=1.0)
     return Measured(name, child.report["figures"], time.monotonic() - began, steal.share())

@@ -1,7 +1,6 @@
 """What is shown of an experiment: a table, a paragraph, a picture and a page of charts; or JSON."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.table import Table
@@ -16,35 +15,40 @@ from heori.terminal import Console, Text
 DISTURBED = 0.05  # of the cores, taken by others
 
 
-def show(measured: Sequence[Measured], options: NoteOptions) -> None:
+def show(measured: Measured, options: NoteOptions) -> None:
     """Print what was found, and write the charts if a folder is given."""
-    found = [(each, _findings(each)) for each in measured]
-    charts: list[Path] = []
-    missing = ""
-    if options.out is not None:
-        try:
-            from heori.lab.notes.drawing import write  # noqa: PLC0415 - an extra, and slow to import
-
-            charts = [path for each, of in found for path in write(each.name, of, options.out)]
-        except ImportError as error:
-            missing = f"No chart: {error}; pip install 'heori[lab]' brings it."
-    if options.json:
-        say_json({"seed": options.seed, "notes": [_record(*each) for each in found]})
-        return
+    found = _findings(measured)
+    charts = _write(measured, found, options)
     console = Console()
+    console.print(Text(found.title, "bold"), soft_wrap=True)
+    console.print(_table(found))
+    console.print(Text(joined(found.claims)), Text(found.follows), sep="\n", soft_wrap=True)
+    took = f"It took {formats.duration(measured.seconds)}."
+    if measured.stolen > DISTURBED:
+        took += (
+            f" Other guests of this machine took {measured.stolen:.0%} of its cores meanwhile: "
+            "these figures are not to be trusted."
+        )
+    console.print(Text(took, "dim"), Text(charts, "dim"), "", sep="\n", soft_wrap=True)
+
+
+def tell(measured: Sequence[Measured], options: NoteOptions) -> None:
+    """Print what was found of all as JSON, and write the charts if a folder is given."""
+    found = [(each, _findings(each)) for each in measured]
     for each, of in found:
-        console.print(Text(of.title, "bold"), soft_wrap=True)
-        console.print(_table(of))
-        console.print(Text(joined(of.claims)), Text(of.follows), sep="\n", soft_wrap=True)
-        took = f"It took {formats.duration(each.seconds)}."
-        if each.stolen > DISTURBED:
-            took += (
-                f" Other guests of this machine took {each.stolen:.0%} of its cores meanwhile: "
-                "these figures are not to be trusted."
-            )
-        console.print(Text(took, "dim"), "")
-    if missing or charts:
-        console.print(missing or f"Charts: {', '.join(map(str, charts))}", soft_wrap=True)
+        _write(each, of, options)
+    say_json({"seed": options.seed, "notes": [_record(*each) for each in found]})
+
+
+def _write(measured: Measured, found: NoteFindings, options: NoteOptions) -> str:
+    """Where the charts are, or why there are none."""
+    if options.out is None:
+        return ""
+    try:
+        from heori.lab.notes.drawing import write  # noqa: PLC0415 - an extra, and slow to import
+    except ImportError as error:
+        return f"No chart: {error}; pip install 'heori[lab]' brings it."
+    return f"Charts: {', '.join(map(str, write(measured.name, found, options.out)))}"
 
 
 def _findings(measured: Measured) -> NoteFindings:
