@@ -14,6 +14,7 @@ from redis import Redis
 from heori import DeadlockDetected, Mutex
 from heori.lab.notes.contenders import Contenders
 from heori.lab.notes.findings import Figures
+from heori_common.platform import stay_on_one_core
 
 HELD_S, AWAY_S = 0.005, 0.001  # of a contender: with the lock, and between two turns
 LOOK_S = 0.1  # between two looks of one that polls: the default of redis-py's lock
@@ -104,7 +105,7 @@ def inversion(
 
 
 def _low(url: str, name: str, parties: int, niceness: int, began: float) -> list[Any]:
-    _stay_on_one_core()
+    stay_on_one_core()
     with Mutex(name, url):
         got = time.monotonic()
         _meet(url, f"{name}: met", parties)
@@ -117,7 +118,7 @@ def _low(url: str, name: str, parties: int, niceness: int, began: float) -> list
 
 
 def _high(url: str, name: str, parties: int, began: float) -> list[Any]:
-    _stay_on_one_core()
+    stay_on_one_core()
     mutex = Mutex(name, url)
     _meet(url, f"{name}: met", parties)
     asked = time.monotonic()
@@ -126,18 +127,12 @@ def _high(url: str, name: str, parties: int, began: float) -> list[Any]:
 
 
 def _middle(url: str, name: str, parties: int, span: float, began: float) -> list[Any]:
-    _stay_on_one_core()
+    stay_on_one_core()
     _meet(url, f"{name}: met", parties)
     start = time.monotonic()
     while time.monotonic() < start + span:
         pass
     return [["wants it not, computes", start - began, time.monotonic() - began]]
-
-
-def _stay_on_one_core() -> None:
-    """Where the system allows it; elsewhere there may be a core for each, and nothing to see."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 # Deadlock
