@@ -389,8 +389,8 @@ def test_a_deadlock_is_detected_in_one_of_two_and_a_slow_holder_is_none(
 
 def test_a_process_that_measures_hears_of_a_copy_of_it_that_fails() -> None:
     code = (
-        "from heori.lab.notes.contenders import Contenders\n"
-        "with Contenders() as copies:\n"
+        "from heori.lab.notes.copies import Copies\n"
+        "with Copies() as copies:\n"
         "    copies.start(lambda: 'well')\n"
         "    copies.start(lambda: list(range(100_000)))\n"
         "    print([len(each) for each in copies.results(lambda: None)])\n"

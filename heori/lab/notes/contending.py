@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 
 from heori import DeadlockDetected, Mutex
-from heori.lab.notes.contenders import Contenders
+from heori.lab.notes.copies import Copies
 from heori.lab.notes.findings import Figures
 from heori_common.platform import stay_on_one_core
 
@@ -53,7 +53,7 @@ def turns(way: str, url: str, contenders: int, span: float, step: Step) -> list[
     Returns:
         Of each, what it `waited` for: from, to, and whether it got it; and when it `held` it.
     """
-    with Contenders() as copies:
+    with Copies() as copies:
         began = time.monotonic()
         for _ in range(contenders):
             copies.start(partial(_contend, way, url, contenders, span, began))
@@ -94,7 +94,7 @@ def inversion(
         What each does, from when to when.
     """
     parties = 3 if middle else 2
-    with Contenders() as copies:
+    with Copies() as copies:
         began = time.monotonic()
         copies.start(partial(_low, url, name, parties, low, began))
         copies.start(partial(_high, url, name, parties, began))
@@ -147,7 +147,7 @@ def deadlock(url: str, step: Step, timeout: float | None) -> list[Figures]:
     Returns:
         Of each: whether it `got` the other's lock, and the `seconds` until it knew.
     """
-    with Contenders() as copies:
+    with Copies() as copies:
         for mine, other in ((0, 1), (1, 0)):
             copies.start(partial(_cross, url, mine, other, timeout))
         found: list[Figures] = copies.results(step)
@@ -169,7 +169,7 @@ def slow_holder(url: str, step: Step, timeout: float, held: float) -> dict[str, 
     Returns:
         By how it waits, what is told by `deadlock` of each.
     """
-    with Contenders() as copies:
+    with Copies() as copies:
         copies.start(partial(_hold_long, url, held))
         for patience in (timeout, None):
             copies.start(partial(_wait_long, url, patience))

@@ -14,8 +14,8 @@ from heori.demo.processes import Interrupt
 from heori.examples.accounts import ACCOUNTS, PRINTERS
 from heori.lab.locks import LockOptions, run_locks
 from heori.lab.notes import contending, lock_costs
-from heori.lab.notes.contenders import Contenders
 from heori.lab.notes.contending import LOWEST, WAYS
+from heori.lab.notes.copies import Copies
 from heori.lab.notes.findings import Curves, Figures, NoteFindings, Spans, Statement, Step
 from heori.lab.notes.lock_costs import IN_MEMORY
 from heori_common.embedded import EmbeddedValkey
@@ -41,7 +41,7 @@ def measure(step: Step, *, seed: int, quick: bool) -> Figures:
         else (SPAN_S, MIDDLE_S, TIMEOUT_S, COST_S)
     )
     figures: Figures = {"span": span, "timeout": timeout}
-    with EmbeddedValkey() as valkey, Contenders() as beside:
+    with EmbeddedValkey() as valkey, Copies() as beside:
         url = valkey.url
         beside.start(partial(_transfers, seed, quick=quick))
         if not quick:  # else the rest, whose figures are rough then, goes on meanwhile
