@@ -64,7 +64,8 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
         assert each.jobs > 0
         assert 0 <= each.gil_loss <= each.gil_wait <= 1
         assert each.cores <= found.cores * 1.2
-        assert each.cpu > 0
+        # Linux counts in hundredths of a second: a few jobs that wait may take less than one.
+        assert each.cpu > 0 or each.workload == "fetching"
         assert 1e6 < each.total_memory < 1e9
         assert (each.speedup == 1.0) == (each.setup == ONE)
     # What no load of the machine changes: a thread waits in vain for what it does not share.
