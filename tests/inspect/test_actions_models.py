@@ -10,7 +10,7 @@ from heori import Producer
 from heori.inspect.actions import ActionRefused, JobActions, JobGone
 from heori.inspect.reader import RedisReader
 from tests.rigs.consumers import IN_PROCESSES, MODELS, Consumer
-from tests.rigs.stock_rq import enqueue
+from tests.rigs.stock_rq import enqueue, until_idle
 from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
@@ -90,12 +90,13 @@ def test_an_action_does_the_same_whatever_the_model(
 
 
 @pytest.fixture
-def stock_worker(redis_url: str) -> Iterator[Started]:
+def stock_worker(redis: Any, redis_url: str) -> Iterator[Started]:
     """An `rq worker`, which forks a process for each job."""
     serializer = "rq.serializers.JSONSerializer"
     words = ("worker", "default", "--serializer", serializer, "--url", redis_url)
     worker = Started("rq.cli", *words, env=os.environ)
     yield worker
+    until_idle(redis)
     worker.terminate()
     assert worker.wait(60) == 0
 

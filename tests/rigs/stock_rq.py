@@ -12,6 +12,7 @@ from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 
 from tests.rigs.commands import output_of
+from tests.rigs.waiting import until
 
 VERSION = tuple(map(int, version("rq").split(".")[:2]))
 # Since when rq reads all that a test asks it for; older ones store the same.
@@ -35,6 +36,14 @@ def enqueue(
     stock = Queue(queue, connection=redis, serializer=JSONSerializer)
     data = [stock.prepare_data(f"{module}.{task}", args=tuple(args)) for args in calls]
     return list(stock.enqueue_many(data))
+
+
+def until_idle(redis: Any) -> None:
+    """Wait until no worker has a job, so that stock ones may be asked to stop.
+
+    They forget a request that comes when a job has ended, and they do not wait for another yet.
+    """
+    until(lambda: {redis.hget(each, "state") for each in redis.smembers("rq:workers")} <= {b"idle"})
 
 
 def running(registry: StartedJobRegistry) -> list[tuple[str, str]]:

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import pytest
+from redis import Redis
 
 from tests.rigs.pages import ROOT
-from tests.rigs.stock_rq import VERSION
+from tests.rigs.stock_rq import VERSION, until_idle
 from tests.rigs.zygote import Started
 
 pytestmark = pytest.mark.skipif(VERSION < (2, 6), reason="the application needs what 2.6 has")
@@ -58,6 +59,9 @@ def play(redis_url: str, *workers: tuple[str, ...], output: IO[str], **own: str)
         ran = subprocess.run(
             command, cwd=FOLDER, env=environment, stdout=subprocess.PIPE, stderr=output, check=False
         )
+        if ran.returncode == 0:
+            with Redis.from_url(redis_url) as redis:
+                until_idle(redis)
     finally:
         for worker in started:
             worker.send_signal(signal.SIGTERM)
