@@ -95,6 +95,10 @@ mutants: .venv/installed-dev ## remove each guard from the locks' scripts in tur
 lab: .venv/installed-dev ## which execution model to choose: all of them measured on this machine, six minutes
 	@$(BIN)/heori lab models $(ARGS)
 
+.PHONY: notes
+notes: .venv/installed-dev ## see the notes on processes, threads, the GIL and locks happen: nine experiments, two minutes
+	@$(BIN)/heori lab notes $(ARGS)
+
 .PHONY: dashboards
 dashboards: .venv/installed-dev ## write the Grafana dashboards anew, after a change in grafana/
 	$(BIN)/python -m grafana

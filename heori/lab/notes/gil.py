@@ -284,7 +284,7 @@ def _lateness(figures: Figures) -> list[Chart]:
     late = [(of["interval"] * 1e3, of["late"] * 1e3) for of in figures["late"] if of["interval"]]
     return [
         Curves(
-            "By how many ms a thread that wakes beside one that computes goes on late",
+            "ms by which a thread that wakes beside one that computes is late",
             "switch interval in ms",
             {"measured": late, "the switch interval": [(at, at) for at, _ in late]},
             log=True,

@@ -103,6 +103,7 @@ def findings(figures: Figures) -> NoteFindings:
                     "if each did as one alone": [(threads, threads * one) for threads in waits],
                 },
                 log=True,
+                faint=("if each did as one alone",),
             )
         ],
     )
