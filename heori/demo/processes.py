@@ -115,11 +115,12 @@ class Child:
         Raises:
             ChildFailed: it has ended in another way.
         """
-        if self._process.poll() == 0:
+        code = self._process.poll()
+        if code == 0:
             self._reader.join()
-            return True
-        self.check_alive()
-        return False
+        elif code is not None:
+            self.check_alive()
+        return code == 0
 
     def ask_to_end(self) -> None:
         """Have it end in good order; asking twice does no harm."""
