@@ -25,6 +25,8 @@ def show(found: Sequence[Interpreter], *, seed: int, out: Path | None, as_json: 
             charts = write(found, out)
         except ImportError as error:
             missing = f"No chart: {error}; pip install 'heori[lab]' brings it."
+        except OSError as error:
+            missing = f"No chart: {error}"
     if as_json:
         say_json(_record(found, seed, charts))
         return

@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from heori.lab.notes import at_once, ending
+from heori.lab.notes import at_once, ending, showing
 from heori.lab.notes.findings import Statement
 from heori.lab.notes.measuring import note_of
-from heori.lab.notes.running import NOTES
+from heori.lab.notes.running import NOTES, Measured, NoteOptions
 from tests.rigs.commands import run_heori
 from tests.rigs.lab import Lab
 from tests.rigs.waiting import is_alive, until
@@ -329,6 +329,18 @@ def test_a_place_where_no_chart_can_be_is_refused_before_anything_is_measured(
     assert done.stderr == (
         f"heori: no chart can be written to {str(file / 'charts')!r}: --out names another folder\n"
     )
+
+
+def test_a_folder_that_is_none_by_then_costs_the_charts_and_not_the_findings(
+    figures: dict[str, Told], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "file"
+    file.touch()
+    options = NoteOptions(seed=7, quick=True, out=file / "charts", json=False)
+    showing.show(Measured("thread", figures["thread"]["figures"], 1.0, 0.0), options)
+    told = capsys.readouterr().out
+    assert "One thread alone counts right." in told
+    assert "No chart: " in told
 
 
 def test_an_unknown_note_is_refused(lab: Callable[..., Lab]) -> None:

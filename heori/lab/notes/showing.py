@@ -48,7 +48,10 @@ def _write(measured: Measured, found: NoteFindings, options: NoteOptions) -> str
         from heori.lab.notes.drawing import write  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
         return f"No chart: {error}; pip install 'heori[lab]' brings it."
-    return f"Charts: {', '.join(map(str, write(measured.name, found, options.out)))}"
+    try:
+        return f"Charts: {', '.join(map(str, write(measured.name, found, options.out)))}"
+    except OSError as error:
+        return f"No chart: {error}"
 
 
 def _findings(measured: Measured) -> NoteFindings:
