@@ -1,21 +1,15 @@
 """The command line of the benchmarks: which kinds, how many turns, where to write."""
 
-import itertools
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import typer
-from redis import RedisError
 from rich.console import Console
-from rich.progress import Progress, TaskID, TimeElapsedColumn
 
 from benchmarks import (
     auto,
@@ -45,10 +39,10 @@ from benchmarks import (
     tenants,
     workloads,
 )
-from benchmarks.kinds import Case, Kind, Results
-from benchmarks.report import Sample
-from benchmarks.rig import Checkout, Refused, Rig
-from heori.lab.steal import Steal
+from benchmarks.goals import SELECTION
+from benchmarks.kinds import Kind, Results
+from benchmarks.rig import Checkout, Rig
+from benchmarks.turns import measure, planned
 
 KINDS = (
     drain.DRAIN,
@@ -80,7 +74,8 @@ KINDS = (
     auto.AUTO_FINDS,
 )
 GROUPS = tuple(dict.fromkeys(kind.group for kind in KINDS))
-ALL, PROFILE = "all", "profile"
+ALL, GOALS, PROFILE = "all", "goals", "profile"
+WORDS = (*GROUPS, GOALS, ALL, PROFILE)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -92,7 +87,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     kinds: Annotated[
         list[str] | None,
-        typer.Argument(metavar=f"[{'|'.join([*GROUPS, ALL, PROFILE])}]...", show_default=ALL),
+        typer.Argument(metavar=f"[{'|'.join(WORDS)}]...", show_default=ALL),
     ] = None,
     *,
     turns: Annotated[int, typer.Option(min=1, help="Turns of each; medians are shown.")] = 3,
@@ -122,8 +117,9 @@ def main(
 ) -> None:
     """Measure Heori beside its peers, in turns, each on a fresh server.
 
-    Without a name everything but the profile, which takes two hours. Ctrl-C shows what
-    there is so far.
+    Without a name everything but the profile, which takes two hours. `goals` is of each kind
+    what tells whether Heori is light and fast, and of no more. Ctrl-C shows what there is so
+    far.
     """
     chosen = _chosen(kinds or [ALL])
     if json_file:
@@ -141,9 +137,15 @@ def main(
         console.print(f"{name}: {value}", highlight=False)
     if kinds and PROFILE in kinds:
         profile.show(console, quick=quick)
-    samples, refused = _measure(
-        chosen, 1 if quick else turns, quick=quick, only=only or [], other=checkout
+    plans = planned(
+        chosen,
+        1 if quick else turns,
+        quick=quick,
+        only=only or [],
+        other=checkout,
+        leave_out=lambda said: console.print(said, markup=False, highlight=False),
     )
+    samples, refused = measure(plans, together=checkout is None)
     results = report.medians(samples)
     _show(console, chosen, results, quick=quick, checkout=checkout)
     if samples:
@@ -153,7 +155,9 @@ def main(
             "machine": machine,
             "quick": quick,
             "turns": turns,
+            "goals": [asdict(told) for told in targets.told(results)],
             "medians": results,
+            "notes": {kind.name: kind.notes() for kind in chosen if kind.notes},
             "samples": [asdict(sample) for sample in samples],
             "refused": refused,
         }
@@ -180,90 +184,14 @@ def _show(
         console.print(f"[bold]Targets[/]{meaning}", targets.table(results), sep="\n")
 
 
-def _measure(
-    chosen: list[Kind], turns: int, *, quick: bool, only: list[str], other: Checkout | None
-) -> tuple[list[Sample], list[str]]:
-    """Let the cases of each kind take turns; returns what they yielded, and what was refused."""
-    samples: list[Sample] = []
-    refused: list[str] = []
-    with Progress(
-        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True)
-    ) as progress:
-
-        def refuse(reason: str) -> None:
-            refused.append(reason)
-            progress.console.print(f"refused: {reason}", markup=False)
-
-        try:
-            for kind in chosen:
-                cases = _present(kind, quick=quick, only=only, progress=progress)
-                if other is not None:
-                    cases = beside.doubled(cases, other)
-                rounds = min(turns, kind.turns or turns)
-                if not cases:
-                    continue
-                bar = progress.add_task(kind.name, total=rounds * len(cases))
-                for turn in range(rounds):
-                    taken = _take_together if kind.together and other is None else _take_in_turns
-                    samples += taken(kind, turn, cases, progress, bar, refuse)
-                progress.update(bar, description=kind.name)
-        except KeyboardInterrupt:
-            refuse("everything else: interrupted")
-    return samples, refused
-
-
-def _take_in_turns(
-    kind: Kind,
-    turn: int,
-    cases: list[Case],
-    progress: Progress,
-    bar: TaskID,
-    refuse: Callable[[str], None],
-) -> Iterator[Sample]:
-    for case in cases:
-        name = f"{kind.name}: {case.name}"
-        progress.update(bar, description=name)
-        Rig.tell = _teller(progress, bar, name)
-        yield from _sample(kind, turn, case, refuse)
-        progress.advance(bar)
-
-
-def _take_together(
-    kind: Kind,
-    turn: int,
-    cases: list[Case],
-    progress: Progress,
-    bar: TaskID,
-    refuse: Callable[[str], None],
-) -> Iterator[Sample]:
-    def sample(case: Case) -> list[Sample]:
-        found = list(_sample(kind, turn, case, refuse))
-        progress.advance(bar)
-        return found
-
-    with ThreadPoolExecutor(len(cases)) as pool:
-        yield from itertools.chain.from_iterable(pool.map(sample, cases))
-
-
-def _sample(kind: Kind, turn: int, case: Case, refuse: Callable[[str], None]) -> Iterator[Sample]:
-    """One, or none where it is refused."""
-    steal = Steal()
-    try:
-        yield Sample(kind.name, case.name, turn, case.measure(), steal.share())
-    except (Refused, RedisError, psutil.Error, OSError) as error:
-        refuse(f"{kind.name}: {case.name}: {error}")
-
-
-def _teller(progress: Progress, bar: TaskID, name: str) -> Callable[[str], None]:
-    return lambda said: progress.update(bar, description=f"{name}: {said}")
-
-
 def _chosen(names: list[str]) -> list[Kind]:
-    if unknown := set(names) - {*GROUPS, ALL, PROFILE}:
-        raise typer.BadParameter(
-            f"{', '.join(sorted(unknown))}: choose from {', '.join([*GROUPS, ALL, PROFILE])}"
-        )
-    return [kind for kind in KINDS if ALL in names or kind.group in names]
+    if unknown := set(names) - set(WORDS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(WORDS)}")
+    of_goals = {kind.name: kind for kind in SELECTION if GOALS in names}
+    kinds = [
+        kind if ALL in names or kind.group in names else of_goals.get(kind.name) for kind in KINDS
+    ]
+    return [kind for kind in kinds if kind is not None]
 
 
 def _pin() -> None:
@@ -272,19 +200,6 @@ def _pin() -> None:
         raise typer.BadParameter("there is only one core", param_hint="--pin")
     os.sched_setaffinity(0, rest)  # whatever is started from here on inherits it
     Rig.server_cores = [first]
-
-
-def _present(kind: Kind, *, quick: bool, only: list[str], progress: Progress) -> list[Case]:
-    """The cases that can be measured here and are asked for."""
-    cases = []
-    for case in kind.cases(quick):
-        if only and not any(word in f"{kind.name}: {case.name}" for word in only):
-            continue
-        if case.missing is None:
-            cases.append(case)
-        else:
-            progress.console.print(f"{kind.name}: {case.name} is left out: {case.missing}")
-    return cases
 
 
 def _check_writable(file: Path) -> None:

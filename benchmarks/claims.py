@@ -35,6 +35,13 @@ for number = ARGV[1], ARGV[2] do
 end
 """
 
+# Puts as many jobs as were claimed, and given back to the front, behind all others.
+ROTATE = """
+for _ = 1, ARGV[1] do
+  redis.call('LMOVE', KEYS[1], KEYS[1], 'LEFT', 'RIGHT')
+end
+"""
+
 
 def _claim(quick: bool) -> list[Case]:
     rounds = 20 if quick else 500
@@ -50,18 +57,27 @@ def case(long: int) -> str:
 
 
 def claims(long: int, rounds: int) -> Figures:
-    """Claim from a short and a long queue in turn, giving all back each time."""
+    """Claim from a short and a long queue in turn: the jobs that come next, and these again.
+
+    The next ones of a long queue are in no cache of the processor, but those that were claimed just
+    now are: how much less these take is what the memory costs.
+    """
     times: dict[str, list[float]] = defaultdict(list)
     with Rig(SENT) as few, Rig(SENT) as many:
         few.send(Order("bulk", "nothing", SHORT))
         long, bytes_each = fill(many, long)
         with RedisClient(few.url) as at_short, RedisClient(many.url) as at_long:
-            for _, count in itertools.product(range(rounds), BATCHES):
-                times[f"short_{count}"].append(_claim_once(at_short, count))
-                times[f"long_{count}"].append(_claim_once(at_long, count))
+            queues = {"short": (few, at_short), "long": (many, at_long)}
+            for _, count, name in itertools.product(range(rounds), BATCHES, queues):
+                rig, at_queue = queues[name]
+                times[f"{name}_{count}"].append(_claim_once(at_queue, count))
+                times[f"{name}_again_{count}"].append(_claim_once(at_queue, count))
+                rig.client.eval(ROTATE, 1, KEYS.queue(QUEUE), count)
     figures = {name: statistics.median(taken) for name, taken in times.items()}
     for count in BATCHES:
-        figures[f"ratio_{count}"] = figures[f"long_{count}"] / figures[f"short_{count}"]
+        for again in ("", "again_"):
+            of_short = figures[f"short_{again}{count}"]
+            figures[f"ratio_{again}{count}"] = figures[f"long_{again}{count}"] / of_short
     return {**figures, "jobs": long, "bytes": bytes_each}
 
 
@@ -119,14 +135,20 @@ def _claim_once(redis_client: RedisClient, count: int) -> float:
 CLAIM = Kind(
     "claim",
     "One claim of 1 or 64 jobs from a short and a long queue, in turn: median µs at the client. "
-    "Each job of the long one has a hash of its own; as many as there is memory for",
+    "Each job of the long one has a hash of its own; as many as there is memory for. Again: the "
+    "same jobs at once, when they are in the processor's caches",
     (
         Column("jobs", "long queue"),
         Column("bytes", "B a job"),
         *(
-            Column(f"{figure}_{count}", f"{figure}, {count}", form)
+            Column(f"{figure}_{count}", f"{figure.replace('_', ' ')}, {count}", form)
             for count in BATCHES
-            for figure, form in (("short", ",.0f"), ("long", ",.0f"), ("ratio", ".3f"))
+            for figure, form in (
+                ("short", ",.0f"),
+                ("long", ",.0f"),
+                ("ratio", ".3f"),
+                ("ratio_again", ".3f"),
+            )
         ),
     ),
     _claim,

@@ -43,6 +43,7 @@ class Kind:
     Attributes:
         title: says what is measured, and in which unit where the headings do not.
         cases: those to be measured; the argument asks for sizes that only show that it works.
+        seconds: that one turn of a case takes, about.
         turns: if not as many as are asked for.
         together: whether all cases are measured at the same time, as they wait and do little else.
         notes: what is to be said below the table.
@@ -52,6 +53,7 @@ class Kind:
     title: str
     columns: tuple[Column, ...]
     cases: Callable[[bool], list[Case]]
+    seconds: float = 10.0
     turns: int | None = None
     together: bool = False
     notes: Callable[[], str] | None = None

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import select
 import statistics
 import subprocess
 import tempfile
@@ -158,9 +159,11 @@ class Worker:
         """What has come of it.
 
         Raises:
-            Refused: an error.
+            Refused: an error, or nothing in a long time.
         """
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            raise Refused(f"it was not done in {PATIENCE:.0f} s")
         line = self._process.stdout.readline()
         answer: dict[str, Any] = json.loads(line or '{"error": "the process has ended"}')
         if "error" in answer:

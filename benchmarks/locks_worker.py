@@ -140,56 +140,86 @@ class Worker:
     def contend(self, order: Order) -> dict[str, Any]:
         with Path(order.shared).open("r+b") as file:
             shared = mmap.mmap(file.fileno(), SHARED.size)
-        ready = threading.Barrier(order.threads + 1)
-        end: list[float] = []
-        results = [Contended() for _ in range(order.threads)]
+        race = Race(order, lambda: self._make(LEASE, NAME), shared)
+        return dataclasses.asdict(race.run())
 
-        def run(number: int, result: Contended) -> None:
-            lock = self._make(LEASE, NAME)
-            lock.acquire()
-            lock.release()
-            ready.wait()
-            ready.wait()
-            count, until = 0, end[0]
-            while True:
-                began = time.monotonic()
-                lock.acquire()
-                got = time.monotonic()
-                result.waits.append(got - began)
-                if got >= until:
-                    lock.release()
-                    result.counts.append(count)
-                    return
-                count += 1
-                inside, last, changes = SHARED.unpack(shared)
-                result.violations += inside != 0
-                shared[:] = SHARED.pack(number, number, changes + (last != number))
-                if order.pause:
-                    time.sleep(order.pause)
-                inside, last, changes = SHARED.unpack(shared)
-                result.violations += inside != number
-                shared[:] = SHARED.pack(0, last, changes)
-                lock.release()
 
+class Race:
+    """Threads of this process that want one lock, for some seconds."""
+
+    def __init__(self, order: Order, make: Callable[[], Any], shared: mmap.mmap) -> None:
+        self._order = order
+        self._make = make
+        self._shared = shared
+        self._ready = threading.Barrier(order.threads + 1)
+        self._until = 0.0
+        self._errors: list[Exception] = []
+
+    def run(self) -> Contended:
+        """Says when all are ready, and begins when told so."""
+        results = [Contended() for _ in range(self._order.threads)]
         threads = [
-            threading.Thread(target=run, args=(order.number + n, result))
+            threading.Thread(target=self._try, args=(self._order.number + n, result))
             for n, result in enumerate(results)
         ]
         for thread in threads:
             thread.start()
-        ready.wait()
+        self._meet()
         say({"ready": True})
         sys.stdin.readline()
-        end.append(time.monotonic() + order.seconds)
-        ready.wait()
+        self._until = time.monotonic() + self._order.seconds
+        self._meet()
         for thread in threads:
             thread.join()
+        if self._errors:
+            raise self._errors[0]
         whole = Contended()
         for result in results:
             whole.counts += result.counts
             whole.waits += result.waits
             whole.violations += result.violations
-        return dataclasses.asdict(whole)
+        return whole
+
+    def _meet(self) -> None:
+        try:
+            self._ready.wait()
+        except threading.BrokenBarrierError:
+            raise self._errors[0] from None
+
+    def _try(self, number: int, result: Contended) -> None:
+        try:
+            self._want(number, result)
+        except Exception as error:  # of the library; nobody is to wait for this thread
+            self._errors.append(error)
+            self._ready.abort()
+
+    def _want(self, number: int, result: Contended) -> None:
+        """Take the lock again and again."""
+        shared, lock = self._shared, self._make()
+        lock.acquire()
+        lock.release()
+        self._ready.wait()
+        self._ready.wait()
+        count = 0
+        while True:
+            began = time.monotonic()
+            lock.acquire()
+            got = time.monotonic()
+            result.waits.append(got - began)
+            if got >= self._until:
+                lock.release()
+                result.counts.append(count)
+                return
+            count += 1
+            inside, last, changes = SHARED.unpack(shared)
+            result.violations += inside != 0
+            shared[:] = SHARED.pack(number, number, changes + (last != number))
+            if self._order.pause:
+                time.sleep(self._order.pause)
+            inside, last, changes = SHARED.unpack(shared)
+            result.violations += inside != number
+            shared[:] = SHARED.pack(0, last, changes)
+            lock.release()
 
 
 def say(answer: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from benchmarks.systems import (
 
 THREADS = 51  # of the consumer that tells what a thread takes
 PROCESSES = 3  # of the one that tells what a process takes
+SENDS = ", a process that sends"  # after the name of a library
 PROCESS, THREAD = "heori, each further process", "heori, each further thread"
 PRELOADED = "heori, each further process with --preload"
 BUSY = 0.05  # seconds that a job keeps its slot, so that all slots have run one
@@ -75,7 +76,7 @@ def _memory(quick: bool) -> list[Case]:
 
 def producer_case(system: System) -> str:
     """The name of a case."""
-    return f"{system.app}, a process that sends"
+    return system.app + SENDS
 
 
 def of_consumer(system: System) -> list[float]:

@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class Sample:
 
     Attributes:
         stolen: the share of all cores' time that other guests of a shared machine had meanwhile.
+        seconds: how long it took, with all that it needs before and after.
     """
 
     kind: str
@@ -34,6 +36,7 @@ class Sample:
     turn: int
     figures: Figures
     stolen: float
+    seconds: float
 
 
 def stolen(samples: Sequence[Sample]) -> str:
@@ -100,6 +103,7 @@ def machine() -> dict[str, str]:
         "cores": f"{os.cpu_count()}, usable {usable_cores() + len(Rig.server_cores or ()):g}",
         "placement": f"server on {_cores(Rig.server_cores or ours)}, all others on {_cores(ours)}"
         + ("" if Rig.server_cores else ", placed by the kernel"),
+        "date": time.strftime("%Y-%m-%d"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load before": f"{load:.2f}",
         "python": platform.python_version(),

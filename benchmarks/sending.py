@@ -23,7 +23,7 @@ from benchmarks.systems import (
 
 HUEY = huey("thread", 4)  # whose latency is to be beaten
 BY_RQ = "heori threads 1×8, sent by rq"
-SAMPLES = 250
+SAMPLES = 500
 SETTLE = 1.0  # seconds for polls to slow down as they do when there is nothing to do
 
 

@@ -2,8 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 from rich import box
 from rich.table import Table
@@ -27,35 +26,7 @@ from benchmarks import (
 from benchmarks.kinds import Results
 from benchmarks.memory import PROCESS, THREAD
 from benchmarks.systems import FLOOR, heori
-
-Figure = Callable[[Results], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A goal for one kind of measurement.
-
-    Attributes:
-        figure: takes it from the medians; raises KeyError or ValueError if it was not measured.
-        most: whether the goal is the most that it may be, rather than the least.
-    """
-
-    kind: str
-    name: str
-    goal: float
-    figure: Figure
-    most: bool = False
-
-    def reached(self, results: Results) -> float | None:
-        """The figure; None if it was not measured."""
-        try:
-            return self.figure(results)
-        except (KeyError, ValueError):
-            return None
-
-    def met(self, reached: float) -> bool:
-        """Whether a figure will do."""
-        return reached <= self.goal if self.most else reached >= self.goal
+from benchmarks.target import Figure, Target, Told, best_peer
 
 
 def _one(kind: str, case: str, figure: str) -> Figure:
@@ -147,9 +118,6 @@ BARE_THREADS, BARE_COROUTINES = (
 MANY = _best("io of thousands", "of_bare", "heori")
 MANY_MB = _best("io of thousands", "workers_memory", "heori")
 SENT = ("enqueue", OURS.name)
-SMALL, LETTER = (
-    ("bytes", stored.bytes_case(OURS, arguments)) for arguments in (stored.SMALL, stored.LETTER)
-)
 WHOLE = ("memory", OURS.name)
 PRODUCER = ("memory", memory.producer_case(OURS))
 KILLED = ("redelivery", redelivery.WORKER)
@@ -161,22 +129,58 @@ DEAD_WAITER, DEAD_HOLDER = ("locks", locks.DEAD_WAITER), ("locks", locks.DEAD_HO
 BESIDE = _ratio(_one("tenants", tenants.BESIDE, "wait"), _one("tenants", tenants.ALONE, "wait"))
 
 TARGETS = (
-    Target("drain", "jobs/s", PER_S, DRAINED),
+    Target("drain", "jobs/s", PER_S, DRAINED, peer=best_peer("drain", "rate")),
     Target("drain", "floor, jobs/s", 27_000, _one("drain", FLOOR.name, "rate")),
     Target("drain", "× the floor", 0.9, _ratio(DRAINED, _one("drain", FLOOR.name, "rate"))),
     Target("drain", "× the best Rust core", 3, _ratio(DRAINED, _best("drain", "rate", *RUST))),
     Target("drain", "× rq SimpleWorker", 90, _best("drain", "of_rq", "heori")),
     Target("drain", "round trips per job", 0.1, _one(*PLAIN, "reads"), most=True),
-    Target("drain", "commands per job", 6.3, _one(*PLAIN, "commands"), most=True),
-    Target("drain", "server, µs", 30, _one(*PLAIN, "server_us"), most=True),
+    Target(
+        "drain",
+        "commands per job",
+        6.3,
+        _one(*PLAIN, "commands"),
+        most=True,
+        peer=best_peer("drain", "commands", least=True),
+    ),
+    Target(
+        "drain",
+        "server, µs",
+        30,
+        _one(*PLAIN, "server_us"),
+        most=True,
+        peer=best_peer("drain", "server_us", least=True),
+    ),
     Target("drain", "worker, µs", 30, _one(*PLAIN, "others_us"), most=True),
     Target("drain", "supervisor, µs", 12, _one(*PLAIN, "main_us"), most=True),
     Target("drain", "with AOF everysec, × without", 0.85, ON_DISK),
-    Target("drain", "1 ms away, × near", 0.8, FAR),
-    Target("latency", "p50, × huey's", 1, _of_huey("latency", "p50"), most=True),
-    Target("latency", "sent by rq: p50, × huey's", 1.3, _by_rq("p50"), most=True),
-    Target("latency", "sent by rq: p99, × huey's", 1.3, _by_rq("p99"), most=True),
-    Target("latency", "p99, × huey's", 1, _of_huey("latency", "p99"), most=True),
+    Target(
+        "drain",
+        "1 ms away, × near",
+        0.8,
+        FAR,
+        peer=best_peer("drain", "rate", end=drain.FAR),
+        ours=_one("drain", OURS.name + drain.FAR, "rate"),
+        unit=" jobs/s",
+    ),
+    Target("drain", "the server alone allows, jobs/s", None, _one(*PLAIN, "alone")),
+    *(
+        Target(
+            "latency",
+            f"{name}{figure}, × huey's",
+            goal,
+            ratio(figure),
+            most=True,
+            peer=best_peer("latency", figure, least=True),
+            ours=_one("latency", case, figure),
+            unit=" ms",
+        )
+        for name, goal, ratio, case in (
+            ("", 1, partial(_of_huey, "latency"), heori("threads", 1, 8).name),
+            ("sent by rq: ", 1.3, _by_rq, sending.BY_RQ),
+        )
+        for figure in ("p50", "p99")
+    ),
     Target(
         "io", "threads, × bare", 0.99, _ratio(_best("io", "rate", "heori threads"), BARE_THREADS)
     ),
@@ -187,16 +191,34 @@ TARGETS = (
         _ratio(_best("io", "rate", "heori asyncio"), BARE_COROUTINES),
     ),
     Target("io of thousands", "asyncio, × bare", 0.95, MANY),
-    Target("io of thousands", "MB of the worker", 60, MANY_MB, most=True),
+    Target(
+        "io of thousands",
+        "MB of the worker",
+        60,
+        MANY_MB,
+        most=True,
+        peer=best_peer("io of thousands", "memory", least=True),
+        ours=_best("io of thousands", "memory", "heori"),
+        unit=" MB in all",
+    ),
     Target("cpu", "2 processes, % of bare ones", 98, _best("cpu", "of_pool", "heori processes")),
     Target(
         "enqueue",
         "one by one, × mayu's",
         1,
         _ratio(_one(*SENT, "each"), _best("enqueue", "each", "mayu")),
+        peer=best_peer("enqueue", "each"),
+        ours=_one(*SENT, "each"),
+        unit=" jobs/s",
     ),
     Target("enqueue", "one by one, × a bare socket", 0.7, _one(*SENT, "of_bare")),
-    Target("enqueue", "in bulk, jobs/s", 80_000, _one(*SENT, "bulk")),
+    Target(
+        "enqueue",
+        "in bulk, jobs/s",
+        80_000,
+        _one(*SENT, "bulk"),
+        peer=best_peer("enqueue", "bulk"),
+    ),
     Target(
         "enqueue",
         "in bulk, × ardiq's",
@@ -209,19 +231,54 @@ TARGETS = (
         1.2,
         _one("claim", claims.case(claims.LONGEST), "ratio_64"),
         most=True,
+        ours=_one("claim", claims.case(claims.LONGEST), "ratio_again_64"),
+        unit=" when in the caches",
     ),
     *(
         Target("queues", f"{number:,}, × one", goal, _one("queues", queues.case(number), "of_one"))
         for number, goal in ((100, 0.95), (1_000, 0.9), (10_000, 0.8))
     ),
-    Target("memory", "supervisor + 1 worker, MB", 45, _one(*WHOLE, "total"), most=True),
+    Target(
+        "memory",
+        "supervisor + 1 worker, MB",
+        45,
+        _one(*WHOLE, "total"),
+        most=True,
+        peer=best_peer("memory", "total", least=True),
+    ),
     Target("memory", "each further process, MB", 6, _one("memory", PROCESS, "each"), most=True),
     Target("memory", "each further thread, MB", 0.04, _one("memory", THREAD, "each"), most=True),
-    Target("memory", "a process that sends, MB", 25, _one(*PRODUCER, "total"), most=True),
-    Target("start", "first job done, s", 0.35, _one("start", OURS.name, "seconds"), most=True),
-    Target("bytes", "a small job, finished", 1_100, _one(*SMALL, "used"), most=True),
-    Target("bytes", "300 B, waiting", 800, _one(*LETTER, "waiting"), most=True),
-    Target("bytes", "300 B, finished", 1_500, _one(*LETTER, "used"), most=True),
+    Target(
+        "memory",
+        "a process that sends, MB",
+        25,
+        _one(*PRODUCER, "total"),
+        most=True,
+        peer=best_peer("memory", "total", end=memory.SENDS, least=True),
+    ),
+    Target(
+        "start",
+        "first job done, s",
+        0.35,
+        _one("start", OURS.name, "seconds"),
+        most=True,
+        peer=best_peer("start", "seconds", least=True),
+    ),
+    *(
+        Target(
+            "bytes",
+            f"{arguments}, {'finished' if figure == 'used' else figure}",
+            goal,
+            _one("bytes", stored.bytes_case(OURS, arguments), figure),
+            most=True,
+            peer=best_peer("bytes", figure, end=f": {arguments}", least=True),
+        )
+        for arguments, figure, goal in (
+            (stored.SMALL, "used", 1_100),
+            (stored.LETTER, "waiting", 800),
+            (stored.LETTER, "used", 1_500),
+        )
+    ),
     Target("redelivery", "worker killed, seconds", 1, _one(*KILLED, "seconds"), most=True),
     Target("redelivery", "consumer killed, seconds beyond lease", 2, _beyond_lease, most=True),
     Target("redelivery", "jobs lost", 0, _worst("redelivery", "lost"), most=True),
@@ -236,16 +293,37 @@ TARGETS = (
     Target("gil", "its worst error", 0.25, lambda r: max(_errors(r)), most=True),
     Target("gil", "R beside burners, × without, least", 1.5, _rise),
     Target("gil", "sampler, % of a core", 1, _worst("gil", "cost"), most=True),
-    Target("locks", "alone, × two bare EVALSHA", 1.2, _one(*ALONE, "of_floor"), most=True),
+    Target(
+        "locks",
+        "alone, × two bare EVALSHA",
+        1.2,
+        _one(*ALONE, "of_floor"),
+        most=True,
+        peer=best_peer("locks", "of_floor", end=locks.pair_case(""), least=True),
+    ),
     Target("locks", "1 ms inside, owner changes/s", 620, _one(*SECTION, "changes")),
     Target("locks", "1 ms inside, most/fewest", 1.05, _one(*SECTION, "unfair"), most=True),
     Target("locks", "1 ms inside, p99/p50 of waits", 1.5, _spread(*SECTION), most=True),
     Target("locks", "1 ms inside, round trips each", 3, _one(*SECTION, "reads"), most=True),
-    Target("locks", "nothing inside, owner changes/s", 4_000, _one(*EMPTY, "changes")),
+    Target(
+        "locks",
+        "nothing inside, owner changes/s",
+        4_000,
+        _one(*EMPTY, "changes"),
+        peer=best_peer("locks", "changes", end=locks.empty_case("")),
+    ),
     Target("locks", "dead waiter skipped, ms", 10, _one(*DEAD_WAITER, "late"), most=True),
     Target("locks", "dead holder, ms beyond its lease", 100, _one(*DEAD_HOLDER, "late"), most=True),
     *(
-        Target("workloads", f"{workload.name}, × the best peer", 1, _per_workload(workload))
+        Target(
+            "workloads",
+            f"{workload.name}, × the best peer",
+            1,
+            _per_workload(workload),
+            peer=best_peer("workloads", "rate", begin=f"{workload.name}: "),
+            ours=_one("workloads", workloads.case(workload, "heori"), "rate"),
+            unit=" jobs/s",
+        )
         for workload in workloads.WORKLOADS
     ),
     Target("auto", "worst, × the best fixed", 0.95, _least("auto", "of_best")),
@@ -286,23 +364,20 @@ TARGETS = (
 )
 
 
+def told(results: Results) -> list[Told]:
+    """What has become of those targets whose kind was measured."""
+    return [target.told(results) for target in TARGETS if target.kind in results]
+
+
 def table(results: Results) -> Table:
-    """The goals of what was measured, each with its figure and whether it was met."""
+    """The same for people."""
     shown = Table(box=box.SIMPLE_HEAD)
     for heading in ("", "target"):
         shown.add_column(heading)
     for heading in ("goal", "reached"):
         shown.add_column(heading, justify="right")
-    shown.add_column("")
-    for target in TARGETS:
-        if target.kind not in results:
-            continue
-        reached = target.reached(results)
-        shown.add_row(
-            target.kind,
-            target.name,
-            f"{'≤' if target.most else '≥'} {target.goal:,}",
-            "" if reached is None else f"{reached:,.0f}" if reached >= 100 else f"{reached:.3g}",
-            "not measured" if reached is None else "met" if target.met(reached) else "missed",
-        )
+    for heading in ("", "best peer"):
+        shown.add_column(heading)
+    for each in told(results):
+        shown.add_row(each.kind, each.name, *each.cells())
     return shown
