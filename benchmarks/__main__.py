@@ -117,7 +117,7 @@ def main(
 ) -> None:
     """Measure Heori beside its peers, in turns, each on a fresh server.
 
-    Without a name everything but the profile, which takes two hours. `goals` is of each kind
+    Without a name everything but the profile, which takes three hours. `goals` is of each kind
     what tells whether Heori is light and fast, and of no more. Ctrl-C shows what there is so
     far.
     """

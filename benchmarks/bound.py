@@ -159,6 +159,7 @@ IO = Kind(
         REPEATS,
     ),
     _waits,
+    seconds=9,
 )
 MANY_IO = Kind(
     "io of thousands",
@@ -174,10 +175,12 @@ MANY_IO = Kind(
         REPEATS,
     ),
     _many_waits,
+    seconds=12,
 )
 CPU = Kind(
     "cpu",
     f"Jobs that hold the GIL for about {COMPUTE * 1000:.0f} ms, in two processes",
     (RATE, Column("of_pool", "% of bare pool", ".1f"), REPEATS),
     _computations,
+    seconds=9,
 )

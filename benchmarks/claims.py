@@ -152,5 +152,6 @@ CLAIM = Kind(
         ),
     ),
     _claim,
+    seconds=150,
     turns=1,  # its own turns are single calls; to fill the long queue takes minutes
 )

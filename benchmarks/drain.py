@@ -172,4 +172,5 @@ DRAIN = Kind(
         REPEATS,
     ),
     _drains,
+    seconds=9,
 )

@@ -107,4 +107,5 @@ FEATURES_OF_RQ = Kind(
         Column("commands", "commands", ".1f"),
     ),
     _cases,
+    seconds=8,
 )

@@ -249,6 +249,7 @@ FLEET = Kind(
         Column("repeats", "run twice"),
     ),
     _fleets,
+    seconds=80,
     turns=1,
 )
 PICK_UP = Kind(
@@ -256,6 +257,7 @@ PICK_UP = Kind(
     "From the call that sends a job to its first line, ms, with one idle consumer",
     (Column("p50", "p50", ".2f"), Column("p99", "p99", ".2f"), Column("most", "most", ".2f")),
     _pick_up,
+    seconds=20,
     turns=1,
 )
 FAIRNESS = Kind(
@@ -269,5 +271,6 @@ FAIRNESS = Kind(
         Column("most_of_fair", "most of it", ".2f"),
     ),
     _fairness,
+    seconds=60,
     turns=1,
 )

@@ -82,5 +82,6 @@ FLOWS = Kind(
         Column("run_ms", "ms/job once sent", ".3f"),
     ),
     _cases,
+    seconds=60,
     turns=1,
 )

@@ -225,4 +225,5 @@ GIL = Kind(
         Column("others", "others' share of the cores", ".2f"),
     ),
     _cases,
+    seconds=30,
 )

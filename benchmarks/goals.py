@@ -1,7 +1,7 @@
 """The selection that tells of each goal of being light and fast, and of no more.
 
 Of each kind those of Heori's cases that a goal is about, what they are measured against, and the
-peers that are best at it; three quarters of an hour with three turns of each.
+peers that are best at it; half an hour with three turns of each.
 """
 
 from collections.abc import Callable

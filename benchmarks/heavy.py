@@ -185,5 +185,6 @@ HEAVY = Kind(
         Column("after", "2 s after"),
     ),
     _cases,
+    seconds=40,
     turns=1,
 )

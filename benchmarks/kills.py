@@ -139,6 +139,7 @@ KILLS = Kind(
         Column("seconds", "again after s", ".1f"),
     ),
     _kills,
+    seconds=150,
     turns=1,
     together=True,
 )

@@ -309,4 +309,5 @@ LOCKS = Kind(
         Column("calls", "calls"),
     ),
     _cases,
+    seconds=6,
 )

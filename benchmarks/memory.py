@@ -126,4 +126,5 @@ MEMORY = Kind(
         Column("each", "each", ".2f"),
     ),
     _memory,
+    seconds=4,
 )

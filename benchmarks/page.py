@@ -197,5 +197,6 @@ PAGE = Kind(
         Column("redis_ms", "ms of Redis", ",.2f"),
     ),
     _cases,
+    seconds=20,
     turns=1,
 )

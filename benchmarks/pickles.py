@@ -58,4 +58,5 @@ PICKLES = Kind(
         Column("bytes", "bytes"),
     ),
     _cases,
+    seconds=5,
 )

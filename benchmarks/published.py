@@ -113,9 +113,9 @@ def machine(run: Run) -> list[str]:
     about = run["machine"]
     samples = [Sample(**sample) for sample in run["samples"]]
     said = [
-        f"{about['cores'].partition(',')[0]} cores ({about['processor']}), {about['system']}",
+        f"{about['cores'].partition(',')[0]} cores ({about['processor']})",
         f"Python {about['python']}, {about['server']}, {about['date']}",
-        f"{run['turns']} turns of each",
+        f"medians of {run['turns']}",
         report.stolen(samples),
         about["libraries"],
     ]

@@ -73,4 +73,5 @@ QUEUES = Kind(
         Column("commands", "commands", ".1f"),
     ),
     _cases,
+    seconds=9,
 )

@@ -77,4 +77,5 @@ REDELIVERY = Kind(
         Column("lost", "lost"),
     ),
     _cases,
+    seconds=15,
 )

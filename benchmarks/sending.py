@@ -24,6 +24,7 @@ from benchmarks.systems import (
 HUEY = huey("thread", 4)  # whose latency is to be beaten
 BY_RQ = "heori threads 1×8, sent by rq"
 SAMPLES = 500
+EACH, BULK = 10_000, 100_000  # jobs that are sent one by one, and in bulk: a second or more
 SETTLE = 1.0  # seconds for polls to slow down as they do when there is nothing to do
 
 
@@ -87,13 +88,13 @@ def _enqueue(quick: bool) -> list[Case]:
     ]
 
     def measure(system: System) -> Figures:
-        each, many = 5_000 // divisor, 20_000 // divisor
+        each, many = EACH // divisor, BULK // divisor
         task = system.task("nothing")
         with Rig(system) as rig:
             rig.send(Order("each", task, 10))  # connects, and loads what is loaded once
             figures = {"each": each / rig.send(Order("each", task, each)).seconds}
             if system.app in ("heori", "ardiq", "rq"):
-                many = many // 4 if system.app == "rq" else many
+                many = many // 10 if system.app == "rq" else many
                 figures["bulk"] = many / rig.send(Order("bulk", task, many)).seconds
             return figures
 
@@ -105,6 +106,7 @@ LATENCY = Kind(
     "From the call that sends a job to its first line, ms, with idle workers",
     (Column("p50", "p50", ".2f"), Column("p99", "p99", ".2f"), Column("most", "most", ".2f")),
     _latency,
+    seconds=20,
 )
 ENQUEUE = Kind(
     "enqueue",
@@ -117,4 +119,5 @@ ENQUEUE = Kind(
         Column("bulk", "in bulk"),
     ),
     _enqueue,
+    seconds=6,
 )

@@ -71,4 +71,5 @@ START = Kind(
     "seconds, and of those of CPU of all its processes",
     (Column("seconds", "seconds", ".2f"), Column("cpu", "CPU", ".2f")),
     _starts,
+    seconds=5,
 )

@@ -101,4 +101,5 @@ BYTES = Kind(
         Column("result", "result stream"),
     ),
     _bytes,
+    seconds=5,
 )

@@ -200,5 +200,6 @@ STORMS = Kind(
         Column("metrics", "/metrics", ".2f"),
     ),
     _cases,
+    seconds=90,
     turns=1,
 )

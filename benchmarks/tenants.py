@@ -66,5 +66,6 @@ TENANTS = Kind(
         Column("left", "left of the flood"),
     ),
     _cases,
+    seconds=60,
     turns=1,
 )

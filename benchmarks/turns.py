@@ -28,9 +28,14 @@ class Plan:
     rounds: int
 
     @property
+    def each(self) -> float:
+        """Seconds that one turn of a case adds, about."""
+        return self.kind.seconds / (len(self.cases) if self.kind.together else 1)
+
+    @property
     def seconds(self) -> float:
         """How long it takes, about."""
-        return self.rounds * len(self.cases) * self.kind.seconds
+        return self.rounds * len(self.cases) * self.each
 
 
 def planned(
@@ -105,9 +110,9 @@ class Watch:
 
     def done(self, bar: TaskID, plan: Plan) -> None:
         """One has been measured."""
-        self._done += plan.kind.seconds
+        self._done += plan.each
         self._bars.advance(bar)
-        self._bars.advance(self._all, plan.kind.seconds)
+        self._bars.advance(self._all, plan.each)
 
     def end(self, bar: TaskID, plan: Plan) -> None:
         """All of a kind have been."""

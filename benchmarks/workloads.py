@@ -186,6 +186,6 @@ WORKLOAD = Kind(
         Column("repeats", "run twice"),
     ),
     _cases,
-    turns=1,
+    seconds=12,
     notes=notes,
 )

@@ -115,7 +115,6 @@ def run_of(**drains: float) -> dict[str, Any]:
         "machine": {
             "processor": "AMD EPYC",
             "cores": "2, usable 2",
-            "system": "Linux",
             "python": "3.13.0",
             "server": "Valkey 9.1.2, loopback",
             "date": "2026-11-29",
@@ -139,7 +138,10 @@ def test_pages_tell_what_a_run_has_found() -> None:
     assert rows.format("결과 보관") in found["README.ko.md"]
     benchmarks = found["benchmarks.md"]
     assert "| **20,000** | **80.0 ×** | 7 | 7 | 7 | 7.0 | 7 |" in benchmarks
-    assert "2 cores (AMD EPYC), Linux; Python 3.13.0, Valkey 9.1.2, loopback" in benchmarks
+    assert (
+        "2 cores (AMD EPYC); Python 3.13.0, Valkey 9.1.2, loopback, 2026-11-29; medians of 3"
+        in benchmarks
+    )
     assert "2% of the cores" in benchmarks
     assert "| io | threads | ≥ 0.99 | 1.01 | met |  |" in benchmarks
     assert "Not measured in this run." in benchmarks
