@@ -1,6 +1,7 @@
 """Bytes in Redis: of a job that waits, and of one that has ended, its result kept."""
 
 import random
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import redis
 
 from benchmarks.kinds import Case, Column, Figures, Kind
-from benchmarks.rig import Rig, stop
+from benchmarks.rig import Refused, Rig, stop
 from benchmarks.sender import Order
 from benchmarks.systems import KEYS, QUEUE, RQ_SIMPLE, System, heori
 
@@ -17,6 +18,8 @@ OURS = heori("threads", 1, 1)
 THEIRS: Mapping[str, Any] = {"stream-node-max-bytes": 4096, "hash-max-listpack-value": 64}
 SMALL, LETTER = "a small job", "300 B of arguments"
 LETTER_BYTES = 300
+COUNTED_EACH, MOST_COUNTS = 1.2, 10  # seconds from count to count of what connections have
+SAME = 10_000  # bytes, between two counts
 THEIR_OWN = ", Redis's own settings"  # after the name of a case
 
 
@@ -80,7 +83,22 @@ def stored(
 
 
 def _used(client: "redis.Redis") -> int:
-    """Bytes, without what connections have at the moment."""
+    """Bytes, without what connections have.
+
+    The server counts what these have once a second or less, so that it is waited for until two
+    counts of the whole are the same.
+    """
+    before = _counted(client)
+    for _ in range(MOST_COUNTS):
+        time.sleep(COUNTED_EACH)
+        now = _counted(client)
+        if abs(now - before) < SAME:
+            return now
+        before = now
+    raise Refused("the memory of the server does not hold still")
+
+
+def _counted(client: "redis.Redis") -> int:
     memory = client.info("memory")
     return int(memory["used_memory"] - memory["mem_clients_normal"])
 

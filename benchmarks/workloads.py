@@ -28,7 +28,7 @@ from benchmarks.systems import (
 from benchmarks.work import HOOK
 
 ANSWER = 0.005  # seconds until a webhook is answered
-PROBE, LENGTH = 1.0, 6.0  # seconds that a try and a measurement take, about
+PROBE, LENGTH = 1.0, 5.0  # seconds that a try takes at the least, and a measurement about
 CORES = 2
 
 
@@ -136,15 +136,18 @@ def measure(workload: Workload, app: str, settings: Sequence[Setting], *, quick:
     probe, length = (0.02, 0.04) if quick else (PROBE, LENGTH)
     with hook() as environment:
 
-        def run(setting: Setting, seconds: float) -> Figures:
-            jobs = workload.jobs(setting, seconds)
+        def run(setting: Setting, jobs: int) -> Figures:
             return drain(setting.system, jobs, workload.task, environment=environment, weighs=True)
 
         if name not in _best:
-            rates = {setting.system.name: run(setting, probe)["rate"] for setting in settings}
+            rates = {
+                setting.system.name: run(setting, workload.jobs(setting, probe))["rate"]
+                for setting in settings
+            }
             _tried[name] = rates
             _best[name] = max(settings, key=lambda setting: rates[setting.system.name])
-        return run(_best[name], length)
+        best = _best[name]
+        return run(best, max(best.at_once, round(_tried[name][best.system.name] * length)))
 
 
 @contextmanager
