@@ -7,7 +7,7 @@ peers that are best at it; half an hour with three turns of each.
 from collections.abc import Callable
 from dataclasses import replace
 
-from benchmarks import bound, claims, drain, locks, memory, queues, sending, start, stored
+from benchmarks import bound, claims, drain, kills, locks, memory, queues, sending, start, stored
 from benchmarks.drain import FAR, ON_DISK, OURS
 from benchmarks.kinds import Case, Kind
 from benchmarks.systems import BARE, FLOOR, RQ_SIMPLE, ardiq, dramatiq, heori, huey, mayu, taskiq
@@ -73,6 +73,7 @@ SELECTION = (
         ],
     ),
     _these(start.START, [system.name for system in (OURS, *HELD)]),
+    kills.KILLS,  # what the speed of a peer is worth
     _those(stored.BYTES, lambda case: not case.name.endswith(stored.THEIR_OWN)),
     _those(locks.LOCKS, lambda case: case.name.startswith((locks.BARE, *LOCKS))),
 )

@@ -29,6 +29,7 @@ KOREAN = {
     "heori threads": "heori 스레드",
     "results kept": "결과 보관",
 }
+NOT_MEASURED = ["", "Not measured in this run.", ""]
 Run = Mapping[str, Any]
 
 
@@ -40,6 +41,7 @@ def pages(run: Run) -> dict[Path, str]:
         "docs/benchmarks.md": {
             "drain": drains,
             "machine": machine,
+            "kills": kills,
             "goals": goals,
             "workloads": workloads,
         },
@@ -131,11 +133,28 @@ def goals(run: Run) -> list[str]:
     return [*lines, ""]
 
 
+def kills(run: Run) -> list[str]:
+    """What becomes of jobs whose processes are killed."""
+    found = run["medians"].get("redelivery by peers")
+    if not found:
+        return NOT_MEASURED
+    lines = [
+        "",
+        "| killed | jobs in flight | not run in 100 s | run twice | again after, s |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for case, figures in found.items():
+        counts = (f"{figures[each]:.0f}" for each in ("in_flight", "lost", "twice"))
+        late = f"{figures['seconds']:.1f}" if "seconds" in figures else ""
+        lines.append(_row(_put(case, NAMES), *counts, late))
+    return [*lines, ""]
+
+
 def workloads(run: Run) -> list[str]:
     """What users run, each system at its best setting."""
     found = run["medians"].get("workloads")
     if not found:
-        return ["", "Not measured in this run.", ""]
+        return NOT_MEASURED
     lines = ["", "| | jobs/s | CPU, µs a job | server, µs | MB |", "|---|---:|---:|---:|---:|"]
     for case, figures in found.items():
         cells = (figures[each] for each in ("rate", "client_us", "server_us", "memory"))

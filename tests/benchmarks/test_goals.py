@@ -144,7 +144,7 @@ def test_pages_tell_what_a_run_has_found() -> None:
     )
     assert "2% of the cores" in benchmarks
     assert "| io | threads | ≥ 0.99 | 1.01 | met |  |" in benchmarks
-    assert "Not measured in this run." in benchmarks
+    assert benchmarks.count("Not measured in this run.") == 2
 
 
 def test_a_page_without_a_place_for_it_is_refused() -> None:
