@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from heori_consumer.auto import words
 from heori_consumer.auto.demand import Mix, Observation, count, estimate
+from heori_consumer.auto.held_up import held_up
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.load import Weights, are_alike, is_other, needs_else
 from heori_consumer.auto.model import LEAP, SMALL_LEAP, Forecast, candidates
@@ -198,6 +199,8 @@ class Controller:
         if self._lid is not None:
             lid = Forecast(mix, cores, margin=margin).throughput(self._lid.size)
             lid = min(lid, self._lid.rate)
+        if (lock := held_up(self._seen)) is not None:
+            lid = lock.rate if lid is None else min(lid, lock.rate)
         return Forecast(mix, cores, lid, margin)
 
     def _estimates(self, forecast: Forecast) -> dict[str, float]:
@@ -227,7 +230,7 @@ class Controller:
             return self._go(target, max(expected, WORTH), exact, cause)
         is_sure = main is not None and self._may_save and len(self._seen) >= STEADY
         if is_sure and gain >= SAME and self._saves(target):
-            return self._go(target, min(expected, 1.0), exact, "less does as much")
+            return self._go(target, min(expected, 1.0), exact, words.why_less(self._seen))
         if not self._settled or len(self._settled) < STEADY <= len(self._seen):
             self._settled = tuple(self._seen)
             if main is not None:
