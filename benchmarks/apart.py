@@ -90,4 +90,5 @@ KEPT_APART = Kind(
     ),
     _cases,
     turns=1,
+    seconds=40.0,
 )
