@@ -126,19 +126,26 @@ print(written() - before)
 
 
 # What takes megabytes, or a twentieth of a second, and is there for what these do not do: to draw,
-# to answer a scrape, to send a webhook, to be looked at by rq's tools.
+# to answer a scrape, to send a webhook, to be looked at by rq's tools, to use locks, to read what
+# pickles name, to choose a size.
 HEAVY = {
     "croniter",
+    "email.parser",
     "fastapi",
+    "heori_common.locks.lock",
+    "heori_common.protocol.pickle_walk",
+    "heori_consumer.auto.controller",
     "http.server",
     "jsonschema_rs",
     "logging.config",
     "multiprocessing",
+    "pickletools",
     "prometheus_client",
     "pygments",
     "redis",
     "rich",
     "rq",
+    "statistics",
     "structlog",
     "textual",
     "urllib.request",

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from heori_common.errors import HeoriError, PerhapsElsewhere, cut, summary
+from heori_common.importing import import_apart
 from heori_common.nesting import check_nesting
-from heori_common.protocol.pickle_walk import Walk
-from heori_common.protocol.unpickling import Pickles, Unpicklable
+from heori_common.protocol.unpickling import WALK, Pickles, Unpicklable
 from heori_common.public import public
 
 Serializer = Literal["json", "pickle", "own"]  # the last is an application's
@@ -219,7 +219,7 @@ def _is_call(raw: bytes, serializer: Serializer) -> bool:
     Raises:
         Exception: it is not whole.
     """
-    found = from_json(raw) if serializer == "json" else Walk(raw).result
+    found = from_json(raw) if serializer == "json" else import_apart(WALK).Walk(raw).result
     return isinstance(found, list) and len(found) == 4 and isinstance(found[0], str)
 
 

@@ -3,8 +3,9 @@
 What may be in one: Python's own plain values, and what was defined under an allowed prefix. All
 that a pickle names is asked for before any of it is loaded, and nothing is imported before that.
 
-Most pickles hold plain values only: a regular expression finds that out. `pickle_walk` goes through
-any other. Then the unpickler of C loads it, which gets what was found and nothing else.
+Most pickles hold plain values only: a regular expression finds that out. `pickle_check` looks
+through any other, and is imported then. Then the unpickler of C loads it, which gets what was found
+and nothing else.
 """
 
 import contextlib
@@ -12,18 +13,20 @@ import datetime as dt
 import decimal
 import pickle
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from io import BytesIO
-from types import BuiltinFunctionType
 from typing import Any
 
-from heori_common import allowed
 from heori_common.allowed import NotAllowed
 from heori_common.errors import cut, summary
-from heori_common.protocol import known_values
-from heori_common.protocol.pickle_walk import Dishonest, Made, Name, Walk
+from heori_common.importing import import_apart
+
+# By name: few pickles need them, and few consumers read any.
+CHECK = "heori_common.protocol.pickle_check"
+WALK = "heori_common.protocol.pickle_walk"
+
+Name = tuple[str, str]  # of a class: its module, and its name there
 
 
 class Unpicklable(NotAllowed):
@@ -68,46 +71,11 @@ class Pickles:
                 return _load(pickle.loads, raw)
             with contextlib.suppress(_NotPlain):
                 return _load(_Unpickler(raw, _PLAIN_TYPES).load)
-        raw, found = self._look_through(raw)
+        raw, found = import_apart(CHECK).look_through(raw, self._allow)
         try:
             return _load(_Unpickler(raw, found).load)
         except _NotPlain as error:
             raise Unpicklable(f"is refused: it names {error} where nobody sees it") from None
-
-    def _look_through(self, raw: bytes) -> tuple[bytes, Mapping[Name, Any]]:
-        """What to load in place of a pickle, and what is behind each name in it.
-
-        Raises:
-            Unpicklable: it may not be loaded.
-        """
-        try:
-            walk = Walk(raw)
-        except Dishonest as error:
-            raise Unpicklable(f"is refused: it {error}") from None
-        except Exception as error:
-            raise Unpicklable(f"is damaged: {summary(error)}") from None
-        in_order = dict.fromkeys(walk.named.values())
-        own = [name for name in in_order if not known_values.is_known(name)]
-        for name in own:
-            if not allowed.is_allowed(".".join(name), self._allow):
-                self._find(*name)  # which says why not; nothing is imported yet
-        try:
-            known_values.check(walk, len(raw))
-        except Dishonest as error:
-            raise Unpicklable(f"is refused: it {error}") from None
-        found = {name: self._find(*name) for name in own}
-        raw = _only_new(raw, walk, found)
-        for name in walk.globals - found.keys():
-            found[name] = known_values.get(name, self._allow)
-        return raw, {named: found[meant] for named, meant in walk.named.items()}
-
-    def _find(self, module: str, name: str) -> Any:
-        try:
-            return allowed.find(module, name, self._allow)
-        except NotAllowed as error:
-            raise Unpicklable(
-                f"is refused: {error.reason}", elsewhere=error.elsewhere, mend=error.mend
-            ) from error.__cause__
 
 
 class _NotPlain(Exception):
@@ -181,71 +149,3 @@ def _plain_instructions() -> re.Pattern[bytes]:
     opcodes = rb"[N\x88\x89\]})(t\x85-\x87aesu\x8f-\x91\x93\x94R]|[Kqh].|M..|[Jj].{4}|[G\x95].{8}"
     text = rb"|\x80[\x02-\x05]|[\x8cC\x8a](?:" + sized + b")"
     return re.compile(b"(?:" + opcodes + text + b")*+", re.DOTALL)
-
-
-# Whether what is changed is new
-
-
-def _only_new(raw: bytes, walk: Walk, found: dict[Name, Any]) -> bytes:
-    """Have what the pickle changes be looked at, where it may be something that others hold, too.
-
-    A class may have one instance for all, and a function may return what it keeps: then a pickle
-    would change the application. Such a class or function is replaced by one that looks.
-
-    Returns:
-        The pickle, in which a replaced class is called, as it has no ``__new__`` any more.
-
-    Raises:
-        Unpicklable: it needs both the class and its replacement.
-    """
-    doubtful = {
-        call.name
-        for call in walk.calls.values()
-        if call.changed and call.name in found and not _makes_new(found[call.name], call)
-    }
-    edited = bytearray(raw)
-    for name in doubtful:
-        calls = {at: call for at, call in walk.calls.items() if call.name == name}
-        ways = {(call.new, raw[at : at + 1]) for at, call in calls.items()}
-        if name in walk.values or ways not in ({(True, _NEWOBJ)}, {(False, _REDUCE)}):
-            raise Unpicklable(f"is refused: it changes what {'.'.join(name)} makes for all")
-        make = found[name]
-        if ways == {(True, _NEWOBJ)}:
-            found[name] = _looking(name, lambda *args, cls=make: cls.__new__(cls, *args))
-            for at in calls:
-                edited[at : at + 1] = _REDUCE
-        else:
-            found[name] = _looking(name, make)
-    return bytes(edited)
-
-
-_NEWOBJ, _REDUCE = pickle.NEWOBJ, pickle.REDUCE
-
-
-def _makes_new(make: Any, call: Made) -> bool:
-    """Whether it is certain that each call returns something else."""
-    return (
-        isinstance(make, type)
-        and isinstance(make.__new__, BuiltinFunctionType)
-        and (call.new or type(make).__call__ is type.__call__)
-    )
-
-
-def _counted(make: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, int]:
-    made = make(*args)
-    return made, sys.getrefcount(made)
-
-
-_ALONE = _counted(object, ())[1]  # the references to what nobody else has
-
-
-def _looking(name: Name, make: Callable[..., Any]) -> Callable[..., Any]:
-    def look(*args: Any) -> Any:
-        made, references = _counted(make, args)
-        if references > _ALONE:
-            raise Unpicklable(
-                f"is refused: it changes what {'.'.join(name)} returns, which others have, too"
-            )
-        return made
-
-    return look

@@ -14,7 +14,7 @@ from heori_consumer.auto.demand import Observation
 from heori_consumer.auto.held_up import HeldUp, held_up
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.move import Cause, Move
-from heori_consumer.auto.size import Size
+from heori_consumer.auto.size import Size, SizeBounds
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
@@ -33,21 +33,18 @@ class Autoscaler:
     """Feeds the controller with what is seen, and makes its moves.
 
     Attributes:
-        controller: what chooses; None with the other models.
+        controller: what chooses.
         moves: the latest, with the time.monotonic() of each.
         causes: how many moves were made for what.
         apart: which tasks are kept from each other's way.
         held_up: by which lock all jobs are, so that more slots are no use.
     """
 
-    def __init__(self, context: Context, pool: Pool, sampler: Sampler) -> None:
+    def __init__(self, context: Context, pool: Pool, sampler: Sampler, bounds: SizeBounds) -> None:
         self._context = context
         self._pool = pool
         self._sampler = sampler
-        options = context.options
-        self.controller = (
-            Controller(options.size, options.bounds) if options.bounds is not None else None
-        )
+        self.controller = Controller(context.options.size, bounds)
         self.moves: deque[tuple[float, Move]] = deque(maxlen=MOST_MOVES)
         self.causes: Counter[Cause] = Counter()
         self.apart = KeepingApart()
@@ -57,23 +54,21 @@ class Autoscaler:
 
     async def run(self) -> None:
         """Steer, for ever."""
-        if self.controller is None:
-            await asyncio.Event().wait()
-            return
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._steer(self.controller))
-            group.create_task(self._share_lessons(self.controller))
+            group.create_task(self._steer())
+            group.create_task(self._share_lessons())
 
-    async def _steer(self, controller: Controller) -> None:
+    async def _steer(self) -> None:
         observer = Observer(self._pool, self._sampler)
         while True:
             if not self._pool.occupied.is_set():
                 await self._context.beat.wait(self._pool.occupied, IDLE_EVERY_S)
             await asyncio.sleep(LOOK_EVERY_S)
-            self._look(controller, observer)
+            self._look(observer)
 
-    async def _share_lessons(self, controller: Controller) -> None:
+    async def _share_lessons(self) -> None:
         """Read what others have learned, and then write what is new."""
+        controller = self.controller
         context, service = self._context, service_of(self._context.queues)
         found = await context.retry.once(
             "read what was learned of tasks",
@@ -100,8 +95,6 @@ class Autoscaler:
 
     def told(self) -> dict[str, Any]:
         """The size that is wanted now, what others would do, and the latest moves."""
-        if self.controller is None:
-            return {}
         return {
             "wanted": _told(self.controller.size),
             "estimates": self.controller.estimates,
@@ -110,7 +103,8 @@ class Autoscaler:
             "moves": [_told_of(move, at) for at, move in self.moves.copy()],
         }
 
-    def _look(self, controller: Controller, observer: Observer) -> None:
+    def _look(self, observer: Observer) -> None:
+        controller = self.controller
         seen = observer.look(controller.size)
         if seen is not None:
             self._look_for_lock(seen)
