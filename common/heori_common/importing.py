@@ -28,10 +28,10 @@ def when_imported(name: str, then: Callable[[ModuleType], object]) -> None:
     if (module := sys.modules.get(name)) is not None:
         then(module)
     else:
-        sys.meta_path.insert(0, _Watch(name, then))
+        sys.meta_path.insert(0, _AtImport(name, then))
 
 
-class _Watch:
+class _AtImport:
     """Finds a module where Python would, and tells once it is loaded."""
 
     def __init__(self, name: str, then: Callable[[ModuleType], object]) -> None:
