@@ -96,7 +96,7 @@ class BlockingConnection:
         return replies
 
     def _away(self, error: Exception) -> RedisUnavailable:
-        late = isinstance(error, TimeoutError)
+        late = isinstance(error, TimeoutError | BlockingIOError)
         return away(self._where, "no reply in time" if late else error)
 
     def close(self) -> None:
