@@ -1,6 +1,7 @@
 """A call of a task as a job that can be sent."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from heori_common.protocol.job import NewJob
@@ -22,6 +23,7 @@ class _Later:
 
 LATER = _Later()
 _VARIANTS = dict(zip("0123456789abcdef", 4 * "89ab", strict=True))  # of a random digit
+_AT_A_TIME = 64  # ids for which the system is asked for random bytes
 
 
 def new_job_id() -> str:
@@ -29,7 +31,18 @@ def new_job_id() -> str:
 
     `uuid.uuid4` makes an object of it first, which takes several times as long.
     """
-    digits = os.urandom(16).hex()
+    return _uuid(os.urandom(16).hex())
+
+
+def new_job_ids() -> Iterator[str]:
+    """As many as are wanted: to ask the system for each takes longer than all else."""
+    while True:
+        digits = os.urandom(16 * _AT_A_TIME).hex()
+        for first in range(0, len(digits), 32):
+            yield _uuid(digits[first : first + 32])
+
+
+def _uuid(digits: str) -> str:
     variant = _VARIANTS[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
@@ -54,7 +67,7 @@ def make_job(
     # Of a function without @task they are never left out: they tell consumers that it is called
     # as a task is, and not as rq would.
     types = sent.types if task.is_declared else sent.types or b""
-    args = (*first, *sent.args)
+    args = (*first, *sent.args) if first else sent.args
     args_json, kwargs_json = sent.json
     rate = task.rate_of(args, sent.kwargs)
     try:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from itertools import groupby, zip_longest
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from heori_common.calls import PartialCall, TaskCall
 from heori_common.duration import moment, seconds
 from heori_common.errors import short
-from heori_common.new_job import LATER, make_job, new_job_id
+from heori_common.new_job import LATER, make_job, new_job_id, new_job_ids
 from heori_common.protocol.commands import Command, Commands, Cursor, Enqueued, RareSend
 from heori_common.protocol.job import NewJob
 from heori_common.protocol.payload import PayloadTooLarge, decode_call
@@ -103,10 +103,14 @@ class Sending:
         """
         if not isinstance(calls, Iterable):
             raise TypeError(f"submit_many takes a list of calls or the like; not {short(calls)}")
+        strict, limit = self._settings.strict, self._settings.max_payload
+        ids = new_job_ids()
         for number, call in enumerate(calls):
             args = call if isinstance(call, tuple) else () if isinstance(call, dict) else (call,)
+            kwargs = call if isinstance(call, dict) else {}
             try:
-                yield self.encode(task, args, call if isinstance(call, dict) else {})
+                sent = task.to_send(args, kwargs, from_json=False, strict=strict)
+                yield make_job(task, next(ids), sent, limit)
             except (TypeError, ValueError) as error:
                 error.add_note(f"in call {number} of submit_many; none was sent")
                 raise
@@ -151,7 +155,7 @@ class Sending:
         options: Options,
         cursor: Cursor | None = None,
     ) -> Steps[Accepted]:
-        """Send encoded jobs of a task, hundreds in one step.
+        """The steps that send encoded jobs of a task, hundreds in each.
 
         Args:
             cursor: of `Commands.enqueue`.
@@ -217,15 +221,17 @@ class Sending:
         ids: list[str] = []
         ahead: _Ahead | None = None
         parts = chunks(jobs)
-        for chunk, following in zip_longest(parts, parts[1:]):
+        last = len(parts) - 1
+        for number, chunk in enumerate(parts):
             at = cursor and cursor.moved(len(ids))
             try:
                 with self._hooks.around(task, queue, chunk, options.meta) as leaving:
                     command = None if ahead is None else ahead.take(leaving)
                     command = command or build(queue, leaving, cursor=at, **when)
-                    if following and leaving is chunk:  # else the next is changed before it leaves
+                    if number < last and leaving is chunk:  # else the next is still to be changed
                         then = at and at.moved(len(chunk))
-                        ahead = _Ahead(following, partial(build, queue, cursor=then, **when))
+                        following = partial(build, queue, cursor=then, **when)
+                        ahead = _Ahead(parts[number + 1], following)
                         command = command._replace(meanwhile=ahead.build)
                     told: Enqueued = yield command
                     if told.taken < len(leaving):
