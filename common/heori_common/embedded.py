@@ -22,14 +22,15 @@ from typing import Any, Self
 
 from heori_common import platform
 
-# A result stream takes 4,352 bytes by default and 512 with this (measured, RQ's streams hold
-# one small entry each). A hash with a value over 64 bytes leaves its compact form by default: a job
-# with 300 bytes of arguments takes 1,032 bytes then while it waits, and 679 with this (`bytes`).
+# RQ's streams hold one small entry each, for which the server sets so many bytes aside: one takes
+# 4,352 bytes by default, 536 with 256, and 488 with this. A hash with a value over 64 bytes leaves
+# its compact form by default: a job with 300 bytes of arguments takes 853 bytes then while it
+# waits, and 701 with this (`bytes`).
 # For the rest: only this machine, and nothing on disk unless asked for.
 DEFAULTS = {
     "bind": "127.0.0.1",
     "save": '""',
-    "stream-node-max-bytes": 256,
+    "stream-node-max-bytes": 128,
     "hash-max-listpack-value": 1024,
 }
 

@@ -9,12 +9,12 @@ from typing import Any
 # Times, and names that are made anew for each execution and each worker.
 CHANGING = re.compile(
     rb"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|\+00:00)?|\b\d{9,}(\.\d+)?\b"
-    rb"|\b[0-9a-f]{32}\b|\bheori[0-9a-f]{20}\b|\bheori-[\w.-]+-\d+-[0-9a-f]{6}\b"
+    rb"|\b[0-9a-f]{32}\b|\bheori-[\w.-]+-\d+-[0-9a-f]{6}\b|\bheori[\w-]{8}[0-9a-f]{4}\b"
 )
 OURS = (b"rq:heori:", b"rq:queue:default@@")
 # What rq writes as empty, until a job begins or for good, and Heori leaves out.
-LEFT_OUT = {b"started_at", b"ended_at", b"last_heartbeat", b"worker_name", b"group_id",
-            b"failure_callback_name", b"stopped_callback_name"}  # fmt: skip
+CALLBACKS = {b"success_callback_name", b"failure_callback_name", b"stopped_callback_name"}
+LEFT_OUT = {b"started_at", b"ended_at", b"last_heartbeat", b"worker_name", b"group_id"} | CALLBACKS
 # What TTLs and scores may differ by. Those that are to be told apart are further from each other.
 ABOUT_S = 400
 

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import uuid
 from collections import deque
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from heori_common.protocol.commands import LEASE_MARGIN_S, Claimed, Offer
 from heori_common.redis.errors import RedisRefused
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.bounds import Bounds
-from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.context import Context, new_token
 from heori_consumer.supervisor.hand_overs import OFFERS, HandOvers, now
 from heori_consumer.supervisor.intake import Intake
 from heori_consumer.supervisor.leadership import Leadership
@@ -208,7 +207,7 @@ class Claimer:
         # Who hands a job over does not know that it is to be recorded.
         is_to_look = is_to_look or settings.records == "strict"
         most = 0 if is_to_look else settings.max_payload
-        token = uuid.uuid4().hex[:16]
+        token = new_token()
         return Offer(self._context.name, token, slots, settings.lease, LEASE_MARGIN_S, most)
 
     async def _claim(self, wanted: int, received: Sequence[bytes]) -> Claimed | None:
@@ -250,7 +249,7 @@ class Claimer:
                     max_deliveries=self._context.settings.max_deliveries,
                 )
             )
-        token = self._doubtful = uuid.uuid4().hex[:16]
+        token = self._doubtful = new_token()
         queues = self._context.refusals.served
         numbers = self._numbers(len(queues), wanted, shares)
         self._asked_all = len(numbers) == len(queues)

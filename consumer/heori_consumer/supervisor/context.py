@@ -1,5 +1,6 @@
 """What all roles of one consumer share."""
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +19,15 @@ from heori_consumer.supervisor.redis_retry import RedisRetry
 from heori_consumer.supervisor.refusals import Refusals
 from heori_consumer.supervisor.stand_back import StandBack
 from heori_consumer.supervisor.stop_request import StopRequest
+
+
+def new_token() -> str:
+    """How the names of all executions of one claim, or of one offer, begin.
+
+    It is short, as it stands in the hash of each job and with each result; and no two claims whose
+    jobs run at the same time have the same, as it has 48 random bits.
+    """
+    return secrets.token_urlsafe(6)
 
 
 class Role(Protocol):

@@ -1,11 +1,10 @@
 """What stock workers leave behind in the queues of this service. Its leader looks after it."""
 
 import asyncio
-import uuid
 
 from heori_common import logs
 from heori_common.protocol.commands.maintenance import MOST_TOLD
-from heori_consumer.supervisor.context import Context
+from heori_consumer.supervisor.context import Context, new_token
 from heori_consumer.supervisor.intake import Intake
 from heori_consumer.supervisor.leadership import Leadership
 
@@ -39,7 +38,7 @@ class Maintenance:
             command = self._context.commands.reclaim_stock(
                 queues[first : first + CALL_QUEUES],
                 taker=self._context.name,
-                token=uuid.uuid4().hex[:16],
+                token=new_token(),
                 lease=self._context.settings.lease,
                 most_taken=MOST_TOLD,
             )

@@ -149,10 +149,10 @@ for n, job in ipairs(args.jobs) do
       fields[#fields + 1] = 'enqueued_at'
       fields[#fields + 1] = now_iso
     end
-    -- rq.job.Job.to_dict, of whose empty fields there is one: rq's readers take them alike when they are
-    -- not there. By this one claim_job.lua knows that nobody has run it.
+    -- rq.job.Job.to_dict without its empty fields: rq's readers take them alike when they are not there.
+    -- By that claim_job.lua knows that nobody has run it.
     redis.call('HSET', key, 'status', waits and 'deferred' or later and 'scheduled' or 'queued', 'created_at', now_iso,
-      'origin', args.origin, 'success_callback_name', '', unpack(fields))
+      'origin', args.origin, unpack(fields))
     if waits then
       deferred = deferred + 1
     else

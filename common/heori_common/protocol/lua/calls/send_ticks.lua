@@ -30,7 +30,7 @@ local function send(queue, origin, id, fields, meta)
   end
   -- As enqueue.lua writes a job.
   redis.call('HSET', key, 'status', 'queued', 'created_at', now_iso, 'origin', origin, 'enqueued_at', now_iso,
-    'success_callback_name', '', unpack(fields))
+    unpack(fields))
   if meta then
     redis.call('HSET', key, 'meta', meta)
   end

@@ -68,8 +68,8 @@ local function note_claim(consumer, id, job, execution, values, problem, queue_n
       'worker_name', consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
     -- It may expire while it waits, and not while it runs: by its ttl, or, when it was
     -- requeued or its id is used again, by the end of its last run, which no field tells. Only what
-    -- Heori has sent has the one field without the other, until it runs, ends or is saved by RQ.
-    if values[STARTED_AT] or values[SUCCESS_CALLBACK_NAME] ~= '' then
+    -- Heori has sent has neither field, until it runs, is queued again or is saved by RQ.
+    if values[STARTED_AT] or values[SUCCESS_CALLBACK_NAME] then
       redis.call('PERSIST', job)
     end
   end
