@@ -53,6 +53,7 @@ class Sent:
     """What came of an order."""
 
     seconds: float
+    cpu: float  # seconds of its own process
     stamps: list[int]  # time.time_ns() before each was sent; only of spaced orders
     round_trips: list[int]  # ns from before each until its result was there; only of answered ones
 
@@ -73,7 +74,7 @@ def send(app: Any, order: Order) -> Sent:
     """Carry out one order."""
     numbers = range(order.first, order.first + order.count)
     calls: list[Call] = [(number, *order.rest) for number in numbers]
-    started = time.time_ns()
+    started, spent = time.time_ns(), time.process_time()
     stamps, round_trips = [], []
     if order.how == "answered":
         round_trips = list(_answered(app, order, calls))
@@ -89,7 +90,8 @@ def send(app: Any, order: Order) -> Sent:
     else:
         # What it makes ready before the first is not part of the time.
         started, *_ = app.send_each(order.task, calls)
-    return Sent((time.time_ns() - started) / 1e9, stamps, round_trips)
+    cpu = time.process_time() - spent
+    return Sent((time.time_ns() - started) / 1e9, cpu, stamps, round_trips)
 
 
 def _answered(app: Any, order: Order, calls: list[Call]) -> Iterator[int]:

@@ -92,13 +92,27 @@ def _enqueue(quick: bool) -> list[Case]:
         task = system.task("nothing")
         with Rig(system) as rig:
             rig.send(Order("each", task, 10))  # connects, and loads what is loaded once
-            figures = {"each": each / rig.send(Order("each", task, each)).seconds}
+            figures = sent(rig, Order("each", task, each))
+            if system in (FLOOR, BARE):
+                del figures["each_client"]  # it makes all words of all jobs ready before
             if system.app in ("heori", "ardiq", "rq"):
                 many = many // 10 if system.app == "rq" else many
-                figures["bulk"] = many / rig.send(Order("bulk", task, many)).seconds
+                figures |= sent(rig, Order("bulk", task, many))
             return figures
 
     return [Case.of(system, measure) for system in systems]
+
+
+def sent(rig: Rig, order: Order) -> Figures:
+    """Jobs a second, and µs of CPU time a job in the client and in the server."""
+    before = sum(rig.server.cpu_times()[:2])
+    done = rig.send(order)
+    server = sum(rig.server.cpu_times()[:2]) - before
+    return {
+        order.how: order.count / done.seconds,
+        f"{order.how}_client": done.cpu / order.count * 1e6,
+        f"{order.how}_server": server / order.count * 1e6,
+    }
 
 
 LATENCY = Kind(
@@ -116,7 +130,11 @@ ENQUEUE = Kind(
         Column("each", "one by one"),
         Column("of_floor", "of floor", ".2f"),
         Column("of_bare", "of a bare socket", ".2f"),
+        Column("each_client", "client, µs"),
+        Column("each_server", "server, µs"),
         Column("bulk", "in bulk"),
+        Column("bulk_client", "client, µs", ".1f"),
+        Column("bulk_server", "server, µs", ".1f"),
     ),
     _enqueue,
     seconds=6,
