@@ -1,12 +1,12 @@
 """Whether `--model auto` finds what the best fixed setting does, by itself.
 
-The truth is a grid of fixed settings on the same work. Each has a turn before auto and one after
-it, with a consumer of its own; auto is started once, gets LEARN seconds, and is measured then. So
-whatever the machine does meanwhile hits both.
+The truth is a grid of fixed settings on the same work, as far as auto may go. Each has a turn
+before auto and one after it, with a consumer of its own; auto is started once, gets LEARN seconds,
+and is measured then. So whatever the machine does meanwhile hits both. The best of so many settings
+is the luckiest one, too: it has one more turn, as long as auto's, and that is what auto is beside.
 """
 
 import contextlib
-import itertools
 import json
 import time
 import urllib.request
@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bound import calibrate
 from benchmarks.gil import block_seconds, burning
@@ -27,7 +28,7 @@ from benchmarks.systems import QUEUE, System, heori, missing_package
 from benchmarks.workloads import hook
 from heori.inspect.scraper import scrape
 from heori_common import metrics as m
-from heori_consumer.supervisor.options import MOST_SLOTS
+from heori_consumer.supervisor.options import MOST_COROUTINES
 
 # All in seconds.
 LENGTH = 0.02  # that a job takes which is alone, if nothing else is said
@@ -89,12 +90,28 @@ class Work:
     settle: float = SETTLE
     service: bool = False  # whether they ask a service that serves SERVED at once
 
+    @property
+    def second(self) -> str:
+        """What the second number of a setting is."""
+        return "coroutines" if self.model == "asyncio" else "slots"
+
     def missing(self) -> str | None:
         """Why it cannot be measured here, if it cannot."""
         return missing_package("numpy") if self.name == NUMPY else None
 
 
-COMPUTING: Sequence[Setting] = [(1, 1), (1, 2), (1, 8), (2, 1), (2, 2), (2, 4), (2, 8), (4, 1)]
+# The largest is what auto may come to have.
+COMPUTING: Sequence[Setting] = [
+    (1, 1),
+    (1, 2),
+    (1, 8),
+    (2, 1),
+    (2, 2),
+    (2, 4),
+    (2, 8),
+    (4, 1),
+    (4, 8),
+]
 WAITING: Sequence[Setting] = [
     (1, 8),
     (1, 32),
@@ -104,7 +121,10 @@ WAITING: Sequence[Setting] = [
     (2, 32),
     (2, 64),
     (2, 128),
+    (4, 64),
+    (4, 128),
 ]
+LONG: Sequence[Setting] = [(1, 256), (2, 256), (4, 256)]
 BOTH: Sequence[Setting] = [
     (1, 2),
     (1, 4),
@@ -116,8 +136,18 @@ BOTH: Sequence[Setting] = [
     (2, 8),
     (2, 16),
     (4, 2),
+    (4, 16),
 ]
-LOOPS: Sequence[Setting] = [(1, 50), (1, 200), (1, 1000), (2, 50), (2, 200)]
+# Of these the second is coroutines.
+LOOPS: Sequence[Setting] = [
+    (1, 50),
+    (1, 200),
+    (1, 1000),
+    (2, 50),
+    (2, 200),
+    (2, 1000),
+    (4, MOST_COROUTINES),
+]
 
 
 def _works(quick: bool) -> list[Work]:
@@ -135,7 +165,7 @@ def _works(quick: bool) -> list[Work]:
         Work("hashing", (toil(0, 1, 0),), cores, COMPUTING),
         Work(NUMPY, (Part("sort", (300_000,)),), cores * 1.5, COMPUTING),
         Work("waiting 20 ms", (toil(0, 0, 1),), 9_000, WAITING),
-        Work("waiting 500 ms", (Part("wait", (0.5,)),), 1_200, [*WAITING, (1, 256), (2, 256)]),
+        Work("waiting 500 ms", (Part("wait", (0.5,)),), 2_200, [*WAITING, *LONG]),
         Work("half Python, half waiting", (toil(0.5, 0, 0.5),), 2 * cores, BOTH),
         Work("half Python, half hashing", (toil(0.5, 0.5, 0),), cores, BOTH),
         Work("a twentieth Python, rest waiting", (toil(0.05, 0, 0.95),), 20 * cores, WAITING),
@@ -144,7 +174,7 @@ def _works(quick: bool) -> list[Work]:
             "tasks: hashing, and waiting",
             (toil(0, 1, 0), Part("wait", (0.2,))),
             2 * cores,
-            [*BOTH, (1, 32), (2, 32)],
+            [*BOTH, (1, 32), (2, 32), (4, 32)],
         ),
         Work(
             "async tasks, waiting 50 ms", (Part("wait_async", (0.05,)),), 20_000, LOOPS, "asyncio"
@@ -159,15 +189,15 @@ def _works(quick: bool) -> list[Work]:
         Work(
             "long jobs, waiting 5 s",
             (Part("wait", (long,)),),
-            120,
-            [(1, 8), (1, 64), (1, 256), (2, 256)],
+            250,
+            [(1, 8), (1, 64), *LONG],
             turn=10.0,
             settle=6.0,
         ),
     ]
 
 
-class Bench:
+class _Bench:
     """One kind of work, waiting for consumers that take turns."""
 
     def __init__(self, rig: Rig, work: Work, group: Path | None = None) -> None:
@@ -197,14 +227,15 @@ class Bench:
         """Jobs a second that auto does not exceed where so many are the most of the fixed ones."""
         return min(self._work.rate, MORE * best)
 
-    def fixed(self, setting: Setting) -> float:
-        """Jobs a second of a fixed setting, in one turn."""
+    def fixed(self, setting: Setting, seconds: float | None = None) -> float:
+        """Jobs a second of a fixed setting, in one turn, or for so long."""
         processes, slots = setting
+        seconds = seconds or self._work.turn
         model = self._work.model or ("hybrid" if processes > 1 else "threads")
-        self.offer(self._work.turn + self._work.settle)
+        self.offer(seconds + self._work.settle)
         with self.consuming(heori(model, processes, slots)) as url:
             time.sleep(self._work.settle)
-            return self.rate(url, self._work.turn)
+            return self.rate(url, seconds)
 
     @contextlib.contextmanager
     def consuming(self, system: System) -> Iterator[str]:
@@ -243,27 +274,30 @@ def _measure(
         rig = stack.enter_context(Rig(heori("threads", 1, 1), environment=ENVIRONMENT | asks))
         if burners:
             stack.enter_context(burning())
-        bench = Bench(rig, work, group)
+        bench = _Bench(rig, work, group)
         rates = {setting: [bench.fixed(setting)] for setting in work.settings}
         learn, measured = (2.0, 1.0) if quick else (LEARN, max(MEASURED, work.turn))
         bench.offer(learn + measured, bench.at_most(max(rates.values())[0]))
         with bench.consuming(_auto(work)) as url:
-            path = _follow(url, learn)
+            path = _follow(url, learn, work.second)
             found = bench.rate(url, measured)
-            path |= _follow(url, 0.0, learn + measured)
+            path |= _follow(url, 0.0, work.second, learn + measured)
+            moves = _moves(url)
             memory = sum(pss(family(rig.consumers[-1])))
         for setting in reversed(work.settings):
             rates[setting].append(bench.fixed(setting))
-    truth = {setting: sum(each) / len(each) for setting, each in rates.items()}
-    best = max(truth, key=truth.__getitem__)
+        truth = {setting: sum(each) / len(each) for setting, each in rates.items()}
+        best = max(truth, key=truth.__getitem__)
+        best_rate = bench.fixed(best, measured)
     processes, slots = path[max(path)]
+    default = truth.get(DEFAULT) if work.model is None else None
     return {
-        **_beside(found, truth[best], truth.get(DEFAULT) if work.model is None else None),
+        **_beside(found, best_rate, default),
         "best_processes": best[0],
         "best_slots": best[1],
         "processes": processes,
         "slots": slots,
-        "moves": sum(one != other for one, other in itertools.pairwise(path.values())),
+        "moves": moves,
         "memory": memory,
         # What the chart is drawn from.
         **{f"grid {p}x{s}": rate for (p, s), rate in truth.items()},
@@ -272,9 +306,13 @@ def _measure(
 
 
 def _auto(*works: Work) -> System:
-    """Auto, that may have as many slots as any setting that it stands beside."""
-    most = max(slots for work in works for _, slots in work.settings)
-    return replace(AUTO, words=(*AUTO.words, "--max-slots", str(max(MOST_SLOTS, most))))
+    """Auto, that may have as much as any setting that it stands beside, and no more."""
+    words = AUTO.words
+    settings = [setting for work in works for setting in work.settings]
+    words += "--max-processes", str(max(processes for processes, _ in settings))
+    if all(work.model is None for work in works):
+        words += "--max-slots", str(max(slots for _, slots in settings))
+    return replace(AUTO, words=words)
 
 
 def _shown(work: Work) -> Work:
@@ -295,7 +333,7 @@ def _change(first: Work, second: Work, *, quick: bool) -> Figures:
         queue = rig.system.library.queue
         best, default = [], []
         for work in works:
-            bench = Bench(rig, work)
+            bench = _Bench(rig, work)
             rates = {setting: bench.fixed(setting) for setting in work.settings}
             best.append(max(rates.values()))
             default.append(rates.get(DEFAULT, 0.0))
@@ -303,7 +341,7 @@ def _change(first: Work, second: Work, *, quick: bool) -> Figures:
             rig.client.rename(queue, work.name)  # out of sight
         rig.client.rename(works[0].name, queue)
         found: list[list[float]] = [[], []]
-        bench = Bench(rig, works[0])
+        bench = _Bench(rig, works[0])
         with bench.consuming(_auto(*works)) as url:
             for turn in range(4):
                 if turn:
@@ -317,8 +355,10 @@ def _change(first: Work, second: Work, *, quick: bool) -> Figures:
     return _beside(means[worst], best[worst], default[worst] or None)
 
 
-def _follow(url: str, seconds: float, at: float = 0.0) -> dict[float, Setting]:
-    """The sizes that it takes meanwhile, each with the time since its start.
+def _follow(
+    url: str, seconds: float, second: str = "slots", at: float = 0.0
+) -> dict[float, Setting]:
+    """The sizes that it wants meanwhile, each with the time since its start.
 
     Raises:
         URLError: the consumer has ended.
@@ -326,13 +366,21 @@ def _follow(url: str, seconds: float, at: float = 0.0) -> dict[float, Setting]:
     path: dict[float, Setting] = {}
     began = time.monotonic()
     while True:
-        with urllib.request.urlopen(f"{url}/slots", timeout=SCRAPE) as answer:
-            told = json.load(answer)
-        slots = max((each["slots"] for each in told["workers"]), default=0)
-        path[at + time.monotonic() - began] = told["processes"], slots
+        wanted = _told(url)["wanted"]
+        path[at + time.monotonic() - began] = wanted["processes"], wanted[second]
         if time.monotonic() - began >= seconds:
             return path
         time.sleep(LOOK)
+
+
+def _moves(url: str) -> int:
+    return len(_told(url)["moves"])
+
+
+def _told(url: str) -> Any:
+    """What auto tells of itself."""
+    with urllib.request.urlopen(f"{url}/slots", timeout=SCRAPE) as answer:
+        return json.load(answer)["auto"]
 
 
 def _cases(quick: bool) -> list[Case]:
