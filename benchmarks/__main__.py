@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 
 from benchmarks import (
-    apart,
     auto,
     beside,
     bound,
@@ -73,7 +72,6 @@ KINDS = (
     page.PAGE,
     workloads.WORKLOAD,
     auto.AUTO_FINDS,
-    apart.KEPT_APART,
 )
 GROUPS = tuple(dict.fromkeys(kind.group for kind in KINDS))
 ALL, GOALS, PROFILE = "all", "goals", "profile"

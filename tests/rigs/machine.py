@@ -91,6 +91,9 @@ class Machine:
         arrivals: jobs a second; None: there are always some.
         gil: whether there is one.
         noise: whether states are seen with the errors of a sampler.
+        unrest: the share of the cores that others take at most; how much changes every second.
+        crowding: how much slower all compute for each thread that computes and lacks a core, as a
+            share: they drive each other's data out of the caches.
     """
 
     def __init__(
@@ -105,12 +108,15 @@ class Machine:
         arrivals: float | None = None,
         gil: bool = True,
         noise: bool = True,
+        unrest: float = 0.0,
+        crowding: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.tasks = list(tasks)
         self.cores, self.burners, self.service = cores, burners, service
         self.arrivals = arrivals
         self._gil, self._jitter, self._noise = gil, jitter, noise
+        self._unrest, self._crowding = unrest, crowding
         self._random = random.Random(seed)
         self.now = 0.0
         self._clock = 0.0  # of those that compute
@@ -193,12 +199,17 @@ class Machine:
         self._wanted = 0
         before = self.size, self._complete()
         until = self.now + seconds
+        cores = self.cores
+        if self._unrest:
+            cores *= self._random.uniform(1 - self._unrest, 1)
         plans, cpu_plans = self._plans, self._cpu_plans
         while True:
             while cpu_plans and cpu_plans[0][3].version != cpu_plans[0][2]:
                 heapq.heappop(cpu_plans)
             running = self._states[RUNNING]
-            speed = min(1.0, self.cores / (running + self.burners)) if running else 1.0
+            computing = running + self.burners
+            share = min(1.0, cores / computing) if running else 1.0  # of a core, that each has
+            speed = share / (1 + self._crowding * max(0.0, computing - self.cores))
             at = plans[0][0] if plans else until
             is_cpu = False
             if cpu_plans:
@@ -206,9 +217,9 @@ class Machine:
                 if ends <= at:
                     at, is_cpu = ends, True
             if at >= until:
-                self._pass(until - self.now, speed)
+                self._pass(until - self.now, speed, share)
                 break
-            self._pass(at - self.now, speed)
+            self._pass(at - self.now, speed, share)
             if is_cpu:
                 self._computed(heapq.heappop(cpu_plans)[3])
             else:
@@ -216,14 +227,14 @@ class Machine:
                 self._happen(what, of)
         return self._observation(seconds, before == (self.size, True) and self._complete())
 
-    def _pass(self, seconds: float, speed: float) -> None:
+    def _pass(self, seconds: float, speed: float, share: float) -> None:
         self.now += seconds
         self._clock += seconds * speed
         states, sums = self._states, self._seconds
         sums[0] += states[0] * seconds
         sums[1] += states[1] * seconds
         sums[2] += states[2] * seconds
-        self._cpu += states[0] * seconds * speed
+        self._cpu += states[0] * seconds * share
         self._loop_busy += self._loops_running * seconds
 
     def _plan(self, seconds: float, what: object, of: object) -> None:

@@ -21,9 +21,14 @@ class Work(NamedTuple):
     sizes: tuple[int, ...] = (1, 2, 8, 16, 64)  # of slots, that are tried
 
     @property
+    def cores(self) -> int:
+        """Whole ones, of which there is one at least."""
+        return max(1, int(self.machine.get("cores", 2)))
+
+    @property
     def bounds(self) -> SizeBounds:
-        """As many processes as cores, as a consumer has unless told otherwise."""
-        return SizeBounds(max(1, int(self.machine.get("cores", 2))), MOST_SLOTS, 256)
+        """As many processes as cores, which is enough where nobody else wants them."""
+        return SizeBounds(self.cores, MOST_SLOTS, 256)
 
     def start(self, size: Size, seed: int = 0) -> Machine:
         """A machine at this work."""
@@ -81,6 +86,20 @@ WORK = {
     "a mixture on one core": Work((MIXED,), {"cores": 1}),
     "pure Python on eight cores": Work((task(gil(0.05)),), {"cores": 8}, sizes=(1, 2, 8)),
     "without a GIL": Work((PYTHON,), {"gil": False}),
+}
+
+
+# What made the controller move in vain: cores that others take now and then, and a service that
+# bounds what a loop does.
+RESTLESS = {
+    "pure Python": Work((PYTHON,), {"unrest": 0.3}),
+    "pure Python on one core": Work((PYTHON,), {"cores": 1, "unrest": 0.3}),
+    "half Python, half hashing, on half a core": Work(
+        (task(gil(0.01), free(0.01)),), {"cores": 0.5, "unrest": 0.3}
+    ),
+    "async that a service bounds": Work(
+        (coroutine(gil(0.0002), Phase("service", 0.05)),), {"service": 6}
+    ),
 }
 
 

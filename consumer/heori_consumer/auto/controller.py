@@ -5,14 +5,13 @@ move. Whoever asks makes the move; later observations tell that the size is ther
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from heori_consumer.auto import words
-from heori_consumer.auto.demand import Mix, Observation, count, estimate
-from heori_consumer.auto.held_up import held_up
+from heori_consumer.auto.demand import LEFT_BY_OTHERS, STARVED, Mix, Observation, count, estimate
 from heori_consumer.auto.lesson import Lesson
-from heori_consumer.auto.load import Weights, are_alike, is_other, needs_else
+from heori_consumer.auto.load import Weights, are_alike, have_same_needs, is_other, needs_else
 from heori_consumer.auto.model import LEAP, SMALL_LEAP, Forecast, candidates
 from heori_consumer.auto.move import CameOf, Cause, Fate, Move
 from heori_consumer.auto.size import Size, SizeBounds
@@ -36,8 +35,8 @@ GAINED = 1.02
 KEPT = 0.98
 # Of the cores that it may use: there is nothing to gain.
 FULL = 0.97
-# Threads that wait for the GIL for so much of their time are too many.
-CROWDED = 0.25
+# Threads that wait for the GIL or for a core for so much of their time are too many.
+CROWDED = 0.5
 # Of what a move was to bring, and how many times as long jobs wait since: then it is for a thing
 # that all of them wait for, and more slots are no use.
 DISAPPOINTS = 0.9
@@ -136,8 +135,6 @@ class Controller:
         if len(self._seen) < LEAST_SEEN:
             return None
         if self._has_changed():
-            self._has_overtaken()
-            self._begin_anew()
             self._seen.clear()  # the last of them may be half of this and half of that
             return None
         if self._trial is not None:
@@ -169,12 +166,22 @@ class Controller:
         return seen.settled or self._unsettled > PATIENCE_S
 
     def _has_changed(self) -> bool:
+        """Whether what was found does not hold any more; if so, forget that."""
+        before = self._trial.seen if self._trial is not None else self._settled
+        if not before:
+            return False
         latest = list(self._seen)[-LATEST:]
-        if self._trial is not None:
-            return needs_else(self._trial.seen, latest)
-        return bool(self._settled) and (
-            is_other(self._weights, self._settled, latest) or needs_else(self._settled, latest)
-        )
+        if needs_else(before, latest):
+            self._has_overtaken()
+            self._begin_anew()
+            return True
+        if self._trial is not None or not is_other(self._weights, before, latest):
+            return False
+        if have_same_needs(before, latest):
+            self._settled = ()  # others leave it more of the machine, or less
+        else:
+            self._begin_anew()
+        return True
 
     def _has_overtaken(self) -> None:
         if self._trial is not None:
@@ -199,8 +206,6 @@ class Controller:
         if self._lid is not None:
             lid = Forecast(mix, cores, margin=margin).throughput(self._lid.size)
             lid = min(lid, self._lid.rate)
-        if (lock := held_up(self._seen)) is not None:
-            lid = lock.rate if lid is None else min(lid, lock.rate)
         return Forecast(mix, cores, lid, margin)
 
     def _estimates(self, forecast: Forecast) -> dict[str, float]:
@@ -219,18 +224,23 @@ class Controller:
         mix, seen = self._mix(), self._seen[-1]
         main = self._weights.main_task(self._seen)
         forecast = self._forecast(mix, MARGIN if main is not None else MARGIN_OF_MANY)
-        recalled = self._recalled(main, mix, forecast)
-        target = recalled or self._target(main, mix, forecast)
-        gain = _gain(forecast, self.size, target)
         exact = self._forecast(mix)
-        expected = _gain(exact, self.size, target)
         self.estimates = self._estimates(exact)
+        recalled = self._recalled(main, mix, forecast)
+        sizes = self._sizes(mix)
+        target = recalled or self._target(main, forecast, sizes)
+        expected = _gain(exact, self.size, target)
+        gain = _gain(forecast, self.size, target)
+        if main is not None and not self._is_starved():
+            gain = min(gain, expected)  # the margin says how far to go, not whether
         if gain >= (WORTH_LATER if self._settled else WORTH) and not self._has_all_cores():
             cause = "known from before" if recalled else words.cause(seen, target)
             return self._go(target, max(expected, WORTH), exact, cause)
-        is_sure = main is not None and self._may_save and len(self._seen) >= STEADY
-        if is_sure and gain >= SAME and self._saves(target):
-            return self._go(target, min(expected, 1.0), exact, words.why_less(self._seen))
+        if main is not None and self._may_save and len(self._seen) >= STEADY:
+            target = self._target(main, forecast, [size for size in sizes if size <= self.size])
+            if self._saves(target):
+                expected = min(_gain(exact, self.size, target), 1.0)
+                return self._go(target, expected, exact, "less does as much")
         if not self._settled or len(self._settled) < STEADY <= len(self._seen):
             self._settled = tuple(self._seen)
             if main is not None:
@@ -238,10 +248,10 @@ class Controller:
                 self.lessons[main] = Lesson(demand, self.size, seen.cores)
         return None
 
-    def _target(self, main: str | None, mix: Mix, forecast: Forecast) -> Size:
-        """The smallest size that is about as good as the best within reach."""
-        sizes = {
-            size: forecast.throughput(size)
+    def _sizes(self, mix: Mix) -> list[Size]:
+        """Those within reach that may be tried."""
+        return [
+            size
             for size in candidates(
                 self.size,
                 self._bounds,
@@ -250,10 +260,14 @@ class Controller:
                 has_plain=mix.on_loop < 1,
             )
             if size not in self._barred and not self._is_too_large(self._seen[-1], size)
-        }
-        good = (SAME if main is not None else SAME_OF_MANY) * max(sizes.values(), default=0.0)
+        ]
+
+    def _target(self, main: str | None, forecast: Forecast, sizes: Sequence[Size]) -> Size:
+        """The smallest size that is about as good as the best of some."""
+        rates = {size: forecast.throughput(size) for size in sizes}
+        good = (SAME if main is not None else SAME_OF_MANY) * max(rates.values(), default=0.0)
         return min(
-            (size for size, throughput in sizes.items() if throughput >= good),
+            (size for size, rate in rates.items() if rate >= good),
             key=self._cost,
             default=self.size,
         )
@@ -275,12 +289,20 @@ class Controller:
         seconds = sum(each.seconds for each in self._seen)
         return sum(each.cpu for each in self._seen) >= FULL * seconds * self._seen[-1].cores
 
+    def _is_starved(self) -> bool:
+        """Whether others take the cores: then more processes may get more of them."""
+        seconds = sum(each.seconds for each in self._seen)
+        cpu = sum(each.cpu for each in self._seen)
+        running = sum(each.running for each in self._seen)
+        return running > STARVED * cpu and cpu < LEFT_BY_OTHERS * seconds * self._seen[-1].cores
+
     def _saves(self, target: Size) -> bool:
         seen = self._seen[-1]
         if seen.memory(target) <= SAVES * seen.memory(self.size):
             return True
         threads = sum(each.threads for each in self._seen)
-        crowd = sum(each.gil_wait for each in self._seen) / threads if threads else 0.0
+        at_work = sum(each.cpu + each.io_wait for each in self._seen)
+        crowd = 1 - at_work / threads if threads else 0.0
         is_dearer = seen.memory(target) > seen.memory(self.size)
         return crowd >= CROWDED and 2 * target.slots <= self.size.slots and not is_dearer
 
@@ -312,8 +334,10 @@ class Controller:
         error = 2 * gain * (before.uncertainty**2 + after.uncertainty**2) ** 0.5
         if abs(gain - bound) < error and len(self._seen) < MOST_OF_TRIAL:
             return None
+        # In doubt the smaller size is as good.
+        bound += error / 4 if trial.move.gain >= WORTH else -error / 4
         self._trial = None
-        if bound == KEPT:
+        if trial.move.gain < WORTH:
             self._may_save = False  # once is enough for one load
         if gain >= bound:
             self._came_of(trial.move, "kept", gain)
@@ -323,8 +347,9 @@ class Controller:
             return self._choose()
         self._came_of(trial.move, "undone", gain)
         self._barred[self.size] = REMEMBERED_S
-        if bound == GAINED:
-            if self._leap == SMALL_LEAP or not self._was_leap(trial.move):
+        if trial.move.gain >= WORTH:
+            is_flat = gain >= KEPT  # so something else bounds it, however far it goes
+            if is_flat or self._leap == SMALL_LEAP or not self._was_leap(trial.move):
                 self._lid = _Lid(trial.move.before, REMEMBERED_S)
             self._leap = SMALL_LEAP
         reason = (

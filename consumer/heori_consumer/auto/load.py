@@ -4,6 +4,7 @@ Jobs are counted by weight, so that a mix of others is no change of throughput: 
 task took when it was first seen.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, stdev
@@ -21,7 +22,7 @@ OTHER_SHARE = 0.15
 OTHER_RATE = 0.25
 ERRORS = 4.0
 # A task's jobs need something else when it is this many times as much or as little, and so much of
-# all that they need.
+# all that they need, or of the cores.
 ALIKE = 1.3
 NOTABLE = 0.1
 MAIN = 0.8  # of the work: the task that it is of
@@ -90,37 +91,81 @@ def _rate(window: Sequence[Observation], work: list[float]) -> Pace:
 
 
 def is_other(weights: Weights, before: Sequence[Observation], now: Sequence[Observation]) -> bool:
-    """Whether the work at one size has changed."""
-    # Of a few observations the spread says little: it may be much larger than it looks.
-    errors = ERRORS * (1 + 4 / (len(before) - 1)) * sqrt(1 + len(before) / len(now))
+    """Whether the work, or what the machine leaves for it, has changed at one size."""
     for column in range(3):
         was, has = ([_shares(each)[column] for each in window] for window in (before, now))
-        error = stdev(was) / sqrt(len(was))
-        if abs(fmean(has) - fmean(was)) > max(OTHER_SHARE, errors * error):
+        if _differ(was, has, OTHER_SHARE):
             return True
     was_rate, has_rate = weights.rates(before, now)
-    difference = abs(has_rate.mean - was_rate.mean)
-    return difference > max(OTHER_RATE * was_rate.mean, errors * was_rate.error)
+    least = max(OTHER_RATE * was_rate.mean, _errors(len(before), len(now)) * was_rate.error)
+    return abs(has_rate.mean - was_rate.mean) > least
 
 
 def _shares(seen: Observation) -> tuple[float, float, float]:
-    threads = seen.threads or 1.0
+    """Of all threads: where jobs are coroutines, what the few do that have one says nothing."""
+    threads = seen.size.processes * seen.size.slots * seen.seconds
     return seen.running / threads, seen.gil_wait / threads, seen.io_wait / threads
 
 
+def _differ(was: Sequence[float], has: Sequence[float], least: float) -> bool:
+    """Whether two means differ by so much at least, and by more than chance would have it."""
+    error = stdev(was) / sqrt(len(was)) if len(was) > 1 else fmean(was)
+    return abs(fmean(has) - fmean(was)) > max(least, _errors(len(was), len(has)) * error)
+
+
+def _errors(was: int, has: int) -> float:
+    """How many standard errors of a mean are no chance, if there are so many figures."""
+    # Of a few observations the spread says little: it may be much larger than it looks.
+    return ERRORS * (1 + 4 / max(1, was - 1)) * sqrt(1 + was / has)
+
+
 def needs_else(before: Sequence[Observation], now: Sequence[Observation]) -> bool:
-    """Whether jobs need another time of CPU than before, at whatever size."""
-    needs = []
-    for window in (before, now):
-        finished = count(window)[0]
-        if finished < FEW:
-            return False
-        uses = [use for each in window for use in each.tasks.values()]
-        needs.append((sum(use.cpu for use in uses) / finished, sum(use.run for use in uses)))
-    (was, was_run), (has, has_run) = needs
-    if max(was, has) < NOTABLE * min(was_run / 1, has_run / 1):
-        return False
-    return not 1 / ALIKE <= (has + 1e-6) / (was + 1e-6) <= ALIKE
+    """Whether jobs need another time of CPU than before, at whatever size; or are of other tasks.
+
+    Tasks are compared one by one, as their shares go up and down. Of what they wait for nobody can
+    tell: with more slots they may wait for each other.
+    """
+    was, has = _cpu_of_tasks(before), _cpu_of_tasks(now)
+    known = was.keys() & has.keys()
+    if not known:
+        return bool(was) and bool(has)
+    return any(
+        _differ(was[name], has[name], (1 - 1 / ALIKE) * max(fmean(was[name]), fmean(has[name])))
+        for name in known
+        if max(_cores(before, name), _cores(now, name)) >= NOTABLE * now[-1].cores
+    )
+
+
+def _cpu_of_tasks(seen: Sequence[Observation]) -> dict[str, list[float]]:
+    """CPU seconds of a job in each observation, for each task of which enough have ended."""
+    finished: Counter[str] = Counter()
+    for each in seen:
+        for name, use in each.tasks.items():
+            finished[name] += use.finished
+    return {
+        name: [
+            each.tasks[name].cpu / each.tasks[name].finished for each in seen if name in each.tasks
+        ]
+        for name in finished
+        if finished[name] >= FEW
+    }
+
+
+def _cores(seen: Sequence[Observation], name: str) -> float:
+    """How many cores a task's jobs have used."""
+    used = sum(each.tasks[name].cpu for each in seen if name in each.tasks)
+    return used / sum(each.seconds for each in seen)
+
+
+def have_same_needs(before: Sequence[Observation], now: Sequence[Observation]) -> bool:
+    """Whether jobs of one size need what they did, whatever the machine has left for them."""
+    return are_alike(*(_needs(window) for window in (before, now)))
+
+
+def _needs(seen: Sequence[Observation]) -> Demand:
+    jobs = max(1, count(seen)[0])
+    cpu, wait = sum(each.cpu for each in seen), sum(each.io_wait for each in seen)
+    return Demand(cpu / jobs, 0.0, wait / jobs)
 
 
 def are_alike(one: Demand, other: Demand) -> bool:

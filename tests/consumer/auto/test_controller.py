@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -11,13 +12,15 @@ from hypothesis import strategies as st
 
 from heori_consumer.auto import words
 from heori_consumer.auto.controller import Controller
-from heori_consumer.auto.demand import Demand
+from heori_consumer.auto.demand import Demand, Observation, TaskUse
 from heori_consumer.auto.lesson import Lesson
+from heori_consumer.auto.load import needs_else
 from heori_consumer.auto.move import CameOf
 from heori_consumer.auto.size import Size, SizeBounds
 from tests.rigs.machine import PROCESS_BYTES, Machine, Phase
 from tests.rigs.simulated_work import (
     DEFAULT,
+    RESTLESS,
     WORK,
     Work,
     coroutine,
@@ -25,6 +28,7 @@ from tests.rigs.simulated_work import (
     free,
     gil,
     moves,
+    steady_rate,
     steer,
     task,
     wait,
@@ -56,6 +60,55 @@ def test_it_holds_still(name: str) -> None:
     """At most two moves in ten minutes of the same load, once it has found its size."""
     run = steer(WORK[name], 300, seed=2)
     assert len([second for second, _ in run.moves if second > SEARCH_S]) <= 1
+
+
+@pytest.mark.parametrize("name", RESTLESS)
+def test_it_moves_twice_at_most_in_ten_minutes_of_a_load_that_stays(name: str) -> None:
+    """Beginning as a consumer does here, and with as many processes as one may have.
+
+    What it tries and undoes again are two moves, and what it saves then is one.
+    """
+    work = RESTLESS[name]
+    start = Size(work.cores, 8, 100)
+    controller = Controller(start, SizeBounds(2 * work.cores, 64, 1000))
+    made = [(second, move) for second, move, _ in moves(work.start(start, 3), controller, 630)]
+    told = [(second, move.reason) for second, move in made if move]
+    assert len([second for second, _ in told if second > 30]) <= 2, told
+    assert len(told) <= 3, told
+
+
+def test_fewer_threads_are_tried_where_all_cores_are_busy() -> None:
+    """That more processes might do a little more does not keep it from saving."""
+    work = Work((task(gil(0.016), free(0.004)),), {"crowding": 0.02})
+    start = Size(2, 8, 100)
+    controller = Controller(start, SizeBounds(4, 64, 1000))
+    seen = list(moves(work.start(start), controller, 60))
+    ((second, move),) = [(second, move) for second, move, _ in seen if move]
+    assert second < 15
+    assert (move.cause, str(move.size)) == ("less does as much", "2 × 2")
+    assert move.outcome is not None
+    assert move.outcome.fate == "kept"
+    best = max(steady_rate(work.start(Size(2, slots, 100)), 800) for slots in (1, 2, 4, 8))
+    assert fmean(done for _, _, done in seen[20:]) >= 0.95 * best
+
+
+def needs(cpu: float, jobs: int, name: str = "job") -> list[Observation]:
+    """Three seconds in which jobs each needed about so much CPU, and stayed ten times as long."""
+    seen = Machine([task(gil(0.02))], DEFAULT).run(1.0)
+    return [
+        replace(seen, tasks={name: TaskUse(jobs, jobs * cpu * 10, jobs * cpu * noise)})
+        for noise in (0.97, 1.0, 1.03)
+    ]
+
+
+def test_jobs_that_need_another_time_of_cpu_are_other_work() -> None:
+    """However long they stay, as that is for others who are in their way."""
+    assert needs_else(needs(0.02, 50), needs(0.03, 50))
+    assert needs_else(needs(0.02, 50), needs(0.0001, 3000)), "of which hardly any is left"
+    assert not needs_else(needs(0.02, 50), needs(0.022, 50))
+    assert not needs_else(needs(0.000015, 3000), needs(0.00003, 3000)), "it takes no core"
+    assert not needs_else(needs(0.02, 50), needs(0.04, 5)), "these are too few to tell"
+    assert needs_else(needs(0.02, 50), needs(0.02, 50, "other"))
 
 
 def test_it_follows_changes() -> None:
