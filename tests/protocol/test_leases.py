@@ -375,3 +375,25 @@ def test_what_a_claim_took_whose_reply_was_lost_is_given_back(bench: Bench) -> N
     assert not bench.redis.exists("rq:job:deleted")
     assert bench.ack(done(lost[0])) == [0]
     assert [claim.deliveries for claim in bench.claim()] == [1, 1, 1]
+
+
+def test_queues_whose_leases_have_ended_are_looked_at_together_and_the_others_one_by_one(
+    bench: Bench,
+) -> None:
+    queues = [f"queue-{n}" for n in range(200)]
+    for queue in queues:
+        bench.send(f"of-{queue}", queue=queue)
+    claims = {claim.queue: claim for claim in bench.claim(*queues, count=200)}
+    held, expired = claims.pop("queue-70"), claims.pop("queue-130")
+    bench.ack(*map(done, claims.values()))
+    bench.end_lease(expired, ago=1)
+    bench.forget_looks(*queues)
+    bench.redis.config_resetstat()
+    reclaimed = bench.execute(bench.reclaim_command(*queues, leased=len(queues), whole=False))
+    assert reclaimed is not None
+    assert reclaimed.queued == 1
+    assert bench.queue("queue-130") == ["of-queue-130"]
+    assert list(bench.wip("queue-70")) == [member(held)]
+    # That of the lease which has just been given back is struck the next time.
+    assert bench.redis.smembers(bench.commands.keys.leased()) == {b"queue-70", b"queue-130"}
+    assert bench.redis.info("commandstats")["cmdstat_srem"]["calls"] < 140

@@ -19,7 +19,7 @@ log = logs.get_logger(__name__)
 # a consumer of an older version has made, and for registries.
 OTHERS = 3
 LATE_S = 2 * REAP_EVERY_S  # a look that comes later than this after the one before has missed one
-CALL_QUEUES = 1000  # in one call, when all of them are looked at
+CALL_QUEUES = 2000  # in one call
 
 EVIDENCE = encode_failure(
     "delivered too often without an end; the last consumer vanished with this job and did not "
@@ -67,18 +67,16 @@ class Reaper:
         """Look at the queues with leases and at some others; at all at the beginning of a term."""
         began = time.monotonic()
         term = self._leadership.term
-        if term != self._term:
-            for first in range(0, len(self._queues), CALL_QUEUES):
-                queues = self._queues[first : first + CALL_QUEUES]
-                await self._reclaim(queues, 0)
-            self._term, self._looked = term, began
-            return
-        leased = await self._redis.execute(self._commands.leased(self._queues))
-        others = dict.fromkeys([*self._turn.next(), *self._broken])
-        await self._reclaim(
-            [*leased, *(each for each in others if each not in leased)], len(leased)
-        )
-        self._looked = began
+        queues: Sequence[str] = self._queues
+        leased = 0
+        if term == self._term:
+            known = await self._redis.execute(self._commands.leased(self._queues))
+            others = dict.fromkeys([*self._turn.next(), *self._broken])
+            queues, leased = [*dict.fromkeys([*known, *others])], len(known)
+        for first in range(0, len(queues), CALL_QUEUES):
+            some = queues[first : first + CALL_QUEUES]
+            await self._reclaim(some, min(len(some), max(0, leased - first)))
+        self._term, self._looked = term, began
 
     def _could_not_look(self) -> bool:
         """Whether Redis has kept it from looking until now, for so long that it has missed one."""

@@ -321,8 +321,6 @@ class DeliveryCommands(Builders):
             self.keys.queues(),
             self.keys.leased(),
             self.keys.watching(service),
-            *self._delivery_keys(queues),
-            *(self.keys.finished(queue) for queue in queues),
         ]
 
         def parse(reply: bytes | None) -> Reclaimed | None:
@@ -336,6 +334,7 @@ class DeliveryCommands(Builders):
             "reclaim",
             keys,
             parse,
+            queues=list(queues),
             service=service,
             interval_ms=round(interval * 900),  # each look may come a little early
             watch_ms=round(interval * 1000) * UNWATCHED_INTERVALS,

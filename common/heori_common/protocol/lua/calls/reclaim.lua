@@ -11,10 +11,10 @@
 -- of the wrong type is passed over: its jobs wait under their leases until that is mended.
 -- The tenants of these queues are looked after in turns, some in each call. One whose jobs were put
 -- on its queue by a tool of RQ's, which knows of no turns, gets its turn here.
--- KEYS   queues (set), leased (set), watching (string), then for each queue: queue (list), wip (zset),
---        failed (zset); then for each queue: finished (zset)
--- ARGS   service, interval_ms, watch_ms, lease_s, margin_s, mark, evidence, most_struck, look_again_s,
+-- KEYS   queues (set), leased (set), watching (string)
+-- ARGS   queues, service, interval_ms, watch_ms, lease_s, margin_s, mark, evidence, most_struck, look_again_s,
 --        most_looked_at, most_tenants, few_tenants, come_back_s, whole, leased, anew
+--        queues: [name, …]
 --        watch_ms: for which the mark of a look stays
 --        margin_s: by which a score in wip lies after its lease's end
 --        mark: how the name of an execution of ours begins
@@ -35,11 +35,11 @@
 --        watched, take_back, vanished
 
 local MOST_TOLD = 1000
+local TOGETHER = 64 -- queues
 
 local total = { queued = 0, dead = 0, gone = 0, lost = 0, kept = 0 }
 local broken, dead = {}, {}
-local listed, leased, watching = unpack(KEYS, 1, 3)
-local queues = (#KEYS - 3) / 4
+local listed, leased, watching = unpack(KEYS)
 local watched_all_since_s = not args.anew and watched_since(watching)
 local any_soon_over = false -- of the leases where nobody has looked
 
@@ -176,10 +176,8 @@ end
 
 local coming_back, looked = false, false
 
-local function look_at(q)
-  local queue, wip, failed = unpack(KEYS, 3 * q + 4, 3 * q + 6)
-  local finished = KEYS[3 * queues + q + 4]
-  local name = queue_name(queue)
+local function look_at(name, was_leased)
+  local queue, wip, failed, finished = queue_key(name), wip_key(name), failed_key(name), finished_key(name)
   local mine = tenants_of(queue)
   -- Jobs that are worked on, or wait for a lock.
   local of_tenants = count_keys(mine, function(tenant)
@@ -200,10 +198,10 @@ local function look_at(q)
     end
   end
   looked = true
-  if (held > 0) ~= (q < args.leased) then
+  if (held > 0) ~= was_leased then
     redis.pcall(held > 0 and 'SADD' or 'SREM', leased, name) -- pcall: it may hold something else
   end
-  if held > 0 or redis.call('EXISTS', queue, failed, finished) > 0 then
+  if held > 0 or not was_leased and redis.call('EXISTS', queue, failed, finished) > 0 then
     look_after(queue, wip, failed, finished, first_score)
   end
   if #mine == 0 then
@@ -219,8 +217,36 @@ local function look_at(q)
   end
 end
 
-for q = 0, queues - 1 do
-  look_at(q)
+-- Strikes some of the leased queues together if nobody holds a lease in any: in a second, the leases of
+-- thousands may have ended. The rest of such a queue is looked at in its turn. Returns whether it did.
+local function strike_ended(first, last)
+  local names, keys = {}, {}
+  for n = first, last do
+    local name = args.queues[n]
+    if #tenants_of(queue_key(name)) > 0 then
+      return false
+    end
+    names[#names + 1] = name
+    keys[#keys + 1], keys[#keys + 2] = wip_key(name), parked_key(name)
+  end
+  if redis.call('EXISTS', unpack(keys)) > 0 then
+    return false
+  end
+  redis.pcall('SREM', leased, unpack(names)) -- pcall: as above
+  looked = true
+  return true
+end
+
+for first = 1, args.leased, TOGETHER do
+  local last = math.min(first + TOGETHER - 1, args.leased)
+  if not strike_ended(first, last) then
+    for n = first, last do
+      look_at(args.queues[n], true)
+    end
+  end
+end
+for n = args.leased + 1, #args.queues do
+  look_at(args.queues[n], false)
 end
 if not watched_all_since_s then
   watched_all_since_s = args.whole and not any_soon_over and now_s - args.come_back_s or now_s
