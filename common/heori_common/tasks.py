@@ -38,6 +38,7 @@ from heori_common.values.results import Returned, Stored
 P = ParamSpec("P")
 R = TypeVar("R")
 _ITERATORS = (Iterator, AsyncIterator)
+_SIMPLE = {type(None), bool, int, float, str, bytes, list, dict}  # kinds of values that are none
 Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 _registry: dict[str, "Task[..., Any]"] = {}
@@ -255,7 +256,7 @@ class Task(Generic[P, R]):
         Raises:
             InvalidResult: it does not fit the return type, or would not be read as what it is.
         """
-        if isinstance(value, _ITERATORS):
+        if type(value) not in _SIMPLE and isinstance(value, _ITERATORS):
             # Writing it would run the task's code when its time is no longer measured.
             raise InvalidResult(
                 f"{self.name} returned {short(value)}, which has no JSON form; return a list"

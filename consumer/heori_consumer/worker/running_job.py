@@ -152,19 +152,21 @@ class RunningJob(CurrentJob):
             self._prepare_callbacks(fields, policy)
         types, allow = fields.heori_types or None, policy.allow
         is_typed = isinstance(fields.heori_types, bytes)  # with no types, too: see Producer.encode
+        definition: tasks.Task[..., Any] | Stranger
         if call.instance:  # rq asks for no more: an empty one is passed over
-            self.definition = resolution.resolve_method(call.instance, call.function, allow)
+            definition = resolution.resolve_method(call.instance, call.function, allow)
         elif is_typed:
-            self.definition = resolution.resolve_typed(call.function, allow)
+            definition = resolution.resolve_typed(call.function, allow)
         else:
-            self.definition = resolution.resolve(call.function, allow)
-        self.task = self.definition.name
-        if isinstance(self.definition, Stranger):
+            definition = resolution.resolve(call.function, allow)
+        self.definition, self.task = definition, definition.name
+        if isinstance(definition, Stranger):
             self.arguments = call.args, call.kwargs
-            self.function = self.definition.called_with(call.args, call.kwargs)
+            self.function = definition.called_with(call.args, call.kwargs)
         else:
-            flow = parse_options(fields.heori_options).get("flow", "none")
-            self._prepare_task(self.definition, call, types, locks, flow)
+            options = fields.heori_options
+            flow = parse_options(options).get("flow", "none") if options else "none"
+            self._prepare_task(definition, call, types, locks, flow)
         if self.retries is not None:
             self.attempt = max(1, self._retries_in_all(self.retries) - self.retries.left + 1)
 
