@@ -182,7 +182,11 @@ class Rig:
         return consumer
 
     def warm_up(self, task: str = "nothing", rest: tuple[float, ...] = ()) -> None:
-        """Send jobs until every worker process has run one, and wait for the last."""
+        """Send jobs until every worker process has run one, and wait for the last.
+
+        As many at a time as there are processes: of single jobs, the first that are idle have all.
+        """
+        at_once = self.system.processes
         seen: set[int] = set()
         before = {record.pid for record in self.records()}
         base = self.finished()
@@ -198,8 +202,8 @@ class Rig:
         while not warm():
             if time.monotonic() > deadline or self.consumers[-1].poll() is not None:
                 raise self.refusal("its workers did not get ready")
-            self.send(Order("each", self.system.task(task), 1, WARM + self._warm, rest))
-            self._warm += 1
+            self.send(Order("each", self.system.task(task), at_once, WARM + self._warm, rest))
+            self._warm += at_once
             time.sleep(0.05)
         sent = self._warm - first
         self.until(lambda: self.done(sent, base))
