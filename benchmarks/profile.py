@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks.apps import PROFILE
 from benchmarks.rig import Rig, stop
 from benchmarks.sender import Order
+from benchmarks.slot import pieces
 from benchmarks.systems import System, heori
 
 SYSTEM = heori("threads", 1, 1)
@@ -26,9 +27,10 @@ TOP = 14  # lines of a table
 
 
 def show(console: Console, *, quick: bool) -> None:
-    """Print the three parts."""
+    """Print them, and the pieces of a slot's part in microseconds."""
     jobs = 1_000 if quick else 20_000
     console.print(_server(jobs))
+    console.print(pieces(quick=quick))
     with tempfile.TemporaryDirectory() as directory:
         supervisor, slot = Path(directory, "supervisor"), Path(directory, "slot")
         module, words = "benchmarks.apps.supervisor_profiled", SYSTEM.words[2:]
