@@ -22,8 +22,10 @@ MOST_SEEN = 30
 LATEST = 3
 # How many a judgement takes at most while figures go up and down.
 MOST_OF_TRIAL = 10
-# How many are between two looks at whether the size is still right.
+# How many are between two looks at whether the size is still right; and once it was found good, as
+# such a look takes milliseconds, and a change is seen at once.
 CHOOSE_EVERY = 5
+CHOOSE_LATER = 15
 # What is worth a move: so many times the throughput; more of it, once the size was found good; or
 # so little of the memory, for about the same.
 WORTH = 1.05
@@ -136,6 +138,7 @@ class Controller:
             return None
         if self._has_changed():
             self._seen.clear()  # the last of them may be half of this and half of that
+            self._until_choice = 0
             return None
         if self._trial is not None:
             return self._judge(self._trial)
@@ -220,7 +223,7 @@ class Controller:
     # Choices
 
     def _choose(self) -> Move | None:
-        self._until_choice = CHOOSE_EVERY
+        self._until_choice = CHOOSE_LATER if len(self._settled) >= STEADY else CHOOSE_EVERY
         mix, seen = self._mix(), self._seen[-1]
         main = self._weights.main_task(self._seen)
         forecast = self._forecast(mix, MARGIN if main is not None else MARGIN_OF_MANY)

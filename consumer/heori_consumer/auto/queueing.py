@@ -13,7 +13,7 @@ from typing import NamedTuple
 MOST_SERVERS = 4
 # Of what the station can do at most: so close to it, more customers change nothing.
 SATURATED = 0.9999
-STEPS = 24  # of a bisection
+STEPS = 14  # of a bisection
 
 
 class Passage(NamedTuple):
