@@ -1,9 +1,10 @@
 """Where each microsecond of a job that does nothing goes, with the means of the standard library.
 
 Three runs: one undisturbed, for CPU time by role and the server's time by command; one with
-cProfile around the supervisor; one with cProfile in the worker's slot. Both count CPU time of
-their thread, so that waiting for a lock or a socket is nothing, and are only shown as shares, as
-the profiler itself takes most of the time.
+cProfile around the supervisor; one with cProfile in the worker's slot. Both count CPU time of the
+process, so that waiting for a lock or a socket is nothing but what other threads do meanwhile:
+since Python 3.12 the profiler sees all threads, and their own clocks cannot be compared. They are
+only shown as shares, as the profiler itself takes most of the time.
 """
 
 import dataclasses

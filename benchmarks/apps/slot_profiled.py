@@ -13,7 +13,7 @@ from heori import task
 FIRST = 50  # the job that switches it on
 EVERY = 500  # jobs between two writings: a worker gets no chance to say goodbye
 
-profiler = cProfile.Profile(time.thread_time)
+profiler = cProfile.Profile(time.process_time)
 runs = itertools.count()
 
 

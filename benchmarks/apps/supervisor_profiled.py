@@ -15,7 +15,7 @@ IMPORTED = (consume, endpoint, pool, supervisor)  # the command would import the
 
 
 def main() -> None:
-    profiler = cProfile.Profile(time.thread_time)
+    profiler = cProfile.Profile(time.process_time)
     profiler.enable()
     try:
         app(sys.argv[1:], prog_name="heori")
