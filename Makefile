@@ -112,6 +112,10 @@ docs: .venv/installed-dev ## build the documentation into site/; a dead link fai
 docs-figures: .venv/installed-dev ## renew the pictures of the notes, in five minutes on a quiet machine
 	@$(BIN)/python docs/figures.py $(ARGS)
 
+.PHONY: auto-chart
+auto-chart: .venv/installed-dev ## draw where auto went; ARGS=FILE from what bench ARGS="auto --json FILE" wrote
+	@$(BIN)/python docs/auto_chart.py $(ARGS)
+
 JOBS ?= 1000000
 
 .PHONY: soak

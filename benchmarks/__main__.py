@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import (
+    apart,
     auto,
     beside,
     bound,
@@ -72,6 +73,7 @@ KINDS = (
     page.PAGE,
     workloads.WORKLOAD,
     auto.AUTO_FINDS,
+    apart.KEPT_APART,
 )
 GROUPS = tuple(dict.fromkeys(kind.group for kind in KINDS))
 ALL, GOALS, PROFILE = "all", "goals", "profile"

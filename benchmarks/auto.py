@@ -197,7 +197,7 @@ def _works(quick: bool) -> list[Work]:
     ]
 
 
-class _Bench:
+class Bench:
     """One kind of work, waiting for consumers that take turns."""
 
     def __init__(self, rig: Rig, work: Work, group: Path | None = None) -> None:
@@ -274,7 +274,7 @@ def _measure(
         rig = stack.enter_context(Rig(heori("threads", 1, 1), environment=ENVIRONMENT | asks))
         if burners:
             stack.enter_context(burning())
-        bench = _Bench(rig, work, group)
+        bench = Bench(rig, work, group)
         rates = {setting: [bench.fixed(setting)] for setting in work.settings}
         learn, measured = (2.0, 1.0) if quick else (LEARN, max(MEASURED, work.turn))
         bench.offer(learn + measured, bench.at_most(max(rates.values())[0]))
@@ -333,7 +333,7 @@ def _change(first: Work, second: Work, *, quick: bool) -> Figures:
         queue = rig.system.library.queue
         best, default = [], []
         for work in works:
-            bench = _Bench(rig, work)
+            bench = Bench(rig, work)
             rates = {setting: bench.fixed(setting) for setting in work.settings}
             best.append(max(rates.values()))
             default.append(rates.get(DEFAULT, 0.0))
@@ -341,7 +341,7 @@ def _change(first: Work, second: Work, *, quick: bool) -> Figures:
             rig.client.rename(queue, work.name)  # out of sight
         rig.client.rename(works[0].name, queue)
         found: list[list[float]] = [[], []]
-        bench = _Bench(rig, works[0])
+        bench = Bench(rig, works[0])
         with bench.consuming(_auto(*works)) as url:
             for turn in range(4):
                 if turn:

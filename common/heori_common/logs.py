@@ -13,8 +13,6 @@ its loggers are standard ones, as any library's, and the application decides wha
 
 import functools
 import importlib
-import importlib.abc
-import importlib.util
 import io
 import json
 import logging
@@ -22,17 +20,15 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
+from heori_common.importing import when_imported
 from heori_common.loggers import are_apart, move_apart, standard_logger
 from heori_common.printable import LINES, printable
 
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-
     from structlog.typing import EventDict, ExcInfo
 
 # In the environment, for the forkserver, which imports the tasks before it can be told anything.
@@ -124,7 +120,7 @@ def configure(*, as_json: bool, level: str, layout: Layout | None = None) -> Non
     handler = _handler = _Handler(_formatter(as_json=as_json, layout=layout))
     heori = move_apart(handler, number)
     _serve_logging(handler, number)
-    _when_imported("structlog", lambda: _serve_structlog(heori, number))
+    when_imported("structlog", lambda _: _serve_structlog(heori, number))
     if as_json:
         _catch_uncaught()
     if layout.config:
@@ -336,36 +332,6 @@ def _serve_structlog(heori: logging.Manager, level: int) -> None:
         logger_factory=logger_of,
         cache_logger_on_first_use=False,  # a task may still set it up
     )
-
-
-def _when_imported(name: str, then: Callable[[], None]) -> None:
-    """Have something done as soon as a module has been imported, or now if it has been."""
-    if name in sys.modules:
-        then()
-    else:
-        sys.meta_path.insert(0, _AtImport(name, then))
-
-
-class _AtImport(importlib.abc.MetaPathFinder):
-    def __init__(self, name: str, then: Callable[[], None]) -> None:
-        self._name = name
-        self._then = then
-
-    def find_spec(self, name: str, *_: object) -> "ModuleSpec | None":
-        if name != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def execute_and_tell(module: ModuleType) -> None:
-            execute(module)
-            self._then()
-
-        spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]
-        return spec
 
 
 def _catch_uncaught() -> None:

@@ -135,6 +135,8 @@ def _auto(told: AutoView) -> dict[str, str]:
     return {
         "size": f"{formats.pool(told.size)} (processes × threads of each × coroutines of each)",
         **({"jobs/s with": told.what_if} if told.estimates else {}),
+        **({"held up": f"{told.held_up}: more slots are no use"} if told.held_up else {}),
+        **({"kept apart": told.apart} if told.apart else {}),
         **({"moves": "\n".join(moves)} if moves else {}),
     }
 

@@ -42,11 +42,15 @@ class AutoView:
     Attributes:
         size: that it wants: processes, threads of each, and coroutines of each.
         estimates: how many times the throughput would be with one more or one less, in words.
+        held_up: by which lock all jobs are, in words; empty if by none.
+        apart: which tasks are kept from each other's way, in words; empty if none are.
         moves: the latest, the last one first.
     """
 
     size: tuple[int, ...]
     estimates: dict[str, float]
+    held_up: str
+    apart: str
     moves: tuple[AutoMove, ...]
 
     @property
@@ -65,7 +69,12 @@ def read_auto(said: Mapping[str, Any] | None) -> AutoView | None:
         return None
     estimates = [(_change(name), _ratio(of)) for name, of in said["estimates"].items()]
     moves = [_move(each) for each in said["moves"][-MOST_MOVES:]]
-    return AutoView(_size(said["wanted"]), dict(estimates[:MOST_ESTIMATES]), tuple(moves[::-1]))
+    lock, apart = (  # which older ones do not tell
+        printable(cut(said.get(name, ""), LONGEST_REASON)) for name in ("held_up", "apart")
+    )
+    return AutoView(
+        _size(said["wanted"]), dict(estimates[:MOST_ESTIMATES]), lock, apart, tuple(moves[::-1])
+    )
 
 
 def _move(said: Mapping[str, Any]) -> AutoMove:

@@ -139,7 +139,9 @@ def _auto(reader: RedisReader, row: ConsumerRow) -> Details:
         f"move {formats.age(move.ago)}": f"{move.reason}; {move.came_of}".rstrip("; ")
         for move in told.moves[:MOST_MOVES]
     }
-    return ({"jobs/s with": told.what_if} if told.estimates else {}) | moves
+    held_up = {"held up": f"{told.held_up}: more slots are no use"} if told.held_up else {}
+    apart = {"kept apart": told.apart} if told.apart else {}
+    return ({"jobs/s with": told.what_if} if told.estimates else {}) | held_up | apart | moves
 
 
 def _parties(reader: RedisReader, lock: LockRow) -> Details:

@@ -9,6 +9,7 @@ from heori_common import clock
 from heori_common.current_job import BLOCKED_AT_MOST_S, running_job, waiting_for_jobs
 from heori_common.duration import LONGEST_S, check_wait
 from heori_common.errors import cut
+from heori_common.importing import import_apart
 from heori_common.protocol.commands import Command, Commands, Progress
 from heori_common.public import public
 from heori_common.redis.client import RedisClient
@@ -22,6 +23,8 @@ from heori_producer.recall import Recall
 from heori_producer.results import GOES_ON, End, Results, end_of
 
 R_co = TypeVar("R_co", covariant=True)
+
+_JOB_WAIT = "heori_common.locks.job_wait"  # by name: producers seldom are jobs
 
 
 @public
@@ -119,11 +122,9 @@ class Handle(Generic[R_co]):
             return self._wait(timeout, lambda: None, LONGEST_WAIT_S)
         if (end := self._end_if_known()) is not None:
             return returned(end)
-        from heori_common.locks.job_wait import waiting_for  # noqa: PLC0415 - producers seldom are jobs
-
         with (
             waiting_for_jobs(lambda: [(self.queue, self.id)]),
-            waiting_for(self.id, self._redis, self._commands.keys) as note,
+            import_apart(_JOB_WAIT).waiting_for(self.id, self._redis, self._commands.keys) as note,
         ):
             return self._wait(timeout, note, BLOCKED_AT_MOST_S)
 

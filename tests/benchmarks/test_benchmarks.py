@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -236,6 +237,21 @@ def test_what_auto_finds_is_measured_beside_fixed_settings(tmp_path: Path) -> No
     assert path[-1][1] == f"{figures['processes']:.0f}x{figures['slots']:.0f}"
     assert figures["memory"] > 20
     assert changes["of_best"] == changes["auto"] / changes["best"] > 0
+    chart = runpy.run_path(str(ROOT / "docs/auto_chart.py"))
+    kept = chart["reduced"](json.loads((tmp_path / "figures.json").read_text()))
+    [(name, case)] = kept["cases"].items()
+    assert name == auto.SERVED_CASE, "the change has no grid"
+    assert case["path"][-1][:2] == [figures["processes"], figures["slots"]]
+    [panel] = [each for each in chart["draw"](kept).axes if each.get_visible()]
+    assert len(panel.patches) == len(grid)
+
+
+def test_jobs_that_wait_are_timed_beside_jobs_that_compute(tmp_path: Path) -> None:
+    found = medians(tmp_path / "figures.json", "auto", "fixed 1×8")["auto apart"]["fixed 1×8"]
+    assert found["kept"] == 0, "it is no pool of auto"
+    assert 50 <= found["waiting_p50"] <= found["waiting_p99"]
+    assert 0 < found["waiting"] < found["rate"]
+    assert found["computing_p50"] > 20
 
 
 def test_an_unknown_kind_is_refused_with_those_that_there_are() -> None:

@@ -30,9 +30,10 @@ def change(one):
     held = [one] * 1000
     return sys.getrefcount(one) - before
 
+TEXT, NUMBER = " ".join(["a", "text"]), int("1000000000")
 class Kind: pass
 def function(): pass
-there = [Kind, function, function.__code__, [1], {"a": []}, Kind()]
+there = [Kind, function, function.__code__, [1], {"a": []}, Kind(), TEXT, NUMBER]
 assert [change(each) for each in there] == [1000] * len(there)
 """
 
@@ -54,7 +55,7 @@ gc.collect()
 assert [each() for each in gone] == [None] * 4
 """
     each = 1000 if COUNTS_ALL else 0
-    assert run(program) == f"{[each] * 6}\n"
+    assert run(program) == f"{[each] * 8}\n"
 
 
 def test_what_ends_with_its_last_reference_still_does() -> None:
@@ -86,7 +87,7 @@ make_immortal()
 print([change(each) for each in there])
 """
     each = 1000 if COUNTS_ALL else 0
-    assert run(program) == f"{[each] * 7}\n"
+    assert run(program) == f"{[each] * 9}\n"
 
 
 @pytest.mark.skipif(COUNTS_ALL, reason="this interpreter counts all references")

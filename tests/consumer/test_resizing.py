@@ -34,6 +34,13 @@ def resize(redis: Any, *size: int, waits: bool = True) -> None:
     assert told.decode() == said
 
 
+def keep_apart(redis: Any, most: int, *tasks: str) -> None:
+    """Tell a consumer of which tasks one job is to run at a time, and how many may stand aside."""
+    redis.delete("sized")
+    redis.rpush("apart", " ".join([str(most), *tasks]))
+    assert redis.blpop(["sized"], 60)
+
+
 def begun(redis: Any, key: str, jobs: int) -> list[int]:
     """Wait until so many jobs have begun; returns the processes in which they run."""
     return [int(redis.blpop([f"{key}:running"], 60)[1]) for _ in range(jobs)]
@@ -87,6 +94,67 @@ def test_processes_come_and_go_and_each_finishes_what_it_has(
     until(lambda: len(consumer.workers) == 1)
     assert producer.submit(resize_tasks.process).result(60) in processes
     assert consumer.metric("heori_worker_restarts_total") == 0
+
+
+def test_jobs_that_are_kept_apart_run_one_at_a_time_in_their_order_and_leave_slots_to_others(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    resize(redis, 1, 2, 1)
+    keep_apart(redis, 2, "tests.tasks.resize_tasks.hold")
+    handles = [producer.submit(resize_tasks.hold, redis_url, f"k{n}") for n in range(3)]
+    [process] = begun(redis, "k0", 1)
+    others = producer.submit_many(resize_tasks.process, [()] * 20)
+    assert [handle.result(60) for handle in others] == [process] * 20
+    assert report(consumer)["running"] == 1
+    for n, handle in enumerate(handles):
+        assert n == 0 or begun(redis, f"k{n}", 1) == [process]
+        waiting = [f"k{m}:running" for m in range(n + 1, 3)]
+        assert not (waiting and redis.exists(*waiting)), "it begins when the one before has ended"
+        redis.rpush(f"k{n}:go", 1)
+        assert handle.result(60) == process
+
+
+def test_jobs_that_stand_aside_run_at_once_when_they_are_not_kept_apart_any_more(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    resize(redis, 1, 3, 1)
+    keep_apart(redis, 3, "tests.tasks.resize_tasks.hold")
+    handles = producer.submit_many(resize_tasks.hold, [(redis_url, "k")] * 3)
+    begun(redis, "k", 1)
+    until(lambda: report(consumer)["prefetched"] == 2)
+    keep_apart(redis, 0)
+    begun(redis, "k", 2)
+    redis.rpush("k:go", 1, 1, 1)
+    assert len([handle.result(60) for handle in handles]) == 3
+
+
+def test_what_stands_aside_is_given_back_and_runs_elsewhere(
+    consume: Callable[..., Consumer],
+    consumer: Consumer,
+    producer: Producer,
+    redis: Any,
+    redis_url: str,
+) -> None:
+    resize(redis, 1, 2, 1)
+    keep_apart(redis, 4, "tests.tasks.resize_tasks.hold")
+    handles = [producer.submit(resize_tasks.hold, redis_url, f"k{n}") for n in range(3)]
+    begun(redis, "k0", 1)
+    until(lambda: report(consumer)["prefetched"] == 2)
+    consumer.process.terminate()
+    until(lambda: redis.llen("rq:queue:default") == 2)
+    other = consume("--model", "threads", "--slots", "2", **TASKS).ready()
+    assert {*begun(redis, "k1", 1), *begun(redis, "k2", 1)} == {other.workers[0].pid}
+    for n in range(3):
+        redis.rpush(f"k{n}:go", 1)
+    assert len({handle.result(60) for handle in handles}) == 2
+
+
+def test_a_job_that_waits_for_one_that_stands_aside_lets_it_begin(
+    consumer: Consumer, producer: Producer, redis: Any
+) -> None:
+    resize(redis, 1, 2, 1)
+    keep_apart(redis, 2, "tests.tasks.resize_tasks.wait_for_plain")
+    assert producer.submit(resize_tasks.wait_for_plain, 3).result(60) == 3
 
 
 def test_async_tasks_run_on_one_loop_of_each_worker_and_so_many_at_once_as_was_said(

@@ -150,6 +150,8 @@ MOVE = {
 }  # fmt: skip
 AUTO = {
     "wanted": MOVE["size"], "estimates": {"processes-1": 0.9, "slots+1": 1.02},
+    "apart": "jobs of myapp.spin run one at a time in each process",
+    "held_up": "75% of the jobs stand in line for mutex ledger (myapp.pay)",
     "moves": [MOVE | {"outcome": "undone", "gain": 0.9}, MOVE],
 }  # fmt: skip
 NUMBERS: tuple[Any, ...] = (math.nan, math.inf, -1, 10**400, [])
@@ -205,8 +207,12 @@ def test_of_the_model_auto_its_size_its_moves_and_why_are_told(
     kept, undone = (shown.index(text) for text in ("+74% jobs/s since", "-10% jobs/s since"))
     assert shown.index(str(MOVE["reason"])) < kept < undone, "the last one stands first"
     assert "undone" in shown[undone:]
+    assert f"More slots are no use:</strong> <span>{AUTO['held_up']}" in shown
     told = service.ask("GET", "/v1/consumers/odd").body["auto"]
     assert (told["size"], told["estimates"]["one thread more"]) == ([4, 2, 100], 1.02)
+    assert f'Kept apart: <span class="dim">{AUTO["apart"]}' in shown
+    assert told["apart"] == AUTO["apart"]
+    assert told["held_up"] == AUTO["held_up"]
     assert told["moves"][0] == MOVE | {"before": [2, 8, 100], "size": [4, 2, 100]}
 
 

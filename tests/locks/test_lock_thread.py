@@ -168,10 +168,8 @@ def _wake(redis: Any, lock: Mutex) -> object:
 def test_nothing_is_imported_when_locks_are_used_first() -> None:
     """An exception that strikes inside an import leaves a process that cannot import it again."""
     program = """
-import asyncio, importlib, sys
-from heori_consumer.worker.forkserver import NEEDED_LATER
-for name in NEEDED_LATER:
-    importlib.import_module(name)
+import asyncio, sys
+import heori_consumer.worker.forkserver
 from heori import (
     DeadlockDetected, Fence, LockOwner, Mutex, Semaphore, acquire_all, connect
 )

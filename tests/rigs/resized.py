@@ -1,5 +1,6 @@
 """`heori`, whose consumer has the size that it is told: three numbers in the list `size`.
 
+Or in the list `apart`: how many jobs may stand aside, and the tasks that are to be kept apart.
 The list `sized` tells when the pool knows it, and `settled` when it has just that. The number
 `returned` counts deliveries that are given back.
 """
@@ -36,13 +37,19 @@ class Resizing:
             group.create_task(self._tell(redis))
             settling: asyncio.Task[None] | None = None
             while True:
-                asked: Any = redis.blpop(["size"], 0)
-                _, said = await asked
+                asked: Any = redis.blpop(["size", "apart"], 0)
+                what, said = await asked
+                if what == b"apart":
+                    most, *tasks = said.decode().split()
+                    self._pool.roster.keep_apart(tasks, int(most))
+                    told: Any = redis.rpush("sized", said)
+                    await told
+                    continue
                 if settling is not None:
                     settling.cancel()
                 size = Size(*map(int, said.split()))
                 self._pool.resize(size)
-                told: Any = redis.rpush("sized", said)
+                told = redis.rpush("sized", said)
                 await told
                 settling = group.create_task(self._tell_settled(redis, said, size))
 

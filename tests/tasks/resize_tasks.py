@@ -2,12 +2,13 @@
 
 import os
 import threading
+import time
 from functools import cache
 
 import redis
 from redis.asyncio import Redis
 
-from heori import Producer, task
+from heori import Mutex, Producer, task
 
 
 @cache
@@ -35,6 +36,28 @@ async def hold_later(url: str, key: str) -> str:
 
 
 @task
+def book() -> None:
+    """Does a little while no other does."""
+    with Mutex("ledger"):
+        time.sleep(0.03)
+
+
+@task
+def spin(seconds: float) -> None:
+    """Computes in Python for so long, if it has the GIL."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(100))
+
+
+@task
+def visit() -> None:
+    """Waits, and has the GIL for a moment in between."""
+    for _ in range(4):
+        time.sleep(0.01)
+
+
+@task
 def process() -> int:
     """Returns its process."""
     return os.getpid()
@@ -50,6 +73,12 @@ def thread() -> str:
 def wait_for(depth: int) -> int:
     """Waits for a job that waits for another, so many in all, of either kind in turns."""
     return producer().submit(wait_for_later, depth - 1).result() + 1 if depth else 0
+
+
+@task
+def wait_for_plain(depth: int) -> int:
+    """Waits for a job that waits for another, so many in all, all of this task."""
+    return producer().submit(wait_for_plain, depth - 1).result() + 1 if depth else 0
 
 
 @task

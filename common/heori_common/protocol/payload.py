@@ -5,7 +5,6 @@ kwargs) and ``rq/results.py`` (`Result.serialize`: base64, tracebacks also zlib)
 """
 
 import contextlib
-import pickle
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
@@ -14,8 +13,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from heori_common.errors import HeoriError, PerhapsElsewhere, cut, summary
+from heori_common.importing import import_apart
 from heori_common.nesting import check_nesting
-from heori_common.protocol.pickle_walk import Walk
 from heori_common.protocol.unpickling import Pickles, Unpicklable
 from heori_common.public import public
 
@@ -31,6 +30,8 @@ _SMALL_BYTES = 200
 # its size.
 MOST_FAILURE_BYTES = 500_000
 _VALUES_ONLY = Pickles(())
+_PROTO, _MARK, _STOP = b"\x80", b"(", b"."  # opcodes of pickles
+_WALK = "heori_common.protocol.pickle_walk"  # by name, as pickle: most programs read none
 _SEQUENCES = (list, tuple)
 
 
@@ -184,7 +185,7 @@ def decode_call(
 
 def _serializer_of(raw: bytes) -> Serializer:
     """Which of the two it is: a pickle of a tuple begins with its protocol, or with a mark."""
-    is_pickle = raw[:1] == pickle.PROTO or (raw[:1] == pickle.MARK and raw[-1:] == pickle.STOP)
+    is_pickle = raw[:1] == _PROTO or (raw[:1] == _MARK and raw[-1:] == _STOP)
     return "pickle" if is_pickle else "json"
 
 
@@ -219,7 +220,7 @@ def _is_call(raw: bytes, serializer: Serializer) -> bool:
     Raises:
         Exception: it is not whole.
     """
-    found = from_json(raw) if serializer == "json" else Walk(raw).result
+    found = from_json(raw) if serializer == "json" else import_apart(_WALK).Walk(raw).result
     return isinstance(found, list) and len(found) == 4 and isinstance(found[0], str)
 
 
@@ -251,7 +252,9 @@ def encode_result(
     """The ``return_value`` field of a result, in the serializer that the job came in."""
     if own is not None:
         return b64encode(own.dumps(from_json(value_json)))
-    return b64encode(value_json if serializer == "json" else pickle.dumps(from_json(value_json)))
+    if serializer == "json":
+        return b64encode(value_json)
+    return b64encode(import_apart("pickle").dumps(from_json(value_json)))
 
 
 def decode_result(field: bytes) -> bytes:

@@ -153,7 +153,9 @@ class PlainDialer:
     def _connect(self, seconds: float) -> socket.socket:
         server = self._server
         if server.path is None:
-            connected = socket.create_connection((server.host, server.port), seconds)
+            # As text it would be encoded by what takes a third of a megabyte; the stubs are behind.
+            host: Any = server.host.encode() if server.host.isascii() else server.host
+            connected = socket.create_connection((host, server.port), seconds)
         else:
             connected = socket.socket(socket.AF_UNIX)
             connected.settimeout(seconds)

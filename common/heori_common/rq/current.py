@@ -5,19 +5,16 @@ place: it asks rq's own variable first, and then Heori for the job that runs her
 nothing until its function asks, and a worker whose tasks do not import rq never does.
 """
 
-import sys
 import threading
-from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from heori_common.current_job import CurrentJob, running_job
+from heori_common.importing import when_imported
 
 Make = Callable[[CurrentJob], Any]
 
-_MODULE = "rq.job"
 _making = threading.Lock()
 
 
@@ -27,10 +24,7 @@ def answer_for_rq(make: Make) -> None:
     Args:
         make: makes rq's Job of a running job; called once for each that is asked for.
     """
-    if module := sys.modules.get(_MODULE):
-        _stand_in(module, make)
-    else:
-        sys.meta_path.insert(0, _Finder(make))
+    when_imported("rq.job", lambda module: _stand_in(module, make))
 
 
 def current_rq_job(make: Make) -> Any:
@@ -82,35 +76,3 @@ def _stand_in(module: ModuleType, make: Make) -> None:
             own._make = make
         elif own is not None:
             setattr(module, name, kind(own, make))
-
-
-class _Finder(MetaPathFinder):
-    """Finds `rq.job` where Python would, and changes it once it is loaded."""
-
-    def __init__(self, make: Make) -> None:
-        self._make = make
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != _MODULE:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._make)
-        return spec
-
-
-class _Loader(Loader):
-    def __init__(self, own: Loader, make: Make) -> None:
-        self._own = own
-        self._make = make
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._own.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._own  # who reads its source asks it
-        self._own.exec_module(module)
-        _stand_in(module, self._make)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from heori_consumer.auto import words
 from heori_consumer.auto.demand import LEFT_BY_OTHERS, STARVED, Mix, Observation, count, estimate
+from heori_consumer.auto.held_up import held_up
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.load import Weights, are_alike, have_same_needs, is_other, needs_else
 from heori_consumer.auto.model import LEAP, SMALL_LEAP, Forecast, candidates
@@ -209,6 +210,8 @@ class Controller:
         if self._lid is not None:
             lid = Forecast(mix, cores, margin=margin).throughput(self._lid.size)
             lid = min(lid, self._lid.rate)
+        if (lock := held_up(self._seen)) is not None:
+            lid = lock.rate if lid is None else min(lid, lock.rate)
         return Forecast(mix, cores, lid, margin)
 
     def _estimates(self, forecast: Forecast) -> dict[str, float]:
@@ -243,7 +246,7 @@ class Controller:
             target = self._target(main, forecast, [size for size in sizes if size <= self.size])
             if self._saves(target):
                 expected = min(_gain(exact, self.size, target), 1.0)
-                return self._go(target, expected, exact, "less does as much")
+                return self._go(target, expected, exact, words.why_less(self._seen))
         if not self._settled or len(self._settled) < STEADY <= len(self._seen):
             self._settled = tuple(self._seen)
             if main is not None:

@@ -31,6 +31,18 @@ class TaskUse(NamedTuple):
     on_loop: bool = False  # whether they are coroutines of an event loop
 
 
+class Spent(NamedTuple):
+    """Seconds that threads with a job of some task spent so."""
+
+    running: float = 0.0
+    gil_wait: float = 0.0
+    io_wait: float = 0.0
+
+    def plus(self, other: "Spent") -> "Spent":
+        """Both together."""
+        return Spent(*map(sum, zip(self, other, strict=True)))
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What was seen of a pool for some time, a second as a rule.
@@ -50,6 +62,9 @@ class Observation:
         base_bytes: memory of the consumer beside them.
         gil: whether there is one.
         tasks: by name, what ended.
+        spent: how threads with a job spent their time, by its task.
+        in_line: seconds that jobs stood in line for locks, by lock and task; those of threads are
+            of io_wait.
     """
 
     seconds: float
@@ -68,6 +83,8 @@ class Observation:
     base_bytes: int = 0
     gil: bool = True
     tasks: Mapping[str, TaskUse] = field(default_factory=dict)
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+    in_line: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def threads(self) -> float:
@@ -143,7 +160,10 @@ def estimate(seen: Sequence[Observation], guess: float = 1.0) -> Mix:
     jobs = finished - of_loops or cpu + waits or 1.0
     if finished - of_loops == 0 and of_loops:
         jobs = 1.0
-    plain = Demand(cpu * gil / jobs, cpu * (1 - gil) / jobs, waits / jobs)
+    # In line for a lock a job waits for others, and not for as long as it needs.
+    in_line = 0.0 if loop_busy else sum(sum(each.in_line.values()) for each in seen)
+    own_waits = max(0.0, waits - in_line)
+    plain = Demand(cpu * gil / jobs, cpu * (1 - gil) / jobs, own_waits / jobs)
 
     room = size.processes * size.coroutines
     coroutines = sum(min(each.coroutines, room) * each.seconds for each in seen)

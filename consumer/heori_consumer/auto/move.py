@@ -8,6 +8,7 @@ from heori_consumer.auto.size import Size
 Cause = Literal[
     "threads wait for the GIL",
     "jobs wait for other things",
+    "jobs wait for a lock",
     "cores are idle",
     "event loops are full",
     "less does as much",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from heori_consumer.auto.demand import Observation
+from heori_consumer.auto.held_up import held_up
 from heori_consumer.auto.move import CameOf, Cause
 from heori_consumer.auto.size import Size
 
@@ -30,6 +31,8 @@ def state(seen: Sequence[Observation]) -> str:
             if spent / threads >= NOTABLE:
                 subject = "" if told or name.startswith("threads") else "threads "
                 told.append(f"{subject}{name} {spent / threads:.0%} of their time")
+    if (lock := held_up(seen)) is not None:
+        told.append(str(lock))
     used, cores = sum(each.cpu for each in seen) / seconds, seen[-1].cores
     loops = sum(each.loop_busy for each in seen) / seconds / seen[-1].size.processes
     if sum(each.coroutines for each in seen):
@@ -48,6 +51,11 @@ def cause(seen: Observation, target: Size) -> Cause:
     if seen.gil_wait >= seen.io_wait:
         return "threads wait for the GIL"
     return "jobs wait for other things"
+
+
+def why_less(seen: Sequence[Observation]) -> Cause:
+    """Why a smaller size will do, in a word."""
+    return "jobs wait for a lock" if held_up(seen) is not None else "less does as much"
 
 
 def came_of(outcome: CameOf) -> str:

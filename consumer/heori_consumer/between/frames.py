@@ -14,6 +14,9 @@ RECALL = "recall"  # to the worker: send back what no slot has taken yet
 STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 # To the worker: [resize, threads, jobs on the event loop at most] that it is to have from now on.
 RESIZE = "resize"
+# To the worker: [apart, [name of a task, …], jobs that may stand aside], to run one job of all of
+# these tasks at a time.
+APART = "apart"
 LOST = "lost"  # to the worker: [lost, [number of a job that has lost its lease, …]]
 # To a worker, to have its middleware hear of it: [died, Claim, name of the task, status of the
 # Outcome, why, name of its consumer if that is another one], of a job whose own worker cannot speak
@@ -44,7 +47,7 @@ IN_LINE = "in line"
 SEEN = "seen"  # to the supervisor: [seen, {state: s}, {task: {state: s}}] so far, as LOOK asks for
 # To the supervisor: [waits, jobs that wait for others, jobs that ask after others, [queue of those
 # others, …], [[queue, id], …] of those that are to run before all others, slots
-# lent, jobs that there may be beside those of its slots and of those lent]
+# lent, jobs that there may be beside those of its slots and of those lent, jobs that stand aside]
 WAITS = "waits"
 WORN = "worn"  # to the supervisor: [worn, reason]: no further jobs, another process is needed
 

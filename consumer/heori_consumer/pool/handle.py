@@ -113,11 +113,11 @@ class WorkerHandle:
         lent: how many slots it has more because jobs wait.
         beside, coroutines: of a mixed worker: how many jobs it may have beside those of its slots,
             below 0 where its loop has no room for what probably comes next; and the most there.
+        aside: how many more it may have, as so many are kept apart from others.
         dismissed: whether it is to end: no more jobs, no successor.
         totals, locks: what it has counted: of its tasks, and of the locks that they took.
         gil_waits: seconds for which its jobs were seen to wait for the GIL, by their number.
-        in_line: by number of a job, the locks for which it stands in line in its slot: kind, name,
-            and since when, by `clock.now()`.
+        in_line: by number of a job: kind and name of locks that it stands in line for, and since.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class WorkerHandle:
         self.ready = False
         self.stalled = False
         self.worn = False
-        self.waiting = self.asking = self.lent = self.beside = 0
+        self.waiting = self.asking = self.lent = self.beside = self.aside = 0
         self.waits_for: frozenset[str] = frozenset()
         self.run_first: list[tuple[str, str]] = []
         self.dismissed = False
@@ -198,7 +198,7 @@ class WorkerHandle:
     @property
     def slots(self) -> int:
         """How many jobs it can hold that all get a slot."""
-        return self.table.slots + self.lent + self.beside
+        return self.table.slots + self.lent + self.beside + self.aside
 
     # What it holds
 
@@ -308,6 +308,10 @@ class WorkerHandle:
         """Have so many threads and coroutines from now on; it is a mixed worker."""
         self.table.slots, self.coroutines = slots, coroutines
         self._link.send(frames.RESIZE, slots, coroutines)
+
+    def keep_apart(self, tasks: Collection[str], most: int) -> None:
+        """Have it run one job of these tasks at a time; so many more may stand aside."""
+        self._link.send(frames.APART, list(tasks), most)
 
     def look_inside(self) -> None:
         """Ask it to sample its own threads."""
@@ -427,7 +431,7 @@ class WorkerHandle:
         elif kind == frames.BROKEN:
             self._events.broken(self, *rest)
         elif kind == frames.WAITS:
-            self.waiting, self.asking, queues, first, self.lent, self.beside = rest
+            self.waiting, self.asking, queues, first, self.lent, self.beside, self.aside = rest
             self.waits_for = frozenset(queues)
             self.run_first = [(queue, job_id) for queue, job_id in first]
 
@@ -479,10 +483,7 @@ class WorkerHandle:
             self.host.kill()
 
     def thread_state(self, thread: int) -> str | None:
-        """What one of its threads does, see `gil.states`; None when there is no telling.
-
-        Any thread may ask.
-        """
+        """What one of its threads does, as any thread may ask; None when there is no telling."""
         try:
             line = self.process and line_of(self.process.pid, thread)
         except PermissionError:

@@ -10,40 +10,62 @@ such copies.
 import ctypes
 import gc
 import types
+from typing import Any
 
 # What the lower half of a count is in immortal objects, from 3.12 on: as large as can be.
 _IMMORTAL = 0xFFFFFFFF
-_count = ctypes.c_uint32.from_address  # of the object with this id
+# Garbage collection knows nothing of these, which are constants of functions and in modules.
+_VALUES = {str, bytes, int, float}
+_ADDRESSES = 1 << 48  # of a process, as far as any system gives them to one
 
 
 def make_immortal() -> None:
-    """Have nobody count references to what there is, as far as garbage collection knows of it.
+    """Have nobody count references to what there is, as far as it is found here.
 
-    What has a `__del__`, such as a file, is left to end as it would. Nothing happens with an
-    interpreter that counts all, or keeps its counts elsewhere.
+    That is what garbage collection knows of, and the plain values in it. What has a `__del__`, such
+    as a file, is left to end as it would. Nothing happens with an interpreter that counts all, or
+    keeps its counts elsewhere.
     """
-    if not _is_known():
+    counts = _counts()
+    if not _is_known(counts):
         return
     gc.unfreeze()  # what is frozen is not told
-    for each in gc.get_objects():
-        if type(each) is types.FunctionType:
-            _count(id(each.__code__)).value = _IMMORTAL
-        elif hasattr(type(each), "__del__"):
+    found = gc.get_objects()  # and nothing of what follows
+    holders: list[Any] = []
+    ends: dict[type, bool] = {}
+    for each in found:
+        kind = type(each)
+        if kind not in ends:
+            ends[kind] = hasattr(kind, "__del__")
+        if ends[kind]:
             continue
-        _count(id(each)).value = _IMMORTAL
+        counts[id(each) >> 2] = _IMMORTAL
+        if kind is types.FunctionType:
+            counts[id(each.__code__) >> 2] = _IMMORTAL
+            holders.append(each.__code__.co_consts)
+        elif kind is dict:
+            holders.append(each)
+    for value in gc.get_referents(*holders):
+        if type(value) in _VALUES:
+            counts[id(value) >> 2] = _IMMORTAL
 
 
-def _is_known() -> bool:
+def _counts() -> memoryview:
+    """The memory of this process, by fours of bytes: the count of an object begins at its id."""
+    return memoryview((ctypes.c_ubyte * _ADDRESSES).from_address(0)).cast("B").cast("I")
+
+
+def _is_known(counts: memoryview) -> bool:
     """Whether this interpreter has counts where they are looked for here, and immortal objects."""
     if object.__basicsize__ != 16:  # free-threaded, with tracing of references, or of 32 bits
         return False
     tried = object()
-    count = _count(id(tried))
-    before = count.value
+    at = id(tried) >> 2
+    before = counts[at]
     held = [tried] * 1000
-    if count.value != before + 1000:
+    if counts[at] != before + 1000:
         return False
-    count.value = _IMMORTAL
+    counts[at] = _IMMORTAL
     held += held
     del held
-    return count.value == _IMMORTAL
+    return counts[at] == _IMMORTAL

@@ -10,7 +10,7 @@ it has, as a recycled one does.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,7 @@ class Roster:
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._up = False  # whether all were there once
+        self._apart: tuple[Collection[str], int] = (), 0
         self._founded: set[int] = set()  # places that have had a worker which was ready
         self._closing = False
         self.entries: Sequence[tuple[str, bytes]] = ()
@@ -145,6 +146,12 @@ class Roster:
         for place in range(size.processes):
             if place not in self.workers and place not in self._coming:
                 self._fill(place)
+
+    def keep_apart(self, tasks: Collection[str], most: int) -> None:
+        """Have each worker run one job of these tasks at a time; so many may stand aside there."""
+        self._apart = tasks, most
+        for worker in self.workers.values():
+            worker.keep_apart(tasks, most)
 
     def _fit(self) -> None:
         """Have each worker know how many slots it is to have."""
@@ -237,6 +244,8 @@ class Roster:
             return  # it is there for one suspect
         del self._coming[place]
         self._founded.add(place)
+        if self._apart[0]:
+            worker.keep_apart(*self._apart)
         old = self.workers.get(place)
         self.workers[place] = worker
         if old is not None:

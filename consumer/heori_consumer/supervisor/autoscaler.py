@@ -8,10 +8,13 @@ from typing import Any
 from heori_common import logs
 from heori_common.protocol.keys import service_of
 from heori_consumer.auto import words
+from heori_consumer.auto.apart import KeepingApart
 from heori_consumer.auto.controller import Controller
+from heori_consumer.auto.demand import Observation
+from heori_consumer.auto.held_up import HeldUp, held_up
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.move import Cause, Move
-from heori_consumer.auto.size import Size
+from heori_consumer.auto.size import Size, SizeBounds
 from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
@@ -23,48 +26,49 @@ LOOK_EVERY_S = 0.25
 KEEP_EVERY_S = 5.0  # what was learned, if anything was
 IDLE_EVERY_S = 1.0
 MOST_MOVES = 50  # that are told of
+LATEST = 5  # observations in which a lock has to hold all up
 
 
 class Autoscaler:
     """Feeds the controller with what is seen, and makes its moves.
 
     Attributes:
-        controller: what chooses; None with the other models.
+        controller: what chooses.
         moves: the latest, with the time.monotonic() of each.
         causes: how many moves were made for what.
+        apart: which tasks are kept from each other's way.
+        held_up: by which lock all jobs are, so that more slots are no use.
     """
 
-    def __init__(self, context: Context, pool: Pool, sampler: Sampler) -> None:
+    def __init__(self, context: Context, pool: Pool, sampler: Sampler, bounds: SizeBounds) -> None:
         self._context = context
         self._pool = pool
         self._sampler = sampler
-        options = context.options
-        self.controller = (
-            Controller(options.size, options.bounds) if options.bounds is not None else None
-        )
+        self.controller = Controller(context.options.size, bounds)
         self.moves: deque[tuple[float, Move]] = deque(maxlen=MOST_MOVES)
         self.causes: Counter[Cause] = Counter()
+        self.apart = KeepingApart()
+        self.held_up: HeldUp | None = None
+        self._latest: deque[Observation] = deque(maxlen=LATEST)
         self._on_trial: Move | None = None  # of which it was not told yet what came of it
 
     async def run(self) -> None:
         """Steer, for ever."""
-        if self.controller is None:
-            await asyncio.Event().wait()
-            return
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._steer(self.controller))
-            group.create_task(self._share_lessons(self.controller))
+            group.create_task(self._steer())
+            group.create_task(self._share_lessons())
 
-    async def _steer(self, controller: Controller) -> None:
+    async def _steer(self) -> None:
         observer = Observer(self._pool, self._sampler)
         while True:
             if not self._pool.occupied.is_set():
                 await self._context.beat.wait(self._pool.occupied, IDLE_EVERY_S)
             await asyncio.sleep(LOOK_EVERY_S)
-            self._look(controller, observer)
+            self._look(observer)
 
-    async def _share_lessons(self, controller: Controller) -> None:
+    async def _share_lessons(self) -> None:
         """Read what others have learned, and then write what is new."""
+        controller = self.controller
         context, service = self._context, service_of(self._context.queues)
         found = await context.retry.once(
             "read what was learned of tasks",
@@ -91,16 +95,20 @@ class Autoscaler:
 
     def told(self) -> dict[str, Any]:
         """The size that is wanted now, what others would do, and the latest moves."""
-        if self.controller is None:
-            return {}
         return {
             "wanted": _told(self.controller.size),
             "estimates": self.controller.estimates,
+            "apart": str(self.apart),
+            "held_up": "" if self.held_up is None else str(self.held_up),
             "moves": [_told_of(move, at) for at, move in self.moves.copy()],
         }
 
-    def _look(self, controller: Controller, observer: Observer) -> None:
+    def _look(self, observer: Observer) -> None:
+        controller = self.controller
         seen = observer.look(controller.size)
+        if seen is not None:
+            self._look_for_lock(seen)
+            self._keep_apart(seen)
         move = controller.step(seen) if seen is not None else None
         self._look_what_came_of_the_last()
         if move is None:
@@ -119,6 +127,30 @@ class Autoscaler:
         self.causes[move.cause] += 1
         self._on_trial = move
         self._pool.resize(move.size)
+
+    def _look_for_lock(self, seen: Observation) -> None:
+        before = self.held_up.lock if self.held_up is not None else None
+        self._latest.append(seen)
+        self.held_up = held_up(self._latest) if len(self._latest) == LATEST else None
+        if self.held_up is not None and self.held_up.lock != before:
+            log.info("auto adds no slots, as all wait for one lock", reason=str(self.held_up))
+
+    def _keep_apart(self, seen: Observation) -> None:
+        apart, fate = self.apart, self.apart.fate
+        is_free = self._on_trial is None and not self._context.options.advises_only
+        if apart.step(seen, is_free=is_free):
+            self._pool.roster.keep_apart(apart.tasks, apart.most)
+        if apart.fate != fate and apart.fate == "on trial":
+            log.info(
+                "auto keeps jobs apart that only wait for each other for the GIL",
+                tasks=sorted(apart.tasks),
+            )
+        elif apart.fate != fate:
+            log.info(
+                "auto knows what came of keeping jobs apart",
+                fate=apart.fate,
+                came_of=str(apart.effect or ""),
+            )
 
     def _look_what_came_of_the_last(self) -> None:
         move = self._on_trial

@@ -179,16 +179,17 @@ class ConsumerMetrics(Collector):
         yield MetricSample(m.SAMPLER_CPU, self._roles.gil_sampler.cpu)
 
     def _size(self) -> Iterator[MetricSample]:
-        controller = self._roles.autoscaler.controller
-        if controller is None:
+        autoscaler = self._roles.autoscaler
+        if autoscaler is None:
             return
+        controller = autoscaler.controller
         yield MetricSample(m.AUTO_PROCESSES, controller.size.processes)
         yield MetricSample(m.AUTO_SLOTS, controller.size.slots)
         yield MetricSample(m.AUTO_COROUTINES, controller.size.coroutines)
         for outcome in get_args(Fate):
             yield MetricSample(m.AUTO_MOVES, controller.outcomes[outcome], (outcome,))
         for cause in get_args(Cause):
-            yield MetricSample(m.AUTO_CAUSES, self._roles.autoscaler.causes[cause], (cause,))
+            yield MetricSample(m.AUTO_CAUSES, autoscaler.causes[cause], (cause,))
         for change, ratio in controller.estimates.items():
             yield MetricSample(m.AUTO_ESTIMATE, ratio, (change,))
 

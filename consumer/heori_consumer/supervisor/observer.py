@@ -6,17 +6,19 @@ then.
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 import psutil
 
 from heori_common.platform import usable_cores
-from heori_consumer.auto.demand import Observation, TaskUse
+from heori_consumer.auto.demand import Observation, Spent, TaskUse
 from heori_consumer.auto.size import Size
 from heori_consumer.between.totals import TaskTotals
-from heori_consumer.gil.sampler import GilReport, Sampler, Use
+from heori_consumer.gil.sampler import GilReport, Sampler, States, Use
 from heori_consumer.gil.states import GIL_WAIT, IO_WAIT, RUNNING, WAIT
 from heori_consumer.gil.usage import memory
+from heori_consumer.pool.handle import WorkerHandle
 from heori_consumer.pool.pool import Pool
 
 # For how much of the time jobs have to be there for all slots: a claim takes a moment.
@@ -41,6 +43,7 @@ class Observer:
         self._report = sampler.report
         self._totals = pool.totals()
         self._looks = self._full = self._coroutines = 0
+        self._in_line: Counter[tuple[str, str]] = Counter()  # jobs at all looks, by lock and task
         self._settled = True
         self._async: set[str] = set()  # the tasks that were seen on an event loop
         self._memory_at = float("-inf")
@@ -60,6 +63,7 @@ class Observer:
         totals = self._pool.totals()
         was, self._totals = self._totals, totals
         looks, full, coroutines, settled = self._looks, self._full, self._coroutines, self._settled
+        in_line, self._in_line = self._in_line, Counter()
         self._looks = self._full = self._coroutines = 0
         self._settled = True
         if not before.at or report.at - before.at > LONGEST_S:
@@ -95,6 +99,11 @@ class Observer:
                 for name, now in totals.items()
                 if (ended := self._ended(name, was, now)).finished
             },
+            spent={
+                name: _spent(before.tasks.get(name, {}), states)
+                for name, states in report.tasks.items()
+            },
+            in_line={line: jobs / looks * seconds for line, jobs in in_line.items()},
         )
 
     def _look_at_slots(self, size: Size) -> None:
@@ -103,6 +112,7 @@ class Observer:
         self._full += self._pool.idle() == 0 and not self._pool.rests
         is_there = len(workers) == size.processes
         for worker in workers:
+            self._look_at_lines(worker)
             loop = worker.table.loop()
             busy = worker.table.busy()
             on_loop = {task: jobs for (thread, task), jobs in busy.items() if thread == loop}
@@ -115,6 +125,14 @@ class Observer:
                 and threads <= size.slots + worker.lent
             )
         self._settled = self._settled and is_there
+
+    def _look_at_lines(self, worker: WorkerHandle) -> None:
+        if not worker.in_line:  # most tasks use no locks
+            return
+        for state in worker.table.read():
+            if state.running and (lines := worker.in_line.get(state.taken)):
+                kind, name, _ = lines[0]  # of several at once, which it gets together
+                self._in_line[f"{kind} {name}", worker.tasks.get(state.task, "")] += 1
 
     def _look_at_memory(self) -> None:
         now = time.monotonic()
@@ -136,6 +154,11 @@ class Observer:
             now.cpu_time.total - before.cpu_time.total,
             on_loop=name in self._async,
         )
+
+
+def _spent(before: States, now: States) -> Spent:
+    states = (RUNNING, GIL_WAIT, IO_WAIT)
+    return Spent(*(now.get(state, 0.0) - before.get(state, 0.0) for state in states))
 
 
 def _used(before: GilReport, now: GilReport) -> Use:

@@ -1,7 +1,7 @@
 """Every role of a consumer, each a file beside this one, and which of them knows which."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heori_common.platform import usable_cores
 from heori_common.protocol.commands import ASKED, CANCELED, HANDED, LOOK, read_hand_over
@@ -12,7 +12,6 @@ from heori_consumer.pool.guest import Guest
 from heori_consumer.pool.pool import Pool
 from heori_consumer.pool.roster import PoolOptions
 from heori_consumer.supervisor.acknowledger import Acknowledger
-from heori_consumer.supervisor.autoscaler import Autoscaler
 from heori_consumer.supervisor.bounds import Bounds
 from heori_consumer.supervisor.cancellation import Cancellation, CancellationWatch
 from heori_consumer.supervisor.claimer import Claimer
@@ -42,6 +41,9 @@ from heori_consumer.supervisor.standstill import Standstill
 from heori_consumer.supervisor.ticker import Ticker
 from heori_consumer.supervisor.told import Told
 
+if TYPE_CHECKING:
+    from heori_consumer.supervisor.autoscaler import Autoscaler
+
 
 @dataclass(frozen=True, slots=True)
 class Roles:
@@ -69,7 +71,7 @@ class Roles:
     failover: Failover
     queue_sampler: QueueSampler
     gil_sampler: Sampler
-    autoscaler: Autoscaler
+    autoscaler: "Autoscaler | None"  # of the model auto
     standstill: Standstill
     registration: Registration
     publication: Publication
@@ -178,7 +180,7 @@ class Roles:
             Failover(context),
             QueueSampler(context, leadership),
             sampler,
-            Autoscaler(context, pool, sampler),
+            _autoscaler(context, pool, sampler),
             standstill,
             registration,
             Publication(context, pool.roster),
@@ -210,12 +212,22 @@ class Roles:
             self.failover,
             self.queue_sampler,
             self.gil_sampler,
-            self.autoscaler,
+            *((self.autoscaler,) if self.autoscaler is not None else ()),
             self.standstill,
             self.registration,
             self.publication,
             self.bounds,
         )
+
+
+def _autoscaler(context: Context, pool: Pool, sampler: Sampler) -> "Autoscaler | None":
+    bounds = context.options.bounds
+    if bounds is None:
+        return None
+    # The other models do without what it imports, half a megabyte.
+    from heori_consumer.supervisor.autoscaler import Autoscaler  # noqa: PLC0415
+
+    return Autoscaler(context, pool, sampler, bounds)
 
 
 def _pool_options(context: Context) -> PoolOptions:

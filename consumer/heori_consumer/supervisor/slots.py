@@ -55,8 +55,8 @@ class SlotReport:
             "state": self._roles.health.doing(),
             "seconds": round(time.monotonic() - self._since, 3),
         }
-        if choice := self._roles.autoscaler.told():
-            report["auto"] = choice
+        if self._roles.autoscaler is not None:
+            report["auto"] = self._roles.autoscaler.told()
         if most == 0:
             return report
         workers = self._pool.roster.everyone()

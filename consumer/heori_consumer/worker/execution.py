@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 from heori_common import logs, tasks
 from heori_common.current_job import JobStopped, JobTimeout, set_current_job
 from heori_common.errors import NotNow, summary
+from heori_common.importing import import_apart
 from heori_common.metrics import MOST_TASKS, bounded
 from heori_common.process_id import process_id
 from heori_common.protocol.job import (
@@ -58,6 +59,8 @@ from heori_consumer.worker.spent import what_is_spent
 from heori_consumer.worker.told_failures import tell_died, tell_failed
 
 log = logs.get_logger(__name__)
+
+AROUND = "heori_common.locks.around"  # by name: few jobs have locks
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -331,8 +334,7 @@ class Runner:
 
         It waits for them in its slot: nobody knew of them when it was claimed.
         """
-        from heori_common.locks.around import holding, holding_async  # noqa: PLC0415 - few need it
-
+        around = import_apart(AROUND)
         if job.task not in self._in_slots:
             self._in_slots.add(job.task)
             log.warning(
@@ -340,7 +342,7 @@ class Runner:
                 "for them in its slot",
                 task=job.task,
             )
-        hold = holding_async if job.definition.is_async else holding
+        hold = around.holding_async if job.definition.is_async else around.holding
         return partial(hold, job.missing, self._policy.redis_url, job.function)
 
     def _end(self, job: RunningJob) -> None:
@@ -488,9 +490,7 @@ class _Ended(NamedTuple):
 def _release_locks(job: RunningJob) -> None:
     """Release what it has taken and not released."""
     if job.owner is not None:  # it has used locks
-        from heori_common.locks.around import end_job  # noqa: PLC0415 - few need it
-
-        end_job(job)
+        import_apart(AROUND).end_job(job)
 
 
 # Errors whose message says all that there is to say; a traceback would show our code only.

@@ -25,6 +25,7 @@ from collections import deque
 from typing import NoReturn
 
 from heori_common import logs
+from heori_common.importing import when_imported
 from heori_common.platform import adopt_orphans, peak_of
 from heori_consumer.between import family
 from heori_consumer.between.entry import REPLY, REQUEST, STARTED, Files
@@ -34,17 +35,11 @@ from heori_consumer.worker import process
 from heori_consumer.worker.ending import Inheritance
 from heori_consumer.worker.signals import let_pass
 
-# What tasks use mostly, if only for locks and results; and what those, and the first connection,
-# would import while a job runs. The exception that ends a job may strike inside an import, and
-# leave the process with a module that nobody can import any more.
-NEEDED_LATER = (
-    "email.parser",
-    "encodings.idna",
-    "heori_common.locks.around",
-    "heori_common.locks.job_wait",
-)
-for _name in NEEDED_LATER:
-    importlib.import_module(_name)
+# What the first connection would import while a job runs, any at all and one of redis-py. The
+# exception that ends a job may strike inside an import, and leave the process with a module that
+# nobody can import any more.
+importlib.import_module("encodings.idna")
+when_imported("redis", lambda _: importlib.import_module("email.parser"))
 
 
 def main(control: int) -> NoReturn:

@@ -38,6 +38,14 @@ class Inbox(Generic[T]):
         for seat, item in given:
             seat.give(item)
 
+    def put_first(self, items: Sequence[T]) -> None:
+        """The same, in front of those that are kept."""
+        with self._lock:
+            given = [(self.waiting.pop(), item) for item in items[: len(self.waiting)]]
+            self._items.extendleft(reversed(items[len(given) :]))
+        for seat, item in given:
+            seat.give(item)
+
     def take_back(self) -> list[T]:
         """All that no thread has got yet."""
         with self._lock:

@@ -22,6 +22,7 @@ from heori_common.protocol.job import RETURNED, Claim, Outcome
 from heori_common.published import describe_all, offered
 from heori_consumer.between.frames import (
     AGAIN,
+    APART,
     DIED,
     FAILURES,
     IN_LINE,
@@ -197,8 +198,8 @@ class LinkedSlots:
                 self._slots.put([(number, Claim._make(job)) for number, job in rest[0].items()])
             elif kind == RECALL:
                 self._tell([UNBEGUN, self._slots.recall()])
-            elif kind == RESIZE and self._mixed is not None:
-                self._mixed.resize(*rest)
+            elif kind in (RESIZE, APART) and self._mixed is not None:
+                (self._mixed.resize if kind == RESIZE else self._mixed.keep_apart)(*rest)
             elif kind == STOP:
                 self._runner.stop(rest[0])
             elif kind == LOST:
@@ -345,8 +346,9 @@ class LinkedSlots:
                 self._outbox.append([UNBEGUN, self._slots.recall()])
             self._waiting = now
             self._slots.lend(min(now.waiting, self._lend))
-        beside = self._mixed.beside if self._mixed is not None else 0
-        told = [*now, min(now.waiting, self._lend), beside]
+        mixed = self._mixed
+        beside = (mixed.beside, mixed.aside) if mixed is not None else (0, 0)
+        told = [*now, min(now.waiting, self._lend), *beside]
         if told != self._told:
             self._told = told
             self._outbox.append([WAITS, *told])

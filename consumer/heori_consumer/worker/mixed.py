@@ -8,15 +8,24 @@ slot has taken it: it can be given back, and its time has not begun.
 import threading
 import time
 from collections.abc import Callable, Container, Sequence
+from enum import Enum
 from functools import partial
 
 from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker import rq_horse
+from heori_consumer.worker.aside import Aside
 from heori_consumer.worker.execution import Runner
 from heori_consumer.worker.restore import SharedState
 from heori_consumer.worker.running_job import RunningJob
 from heori_consumer.worker.slots import CoroutineSlots, Handover, Numbered, RunLater, ThreadSlots
+
+
+class Elsewhere(Enum):
+    """Where a job waits, ready to begin, that is not to begin in the thread that has read it."""
+
+    LOOP = "for the event loop"
+    ASIDE = "for the end of another one"
 
 
 class MixedRunner(Runner):
@@ -26,14 +35,16 @@ class MixedRunner(Runner):
         ready: the jobs that have been read, by number, and are to begin where they belong.
         expects_async: whether the last job that was read was async, so that the next may be, too.
         found_other: called when that has changed.
+        may_begin: whether a plain job may, by task, slot, number and claim; else it stands aside.
     """
 
     ready: dict[int, RunningJob]
     expects_async = False
     found_other: Callable[[], object]
+    may_begin: Callable[[str, int, int, Claim], bool]
 
-    def run_plain(self, slot: int, number: int, claim: Claim) -> Outcome | None:
-        """As `run`; returns None of an async job, which is ready then."""
+    def run_plain(self, slot: int, number: int, claim: Claim) -> Outcome | Elsewhere:
+        """As `run`; of a job that is not to begin here, which is ready then, where it is to."""
         job: RunningJob | Outcome | None = self.ready.pop(number, None)
         if job is None:
             if claim.phase or rq_horse.takes(claim):
@@ -43,8 +54,12 @@ class MixedRunner(Runner):
                 self._found(is_async=job.definition.is_async)
                 if job.definition.is_async:
                     self.ready[number] = job
-                    return None
+                    return Elsewhere.LOOP
         if isinstance(job, RunningJob):
+            self.ready[number] = job  # another thread may have it as soon as it stands aside
+            if not self.may_begin(job.task, slot, number, claim):
+                return Elsewhere.ASIDE
+            del self.ready[number]
             self._move(job, slot)
             job = self._run(job)
         rq_horse.tell(claim, job)
@@ -91,6 +106,7 @@ class MixedSlots:
     Attributes:
         beside: how many more that is. It grows at once, and shrinks with the next tick: else each
             job on the loop would be a message.
+        aside: how many more because jobs stand aside; likewise.
     """
 
     def __init__(
@@ -116,13 +132,15 @@ class MixedSlots:
         """
         runner.ready = {}
         runner.found_other = self._grow
+        runner.may_begin = self._may_begin
         self._runner = runner
         self._table = table
         self._worn = worn
         self._changed = changed
         self._coroutines = coroutines
         self._lent = self._lent_on_loop = 0
-        self.beside = 0
+        self.beside = self.aside = 0
+        self._apart = Aside(table.is_lent)
         self._moving = threading.RLock()  # held while jobs go from one inbox to the other
         shared_state = SharedState()
         told = runner, table, hand_over, worn, broken
@@ -152,7 +170,7 @@ class MixedSlots:
     def recall(self) -> list[int]:
         """See `Slots`."""
         with self._moving:
-            back = self._threads.recall()
+            back = [number for number, _ in self._apart.take_back()] + self._threads.recall()
             if self._loop is not None:
                 back += self._loop.recall()
             for number in back:
@@ -163,8 +181,10 @@ class MixedSlots:
         """See `Slots`."""
         if self._loop is not None:
             self._loop.watch()
-        if self.beside != (beside := self._find_beside()):
-            self.beside = beside
+        self._go_on()
+        told = self._find_beside(), min(len(self._apart), self._apart.most)
+        if told != (self.beside, self.aside):
+            self.beside, self.aside = told
             self._changed()
 
     def lend(self, slots: int) -> None:
@@ -173,6 +193,7 @@ class MixedSlots:
             on_loop = self._loop.lent() if self._loop is not None else 0
             self._lent, self._lent_on_loop = slots, min(slots, on_loop)
             self._set_sizes()
+            self._go_on()
 
     def resize(self, slots: int, coroutines: int) -> None:
         """Have so many threads and coroutines from now on; those too many end with their jobs."""
@@ -185,6 +206,12 @@ class MixedSlots:
         self.beside = self._find_beside()
         self._changed()
 
+    def keep_apart(self, tasks: Sequence[str], most: int) -> None:
+        """Run one job of these tasks at a time, and have so many more to stand aside at most."""
+        with self._moving:
+            self._apart.tasks, self._apart.most = frozenset(tasks), most
+            self._threads.put_first(self._apart.take_back())
+
     def _set_sizes(self) -> None:
         self._threads.lend(self._lent - self._lent_on_loop)
         if self._loop is not None:
@@ -194,8 +221,14 @@ class MixedSlots:
 
     def _run_in_thread(self, slot: int, number: int, claim: Claim) -> Outcome | None:
         outcome = self._runner.run_plain(slot, number, claim)
-        if outcome is not None:
+        if isinstance(outcome, Outcome):
+            if self._apart.is_at_work(number):
+                with self._moving:
+                    self._apart.ended(number)
+                    self._go_on()
             return outcome
+        if outcome is Elsewhere.ASIDE:
+            return None
         try:
             loop = self._begin_loop()
         except (OSError, RuntimeError) as error:  # no file or thread is left
@@ -204,6 +237,25 @@ class MixedSlots:
             self._table.pass_on(slot)
             loop.put([(number, claim)])
         return None
+
+    def _may_begin(self, task: str, slot: int, number: int, claim: Claim) -> bool:
+        if task not in self._apart.tasks:  # nor does any of other tasks take the lock for it
+            return True
+        with self._moving:
+            if self._apart.may_begin(slot, number, claim):
+                return True
+            self._table.pass_on(slot)
+            aside = min(len(self._apart), self._apart.most)
+        if aside > self.aside:
+            self.aside = aside
+            self._changed()
+        return False
+
+    def _go_on(self) -> None:
+        """Have the next of those begin that stand aside, if none of them is at work."""
+        if len(self._apart):
+            with self._moving:
+                self._threads.put_first(self._apart.call())
 
     def _begin_loop(self) -> "LoopSlots":
         if self._loop is None:

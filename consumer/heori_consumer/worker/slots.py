@@ -150,6 +150,10 @@ class ThreadSlots(_Common):
         """See `Slots`."""
         self._inbox.put(jobs)
 
+    def put_first(self, jobs: Sequence[Numbered]) -> None:
+        """Have jobs run before those that were put and have not begun."""
+        self._inbox.put_first(jobs)
+
     def recall(self) -> list[int]:
         """See `Slots`."""
         jobs = self._inbox.take_back()

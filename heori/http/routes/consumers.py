@@ -89,6 +89,10 @@ class AutoRecord(BaseModel):
     estimates: dict[str, float] = Field(
         description="How many times the throughput would be with one more, or one less."
     )
+    apart: str = Field(
+        description="Which tasks are kept from each other's way, in words; empty if none are."
+    )
+    held_up: str = Field(description="By which lock all jobs are, in words; empty if by none.")
     moves: list[AutoMoveRecord] = Field(description="The latest, the last one first.")
 
 

@@ -101,6 +101,24 @@ def test_what_came_of_a_move_is_said(
     assert undone or (logged["move"], logged["came_of"]) == ("1 × 2 → 1 × 4", move["came_of"])
 
 
+def test_a_lock_that_all_wait_for_is_named_and_gets_no_more_slots(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, heori: Heori
+) -> None:
+    producer.submit_many(resize_tasks.book, [()] * 1000)
+    auto = ("--model", "auto", "--processes", "1", "--slots", "4", "--max-processes", "1")
+    consumer = consume(*auto, **TASKS).ready()
+    told = consumer.wait_for("auto adds no slots, as all wait for one lock")
+    named = "of the jobs stand in line for mutex ledger (tests.tasks.resize_tasks.book)"
+    assert re.fullmatch(rf"(\d+)% {re.escape(named)}", told["reason"])
+    said = report(consumer)["auto"]
+    assert named in said["held_up"]
+    assert (said["wanted"]["slots"], said["moves"]) == (4, [])
+    shown = " ".join(heori("consumers", consumer.name).stdout.split())
+    assert f"{named}: more slots are no use" in shown
+    redis.delete("rq:queue:default")
+    until(lambda: not report(consumer)["auto"]["held_up"])
+
+
 def test_advice_is_given_and_not_taken(
     consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
