@@ -424,5 +424,6 @@ AUTO_FINDS = Kind(
         Column("memory", "MB"),
     ),
     _cases,
+    seconds=150,
     turns=1,
 )
