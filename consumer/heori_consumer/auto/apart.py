@@ -24,8 +24,9 @@ FEW = 10  # jobs say nothing of how long they take
 # Threads are ready for so many times as long as they compute: others have the cores, and nothing
 # can be told.
 STARVED = 2.0
-# Of the time that jobs took which wait, and of the CPU that the others had: what is worth it.
-FASTER, AS_MUCH = 0.9, 0.9
+# How much more of the one for the other, of work and of time, is worth it; and what may be less of
+# either of them, which is no more than chance.
+GAINED, CHANCE = 1.1, 0.05
 REMEMBERED_S = 900.0  # that it was of no use
 PUT_OFF_S = 30.0  # when nothing could be told
 MOST_NAMED = 3  # tasks
@@ -49,7 +50,8 @@ class Effect(NamedTuple):
     @property
     def is_worth_it(self) -> bool:
         """Whether it is to stay so."""
-        return self.time <= FASTER and self.work >= AS_MUCH
+        is_harmless = self.time <= 1 + CHANCE and self.work >= 1 - CHANCE
+        return is_harmless and self.work >= GAINED * self.time
 
     def __str__(self) -> str:
         """For people."""

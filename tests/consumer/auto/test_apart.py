@@ -85,6 +85,12 @@ def test_a_size_that_changes_meanwhile_leaves_nothing_to_be_told(apart: KeepingA
     assert (apart.tasks, apart.fate) == (frozenset(), "put off")
 
 
+def test_a_little_of_both_is_worth_it_too(apart: KeepingApart) -> None:
+    both = {SPIN: TaskUse(97, 1.9, 1.95), VISIT: TaskUse(33, 33 * 0.092, 0.1)}
+    see(apart, replace(CALM, tasks=both), SEEN)
+    assert apart.fate == "kept"
+
+
 @pytest.mark.parametrize(
     "now",
     [
