@@ -243,7 +243,8 @@ class Controller:
             cause = "known from before" if recalled else words.cause(seen, target)
             return self._go(target, max(expected, WORTH), exact, cause)
         if main is not None and self._may_save and len(self._seen) >= STEADY:
-            target = self._target(main, forecast, [size for size in sizes if size <= self.size])
+            if _gain(forecast, self.size, target) < SAME or not self._saves(target):
+                target = self._target(main, forecast, [size for size in sizes if size <= self.size])
             if self._saves(target):
                 expected = min(_gain(exact, self.size, target), 1.0)
                 return self._go(target, expected, exact, words.why_less(self._seen))
