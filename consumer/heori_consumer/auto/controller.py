@@ -243,8 +243,8 @@ class Controller:
             cause = "known from before" if recalled else words.cause(seen, target)
             return self._go(target, max(expected, WORTH), exact, cause)
         if main is not None and self._may_save and len(self._seen) >= STEADY:
-            if _gain(forecast, self.size, target) < SAME or not self._saves(target):
-                target = self._target(main, forecast, [size for size in sizes if size <= self.size])
+            cheaper = [size for size in sizes if self._cost(size) <= self._cost(self.size)]
+            target = self._target(main, forecast, cheaper)
             if self._saves(target):
                 expected = min(_gain(exact, self.size, target), 1.0)
                 return self._go(target, expected, exact, words.why_less(self._seen))
@@ -310,8 +310,7 @@ class Controller:
         threads = sum(each.threads for each in self._seen)
         at_work = sum(each.cpu + each.io_wait for each in self._seen)
         crowd = 1 - at_work / threads if threads else 0.0
-        is_dearer = seen.memory(target) > seen.memory(self.size)
-        return crowd >= CROWDED and 2 * target.slots <= self.size.slots and not is_dearer
+        return crowd >= CROWDED and 2 * target.slots <= self.size.slots
 
     def _cost(self, size: Size) -> tuple[int, int, int]:
         return self._seen[-1].memory(size), size.processes * size.slots, size.coroutines

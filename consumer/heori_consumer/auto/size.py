@@ -26,14 +26,6 @@ class Size:
         if min(self.processes, self.slots, self.coroutines) < 1:
             raise ValueError(f"{self}: a pool has at least one of each")
 
-    def __le__(self, other: "Size") -> bool:
-        """Whether it has no more of anything."""
-        return (
-            self.processes <= other.processes
-            and self.slots <= other.slots
-            and self.coroutines <= other.coroutines
-        )
-
     def __str__(self) -> str:
         """For people: processes × threads of each."""
         return f"{self.processes} × {self.slots}"
