@@ -3,6 +3,7 @@
 So most processes do without redis-py, whose import takes 6 MB, and a tenth of a consumer's start.
 """
 
+import _socket
 import contextlib
 import socket
 import struct
@@ -174,8 +175,12 @@ def _wait_at_most(connected: socket.socket, seconds: float) -> None:
 
     With a timeout of Python's each read and write asks first whether it would have to wait, which
     is another system call: a tenth of what a round trip takes the kernel. (CPython, socketmodule.c,
-    sock_call_ex.) A timeout of the kernel's costs nothing. (POSIX, setsockopt.)
+    sock_call_ex.) A timeout of the kernel's costs nothing. (POSIX, setsockopt.) Sockets that gevent
+    or eventlet put in place of Python's never wait in the kernel: they keep their own timeout.
     """
+    if not isinstance(connected, _socket.socket):
+        connected.settimeout(seconds)
+        return
     whole, part = divmod(seconds, 1)
     limit = struct.pack("ll", int(whole), int(part * 1e6) or int(not whole))  # 0 is for ever
     try:
