@@ -24,7 +24,10 @@ def import_apart(name: str) -> Any:
 
 
 def when_imported(name: str, then: Callable[[ModuleType], object]) -> None:
-    """Have something done with a module, now if it is imported, else as soon as it is."""
+    """Have something done with a module, now if it is imported, else as soon as it is.
+
+    What was asked for first is done first.
+    """
     if (module := sys.modules.get(name)) is not None:
         then(module)
     else:
@@ -43,8 +46,9 @@ class _AtImport:
     ) -> ModuleSpec | None:
         if name != self._name:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        found = (finder.find_spec(name, path, target) for finder in others)
+        # Only those that come after it: of two that wait for one module, each would ask the other.
+        after = sys.meta_path[sys.meta_path.index(self) + 1 :]
+        found = (finder.find_spec(name, path, target) for finder in after)
         spec = next(filter(None, found), None)
         if spec is None or spec.loader is None:
             return spec
