@@ -152,7 +152,6 @@ def test_a_page_without_a_place_for_it_is_refused() -> None:
         published.replaced("A page.", "drain", [])
 
 
-@pytest.mark.skipif(not published.RUN.exists(), reason="no whole run has been kept yet")
 def test_pages_tell_what_the_run_that_is_kept_has_found() -> None:
     for page, text in published.pages(json.loads(published.RUN.read_text())).items():
         assert page.read_text() == text, f"{page.name} is old: run python -m benchmarks.published"
