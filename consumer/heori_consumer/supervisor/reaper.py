@@ -71,6 +71,8 @@ class Reaper:
         leased = 0
         if term == self._term:
             known = await self._redis.execute(self._commands.leased(self._queues))
+            # Of one whose leases have ended, no more is looked at: what is broken is looked at whole.
+            known = [queue for queue in known if queue not in self._broken]
             others = dict.fromkeys([*self._turn.next(), *self._broken])
             queues, leased = [*dict.fromkeys([*known, *others])], len(known)
         for first in range(0, len(queues), CALL_QUEUES):
