@@ -71,7 +71,7 @@ class Reaper:
         leased = 0
         if term == self._term:
             known = await self._redis.execute(self._commands.leased(self._queues))
-            # Of one whose leases have ended, no more is looked at: what is broken is looked at whole.
+            # Of one whose leases have ended, no more is looked at; the broken are looked at whole.
             known = [queue for queue in known if queue not in self._broken]
             others = dict.fromkeys([*self._turn.next(), *self._broken])
             queues, leased = [*dict.fromkeys([*known, *others])], len(known)
