@@ -155,7 +155,7 @@ def test_an_interpreter_that_is_said_to_have_no_gil_is_asked_whether_it_has(
     """It runs what it is to do by its path, with nothing of Heori."""
     (folder / "python3.13t").symlink_to(Path(sys.executable).resolve())
     monkeypatch.setenv("PATH", str(folder))
-    words = ["python3.13t", "-I", at_once.__file__, "2", "0.02"]
+    words = ["python3.13t", "-I", at_once.__file__, "2", "0.3"]
     told = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
     assert told["version"] == at_once.version()
     assert told["gil"] is at_once.has_gil()

@@ -77,7 +77,7 @@ def count(totals: Totals, outcomes: Iterable[Outcome]) -> set[str]:
 def add(base: Totals, more: Totals) -> Totals:
     """The sum of two, task by task."""
     both = dict(base)
-    for name, of_task in more.items():
+    for name, of_task in more.copy().items():  # another thread may count meanwhile
         task = bounded(name, both, MOST_TASKS)
         both[task] = both.get(task, TaskTotals()) + of_task
     return both

@@ -130,11 +130,11 @@ class ConsumerMetrics(Collector):
             yield MetricSample(m.TICKS, count, (entry, outcome))
 
     def _queues(self, counts: Mapping[str, QueueCensus]) -> Iterator[MetricSample]:
-        for queue, delivered in self._roles.intake.deliveries.items():
+        for queue, delivered in self._roles.intake.deliveries.copy().items():
             yield MetricSample(m.DELIVERIES, delivered, (queue,))
-        for queue, gone in self._roles.intake.gone.items():
+        for queue, gone in self._roles.intake.gone.copy().items():
             yield MetricSample(m.JOBS_GONE, gone, (queue,))
-        for queue, expired in self._roles.intake.expired.items():
+        for queue, expired in self._roles.intake.expired.copy().items():
             yield MetricSample(m.JOBS_EXPIRED, expired, (queue,))
         for queue, count in counts.items():
             yield MetricSample(m.QUEUE_DEPTH, count.waiting, (queue,))
