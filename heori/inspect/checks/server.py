@@ -13,11 +13,11 @@ from heori_common.redis.client import RedisClient
 from heori_common.redis.errors import RedisRefused
 
 OLDEST = (7, 0)  # the first server that has all commands and flags that Heori's scripts use
-# stream-node-max-bytes: a result stream takes 488 bytes with it, and 4,352 by default. With up to
-# twice as many the difference is nothing to warn of.
+# stream-node-max-bytes: a result stream takes some 500 bytes with it, and 4,376 by default. With up
+# to twice as many the difference is nothing to warn of.
 NODE_BYTES = 128
-# hash-max-listpack-value: a job with a longer field leaves the compact form of a hash, and takes
-# some 750 bytes more. The default is 64, which a call with a few arguments exceeds.
+# hash-max-listpack-value: a job with a longer field leaves the compact form of a hash, which takes
+# some 400 bytes more (`bytes`). The default is 64, which a call with a few arguments exceeds.
 VALUE_BYTES = 1024
 AROUND_BYTES = 10_000  # that are sent with a result, which base64 makes longer by a third
 CLOCK_SECONDS = 1.0  # by which two clocks may differ without a warning
@@ -175,7 +175,7 @@ class ServerChecks:
                 "hashes",
                 "warning",
                 f"hash-max-listpack-value {size}",
-                f"a job with a field of {size + 1:,} to {VALUE_BYTES:,} bytes takes some 750 bytes "
+                f"a job with a field of {size + 1:,} to {VALUE_BYTES:,} bytes takes some 400 bytes "
                 "more than it would",
                 f"heori redis CONFIG SET hash-max-listpack-value {VALUE_BYTES}",
             )
