@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+from rq import Queue
 from rq.suspension import resume, suspend
 
 from heori_common.protocol.commands import LEASE_MARGIN_S
@@ -17,10 +18,12 @@ from tests.rigs.waiting import until
 
 
 @contextmanager
-def idle(bench: Bench, *names: str, slots: int = 1, queue: str = "default") -> Iterator[list[Idle]]:
+def idle(
+    bench: Bench, *names: str, slots: int = 1, queue: str = "default", max_payload: int = 1_000_000
+) -> Iterator[list[Idle]]:
     consumers = [Idle(bench, name, queue) for name in names]
     for consumer in consumers:
-        consumer.offer(slots)
+        consumer.offer(slots, max_payload=max_payload)
     try:
         yield consumers
     finally:
@@ -29,10 +32,13 @@ def idle(bench: Bench, *names: str, slots: int = 1, queue: str = "default") -> I
 
 
 @contextmanager
-def idle_despite(bench: Bench, *names: str) -> Iterator[list[Idle]]:
-    """Idle, though there is a job: they looked while rq was suspended."""
+def idle_despite(bench: Bench, *names: str, max_payload: int = 0) -> Iterator[list[Idle]]:
+    """Idle, though there is a job: they looked while rq was suspended.
+
+    Without a payload that it takes, none is handed anything: it is woken only.
+    """
     suspend(bench.redis)
-    with idle(bench, *names) as consumers:
+    with idle(bench, *names, max_payload=max_payload) as consumers:
         resume(bench.redis)
         yield consumers
 
@@ -126,8 +132,7 @@ def test_nobody_waits_for_queues_that_it_does_not_serve_nor_while_rq_is_suspende
         assert a.told() is None
         resume(bench.redis)
         assert bench.execute(bench.commands.wake(["default", "other"])) == 1, "nobody serves other"
-        assert a.hears().claims == [], "it is woken only"
-        assert ids(bench.claim()) == ["later"]
+        assert ids(a.hears().claims) == ["later"]
 
 
 def test_consumers_of_several_services_wait_in_one_line(bench: Bench) -> None:
@@ -236,6 +241,34 @@ def test_of_what_is_not_confirmed_nothing_that_has_ended_runs_again(bench: Bench
         until(lambda: bench.lead().taken_back == 1)
         assert bench.queue() == []
         assert bench.field("1", "status") == "finished"
+
+
+def test_jobs_that_others_have_sent_are_handed_over_up_to_the_first_that_needs_a_claim(
+    bench: Bench,
+) -> None:
+    def from_rq(*ids: str, status: str = "queued") -> None:
+        for id_ in ids:
+            Queue(connection=bench.redis).enqueue(ADD, 1, 2, job_id=id_)
+            bench.redis.hset(bench.commands.keys.job(id_), "status", status)
+
+    from_rq("1", "2", "3")
+    with idle_despite(bench, "a", "b", "c", max_payload=1_000_000) as (a, b, c):
+        bench.redis.delete(bench.commands.keys.job("3"))
+        assert bench.execute(bench.commands.wake(["default"])) == 0
+        told = [a.hears(), b.hears(), c.hears()]
+        assert [ids(each.claims) for each in told] == [["1"], ["2"], []]
+        assert bench.queue() == ["3"], "nothing is left of it"
+        assert set(bench.wip()) == {member(claim) for each in told for claim in each.claims}
+        assert bench.look(count=0, received=[each.told for each in told]).taken_back == ()
+        assert bench.ack(*(done(claim) for each in told for claim in each.claims)) == []
+    assert bench.look().gone == (("default", "3"),)
+    for status in ("started", "canceled", "rate_limited"):
+        from_rq(status, status=status)
+        with idle_despite(bench, "a", max_payload=1_000_000) as (a,):
+            assert bench.execute(bench.commands.wake(["default"])) == 0
+            assert a.hears().claims == []
+            assert bench.queue() == [status]
+        bench.claim()
 
 
 @pytest.mark.parametrize("queue", ["default", "default@@tenant"])

@@ -1,6 +1,6 @@
-"""Has consumers woken for jobs that others than Heori have put on queues, such as rq's producers.
+"""Has consumers told of jobs that others than Heori have put on queues, such as rq's producers.
 
-Heori's own scripts wake them by themselves. The leader of a service watches.
+Heori's own scripts tell them by themselves. The leader of a service watches.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ CALL_QUEUES = 200  # in one call: that takes Redis less than a millisecond
 
 
 class QueueWatch:
-    """Knows when a queue was written, and has consumers woken if there are jobs in it."""
+    """Knows when a queue was written, and has consumers told if there are jobs in it."""
 
     def __init__(self, context: Context, leadership: Leadership, listener: Listener) -> None:
         self._context = context
@@ -54,13 +54,16 @@ class QueueWatch:
             self._changed -= changed
             if not changed:
                 self._with_jobs.update(self._turn.next())
-            elif await self._listener.track(self._reads(changed)):
-                if self._changed:
-                    self._event.set()
             else:
-                self._changed |= changed
-                self._with_jobs |= self._changed
-            if self._with_jobs and await self._wake():
+                await self._wake(changed)  # first, as somebody may wait for what has come
+                if await self._listener.track(self._reads(changed)):
+                    if self._changed:
+                        self._event.set()
+                else:
+                    self._changed |= changed
+                    self._with_jobs |= self._changed
+            with_jobs, self._with_jobs = self._with_jobs, set()
+            if with_jobs and await self._wake(with_jobs):
                 await asyncio.sleep(BUSY_S)
                 await self._until_any_waits()
 
@@ -98,10 +101,9 @@ class QueueWatch:
             self._with_jobs.add(queue)
             self._event.set()
 
-    async def _wake(self) -> int:
+    async def _wake(self, names: Iterable[str]) -> int:
         """Returns for how many jobs nobody could be woken."""
-        queues, self._with_jobs = sorted(self._with_jobs), set()
-        jobs = 0
+        queues, jobs = sorted(names), 0
         for first in range(0, len(queues), CALL_QUEUES):
             command = self._context.commands.wake(queues[first : first + CALL_QUEUES])
             left = await self._context.retry.once(

@@ -1,8 +1,8 @@
 -- hand_over.lua: claim jobs for a consumer that waits, and give them to it at once.
 -- USES   now_s, has_type, queue_names, offers, claim_job
 
--- Hands new jobs of an empty queue to consumers that wait; returns the ids of the others. A job that
--- needs more than a slot, such as locks, or has options, is left for a claim.
+-- Hands the first jobs of a queue to consumers that wait; returns the ids of the others, the first of
+-- which is left for a claim if it needs more than a slot, such as locks, or has options, or is not queued.
 local function hand_over(queue, ids)
   local name = queue_name(queue)
   local wip = wip_key(name)
@@ -16,7 +16,8 @@ local function hand_over(queue, ids)
     if next_id <= #ids then
       values, problem = read_claimable(job_key(ids[next_id]), math.huge)
     end
-    return values and not (problem or values[HEORI_LOCKS] or values[HEORI_OPTIONS]) and values
+    return values and not (problem or values[HEORI_LOCKS] or values[HEORI_OPTIONS] or says(values[RATE_LIMIT_KEY]))
+      and values[STATUS] == 'queued' and values
   end
   local values = read_next()
   while values do
@@ -41,6 +42,7 @@ local function hand_over(queue, ids)
     end
     tell(service, offer, name, jobs, claims) -- a wake-up, if it is not to have that job as it stands
     if #claims == 0 then
+      room_told[whole_name(name)] = offer[OFFER_SLOTS]
       break
     end
   end
