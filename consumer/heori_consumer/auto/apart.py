@@ -21,9 +21,9 @@ CROWDED = 0.3
 RELEASES = 0.25
 NOTABLE = 0.1  # of the time of all threads
 FEW = 10  # jobs say nothing of how long they take
-# Threads are ready for so many times as long as they compute: others have the cores, and nothing
-# can be told.
-STARVED = 2.0
+# Threads are ready for so many times as long as they compute: whoever has the cores, and be it
+# jobs of this pool, nothing can be told of the GIL.
+SHORT_OF_CORES = 2.0
 # How much more of the one for the other, of work and of time, is worth it; and what may be less of
 # either of them, which is no more than chance.
 GAINED, CHANCE = 1.1, 0.05
@@ -108,7 +108,7 @@ class KeepingApart:
         return not self._left and is_free and self._begin()
 
     def _begin(self) -> bool:
-        if _is_starved(self._seen):
+        if _lack_cores(self._seen):
             return False
         holders = frozenset(name for name in self._tasks() if self._holds(name))
         waiters = frozenset(name for name in self._tasks() if self._waits(name))
@@ -126,7 +126,7 @@ class KeepingApart:
     def _judge(self) -> bool:
         before, after = self._before, list(self._seen)[1:]  # the first is half of what was
         was, now = (_use(each, self._waiters) for each in (before, after))
-        if min(was.finished, now.finished) < FEW or _is_starved(after):
+        if min(was.finished, now.finished) < FEW or _lack_cores(after):
             return self._end("put off", PUT_OFF_S)
         self.effect = Effect(
             (now.run / now.finished) / (was.run / was.finished),
@@ -185,9 +185,9 @@ def _use(seen: Iterable[Observation], tasks: Iterable[str]) -> TaskUse:
     )
 
 
-def _is_starved(seen: Iterable[Observation]) -> bool:
+def _lack_cores(seen: Iterable[Observation]) -> bool:
     seconds = [(each.running, each.cpu) for each in seen]
-    return sum(running for running, _ in seconds) > STARVED * sum(cpu for _, cpu in seconds)
+    return sum(running for running, _ in seconds) > SHORT_OF_CORES * sum(cpu for _, cpu in seconds)
 
 
 def _cpu_a_second(seen: Sequence[Observation], tasks: Iterable[str]) -> float:
