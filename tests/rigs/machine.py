@@ -11,14 +11,21 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import count
-from typing import Literal, NamedTuple
 
 from heori_consumer.auto.demand import Observation, TaskUse
 from heori_consumer.auto.size import Size
-
-Kind = Literal["gil", "free", "wait", "service"]
+from tests.rigs.machine_parts import (
+    GIL_WAIT,
+    IDLE,
+    IO_WAIT,
+    RUNNING,
+    Feeder,
+    SimulatedJob,
+    SimulatedProcess,
+    SimulatedTask,
+    SimulatedThread,
+)
 
 SWITCH_INTERVAL_S = 0.005
 SWITCH_COST_S = 30e-6  # of CPU, for each time that a thread gets the GIL that it has waited for
@@ -26,58 +33,6 @@ START_S = 0.4  # until a new process takes jobs
 READS_PER_S = 200  # of threads' states, by the sampler that the observations stand for
 PROCESS_BYTES = 30_000_000
 SLOT_BYTES = 100_000
-
-RUNNING, GIL_WAIT, IO_WAIT, IDLE = range(4)
-
-
-class Phase(NamedTuple):
-    """A part of a job: with the GIL, computing without it, waiting, or asking the service."""
-
-    kind: Kind
-    seconds: float
-
-
-class SimulatedTask(NamedTuple):
-    """A task, and how many of the jobs are of it."""
-
-    name: str
-    phases: tuple[Phase, ...]
-    share: float = 1.0
-    on_loop: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class _Process:
-    loop: "_Thread | None" = None
-    holder: "_Thread | None" = None
-    waiters: "deque[_Thread]" = field(default_factory=deque)
-    threads: "list[_Thread]" = field(default_factory=list)
-    coroutines: int = 0  # that run
-    turns: "deque[_Job]" = field(default_factory=deque)  # coroutines that want the loop
-    parked: "deque[tuple[_Thread, _Job]]" = field(default_factory=deque)  # until there is room
-    leaving: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class _Thread:
-    process: _Process
-    job: "_Job | None" = None
-    left: float = 0.0  # of the phase
-    ends: float = 0.0  # by the clock of those that compute
-    part: float = 0.0  # of what is left, that it computes until then
-    version: int = 0  # of what is planned for it
-    state: int = IDLE
-    leaving: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    task: SimulatedTask
-    began: float
-    process: _Process
-    phase: int = -1
-    left: float = 0.0
-    cpu: float = 0.0
 
 
 class Machine:
@@ -94,6 +49,9 @@ class Machine:
         unrest: the share of the cores that others take at most; how much changes every second.
         crowding: how much slower all compute for each thread that computes and lacks a core, as a
             share: they drive each other's data out of the caches.
+        feeding: seconds of CPU that the server takes for a job before it is there, and as many that
+            the supervisor does: they want the same cores.
+        waking: seconds of CPU that a loop takes when it had nothing to do before.
     """
 
     def __init__(
@@ -110,6 +68,8 @@ class Machine:
         noise: bool = True,
         unrest: float = 0.0,
         crowding: float = 0.0,
+        feeding: float = 0.0,
+        waking: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.tasks = list(tasks)
@@ -117,10 +77,11 @@ class Machine:
         self.arrivals = arrivals
         self._gil, self._jitter, self._noise = gil, jitter, noise
         self._unrest, self._crowding = unrest, crowding
+        self._feeding, self._waking = feeding, waking
         self._random = random.Random(seed)
         self.now = 0.0
         self._clock = 0.0  # of those that compute
-        self._cpu_plans: list[tuple[float, int, int, _Thread]] = []
+        self._cpu_plans: list[tuple[float, int, int, SimulatedThread | Feeder]] = []
         self._plans: list[tuple[float, int, object, object]] = []
         self._number = count()
         self._states = [0, 0, 0, 0]  # threads in each
@@ -131,10 +92,11 @@ class Machine:
         self._in_service = 0
         self._service_line: deque[object] = deque()
         self._queued = 0
-        self._idle: deque[_Thread] = deque()
+        self._idle: deque[SimulatedThread] = deque()
         self._uses: dict[str, list[float]] = {}
         self._wanted = 0  # by threads that found no job
-        self.processes: list[_Process] = []
+        self._feeders = Feeder(), Feeder()  # the server, and then the supervisor
+        self.processes: list[SimulatedProcess] = []
         self.size = size
         self._grow(size)
         if arrivals:
@@ -161,29 +123,29 @@ class Machine:
 
     def _start(self) -> None:
         if sum(not each.leaving for each in self.processes) < self.size.processes:
-            process = _Process()
-            process.loop = _Thread(process)
+            process = SimulatedProcess()
+            process.loop = SimulatedThread(process)
             self.processes.append(process)
             self._set_slots(process)
 
-    def _set_slots(self, process: _Process) -> None:
+    def _set_slots(self, process: SimulatedProcess) -> None:
         staying = [thread for thread in process.threads if not thread.leaving]
         for thread in staying[self.size.slots :]:
             self._leave(thread)
         for _ in range(self.size.slots - len(staying)):
-            thread = _Thread(process)
+            thread = SimulatedThread(process)
             process.threads.append(thread)
             self._states[IDLE] += 1
             self._next_job(thread)
         self._unpark(process)
 
-    def _leave(self, thread: _Thread) -> None:
+    def _leave(self, thread: SimulatedThread) -> None:
         thread.leaving = True
         if thread.job is None and thread.state == IDLE and thread in self._idle:
             self._idle.remove(thread)
             self._gone(thread)
 
-    def _gone(self, thread: _Thread) -> None:
+    def _gone(self, thread: SimulatedThread) -> None:
         thread.process.threads.remove(thread)
         self._states[thread.state] -= 1
         if thread.process.leaving and not thread.process.threads and not thread.process.coroutines:
@@ -207,8 +169,8 @@ class Machine:
             while cpu_plans and cpu_plans[0][3].version != cpu_plans[0][2]:
                 heapq.heappop(cpu_plans)
             running = self._states[RUNNING]
-            computing = running + self.burners
-            share = min(1.0, cores / computing) if running else 1.0  # of a core, that each has
+            computing = running + self.burners + sum(each.is_busy for each in self._feeders)
+            share = min(1.0, cores / computing) if computing else 1.0  # of a core, that each has
             speed = share / (1 + self._crowding * max(0.0, computing - self.cores))
             at = plans[0][0] if plans else until
             is_cpu = False
@@ -221,7 +183,11 @@ class Machine:
                 break
             self._pass(at - self.now, speed, share)
             if is_cpu:
-                self._computed(heapq.heappop(cpu_plans)[3])
+                of_cpu = heapq.heappop(cpu_plans)[3]
+                if isinstance(of_cpu, Feeder):
+                    self._fed(of_cpu)
+                else:
+                    self._computed(of_cpu)
             else:
                 _, _, what, of = heapq.heappop(plans)
                 self._happen(what, of)
@@ -259,23 +225,27 @@ class Machine:
             self._waited(of)
 
     def _waited(self, of: object) -> None:
-        if isinstance(of, _Thread):
+        if isinstance(of, SimulatedThread):
             self._next_phase(of)
         else:
-            assert isinstance(of, _Job)
+            assert isinstance(of, SimulatedJob)
             self._coroutine_phase(of)
 
-    def _set(self, thread: _Thread, state: int) -> None:
+    def _set(self, thread: SimulatedThread, state: int) -> None:
         self._states[thread.state] -= 1
         self._states[state] += 1
         thread.state = state
 
     # Threads
 
-    def _next_job(self, thread: _Thread) -> None:
+    def _next_job(self, thread: SimulatedThread) -> None:
         thread.job = None
         if thread.leaving:
             self._gone(thread)
+            return
+        if self._feeding:
+            self._set(thread, IDLE)
+            self._feed(self._feeders[0], thread)
             return
         if self.arrivals is not None and not self._queued:
             self._wanted += 1
@@ -285,10 +255,32 @@ class Machine:
         self._queued -= self.arrivals is not None
         self._take(thread)
 
-    def _take(self, thread: _Thread) -> None:
+    def _feed(self, feeder: Feeder, thread: SimulatedThread) -> None:
+        feeder.line.append(thread)
+        if not feeder.is_busy:
+            self._feed_next(feeder)
+
+    def _feed_next(self, feeder: Feeder) -> None:
+        feeder.is_busy = bool(feeder.line)
+        if feeder.is_busy:
+            ends = self._clock + self._feeding
+            heapq.heappush(self._cpu_plans, (ends, next(self._number), 0, feeder))
+
+    def _fed(self, feeder: Feeder) -> None:
+        thread = feeder.line.popleft()
+        self._feed_next(feeder)
+        first, last = self._feeders
+        if feeder is first:
+            self._feed(last, thread)
+        elif thread.leaving:
+            self._gone(thread)
+        else:
+            self._take(thread)
+
+    def _take(self, thread: SimulatedThread) -> None:
         weights = [task.share for task in self.tasks]
         (task,) = self._random.choices(self.tasks, weights)
-        job = _Job(task, self.now, thread.process)
+        job = SimulatedJob(task, self.now, thread.process)
         if task.on_loop:
             process = thread.process
             if process.coroutines < self.size.coroutines:
@@ -302,7 +294,7 @@ class Machine:
         thread.job = job
         self._next_phase(thread)
 
-    def _next_phase(self, thread: _Thread) -> None:
+    def _next_phase(self, thread: SimulatedThread) -> None:
         job = thread.job
         if job is None:
             self._next_job(thread)
@@ -330,30 +322,30 @@ class Machine:
             else:
                 self._want_gil(thread)
 
-    def _finished(self, job: _Job) -> None:
+    def _finished(self, job: SimulatedJob) -> None:
         use = self._uses.setdefault(job.task.name, [0, 0.0, 0.0])
         use[0] += 1
         use[1] += self.now - job.began
         use[2] += job.cpu
 
-    def _ask_service(self, of: "_Thread | _Job") -> None:
+    def _ask_service(self, of: "SimulatedThread | SimulatedJob") -> None:
         if self._in_service < self.service:
             self._serve(of)
         else:
             self._service_line.append(of)
 
     def _serve(self, of: object) -> None:
-        assert isinstance(of, _Thread | _Job)
+        assert isinstance(of, SimulatedThread | SimulatedJob)
         self._in_service += 1
         self._plan(of.left, "served", of)
 
-    def _compute(self, thread: _Thread, seconds: float) -> None:
+    def _compute(self, thread: SimulatedThread, seconds: float) -> None:
         thread.version += 1
         thread.part = seconds
         thread.ends = self._clock + seconds
         heapq.heappush(self._cpu_plans, (thread.ends, next(self._number), thread.version, thread))
 
-    def _want_gil(self, thread: _Thread) -> None:
+    def _want_gil(self, thread: SimulatedThread) -> None:
         process = thread.process
         holder = process.holder
         if holder is None:
@@ -366,7 +358,7 @@ class Machine:
             holder.left = holder.ends - self._clock
             self._compute(holder, SWITCH_INTERVAL_S)
 
-    def _get_gil(self, thread: _Thread) -> None:
+    def _get_gil(self, thread: SimulatedThread) -> None:
         process = thread.process
         process.holder = thread
         self._set(thread, RUNNING)
@@ -377,7 +369,7 @@ class Machine:
         else:
             self._compute(thread, thread.left)
 
-    def _computed(self, thread: _Thread) -> None:
+    def _computed(self, thread: SimulatedThread) -> None:
         process = thread.process
         if process.holder is not thread:  # it has computed without the GIL
             self._next_phase(thread)
@@ -402,11 +394,11 @@ class Machine:
 
     # Coroutines
 
-    def _begin_coroutine(self, job: _Job) -> None:
+    def _begin_coroutine(self, job: SimulatedJob) -> None:
         job.process.coroutines += 1
         self._coroutine_phase(job)
 
-    def _coroutine_phase(self, job: _Job) -> None:
+    def _coroutine_phase(self, job: SimulatedJob) -> None:
         process = job.process
         job.phase += 1
         if job.phase == len(job.task.phases):
@@ -423,15 +415,17 @@ class Machine:
         else:
             job.cpu += job.left
             process.turns.append(job)
+            if process.loop is not None and process.loop.job is None:
+                job.left += self._waking
             self._turn(process)
 
-    def _unpark(self, process: _Process) -> None:
+    def _unpark(self, process: SimulatedProcess) -> None:
         while process.parked and process.coroutines < self.size.coroutines:
             thread, parked = process.parked.popleft()
             self._begin_coroutine(parked)
             self._next_job(thread)
 
-    def _turn(self, process: _Process) -> None:
+    def _turn(self, process: SimulatedProcess) -> None:
         loop = process.loop
         assert loop is not None
         if loop.job is None and process.turns:
@@ -441,7 +435,7 @@ class Machine:
             loop.state = IDLE
             self._want_gil(loop)
 
-    def _loop_done(self, process: _Process) -> None:
+    def _loop_done(self, process: SimulatedProcess) -> None:
         loop = process.loop
         assert loop is not None
         assert loop.job is not None

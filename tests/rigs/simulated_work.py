@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from heori_consumer.auto.controller import Controller
 from heori_consumer.auto.move import Move
 from heori_consumer.auto.size import Size, SizeBounds
-from tests.rigs.machine import Machine, Phase, SimulatedTask
+from tests.rigs.machine import Machine
+from tests.rigs.machine_parts import Phase, SimulatedTask
 
 DEFAULT = Size(1, 8, 64)  # with which a consumer begins
 MOST_SLOTS = 64
@@ -68,6 +69,7 @@ WORK = {
     "500 ms of waiting": Work((task(gil(0.001), wait(0.5)),)),
     "a mixture": Work((MIXED,)),
     "a mixture with hashing": Work((task(gil(0.002), free(0.004), wait(0.02)),)),
+    "hashing in blocks": Work((task(gil(0.01), *((free(0.001), gil(2e-6)) * 10)),)),
     "a mixture in parts": Work((task(*((gil(0.001), wait(0.003)) * 4)),)),
     "two tasks, one waits": Work(
         (task(gil(0.02), name="a"), task(gil(0.0005), wait(0.1), name="b"))
@@ -88,6 +90,14 @@ WORK = {
     "without a GIL": Work((PYTHON,), {"gil": False}),
 }
 
+
+# Coroutines that wait for 50 ms, on two cores that Redis and the supervisor want, too. With a tenth
+# of the jobs, each of which takes ten times as long, so that it is not long in coming.
+TENTH = 10
+FED = Work(
+    (coroutine(gil(50e-6 * TENTH), wait(0.05 * TENTH)),),
+    {"feeding": 33e-6 * TENTH, "waking": 60e-6 * TENTH, "crowding": 0.06},
+)
 
 # What made the controller move in vain: cores that others take now and then, and a service that
 # bounds what a loop does.

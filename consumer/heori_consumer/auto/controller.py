@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from heori_consumer.auto import words
-from heori_consumer.auto.demand import LEFT_BY_OTHERS, STARVED, Mix, Observation, count, estimate
+from heori_consumer.auto.demand import (
+    Mix,
+    Observation,
+    count,
+    estimate,
+    is_fed_slowly,
+    is_starved,
+)
 from heori_consumer.auto.held_up import held_up
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.load import Weights, are_alike, have_same_needs, is_other, needs_else
@@ -212,6 +219,9 @@ class Controller:
             lid = min(lid, self._lid.rate)
         if (lock := held_up(self._seen)) is not None:
             lid = lock.rate if lid is None else min(lid, lock.rate)
+        if is_fed_slowly(self._seen):
+            rate = count(self._seen)[0] / sum(each.seconds for each in self._seen)
+            lid = rate if lid is None else min(lid, rate)
         return Forecast(mix, cores, lid, margin)
 
     def _estimates(self, forecast: Forecast) -> dict[str, float]:
@@ -237,14 +247,13 @@ class Controller:
         target = recalled or self._target(main, forecast, sizes)
         expected = _gain(exact, self.size, target)
         gain = _gain(forecast, self.size, target)
-        if main is not None and not self._is_starved():
+        if main is not None and not is_starved(self._seen):
             gain = min(gain, expected)  # the margin says how far to go, not whether
         if gain >= (WORTH_LATER if self._settled else WORTH) and not self._has_all_cores():
             cause = "known from before" if recalled else words.cause(seen, target)
             return self._go(target, max(expected, WORTH), exact, cause)
         if main is not None and self._may_save and len(self._seen) >= STEADY:
-            cheaper = [size for size in sizes if self._cost(size) <= self._cost(self.size)]
-            target = self._target(main, forecast, cheaper)
+            target = self._less(main, mix, sizes)
             if self._saves(target):
                 expected = min(_gain(exact, self.size, target), 1.0)
                 return self._go(target, expected, exact, words.why_less(self._seen))
@@ -266,7 +275,9 @@ class Controller:
                 has_loops=mix.on_loop > 0,
                 has_plain=mix.on_loop < 1,
             )
-            if size not in self._barred and not self._is_too_large(self._seen[-1], size)
+            if size not in self._barred
+            and not self._is_too_large(self._seen[-1], size)
+            and (size.processes <= self.size.processes or mix.on_loop < 1 or mix.full_loops)
         ]
 
     def _target(self, main: str | None, forecast: Forecast, sizes: Sequence[Size]) -> Size:
@@ -278,6 +289,19 @@ class Controller:
             key=self._cost,
             default=self.size,
         )
+
+    def _less(self, main: str | None, mix: Mix, sizes: Sequence[Size]) -> Size:
+        """The smallest size that costs no more than this one, and will do."""
+        now = self.size
+        cheaper = [size for size in sizes if self._cost(size) <= self._cost(now)]
+        if mix.on_loop > 0:  # room for coroutines costs nothing
+            most, room = self._bounds.max_coroutines, now.processes * now.coroutines
+            cheaper = [
+                each for each in cheaper if each.coroutines >= min(most, room / each.processes)
+            ]
+        # Coroutines are in each other's way no more than their loop tells.
+        margin = MARGIN if mix.on_loop < 1 else 1.0
+        return self._target(main, self._forecast(mix.of_fewer_processes, margin), cheaper)
 
     def _recalled(self, main: str | None, mix: Mix, forecast: Forecast) -> Size | None:
         """Where jobs like these did best before."""
@@ -295,13 +319,6 @@ class Controller:
     def _has_all_cores(self) -> bool:
         seconds = sum(each.seconds for each in self._seen)
         return sum(each.cpu for each in self._seen) >= FULL * seconds * self._seen[-1].cores
-
-    def _is_starved(self) -> bool:
-        """Whether others take the cores: then more processes may get more of them."""
-        seconds = sum(each.seconds for each in self._seen)
-        cpu = sum(each.cpu for each in self._seen)
-        running = sum(each.running for each in self._seen)
-        return running > STARVED * cpu and cpu < LEFT_BY_OTHERS * seconds * self._seen[-1].cores
 
     def _saves(self, target: Size) -> bool:
         seen = self._seen[-1]
@@ -348,7 +365,9 @@ class Controller:
         if gain >= bound:
             self._came_of(trial.move, "kept", gain)
             self._barred[trial.move.before] = REMEMBERED_S
-            if gain < DISAPPOINTS * trial.move.gain:
+            if trial.move.gain < WORTH:
+                self._lid = self._lid or _Lid(self.size, REMEMBERED_S)  # more has done no more
+            elif gain < DISAPPOINTS * trial.move.gain:
                 self._look_for_line(trial.seen)
             return self._choose()
         self._came_of(trial.move, "undone", gain)

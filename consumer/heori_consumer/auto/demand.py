@@ -20,6 +20,13 @@ STARVED = 1.5
 LEFT_BY_OTHERS = 0.85
 # An event loop that is this busy does not tell how long its coroutines wait for other things.
 BUSY_LOOP = 0.95
+# How many times as much of jobs' CPU may hold the GIL as the line tells.
+SHARE_ERROR = 2.0
+# An event loop that is less busy may do more: what it does in a turn is for all that are there.
+FULL_LOOP = 0.8
+IN_FULL_LOOP = 0.9  # of the CPU for a job, about
+# Of its slots, that have nothing to do though there are jobs: these come no faster.
+IDLE = 0.3
 
 
 class TaskUse(NamedTuple):
@@ -51,7 +58,7 @@ class Observation:
         seconds: how long.
         size: what the pool is to have.
         settled: whether it had that, all the time.
-        backlog: whether there were jobs for all slots.
+        backlog: whether there were jobs for all slots, or as many as could be brought to them.
         running, gil_wait, io_wait: seconds that threads with a job spent so; those that lacked a
             core are running.
         cpu: CPU seconds of all worker processes.
@@ -124,12 +131,31 @@ class Demand(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """What the jobs of now need."""
+    """What the jobs of now need.
+
+    Attributes:
+        full_loops: whether event loops are at work nearly all of the time.
+    """
 
     plain: Demand  # of a job in a thread
     coroutine: Demand  # of one on an event loop
     on_loop: float  # the share of jobs that are coroutines
     gil_share: float | None  # of plain jobs' CPU, that holds the GIL; None where it is a guess
+    full_loops: bool = False
+
+    @property
+    def of_fewer_processes(self) -> "Mix":
+        """The same, as it is to be reckoned with where fewer processes are to do as much.
+
+        Of the GIL it is the worst: jobs that let go of it often, as between the blocks that they
+        hash, and others that keep it make lines that come and go, which tell less than they seem.
+        """
+        plain, coroutine = self.plain, self.coroutine
+        gil = min(plain.cpu, SHARE_ERROR * plain.gil)
+        return self._replace(
+            plain=plain._replace(gil=gil, free=plain.cpu - gil),
+            coroutine=coroutine._replace(gil=IN_FULL_LOOP * coroutine.gil),
+        )
 
 
 def estimate(seen: Sequence[Observation], guess: float = 1.0) -> Mix:
@@ -149,12 +175,13 @@ def estimate(seen: Sequence[Observation], guess: float = 1.0) -> Mix:
     loop_busy = sum(each.loop_busy for each in seen)
     finished, of_loops = count(seen)
     busy_loops = min(1.0, loop_busy / seconds / size.processes)
-    cpu = max(0.0, sum(each.cpu for each in seen) - loop_busy)
+    all_cpu = sum(each.cpu for each in seen)
+    # A loop that lacks a core is at work for longer than it computes.
+    cpu = max(0.0, all_cpu - loop_busy * min(1.0, all_cpu / (running or 1.0)))
     of_threads = max(0.0, running - loop_busy)
 
     share = _gil_share(seen, size, seconds, of_threads, waits, busy_loops)
-    all_cpu = LEFT_BY_OTHERS * seconds * seen[-1].cores
-    if share and of_threads > STARVED * cpu and cpu + loop_busy < all_cpu:
+    if share and is_starved(seen):
         share = None
     gil = guess if share is None else share
     jobs = finished - of_loops or cpu + waits or 1.0
@@ -170,17 +197,38 @@ def estimate(seen: Sequence[Observation], guess: float = 1.0) -> Mix:
     loops_jobs = of_loops or coroutines
     if not loops_jobs:
         return Mix(plain, Demand(0.0, 0.0, 0.0), 0.0, share)
-    service = loop_busy / loops_jobs
-    stay = service / max(1 - BUSY_LOOP, 1 - busy_loops)
-    coroutine = Demand(service, 0.0, max(0.0, coroutines / loops_jobs - stay))
+    # What brings them their jobs needs the GIL, too.
+    computing = (all_cpu if finished == of_loops else all_cpu - cpu) / loops_jobs
+    stay = loop_busy / loops_jobs / max(1 - BUSY_LOOP, 1 - busy_loops)
+    coroutine = Demand(computing, 0.0, max(0.0, coroutines / loops_jobs - stay))
     all_jobs = finished or cpu + waits + loops_jobs
-    return Mix(plain, coroutine, min(1.0, loops_jobs / (all_jobs or 1.0)), share)
+    on_loop = min(1.0, loops_jobs / (all_jobs or 1.0))
+    return Mix(plain, coroutine, on_loop, share, busy_loops >= FULL_LOOP)
 
 
 def count(seen: Iterable[Observation]) -> tuple[int, int]:
     """How many jobs ended, and how many of them were coroutines."""
     uses = [use for each in seen for use in each.tasks.values()]
     return sum(use.finished for use in uses), sum(use.finished for use in uses if use.on_loop)
+
+
+def is_starved(seen: Sequence[Observation]) -> bool:
+    """Whether others take the cores: there are threads for more of them than this pool has."""
+    seconds = sum(each.seconds for each in seen)
+    cpu = sum(each.cpu for each in seen)
+    running = sum(each.running for each in seen)
+    return running > STARVED * cpu and cpu < LEFT_BY_OTHERS * seconds * seen[-1].cores
+
+
+def is_fed_slowly(seen: Sequence[Observation]) -> bool:
+    """Whether jobs come no faster than this pool does them, though there are more."""
+    slots = sum(each.size.processes * each.size.slots * each.seconds for each in seen)
+    room = sum(each.size.processes * each.size.coroutines * each.seconds for each in seen)
+    taken = [
+        sum(each.threads for each in seen) / slots,
+        sum(each.coroutines * each.seconds for each in seen) / room,
+    ]
+    return max(taken) < 1 - IDLE
 
 
 def _gil_share(

@@ -43,7 +43,8 @@ class Forecast:
         longer = margin**2  # jobs come in crowds: the GIL is free then, if slots are too few
         self._gil = Station(plain.gil * margin, (plain.free + plain.wait) * longer)
         self._computing = Station(plain.cpu, plain.wait * longer, cores)
-        self._loop = Station(coroutine.gil * margin, coroutine.wait * longer)
+        # The more it has to do, the less a loop takes for each of them.
+        self._loop = Station(coroutine.gil, coroutine.wait * longer)
 
     def throughput(self, size: Size) -> float:
         """Jobs a second."""
@@ -58,10 +59,10 @@ class Forecast:
         if mix.on_loop > 0:
             loops = processes * self._loop.flow(size.coroutines).throughput
             limits.append(loops / mix.on_loop)
-            gil = mix.plain.gil * (1 - mix.on_loop) + mix.coroutine.gil * mix.on_loop
-            cpu = gil + mix.plain.free * (1 - mix.on_loop)
-            if gil > 0:
-                limits += [processes / gil / self._margin, self._cores / cpu]
+            plain, coroutine = mix.plain.gil * (1 - mix.on_loop), mix.coroutine.gil * mix.on_loop
+            if plain + coroutine > 0:
+                cpu = plain + coroutine + mix.plain.free * (1 - mix.on_loop)
+                limits += [processes / (plain * self._margin + coroutine), self._cores / cpu]
         if self._lid is not None:
             limits.append(self._lid)
         return min(limits)

@@ -49,6 +49,7 @@ class Pool:
         occupied: set while there are jobs, and perhaps a moment longer.
         giving_back: what is given back.
         rests: whether it takes no jobs for now.
+        is_short: whether the last claim has brought fewer jobs than there was room for.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Pool:
         self._isolates = guest is None or guest.call is None  # else there is one thread for all
         self._draining = False
         self.rests = False
+        self.is_short = True
         self._own_files = OwnFiles()
         self.giving_back = GivingBack(self._given_back, claiming)
         self._answers: dict[WorkerHandle, asyncio.Future[None]] = {}  # to those who ask jobs back

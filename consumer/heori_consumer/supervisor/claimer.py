@@ -185,6 +185,8 @@ class Claimer:
             if claimed is not None:
                 self._hand_overs.confirmed(received, claimed.taken_back)
                 self._intake.take(claimed.claims)
+                if wanted:
+                    self._pool.is_short = len(claimed.claims) < wanted
                 self._intake.missed(claimed.gone, claimed.expired)
         self._pool.giving_back.look()
         if claimed is not None and claimed.overdue:

@@ -109,7 +109,9 @@ class Observer:
     def _look_at_slots(self, size: Size) -> None:
         workers = self._pool.roster.everyone()
         self._looks += 1
-        self._full += self._pool.idle() == 0 and not self._pool.rests
+        # Where slots are idle though each claim brings all that it asks for, jobs come no faster.
+        has_all = not self._pool.is_short or self._pool.idle() == 0
+        self._full += has_all and not self._pool.rests
         is_there = len(workers) == size.processes
         for worker in workers:
             self._look_at_lines(worker)

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 
 from heori_consumer.auto import words
 from heori_consumer.auto.controller import Controller
-from heori_consumer.auto.demand import Demand, Observation, TaskUse
+from heori_consumer.auto.demand import Demand, Observation, TaskUse, is_fed_slowly
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.load import needs_else
 from heori_consumer.auto.move import CameOf
 from heori_consumer.auto.size import Size, SizeBounds
-from tests.rigs.machine import PROCESS_BYTES, Machine, Phase
+from tests.rigs.machine import PROCESS_BYTES, Machine
+from tests.rigs.machine_parts import Phase
 from tests.rigs.simulated_work import (
     DEFAULT,
+    FED,
     RESTLESS,
     WORK,
     Work,
@@ -75,6 +77,35 @@ def test_it_moves_twice_at_most_in_ten_minutes_of_a_load_that_stays(name: str) -
     told = [(second, move.reason) for second, move in made if move]
     assert len([second for second, _ in told if second > 30]) <= 2, told
     assert len(told) <= 3, told
+
+
+def test_one_event_loop_is_found_where_redis_and_the_supervisor_want_the_other_core() -> None:
+    """What a loop does that is hardly busy is not taken for all that it can do."""
+    start = Size(2, 8, 100)
+    controller = Controller(start, SizeBounds(4, 64, 1000))
+    seen = list(moves(FED.start(start), controller, 60))
+    made = [(second, str(move.size), move.cause) for second, move, _ in seen if move]
+    assert [move[1:] for move in made] == [
+        ("2 × 8", "event loops are full"),
+        ("1 × 8", "less does as much"),
+    ]
+    assert made[-1][0] < SEARCH_S
+    assert controller.size.coroutines == 1000
+    sizes = (Size(1, 8, 1000), Size(2, 8, 1000), Size(3, 8, 512))
+    best = max(steady_rate(FED.start(size), 3000) for size in sizes)
+    assert fmean(done for _, _, done in seen[SEARCH_S:]) >= 0.97 * best
+
+
+def test_jobs_that_come_no_faster_are_a_backlog_and_no_reason_for_more() -> None:
+    """Slots are idle, and yet a move is judged: what did not help is undone."""
+    work = Work((task(gil(0.0005), wait(0.02)),), {"feeding": 0.002})
+    controller = Controller(DEFAULT, SizeBounds(4, 64, 256))
+    machine = work.start(DEFAULT)
+    list(moves(machine, controller, 60))
+    seen = [machine.run(1.0) for _ in range(3)]
+    assert is_fed_slowly(seen)
+    assert controller.size.processes == 1
+    assert controller.size.slots <= 32
 
 
 def test_fewer_threads_are_tried_where_all_cores_are_busy() -> None:

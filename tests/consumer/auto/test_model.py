@@ -10,7 +10,18 @@ from heori_consumer.auto.model import Forecast
 from heori_consumer.auto.queueing import Station, busy_at_line
 from heori_consumer.auto.size import Size
 from tests.rigs.machine import Machine
-from tests.rigs.simulated_work import DEFAULT, WORK, Work, free, gil, steady_rate, task, wait
+from tests.rigs.simulated_work import (
+    DEFAULT,
+    FED,
+    TENTH,
+    WORK,
+    Work,
+    free,
+    gil,
+    steady_rate,
+    task,
+    wait,
+)
 
 NOTHING = Demand(0.0, 0.0, 0.0)
 
@@ -147,6 +158,18 @@ def test_coroutines_are_told_from_threads() -> None:
 def test_no_size_is_better_than_what_all_wait_for() -> None:
     mix = Mix(Demand(0.001, 0.0, 0.02), NOTHING, 0.0, None)
     assert Forecast(mix, 2.0, lid=100.0).throughput(Size(2, 64, 8)) == 100.0
+
+
+# Jobs a second of tasks that await 50 ms on two quiet cores, by processes and coroutines of each,
+# as `python -m benchmarks auto --only async` found them.
+MEASURED = {(1, 50): 964, (1, 200): 3868, (1, 1000): 16116, (2, 200): 7671, (2, 1000): 13967}
+
+
+@pytest.mark.parametrize(("processes", "coroutines"), MEASURED)
+def test_simulated_event_loops_do_what_real_ones_did(processes: int, coroutines: int) -> None:
+    size = Size(processes, 8, coroutines)
+    rate = steady_rate(FED.start(size), 3000) * TENTH
+    assert rate == pytest.approx(MEASURED[processes, coroutines], rel=0.08)
 
 
 def test_a_simulated_machine_does_what_it_can() -> None:
