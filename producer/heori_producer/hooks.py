@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -27,14 +28,16 @@ class SendingHooks:
 
     def around(
         self, task: str, queue: str, jobs: list[NewJob], meta: Mapping[str, Any] | None
-    ) -> "Leaving":
-        """What calls it around the sending of some jobs.
+    ) -> AbstractContextManager[list[NewJob]]:
+        """What calls it around the sending of some jobs; within it, these with what it has added.
 
         Raises:
             InvalidSetting: a name leads nowhere.
         """
         if self._made is None:
             self._made = make(self._names, ("sending", "sent"))
+        if not (self._made or meta):
+            return nullcontext(jobs)
         return Leaving(self._made, task, queue, jobs, meta)
 
 
@@ -66,9 +69,7 @@ class Leaving:
             BaseException: whatever middleware raises.
         """
         if not self._made:
-            if not self._meta:
-                return self._jobs
-            field = encode_meta(self._meta)
+            field = encode_meta(self._meta or {})
             return [job._replace(meta=field) for job in self._jobs]
         try:
             return [self._change(job) for job in self._jobs]

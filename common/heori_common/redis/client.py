@@ -5,7 +5,6 @@ while there is no trouble, a command is one write and one read, and little else.
 """
 
 import math
-import os
 import time
 import weakref
 from collections import deque
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from heori_common import clock
+from heori_common.process_id import process_id
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
 from heori_common.redis.connection import BlockingConnection
@@ -53,7 +53,7 @@ class RedisClient:
         self._follows = self._dialer.sentinels is not None
         self._patience = patience_for(where, patience)
         self._idle: deque[BlockingConnection] = deque()
-        self._owner = os.getpid()
+        self._owner = process_id()
         self.on_other_server: Callable[[], None] | None = None
         self._has_left = False  # a replica
         weakref.finalize(self, _close_all, self._idle).atexit = False
@@ -175,9 +175,9 @@ class RedisClient:
         return answer
 
     def _connection(self, seconds: float | None) -> BlockingConnection:
-        if self._owner != os.getpid():  # a copy of the process must not speak for the other
+        if self._owner != process_id():  # a copy of the process must not speak for the other
             self._idle.clear()
-            self._owner = os.getpid()
+            self._owner = process_id()
         try:
             connection = self._idle.pop()
             while self._follows and connection.has_moved:

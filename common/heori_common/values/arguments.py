@@ -67,9 +67,12 @@ class Arguments:
             return args, kwargs
 
         adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", capture))
-        self._validate = validator_of(adapter).validate_python
         self._schema = adapter.core_schema
         self._kind = kind_of(self._schema)
+        if self._kind == "typed":
+            self._validate = validator_of(adapter).validate_python
+        else:  # nothing in it needs more care; and the call would return just this
+            self._validate = built(self._schema["arguments_schema"]).validate_python
 
     @property
     def schema(self) -> Mapping[str, Any]:

@@ -98,6 +98,9 @@ class Enqueued(NamedTuple):
     rate: float = 0.0
 
 
+_ONE_NEW = Enqueued(1, 1)
+
+
 class Cursor(NamedTuple):
     """Where a job is in a long row.
 
@@ -354,7 +357,7 @@ class SendingCommands(Builders):
 def _enqueued(jobs: int, reply: int | bytes) -> Enqueued:
     """What became of so many jobs."""
     if isinstance(reply, int):
-        return Enqueued(jobs, reply)
+        return _ONE_NEW if jobs == reply == 1 else Enqueued(jobs, reply)
     taken, same, depth, limit, ahead, rate = unpack(reply)
     return Enqueued(
         taken,
