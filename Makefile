@@ -113,7 +113,7 @@ docs-figures: .venv/installed-dev ## renew the pictures of the notes, in five mi
 	@$(BIN)/python docs/figures.py $(ARGS)
 
 .PHONY: auto-chart
-auto-chart: .venv/installed-dev ## draw where auto went; ARGS=FILE from what bench ARGS="auto --json FILE" wrote
+auto-chart: .venv/installed-dev ## draw where auto went; ARGS=FILE from what bench ARGS="auto-short --json FILE" wrote
 	@$(BIN)/python docs/auto_chart.py $(ARGS)
 
 JOBS ?= 1000000

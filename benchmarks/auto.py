@@ -10,7 +10,7 @@ import contextlib
 import json
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,6 +62,26 @@ Setting = tuple[int, int]  # processes, slots of each
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        learn: seconds that auto has to find its size.
+        measured: seconds of auto then.
+        before_and_after: whether fixed settings have a turn after auto, too.
+        spans: of a work that changes, each of one kind.
+    """
+
+    learn: float = LEARN
+    measured: float = MEASURED
+    before_and_after: bool = True
+    spans: int = 4
+
+
+ALL_OF_IT = Extent()
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Jobs of one task; see `tasks.toil` and the like for what its numbers are."""
 
@@ -76,7 +96,8 @@ class Work:
     Attributes:
         parts: tasks whose jobs come in turns.
         rate: jobs a second that no setting exceeds here, about.
-        settings: that are tried.
+        settings: that auto may have, and that are tried beside it.
+        few: those of them that are tried, if not all are.
         model: of the fixed ones; None for threads, in as many processes as there are.
         turn, settle: seconds of a fixed setting; a multiple of what a job takes.
     """
@@ -85,10 +106,16 @@ class Work:
     parts: tuple[Part, ...]
     rate: float
     settings: Sequence[Setting]
+    few: Sequence[Setting] = ()
     model: str | None = None
     turn: float = TURN
     settle: float = SETTLE
     service: bool = False  # whether they ask a service that serves SERVED at once
+
+    @property
+    def tried(self) -> Sequence[Setting]:
+        """The fixed settings beside auto."""
+        return self.few or self.settings
 
     @property
     def second(self) -> str:
@@ -150,7 +177,8 @@ LOOPS: Sequence[Setting] = [
 ]
 
 
-def _works(quick: bool) -> list[Work]:
+def works(quick: bool) -> list[Work]:
+    """All kinds of work; the argument asks for what only shows that they can be measured."""
     rounds = calibrate(LENGTH)
     blocks = max(1, round(LENGTH / block_seconds()))
     long = 0.5 if quick else 5.0
@@ -177,7 +205,11 @@ def _works(quick: bool) -> list[Work]:
             [*BOTH, (1, 32), (2, 32), (4, 32)],
         ),
         Work(
-            "async tasks, waiting 50 ms", (Part("wait_async", (0.05,)),), 20_000, LOOPS, "asyncio"
+            "async tasks, waiting 50 ms",
+            (Part("wait_async", (0.05,)),),
+            20_000,
+            LOOPS,
+            model="asyncio",
         ),
         Work(
             SERVED_CASE,
@@ -262,7 +294,12 @@ class Bench:
 
 
 def _measure(
-    work: Work, *, quick: bool, cores: float | None = None, burners: bool = False
+    work: Work,
+    extent: Extent,
+    *,
+    quick: bool,
+    cores: float | None = None,
+    burners: bool = False,
 ) -> Figures:
     if cores:
         # As many jobs as elsewhere: of forty, the best of some settings is the luckiest one.
@@ -275,8 +312,9 @@ def _measure(
         if burners:
             stack.enter_context(burning())
         bench = Bench(rig, work, group)
-        rates = {setting: [bench.fixed(setting)] for setting in work.settings}
-        learn, measured = (2.0, 1.0) if quick else (LEARN, max(MEASURED, work.turn))
+        rates = {setting: [bench.fixed(setting)] for setting in work.tried}
+        learn = 2.0 if quick else extent.learn
+        measured = 1.0 if quick else max(extent.measured, work.turn)
         bench.offer(learn + measured, bench.at_most(max(rates.values())[0]))
         with bench.consuming(_auto(work)) as url:
             path = _follow(url, learn, work.second)
@@ -284,7 +322,7 @@ def _measure(
             path |= _follow(url, 0.0, work.second, learn + measured)
             moves = _moves(url)
             memory = sum(pss(family(rig.consumers[-1])))
-        for setting in reversed(work.settings):
+        for setting in reversed(work.tried) if extent.before_and_after else ():
             rates[setting].append(bench.fixed(setting))
         truth = {setting: sum(each) / len(each) for setting, each in rates.items()}
         best = max(truth, key=truth.__getitem__)
@@ -317,7 +355,7 @@ def _auto(*works: Work) -> System:
 
 def _shown(work: Work) -> Work:
     """As much of it as shows that it can be measured."""
-    return replace(work, settings=work.settings[:2], turn=0.4, settle=0.2)
+    return replace(work, settings=work.tried[:2], few=(), turn=0.4, settle=0.2)
 
 
 def _beside(found: float, best: float, default: float | None) -> Figures:
@@ -325,8 +363,8 @@ def _beside(found: float, best: float, default: float | None) -> Figures:
     return figures | ({"of_default": found / default} if default else {})
 
 
-def _change(first: Work, second: Work, *, quick: bool) -> Figures:
-    """One kind of work, then another, twice; each is measured in the second half of its time."""
+def _change(first: Work, second: Work, extent: Extent, *, quick: bool) -> Figures:
+    """One kind of work, then another, and so on; each is measured in its second half."""
     works = [_shown(work) if quick else work for work in (first, second)]
     span = 1.0 if quick else CHANGE
     with Rig(heori("threads", 1, 1), environment=ENVIRONMENT) as rig:
@@ -334,16 +372,16 @@ def _change(first: Work, second: Work, *, quick: bool) -> Figures:
         best, default = [], []
         for work in works:
             bench = Bench(rig, work)
-            rates = {setting: bench.fixed(setting) for setting in work.settings}
+            rates = {setting: bench.fixed(setting) for setting in work.tried}
             best.append(max(rates.values()))
             default.append(rates.get(DEFAULT, 0.0))
-            bench.offer(2 * span, bench.at_most(best[-1]))
+            bench.offer((extent.spans + 1) // 2 * span, bench.at_most(best[-1]))
             rig.client.rename(queue, work.name)  # out of sight
         rig.client.rename(works[0].name, queue)
         found: list[list[float]] = [[], []]
         bench = Bench(rig, works[0])
         with bench.consuming(_auto(*works)) as url:
-            for turn in range(4):
+            for turn in range(extent.spans):
                 if turn:
                     last, now = works[(turn - 1) % 2], works[turn % 2]
                     rig.client.rename(queue, last.name)
@@ -384,25 +422,44 @@ def _told(url: str) -> Any:
 
 
 def _cases(quick: bool) -> list[Case]:
-    works = _works(quick)
-    python, *_ = works
-    waiting = next(work for work in works if work.name == "waiting 500 ms")
+    all_works = works(quick)
+    return cases({work.name: work for work in all_works}, ALL_OF_IT, quick=quick)
+
+
+def cases(
+    of: Mapping[str, Work],
+    extent: Extent,
+    *,
+    quick: bool,
+    within_quota: Mapping[str, Sequence[Setting]] | None = None,
+) -> list[Case]:
+    """All that is measured.
+
+    Args:
+        of: the kinds of work, by name.
+        within_quota: the settings that are tried where there is less than the cores that others
+            have, if not the same ones.
+    """
+    measure = partial(_measure, extent=extent, quick=quick)
+    python, waiting = of["pure Python"], of["waiting 500 ms"]
+
+    def limited_to(work: Work, cores: float) -> Case:
+        if within_quota is not None and cores < CORES:
+            work = replace(work, few=within_quota[work.name])
+        return Case(
+            f"{work.name}, {cores:g} cores by quota", partial(measure, work, cores=cores), missing()
+        )
+
     return [
-        *(Case(work.name, partial(_measure, work, quick=quick), work.missing()) for work in works),
-        Case(CHANGES, partial(_change, python, waiting, quick=quick)),
+        *(Case(work.name, partial(measure, work), work.missing()) for work in of.values()),
+        Case(CHANGES, partial(_change, python, waiting, extent, quick=quick)),
         *(
-            Case(
-                f"{work.name}, beside 2 burners", partial(_measure, work, quick=quick, burners=True)
-            )
+            Case(f"{work.name}, beside 2 burners", partial(measure, work, burners=True))
             for work in (python, waiting)
         ),
         *(
-            Case(
-                f"{work.name}, {cores:g} cores by quota",
-                partial(_measure, work, quick=quick, cores=cores),
-                missing(),
-            )
-            for work in (python, works[5])
+            limited_to(work, cores)
+            for work in (python, of["half Python, half waiting"])
             for cores in QUOTAS
         ),
     ]

@@ -1,7 +1,8 @@
 """Draws docs/auto.png: where `--model auto` went, over what fixed settings did on the same work.
 
-python docs/auto_chart.py [FILE]    FILE is what `make bench ARGS="auto --json FILE"` has written.
-                                    What is drawn of it is kept in auto.json; without it, that is.
+python docs/auto_chart.py [FILE]    FILE is what `make bench ARGS="auto-short --json FILE"` has
+                                    written, or auto. What is drawn of it is kept in auto.json;
+                                    without it, that is.
 """
 
 import io
@@ -25,6 +26,7 @@ PICTURE = KEPT.with_suffix(".png")
 DPI, COLOURS, COLUMNS = 100, 96, 3
 GRID = re.compile(r"grid (\d+)x(\d+)")
 PATH = re.compile(r"path (\d+)x(\d+) at ([\d.]+)")
+KINDS = "auto", "auto-short"
 ABOUT = "processor", "cores", "python", "commit", "load before"
 COLOUR_MAP = colormaps["viridis"]
 IDLE = 1.0  # of the load before: with more, a machine was busy with other things
@@ -48,10 +50,11 @@ def main() -> None:
 
 def reduced(record: Mapping[str, Any]) -> dict[str, Any]:
     """What is drawn of a run: of each case the grid, and each size of the path when it came."""
-    cases = {}
+    cases, kind = {}, "auto"
     for sample in record["samples"]:
         grid, path = _grid(sample["figures"]), _path(sample["figures"])
-        if sample["kind"] == "auto" and grid and sample["turn"] == 0:
+        if sample["kind"] in KINDS and grid and sample["turn"] == 0:
+            kind = sample["kind"]
             cases[sample["case"]] = {
                 "auto": round(sample["figures"]["auto"], 1),
                 "grid": [[*setting, round(rate, 1)] for setting, rate in grid.items()],
@@ -59,7 +62,7 @@ def reduced(record: Mapping[str, Any]) -> dict[str, Any]:
                 "stolen": round(sample["stolen"], 3),
             }
     about = {name: record["machine"][name] for name in ABOUT if name in record["machine"]}
-    return {"machine": about, "quick": record["quick"], "cases": cases}
+    return {"machine": about, "kind": kind, "quick": record["quick"], "cases": cases}
 
 
 def _grid(figures: Mapping[str, float]) -> dict[Setting, float]:
@@ -91,7 +94,7 @@ def draw(kept: Mapping[str, Any]) -> Figure:
     is_rough = kept["quick"] or float(machine["load before"]) > IDLE
     stolen = [case["stolen"] for case in cases.values()]
     figure.supxlabel(
-        "make bench ARGS=auto" + ": NONE OF THIS COUNTS" * is_rough + "; "
+        f"make bench ARGS={kept.get('kind', 'auto')}" + ": NONE OF THIS COUNTS" * is_rough + "; "
         f"Python {machine['python']}, cores {machine['cores']}, commit {machine['commit']}; "
         f"load before {machine['load before']}; "
         f"other guests had {min(stolen):.0%} to {max(stolen):.0%} of the cores",

@@ -17,6 +17,7 @@ from redis import Redis
 
 from benchmarks import (
     auto,
+    auto_short,
     claims,
     drain,
     features,
@@ -244,6 +245,19 @@ def test_what_auto_finds_is_measured_beside_fixed_settings(tmp_path: Path) -> No
     assert case["path"][-1][:2] == [figures["processes"], figures["slots"]]
     [panel] = [each for each in chart["draw"](kept).axes if each.get_visible()]
     assert len(panel.patches) == len(grid)
+
+
+def test_the_short_form_of_auto_leaves_out_no_case_and_only_settings() -> None:
+    works = {work.name: work.settings for work in auto.works(quick=True)}
+    assert auto_short.FEW.keys() == works.keys()
+    for name, few in auto_short.FEW.items():
+        assert auto.DEFAULT in few or name.startswith("async")
+        assert set(few) < set(works[name])
+    names = [
+        [case.name for case in kind.cases(True)]
+        for kind in (auto.AUTO_FINDS, auto_short.AUTO_SHORT)
+    ]
+    assert names[0] == names[1]
 
 
 def test_jobs_that_wait_are_timed_beside_jobs_that_compute(tmp_path: Path) -> None:
