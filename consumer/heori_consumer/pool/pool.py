@@ -8,6 +8,7 @@ workers were killed twice for others that were late, so that it comes to an end.
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import reduce
 
 from heori_common.locks.statistics import Statistics, total
 from heori_common.protocol.job import REFUSED, RETURNED, STATUSES, STOPPED, Claim, Outcome, Settled
@@ -296,10 +297,7 @@ class Pool:
 
     def totals(self) -> Totals:
         """What all workers have counted, the dead included."""
-        total = self._totals_of_dead
-        for worker in self.roster.everyone():
-            total = add(total, worker.totals)
-        return total
+        return reduce(add, (each.totals for each in self.roster.everyone()), self._totals_of_dead)
 
     def locks(self) -> Statistics:
         """What all workers have seen of the locks that tasks took, the dead included."""
