@@ -26,6 +26,14 @@ class Taker(threading.Thread):
             self.got.append(item)
 
 
+def everything(_item: int | None) -> bool:
+    return True
+
+
+def is_even(item: int | None) -> bool:
+    return item is not None and item % 2 == 0
+
+
 @pytest.fixture
 def inbox() -> Inbox[int | None]:
     return Inbox()
@@ -55,9 +63,16 @@ def test_what_nobody_has_got_is_taken_back(inbox: Inbox[int | None]) -> None:
     inbox.put([1, 2, 3])
     assert inbox.seat().get() == 1
     assert len(inbox) == 2
-    assert inbox.take_back() == [2, 3]
+    assert inbox.take_back(everything) == [2, 3]
     assert not inbox
-    assert inbox.take_back() == []
+    assert inbox.take_back(everything) == []
+
+
+def test_what_is_not_asked_back_stays_in_its_order(inbox: Inbox[int | None]) -> None:
+    inbox.put([1, 2, 3, 4])
+    assert inbox.take_back(lambda item: item in (1, 3)) == [1, 3]
+    inbox.put([5])
+    assert inbox.take_back(everything) == [2, 4, 5]
 
 
 def test_the_thread_that_came_last_gets_it(inbox: Inbox[int | None], takers: list[Taker]) -> None:
@@ -75,7 +90,7 @@ def test_under_load_nothing_is_lost_and_nothing_comes_twice(
     for first in range(0, ITEMS, AT_ONCE):
         inbox.put(range(first, min(first + AT_ONCE, ITEMS)))
         if first % 5 == 0:
-            back += inbox.take_back()
+            back += inbox.take_back(everything if first % 2 else is_even)
     until(lambda: len(inbox.waiting) == THREADS)
     got = Counter(item for each in takers for item in each.got)
     assert got + Counter(back) == Counter(range(ITEMS))

@@ -118,6 +118,29 @@ def test_jobs_of_each_wrong_setting_wait_for_another_consumer(
     assert wrong.stop() == 0
 
 
+@pytest.mark.parametrize("model", ["threads", "processes", "asyncio", "auto"])
+def test_jobs_that_wait_beside_refused_ones_keep_their_order(
+    model: str, folder: Path, redis: Any, producer: Producer, consume: Callable[..., Consumer]
+) -> None:
+    runs, gate = folder / "runs", folder / "gate"
+    producer.submit_many(sample_tasks.add, [(n, 1) for n in range(50)])  # then it claims 64 at once
+    ids = fill(redis, "strange", WRONG["strange"][0], 10)
+    good = [(str(runs), str(gate), number) for number in range(100)]
+    record = sample_tasks.record_and_wait
+    last = producer.options(queue="good").submit_many(record, good)[-1]
+    words = ["--queue", "strange", "--queue", "good", "--model", model]
+    words += ["--processes", "1"] if model != "threads" else []
+    words += ["--slots", "1"] if model != "processes" else []
+    # It would claim what follows before Redis has what it gives back.
+    at_first = {"HEORI_ALLOW": "nowhere", "PYTHONPATH": str(folder)}
+    consumer = consume(*words, program="tests.rigs.patient", **at_first).ready()
+    until(lambda: runs.exists() and waiting(redis, "strange") == ids)
+    gate.touch()
+    assert last.result(60) == 99
+    assert [int(line) for line in runs.read_text().split()] == list(range(100))
+    assert consumer.stop() == 0
+
+
 def records(redis: Any) -> dict[str, dict[str, str]]:
     return {
         name.decode(): {

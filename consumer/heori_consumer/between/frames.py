@@ -10,7 +10,9 @@ import msgpack
 
 # What a frame between supervisor and worker is about: its first element.
 JOBS = "jobs"  # to the worker: [jobs, {number: Claim}]
-RECALL = "recall"  # to the worker: send back what no slot has taken yet
+# To the worker: [recall] or [recall, [number, …]], to send back all that no slot has taken yet, or
+# what of these.
+RECALL = "recall"
 STOP = "stop"  # to the worker: [stop, number of a job that is to be ended]
 # To the worker: [resize, threads, jobs on the event loop at most] that it is to have from now on.
 RESIZE = "resize"
@@ -35,7 +37,8 @@ BROKEN = "broken"
 TASK = "task"  # to the supervisor: [task, number, name]: how the slot table calls it
 OUTCOMES = "outcomes"  # to the supervisor: [outcomes, {number: Outcome}, {task: totals}]
 FAILURES = "failures"  # to the supervisor: [failures, [Failure, …]], before their outcomes
-UNBEGUN = "unbegun"  # to the supervisor: [unbegun, [number, …]], the answer to a recall
+# To the supervisor, as the answer to a recall: [unbegun, [number, …], whether that was of all].
+UNBEGUN = "unbegun"
 # To the supervisor: [again, number, Outcome], of a job that is to be run again in another process.
 AGAIN = "again"
 PROGRESS = "progress"  # to the supervisor: [progress, {number of a job: [fraction, text]}]

@@ -32,6 +32,7 @@ class GivingBack:
         self._recalled: set[WorkerHandle] = set()  # that have yet to answer
         self._clearing: set[str] = set()  # queues of which nothing is to be left here
         self._workers: Sequence[WorkerHandle] = ()  # that may have some of them
+        self._timer: asyncio.TimerHandle | None = None  # of the queue that came last
 
     def __len__(self) -> int:
         return len(self._back)
@@ -59,9 +60,11 @@ class GivingBack:
         self._clearing.update(queues)
         self._workers = workers
         for worker in workers:
-            if worker.has_unbegun(queues):
-                worker.recall()
-        asyncio.get_running_loop().call_later(CLEARING_S, self._end_clearing)
+            if numbers := worker.unbegun(queues):
+                worker.recall_some(numbers)  # what else it has stays, and so in its order
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(CLEARING_S, self._end_clearing)
 
     def add(self, entries: Sequence[Settled]) -> None:
         """These are to be given back."""
@@ -72,7 +75,7 @@ class GivingBack:
         """Give back what there is, if nothing more is to come."""
         if self._clearing and not (
             self._claiming.locked()
-            or any(worker.has_unbegun(self._clearing) for worker in self._workers)
+            or any(worker.unbegun(self._clearing) for worker in self._workers)
         ):
             self._clearing.clear()
         if self._back and not self._recalled and not self._clearing:

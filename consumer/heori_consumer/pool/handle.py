@@ -70,8 +70,8 @@ class WorkerEvents(Protocol):
     def failed(self, failures: Iterable[Failure]) -> None:
         """Something has failed, and is to be logged."""
 
-    def returned(self, worker: "WorkerHandle", claims: list[Claim]) -> None:
-        """It has answered a recall: these it has not begun."""
+    def returned(self, worker: "WorkerHandle", claims: list[Claim], *, all_of_it: bool) -> None:
+        """These it has not begun; it has answered a recall of all, if there are no others."""
 
     def again(self, settled: list[Settled]) -> None:
         """Jobs have begun that are to be run by another worker."""
@@ -209,12 +209,14 @@ class WorkerHandle:
         """Whether it holds one of these jobs."""
         return any(claim.job_id in job_ids for claim in self._claims.values())
 
-    def has_unbegun(self, queues: Collection[str]) -> bool:
-        """Whether it holds jobs of one of these queues whose functions have not begun."""
+    def unbegun(self, queues: Collection[str]) -> list[int]:
+        """The numbers of jobs of these queues that it holds and whose functions have not begun."""
         begun = {state.taken for state in self.table.read() if state.task}
-        return any(
-            claim.queue in queues and number not in begun for number, claim in self._claims.items()
-        )
+        return [
+            number
+            for number, claim in self._claims.items()
+            if claim.queue in queues and number not in begun
+        ]
 
     def begun(self) -> set[str]:
         """The jobs that its slots have begun, by id; some may have ended."""
@@ -243,6 +245,10 @@ class WorkerHandle:
         """Ask back what no slot has taken yet."""
         self._recalled = time.monotonic()
         self._link.send(frames.RECALL)
+
+    def recall_some(self, numbers: Sequence[int]) -> None:
+        """Ask back what of these no slot has taken yet."""
+        self._link.send(frames.RECALL, numbers)
 
     def stop_job(self, job_id: str) -> bool:
         """Ask it to end a job, whether it runs or waits; returns whether it has the job."""
@@ -454,7 +460,7 @@ class WorkerHandle:
             del self._asked_to_stop[number]
         self._events.ended(self, settled)
 
-    def _returned(self, numbers: Sequence[int]) -> None:
+    def _returned(self, numbers: Sequence[int], all_of_it: bool) -> None:  # noqa: FBT001 - a frame's
         back: list[Claim] = []
         stopped: list[Settled] = []
         for number in numbers:
@@ -465,7 +471,7 @@ class WorkerHandle:
                 stopped.append((claim, stopped_outcome(claim)))
         if stopped:
             self._events.stopped(stopped)
-        self._events.returned(self, back)
+        self._events.returned(self, back, all_of_it=all_of_it)
 
     def _again(self, number: int, wire: Sequence[Any]) -> None:
         self.gil_waits.pop(number, None)

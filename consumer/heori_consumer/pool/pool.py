@@ -348,10 +348,11 @@ class Pool:
         """See `WorkerEvents`."""
         self._failures.add(failures)
 
-    def returned(self, worker: WorkerHandle, claims: list[Claim]) -> None:
+    def returned(self, worker: WorkerHandle, claims: list[Claim], *, all_of_it: bool) -> None:
         """See `WorkerEvents`."""
-        self.giving_back.answered(worker)
-        self._answered(worker)
+        if all_of_it:
+            self.giving_back.answered(worker)
+            self._answered(worker)
         self.give_back_unbegun(claims)
 
     def again(self, settled: list[Settled]) -> None:

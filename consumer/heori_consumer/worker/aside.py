@@ -5,7 +5,7 @@ beside all of them each time that they go on.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from heori_common.protocol.job import Claim
 from heori_consumer.worker.slots import Numbered
@@ -60,11 +60,12 @@ class Aside:
         self._next = job[0]
         return [job]
 
-    def take_back(self) -> list[Numbered]:
-        """All that stand aside, in their order."""
-        jobs = list(self._waiting)
-        self._waiting.clear()
-        self._next = None
+    def take_back(self, only: Collection[int] | None = None) -> list[Numbered]:
+        """All that stand aside, or those of these numbers, in their order."""
+        jobs = [job for job in self._waiting if only is None or job[0] in only]
+        self._waiting = deque(job for job in self._waiting if job not in jobs)
+        if only is None or self._next in only:
+            self._next = None
         return jobs
 
     def _is_taken(self) -> bool:

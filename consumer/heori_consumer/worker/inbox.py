@@ -5,9 +5,10 @@ whenever a thread gets something: it finds nothing there, and asks for the GIL f
 job begins.
 """
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -46,16 +47,26 @@ class Inbox(Generic[T]):
         for seat, item in given:
             seat.give(item)
 
-    def take_back(self) -> list[T]:
-        """All that no thread has got yet."""
+    def take_back(self, is_asked: Callable[[T], bool]) -> list[T]:
+        """Those that are asked back and that no thread has got yet; the others stay."""
         with self._lock:
-            items = list(self._items)
-            self._items.clear()
-        return items
+            items = take_all(self._items)
+            back = [item for item in items if is_asked(item)]
+            self._items.extend([item for item in items if not is_asked(item)])
+        return back
 
     def seat(self) -> "Seat[T]":
         """The place of one more thread."""
         return Seat(self._lock, self._items, self.waiting)
+
+
+def take_all(items: deque[T]) -> list[T]:
+    """Everything, each thing once, though other threads take from it meanwhile."""
+    taken: list[T] = []
+    with contextlib.suppress(IndexError):
+        while True:
+            taken.append(items.popleft())
+    return taken
 
 
 class Seat(Generic[T]):

@@ -193,11 +193,11 @@ class LinkedSlots:
     def _obey(self) -> None:
         for kind, *rest in self._frames():
             if kind == JOBS and self._worn:
-                self._tell([UNBEGUN, list(rest[0])])
+                self._tell([UNBEGUN, list(rest[0]), False])
             elif kind == JOBS:
                 self._slots.put([(number, Claim._make(job)) for number, job in rest[0].items()])
             elif kind == RECALL:
-                self._tell([UNBEGUN, self._slots.recall()])
+                self._tell([UNBEGUN, self._slots.recall(*rest), not rest])
             elif kind in (RESIZE, APART) and self._mixed is not None:
                 (self._mixed.resize if kind == RESIZE else self._mixed.keep_apart)(*rest)
             elif kind == STOP:
@@ -250,7 +250,7 @@ class LinkedSlots:
         if not self._worn:
             self._worn = True
             self._tell([WORN, reason])
-        self._tell([UNBEGUN, self._slots.recall()])
+        self._tell([UNBEGUN, self._slots.recall(), True])
 
     def _break_down(self) -> None:
         """End this worker: who receives finds its socket closed."""
@@ -343,7 +343,7 @@ class LinkedSlots:
         if now != self._waiting:
             if now.first and not self._waiting.first:
                 # What waits here for a slot would take those that are left to lend.
-                self._outbox.append([UNBEGUN, self._slots.recall()])
+                self._outbox.append([UNBEGUN, self._slots.recall(), True])
             self._waiting = now
             self._slots.lend(min(now.waiting, self._lend))
         mixed = self._mixed

@@ -7,7 +7,7 @@ slot has taken it: it can be given back, and its time has not begun.
 
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from enum import Enum
 from functools import partial
 
@@ -167,12 +167,13 @@ class MixedSlots:
                 self._loop.put(jobs[:ahead])
             self._threads.put(jobs[ahead:])
 
-    def recall(self) -> list[int]:
+    def recall(self, only: Collection[int] | None = None) -> list[int]:
         """See `Slots`."""
         with self._moving:
-            back = [number for number, _ in self._apart.take_back()] + self._threads.recall()
+            back = [number for number, _ in self._apart.take_back(only)]
+            back += self._threads.recall(only)
             if self._loop is not None:
-                back += self._loop.recall()
+                back += self._loop.recall(only)
             for number in back:
                 self._runner.ready.pop(number, None)
             return back

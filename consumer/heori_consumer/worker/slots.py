@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from heori_common import logs
 from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.execution import Runner
-from heori_consumer.worker.inbox import Inbox
+from heori_consumer.worker.inbox import Inbox, take_all
 from heori_consumer.worker.loops import JobLoop
 from heori_consumer.worker.restore import SharedState
 
@@ -48,8 +48,8 @@ class Slots(Protocol):
     def put(self, jobs: Sequence[Numbered]) -> None:
         """Have jobs run, in this order, as slots get free."""
 
-    def recall(self) -> list[int]:
-        """Take back what no slot has taken yet; returns the numbers."""
+    def recall(self, only: Collection[int] | None = None) -> list[int]:
+        """Take back what no slot has taken yet, or what of these numbers; returns the numbers."""
 
     def watch(self) -> None:
         """See, every now and then, how responsive they are."""
@@ -154,11 +154,13 @@ class ThreadSlots(_Common):
         """Have jobs run before those that were put and have not begun."""
         self._inbox.put_first(jobs)
 
-    def recall(self) -> list[int]:
+    def recall(self, only: Collection[int] | None = None) -> list[int]:
         """See `Slots`."""
-        jobs = self._inbox.take_back()
-        self._inbox.put([None] * jobs.count(None))
-        return [job[0] for job in jobs if job is not None]
+
+        def is_asked(job: Numbered | None) -> bool:
+            return job is not None and (only is None or job[0] in only)
+
+        return [job[0] for job in self._inbox.take_back(is_asked) if job is not None]
 
     def watch(self) -> None:
         """See `Slots`. Threads are looked at from outside."""
@@ -263,14 +265,13 @@ class CoroutineSlots(_Common):
         self._inbox.extend(jobs)
         self._loop.call_soon_threadsafe(self._fill)
 
-    def recall(self) -> list[int]:
+    def recall(self, only: Collection[int] | None = None) -> list[int]:
         """See `Slots`. Needs no turn of the loop, which a task may hold."""
-        numbers = []
-        with contextlib.suppress(IndexError):
-            while True:
-                number, _ = self._inbox.popleft()
-                numbers.append(number)
-        return numbers
+        jobs = take_all(self._inbox)
+        if only is not None and (stay := [job for job in jobs if job[0] not in only]):
+            self._inbox.extendleft(reversed(stay))
+            self._loop.call_soon_threadsafe(self._fill)  # it may have seen none
+        return [number for number, _ in jobs if only is None or number in only]
 
     def watch(self) -> None:
         """See `Slots`. Asks the loop to answer, unless it has yet to do so."""
