@@ -42,7 +42,7 @@ class AutoView:
     Attributes:
         size: that it wants: processes, threads of each, and coroutines of each.
         estimates: how many times the throughput would be with one more or one less, in words.
-        held_up: by which lock all jobs are, in words; empty if by none.
+        held_up: by which lock or rate all jobs are, in words; empty if by none.
         apart: which tasks are kept from each other's way, in words; empty if none are.
         moves: the latest, the last one first.
     """

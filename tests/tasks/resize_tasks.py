@@ -8,7 +8,7 @@ from functools import cache
 import redis
 from redis.asyncio import Redis
 
-from heori import Mutex, Producer, task
+from heori import Mutex, Producer, Semaphore, task
 
 
 @cache
@@ -39,6 +39,13 @@ async def hold_later(url: str, key: str) -> str:
 def book() -> None:
     """Does a little while no other does."""
     with Mutex("ledger"):
+        time.sleep(0.03)
+
+
+@task
+def dine() -> None:
+    """Does a little while one other does, at most."""
+    with Semaphore("seats", 2):
         time.sleep(0.03)
 
 

@@ -1,4 +1,4 @@
-"""Whether one lock is what all jobs wait for: more slots would stand in line for it, too."""
+"""Whether one lock, or a rate, is what all jobs wait for: more slots would wait, too."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class HeldUp(NamedTuple):
 
     Attributes:
         lock: its kind and name.
-        task: of most of those in its line.
+        task: of most of those in its line; empty where none is known.
         share: of the jobs at work, that are in it.
         rate: jobs a second that it lets through.
     """
@@ -29,6 +29,19 @@ class HeldUp(NamedTuple):
         """For people."""
         of = f" ({self.task})" if self.task else ""
         return f"{self.share:.0%} of the jobs stand in line for {self.lock}{of}"
+
+
+class HeldByRate(NamedTuple):
+    """Jobs that may not begin yet, and that would have all slots at work."""
+
+    queue: str
+    rate: str
+    waiting: int
+
+    def __str__(self) -> str:
+        """For people."""
+        are = "job waits" if self.waiting == 1 else "jobs wait"
+        return f"{self.waiting:,} {are} in {self.queue} for the rate {self.rate}"
 
 
 def held_up(seen: Sequence[Observation]) -> HeldUp | None:
@@ -45,4 +58,5 @@ def held_up(seen: Sequence[Observation]) -> HeldUp | None:
     if share < IN_LINE:
         return None
     rate = count(seen)[0] / sum(each.seconds for each in seen)
-    return HeldUp(lock, max(line, key=lambda name: line[name]), min(1.0, share), rate)
+    task = max(line, key=lambda name: (name != "", line[name]))
+    return HeldUp(lock, task, min(1.0, share), rate)

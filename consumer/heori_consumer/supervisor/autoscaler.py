@@ -11,7 +11,7 @@ from heori_consumer.auto import words
 from heori_consumer.auto.apart import KeepingApart
 from heori_consumer.auto.controller import Controller
 from heori_consumer.auto.demand import Observation
-from heori_consumer.auto.held_up import HeldUp, held_up
+from heori_consumer.auto.held_up import HeldByRate, HeldUp, held_up
 from heori_consumer.auto.lesson import Lesson
 from heori_consumer.auto.move import Cause, Move
 from heori_consumer.auto.size import Size, SizeBounds
@@ -19,12 +19,14 @@ from heori_consumer.gil.sampler import Sampler
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.observer import Observer
+from heori_consumer.supervisor.rate_lines import RateLines
 
 log = logs.get_logger(__name__)
 
 LOOK_EVERY_S = 0.25
 KEEP_EVERY_S = 5.0  # what was learned, if anything was
 IDLE_EVERY_S = 1.0
+RATES_EVERY_S = 5.0  # while there is something to do, or jobs wait for one
 MOST_MOVES = 50  # that are told of
 LATEST = 5  # observations in which a lock has to hold all up
 
@@ -37,7 +39,7 @@ class Autoscaler:
         moves: the latest, with the time.monotonic() of each.
         causes: how many moves were made for what.
         apart: which tasks are kept from each other's way.
-        held_up: by which lock all jobs are, so that more slots are no use.
+        held_up: by which lock or rate all jobs are, so that more slots are no use.
     """
 
     def __init__(self, context: Context, pool: Pool, sampler: Sampler, bounds: SizeBounds) -> None:
@@ -48,7 +50,9 @@ class Autoscaler:
         self.moves: deque[tuple[float, Move]] = deque(maxlen=MOST_MOVES)
         self.causes: Counter[Cause] = Counter()
         self.apart = KeepingApart()
-        self.held_up: HeldUp | None = None
+        self.held_up: HeldUp | HeldByRate | None = None
+        self._rates = RateLines(context, pool)
+        self._had_jobs = True  # since the rates were looked at
         self._latest: deque[Observation] = deque(maxlen=LATEST)
         self._on_trial: Move | None = None  # of which it was not told yet what came of it
 
@@ -57,14 +61,29 @@ class Autoscaler:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._steer())
             group.create_task(self._share_lessons())
+            group.create_task(self._look_for_rates())
 
     async def _steer(self) -> None:
         observer = Observer(self._pool, self._sampler)
         while True:
             if not self._pool.occupied.is_set():
                 await self._context.beat.wait(self._pool.occupied, IDLE_EVERY_S)
+            self._had_jobs = self._had_jobs or self._pool.occupied.is_set()
             await asyncio.sleep(LOOK_EVERY_S)
             self._look(observer)
+
+    async def _look_for_rates(self) -> None:
+        while True:
+            await self._context.beat.rest(RATES_EVERY_S)
+            if not self._had_jobs and not isinstance(self.held_up, HeldByRate):
+                continue
+            self._had_jobs = False
+            found = await self._rates.longest()
+            if isinstance(self.held_up, HeldUp):
+                continue
+            before, self.held_up = self.held_up, found
+            if found is not None and (before is None or before[:2] != found[:2]):
+                log.info("auto adds no slots, as jobs wait for a rate", reason=str(found))
 
     async def _share_lessons(self) -> None:
         """Read what others have learned, and then write what is new."""
@@ -129,11 +148,13 @@ class Autoscaler:
         self._pool.resize(move.size)
 
     def _look_for_lock(self, seen: Observation) -> None:
-        before = self.held_up.lock if self.held_up is not None else None
+        before = self.held_up
         self._latest.append(seen)
-        self.held_up = held_up(self._latest) if len(self._latest) == LATEST else None
-        if self.held_up is not None and self.held_up.lock != before:
-            log.info("auto adds no slots, as all wait for one lock", reason=str(self.held_up))
+        now = held_up(self._latest) if len(self._latest) == LATEST else None
+        if now is not None or isinstance(before, HeldUp):
+            self.held_up = now
+        if now is not None and (not isinstance(before, HeldUp) or before.lock != now.lock):
+            log.info("auto adds no slots, as all wait for one lock", reason=str(now))
 
     def _keep_apart(self, seen: Observation) -> None:
         apart, fate = self.apart, self.apart.fate

@@ -131,10 +131,11 @@ class Observer:
     def _look_at_lines(self, worker: WorkerHandle) -> None:
         if not worker.in_line:  # most tasks use no locks
             return
-        for state in worker.table.read():
-            if state.running and (lines := worker.in_line.get(state.taken)):
-                kind, name, _ = lines[0]  # of several at once, which it gets together
-                self._in_line[f"{kind} {name}", worker.tasks.get(state.task, "")] += 1
+        tasks = {state.taken: state.task for state in worker.table.read() if state.running}
+        # Some may have ended since it was told: others stand where they stood.
+        for number, lines in worker.in_line.items():
+            kind, name, _ = lines[0]  # of several at once, which it gets together
+            self._in_line[f"{kind} {name}", worker.tasks.get(tasks.get(number, -1), "")] += 1
 
     def _look_at_memory(self) -> None:
         now = time.monotonic()

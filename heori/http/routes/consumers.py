@@ -92,7 +92,9 @@ class AutoRecord(BaseModel):
     apart: str = Field(
         description="Which tasks are kept from each other's way, in words; empty if none are."
     )
-    held_up: str = Field(description="By which lock all jobs are, in words; empty if by none.")
+    held_up: str = Field(
+        description="By which lock or rate all jobs are, in words; empty if by none."
+    )
     moves: list[AutoMoveRecord] = Field(description="The latest, the last one first.")
 
 

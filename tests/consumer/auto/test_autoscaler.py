@@ -6,6 +6,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from heori import Producer
 from heori.inspect.overview import ConsumerRow
 from heori.inspect.reader import RedisReader
@@ -18,7 +20,7 @@ from heori_consumer.auto.lesson import Lesson
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
-from tests.tasks import resize_tasks, sample_tasks
+from tests.tasks import limited_tasks, resize_tasks, sample_tasks
 
 AUTO = ("--model", "auto", "--processes", "1", "--slots", "2", "--max-processes", "1")
 SAMPLES = {"HEORI_TASKS": "tests.tasks.sample_tasks"}
@@ -101,14 +103,22 @@ def test_what_came_of_a_move_is_said(
     assert undone or (logged["move"], logged["came_of"]) == ("1 × 2 → 1 × 4", move["came_of"])
 
 
+@pytest.mark.parametrize(
+    ("task", "lock"), [(resize_tasks.book, "mutex ledger"), (resize_tasks.dine, "semaphore seats")]
+)
 def test_a_lock_that_all_wait_for_is_named_and_gets_no_more_slots(
-    consume: Callable[..., Consumer], producer: Producer, redis: Any, heori: Heori
+    consume: Callable[..., Consumer],
+    producer: Producer,
+    redis: Any,
+    heori: Heori,
+    task: Any,
+    lock: str,
 ) -> None:
-    producer.submit_many(resize_tasks.book, [()] * 1000)
+    producer.submit_many(task, [()] * 2000)
     auto = ("--model", "auto", "--processes", "1", "--slots", "4", "--max-processes", "1")
     consumer = consume(*auto, **TASKS).ready()
     told = consumer.wait_for("auto adds no slots, as all wait for one lock")
-    named = "of the jobs stand in line for mutex ledger (tests.tasks.resize_tasks.book)"
+    named = f"of the jobs stand in line for {lock} (tests.tasks.resize_tasks.{task.__name__})"
     assert re.fullmatch(rf"(\d+)% {re.escape(named)}", told["reason"])
     said = report(consumer)["auto"]
     assert named in said["held_up"]
@@ -117,6 +127,24 @@ def test_a_lock_that_all_wait_for_is_named_and_gets_no_more_slots(
     assert f"{named}: more slots are no use" in shown
     redis.delete("rq:queue:default")
     until(lambda: not report(consumer)["auto"]["held_up"])
+
+
+def test_a_rate_that_all_wait_for_is_named_and_gets_no_more_slots(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, heori: Heori
+) -> None:
+    producer.submit_many(limited_tasks.seldom, [(number,) for number in range(50)])
+    consumer = consume(*AUTO, HEORI_TASKS="tests.tasks.limited_tasks").ready()
+    told = consumer.wait_for("auto adds no slots, as jobs wait for a rate")
+    named = "48 jobs wait in default for the rate tests.tasks.limited_tasks.seldom"
+    assert told["reason"] == named
+    said = report(consumer)["auto"]
+    assert said["held_up"] == named
+    assert (said["wanted"]["slots"], said["moves"]) == (2, [])
+    shown = " ".join(heori("consumers", consumer.name).stdout.split())
+    assert f"{named}: more slots are no use" in shown
+    for job in list(redis.zrange("rq:deferred:default", 0, -1)):
+        heori("cancel", job.decode().partition(":")[0])
+    until(lambda: not report(consumer)["auto"]["held_up"], timeout=60)
 
 
 def test_advice_is_given_and_not_taken(
