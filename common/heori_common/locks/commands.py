@@ -185,7 +185,7 @@ class LockCommands(Builders):
         blank = self._call(
             "lock_release",
             locks,
-            lambda reply: [fate.decode() for fate in _unpack(reply)],
+            _fates,
             id=length * _BLANK,
             handover_lease_us=HANDOVER_LEASE_US,
         )
@@ -419,6 +419,13 @@ def _answer(reply: bytes) -> Answer:
             return Answer(state.decode(), now)
         case other:
             raise ValueError(f"ask_for_locks.lua does not reply with {other!r}")
+
+
+def _fates(reply: int | bytes) -> list[str]:
+    """What a request was at each of its locks."""
+    if isinstance(reply, int):
+        return ["held"] * reply
+    return [fate.decode() for fate in _unpack(reply)]
 
 
 def _cycle(steps: Sequence[tuple[bytes, bytes, bytes | bool]]) -> list[Waits]:

@@ -7,6 +7,7 @@ asks for them, and its thread for pushes wakes them.
 """
 
 import itertools
+import socket
 import weakref
 from collections import deque
 from collections.abc import Iterable
@@ -17,11 +18,13 @@ from heori_common.protocol.commands import Command
 from heori_common.redis.connection import BlockingConnection
 from heori_common.redis.dialer import Dialer
 from heori_common.redis.errors import RedisRefused, RedisUnavailable
+from heori_common.redis.plain import kernel_time
 from heori_common.redis.resp import Push, Word, pack
 from heori_common.redis.retries import words_in_full
 
 T = TypeVar("T")
 
+_READS = socket.SOL_SOCKET, socket.SO_RCVTIMEO
 MOST_LINES = 16  # of one process; each is a connection, which stays
 
 
@@ -41,6 +44,10 @@ class Line(BlockingConnection):
         self.channel = channel
         self._heard: deque[Grant] = deque()
         self._subscribed = False
+        # How long its reads wait in the kernel; None where it has a timeout of Python's.
+        self._usual: bytes | None = None
+        if self._socket.gettimeout() is None:
+            self._usual = self._socket.getsockopt(*_READS, len(kernel_time(seconds)))
         usual = self._socket.gettimeout()
         try:
             self._socket.settimeout(seconds)
@@ -76,17 +83,30 @@ class Line(BlockingConnection):
             RedisUnavailable: the connection is lost. Close it then.
         """
         if not self._heard:
-            usual = self._socket.gettimeout()
-            self._socket.settimeout(max(seconds, 0.001))
             try:
-                self._take_replies()
-            except TimeoutError:
+                self._take_replies_within(max(seconds, 0.001))
+            except (TimeoutError, BlockingIOError):
                 return None
             except (OSError, ValueError) as error:
                 raise self._away(error) from error
+        return self._heard.popleft() if self._heard else None
+
+    def _take_replies_within(self, seconds: float) -> None:
+        if self._usual is None:
+            usual = self._socket.gettimeout()
+            self._socket.settimeout(seconds)
+            try:
+                self._take_replies()
             finally:
                 self._socket.settimeout(usual)
-        return self._heard.popleft() if self._heard else None
+            return
+        # Each call of the system that may block lets go of the GIL, which other threads then take
+        # though this one has the lock. This way the read alone does.
+        self._socket.setsockopt(*_READS, kernel_time(seconds))
+        try:
+            self._take_replies()
+        finally:
+            self._socket.setsockopt(*_READS, self._usual)
 
     def _reply_to(self, words: Iterable[Word]) -> Any:
         data = pack(words)

@@ -181,8 +181,7 @@ def _wait_at_most(connected: socket.socket, seconds: float) -> None:
     if not isinstance(connected, _socket.socket):
         connected.settimeout(seconds)
         return
-    whole, part = divmod(seconds, 1)
-    limit = struct.pack("ll", int(whole), int(part * 1e6) or int(not whole))  # 0 is for ever
+    limit = kernel_time(seconds)
     try:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             connected.setsockopt(socket.SOL_SOCKET, option, limit)
@@ -190,3 +189,9 @@ def _wait_at_most(connected: socket.socket, seconds: float) -> None:
         connected.settimeout(seconds)
     else:
         connected.settimeout(None)
+
+
+def kernel_time(seconds: float) -> bytes:
+    """A timeout as SO_RCVTIMEO has it."""
+    whole, part = divmod(seconds, 1)
+    return struct.pack("ll", int(whole), int(part * 1e6) or int(not whole))  # 0 is for ever

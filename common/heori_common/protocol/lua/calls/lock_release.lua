@@ -1,7 +1,7 @@
 -- lock_release.lua: give up a request, whatever has become of it, and hand its locks to the next.
 -- KEYS   each lock (hash)
 -- ARGS   id
--- REPLY  msgpack ['held', 'waiting' or 'gone', …] for each lock: what it was
+-- REPLY  how many they were, when all were held; else msgpack ['held', 'waiting' or 'gone', …]: what each was
 -- FULL   passes
 
 local rare -- what is done with a lock for which anybody waits, or that others hold, too
@@ -10,11 +10,12 @@ local function make_rare()
   return { read_record = read_record, grant_to_waiters = grant_to_waiters, remove_waiter = remove_waiter }
 end
 
-local was = {}
+local was, held = {}, 0
 for n, lock in ipairs(KEYS) do
   was[n] = 'gone'
   if redis.call('ZREM', holders_key(lock), args.id) == 1 then
     was[n] = 'held'
+    held = held + 1
     redis.call('HDEL', lock, args.id)
     if redis.call('EXISTS', holders_key(lock), waiters_key(lock)) == 0 then
       redis.call('ZREM', locks_key(), lock)
@@ -32,4 +33,4 @@ for n, lock in ipairs(KEYS) do
     end
   end
 end
-return cmsgpack.pack(was)
+return held == #KEYS and held or cmsgpack.pack(was)

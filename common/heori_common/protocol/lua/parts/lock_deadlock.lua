@@ -1,17 +1,21 @@
 -- lock_deadlock.lua: whether an owner that is about to wait would wait for itself.
 -- ARGS   most_hops
--- USES   now_us, to_digits, lock_record
+-- USES   now_us, lock_record
 
 -- The owners for whom a request for a lock waits: those of all its permits, since any of them that
 -- goes on sets the waiter free. Nil when a permit is free, or will be without their doing.
 local function blockers(lock, limit)
   local owners = {}
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', holders_key(lock), '(' .. to_digits(now_us), '+inf')) do
-    local record = read_record(lock, id)
-    if not record then
-      return nil -- somebody has deleted it
+  -- By rank, as Redis counts what it finds by score only when it has found it, in memory made for that.
+  local held = redis.call('ZRANGE', holders_key(lock), 0, -1, 'WITHSCORES')
+  for n = 1, #held, 2 do
+    if tonumber(held[n + 1]) > now_us then
+      local record = read_record(lock, held[n])
+      if not record then
+        return nil -- somebody has deleted it
+      end
+      owners[#owners + 1] = record[OWNER]
     end
-    owners[#owners + 1] = record[OWNER]
   end
   return #owners >= limit_of(lock, limit) and owners or nil
 end
