@@ -131,7 +131,6 @@ class Controller:
 
     def step(self, seen: Observation) -> Move | None:
         """Look at what was seen of the last second, and say where to go, if anywhere."""
-        self._age(seen.seconds)
         if seen.size != self.size or not self._is_there(seen):
             self._seen.clear()
             return None
@@ -140,6 +139,7 @@ class Controller:
         if not seen.backlog:  # what is done says nothing of what could be
             self._seen.clear()
             return None
+        self._age(seen.seconds)  # at idle nothing is forgotten
         self._seen.append(seen)
         self._weights.learn(seen)
         if len(self._seen) < LEAST_SEEN:

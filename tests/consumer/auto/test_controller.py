@@ -170,6 +170,16 @@ def test_what_a_service_bounds_is_not_answered_with_ever_more_slots() -> None:
     assert controller.size.processes * controller.size.slots <= 64
 
 
+def test_an_idle_hour_makes_it_forget_nothing() -> None:
+    """Of a service that bounds what it does it knows, and tries no more slots again."""
+    machine = Work((task(gil(0.0003), Phase("service", 0.02)),), {"service": 10}).start(DEFAULT)
+    controller = Controller(DEFAULT, SizeBounds(2, 1024, 256))
+    assert [move for _, move, _ in moves(machine, controller, 60) if move]
+    idle = replace(machine.run(1.0), backlog=False, running=0.0, io_wait=0.0, cpu=0.0, tasks={})
+    assert [move for _ in range(3600) if (move := controller.step(idle))] == []
+    assert [move for _, move, _ in moves(machine, controller, 60) if move] == []
+
+
 def test_without_a_backlog_it_keeps_what_it_has() -> None:
     work = Work((task(gil(0.02)),), {"arrivals": 5.0})
     assert steer(work, 60).moves == []
