@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
@@ -52,7 +53,12 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.enable()  # and no freeze(): Hypothesis looks for what refers to its random numbers
+    # Hypothesis looks for what refers to its random numbers, and so makes them before.
+    if hypothesis := sys.modules.get("hypothesis"):
+        hypothesis.find(hypothesis.strategies.none(), lambda _: True)
+    # What is there stays until the end, and each look for garbage among it takes as long as a test.
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
