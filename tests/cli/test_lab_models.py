@@ -50,7 +50,7 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
 ) -> None:
     charts = folder / "charts"
     words = ("models", "--quick", "--json", "--seed", "7", "--out", str(charts))
-    process = lab(*words, program="tests.rigs.hasty_lab", nested=True)
+    process = lab(*words, program="tests.rigs.hasty", nested=True)
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)

@@ -43,7 +43,7 @@ def up(folder: Path) -> Iterator[Callable[..., Up]]:
     started: list[Up] = []
 
     def start(*arguments: str, customized: Path | None = None) -> Up:
-        words = ("heori", "up", *arguments)
+        words = ("tests.rigs.hasty", "up", *arguments)
         # Settings that must not reach its processes, and a proxy that is not there.
         environment = {
             **os.environ,
