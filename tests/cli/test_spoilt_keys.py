@@ -17,7 +17,6 @@ import pytest
 from heori import Producer
 from heori.cli.app import COMMANDS
 from heori.cli.console import FAILED, REFUSED
-from heori.http.app import Service
 from heori_common.locks.commands import LockCommands, LockRequest
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings
@@ -104,6 +103,9 @@ def run(redis_url: str, tmp_path: Path) -> Run:
 @pytest.fixture
 def get(settings: Settings) -> Callable[[str], tuple[int, bytes]]:
     """Ask `heori serve`, here as well; status and body."""
+    # Here, as it takes long to import, and every process of a run imports this module.
+    from heori.http.app import Service
+
     app = Service(settings).app()
 
     def get(path: str) -> tuple[int, bytes]:

@@ -97,17 +97,18 @@ def test_what_a_new_version_changes_is_named() -> None:
 
 def names_of(tree: ast.AST) -> set[str]:
     """The private names that a program gives to attributes and functions."""
-    stored = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-    }
-    defined = {
-        node.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    }
-    return {name for name in stored | defined if PRIVATE.fullmatch(name)}
+    names = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name, ctx=ast.Store()):
+                names.add(name)
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+            ):
+                names.add(name)
+    return {name for name in names if PRIVATE.fullmatch(name)}
 
 
 def imports_of(tree: ast.AST) -> Iterator[tuple[str, str]]:

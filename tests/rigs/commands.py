@@ -1,5 +1,6 @@
 """Commands of `heori` that run to their end."""
 
+import functools
 import os
 import subprocess
 import tempfile
@@ -8,11 +9,13 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from heori.cli.app import app
+from heori.cli import app as front
 from tests.rigs.zygote import Started
 
 OWN = {"HEORI_TASKS": "tests.tasks.sample_tasks", "COLUMNS": "120"}
 Heori = Callable[..., "subprocess.CompletedProcess[str]"]
+# A command is made of its module once, as in a process of its own, and not for each run here.
+vars(front)["load"] = functools.cache(front.load)
 
 
 def run_heori(
@@ -47,7 +50,7 @@ def output_of(
 
 def run_here(redis_url: str, *words: str) -> Result:
     """The same in this process, for those who run hundreds; not `consume`, `load` or `serve`."""
-    ran = CliRunner().invoke(app, words, env={**OWN, "HEORI_REDIS_URL": redis_url})
+    ran = CliRunner().invoke(front.app, words, env={**OWN, "HEORI_REDIS_URL": redis_url})
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception
     return ran
