@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import textual.screen
 from textual.pilot import Pilot
 
 from heori.inspect.reader import RedisReader
@@ -27,6 +28,8 @@ from tests.rigs.zygote import Started
 
 ROOT = Path(__file__).parents[2]
 EVERY = 0.2  # seconds between two readings
+# In the process of a test, it is drawn ten times a second, and not 60 times as on a terminal.
+vars(textual.screen)["UPDATE_PERIOD"] = 0.1
 
 
 class Terminal:
