@@ -13,8 +13,8 @@ FEW = 64  # that one command looks at: so many are asked each time, and more
 WIDER = 4  # times as many as the last claim has gone through, if that is more
 # docs/consumers.md promises this.
 LOOK_EVERY_S = 0.05
-# Looking takes no more of the time than this.
-LOOKING_SHARE = 0.1
+# Looking takes no more of the time than this: what Redis does for it, it cannot do for jobs.
+LOOKING_SHARE = 0.03
 
 
 class QueueWindow:

@@ -31,7 +31,7 @@
 -- FULL   passes
 -- USES   now_s, now_us, claim_job
 
-local LOOKED_AT, FEWER = 64, 8 -- queues that are asked after at a time; by how much fewer, if any has jobs
+local LOOKED_AT, FEWER = 64, 8 -- queues that are asked after at a time; by how much fewer, if few have jobs
 local LEADERS_TIME_US = 20000 -- in which the leader takes back by itself what is overdue
 
 local claims, claimed = {}, {}
@@ -39,6 +39,7 @@ local popped, parked, broken, refusal, gone, expired = 0, 0, {}, false, {}, {}
 local bytes = 0 -- of the payloads that were read
 local first_left -- the number of the first queue that may have more
 local score_s = math.ceil(now_s + args.lease_s + args.margin_s) -- of its lease in wip
+local score = string.format('%d', score_s) -- a number is made text each time that a command gets it
 local handed, offers = handed_key(args.service), offers_key(args.service)
 
 local taken_back = {}
@@ -141,8 +142,8 @@ local function make_record()
   return note_execution
 end
 
--- Returns the name of the new execution, or false for an id that is dropped or put aside.
-local function claim(q, tenant, queue, wip, id)
+-- Returns false for an id that is dropped or put aside.
+local function claim(q, tenant, queue, wip, id, execution)
   local job = job_key(id)
   local values, problem = read_claimable(job, args.max_payload)
   if not values then
@@ -194,42 +195,19 @@ local function claim(q, tenant, queue, wip, id)
   if begin and not problem then
     pcall(begin) -- pcall: it is claimed all the same
   end
-  local execution = args.token .. string.format('%04x', #claims)
   claims[#claims + 1] = note_claim(args.consumer, id, job, execution, values, problem, q - 1, tenant, locks, waited_s)
   if args.strict or says(values[RATE_LIMIT_KEY]) then -- rq asks whether it runs before it frees its slot
     record = record or make_record()
     record(args.consumer, id, execution, args.lease_s)
   end
-  return execution
+  return true
 end
 
 local looked_at = {} -- what is known of a queue, by number; see look_at
+local named = 0 -- how many executions have a name by now
 
--- Returns how many ids were taken, and whether there are no more.
-local function take_from(q, tenant, queue, wip, most)
-  local ids = redis.pcall('LPOP', queue, most)
-  if ids and ids.err then
-    refusal = ids -- not raised: what was popped before must be told
-    return 0, true
-  end
-  ids = ids or {}
-  local leases, taken = {}, 0
-  while taken < #ids and bytes < args.most_bytes do
-    taken = taken + 1
-    local id = ids[taken]
-    local execution = claim(q, tenant, queue, wip, id)
-    if execution then
-      leases[#leases + 1] = score_s
-      leases[#leases + 1] = id .. ':' .. execution
-    end
-  end
-  if #leases > 0 then
-    redis.call('ZADD', wip, unpack(leases))
-  end
-  if taken > 0 and not looked_at[q].is_leased then -- it may wait for a lock now
-    leased[#leased + 1] = names[q]
-    looked_at[q].is_leased = true
-  end
+-- Puts ids back to the front of their queue, but for so many of the first.
+local function put_back(queue, ids, taken)
   local left = {} -- the first of them last, as each goes to the front
   for n = #ids, taken + 1, -1 do
     left[#left + 1] = ids[n]
@@ -237,8 +215,57 @@ local function take_from(q, tenant, queue, wip, most)
   if #left > 0 then
     redis.call('LPUSH', queue, unpack(left))
   end
+end
+
+-- What a key says that does not hold what it should is told; any other refusal ends the claim.
+local function note_refusal(key, said)
+  if string.find(said.err, 'WRONGTYPE', 1, true) then
+    broken[#broken + 1] = key
+  else
+    refusal = said -- not raised: what was popped before must be told
+  end
+  return 0, true
+end
+
+-- Returns how many ids were taken, and whether there are no more.
+local function take_from(q, tenant, queue, wip, most)
+  local ids = redis.pcall('LPOP', queue, most)
+  if not ids then
+    return 0, true
+  elseif ids.err then
+    return note_refusal(queue, ids)
+  end
+  -- The leases of all of them first: whether wip takes any is known then, and nothing has been done.
+  local leases, executions = {}, {}
+  for n, id in ipairs(ids) do
+    executions[n] = args.token .. string.format('%04x', named + n)
+    leases[2 * n - 1], leases[2 * n] = score, id .. ':' .. executions[n]
+  end
+  named = named + #ids
+  local added = redis.pcall('ZADD', wip, unpack(leases))
+  if type(added) == 'table' then
+    put_back(queue, ids, 0)
+    return note_refusal(wip, added)
+  end
+  local taken, dropped = 0, {}
+  for n, id in ipairs(ids) do
+    if bytes < args.most_bytes then
+      taken = n
+    end
+    if taken < n or not claim(q, tenant, queue, wip, id, executions[n]) then
+      dropped[#dropped + 1] = leases[2 * n]
+    end
+  end
+  if #dropped > 0 then
+    redis.call('ZREM', wip, unpack(dropped))
+  end
+  put_back(queue, ids, taken)
+  if taken > 0 and not looked_at[q].is_leased then -- it may wait for a lock now
+    leased[#leased + 1] = names[q]
+    looked_at[q].is_leased = true
+  end
   popped = popped + taken
-  return taken, #left == 0 and #ids < most
+  return taken, taken == #ids and #ids < most
 end
 
 local tenants -- what is done with tenants, made for the first queue that has any
@@ -300,27 +327,21 @@ local function see(of, key, kind)
 end
 
 -- The keys of a queue that a claim needs, whether it has no more to give, and whether tenants have
--- something to give.
-local function look_at(q)
+-- something to give. What its own keys hold, those commands tell that are to take from them.
+local function look_at(q, no_turns)
   local name = names[q]
   local found = { queue = queue_key(name), wip = wip_key(name), turns = turns_key(name), done = false }
   if pauses and pauses.of['queue:' .. name] then
     found.done = true
-    return found
-  end
-  local has_jobs = see(found, found.queue, 'list')
-  found.in_turns = see(found, found.turns, 'zset')
-  if not (has_jobs or found.in_turns or found.done) then
-    found.done = true
-    return found
-  end
-  see(found, found.wip, 'zset')
-  if found.in_turns then
+  elseif not no_turns and see(found, found.turns, 'zset') then
     tenants = tenants or make_tenants()
-  end
-  -- Whoever puts jobs of no tenant on the queue need not know that it has any.
-  if has_jobs and found.in_turns and not found.done then
-    redis.call('ZADD', found.turns, 'NX', tenants.had_by_old(found.turns), '')
+    found.in_turns = true
+    local has_jobs = see(found, found.queue, 'list')
+    see(found, found.wip, 'zset')
+    -- Whoever puts jobs of no tenant on the queue need not know that it has any.
+    if has_jobs and not found.done then
+      redis.call('ZADD', found.turns, 'NX', tenants.had_by_old(found.turns), '')
+    end
   end
   return found
 end
@@ -350,25 +371,31 @@ local function left()
   return args.count - popped + parked
 end
 
-local function take_from_queue(q, most)
-  looked_at[q] = looked_at[q] or look_at(q)
+local function take_from_queue(q, most, no_turns)
+  looked_at[q] = looked_at[q] or look_at(q, no_turns)
   take(q, looked_at[q], math.min(most, left()))
 end
 
--- Whether there is anything in some queues.
-local function has_any(first, last)
+-- How many of some queues have jobs of no tenant.
+local function count_lists(first, last)
   local keys = {}
-  local n = 1
   for q = first, last do
-    keys[n], keys[n + 1] = queue_key(names[q]), turns_key(names[q])
-    n = n + 2
+    keys[q - first + 1] = queue_key(names[q])
   end
-  return redis.call('EXISTS', unpack(keys)) > 0
+  return redis.call('EXISTS', unpack(keys))
+end
+
+local function have_no_turns(first, last)
+  local keys = {}
+  for q = first, last do
+    keys[q - first + 1] = turns_key(names[q])
+  end
+  return redis.call('EXISTS', unpack(keys)) == 0
 end
 
 -- Takes what is left of count, in the order of the queues. Most of many queues have nothing: these are
 -- asked after together, and those that are not come to not at all.
-local function take_in_order(first, last, at_a_time)
+local function take_in_order(first, last, at_a_time, no_turns)
   for from = first, last, at_a_time do
     if left() <= 0 or refusal or bytes >= args.most_bytes then
       first_left = first_left or from
@@ -376,10 +403,14 @@ local function take_in_order(first, last, at_a_time)
     end
     local to = math.min(from + at_a_time - 1, last)
     if from == to then
-      take_from_queue(from, left())
+      take_from_queue(from, left(), no_turns)
       first_left = first_left or not looked_at[from].done and from or nil
-    elseif has_any(from, to) then
-      take_in_order(from, to, math.max(1, math.floor(at_a_time / FEWER)))
+    else
+      local lists, none = count_lists(from, to), no_turns or have_no_turns(from, to)
+      if lists > 0 or not none then
+        local are_few = lists * FEWER < to - from
+        take_in_order(from, to, are_few and math.max(1, math.floor(at_a_time / FEWER)) or 1, none)
+      end
     end
   end
 end

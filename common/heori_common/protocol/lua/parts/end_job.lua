@@ -13,7 +13,7 @@ local last_ttl_s, last_score -- of the job before: most have the same
 --   fields: [field, value, …] beside those of rq's that tell who and when
 local function write_result(id, execution, result_type, ttl_s, started_text, fields)
   local results = results_key(id)
-  local added = redis.pcall('XADD', results, 'MAXLEN', '~', 10, '*', 'type', result_type, 'worker_name',
+  local added = redis.pcall('XADD', results, 'MAXLEN', '~', '10', '*', 'type', result_type, 'worker_name',
     args.consumer, 'execution_id', execution, 'execution_started_at', started_text, 'execution_ended_at', now_text,
     unpack(fields))
   local broken = type(added) == 'table' and results
