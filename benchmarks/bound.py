@@ -125,7 +125,9 @@ def _computations(quick: bool) -> list[Case]:
         return drain(system, jobs, "compute", (rounds,))
 
     ceiling = Case(CEILING, partial(_pool, jobs, rounds))
-    return [ceiling, *(Case.of(system, measure) for system in systems)]
+    ours = systems[0]
+    waiting = Case(f"waiting as long: {ours.name}", partial(drain, ours, jobs, "wait", (COMPUTE,)))
+    return [ceiling, *(Case.of(system, measure) for system in systems), waiting]
 
 
 def calibrate(seconds: float) -> int:
@@ -179,8 +181,18 @@ MANY_IO = Kind(
 )
 CPU = Kind(
     "cpu",
-    f"Jobs that hold the GIL for about {COMPUTE * 1000:.0f} ms, in two processes",
-    (RATE, Column("of_pool", "% of bare pool", ".1f"), REPEATS),
+    f"Jobs that hold the GIL for about {COMPUTE * 1000:.0f} ms, in two processes; what each takes "
+    "the main process, and how often that wakes for it; and jobs that leave the cores to others",
+    (
+        RATE,
+        Column("of_pool", "% of bare pool", ".1f"),
+        Column("main_us", "main µs"),
+        Column("woken", "woken", ".2f"),
+        Column("server_us", "server µs"),
+        Column("scripts", "scripts", ".3f"),
+        Column("commands", "commands", ".1f"),
+        REPEATS,
+    ),
     _computations,
     seconds=9,
 )

@@ -69,6 +69,7 @@ def drain(
         base = rig.finished()
         rig.client.config_resetstat()
         reads = rig.client.info("stats")["total_reads_processed"]
+        woken = rig.woken()
         before, started = rig.cpu(), time.perf_counter()
         rig.release()
         memory: Figures = {}
@@ -78,7 +79,7 @@ def drain(
             memory = {"memory": main_process + sum(workers), "workers_memory": sum(workers)}
         rig.until(lambda: rig.done(jobs, base))
         seconds = time.perf_counter() - started
-        after = rig.cpu()
+        after, woken = rig.cpu(), rig.woken() - woken
         commands = {
             name.removeprefix("cmdstat_"): stat["calls"]
             for name, stat in rig.client.info("commandstats").items()
@@ -91,6 +92,7 @@ def drain(
             "jobs": jobs,
             "rate": jobs / seconds,
             "main_us": main,
+            "woken": woken / jobs,
             "others_us": others,
             "client_us": main + others,
             "server_us": server,

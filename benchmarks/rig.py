@@ -299,6 +299,10 @@ class Rig:
         main = psutil.Process(self.consumers[-1].pid)
         return Cpu(_cpu(main), sum(map(_cpu, main.children(recursive=True))), _cpu(self.server))
 
+    def woken(self) -> int:
+        """How often the main process of the last consumer has slept so far."""
+        return int(psutil.Process(self.consumers[-1].pid).num_ctx_switches().voluntary)
+
     def said(self) -> str:
         """What the processes have written."""
         return self._log.read_text(errors="replace")

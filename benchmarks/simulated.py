@@ -51,7 +51,12 @@ class InstantPool(Pool):
         """How many slots have nothing to do."""
         return SLOTS
 
-    def dispatch(self, claims: Sequence[Claim]) -> None:
+    def dispatch(
+        self,
+        claims: Sequence[Claim],
+        *,
+        can_wait: bool = False,  # noqa: ARG002 - they end at once
+    ) -> None:
         """Run these, and say so."""
         self._settlement.ended([(claim, self._run(claim)) for claim in claims])
 

@@ -239,7 +239,7 @@ class Settings(BaseModel):
     records: Records = Field(
         default="fast",
         description="When RQ's tools see that a job runs. fast: its execution is recorded once "
-        "it has run for 0.2 s. strict: each as early as rq records it, which takes longer.",
+        "it has run for 1 to 2 s. strict: each as early as rq records it, which takes longer.",
     )
     strict: bool = Field(
         default=False,

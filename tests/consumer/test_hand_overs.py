@@ -47,7 +47,7 @@ class Given(Pool):
 
     idle = wanted
 
-    def dispatch(self, claims: Sequence[Claim]) -> None:
+    def dispatch(self, claims: Sequence[Claim], *, can_wait: bool = False) -> None:
         self.jobs += ids(list(claims))
         if claims:
             self.dispatched.set()

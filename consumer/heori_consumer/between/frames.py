@@ -9,7 +9,8 @@ from typing import Any
 import msgpack
 
 # What a frame between supervisor and worker is about: its first element.
-JOBS = "jobs"  # to the worker: [jobs, {number: Claim}]
+# To the worker: [jobs, {number: Claim}, whether their ends may wait for company].
+JOBS = "jobs"
 # To the worker: [recall] or [recall, [number, …]], to send back all that no slot has taken yet, or
 # what of these.
 RECALL = "recall"

@@ -221,6 +221,10 @@ class SlotTable:
         work = Counter(compress(zip(rows[6::_FIELDS], rows[3::_FIELDS], strict=True), running))
         return {(int(thread), int(task)): slots for (thread, task), slots in work.items()}
 
+    def has_one_thread(self) -> bool:
+        """Whether one thread runs all jobs, and those alone, but while a slot is lent."""
+        return self.most - self.lend == 1 and not self.loop() and self.used() == 1
+
     # Of thousands of slots these are read in no time, and `read` takes milliseconds.
 
     def running(self) -> int:

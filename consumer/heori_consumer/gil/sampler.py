@@ -40,6 +40,9 @@ RENEW_EVERY_S = 1.0
 WINDOW_S = 15.0
 # What a ratio is not taken from: fewer seconds of threads than this say nothing.
 LEAST_SEEN_S = 0.5
+# By how much less often workers are looked at that have one thread for jobs, and no more than that:
+# it waits for no other job, and each look wakes this process.
+ALONE_LESS_OFTEN = 4
 # Threads whose use is read at each look: it takes three times as long as their states.
 USES_PER_LOOK = 2
 
@@ -160,6 +163,7 @@ class Sampler:
         self._turns: deque[tuple[_Subject, int]] = deque()  # threads whose use is to be read
         self._past: deque[tuple[float, GilReport]] = deque()
         self._looked = time.monotonic()
+        self._less_often = 1
         self._next_renewal = beat.within(RENEW_EVERY_S)
         self.report = GilReport()
         self.cpu = 0.0
@@ -170,7 +174,7 @@ class Sampler:
             if not self._occupied.is_set() and await self._beat.wait(self._occupied, RENEW_EVERY_S):
                 self._looked = time.monotonic()  # there was nothing to see before
             if self._occupied.is_set():
-                await asyncio.sleep(pause())
+                await asyncio.sleep(pause() * self._less_often)
             began = time.thread_time()
             self._look(time.monotonic())
             self.cpu += time.thread_time() - began
@@ -181,6 +185,8 @@ class Sampler:
         self._looked = now
         busy = [(each, each.worker.table.busy()) for each in self._subjects.values()]
         threads = sum(len(work) for _, work in busy)
+        alone = all(each.worker.table.has_one_thread() for each in self._subjects.values())
+        self._less_often = ALONE_LESS_OFTEN if alone else 1
         for each, work in busy:
             each.look_at_loop()
             if work:

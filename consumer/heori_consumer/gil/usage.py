@@ -6,6 +6,7 @@ from typing import NamedTuple
 import psutil
 
 from heori_common.platform import read_process, read_thread
+from heori_consumer.gil.states import RUNNING, GilFutex, state_of
 
 
 class ThreadUse(NamedTuple):
@@ -30,6 +31,17 @@ def line_of(pid: int, thread: int) -> bytes | None:
         PermissionError: the system does not let us look.
     """
     return read_thread(pid, thread, "syscall")
+
+
+def known_state(pid: int, thread: int, gil: GilFutex | None) -> str | None:
+    """What a thread does; None when there is no telling."""
+    try:
+        line = line_of(pid, thread)
+    except PermissionError:
+        return None
+    state = state_of(line, gil) if line else None
+    # Without knowing its GIL, one cannot tell what a thread waits for.
+    return state if state == RUNNING or gil is not None else None
 
 
 def thread_use(pid: int, thread: int) -> ThreadUse | None:

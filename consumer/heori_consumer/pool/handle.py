@@ -30,8 +30,8 @@ from heori_consumer.between.failures import Failure
 from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import AtStop, SlotState, SlotTable
 from heori_consumer.between.totals import TaskTotals, Totals, count
-from heori_consumer.gil.states import RUNNING, GilFutex, Tally, state_of
-from heori_consumer.gil.usage import line_of
+from heori_consumer.gil.states import GilFutex, Tally
+from heori_consumer.gil.usage import known_state
 from heori_consumer.pool.endings import (
     crashed_outcome,
     killed_outcome,
@@ -232,14 +232,14 @@ class WorkerHandle:
             if state.running and state.taken in claims
         ]
 
-    def send(self, claims: Iterable[Claim]) -> None:
-        """Send jobs to its inbox."""
+    def send(self, claims: Iterable[Claim], *, can_wait: bool = False) -> None:
+        """Send jobs to its inbox; it may tell of their ends later if these can wait."""
         if not self._claims:
             self._heard = time.monotonic()  # it was idle until now, not silent
         jobs = dict(enumerate(claims, self._sent + 1))
         self._sent += len(jobs)
         self._claims.update((number, claim.delivered()) for number, claim in jobs.items())
-        self._link.send(frames.JOBS, jobs)
+        self._link.send(frames.JOBS, jobs, can_wait)
 
     def recall(self) -> None:
         """Ask back what no slot has taken yet."""
@@ -275,11 +275,10 @@ class WorkerHandle:
             if self._claims[number].locks:  # what it has locked may be another's by now
                 self._stop(number)
 
-    def watch(self, now: float) -> None:
+    def watch(self, now: float) -> bool:
         """Kill it if jobs are too late, and ask back what waits behind long ones.
 
-        Args:
-            now: time.monotonic().
+        Returns whether a job may be late, by time.monotonic(): it is to be looked at again soon.
         """
         if self._sentence is None:
             self._kill_if_late(now)
@@ -287,6 +286,7 @@ class WorkerHandle:
         if self._has_waiting() and now - max(self._heard, self._recalled) > STALL_S:
             self.stalled = True
             self.recall()
+        return self._lateness.is_close
 
     def _has_waiting(self) -> bool:
         """Whether it holds jobs that no slot has taken."""
@@ -490,13 +490,7 @@ class WorkerHandle:
 
     def thread_state(self, thread: int) -> str | None:
         """What one of its threads does, as any thread may ask; None when there is no telling."""
-        try:
-            line = self.process and line_of(self.process.pid, thread)
-        except PermissionError:
-            return None
-        state = state_of(line, self.gil) if line else None
-        # Without knowing its GIL, one cannot tell what a thread waits for.
-        return state if state == RUNNING or self.gil is not None else None
+        return self.process and known_state(self.process.pid, thread, self.gil)
 
     def _outcome_of_late(self, claim: Claim, state: SlotState) -> Outcome:
         """The end of a job that it had to be killed for, which it cannot count itself."""

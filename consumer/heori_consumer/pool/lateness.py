@@ -63,6 +63,9 @@ class Lateness:
 
     Args:
         state: returns what a thread does (see `gil.states`); None when there is no telling.
+
+    Attributes:
+        is_close: whether one may be late, as far as the last look has told.
     """
 
     def __init__(self, table: SlotTable, state: Callable[[int], str | None], now: float) -> None:
@@ -73,6 +76,7 @@ class Lateness:
         self._was_held = False
         self._waiting: set[int] = set()  # threads that were seen to wait for the GIL
         self._looks = 0
+        self.is_close = False
         self._seen = 0  # the number of the latest claim that was looked at
         self._shortest = float("inf")  # timeout of those, in seconds
         self._none_before = 0.0  # time.monotonic(): none of those has a timeout that ends before
@@ -91,7 +95,8 @@ class Lateness:
         if now - self._looked > PAUSE_S or (self._was_held and not held):
             self._lenient_since = now  # the worker itself can end them now
         self._looked, self._was_held = now, held
-        if self._is_none_over(now, claims, asked):
+        self.is_close = not self._is_none_over(now, claims, asked)
+        if not self.is_close:
             self._forget()
             return None
         running = [

@@ -24,20 +24,14 @@ from heori_consumer.pool.failures import FailureLog
 from heori_consumer.pool.giving_back import RECALL_WAIT_S, GivingBack
 from heori_consumer.pool.handle import WorkerHandle
 from heori_consumer.pool.host import Death
-from heori_consumer.pool.limits import look_at_files_and_threads, look_at_memory
-from heori_consumer.pool.own_files import OwnFiles
-from heori_consumer.pool.prefetch import Prefetch, share_out
+from heori_consumer.pool.lookout import Lookout
+from heori_consumer.pool.prefetch import Prefetch, Room, is_time_to_claim, share_out
 from heori_consumer.pool.roster import PoolOptions, Roster
 from heori_consumer.pool.settlement import Settlement
 
 # Batches that a worker may have waiting. Jobs that do nothing take half of PREFETCH_S for these;
 # with two, a worker had run out of them by the time that the next came.
 MOST_AHEAD = 8
-# How often late jobs and waiting ones are looked for, and how often memory is.
-WATCH_EVERY_S = 0.05
-IDLE_EVERY_S = 1.0  # memory, while there are no jobs
-MEMORY_EVERY_S = 0.25
-REST_EVERY_S = 1.0  # open files and threads; before Linux 6.2 counting the former takes long
 
 
 class Pool:
@@ -77,7 +71,6 @@ class Pool:
         self._batch = options.batch
         self._settlement = settlement
         self._failures = failures
-        self._beat = beat
         self._process_ended = process_ended
         self._refused = refused
         self._suspects: list[Claim] = []  # that wait for a process of their own
@@ -90,8 +83,10 @@ class Pool:
         self._draining = False
         self.rests = False
         self.is_short = True
-        self._own_files = OwnFiles()
         self.giving_back = GivingBack(self._given_back, claiming)
+        self._lookout = Lookout(
+            self.roster, failures, beat, self.occupied, self.held, retry=self._isolate
+        )
         self._answers: dict[WorkerHandle, asyncio.Future[None]] = {}  # to those who ask jobs back
 
     async def start(self) -> None:
@@ -105,7 +100,7 @@ class Pool:
     async def run(self) -> None:
         """Look after the workers, for ever; raises what nothing in here should."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch())
+            group.create_task(self._lookout.run())
             group.create_task(self._hold_back())
             await self.roster.failure
 
@@ -157,19 +152,16 @@ class Pool:
         """How many jobs to claim now: 0 while there is enough to do."""
         if (self._draining or self.rests) or self._suspects or self._settlement.held.full.is_set():
             return 0
-        room = ahead = 0
-        idle = False
-        for worker in self.roster.open():
-            if worker.clogged:
-                continue
-            aim = self._aim(worker)
-            room += max(0, aim - len(worker))
-            ahead += aim - worker.slots
-            idle = idle or len(worker) < worker.slots
-        # With half of the prefetched ones left: when the last has begun, a slot is idle already.
-        if idle or room * 2 >= ahead:
-            return min(room, self._batch)
+        rooms = self._rooms()
+        if any(room.is_asked_for for room in rooms):
+            return min(sum(room.left for room in rooms), self._batch)
         return 0
+
+    async def gather_room(self, seconds: float) -> None:
+        """Wait until all workers have room, for so long at most, or until one runs short."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not is_time_to_claim(self._rooms()):
+            await self.change_within(left)
 
     def idle(self) -> int:
         """How many slots have nothing to do."""
@@ -188,8 +180,17 @@ class Pool:
         self.changed.clear()
         return True
 
-    def dispatch(self, claims: Sequence[Claim]) -> None:
-        """Give claims to the workers that have the most room, and suspects to none of them."""
+    @property
+    def are_brief(self) -> bool:
+        """Whether jobs have been brief of late."""
+        return self._prefetch.are_brief
+
+    def dispatch(self, claims: Sequence[Claim], *, can_wait: bool = False) -> None:
+        """Give claims to the workers that have the most room, and suspects to none of them.
+
+        Args:
+            can_wait: whether their ends may wait for company.
+        """
         if not claims:
             return
         workers = self.roster.open()
@@ -204,7 +205,7 @@ class Pool:
             self._suspects += suspects
             claims = [claim for claim in claims if not claim.is_suspect]
         for worker, share in share_out(claims, room).items():
-            worker.send(share)
+            worker.send(share, can_wait=can_wait)
         self._isolate()
 
     def stop_job(self, job_id: str) -> bool:
@@ -383,6 +384,13 @@ class Pool:
     def _with_workers(self) -> int:
         return sum(len(worker) for worker in self.roster.everyone())
 
+    def _rooms(self) -> list[Room]:
+        return [
+            Room(len(worker), worker.slots, self._aim(worker))
+            for worker in self.roster.open()
+            if not worker.clogged
+        ]
+
     def _aim(self, worker: WorkerHandle) -> int:
         """How many jobs a worker should have: one per slot, and more while they are short."""
         slots = worker.slots
@@ -476,26 +484,3 @@ class Pool:
             for worker in self.roster.everyone():
                 worker.resume()
             self.changed.set()
-
-    async def _watch(self) -> None:
-        """Look after jobs that are late, jobs that wait behind long ones, and memory."""
-        memory_at = rest_at = 0.0
-        while True:
-            if not self.held():
-                self.occupied.clear()
-                await self._beat.wait(self.occupied, IDLE_EVERY_S)
-            if self.held():  # not at once: a job that has just come may be over in no time
-                await asyncio.sleep(WATCH_EVERY_S)
-            now = time.monotonic()
-            self._failures.tell(now)
-            if self.held():
-                for worker in self.roster.everyone():
-                    worker.watch(now)
-            if now >= memory_at:
-                memory_at = now + MEMORY_EVERY_S
-                look_at_memory(self.roster)
-            if now >= rest_at:
-                rest_at = self._beat.within(REST_EVERY_S)
-                look_at_files_and_threads(self.roster)
-                self._own_files.look()
-                self._isolate()  # no file may have been left before

@@ -1,7 +1,7 @@
 """How many jobs a worker should have waiting, beside one for each of its slots; and which."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from heori_common.protocol.job import Claim, Settled
 
@@ -10,8 +10,39 @@ Worker = TypeVar("Worker")
 # A worker may have waiting what its slots will begin within this time. Enough to bridge a round
 # trip to Redis many times over, and too little for anyone to miss the jobs. How many are claimed at
 # once follows from it, and each claim costs something, however few jobs it brings.
-PREFETCH_S = 0.04
+PREFETCH_S = 0.06
 PREFETCH_BYTES = 4_000_000  # and no more than that, with their results; for each worker
+
+
+class Room(NamedTuple):
+    """What a worker has, and is to have."""
+
+    held: int  # jobs
+    slots: int
+    aim: int  # jobs, those that wait for a slot included
+
+    @property
+    def left(self) -> int:
+        """For how many more there is room."""
+        return max(0, self.aim - self.held)
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether no more than half of those are left that were to wait.
+
+        When the last of them has begun, a slot is idle already.
+        """
+        return self.left > 0 and (self.held < self.slots or self.left * 2 >= self.aim - self.slots)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether no more than a quarter of them is left."""
+        return self.left > 0 and (self.held - self.slots) * 4 <= self.aim - self.slots
+
+
+def is_time_to_claim(rooms: Sequence[Room]) -> bool:
+    """Whether nothing is gained by waiting for more room, or a worker may have to."""
+    return all(room.is_asked_for for room in rooms) or any(room.is_short for room in rooms)
 
 
 class Prefetch:
@@ -40,6 +71,11 @@ class Prefetch:
             size += len(outcome.body or b"")
         self._run_s.add(run_s, len(settled))
         self._result_bytes.add(size, len(settled))
+
+    @property
+    def are_brief(self) -> bool:
+        """Whether jobs have been so brief of late that some wait for each slot."""
+        return self._run_s.value is not None and self._run_s.value <= PREFETCH_S
 
     def jobs(self, slots: int) -> int:
         """How many jobs a worker of so many slots should have waiting, more if they are short."""

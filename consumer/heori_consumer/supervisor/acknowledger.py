@@ -33,9 +33,6 @@ log = logs.get_logger(__name__)
 
 CALL_ENTRIES = 128  # per call at most: Redis does nothing else meanwhile, about 10 µs each
 LOST = "lost"  # what comes of a job whose lease was lost: its next delivery decides
-# While other jobs are held, calls begin this far apart: each costs as much as ten of
-# its entries, and CPU that the jobs could have.
-CALL_GAP_S = 0.01
 
 # The failure of a job that has ended well, and left more than the server takes.
 TOO_LARGE = (
@@ -58,6 +55,7 @@ class Acknowledger:
         self._retry = context.retry
         self._failures = context.failures
         self._stand_back = context.stand_back
+        self._rhythm = context.rhythm
         self._dependents = dependents
         self._webhooks = Webhooks(context.failures)
         self._consumer = context.name
@@ -76,6 +74,7 @@ class Acknowledger:
         self._settled = asyncio.Event()
         self._settled.set()
         self._called = 0.0  # time.monotonic() of the last call
+        self._can_wait = True  # whether all that has ended since can
         self.batches = Histogram(BATCH_JOBS)
         self._tasks: set[str] = set()  # that are told one by one
         self.outcomes: Counter[tuple[str, str]] = Counter()  # by task, and status or LOST
@@ -100,11 +99,13 @@ class Acknowledger:
                 self.executed += 1
         self.last_ended = clock.now()
         self.held.add(size)
+        self._can_wait = self._can_wait and self._rhythm.can_wait(entries)
         self._wake()
 
     def given_back(self, entries: list[Settled]) -> None:
         """Claims that will not be finished here."""
         self._given_back += entries
+        self._can_wait = False
         self.executed += sum(outcome.status in (CRASHED, KILLED) for _, outcome in entries)
         self.last_ended = clock.now()
         self._wake()
@@ -151,14 +152,18 @@ class Acknowledger:
     def _wake(self) -> None:
         self._settled.clear()
         self._work.set()
+        if not self._can_wait or len(self._ended) >= min(CALL_ENTRIES, len(self._leases)):
+            self._rhythm.change()
 
     async def _acknowledge(self) -> None:
-        pause = self._called + CALL_GAP_S - time.monotonic()
-        few = len(self._ended) < min(CALL_ENTRIES, len(self._leases))
-        if pause > 0 and few and self.held.bytes < CALL_BYTES:
-            await asyncio.sleep(pause)
+        # While other jobs are held; else nothing would come that is worth waiting for.
+        while len(self._ended) < min(CALL_ENTRIES, len(self._leases)):
+            pause = self._rhythm.due(self._called, can_wait=self._can_wait) - time.monotonic()
+            if pause <= 0 or self._given_back or self.held.bytes >= CALL_BYTES:
+                break
+            await self._rhythm.rest(pause)
         await self._save_meta()  # of those whose leases end now
-        self._called = time.monotonic()
+        self._called, self._can_wait = time.monotonic(), True
         batch, size = _first(self._ended)
         self._leases.settling([claim for claim, _ in batch])
         try:

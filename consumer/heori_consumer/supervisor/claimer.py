@@ -37,6 +37,8 @@ CONFIRM_S = 0.2
 # For how long a consumer that stops, or was cut off, waits for jobs that are on their way to it.
 # What comes later is older than TRUSTED_S: it is begun only if Redis says that it is still ours.
 LAST_ARRIVAL_S = 0.3
+# For how long a claim waits for the room of other workers, while none runs short of jobs.
+COMPANY_S = 0.008
 CLAIM = "claim jobs"
 
 
@@ -94,6 +96,9 @@ class Claimer:
             if self._context.drain.is_on != self._pool.rests:
                 await self._rest_or_go_on()
             wanted = self._left_of(self._pool.wanted())
+            if wanted and self._context.rhythm.is_patient:
+                await self._pool.gather_room(COMPANY_S)
+                wanted = self._left_of(self._pool.wanted())
             if not wanted and not await self._is_to_confirm():
                 continue
             self._hand_overs.rung.clear()
@@ -180,11 +185,15 @@ class Claimer:
     async def _take(self, wanted: int) -> Claimed | None:
         """Claim so many, and confirm what has come; None when Redis refuses to."""
         received = self._hand_overs.unconfirmed.copy()  # others may come during the claim
+        rhythm = self._context.rhythm
+        rhythm.claim()
         async with self._context.leases.claiming:
             claimed = await self._claim(wanted, [each.told for each in received])
             if claimed is not None:
                 self._hand_overs.confirmed(received, claimed.taken_back)
-                self._intake.take(claimed.claims)
+                brief = self._pool.are_brief
+                can_wait = rhythm.claimed(claimed.claims, wanted, are_brief=brief)
+                self._intake.take(claimed.claims, can_wait=can_wait)
                 if wanted:
                     self._pool.is_short = len(claimed.claims) < wanted
                 self._intake.missed(claimed.gone, claimed.expired)

@@ -17,6 +17,7 @@ from heori_consumer.supervisor.leases import Leases
 from heori_consumer.supervisor.options import ConsumerOptions
 from heori_consumer.supervisor.redis_retry import RedisRetry
 from heori_consumer.supervisor.refusals import Refusals
+from heori_consumer.supervisor.rhythm import Rhythm
 from heori_consumer.supervisor.stand_back import StandBack
 from heori_consumer.supervisor.stop_request import StopRequest
 
@@ -47,6 +48,7 @@ class Context:
         leases: all claims that it holds.
         failures: what is told of jobs that go wrong.
         stand_back: when jobs are due that other consumers should get.
+        rhythm: how long what has ended may wait for company.
         refusals: the queues of which it may run nothing.
         drain: whether it is to claim nothing for now.
     """
@@ -60,6 +62,7 @@ class Context:
     broken_keys: BrokenKeys = field(default_factory=BrokenKeys)
     failures: FailureLog = field(default_factory=FailureLog)
     stand_back: StandBack = field(default_factory=StandBack)
+    rhythm: Rhythm = field(default_factory=Rhythm)
     redis: AsyncRedisClient = field(init=False)
     commands: Commands = field(init=False)
     leases: Leases = field(init=False)

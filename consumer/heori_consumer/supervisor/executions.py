@@ -4,12 +4,10 @@ Most jobs are over before anyone could look, and need no such record: it would t
 all else that is written of them.
 """
 
-import asyncio
-
 from heori_consumer.pool.pool import Pool
 from heori_consumer.supervisor.context import Context
 
-LOOK_EVERY_S = 0.2  # what two looks have seen is recorded
+LOOK_EVERY_S = 1.0  # what two looks have seen is recorded
 CALL_EXECUTIONS = 500  # about 10 µs each
 
 
@@ -26,7 +24,7 @@ class Executions:
         """Record, for ever; where claims do, there is nothing left to."""
         while True:
             await self._pool.occupied.wait()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await self._context.beat.rest(LOOK_EVERY_S)
             await self._look()
 
     async def _look(self) -> None:

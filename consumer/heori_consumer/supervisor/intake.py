@@ -41,12 +41,16 @@ class Intake:
         self.gone = dict.fromkeys(context.queues, 0)
         self.expired = dict.fromkeys(context.queues, 0)
 
-    def take(self, claims: Sequence[Claim]) -> None:
-        """Take what was claimed for this consumer."""
+    def take(self, claims: Sequence[Claim], *, can_wait: bool = False) -> None:
+        """Take what was claimed for this consumer.
+
+        Args:
+            can_wait: whether their ends may wait for company; see `Rhythm`.
+        """
         accepted = claims
         if self._refusals.reasons:  # of few consumers
             accepted = self._without_refused(claims)
-        self._pool.dispatch(accepted)  # first, as it may be all that a worker waits for
+        self._pool.dispatch(accepted, can_wait=can_wait)  # first: workers may have nothing else
         self._leases.add(claims)
         self._precedence.claimed(claims)
         claims = accepted

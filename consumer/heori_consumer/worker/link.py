@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from heori_common import logs
@@ -69,6 +69,9 @@ BURST_BYTES = 32_000_000
 # How long an outcome may wait for others while there are more jobs at hand: each frame wakes the
 # supervisor. The job runs again if its worker is killed meanwhile.
 LINGER_S = 0.01
+# The same while many more wait in Redis. Each worker of a machine sends when another such span of
+# its clock has begun, so that theirs come together.
+LONG_LINGER_S = 0.04
 
 
 class LinkedSlots:
@@ -99,6 +102,7 @@ class LinkedSlots:
         self._outbox: deque[tuple[int, Outcome] | list[Any]] = deque()
         self._sendable = threading.Semaphore(0)
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
+        self._prompt = 0  # the number of the latest job whose end is not to wait for long
         self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
         self._meta: dict[int, bytes] = {}  # the latest, of each job that has saved it
         self._locks: list[Any] = []  # what was told of them last
@@ -192,10 +196,8 @@ class LinkedSlots:
 
     def _obey(self) -> None:
         for kind, *rest in self._frames():
-            if kind == JOBS and self._worn:
-                self._tell([UNBEGUN, list(rest[0]), False])
-            elif kind == JOBS:
-                self._slots.put([(number, Claim._make(job)) for number, job in rest[0].items()])
+            if kind == JOBS:
+                self._put(rest[0], can_wait=rest[1])
             elif kind == RECALL:
                 self._tell([UNBEGUN, self._slots.recall(*rest), not rest])
             elif kind in (RESIZE, APART) and self._mixed is not None:
@@ -212,6 +214,14 @@ class LinkedSlots:
             elif kind == LOOK:
                 threading.Thread(target=self._look, name="sampler", daemon=True).start()
 
+    def _put(self, jobs: Mapping[int, Sequence[Any]], *, can_wait: bool) -> None:
+        if self._worn:
+            self._tell([UNBEGUN, list(jobs), False])
+            return
+        if not can_wait:  # nor can those before them, as Redis has no more of these
+            self._prompt = max(jobs, default=self._prompt)
+        self._slots.put([(number, Claim._make(job)) for number, job in jobs.items()])
+
     def _hand_over(self, number: int, outcome: Outcome, *, more: bool) -> None:
         if outcome.status == RETURNED:
             self._tell([AGAIN, number, outcome])
@@ -220,7 +230,11 @@ class LinkedSlots:
         # With more jobs at hand, the sender may wait for company: each wake-up costs as much
         # as a small job. What is left over when a long job follows goes with the next tick.
         now = time.monotonic()
-        if not more or len(self._outbox) >= FRAME_OUTCOMES or now - self._sent_at > LINGER_S:
+        if number > self._prompt:
+            is_due = now - now % LONG_LINGER_S > self._sent_at
+        else:
+            is_due = now - self._sent_at > LINGER_S
+        if not more or is_due or len(self._outbox) >= FRAME_OUTCOMES:
             self._sent_at = now
             self._sendable.release()
 
@@ -293,6 +307,7 @@ class LinkedSlots:
         return self._runner.is_idle and not expects_more
 
     def _tick(self, now: float) -> None:
+        lingering = len(self._outbox)
         self._table.be_alive(now)
         self._runner.watch(now)
         self._slots.watch()
@@ -315,7 +330,8 @@ class LinkedSlots:
                 self._outbox.append([IN_LINE, in_line])
         if self._runner.lending.expects_more:
             self._runner.lending.look()
-        if self._outbox:
+        # What lingers goes with what follows it soon, if it does.
+        if len(self._outbox) > lingering or (lingering and now - self._sent_at > LONG_LINGER_S):
             self._sendable.release()
 
     def _give_back_memory(self) -> None:
