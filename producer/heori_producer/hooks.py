@@ -26,6 +26,11 @@ class SendingHooks:
         self._names = names
         self._made: list[Middleware] | None = None if names else []
 
+    @property
+    def are_none(self) -> bool:
+        """Whether nobody hears of jobs."""
+        return self._made == []
+
     def around(
         self, task: str, queue: str, jobs: list[NewJob], meta: Mapping[str, Any] | None
     ) -> AbstractContextManager[list[NewJob]]:

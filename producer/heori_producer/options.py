@@ -180,6 +180,19 @@ class Options:
                 raise ValueError(f"{name} is for one job, and not for many at once")
 
     @property
+    def is_plain(self) -> bool:
+        """Whether they say at most where to, for whom, and what to do at a limit."""
+        return (
+            self.delay is None
+            and self.at is None
+            and self.expires is None
+            and self.key is None
+            and self.unique is None
+            and self.debounce is None
+            and not (self.at_front or self.after or self.meta)
+        )
+
+    @property
     def after_ids(self) -> list[str]:
         """The ids of the jobs for whose ends they wait."""
         given: Any = self.after or ()

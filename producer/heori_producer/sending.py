@@ -165,6 +165,8 @@ class Sending:
             PayloadTooLarge: the server takes no such piece.
         """
         queue = options.queue_for(task.queue)
+        if len(jobs) == 1 and cursor is None and options.is_plain and self._hooks.are_none:
+            return self._send_plain(task.name, queue, jobs, options)
         when = options.when()
         if options.key is not None and options.debounce is None:
             when["key"] = (
@@ -200,6 +202,56 @@ class Sending:
                         yield self._commands.cancel(queue, ids[first : first + CANCELED_AT_ONCE])
             raise
 
+    def _send_plain(
+        self, task: str, queue: str, jobs: list[NewJob], options: Options
+    ) -> Steps[Accepted]:
+        """As `_send`, for one job by itself, around which there is nothing to do: so are most."""
+        if self._limits:
+            yield from self._write_limits()
+        when: dict[str, Any] = {"when_full": options.when_full or self._settings.when_full}
+        command = self._commands.enqueue(queue, jobs, **when)
+        told = yield from self._let_in(task, queue, jobs, command, options, None, when)
+        return Accepted(queue, [told.same or jobs[0].id])
+
+    def _write_limits(self) -> Steps[None]:
+        """Once, before the first job: they hold for all producers."""
+        yield [
+            command
+            for bounded, limit in self._limits.items()
+            for command in self._commands.set_limit(bounded, limit)
+        ]
+        self._limits = {}
+
+    def _let_in(
+        self,
+        task: str,
+        queue: str,
+        jobs: list[NewJob],
+        command: Command[Enqueued],
+        options: Options,
+        at: Cursor | None,
+        when: dict[str, Any],
+    ) -> Steps[Enqueued]:
+        """Send some jobs by this command, and wait until the queue has let all of them in."""
+        try:
+            told: Enqueued = yield command
+            if told.taken < len(jobs):
+                patience = options.full_timeout
+                if patience is None:
+                    patience = self._settings.full_timeout
+                told = yield from wait_for_room(
+                    self._commands, queue, jobs, told, patience, at, when
+                )
+        except RedisRefused as error:
+            if not error.is_size:
+                raise
+            largest = max(len(job.data) for job in jobs)
+            raise PayloadTooLarge(
+                f"the arguments of {task} take {largest} bytes, compressed, which is more than "
+                "this server takes in one piece (its proto-max-bulk-len); store them and send where"
+            ) from error
+        return told
+
     def _send(
         self,
         task: str,
@@ -209,13 +261,8 @@ class Sending:
         when: dict[str, Any],
         cursor: Cursor | None = None,
     ) -> Steps[Accepted]:
-        if self._limits:  # once, before the first job: they hold for all producers
-            yield [
-                command
-                for bounded, limit in self._limits.items()
-                for command in self._commands.set_limit(bounded, limit)
-            ]
-            self._limits = {}
+        if self._limits:
+            yield from self._write_limits()
         when["when_full"] = options.when_full or self._settings.when_full
         build = self._commands.enqueue
         ids: list[str] = []
@@ -233,26 +280,10 @@ class Sending:
                         following = partial(build, queue, cursor=then, **when)
                         ahead = _Ahead(parts[number + 1], following)
                         command = command._replace(meanwhile=ahead.build)
-                    told: Enqueued = yield command
-                    if told.taken < len(leaving):
-                        patience = options.full_timeout
-                        if patience is None:
-                            patience = self._settings.full_timeout
-                        told = yield from wait_for_room(
-                            self._commands, queue, leaving, told, patience, at, when
-                        )
+                    told = yield from self._let_in(task, queue, leaving, command, options, at, when)
             except QueueFull as error:
                 error.taken += len(ids)
                 raise
-            except RedisRefused as error:
-                if not error.is_size:
-                    raise
-                largest = max(len(job.data) for job in chunk)
-                raise PayloadTooLarge(
-                    f"the arguments of {task} take {largest} bytes, compressed, which is more "
-                    "than this server takes in one piece (its proto-max-bulk-len); store them and "
-                    "send where"
-                ) from error
             ids += [told.same or job.id for job in chunk]
         return Accepted(queue, ids)
 
