@@ -54,16 +54,16 @@ class QueueWatch:
             self._changed -= changed
             if not changed:
                 self._with_jobs.update(self._turn.next())
+            elif await self._wake(changed) is None:  # first, as somebody may wait for what has come
+                continue
+            elif await self._listener.track(self._reads(changed)):
+                if self._changed:
+                    self._event.set()
             else:
-                await self._wake(changed)  # first, as somebody may wait for what has come
-                if await self._listener.track(self._reads(changed)):
-                    if self._changed:
-                        self._event.set()
-                else:
-                    self._changed |= changed
-                    self._with_jobs |= self._changed
+                self._changed |= changed
+                self._with_jobs |= self._changed
             with_jobs, self._with_jobs = self._with_jobs, set()
-            if with_jobs and await self._wake(with_jobs):
+            if with_jobs and await self._wake(with_jobs) != 0:
                 await asyncio.sleep(BUSY_S)
                 await self._until_any_waits()
 
@@ -101,8 +101,8 @@ class QueueWatch:
             self._with_jobs.add(queue)
             self._event.set()
 
-    async def _wake(self, names: Iterable[str]) -> int:
-        """Returns for how many jobs nobody could be woken."""
+    async def _wake(self, names: Iterable[str]) -> int | None:
+        """Returns for how many jobs nobody could be woken; None when Redis did not do it."""
         queues, jobs = sorted(names), 0
         for first in range(0, len(queues), CALL_QUEUES):
             command = self._context.commands.wake(queues[first : first + CALL_QUEUES])
@@ -111,6 +111,6 @@ class QueueWatch:
             )
             if left is None:
                 self._changed.update(queues[first:])
-                return 1
+                return None
             jobs += left
         return jobs
