@@ -13,9 +13,9 @@ from typing import NamedTuple
 from heori_consumer.auto.demand import Demand, Observation, count
 
 # Jobs take long when fewer have ended than this, or than this many times the slots: those that have
-# begun together end together.
+# begun together end together. More of them can be counted, with one half of a round in doubt.
 FEW = 20
-ROUNDS = 10
+ROUNDS = 2
 # Work is of another kind when threads spend so much more of their time in another way, or do so
 # much more or less, as a share, and when that is so many standard errors.
 OTHER_SHARE = 0.15
@@ -59,7 +59,14 @@ class Weights:
         their ends.
         """
         is_long = any(_is_long(window) for window in windows)
-        return [_rate(window, [self._work(each, is_long) for each in window]) for window in windows]
+        return [
+            _rate(
+                window,
+                [self._work(each, is_long) for each in window],
+                0.0 if is_long else _doubt(window),
+            )
+            for window in windows
+        ]
 
     def main_task(self, seen: Sequence[Observation]) -> str | None:
         """The task that next to all of the work is of."""
@@ -82,12 +89,18 @@ def _is_long(window: Sequence[Observation]) -> bool:
     return count(window)[0] < max(FEW, ROUNDS * size.processes * size.slots)
 
 
-def _rate(window: Sequence[Observation], work: list[float]) -> Pace:
+def _doubt(window: Sequence[Observation]) -> float:
+    """The share of the jobs that may be of those which have begun together."""
+    size = window[-1].size
+    return size.processes * size.slots / max(1, count(window)[0]) / 2
+
+
+def _rate(window: Sequence[Observation], work: list[float], doubt: float) -> Pace:
     mean = fmean(work)
     finished = max(1, count(window)[0])
     least = mean / sqrt(finished) / 2  # that many jobs do not come more evenly
     spread = stdev(work) / sqrt(len(work)) if len(work) > 1 else mean
-    return Pace(mean, max(least, spread))
+    return Pace(mean, max(least, spread, doubt * mean))
 
 
 def is_other(weights: Weights, before: Sequence[Observation], now: Sequence[Observation]) -> bool:
