@@ -25,8 +25,7 @@ IMPORTS = {
     "asyncio, with ssl": "asyncio",
     "pydantic": "pydantic.root_model, pydantic.type_adapter",
     "psutil, msgpack": "psutil, msgpack",
-    "typer": "typer.main",
-    "Heori, and what else it imports": "heori.cli.consume, heori_consumer.worker.forkserver",
+    "Heori, and what else it imports": "heori.cli.run_consumer, heori_consumer.worker.forkserver",
 }
 # Each on its own, as the program does: without a look for garbage meanwhile.
 PROGRAM = "import gc; gc.disable(); import {}; print(open('" + ROLLUP.format("self") + "').read())"

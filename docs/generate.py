@@ -18,7 +18,7 @@ from typer.core import TyperArgument
 import heori
 from heori.cli import examples
 from heori.cli.app import COMMANDS, load
-from heori.cli.console import FAILED, REFUSED
+from heori.cli.ending import FAILED, REFUSED
 from heori.cli.streams import UNREAD, UNTOLD
 from heori_common.metrics import CATALOGUE, CONSUMER, OTHER
 from heori_common.protocol.catalogue import catalogue

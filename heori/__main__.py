@@ -13,7 +13,7 @@ def main() -> None:
     gc.disable()  # until all is imported: nothing of that is garbage, and looking takes long
     # Nothing of the current directory comes first.
     from heori.cli import streams  # noqa: PLC0415
-    from heori.cli.app import run  # noqa: PLC0415
+    from heori.cli.start import run  # noqa: PLC0415
 
     streams.run(run)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import FAILED, guarded
+from heori.cli.ending import FAILED, guarded
 from heori.inspect.actions import ActionRefused, JobActions, JobGone
 from heori.plain import say, say_json
 from heori_common.protocol.commands import Commands

@@ -13,9 +13,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
-from heori_common.errors import InvalidSetting
-from heori_common.in_fork import InFork
-
 # By name, what `heori --help` says of each: the first sentence of the command's own help.
 COMMANDS = {
     "up": "See it work: an embedded Valkey, a producer and a consumer, on real work.",
@@ -126,25 +123,3 @@ def heori(
     HEORI_REDIS_URL names the server. `heori --install-completion` has your shell complete commands
     and options from its next start on.
     """
-
-
-def run() -> None:
-    """Run the command that this process was started with.
-
-    Raises:
-        SystemExit: with its exit code.
-    """
-    serve = None
-    try:
-        app(prog_name="heori")
-    except InFork as forked:
-        serve = forked.serve
-    except InvalidSetting as error:  # found by whatever reads it
-        # `heori --help` does without these.
-        from heori.cli.console import REFUSED  # noqa: PLC0415
-        from heori.plain import say  # noqa: PLC0415
-
-        say(f"heori: a setting does not fit: {error}", error=True)
-        sys.exit(REFUSED)
-    if serve is not None:
-        serve()

@@ -1,13 +1,12 @@
-"""`heori consume`: run a consumer."""
+"""`heori consume`: what its command line may say."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from heori.cli import run_consumer
-from heori.cli.console import MOST_COUNT, read_size, refuse
+from heori.cli.consuming import CommandLine, consume_as
 from heori.cli.models import (
+    MOST_COUNT,
     AdviseOption,
     MaxMemoryOption,
     MaxProcessesOption,
@@ -16,13 +15,12 @@ from heori.cli.models import (
     ProcessesOption,
     SlotsOption,
 )
-from heori_common import logs, outlet
-from heori_common.settings import CONSUMER, Settings
-from heori_consumer.supervisor.options import MAX_THREADS, ConsumerOptions
-from heori_consumer.supervisor.queue_order import Order, parse_queues
+from heori_consumer.supervisor.options import MAX_THREADS
+from heori_consumer.supervisor.queue_order import Order
 
 
 def consume(
+    context: typer.Context,
     *,
     queue: Annotated[
         list[str],
@@ -119,36 +117,24 @@ def consume(
     or with --no-wait Redis is away. It is 2, too, when settings let it run jobs of none of its
     queues; these stay where they are.
     """
-    settings = Settings()
-    try:
-        queues, weights = parse_queues(queue, order)
-        options = ConsumerOptions.create(
-            queues,
-            model,
-            processes,
-            slots,
-            max_processes=max_processes,
-            max_slots=max_slots,
-            advises_only=advise,
-            max_memory=None if max_memory is None else read_size("--max-memory", max_memory),
-            weights=weights,
-            batch=batch,
-            wait=wait,
-            recycle_after=recycle_after,
-            max_rss=None if max_rss is None else read_size("--max-rss", max_rss),
-            max_files=max_files,
-            max_threads=max_threads,
-            preload=preload,
-            json_logs=as_json or not sys.stderr.isatty(),
-        )
-    except ValueError as error:
-        refuse(str(error))
-    outlet.never_wait()
-    logs.configure(as_json=options.json_logs, level=settings.log_level)
-    settings.check(CONSUMER)
-    if not settings.tasks and not settings.allow:
-        refuse(
-            "there is nothing this consumer may run: name the modules of your tasks in "
-            "HEORI_TASKS (such as HEORI_TASKS=myapp.tasks)"
-        )
-    run_consumer.run(settings, options)
+    wanted = CommandLine(
+        queue=queue,
+        order=order,
+        model=model,
+        processes=processes,
+        slots=slots,
+        max_processes=max_processes,
+        max_slots=max_slots,
+        max_memory=max_memory,
+        advise=advise,
+        batch=batch,
+        recycle_after=recycle_after,
+        max_rss=max_rss,
+        max_files=max_files,
+        max_threads=max_threads,
+        preload=preload,
+        wait=wait,
+        as_json=as_json,
+    )
+    # Who reads the command line apart has said what is to become of it.
+    (context.obj or consume_as)(wanted)

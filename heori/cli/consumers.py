@@ -6,8 +6,9 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.console import JsonOption, tell_unreadable
 from heori.cli.drawing import list_table, print_fields
+from heori.cli.ending import guarded, refuse
 from heori.inspect.auto import AutoView
 from heori.inspect.consumers import (
     ONE_S,

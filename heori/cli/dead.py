@@ -11,7 +11,7 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 
 from heori import formats
-from heori.cli.console import JsonOption, refuse, told_moment
+from heori.cli.console import JsonOption, told_moment
 from heori.cli.dead_change import purge, replay
 from heori.cli.dead_options import (
     ErrorOption,
@@ -25,6 +25,7 @@ from heori.cli.dead_options import (
     progress_bar,
 )
 from heori.cli.drawing import list_table, print_fields
+from heori.cli.ending import refuse
 from heori.inspect.dead_choice import Choice
 from heori.inspect.dead_groups import DeadGroups, count, grouping
 from heori.inspect.dead_letters import DeadLetters, Entry

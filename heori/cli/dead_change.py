@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from heori import formats
-from heori.cli.console import JsonOption, refuse
+from heori.cli.console import JsonOption
 from heori.cli.dead_options import (
     DryRunOption,
     ErrorOption,
@@ -21,6 +21,7 @@ from heori.cli.dead_options import (
     open_letters,
     progress_bar,
 )
+from heori.cli.ending import refuse
 from heori.inspect.dead_choice import Choice
 from heori.inspect.dead_letters import Action, DeadLetters
 from heori.inspect.dead_sweep import Sweep, act

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.progress import MofNCompleteColumn, Progress
 
-from heori.cli.console import FAILED, guarded, read_duration, refuse, tell_unreadable
+from heori.cli.console import read_duration, tell_unreadable
+from heori.cli.ending import FAILED, guarded, refuse
 from heori.inspect.dead_choice import Choice
 from heori.inspect.dead_letters import PAGE, DeadLetters
 from heori.plain import say

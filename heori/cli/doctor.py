@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TextColumn
 
-from heori.cli.console import FAILED, JsonOption, guarded
+from heori.cli.console import JsonOption
+from heori.cli.ending import FAILED, guarded
 from heori.inspect.checks import examine
 from heori.inspect.checks.finding import Finding, Level
 from heori.inspect.mending import Mended, mend

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import fail, guarded, refuse
+from heori.cli.ending import fail, guarded, refuse
 from heori.inspect.consumers import NoConsumer, NotDrained
 from heori.inspect.consumers import drain as ask
 from heori.inspect.reader import RedisReader

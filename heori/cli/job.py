@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable, told_moment
+from heori.cli.console import JsonOption, tell_unreadable, told_moment
 from heori.cli.drawing import print_fields
+from heori.cli.ending import guarded, refuse
 from heori.inspect.calls import as_text
 from heori.inspect.job import JobDetails, Now, Ties, read
 from heori.inspect.job_tries import Try

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable, told_moment
+from heori.cli.console import JsonOption, tell_unreadable, told_moment
 from heori.cli.drawing import LEAST_WIDTH
+from heori.cli.ending import guarded, refuse
 from heori.inspect.job_rows import JobRow
 from heori.inspect.jobs import STATES, JobFilter, JobPage, list_jobs
 from heori.inspect.reader import RedisReader

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from heori.cli import runs
-from heori.cli.console import FAILED, JsonOption, refuse
+from heori.cli.console import JsonOption
+from heori.cli.ending import FAILED, refuse
 from heori.demo.processes import Interrupt
 from heori.lab.locks import LockOptions, run_locks
 from heori.lab.locks import show as show_locks

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.console import JsonOption, tell_unreadable
+from heori.cli.ending import guarded, refuse
 from heori.inspect.reader import RedisReader
 from heori.plain import say_json
 from heori.terminal import Console

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import JsonOption, fail, hints, read_duration, refuse
+from heori.cli.console import JsonOption, read_duration
+from heori.cli.ending import fail, hints, refuse
 from heori.demo.load import BURST, FASTEST, LOCAL, PERIOD, RAMP, Load, LoadPlan, Profile, parse_mix
 from heori.demo.processes import Child, ChildFailed, Interrupted, signals
 from heori.examples import fileserver

@@ -8,8 +8,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from heori import Party, formats
-from heori.cli.console import FAILED, JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.console import JsonOption, tell_unreadable
 from heori.cli.drawing import list_table
+from heori.cli.ending import FAILED, guarded, refuse
 from heori.inspect.locks import Kind, Locks, LockState
 from heori.plain import say, say_json
 from heori.terminal import Console, Name, Text

@@ -1,4 +1,4 @@
-"""The options that choose an execution model and its size: of `heori consume` and `heori up`."""
+"""Options of whatever consumes: the execution model, its size, and how much they may count."""
 
 from typing import Annotated
 
@@ -6,6 +6,8 @@ import typer
 
 from heori_common.settings import Model
 from heori_consumer.supervisor.options import MEMORY_SHARE, MOST_SLOTS
+
+MOST_COUNT = 1_000_000_000  # of whatever an option counts
 
 ModelOption = Annotated[
     Model,

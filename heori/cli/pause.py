@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import guarded, refuse
+from heori.cli.ending import guarded, refuse
 from heori.inspect.limits import resumed_by
 from heori.plain import say
 from heori_common.names import check_name, check_queue, check_tenant

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heori.cli.console import guarded
+from heori.cli.ending import guarded
 from heori.plain import say
 from heori_common.protocol.commands import Command
 from heori_common.redis.client import RedisClient

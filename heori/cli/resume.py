@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from heori import formats
-from heori.cli.console import guarded, refuse
 from heori.cli.drain import set_drain
+from heori.cli.ending import guarded, refuse
 from heori.cli.pause import QueueArgument, TaskOption, TenantOption, chosen, named
 from heori.inspect.limits import resume_all
 from heori.inspect.reader import RedisReader

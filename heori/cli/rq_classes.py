@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from heori.cli.console import refuse
+from heori.cli.ending import refuse
 from heori.plain import say
 from heori_common.errors import short
 from heori_common.settings import Settings

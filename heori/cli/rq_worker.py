@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from heori.cli import rq_classes, run_consumer
-from heori.cli.console import fail, guarded, refuse
+from heori.cli.ending import fail, guarded, refuse
 from heori.cli.rq_redis import read_config, redis_url
 from heori.inspect.first_calls import packages_called
 from heori.inspect.reader import RedisReader

@@ -4,9 +4,7 @@ import asyncio
 import faulthandler
 from dataclasses import replace
 
-import typer
-
-from heori.cli.console import FAILED, fail, guarded, refuse
+from heori.cli.ending import FAILED, fail, guarded, refuse
 from heori_common import logs
 from heori_common.redis.dialer import prepare
 from heori_common.settings import Settings
@@ -39,4 +37,4 @@ def run(settings: Settings, options: ConsumerOptions) -> None:
         fail(*str(error).splitlines())
     except OSError as error:  # of which click would end without a word, were it a broken pipe
         log.critical("the consumer has failed", exc_info=error)
-        raise typer.Exit(FAILED) from error
+        raise SystemExit(FAILED) from error

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from heori.cli.console import fail
+from heori.cli.ending import fail
 from heori.demo.processes import BY_SIGNAL, ChildFailed, Interrupt, Interrupted, signals
 from heori_common.embedded import EmbeddedValkeyError
 from heori_common.redis.errors import RedisUnavailable

@@ -7,8 +7,9 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, print_record, refuse, tell_unreadable
+from heori.cli.console import JsonOption, print_record, tell_unreadable
 from heori.cli.drawing import list_table
+from heori.cli.ending import guarded, refuse
 from heori.inspect.reader import RedisReader
 from heori.inspect.schedule import (
     EntryView,

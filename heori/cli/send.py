@@ -11,17 +11,8 @@ import typer
 from pydantic_core import from_json
 
 from heori import Handle, JobFailed, Options, Producer, QueueFull
-from heori.cli.console import (
-    FAILED,
-    REFUSED,
-    JsonOption,
-    fail,
-    guarded,
-    print_record,
-    read_duration,
-    read_moment,
-    refuse,
-)
+from heori.cli.console import JsonOption, print_record, read_duration, read_moment
+from heori.cli.ending import FAILED, REFUSED, fail, guarded, refuse
 from heori.cli.send_from import Format, ImportRequest, send_from, told
 from heori.inspect.reader import NONSENSE
 from heori.plain import say, say_json

@@ -22,7 +22,7 @@ from pydantic_core import from_json
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from heori import Options, PayloadTooLarge, Producer, QueueFull, Sender
-from heori.cli.console import guarded, refuse
+from heori.cli.ending import guarded, refuse
 from heori.formats import count
 from heori.inspect.reader import RedisReader
 from heori.outage import Outage

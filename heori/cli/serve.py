@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heori.cli.console import refuse
+from heori.cli.ending import refuse
 from heori.plain import say
 from heori_common import logs, outlet, task_modules
 from heori_common.published import offered

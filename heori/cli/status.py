@@ -5,8 +5,9 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, tell_unreadable, told_moment
+from heori.cli.console import JsonOption, tell_unreadable, told_moment
 from heori.cli.drawing import list_table
+from heori.cli.ending import guarded
 from heori.inspect.limits import read_held
 from heori.inspect.queues import (
     ConsumerRecord,

@@ -7,8 +7,9 @@ import typer
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, refuse, tell_unreadable
+from heori.cli.console import JsonOption, tell_unreadable
 from heori.cli.drawing import list_table
+from heori.cli.ending import guarded, refuse
 from heori.inspect.reader import RedisReader
 from heori.inspect.tenants import TenantRow, read_tenants, set_weights
 from heori.plain import say_json

@@ -11,7 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from heori import formats
-from heori.cli.console import JsonOption, guarded, read_duration, refuse, tell_unreadable
+from heori.cli.console import JsonOption, read_duration, tell_unreadable
+from heori.cli.ending import guarded, refuse
 from heori.inspect.overview import compare
 from heori.inspect.reader import RedisReader
 from heori.plain import say_json

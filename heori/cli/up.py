@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from heori.cli import runs
-from heori.cli.console import FAILED, JsonOption, read_duration, refuse
+from heori.cli.console import JsonOption, read_duration
+from heori.cli.ending import FAILED, refuse
 from heori.cli.models import ModelOption, ProcessesOption, SlotsOption
 from heori.demo.display import make_display, report
 from heori.demo.processes import BY_SIGNAL, Interrupt

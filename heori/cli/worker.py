@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heori.cli.console import MOST_COUNT
+from heori.cli.models import MOST_COUNT
 from heori.cli.rq_options import (
     AllowOption,
     BurstOption,

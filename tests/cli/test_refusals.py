@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from heori.cli.console import FAILED, REFUSED
+from heori.cli.ending import FAILED, REFUSED
 from tests.rigs.commands import run_here
 from tests.rigs.dead_letters import fill, letter
 from tests.rigs.live_top import live_top

@@ -16,7 +16,7 @@ import pytest
 
 from heori import Producer
 from heori.cli.app import COMMANDS
-from heori.cli.console import FAILED, REFUSED
+from heori.cli.ending import FAILED, REFUSED
 from heori_common.locks.commands import LockCommands, LockRequest
 from heori_common.protocol.keys import Keys
 from heori_common.settings import Settings

@@ -11,7 +11,7 @@ from typing import IO
 import pytest
 import redis as redis_py
 
-from heori.cli.console import REFUSED
+from heori.cli.ending import REFUSED
 from heori.cli.streams import UNREAD, UNTOLD
 from heori_common.embedded import free_port
 from tests.rigs.waiting import until

@@ -126,8 +126,8 @@ print(written() - before)
 
 
 # What takes megabytes, or a twentieth of a second, and is there for what these do not do: to draw,
-# to answer a scrape, to send a webhook, to be looked at by rq's tools, to use locks, to read what
-# pickles name, to choose a size.
+# to read a command line, to answer a scrape, to send a webhook, to be looked at by rq's tools, to
+# use locks, to read what pickles name, to choose a size.
 HEAVY = {
     "croniter",
     "email.parser",
@@ -148,6 +148,7 @@ HEAVY = {
     "statistics",
     "structlog",
     "textual",
+    "typer",
     "urllib.request",
 }
 TASKS = "from heori import task\n\n\n@task\ndef double(a: int) -> int:\n    return 2 * a\n"

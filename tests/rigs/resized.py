@@ -10,7 +10,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from heori.cli.app import run
+from heori.cli.start import run
 from heori_common.protocol.job import Settled
 from heori_consumer.auto.size import Size
 from heori_consumer.pool.pool import Pool
