@@ -5,18 +5,19 @@
 --        queues: [name, …]
 -- REPLY  for how many jobs nobody waits
 -- FULL   passes
--- USES   has_type, queue_names, offers, jobs_waiting
+-- USES   queue_names, offers, jobs_waiting
 
 local MOST_HANDED = 64 -- jobs of a queue
 
-local function hand_over_first(name)
+-- Returns how many jobs were handed over.
+local function hand_over_first(queue)
   -- USES   hand_over
-  local queue = queue_key(name)
-  local ids = redis.call('LRANGE', queue, 0, MOST_HANDED - 1)
-  local handed = #ids - #hand_over(queue, ids)
+  local ids = redis.pcall('LRANGE', queue, 0, MOST_HANDED - 1) -- pcall: it may hold something else
+  local handed = ids.err and 0 or #ids - #hand_over(queue, ids)
   if handed > 0 then
     redis.call('LPOP', queue, handed)
   end
+  return handed
 end
 
 local jobs = 0
@@ -24,9 +25,8 @@ for _, name in ipairs(args.queues) do
   local queue = queue_key(name)
   local waiting = jobs_waiting(name)
   -- Where tenants take turns, a claim says whose it is.
-  if waiting > 0 and whole_name(name) == name and has_type('list', queue) and has_type('none', turns_key(name)) then
-    hand_over_first(name)
-    waiting = jobs_waiting(name)
+  if waiting > 0 and whole_name(name) == name and redis.call('EXISTS', turns_key(name)) == 0 then
+    waiting = waiting - hand_over_first(queue)
   end
   jobs = jobs + wake(queue, waiting)
 end
