@@ -1,4 +1,7 @@
-"""The page: who may see it, who may change something, and what it never does."""
+"""The page: who may see it, who may change something, and what it never does.
+
+The tests import what shows it, as in `test_languages.py`.
+"""
 
 import base64
 import json
@@ -10,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +20,6 @@ import psutil
 import pytest
 
 from heori.http import auth, privacy, tokens
-from heori.http.pages import overview, site
 from heori_common.embedded import EmbeddedValkey
 from tests.rigs.browser import Browser, unsafe
 from tests.rigs.service_rig import TASKS, Service, serving
@@ -80,7 +81,9 @@ def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_that_is_in_it(
 
 
 def test_what_is_shipped_is_there_with_its_licences() -> None:
-    static = Path(site.HERE) / "static"
+    from heori.http.pages.site import HERE
+
+    static = HERE / "static"
     licences = (static / "LICENCES.txt").read_text()
     assert all(f"## {name} " in licences for name in ("htmx.org", "idiomorph", "uplot"))
     for file in static.glob("*.js"):
@@ -195,6 +198,8 @@ def test_who_has_changed_something_is_logged_by_name(guarded: Service, redis: An
 
 
 def test_a_queue_is_paused_and_resumed_by_its_button(service: Service, redis: Any) -> None:
+    from heori.http.pages.site import MOST_FORM
+
     browser = Browser(service)
     paused = browser.post("/queues/a%2Fb/pause", HX_Request="true")
     assert paused.status == 200
@@ -205,7 +210,7 @@ def test_a_queue_is_paused_and_resumed_by_its_button(service: Service, redis: An
     assert browser.post("/queues/a%2Fb/resume").status == 303
     assert not redis.exists(PAUSED)
     assert browser.post("/queues/with%01/pause").status == 422
-    assert browser.post("/queues/x/limit", {"limit": "1" * site.MOST_FORM}).status == 413
+    assert browser.post("/queues/x/limit", {"limit": "1" * MOST_FORM}).status == 413
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -292,18 +297,20 @@ def test_news_come_as_long_as_somebody_listens_and_end_with_the_service(
 
 def test_streams_are_few_and_who_is_one_too_many_is_told(service: Service) -> None:
     """With HEORI_LONG=1 for so many as there are descriptors for, up to 10,000."""
+    from heori.http.pages.overview import MOST_STREAMS
+
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     process = psutil.Process(service.process.pid)
     before = process.memory_info().rss
-    many = min(10_000, most - 500) if "HEORI_LONG" in os.environ else overview.MOST_STREAMS + 100
+    many = min(10_000, most - 500) if "HEORI_LONG" in os.environ else MOST_STREAMS + 100
     firsts = Counter[bytes]()
     with ExitStack() as open_ones:
         for _ in range(many):
             firsts[open_ones.enter_context(stream(service)).recv(12)] += 1
         assert firsts == {
-            b"HTTP/1.1 200": overview.MOST_STREAMS,
-            b"HTTP/1.1 503": many - overview.MOST_STREAMS,
+            b"HTTP/1.1 200": MOST_STREAMS,
+            b"HTTP/1.1 503": many - MOST_STREAMS,
         }
         assert Browser(service).get("/queues").status == 200
         assert process.memory_info().rss - before < MOST_MEMORY
