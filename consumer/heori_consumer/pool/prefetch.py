@@ -10,7 +10,7 @@ Worker = TypeVar("Worker")
 # A worker may have waiting what its slots will begin within this time. Enough to bridge a round
 # trip to Redis many times over, and too little for anyone to miss the jobs. How many are claimed at
 # once follows from it, and each claim costs something, however few jobs it brings.
-PREFETCH_S = 0.06
+PREFETCH_S = 0.07
 PREFETCH_BYTES = 4_000_000  # and no more than that, with their results; for each worker
 
 
