@@ -17,7 +17,6 @@ from heori_common.protocol.commands.builder import (
     unpack,
 )
 from heori_common.protocol.job import CRASHED, FINISHED, KILLED, Claim, Outcome, Settled
-from heori_common.protocol.keys import whole_queue
 
 # Expired leases are looked for once an interval. When nobody has for so many intervals, nobody
 # could, and nobody could extend a lease.
@@ -116,21 +115,11 @@ class DeliveryCommands(Builders):
                 default exception handler has it.
         """
         queues = _queues(claim for claim, _ in ended)
-        keys = [
-            key
-            for queue in queues
-            for key in (
-                self.keys.wip(queue),
-                self.keys.finished(queue),
-                self.keys.failed(queue),
-                self.keys.queue(queue),
-                self.keys.scheduled(whole_queue(queue)),
-            )
-        ]
         return self._call(
             "ack",
-            [*keys, self.keys.worker(consumer)],
+            [self.keys.worker(consumer)],
             lambda reply: Acknowledged(*unpack(reply)),
+            queues=list(queues),
             entries=[
                 value
                 for claim, outcome in ended

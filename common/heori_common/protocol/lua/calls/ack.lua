@@ -2,9 +2,9 @@
 -- accepted before, in a call whose reply was lost, changes nothing and is no refusal.
 -- What waits for these jobs is queued here, up to a number; for the rest a mark is left, which
 -- settle_dependents.lua goes by.
--- KEYS   for each queue: wip (zset), finished (zset), failed (zset), queue (list), scheduled
---        (zset); last: the consumer's hash
--- ARGS   entries, result_ttl_s, failure_ttl_s, keeps_failures
+-- KEYS   the consumer's hash
+-- ARGS   queues, entries, result_ttl_s, failure_ttl_s, keeps_failures
+--        queues: [name, …]
 --        entries: [queue number from 0, id, execution, 'finished', 'failed', 'stopped', 'retry',
 --        'retried', 'settled' or 'unknown here', started_s, run_s, ttl_s or false, body or false, false or of
 --        few jobs the rest: [error or false, types or false, [delay_s, retries left] or false, [lock, …] or
@@ -31,7 +31,7 @@ end
 
 local special -- what is done with jobs that do not just end, made for the first of them
 local function make_special()
-  -- USES   job_locks, retry, put_off, returned_retry, repeats, rate_limit, dependents, forget_dependencies,
+  -- USES   job_locks, retry, put_off, queue_names, returned_retry, repeats, rate_limit, dependents, forget_dependencies,
   -- USES   executions, vanished
 
   -- Whether a lease stood that is not in the registry. Where that holds something else, the job's own
@@ -53,6 +53,10 @@ local function make_special()
     local is_deleted = not ended.status and ttl_s == 0
     return is_deleted or ended.heori_settled == execution
       or ended.heori_execution == execution and ended.status == end_status
+  end
+
+  local function scheduled_of(name)
+    return scheduled_key(whole_name(name))
   end
 
   -- Whether a job that is unknown here waits for another consumer.
@@ -81,7 +85,7 @@ local function make_special()
     room = math.max(0, room - waiting)
   end
 
-  return { has_held = has_held, is_done = is_done, is_put_off = is_put_off, settle_now = settle_now,
+  return { has_held = has_held, is_done = is_done, scheduled_of = scheduled_of, is_put_off = is_put_off, settle_now = settle_now,
     release_job_locks = release_job_locks, retry_job = retry_job, has_retried_enough = has_retried_enough,
     retry_returned = retry_returned, has_repeats = has_repeats, repeat_job = repeat_job,
     begin_new_try = begin_new_try, free_slot = free_slot, tell_arrivals = tell_arrivals,
@@ -104,6 +108,10 @@ local WIDTH = 9 -- values of an entry
 -- Of a whole batch it is asked in one command whose leases stand, and in one more whether anybody waits for
 -- the end of any.
 local entries = args.entries
+local wips, finished = {}, {} -- the keys of each queue that nearly all jobs need, by its number
+for n, name in ipairs(args.queues) do
+  wips[n - 1], finished[n - 1] = wip_key(name), finished_key(name)
+end
 local count = #entries / WIDTH
 local leases, leases_of, dependents = {}, {}, {}
 for n = 1, count do
@@ -121,7 +129,7 @@ local none_wait = count > 0 and redis.call('EXISTS', unpack(dependents)) == 0
 local stands = {} -- lease to whether it does; of one alone, its removal tells
 if count > 1 then
   for q, of_queue in pairs(leases_of) do
-    local scores = redis.pcall('ZMSCORE', KEYS[5 * q + 1], unpack(of_queue))
+    local scores = redis.pcall('ZMSCORE', wips[q], unpack(of_queue))
     for n, lease in ipairs(of_queue) do
       stands[lease] = scores.err and scores or scores[n]
     end
@@ -139,12 +147,12 @@ for n = 1, count do
   if rest then
     raised, types, retry, locks, is_special, again, is_recorded, limit, cpu, gil = unpack(rest)
   end
-  local first = 5 * q
   local is_unknown, is_settled = status == 'unknown here', status == 'settled'
   local end_status = (is_unknown or status == 'retried') and 'failed' or status
   local is_finished = status == 'finished'
   ttl_s = to_integer(ttl_s, is_finished and args.result_ttl_s or args.failure_ttl_s)
-  local wip = KEYS[first + 1]
+  local wip = wips[q]
+  local queue, scheduled -- where a job goes that is to run again
   local found = stands[leases[n]]
   if found and not found.err then
     stands[leases[n]] = false -- the same entry once more finds it ended
@@ -156,6 +164,7 @@ for n = 1, count do
   local holds = found and type(found) ~= 'table'
   if not holds or retry or locks or is_special or again or is_recorded or limit or is_unknown or is_settled then
     special = special or make_special()
+    queue, scheduled = queue_key(args.queues[q + 1]), special.scheduled_of(args.queues[q + 1])
     holds = holds or special.has_held(found, wip, id, execution)
     if holds and is_recorded then
       special.forget_execution(id, execution)
@@ -173,10 +182,10 @@ for n = 1, count do
       refused[#refused + 1] = n - 1
       special.has_come_back(id, execution)
     end
-  elseif is_unknown and special.is_put_off(n, KEYS[first + 4], KEYS[first + 5], id, execution, body) then
+  elseif is_unknown and special.is_put_off(n, queue, scheduled, id, execution, body) then
     counts = false
   elseif retry then
-    is_unable(special.retry_job(KEYS[first + 4], KEYS[first + 5], id, execution, retry[1], retry[2]))
+    is_unable(special.retry_job(queue, scheduled, id, execution, retry[1], retry[2]))
   else
     if started_s ~= last_started_s then -- what was claimed together began together
       last_started_s, started_text = started_s, string.format('%.6f', started_s)
@@ -193,16 +202,16 @@ for n = 1, count do
       end
     end
     if again and not special.has_retried_enough(id, again[1]) then
-      is_unable(special.retry_returned(KEYS[first + 4], KEYS[first + 5], id, execution, again[2], again[3], ttl_s,
+      is_unable(special.retry_returned(queue, scheduled, id, execution, again[2], again[3], ttl_s,
         started_text, fields))
     elseif is_special and is_finished and special.has_repeats(id) then
       if ttl_s ~= 0 then
         local score, unable = write_result(id, execution, FINISHED, ttl_s, started_text, fields)
         is_unable(unable)
-        register(KEYS[first + 2], score, id)
+        register(finished[q], score, id)
       end
       local mark = mark_ended(id, end_status, -1)
-      is_unable(special.repeat_job(KEYS[first + 4], KEYS[first + 5], id, execution))
+      is_unable(special.repeat_job(queue, scheduled, id, execution))
       if mark then
         special.settle_now(id, mark)
       end
@@ -221,7 +230,7 @@ for n = 1, count do
         given_up[#given_up + 1] = n - 1
       end
       if score then
-        register(KEYS[first + (is_finished and 2 or 3)], score, id)
+        register(is_finished and finished[q] or failed_key(args.queues[q + 1]), score, id)
       end
       if is_special then
         special.forget_dependencies(id, ttl_s)
@@ -249,7 +258,7 @@ for n = 1, count do
 end
 if count > 1 then
   for q, of_queue in pairs(leases_of) do
-    redis.pcall('ZREM', KEYS[5 * q + 1], unpack(of_queue)) -- pcall: likewise
+    redis.pcall('ZREM', wips[q], unpack(of_queue)) -- pcall: likewise
   end
 end
 if special then
@@ -262,7 +271,7 @@ for registry, scores in pairs(registered) do
   end
 end
 -- pcall: likewise, and the consumer itself tells of its own hash
-local me = KEYS[#KEYS]
+local me = KEYS[1]
 if finished_count > 0 then
   redis.pcall('HINCRBY', me, 'successful_job_count', finished_count)
 end

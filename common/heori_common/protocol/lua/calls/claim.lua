@@ -31,7 +31,7 @@
 -- FULL   passes
 -- USES   now_s, now_us, claim_job
 
-local LOOKED_AT, FEWER = 64, 8 -- queues that are asked after at a time; by how much fewer, if few have jobs
+local LOOKED_AT, FEWER = 32, 8 -- queues that are asked after at a time; by how much fewer, if few have jobs
 local LEADERS_TIME_US = 20000 -- in which the leader takes back by itself what is overdue
 
 local claims, claimed = {}, {}
@@ -330,7 +330,7 @@ end
 -- something to give. What its own keys hold, those commands tell that are to take from them.
 local function look_at(q, no_turns)
   local name = names[q]
-  local found = { queue = queue_key(name), wip = wip_key(name), turns = turns_key(name), done = false }
+  local found = { queue = queue_key(name), wip = wip_key(name), turns = not no_turns and turns_key(name), done = false }
   if pauses and pauses.of['queue:' .. name] then
     found.done = true
   elseif not no_turns and see(found, found.turns, 'zset') then
