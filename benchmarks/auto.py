@@ -355,7 +355,7 @@ def _auto(*works: Work) -> System:
 
 def _shown(work: Work) -> Work:
     """As much of it as shows that it can be measured."""
-    return replace(work, settings=work.tried[:2], few=(), turn=0.4, settle=0.2)
+    return replace(work, settings=work.settings[:2], few=(), turn=0.4, settle=0.2)
 
 
 def _beside(found: float, best: float, default: float | None) -> Figures:
