@@ -71,6 +71,7 @@ class Claimer:
         self._order = QueueOrder(len(context.queues), options.weights, at_random=options.at_random)
         self._window = QueueWindow()
         self._asked_all = True  # whether the last claim has
+        self._is_careful = False  # as the last claim was told of a key that holds something else
         self._precedence = precedence
         self._about = (socket.gethostname(), os.getpid())
         self._stopping = False
@@ -287,9 +288,11 @@ class Claimer:
                 last_offers=last,
                 received=received,
                 strict=self._context.settings.records == "strict",
+                careful=self._is_careful,
             )
         )
         self._doubtful = None
+        self._is_careful = bool(claimed.broken)
         self._hand_overs.claimed(sent, claimed.at)
         if wanted:
             took = now() - sent

@@ -123,6 +123,7 @@ class ClaimingCommands(Builders):
         last_offers: Sequence[Offer] = (),
         received: Sequence[bytes] = (),
         strict: bool = False,
+        careful: bool = False,
     ) -> Command[Claimed]:
         """Pop and lease up to `count` jobs: first each queue's share, then in their order.
 
@@ -138,6 +139,7 @@ class ClaimingCommands(Builders):
             shares: for the first queues, in their order; the rest is taken in the order of all.
             about: host and pid of the consumer, for those who look into the locks of its jobs.
             strict: record each execution at once.
+            careful: look at the leases first, as the last claim was told of a broken key.
             deadlock: raise fails a job whose wait for its locks would never end.
         """
 
@@ -189,6 +191,7 @@ class ClaimingCommands(Builders):
             received=received,
             told_s=SERVICE_TOLD_S,
             strict=strict,
+            careful=careful,
             result_ttl_s=RESULT_TTL_S,
             host=about[0],
             pid=about[1],

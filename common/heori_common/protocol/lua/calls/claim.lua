@@ -11,7 +11,7 @@
 -- When there is nothing to claim, the consumer's offer is left in its stead: see offers.lua.
 -- KEYS   nothing
 -- ARGS   queues, count, shares, lease_s, margin_s, consumer, token, max_payload, most_bytes, most_parked,
---        service, offer, last_offers, received, told_s, strict
+--        service, offer, last_offers, received, told_s, strict, careful
 --        queues: msgpack [name, …]
 --        shares: [how many to take from each queue at first, …]; what is left of count is then
 --        taken in the order of the queues
@@ -22,6 +22,8 @@
 --        received: [hand-over or wake-up, …] that the consumer has got, as it was told
 --        told_s: how long it is believed that consumers of this service are there
 --        strict: whether each execution is recorded at once
+--        careful: whether leases are looked at before anything is popped, as some could not be taken just
+--        now: what is popped and put back wakes whoever watches the queue, and so this consumer again
 -- REPLY  msgpack [now_s, whether there were ids, whether RQ's workers are suspended, [key of the wrong
 --        type, …], [ClaimReply, …], [number from 0 of a hand-over that was taken back, …], whether
 --        the latest of last_offers was still there, whether the leader has left anything overdue,
@@ -342,6 +344,8 @@ local function look_at(q, no_turns)
     if has_jobs and not found.done then
       redis.call('ZADD', found.turns, 'NX', tenants.had_by_old(found.turns), '')
     end
+  elseif args.careful and not found.done then
+    see(found, found.wip, 'zset')
   end
   return found
 end
