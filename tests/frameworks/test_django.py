@@ -190,7 +190,7 @@ def test_a_closed_connection_does_not_fail_the_next_job(
         "HEORI_TASKS": "heori.django.tasks,tests.frameworks.connections",
         "HEORI_MIDDLEWARE": "heori.django.CloseOldConnections",
     }
-    consume("--model", model, *MODELS[model], fresh=True, **own).ready()
+    consume("--model", model, *MODELS[model], **own).ready()
     assert sent_one_by_one(producer, "leave_closed", "count", "leave_closed", "count") == [0] * 4
     later = ("leave_closed_later", "count_later", "leave_closed_later", "count_later")
     assert sent_one_by_one(producer, *later) == [0] * 4
@@ -200,7 +200,7 @@ def test_without_the_middleware_it_does(
     environment: dict[str, str], consume: Callable[..., Consumer], producer: Producer
 ) -> None:
     own = environment | {"HEORI_TASKS": "heori.django.tasks,tests.frameworks.connections"}
-    consume("--model", "threads", *MODELS["threads"], fresh=True, **own).ready()
+    consume("--model", "threads", *MODELS["threads"], **own).ready()
     for names in (("leave_closed", "count"), ("leave_closed_later", "count_later")):
         with pytest.raises(JobFailed, match="closed database"):
             sent_one_by_one(producer, *names)
