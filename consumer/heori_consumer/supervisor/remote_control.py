@@ -9,6 +9,9 @@ from heori_consumer.supervisor.listener import RemoteCommand
 
 log = logs.get_logger(__name__)
 
+# How often it is seen whether a job that is to stop has come, and after how many seconds again.
+LOOKS, LOOK_EVERY_S = 10, 0.05
+
 
 class RemoteControl:
     """Obeys rq's commands."""
@@ -41,10 +44,16 @@ class RemoteControl:
         return self._is_here(command) and self._pool.stop_job(command.job_id)
 
     async def _stop_once_claimed(self, command: RemoteCommand) -> None:
-        """Redis may have told of a claim before we got its answer."""
-        async with self._context.leases.claiming:
-            if not self._stop(command):
-                log.warning("asked to stop a job that does not run here", job=command.job_id)
+        """Redis may have told of a claim before we got its answer.
+
+        What was handed over late begins with a claim that is still to be made.
+        """
+        for _ in range(LOOKS):
+            async with self._context.leases.claiming:
+                if self._stop(command):
+                    return
+            await asyncio.sleep(LOOK_EVERY_S)
+        log.warning("asked to stop a job that does not run here", job=command.job_id)
 
     def _is_here(self, command: RemoteCommand) -> bool:
         return command.name == "stop-job" or any(
