@@ -1,5 +1,6 @@
 """What a goal is: a figure that is to be reached, who else has it, and what has become of it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -84,6 +85,7 @@ class Target:
         met = None
         if reached is not None and self.goal is not None:
             met = reached <= self.goal if self.most else reached >= self.goal
+            met = met or math.isclose(reached, self.goal)  # of 30.000000000000004, say
         return Told(
             self.kind, self.name, self.goal, self.most, reached, met, ours, self.unit, peer, theirs
         )

@@ -48,6 +48,11 @@ def main() -> None:
     print(f"{PICTURE.name}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 
+def told(rate: float) -> str:
+    """Jobs a second, as people read them."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
+
+
 def reduced(record: Mapping[str, Any]) -> dict[str, Any]:
     """What is drawn of a run: of each case the grid, and each size of the path when it came."""
     cases, kind = {}, "auto"
@@ -91,10 +96,12 @@ def draw(kept: Mapping[str, Any]) -> Figure:
     for panel in figure.axes[len(cases) :]:
         panel.set_visible(False)
     machine = kept["machine"]
-    is_rough = kept["quick"] or float(machine["load before"]) > IDLE
+    rough = ": NONE OF THIS COUNTS" if kept["quick"] else ""
+    if not rough and float(machine["load before"]) > IDLE:
+        rough = ", after something else had kept the machine busy"
     stolen = [case["stolen"] for case in cases.values()]
     figure.supxlabel(
-        f"make bench ARGS={kept.get('kind', 'auto')}" + ": NONE OF THIS COUNTS" * is_rough + "; "
+        f"make bench ARGS={kept.get('kind', 'auto')}" + rough + "; "
         f"Python {machine['python']}, cores {machine['cores']}, commit {machine['commit']}; "
         f"load before {machine['load before']}; "
         f"other guests had {min(stolen):.0%} to {max(stolen):.0%} of the cores",
@@ -107,7 +114,7 @@ def draw(kept: Mapping[str, Any]) -> Figure:
 def _panel(panel: Any, name: str, case: Mapping[str, Any]) -> None:
     best = max(rate for *_, rate in case["grid"])
     panel.set_title(
-        f"{name}\nauto {case['auto']:,.4g} jobs/s, best fixed {best:,.4g}", fontsize=8, loc="left"
+        f"{name}\nauto {told(case['auto'])} jobs/s, best fixed {told(best)}", fontsize=8, loc="left"
     )
     # Counts are apart by how many times they are, as that is what matters of them.
     places = [(log2(slots), log2(processes), rate) for processes, slots, rate in case["grid"]]
