@@ -42,12 +42,21 @@ def swarm(fresh: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         wait_until(lambda: len(_alive()) == 2, timeout=60)
         yield
     finally:
-        run("docker", "stack", "rm", NAME)
+        wait_until(_is_removed, timeout=60)
         mine = ("docker", "ps", "-a", "-q", "--filter", f"name={NAME}")
         wait_until(lambda: not run(*mine), timeout=60)
         run("docker", "swarm", "leave", "--force")
         run("docker", "volume", "rm", f"{NAME}_redis", check=False)
         run("docker", "network", "rm", "docker_gwbridge", check=False)  # left by the swarm
+
+
+def _is_removed() -> bool:
+    """Remove the stack; a network cannot go while the last task on it ends."""
+    try:
+        run("docker", "stack", "rm", NAME)
+    except CommandFailed:
+        return False
+    return True
 
 
 def _alive() -> list[str]:
