@@ -30,8 +30,12 @@ _watching = False
 
 
 def _watch(event: str, args: tuple[object, ...]) -> None:
-    if _watching and event not in ("import", "object.__getattr__", "pickle.find_class"):
-        WATCHED.append(f"{event} {args!r}"[:200])
+    if not _watching or event in ("import", "object.__getattr__", "pickle.find_class"):
+        return
+    # Whoever looks for a module reads the folders anew that have changed since, as this one does.
+    if event == "os.listdir" and args[0] in sys.path:
+        return
+    WATCHED.append(f"{event} {args!r}"[:200])
 
 
 sys.addaudithook(_watch)  # stays, and costs nothing but while it watches

@@ -28,7 +28,8 @@ from tests.rigs.pages import PAGES, blocks, program, users_with_rights
 from tests.rigs.shell import shell_heori
 from tests.rigs.waiting import until
 
-QUEUES = ("mail", "files", "payments", "orders", "slow", "sums", "bank")
+# Periodic jobs have queues of their own: a consumer of one page may not run what is another page's.
+QUEUES = ("mail", "files", "reminders", "payments", "orders", "slow", "sums", "bank")
 READY = re.compile(r'"consuming"|serving on (?P<url>\S+)|Listening on')
 LONG = re.compile(r"^((?:\w+=\S+ )*)(heori (?:consume|serve|worker)|rq worker) ", re.MULTILINE)
 
