@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -31,8 +31,8 @@ log = logs.get_logger(__name__)
 class Point:
     """A moment in the charts; rates are of the ten seconds before it.
 
-    What consumers tell is None while one of them is silent that was not ten seconds before: what
-    the others tell would look like a fall.
+    What consumers tell is None while one of them is silent that has answered within the ten seconds
+    before: what the others tell would look like a fall.
     """
 
     at: float  # epoch seconds, by this machine's clock
@@ -150,7 +150,7 @@ class Monitor:
         now = take_reading(reader, last)
         self._readings.append(now)
         overview = compare(self._readings[0], now)
-        self._points.append(_point(overview, self._readings[0], now))
+        self._points.append(_point(overview, self._readings))
         found = alerts(overview, self._memory_share(reader))
         return Seen(self._seen.number + 1, overview, tuple(found), tuple(self._points))
 
@@ -164,10 +164,12 @@ class Monitor:
             return None  # a hosted Redis may tell nobody
 
 
-def _point(overview: Overview, before: Reading, now: Reading) -> Point:
+def _point(overview: Overview, readings: Sequence[Reading]) -> Point:
+    before, now = readings[0], readings[-1]
     at = datetime.now(UTC).timestamp()
     waiting = sum(row.waiting or 0 for row in overview.queues)
-    if (before.answers.samples.keys() & now.records.keys()) - now.answers.samples.keys():
+    have_answered = {name for reading in readings for name in reading.answers.samples}
+    if (have_answered & now.records.keys()) - now.answers.samples.keys():
         return Point(at, None, None, None, waiting, None, None, None)
     done = sum(row.jobs_per_second for row in overview.tasks)
     there = sum((row.waiting or 0) + (row.running or 0) for row in overview.queues)
