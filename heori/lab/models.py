@@ -207,9 +207,10 @@ class ModelExperiment:
             trial = Trial(begin, work, consumer, consumer.first_report(self._interrupt)["metrics"])
             self._keep_busy(trial, self._learn)
             trial.before = _scrape(trial.url)
-            first, since = self._done(trial), time.monotonic()
+            first, since = self._next_end(trial)
             self._keep_busy(trial, AUTO_SPANS * self._span)
-            trial.done, trial.span = self._done(trial) - first, time.monotonic() - since
+            done, until = self._next_end(trial)
+            trial.done, trial.span = done - first, until - since
             trial.after = _scrape(trial.url)
             told = _ask_auto(trial.url)
             self._redis.unlink(Keys().queue(_queue(begin)))
@@ -269,9 +270,9 @@ class ModelExperiment:
         per_job = LENGTH / 2 + trial.work.waits
         self._send(trial, int((WARM + self._span) * 2 * at_once / per_job) + slots)
         self._wait(WARM, trial.consumer)
-        first, since = self._done(trial), time.monotonic()
+        first, since = self._next_end(trial)
         self._wait(self._span, trial.consumer)
-        done, until = self._done(trial), time.monotonic()
+        done, until = self._next_end(trial)
         # What has not begun is not needed any more.
         self._redis.unlink(Keys().queue(_queue(trial.setup)))
         trial.jobs += self._until_done(trial)
@@ -302,6 +303,22 @@ class ModelExperiment:
         size = self.sizes[work.name]
         calls = [(size, self._dice.randrange(2**32), self._files) for _ in range(jobs)]
         self._producer.options(queue=_queue(trial.setup)).submit_many(function, calls)
+
+    def _next_end(self, trial: "Trial") -> tuple[int, float]:
+        """Wait until jobs end, or none is left; returns how many have ended, and when that was.
+
+        The ends of brief jobs are told together. A count between two of those moments lacks jobs,
+        so that a rate is of the time from one such moment to another.
+        """
+        keys, queue = Keys(), _queue(trial.setup)
+        before, limit = self._done(trial), time.monotonic() + END
+        while (done := self._done(trial)) == before:
+            if not self._redis.exists(keys.queue(queue), keys.wip(queue)):
+                break
+            self._wait(TICK, trial.consumer)
+            if time.monotonic() > limit:
+                raise ChildFailed(f"{trial.setup.name} ends no job of {trial.work.about}")
+        return done, time.monotonic()
 
     def _done(self, trial: "Trial") -> int:
         return int(self._redis.zcard(Keys().finished(_queue(trial.setup))))

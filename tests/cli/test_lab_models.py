@@ -68,11 +68,11 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
         assert each.cpu > 0 or each.workload == "fetching"
         assert 1e6 < each.total_memory < 1e9
         assert (each.speedup == 1.0) == (each.setup == ONE)
-    # What no load of the machine changes: a thread waits in vain for what it does not share.
+    # Which setup is faster is no claim of this test: it measures each for a moment only.
     rates = {(each.workload, each.setup.name): each.rate for each in found.figures}
-    loop = next(each.setup.name for each in found.figures if each.setup.model == "asyncio")
-    fixed = {name for _, name in rates} - {loop}
-    assert rates["fetching", loop] > 3 * rates["fetching", "threads 1×1"]
+    for each in found.figures:
+        assert each.speedup == pytest.approx(each.rate / rates[each.workload, ONE.name])
+    fixed = {each.setup.name for each in found.figures if each.setup.model != "asyncio"}
     assert told["interpreters"][0]["advice"].keys() == names
     assert [each.figures.workload for each in found.auto] == ["python", "hashing", "fetching"]
     for auto in found.auto:
