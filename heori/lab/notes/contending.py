@@ -166,6 +166,10 @@ def _cross(url: str, mine: int, other: int, timeout: float | None) -> Figures:
 def slow_holder(url: str, step: Step, timeout: float, held: float) -> dict[str, Figures]:
     """A lock is held for long, and there is no deadlock: who waits by a timeout, who by detection.
 
+    Args:
+        timeout: of the one who waits by it.
+        held: for how long it is held at least, and until that one has given up.
+
     Returns:
         By how it waits, what is told by `deadlock` of each.
     """
@@ -181,13 +185,17 @@ def _hold_long(url: str, held: float) -> None:
     with Mutex("slow", url):
         _meet(url, "slow: met", 3)
         time.sleep(held)
+        _meet(url, "slow: given up", 2)  # on a busy machine who waits may have asked late
 
 
 def _wait_long(url: str, timeout: float | None) -> Figures:
     _detect(timeout)
     wanted = Mutex("slow", url)
     _meet(url, "slow: met", 3)
-    return _ask(wanted, timeout)
+    told = _ask(wanted, timeout)
+    if timeout is not None:
+        _meet(url, "slow: given up", 2)
+    return told
 
 
 def _detect(timeout: float | None) -> None:
