@@ -7,7 +7,7 @@ import asyncio
 import os
 from typing import Any
 
-from heori.cli.app import app
+from heori.cli.start import run
 from heori_consumer.supervisor.acknowledger import Acknowledger
 from heori_consumer.supervisor.lease_keeper import LeaseKeeper
 from heori_consumer.supervisor.reaper import Reaper
@@ -39,4 +39,4 @@ if __name__ == "__main__":
         return roles
 
     Roles.create = create_with_one_that_fails  # type: ignore[method-assign]
-    app(prog_name="heori")
+    run()

@@ -7,7 +7,7 @@ ahead.
 import asyncio
 from typing import Any
 
-from heori.cli.app import app
+from heori.cli.start import run
 from heori_consumer.pool import handle
 from heori_consumer.supervisor import acknowledger, claimer
 
@@ -26,4 +26,4 @@ if __name__ == "__main__":
     handle.STALL_S = 3600.0
     claimer.LOOK_EVERY_S = 0.2
     setattr(acknowledger.Acknowledger, give_back.__name__, give_back_late)
-    app(prog_name="heori")
+    run()
