@@ -214,7 +214,7 @@ def test_one_of_two_consumers_tells_the_depth_and_the_other_takes_over(
 
     until(lambda: sorted(depths()) == [0, 7])
     first = max(both, key=lambda consumer: consumer.metric("heori_queue_depth"))
-    assert sum(c.metric("heori_registry_jobs", registry="started") for c in both) == 2
+    until(lambda: sum(c.metric("heori_registry_jobs", registry="started") for c in both) == 2)
     until(lambda: first.metric("heori_queue_oldest_seconds") > 0.5)
     first.process.send_signal(signal.SIGSTOP)
     second = next(consumer for consumer in both if consumer is not first)

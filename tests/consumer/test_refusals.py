@@ -92,6 +92,7 @@ def test_what_ends_or_runs_while_redis_refuses_runs_once(
                 assert client.hget(KEYS.job(handle.id), "heori_deliveries") == b"1"
             assert consumer.metric("heori_leases_lost_total") == 0
             assert consumer.metric("heori_results_refused_total") == 0
+            consumer.wait_for("Redis does not refuse any more")
             told = [line for line in consumer.log if line["logger"].endswith("redis_retry")]
             consumer.log.clear()
             beginning, end = told
@@ -129,10 +130,10 @@ def test_what_is_evicted_or_late_is_told_and_counted_and_what_was_cancelled_is_n
         assert (warned["level"], warned["policy"]) == ("warning", "allkeys-lru")
         consumer.ready()
         assert handles[4].result(60) == 6
-        assert consumer.metric("heori_jobs_gone_total", queue="default") == 3
+        until(lambda: consumer.metric("heori_jobs_gone_total", queue="default") == 3)
         with pytest.raises(JobExpired, match="it was to begin before 2020-01-01T00:00:00"):
             late.result(60)
-        assert consumer.metric("heori_jobs_expired_total", queue="default") == 1
+        until(lambda: consumer.metric("heori_jobs_expired_total", queue="default") == 1)
         assert consumer.stop() == 0
         gone = [line for line in consumer.log if line["event"].startswith("nothing is left")]
         assert [line.get("times") for line in gone] == [None, 2]

@@ -229,7 +229,7 @@ def test_jobs_that_stock_rq_schedules_run(
     cancelled.cancel()
     consume().ready()
     for job, value in ((soon, 3), (later, 4)):
-        result = job.latest_result(timeout=20)
+        result = job.latest_result(timeout=60)
         assert result is not None
         assert result.return_value == value
         assert job.get_status() is JobStatus.FINISHED
@@ -288,7 +288,7 @@ def test_a_stock_scheduler_and_ours_together_move_each_job_once(
     for handle in handles:
         handle.result(60)
     assert stock.wait(60) == 0
-    assert redis.get(LOCK) == name_of(consumer)
+    until(lambda: redis.get(LOCK) == name_of(consumer))  # theirs may have moved all of them
 
     background("-c", STOCK_SCHEDULER, redis_url)
     until(lambda: redis.keys("rq:scheduler:*"))

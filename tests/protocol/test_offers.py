@@ -220,9 +220,8 @@ def test_what_is_not_confirmed_goes_to_the_next_and_counts_no_delivery(bench: Be
         bench.send("1", "2")
         late = a.hears()
         assert ids(late.claims) == ["1", "2"]
-        assert bench.lead().taken_back == 0, "it is not time"
         until(lambda: bench.lead().taken_back == 1)
-        assert bench.now() - sent >= 0.9
+        assert bench.now() - sent >= 0.9, "it was not time before"
         assert bench.queue() == ["1", "2"], "in their order"
         assert bench.wip() == {}
         assert b.hears().claims == [], "it is woken"

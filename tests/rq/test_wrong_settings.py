@@ -93,7 +93,12 @@ def test_jobs_of_each_wrong_setting_wait_for_another_consumer(
     assert report["refuses"].keys() == WRONG.keys()
     until(lambda: len(describe_refusals(records(redis))) == len(WRONG))
     told = run_here(redis_url, "doctor").output
-    lines = [line for line in wrong.log if "takes no more jobs" in line["event"]]
+
+    def refusals() -> list[dict[str, Any]]:
+        return [line for line in list(wrong.log) if "takes no more jobs" in line["event"]]
+
+    until(lambda: len(refusals()) >= len(WRONG))
+    lines = refusals()
     assert sorted(line["queue"] for line in lines) == sorted(WRONG)
     for line in lines:
         assert line["level"] == "error"
