@@ -330,9 +330,9 @@ def test_every_key_begins_with_the_prefix(
     consumer = consume("--processes", "1", RQ_KEY_PREFIX=prefix).ready()
     settings = Settings(redis_url=redis_url, key_prefix=prefix)
     with Producer(settings=settings) as producer:
-        assert producer.submit(sample_tasks.add, 1).result(timeout=20) == 3
+        assert producer.submit(sample_tasks.add, 1).result(60) == 3
         with pytest.raises(Exception, match="no such luck"):
-            producer.submit(sample_tasks.fail, "no such luck").result(timeout=20)
+            producer.submit(sample_tasks.fail, "no such luck").result(60)
         keys: Any = redis.keys("*")
         assert consumer.stop() == 0
     kinds = {key.decode().removeprefix(f"{prefix}:").partition(":")[0] for key in keys}

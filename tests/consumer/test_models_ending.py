@@ -28,7 +28,7 @@ def test_jobs_that_kill_their_worker_become_dead_letters_and_the_rest_is_done(
     good = producer.submit_many(sample_tasks.add, [(n, 0) for n in range(200)])
     for handle in bad:
         with pytest.raises(JobFailed, match="delivered 3 times without an end; the last worker"):
-            handle.result(30)
+            handle.result(60)
     assert [handle.result(60) for handle in good] == list(range(200))
     until(lambda: consumer.metric("heori_jobs_dead_total") == len(ways))
     # Two of them may die in one worker of several slots, so that there are fewer deaths.
@@ -170,4 +170,4 @@ def test_a_suspect_whose_process_dies_leaves_its_turn_to_the_next(
     until(lambda: redis.llen("rq:queue:default") == 0)  # the other waits for its turn
     os.kill(int(pid), signal.SIGKILL)
     redis.rpush("suspect:go", *["now"] * 4)
-    assert [handle.result(30) for handle in suspects] == ["suspect"] * 2
+    assert [handle.result(60) for handle in suspects] == ["suspect"] * 2

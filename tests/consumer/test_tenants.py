@@ -413,7 +413,7 @@ def test_jobs_that_stock_tools_put_on_a_tenants_queue_run(
     stock = Queue("default@@acme", connection=redis, serializer=JSONSerializer)
     consume().ready()
     job = stock.enqueue("tests.tasks.sample_tasks.add", 1)
-    result = job.latest_result(timeout=20)
+    result = job.latest_result(timeout=60)
     assert result is not None
     assert result.return_value == 3
     handle = producer.options(tenant="acme").submit(sample_tasks.fail, "because")

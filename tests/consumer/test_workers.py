@@ -30,7 +30,7 @@ def test_a_worker_is_recycled_after_so_many_jobs_and_no_slot_is_missing_meanwhil
     before = {worker.pid for worker in consumer.workers}
     slots = consumer.metric("heori_slots")
     handles = producer.submit_many(sample_tasks.process, [()] * 600)
-    assert {handle.result(30) for handle in handles} & before
+    assert {handle.result(60) for handle in handles} & before
     consumer.wait_for("recycling a worker")
     # the old ones end once they have finished what they had, and their successors stay
     seen = set()
@@ -69,12 +69,12 @@ def test_a_dead_letter_tells_how_its_worker_died(
     left = producer.submit(sample_tasks.leave, "os._exit")
     crashed = producer.submit(sample_tasks.leave, "segfault")
     with pytest.raises(JobFailed, match=r"(?s)these were my last words.*peak memory.*SIGKILL"):
-        killed.result(30)
+        killed.result(60)
     with pytest.raises(JobFailed, match="ended with exit code 3"):
-        left.result(30)
+        left.result(60)
     # the interpreter's own report of where the crash happened
     with pytest.raises(JobFailed, match=r"(?s)Fatal Python error.*sample_tasks.py.*leave.*SIGSEGV"):
-        crashed.result(30)
+        crashed.result(60)
     record = redis.hgetall(f"rq:job:{killed.id}")
     assert record[b"heori_death_signal"] == b"SIGKILL"
     assert record[b"heori_earlier"] == b"3", "a new try would begin with none"
@@ -95,7 +95,7 @@ def test_the_stack_of_a_crash_is_whole_and_has_nothing_of_the_command_that_made_
     consume("--slots", "1").ready()  # so that it is the stack of the main thread
     crashed = producer.submit(sample_tasks.leave, "segfault")
     with pytest.raises(JobFailed, match="SIGSEGV"):
-        crashed.result(30)
+        crashed.result(60)
     stack = redis.hget(f"rq:job:{crashed.id}", "heori_last_log")
     assert b"Fatal Python error: Segmentation fault" in stack
     assert b"worker/forkserver.py" in stack
@@ -145,7 +145,7 @@ def test_middleware_that_is_none_is_told_of_at_the_start(
     name: str, reason: str, consume: Callable[..., Consumer]
 ) -> None:
     consumer = consume(HEORI_MIDDLEWARE=name)
-    assert consumer.join(30) == 2
+    assert consumer.join(60) == 2
     assert reason in str(consumer.log)
     assert "cannot be imported" not in str(consumer.log), "a module of tasks is another thing"
 

@@ -29,7 +29,7 @@ def shared(
 def are_free(how: str) -> None:
     """Get the locks at once, though their leases are ten minutes."""
     for lock in (Mutex(f"left:{how}"), Semaphore(f"left:{how}", 1)):
-        assert lock.acquire(timeout=30)
+        assert lock.acquire(timeout=60)
         lock.release()
 
 
@@ -41,10 +41,10 @@ def test_what_a_job_took_and_did_not_release_is_released_at_its_end(
         for how, error in (("returns", None), ("raises", "ZeroDivision"), ("is late", "timeout")):
             handle = producer.submit(run, how)
             if error is None:
-                assert handle.result(30) == how
+                assert handle.result(60) == how
             else:
                 with pytest.raises(JobFailed, match=error):
-                    handle.result(30)
+                    handle.result(60)
             are_free(how)
             for kind in ("mutex", "semaphore"):
                 line = shared.wait_for(
@@ -60,15 +60,15 @@ def test_the_locks_of_a_worker_that_dies_are_free_at_once_and_no_others(
 ) -> None:
     living = producer.submit(lock_tasks.live_with_a_lock, redis_url)
     with lock_tasks.KEEP(redis_url) as client:
-        assert client.blpop(["holds"], timeout=30)
+        assert client.blpop(["holds"], timeout=60)
         dying = producer.submit(lock_tasks.die_with_locks, redis_url)
         until(lambda: client.get("died"))
         are_free("dies")
         shared.wait_for("a worker ended with locks; they are free now")
-        assert dying.result(30) == "lives"
+        assert dying.result(60) == "lives"
         assert Mutex("left:lives").locked
         client.rpush("go", "1")
-        assert living.result(30) == "held"
+        assert living.result(60) == "held"
         client.delete("died")
 
 
@@ -80,7 +80,7 @@ def test_a_worker_whose_job_was_ended_inside_an_import_is_replaced(
         return shared.metric("heori_worker_restarts_total", reason="ended in an import")
 
     with pytest.raises(JobFailed, match="timeout"):
-        producer.submit(lock_tasks.import_slowly, swallows=False).result(30)
+        producer.submit(lock_tasks.import_slowly, swallows=False).result(60)
     until(lambda: replaced() == 1)
-    assert producer.submit(lock_tasks.import_slowly, swallows=True).result(30) == "done"
+    assert producer.submit(lock_tasks.import_slowly, swallows=True).result(60) == "done"
     until(lambda: replaced() == 2)

@@ -75,7 +75,7 @@ def test_threads_exclude_each_other(kind: str) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(30)
+        worker.join(60)
     assert section.entered == 120
     assert section.most <= LIMIT.get(kind, 1)
 

@@ -114,4 +114,4 @@ def test_consumers_publish_their_tasks_and_validate_what_is_sent(
     assert "Registered are:" in told.stderr
     assert "'nothing.at_all' is none of the" in told.stderr
     name = tasks.find(protocol_tasks.take_decimal).name
-    assert producer.send(name, Decimal("1.50")).result(30) == "1.50"
+    assert producer.send(name, Decimal("1.50")).result(60) == "1.50"

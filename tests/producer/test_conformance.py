@@ -238,25 +238,25 @@ def test_results_are_awaited_until_the_time_is_over(
         with pytest.raises(TimeoutError, match=rf"after {timeout} s; it is queued"):
             waiting.result(timeout)
     consume().ready()
-    assert waiting.result(30) == 3
+    assert waiting.result(60) == 3
     assert waiting.result(0) == 3
     assert waiting.result() == 3
     with pytest.raises(JobFailed, match="ValueError: no"):
-        producer.submit(sample_tasks.fail, "no").result(30)
+        producer.submit(sample_tasks.fail, "no").result(60)
     gone, canceled = producer.submit_many(add, [1, 2])
     canceled = producer.options(delay=60).submit(add, 1)
     assert canceled.cancel()
     with pytest.raises(JobCanceled):
-        canceled.result(30)
-    assert gone.result(30) == 3
+        canceled.result(60)
+    assert gone.result(60) == 3
     redis.delete(KEYS.job(gone.id), KEYS.results(gone.id))
     with pytest.raises(JobNotFound):
         gone.status()
     with pytest.raises(JobNotFound):
-        gone.result(30)
+        gone.result(60)
     gate = tmp_path / "gate"
     begun = producer.submit(sample_tasks.wait_for_file, str(gate))
     until(begun.running)
     assert (begun.status(), begun.cancel(), begun.progress()) == ("started", False, None)
     gate.touch()
-    assert begun.result(30)
+    assert begun.result(60)

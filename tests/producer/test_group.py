@@ -22,7 +22,7 @@ def test_results_come_in_order_over_one_connection(
     assert not many.wait(0.1)
     assert len(redis.client_list()) == connections, "however many are waited for"
     consume().ready()
-    assert many.results(30) == list(range(1, 2001))
+    assert many.results(60) == list(range(1, 2001))
     assert many.wait(0)
     assert many.progress() == (2000, 0, 2000)
     assert asyncio.run(_awaited(many)) == list(range(1, 2001))
@@ -73,11 +73,11 @@ def test_what_has_ended_before_is_there_without_a_wait(
 ) -> None:
     consume().ready()
     handles = [*producer.submit_many(sample_tasks.add, [1, 2])]
-    assert group(handles).results(30) == [3, 4]
+    assert group(handles).results(60) == [3, 4]
     assert group(handles).results(0) == [3, 4]
     assert group(handles).wait(0)
     failed = producer.submit(sample_tasks.fail, "because")
-    assert group([failed]).wait(30)
+    assert group([failed]).wait(60)
     assert group([failed]).wait(0)
     with pytest.raises(JobFailed, match="ValueError: because"):
         group([*handles, failed]).results(0)

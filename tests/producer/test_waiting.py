@@ -80,7 +80,7 @@ def test_a_result_that_does_not_come_in_time_is_a_timeout_and_the_job_goes_on(
 def test_a_job_that_is_gone_is_not_waited_for(producer: Producer, redis: redis_py.Redis) -> None:
     handle = producer.submit(sample_tasks.add, 1)
     RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).delete()
-    for ask in (handle.status, handle.result, lambda: handle.result(timeout=30)):
+    for ask in (handle.status, handle.result, lambda: handle.result(60)):
         with pytest.raises(JobNotFound, match=handle.id):
             ask()
 
@@ -89,7 +89,7 @@ def test_a_cancelled_job_is_not_waited_for(producer: Producer, redis: redis_py.R
     handle = producer.submit(sample_tasks.add, 1)
     RqJob.fetch(handle.id, connection=redis, serializer=JSONSerializer).cancel()
     with pytest.raises(JobFailed, match="canceled"):
-        handle.result(timeout=30)
+        handle.result(60)
 
 
 def write_result(
@@ -149,9 +149,7 @@ def test_a_job_that_rq_tries_again_is_waited_for_without_polling(
     handle = producer.submit(sample_tasks.add, 1)
     write_result(redis, handle, RqResult.Type.RETRIED)
     results: list[int] = []
-    waiting = threading.Thread(
-        target=lambda: results.append(handle.result(timeout=30)), daemon=True
-    )
+    waiting = threading.Thread(target=lambda: results.append(handle.result(60)), daemon=True)
     waiting.start()
     wait_until_blocked(redis)
     write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
@@ -168,9 +166,7 @@ def test_a_failed_job_that_is_queued_again_is_waited_for(
     with pytest.raises(TimeoutError):
         handle.result(timeout=0)
     results: list[int] = []
-    waiting = threading.Thread(
-        target=lambda: results.append(handle.result(timeout=30)), daemon=True
-    )
+    waiting = threading.Thread(target=lambda: results.append(handle.result(60)), daemon=True)
     waiting.start()
     wait_until_blocked(redis)
     write_result(redis, handle, RqResult.Type.SUCCESSFUL, return_value=3)
@@ -263,7 +259,7 @@ def test_who_waits_leaves_a_server_that_has_become_a_replica(
                 producer.submit(sample_tasks.add, 2)
             until(lambda: primary.info("clients")["tracking_clients"])
             write_result(primary, handle, RqResult.Type.SUCCESSFUL, return_value=3)
-            assert result.result(30) == 3
+            assert result.result(60) == 3
 
 
 STOCK_WORKER = """

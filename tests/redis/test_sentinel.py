@@ -214,7 +214,7 @@ def test_jobs_that_wait_for_another_are_enqueued_at_the_primary(
         first = queue.enqueue("tests.tasks.sample_tasks.add", 1)
         second = queue.enqueue("tests.tasks.sample_tasks.add", 5, depends_on=first)
         consumer = consume(HEORI_REDIS_URL=cluster.url).ready()
-        result = second.latest_result(timeout=20)
+        result = second.latest_result(timeout=60)
         assert result is not None
         assert result.return_value == 7
     assert consumer.stop() == 0

@@ -28,7 +28,7 @@ def stock(redis: Any) -> Queue:
 
 def end_of(job: Job) -> Result:
     """Wait for a job's result with rq's own means."""
-    result = job.latest_result(timeout=20)
+    result = job.latest_result(timeout=60)
     assert result is not None
     return result
 
