@@ -166,9 +166,10 @@ def test_async_tasks_run_on_one_loop_of_each_worker_and_so_many_at_once_as_was_s
     begun(redis, "k", 3)
     plain = producer.submit(resize_tasks.thread)
     until(lambda: report(consumer)["running"] == 3)
-    resize(redis, 1, 2, 8)
+    resize(redis, 1, 2, 9)  # a loop that is full claims nothing that may be for it
     begun(redis, "k", 5)
     assert plain.result(60) != "loop", "it has a thread, and no coroutine waits for it"
+    until(lambda: report(consumer)["running"] == 8)  # nor has it waited for one of these
     redis.rpush("k:go", *[1] * 8)
     assert {handle.result(60) for handle in handles} == {"loop"}
 

@@ -10,7 +10,6 @@ LONG = (
     "test_no_command_ends_with_a_traceback",
     "test_no_answer_is_an_error_of_its_own_or_other_than_described",
     "test_an_import_that_is_killed_thrice_sends_each_line_once",
-    "test_async_tasks_run_on_one_loop_of_each_worker_and_so_many_at_once_as_was_said",
     "test_what_is_left_of_five_thousand_jobs_of_every_kind_is_as_little_as_of_a_few",
     "test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine",
     "test_quiet_queues_cost_about_what_one_does",
