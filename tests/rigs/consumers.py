@@ -87,7 +87,7 @@ class Consumer:
                 self._lines.put(record)
         self._lines.put(None)
 
-    def wait_for(self, event: str, timeout: float = 60.0) -> dict[str, Any]:
+    def wait_for(self, event: str, timeout: float = 120.0) -> dict[str, Any]:
         """Wait for a line of its log that has not been waited for yet."""
         deadline = time.monotonic() + timeout
         while (line := self._lines.get(timeout=max(0.01, deadline - time.monotonic()))) is not None:

@@ -14,8 +14,13 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    """Wait until something that has no signal of its own is so."""
+def until(condition: Callable[[], object], timeout: float = 120.0) -> None:
+    """Wait until something that has no signal of its own is so.
+
+    Args:
+        timeout: after how many seconds it is taken for what never comes. A machine may have ten
+            times as much to do as it has cores, and some tests start an interpreter anew.
+    """
     deadline = time.monotonic() + timeout
     pause = 0.005
     while not condition():
