@@ -37,9 +37,9 @@ def test_a_consumer_sends_what_its_code_declares_and_people_look_after_it(
     tick, report = found[f"{NAME}.tick"], found[f"{NAME}.report"]
     assert (tick["timing"], tick["catch_up"], tick["state"]) == ("every 1s", "all", "active")
     assert (report["timing"], report["overlap"], report["last"]) == (
-        "0 3 * * 1-5 Asia/Seoul", False, None,
+        "0 3 1 1 * Asia/Seoul", False, None,
     )  # fmt: skip
-    assert report["next"].endswith("T18:00:00+00:00"), "at 3 o'clock in Seoul"
+    assert report["next"].endswith("-12-31T18:00:00+00:00"), "at 3 o'clock in Seoul"
     until(lambda: consumer.metric("heori_ticks_total", entry=f"{NAME}.tick", outcome="sent") >= 1)
     assert redis.hget(f"rq:job:{tick['job']}", "origin") == b"default"
     job = Job.fetch(tick["job"], redis, serializer=JSONSerializer)

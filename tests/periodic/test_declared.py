@@ -38,10 +38,10 @@ def test_a_module_declares_entries_by_its_tasks_and_its_schedule() -> None:
     assert {name: (entry.timing, entry.rules, entry.queue) for name, entry in entries.items()} == {
         f"{NAME}.tick": (Interval(1000), Rules("all"), "default"),
         f"{NAME}.report": (
-            Crontab("0 3 * * 1-5", "Asia/Seoul"), Rules(overlap=False), "default",
+            Crontab("0 3 1 1 *", "Asia/Seoul"), Rules(overlap=False), "default",
         ),
-        "greetings": (Interval(3_600_000), Rules(), "else"),
-        f"{NAME}.greet": (Crontab("@daily", "Europe/Berlin"), Rules(), "else"),
+        "greetings": (Interval(365 * 86_400_000), Rules(), "else"),
+        f"{NAME}.greet": (Crontab("@yearly", "Europe/Berlin"), Rules(), "else"),
     }  # fmt: skip
     again = mine(entries_of([NAME], MOST, strict=False))
     for name, entry in entries.items():

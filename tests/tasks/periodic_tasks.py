@@ -1,4 +1,7 @@
-"""Tasks that run by themselves, and a schedule of calls."""
+"""Tasks that run by themselves, and a schedule of calls.
+
+But for one they do so once a year: no test should see a tick because of the hour that it is.
+"""
 
 from datetime import datetime
 
@@ -11,9 +14,9 @@ def tick() -> datetime | None:
     return current_job().scheduled_for
 
 
-@task(cron="0 3 * * 1-5", timezone="Asia/Seoul", overlap=False)
+@task(cron="0 3 1 1 *", timezone="Asia/Seoul", overlap=False)
 def report() -> None:
-    """On working days in Seoul."""
+    """At New Year in Seoul."""
 
 
 @task(queue="else")
@@ -23,6 +26,6 @@ def greet(name: str = "you") -> str:
 
 
 schedule = [
-    Every("1h", greet.s(name="all"), name="greetings"),
-    Cron("@daily", greet, timezone="Europe/Berlin"),
+    Every("365d", greet.s(name="all"), name="greetings"),
+    Cron("@yearly", greet, timezone="Europe/Berlin"),
 ]
