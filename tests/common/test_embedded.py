@@ -44,7 +44,7 @@ def test_a_killed_keeper_takes_its_server_along() -> None:
         keeper = valkey.parent()
         assert keeper is not None
         keeper.kill()
-        until(lambda: not is_alive(valkey), timeout=60)
+        until(lambda: not is_alive(valkey))
         until(lambda: not server.running)
 
 

@@ -84,21 +84,21 @@ def test_a_supervisor_holds_so_many_results_and_gives_their_memory_back(
         before = supervisor.memory_info().rss
         sent: list[Any] = [(str(gate), MEGABYTE - 2)] * jobs
         handles = producer.submit_many(large_tasks.make_when, sent)
-        until(lambda: consumer.metric("heori_slots_running") == jobs, timeout=60)
+        until(lambda: consumer.metric("heori_slots_running") == jobs)
         valkey = psutil.Process(client.info("server")["process_id"])
         valkey.suspend()
         try:
             gate.touch()
-            until(lambda: consumer.metric("heori_slots_running") == 0, timeout=60)
-            until(lambda: consumer.metric("heori_results_held_bytes") >= 64 * MEGABYTE, timeout=60)
+            until(lambda: consumer.metric("heori_slots_running") == 0)
+            until(lambda: consumer.metric("heori_results_held_bytes") >= 64 * MEGABYTE)
             held = supervisor.memory_info().rss - before
             assert consumer.metric("heori_results_held_bytes") < 70 * MEGABYTE
         finally:
             valkey.resume()
         assert held < 100 * MEGABYTE, "of 200 that there are"
         assert {len(result) for result in group(handles).results(60)} == {MEGABYTE - 2}
-        until(lambda: supervisor.memory_info().rss - before < 20 * MEGABYTE, timeout=60)
-        until(lambda: consumer.metric("heori_results_held_bytes") == 0, timeout=60)
+        until(lambda: supervisor.memory_info().rss - before < 20 * MEGABYTE)
+        until(lambda: consumer.metric("heori_results_held_bytes") == 0)
         assert consumer.metric("heori_jobs_total", outcome="succeeded") == jobs
         assert consumer.metric("heori_jobs_redelivered_total") == 0
 
@@ -113,7 +113,7 @@ def test_a_worker_that_does_not_read_gets_few_large_jobs_and_another_gets_the_re
         stopped.suspend()
         try:
             handles = producer.submit_many(large_tasks.echo, [noise(400_000)] * 60)
-            until(lambda: client.zcard("rq:finished:default") >= 45, timeout=60)
+            until(lambda: client.zcard("rq:finished:default") >= 45)
         finally:
             stopped.resume()
         assert len(group(handles).results(60)) == 60
@@ -148,7 +148,7 @@ def test_a_result_larger_than_the_server_takes_fails_its_job_and_no_other(
         client.config_set("proto-max-bulk-len", "1mb")
         sizes = [10, 2 * MEGABYTE, 20, 20 * MEGABYTE]
         handles = producer.submit_many(large_tasks.make_when, [(str(gate), n) for n in sizes])
-        until(lambda: consumer.metric("heori_slots_running") == 4, timeout=60)
+        until(lambda: consumer.metric("heori_slots_running") == 4)
         gate.touch()
         assert [len(handles[n].result(60)) for n in (0, 2)] == [10, 20]
         for n in (1, 3):

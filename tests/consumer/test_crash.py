@@ -82,7 +82,7 @@ def test_killed_workers_lose_no_job_and_repeat_only_what_was_in_flight(
         assert consumer.process.poll() is None, "the consumer itself has died"
         return int(redis.zcard("rq:finished:default"))
 
-    until(lambda: finished() + redis.zcard("rq:failed:default") == JOBS, timeout=60)
+    until(lambda: finished() + redis.zcard("rq:failed:default") == JOBS)
     # A death is counted before it is told.
     until(lambda: consumer.metric("heori_worker_restarts_total", reason="SIGKILL") == len(deaths()))
     ran = runs(path)
@@ -155,7 +155,7 @@ def test_a_restart_of_redis_loses_nothing(consume: Callable[..., Consumer], tmp_
             consumer.wait_for("Redis is back")
             assert held.result(60) is True
             finished = Commands().keys.finished("default")
-            until(lambda: client.zcard(finished) == jobs + 1, timeout=40)
+            until(lambda: client.zcard(finished) == jobs + 1)
             assert client.hget(f"rq:job:{held.id}", "heori_deliveries") == b"1"
             ran = runs(path)
             again = sum(ran.values()) - len(ran)

@@ -19,6 +19,7 @@ from tests.rigs.waiting import until
 from tests.tasks import sample_tasks
 
 SLOTS = ("--model", "threads", "--slots", "4")
+LONG = {"HEORI_LEASE": "600"}  # seconds: what is lost is not found by a lease that has run out
 OFFERS = Keys().offers(service_of(["default"]))
 JOBS = 60
 
@@ -50,7 +51,7 @@ def fleet(consume: Callable[..., Consumer], redis: Any) -> Callable[[int], list[
 
     def start(number: int) -> list[Consumer]:
         idle = len(line(redis))
-        consumers = [consume(*SLOTS) for _ in range(number)]
+        consumers = [consume(*SLOTS, **LONG) for _ in range(number)]
         for consumer in consumers:
             consumer.ready()
         until(lambda: len(line(redis)) == idle + number)
@@ -123,12 +124,10 @@ def test_a_hand_over_that_nobody_receives_goes_to_the_next_and_counts_no_deliver
     first = int(line(redis)[0].split("-")[-2])
     path = tmp_path / "runs"
     os.kill(first, signal.SIGSTOP)
-    sent = time.monotonic()
     [job] = producer.submit_many(sample_tasks.record, [(str(path), 1)])
     if fate == "killed":
         os.killpg(first, signal.SIGKILL)
     assert job.result(60) == 1
-    took = time.monotonic() - sent
     assert path.read_text().split() == ["1"]
     other = who(redis, job.id)
     assert redis.hget(f"rq:job:{job.id}", "heori_deliveries") == b"1"
@@ -138,7 +137,6 @@ def test_a_hand_over_that_nobody_receives_goes_to_the_next_and_counts_no_deliver
         # It finds what it was told, and that it is another's by now.
         until(lambda: any(str(first) in name for name in line(redis)))
         assert path.read_text().split() == ["1"]
-    assert took < 20, "and not when the lease has run out"
     if fate == "killed":
         consumers.pop(first).join()
     for consumer in consumers.values():

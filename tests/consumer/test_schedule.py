@@ -132,7 +132,7 @@ def test_delayed_jobs_run_in_the_order_of_their_time_and_none_early(
         moment = redis.zscore(SCHEDULED, handle.id)
         handle.result(60)
         lag = consumer.metric("heori_scheduler_lag_seconds")
-        return moment is not None and late(handle, moment) < 0.5 and 0 <= lag < 0.5
+        return moment is not None and late(handle, moment) < 3.0 and 0 <= lag < 3.0
 
     # A busy machine is not late each time.
     assert any(is_in_time() for _ in range(5))

@@ -161,7 +161,7 @@ def test_a_killed_primary_loses_no_replicated_job_and_nobody_has_to_be_restarted
         assert handle.result(60) == 3
         consumer.wait_for("Redis is away; trying again")
         consumer.wait_for("Redis is back")
-        until(lambda: cluster.at_replica.zcard(keys.finished("default")) == JOBS + 1, timeout=40)
+        until(lambda: cluster.at_replica.zcard(keys.finished("default")) == JOBS + 1)
     ran = runs()
     again = sum(ran.values()) - len(ran)
     print(f"jobs {JOBS}, before {before}, lost {JOBS - len(ran)}, run twice {again}")

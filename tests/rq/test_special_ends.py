@@ -72,13 +72,13 @@ def test_jobs_of_stock_rq_end_as_they_do_with_its_workers(
     assert result is not None
     assert result.return_value == 7
     for job, ends in ((again, [4, 4, 1]), (too_often, [4, 4, 5]), (repeated, [1, 1, 1])):
-        until(lambda job=job, ends=ends: types(job) == ends, timeout=60)  # type: ignore[misc]
+        until(lambda job=job, ends=ends: types(job) == ends)  # type: ignore[misc]
         assert job.get_status() == ("failed" if ends[-1] == 5 else "finished")
     assert again.return_value() == 3
     assert Job.fetch(repeated.id, redis, serializer=JSONSerializer).repeats_left == 0
-    until(lambda: redis.get("many") == b"302", timeout=60)
-    until(lambda: redis.get("left") == b"1", timeout=60)
-    until(lambda: absent.get_status() == "failed", timeout=60)
+    until(lambda: redis.get("many") == b"302")
+    until(lambda: redis.get("left") == b"1")
+    until(lambda: absent.get_status() == "failed")
     assert types(absent) == [2], "a retry leaves no result"
     assert Job.fetch(absent.id, redis, serializer=JSONSerializer).retries_left == 0
 
@@ -123,4 +123,4 @@ def test_a_limit_holds_for_jobs_that_heori_and_a_stock_worker_share(
     worker.join()
     assert [result.return_value for result in results if result] == [1] * 11 + [None]
     assert redis.get("k:runs") == b"11"
-    until(lambda: not redis.keys("rq:rl*"), timeout=60)
+    until(lambda: not redis.keys("rq:rl*"))

@@ -144,7 +144,7 @@ def test_a_rate_that_all_wait_for_is_named_and_gets_no_more_slots(
     assert f"{named}: more slots are no use" in shown
     for job in list(redis.zrange("rq:deferred:default", 0, -1)):
         heori("cancel", job.decode().partition(":")[0])
-    until(lambda: not report(consumer)["auto"]["held_up"], timeout=60)
+    until(lambda: not report(consumer)["auto"]["held_up"])
 
 
 def test_advice_is_given_and_not_taken(
