@@ -68,7 +68,7 @@ def measure(step: Step, *, seed: int, quick: bool) -> Figures:
     works = _works(seed)
     for number, (name, work) in enumerate(works.items()):
         of = figures["work"][name] = {"workers": WAITERS if name == "waiting" else workers}
-        for turn in range(1 if quick else TURNS):
+        for turn in range(1 if quick and name != "waiting" else TURNS):
             step(0.1 + 0.5 * (number + turn / TURNS) / len(works))
             wait = WAIT_S if name == "waiting" else 0.0
             _measure_ways(work, wait, QUICK_SPAN_S if quick else SPAN_S, of, gil)
@@ -329,14 +329,19 @@ def _works(seed: int) -> dict[str, Round]:
 
 
 def _measure_ways(work: Round, wait: float, span: float, of: Figures, gil: GilFutex | None) -> None:
-    """Do this kind of work in each way, and keep the best of what was found so far."""
+    """Do this kind of work in each way, and keep the best of what was found so far.
+
+    By one before the others and after them: what shares a core's parts with it may come or go.
+    """
     number = of["workers"]
+    by_one = partial(at_once.repeat if wait else at_once.alone, work, span)
+    before = in_copy(by_one)
     threads, seen = watched(lambda tell: at_once.by_threads(work, number, span, tell), gil)
     found = {
-        "one": in_copy(lambda: (at_once.repeat if wait else at_once.alone)(work, span)),
         "threads": threads,
         "processes": sum(in_copies(number, lambda: at_once.repeat(work, span))),
         "coroutines": in_copy(lambda: at_once.by_coroutines(work, number, span, wait=wait)),
+        "one": max(before, in_copy(by_one)),
     }
     of.update({way: max(rate, of.get(way, 0.0)) for way, rate in found.items()})
     of["gil_wait"] = seen[GIL_WAIT] / seen.total() if seen else None

@@ -425,10 +425,11 @@ def _with_heori(url: str, bound: int, text: str, turns: Turns, step: Callable[[]
         turns = turns.begun()
 
         def look(makers: Sequence[MakingThread]) -> FlowSample:
+            # First what is done: when that is all, nothing is told to wait any more.
+            counts = sum(maker.made for maker in makers), server.llen(DONE)
             waiting, *_, blocked = client.execute_many(commands.counts(name))
             [head] = server.lrange(commands.keys.queue(name), 0, 0) or [""]
             one = server.memory_usage(commands.keys.job(head), samples=0) or 0  # each is as large
-            counts = sum(maker.made for maker in makers), server.llen(DONE)
             return FlowSample(turns.elapsed(), waiting, waiting * one, *counts, blocked)
 
         def put_by(producer: Producer) -> Put:
