@@ -112,7 +112,8 @@ def test_one_that_hangs_keeps_nobody_waiting(
     name = consume().ready().name
     for number in range(100):
         register(redis, f"hung-{number}", heori_metrics=silent, state="busy")
-    until(lambda: next(e for e in list_consumers(reader, 20.0) if e.name == name).answers)
+    # A look takes as long as those that hang may; on a busy machine the other may be late as well.
+    until(lambda: next(e for e in list_consumers(reader, 2.0) if e.name == name).answers)
     found = list_consumers(reader, 0.5)
     assert len(found) == 101
     assert sum(not each.answers for each in found) >= 100

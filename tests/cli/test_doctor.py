@@ -6,12 +6,11 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -433,7 +432,6 @@ def test_a_job_that_moves_while_it_looks_is_not_called_lost(client: Any) -> None
 def test_what_only_passes_between_a_queue_and_a_stock_worker_is_well(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "BETWEEN_S", 2.0)  # time enough for the other thread, come what may
     client.sadd("rq:queues", "rq:queue:q")
     job(client, "a", status="queued")
     client.rpush("rq:queue:q", "a")
@@ -441,20 +439,14 @@ def test_what_only_passes_between_a_queue_and_a_stock_worker_is_well(
     client.hset("rq:worker:me", "last_heartbeat", "2100-01-01T00:00:00.000000Z")
     client.sadd("rq:workers:q", "rq:worker:me")
     client.rpush("rq:queue:q:intermediate", "b")
-    ended = threading.Event()
+    passed = iter(range(1000))
 
-    def pass_on() -> None:  # each for a moment, and never the same
-        number = 0
-        while not ended.wait(0.02):
-            number += 1
-            with client.pipeline() as both:
-                both.rpush("rq:queue:q:intermediate", f"b{number}").lpop("rq:queue:q:intermediate")
-                both.execute()
+    def pass_on(seconds: float) -> None:
+        """What happens between its two looks: that one has gone, and another is there."""
+        assert seconds == jobs.BETWEEN_S
+        client.lpop("rq:queue:q:intermediate")
+        client.rpush("rq:queue:q:intermediate", f"b{next(passed)}")
 
-    with ThreadPoolExecutor() as pool:
-        passing = pool.submit(pass_on)
-        try:
-            assert [each for each in ailments(client) if each.check == "intermediate"] == []
-        finally:
-            ended.set()
-            passing.result()
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(sleep=pass_on))
+    assert [each for each in ailments(client) if each.check == "intermediate"] == []
+    assert next(passed) == 1, "it has looked twice"

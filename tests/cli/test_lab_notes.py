@@ -117,10 +117,8 @@ def test_a_group_of_threads_and_jobs_do_the_same_with_the_same_calls(
     assert told["right"]
     ends = [changes[-1][0] for changes in told["states"]]
     assert ends == ["returned"] * 2 + ["raised"] + ["returned"] * 3 + ["cancelled", "returned"]
-    assert sorted(told["order"]) == list(range(6))
-    places = {number: place for place, number in enumerate(told["ended"])}
-    # Whoever waits may be woken late, so that neighbours change places.
-    assert all(abs(places[number] - place) <= 2 for place, number in enumerate(told["order"]))
+    # Whoever waits for several may be woken when all have ended: then they come in any order.
+    assert sorted(told["order"]) == sorted(told["ended"]) == list(range(6))
 
 
 @pytest.mark.parametrize("place", ["process", "heori"])
@@ -367,7 +365,7 @@ def test_ctrl_c_ends_a_note_its_server_and_its_consumer_and_leaves_nothing(
     until(has_a_worker)
     assert any("valkey-server" in each.name() for each in family)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert err == "heori: stopped before it came to its end\n"
     until(lambda: not any(is_alive(child) for child in family))

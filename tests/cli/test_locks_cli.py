@@ -160,6 +160,8 @@ def test_holders_and_waiters_are_told_in_order_and_names_cannot_command_the_term
     for part in ("", ":holders", ":waiters"):
         redis.copy(f"{made}{part}", f"{copy}{part}")
     redis.zadd(Keys().locks(), {copy: 1e18})
+    for request, _ in redis.zscan_iter(f"{copy}:holders"):  # nobody renews the lease of a copy
+        redis.zadd(f"{copy}:holders", {request: 1e18})
     refused = heori("locks", hostile)
     assert refused.returncode == 2
     assert r"the name has '\x1b' in it" in refused.stderr

