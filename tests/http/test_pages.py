@@ -295,9 +295,11 @@ def test_news_come_as_long_as_somebody_listens_and_end_with_the_service(
             pass
 
 
-def test_streams_are_few_and_who_is_one_too_many_is_told(service: Service) -> None:
+def test_streams_are_few_and_who_is_one_too_many_is_told(serve: Callable[..., Service]) -> None:
     """With HEORI_LONG=1 for so many as there are descriptors for, up to 10,000."""
     from heori.http.pages.overview import MOST_STREAMS
+
+    service = serve()  # of which nobody else has a stream that it has not yet seen to end
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
