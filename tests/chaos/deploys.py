@@ -210,7 +210,7 @@ class _Case:
 
     def _left(self) -> int:
         with contextlib.suppress(AssertionError):
-            until(lambda: not processes_of([self.consumer]), timeout=5)
+            until(lambda: not processes_of([self.consumer]))
         return len(processes_of([self.consumer]))
 
 

@@ -114,7 +114,7 @@ def resizes(jobs: int, chance: random.Random, report: Report) -> Resizes:
             load.interfere()
         second.resize(ONE)
         with contextlib.suppress(AssertionError):  # the counts will tell
-            until(lambda: max(second.more_than(before).values()) <= FEW, timeout=30)
+            until(lambda: max(second.more_than(before).values()) <= FEW)
         counted = load.count()
         counted.left = second.more_than(before)
         second.drain()
@@ -234,10 +234,15 @@ class _Changing:
 
     def use(self) -> dict[str, int]:
         """What it and its only worker have open and running, once it has no other."""
-        until(lambda: len(self._consumer.workers) == 1)
-        [worker] = self._consumer.workers
+        found: list[psutil.Process] = []
+
+        def has_one() -> bool:
+            found[:] = self._consumer.workers
+            return len(found) == 1
+
+        until(has_one)
         supervisor = psutil.Process(self._consumer.process.pid)
-        return {"files": supervisor.num_fds(), "threads": worker.num_threads()}
+        return {"files": supervisor.num_fds(), "threads": found[0].num_threads()}
 
     def more_than(self, before: dict[str, int]) -> dict[str, int]:
         """What it has more than it had."""

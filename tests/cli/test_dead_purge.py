@@ -110,7 +110,7 @@ def peak_memory(redis_url: str, *words: str) -> int:
         env={**os.environ, "HEORI_REDIS_URL": redis_url},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -148,7 +148,7 @@ def test_interrupted_between_pages_every_letter_is_in_one_place(redis: Any, redi
     )
     until(lambda: redis.llen("rq:queue:default") > 0)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     moved = queued(redis)

@@ -175,7 +175,7 @@ def test_two_who_replay_all_at_once_move_and_count_each_letter_once(
     command = ("heori", "dead", "replay", "--all", "--json")
     environment = {**os.environ, "HEORI_REDIS_URL": redis_url}
     both = [Started(*command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
-    answers = [json.loads(process.communicate(timeout=40)[0]) for process in both]
+    answers = [json.loads(process.communicate(timeout=120)[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum(answer["replayed"] for answer in answers) == 5000
     assert len(queued(redis)) == len(set(queued(redis))) == 5000

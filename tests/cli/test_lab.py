@@ -58,7 +58,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(lab: Callable[..., Lab], folder: Path
         until(lambda: redis.zcard("rq:finished:unlocked") > 0)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert err == "heori: stopped before it came to its end\n"
     until(lambda: not any(is_alive(child) for child in family))

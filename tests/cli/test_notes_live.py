@@ -44,7 +44,7 @@ def test_each_note_has_work_that_shows_it_and_none_of_it_fails(
             assert crashing.metric("heori_jobs_redelivered_total") > 0
             assert producer.poll() is None
             producer.send_signal(signal.SIGTERM)
-            assert producer.wait(10) == 0
+            assert producer.wait(60) == 0
         finally:
             if producer.poll() is None:
                 producer.kill()

@@ -51,7 +51,7 @@ def test_an_import_that_is_killed_thrice_sends_each_line_once(
     for _ in range(3):
         importing = Started(*words, env=environment)
         goal = min(redis.llen("rq:queue:default") + random.randrange(1, JOBS // 5), JOBS - 1)
-        until(lambda goal=goal: redis.llen("rq:queue:default") >= goal, timeout=50)  # type: ignore[misc]
+        until(lambda goal=goal: redis.llen("rq:queue:default") >= goal)  # type: ignore[misc]
         importing.send_signal(signal.SIGKILL)
         importing.wait()
     before = redis.llen("rq:queue:default")

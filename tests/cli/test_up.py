@@ -170,7 +170,7 @@ def test_ctrl_c_drains_and_leaves_nothing(up: Callable[..., Up], folder: Path) -
             "it is no fork, but started"
         )
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert err == ""
     assert "the consumer's own metrics say the same" in out
     everything = re.search(r"^ *all +(\S+) +(\S+) +(\S+) +(\S+) +(\S+) +(\S+)", out, re.MULTILINE)
@@ -238,7 +238,7 @@ def test_a_process_that_dies_ends_the_run_and_is_named(
             lambda: metrics & {each.raddr for each in psutil.Process(process.pid).net_connections()}
         )
     consumer.kill()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (1, "heori: the consumer has ended by signal 9\n")
     until(lambda: all(gone(each) for each in family))
     assert [path for path in folder.iterdir() if path.name.startswith("heori")] == []

@@ -100,7 +100,7 @@ class Staying:
     def join(self) -> int:
         """Wait for its end; its exit code."""
         try:
-            return self._process.wait(30)
+            return self._process.wait(60)
         finally:
             self._process.kill()
             self._reader.join()
@@ -174,7 +174,7 @@ def a_dead_letter(url: str) -> str:
     with Producer(settings=Settings(redis_url=url)) as producer:
         [handle] = producer.send_jobs(task, [producer.encode(task, (1, 0), {})])
         with contextlib.suppress(RuntimeError):
-            handle.result(timeout=30)
+            handle.result(timeout=60)
         assert handle.status() == "failed"
         return handle.id
 
@@ -224,7 +224,7 @@ def run(command: list[str], application: Application) -> str:
         env=application.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -40,7 +40,7 @@ def program(name: str) -> str:
 def promtool(*arguments: object) -> None:
     """Have Prometheus' own checker find nothing wrong."""
     command = [program("promtool"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -81,7 +81,7 @@ class Prometheus:
     def ask(self, what: str, **parameters: str) -> Any:
         """The data of an answer of its API."""
         query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self.url}/api/v1/{what}?{query}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{what}?{query}", timeout=60) as answer:
             return json.load(answer)["data"]
 
     def rules(self) -> list[dict[str, Any]]:

@@ -13,6 +13,9 @@ from heori.cli import app as front
 from tests.rigs.zygote import Started
 
 OWN = {"HEORI_TASKS": "tests.tasks.sample_tasks", "COLUMNS": "120"}
+# `lab notes --quick` takes two minutes where thirty processes want two cores. That of a test, which
+# is longer, shows what hangs.
+ENOUGH_S = 270.0
 Heori = Callable[..., "subprocess.CompletedProcess[str]"]
 # A command is made of its module once, as in a process of its own, and not for each run here.
 vars(front)["load"] = functools.cache(front.load)
@@ -28,7 +31,7 @@ def run_heori(
         environment = {**beside, **own, **environment}
         process = Started("heori", *words, env=environment, stdout=output, stderr=error)
         try:
-            code = process.wait(120)
+            code = process.wait(ENOUGH_S)
         finally:
             process.kill()
         output.seek(0)
