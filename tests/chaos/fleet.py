@@ -138,7 +138,7 @@ class Fleet:
             ]
 
         try:
-            until(lambda: not unburied(), timeout=2)
+            until(lambda: not unburied())
         except AssertionError:
             return len(unburied())
         return 0
@@ -151,7 +151,7 @@ class Fleet:
             return processes_of(each for each in self.consumers if each not in living)
 
         with contextlib.suppress(AssertionError):
-            until(lambda: not left(), timeout=5)
+            until(lambda: not left())
         return len(left())
 
     def living(self) -> list[Consumer]:

@@ -251,7 +251,7 @@ class Strikes:
             victim.consumer.signal_group(signal.SIGKILL)
         else:
             victim.consumer.process.send_signal(signal.SIGKILL)
-        victim.consumer.process.wait(30)
+        victim.consumer.process.wait(60)
         self._note_dead(victim)
         # A claim that it had sent may be on its way still, though not until a hand-over is overdue.
         self._pending.append((time.monotonic() + SENT_BEFORE, lambda: self._note_dead(victim)))

@@ -278,7 +278,7 @@ def test_the_tally_counts_each_job_once_and_misses_the_lost_ones(
         tokens = sum(handle.result(60).tokens for handle in counted)
         with pytest.raises(JobFailed):
             producer.submit(tasks.digest, "../x.py").result(60)
-        metrics = ConsumerCounts.read(scrape(consumer.url, timeout=10))
+        metrics = ConsumerCounts.read(scrape(consumer.url, timeout=60))
         consumer.stop()
         producer.submit_many(tasks.digest, paths[:3])
         redis.delete(f"rq:job:{counted[0].id}")

@@ -140,11 +140,11 @@ def test_probes_ask_at_the_port_of_the_image_for_what_heori_serves() -> None:
         probes = {name: probe["httpGet"] for name, probe in CONTAINER.items() if "Probe" in name}
         for probe in probes.values():
             assert probe["port"] == port["name"]
-            with urllib.request.urlopen(endpoint.url + probe["path"], timeout=5) as answer:
+            with urllib.request.urlopen(endpoint.url + probe["path"], timeout=60) as answer:
                 assert answer.status == 200
         assert {name: probe["path"] for name, probe in probes.items()} == PROBES
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"{endpoint.url}/nothing", timeout=5)
+            urllib.request.urlopen(f"{endpoint.url}/nothing", timeout=60)
     finally:
         endpoint.close()
 

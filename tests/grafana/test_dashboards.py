@@ -52,7 +52,7 @@ def test_the_dashboards_have_the_types_that_grafana_says(tmp_path: Path) -> None
         [COMPILER, *options.split(), "--skipLibCheck", "--types", "", checked],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         check=False,
     )
     assert (found.returncode, found.stdout) == (0, "")

@@ -25,7 +25,7 @@ def test_a_name_with_a_character_that_cannot_be_seen_is_refused(
             assert service.ask("POST", f"{TASKS}.order?{option}=a%ff", [["tea"]]).status == 400
     host, port = service.url.removeprefix("http://").split(":")
     for key in (b"\x1b[31m", b"a\x9bb", b"\xc2\x9b", "a\u202eb".encode(), "\u200b".encode()):
-        with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=20)) as caller:
+        with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=60)) as caller:
             named: Any = {"Content-Type": "application/json", "Idempotency-Key": key}
             caller.request("POST", f"{TASKS}.order", b'["tea"]', named)
             assert caller.getresponse().status in (400, 422), key  # some, no header may have

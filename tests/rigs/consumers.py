@@ -188,7 +188,7 @@ class Consumer:
     def join(self, timeout: float = 60.0) -> int:
         """Wait for its end; returns the exit code."""
         code = self.process.wait(timeout)
-        self._reader.join(5)
+        self._reader.join(20)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
