@@ -117,6 +117,13 @@ for n, job in ipairs(args.jobs) do
   keys[n] = job_key(job[1])
 end
 local are_new = redis.call('EXISTS', unpack(keys)) == 0
+-- A plain job that is sent alone, and whose hash is still to be written: where it is handed over at once,
+-- that is done with the claim. Nothing else reads it before.
+local unwritten
+local function is_plain(fields)
+  return not args.rare and #fields == 8 and fields[1] == 'data' and fields[3] == 'description'
+    and fields[5] == 'timeout'
+end
 local ids, scores, taken, deferred = {}, {}, 0, 0
 for n, job in ipairs(args.jobs) do
   local id, fields, flow = unpack(job)
@@ -151,8 +158,12 @@ for n, job in ipairs(args.jobs) do
     end
     -- rq.job.Job.to_dict without its empty fields: rq's readers take them alike when they are not there.
     -- By that claim_job.lua knows that nobody has run it.
-    redis.call('HSET', key, 'status', waits and 'deferred' or later and 'scheduled' or 'queued', 'created_at', now_iso,
-      'origin', args.origin, unpack(fields))
+    if #args.jobs == 1 and not (later or flow) and is_plain(fields) then
+      unwritten = { 'created_at', now_iso, 'origin', args.origin, unpack(fields) }
+    else
+      redis.call('HSET', key, 'status', waits and 'deferred' or later and 'scheduled' or 'queued', 'created_at',
+        now_iso, 'origin', args.origin, unpack(fields))
+    end
     if waits then
       deferred = deferred + 1
     else
@@ -166,7 +177,7 @@ for n, job in ipairs(args.jobs) do
 end
 
 -- Whether there is anybody to tell of the jobs: a consumer that waits, or a tenant's turn. Mostly there
--- is not, and what it takes to tell them need not be made.
+-- is not, and what it takes to tell them need not be made. Returns also the services, if it has asked.
 local function is_awaited()
   local services = queue == whole_queue and redis.pcall('ZRANGE', services_key(args.origin), 0, -1)
   if not services or services.err then
@@ -174,7 +185,7 @@ local function is_awaited()
   end
   for _, service in ipairs(services) do
     if redis.call('EXISTS', offers_key(service)) == 1 then
-      return true
+      return true, services
     end
   end
   return false
@@ -186,18 +197,26 @@ local function tell_of_arrivals(jobs)
 end
 
 -- Hands jobs to consumers that wait; returns the ids of the others.
-local function hand_over_first()
+local function hand_over_first(services)
   -- USES   hand_over
-  return hand_over(queue, ids)
+  local new
+  if unwritten then
+    local sent = args.jobs[1][2]
+    new = { { sent[2], 'queued', string.format('%.0f', sent[6]), now_iso }, unwritten }
+  end
+  return hand_over(queue, ids, services, new)
 end
 
 -- Returns how many wait there now.
 local function put_on_queue()
   -- Where jobs wait already, or take turns, a claim says who is next.
-  local awaited = is_awaited()
-  local left = awaited and depth == 0 and queue == whole_queue and hand_over_first() or ids
+  local awaited, services = is_awaited()
+  local left = awaited and depth == 0 and queue == whole_queue and hand_over_first(services) or ids
   if #left == 0 then
     return depth
+  end
+  if unwritten then
+    redis.call('HSET', keys[1], 'status', 'queued', unpack(unwritten))
   end
   if args.front then
     local reversed = {}

@@ -55,7 +55,9 @@ end
 
 -- Notes that a consumer has claimed it; returns what the consumer gets to know of it.
 --   values, problem: from read_claimable; locks, waited_s: what it holds, or false
-local function note_claim(consumer, id, job, execution, values, problem, queue_number, tenant, locks, waited_s)
+--   unwritten: [field, value, …] of a job that is new, and is not in its hash yet
+local function note_claim(consumer, id, job, execution, values, problem, queue_number, tenant, locks, waited_s,
+    unwritten)
   local deliveries, suspicion = 1, 0
   if values[HEORI_DELIVERIES] then
     deliveries = to_integer(values[HEORI_DELIVERIES], 0) + 1
@@ -63,7 +65,10 @@ local function note_claim(consumer, id, job, execution, values, problem, queue_n
   if values[HEORI_EXECUTION] then -- not asked of a job that was never claimed before, as most are
     suspicion = to_integer(redis.call('HGET', job, 'heori_suspicion'), 0)
   end
-  if #values > 0 then
+  if unwritten then
+    redis.call('HSET', job, 'status', 'started', 'started_at', now_iso, 'last_heartbeat', now_iso,
+      'worker_name', consumer, 'heori_deliveries', 1, 'heori_execution', execution, unpack(unwritten))
+  elseif #values > 0 then
     redis.call('HSET', job, 'status', 'started', 'started_at', now_iso, 'last_heartbeat', now_iso,
       'worker_name', consumer, 'heori_deliveries', deliveries, 'heori_execution', execution)
     -- It may expire while it waits, and not while it runs: by its ttl, or, when it was

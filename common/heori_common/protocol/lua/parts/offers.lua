@@ -27,9 +27,10 @@ end
 
 -- Takes the offer that has waited longest of all that serve a queue. Returns its service and what it
 -- says; nil when nobody waits, or is to.
---   name: of a queue, or of one of its tenants'; unread: whether nobody knows of which tasks its jobs are
-local function take_offer(name, avoid, unread)
-  local services = redis.call('ZRANGE', services_key(whole_name(name)), 0, -1)
+--   name: of a queue, or of one of its tenants'; unread: whether nobody knows of which tasks its jobs are;
+--   services: that serve the queue, if they are known
+local function take_offer(name, avoid, unread, services)
+  services = services or redis.call('ZRANGE', services_key(whole_name(name)), 0, -1)
   while true do
     local best, offer, place
     for _, service in ipairs(services) do
