@@ -4,7 +4,7 @@ import asyncio
 
 from heori_common import logs
 from heori_consumer.supervisor.context import Context
-from heori_consumer.supervisor.leadership import Leadership
+from heori_consumer.supervisor.leadership import SETTLE_S, Leadership
 
 log = logs.get_logger(__name__)
 
@@ -39,6 +39,7 @@ class Janitor:
         await asyncio.gather(self._tidy_on(), self._look_at_waiting_jobs())
 
     async def _tidy_on(self) -> None:
+        await asyncio.sleep(SETTLE_S)
         while True:
             await self._leadership.gained()
             await asyncio.sleep(await self._tidy())

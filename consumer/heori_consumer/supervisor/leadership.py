@@ -31,6 +31,9 @@ LATE_S = 1.0  # for an answer
 CONFIRM_AGAIN_S = 3.0
 COUNT_EVERY_S = 5.0  # the registered consumers
 REAP_EVERY_S = 1.0  # the leader looks for expired leases this often
+# What is done every some seconds only is not begun sooner after a start: the first jobs come first,
+# as each script takes some milliseconds of this process and of the server when it is called first.
+SETTLE_S = 0.25
 
 
 class Leadership:

@@ -6,7 +6,7 @@ from heori_common import logs
 from heori_common.protocol.commands.maintenance import MOST_TOLD
 from heori_consumer.supervisor.context import Context, new_token
 from heori_consumer.supervisor.intake import Intake
-from heori_consumer.supervisor.leadership import Leadership
+from heori_consumer.supervisor.leadership import SETTLE_S, Leadership
 
 log = logs.get_logger(__name__)
 
@@ -25,6 +25,7 @@ class Maintenance:
 
     async def run(self) -> None:
         """Look from time to time, for ever."""
+        await asyncio.sleep(SETTLE_S)
         while True:
             await self._leadership.gained()
             await self._context.retry.once("look after stock workers", self._look())
