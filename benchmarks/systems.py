@@ -96,18 +96,19 @@ def heori(
     processes: int,
     slots: int,
     *,
-    batch: int = 64,
+    batch: int | None = None,
     jobs: int = 20_000,
     queues: tuple[str, ...] = (QUEUE,),
     preload: bool = False,
 ) -> System:
-    """Heori, as `heori consume` is started; P × S is part of its name."""
+    """Heori, as `heori consume` is started; P × S is part of its name, and a batch not its own."""
     words = ["-m", "heori", "consume", *(word for queue in queues for word in ("-q", queue))]
     words += ["--model", model]
-    words += ["--processes", str(processes), "--slots", str(slots), "--batch", str(batch)]
+    words += ["--processes", str(processes), "--slots", str(slots)]
+    words += ["--batch", str(batch)] if batch is not None else []
     words += ["--preload"] if preload else []
     return System(
-        f"heori {model} {processes}×{slots}" + ("" if batch == 64 else f", batch {batch}"),
+        f"heori {model} {processes}×{slots}" + ("" if batch is None else f", batch {batch}"),
         "heori",
         tuple(words),
         processes,

@@ -52,7 +52,7 @@ def consume(
     advise: AdviseOption = False,
     batch: Annotated[
         int, typer.Option(min=1, max=1000, help="How many jobs to claim in one call, at most.")
-    ] = 64,
+    ] = 128,
     recycle_after: Annotated[
         int | None,
         typer.Option(

@@ -29,9 +29,10 @@ from heori_consumer.pool.prefetch import Prefetch, Room, is_time_to_claim, share
 from heori_consumer.pool.roster import PoolOptions, Roster
 from heori_consumer.pool.settlement import Settlement
 
-# Batches that a worker may have waiting. Jobs that do nothing take half of PREFETCH_S for these;
-# with two, a worker had run out of them by the time that the next came.
-MOST_AHEAD = 8
+# Batches that a worker may have waiting, and jobs at most: as many that do nothing take a fifth of
+# PREFETCH_S. With two batches of 64 jobs, a worker had run out of them by the time that the next
+# came; with many more than these jobs, a few consumers would share some thousands unevenly.
+MOST_BATCHES_AHEAD, MOST_AHEAD = 8, 512
 
 
 class Pool:
@@ -77,7 +78,10 @@ class Pool:
         self._totals_of_dead: Totals = {}
         self._locks_of_dead = Statistics()
         is_strict = options.worker.policy.records == "strict"
-        self._prefetch = Prefetch(MOST_AHEAD * options.batch, strict=is_strict)
+        self._prefetch = Prefetch(
+            max(options.batch, min(MOST_BATCHES_AHEAD * options.batch, MOST_AHEAD)),
+            strict=is_strict,
+        )
         guest = options.guest
         self._isolates = guest is None or guest.call is None  # else there is one thread for all
         self._draining = False

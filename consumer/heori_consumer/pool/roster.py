@@ -44,7 +44,7 @@ class PoolOptions:
 
     processes: int
     worker: WorkerOptions
-    batch: int = 64  # jobs per claim at most
+    batch: int = 128  # jobs per claim at most
     inline: bool = False  # in the supervisor's own process
     preload: bool = False  # whether workers share the modules of tasks, and not just libraries
     grace: float = 25.0  # seconds that a worker without a job has for its end

@@ -44,7 +44,7 @@ class ConsumerOptions:
     bounds: SizeBounds | None = None  # of the model auto
     advises_only: bool = False  # whether it only says what size it would have
     weights: tuple[int, ...] | None = None  # of the queues; None: strictly in their order
-    batch: int = 64  # jobs per claim at most
+    batch: int = 128  # jobs per claim at most
     wait: bool = True  # for Redis to be there at start
     recycle_after: int | None = None  # jobs of a worker process, until it is replaced
     max_rss: int | None = None  # its memory, in bytes, likewise

@@ -61,8 +61,9 @@ log = logs.get_logger(__name__)
 # How often slots are checked for jobs that are late, and progress is told; and how often where
 # there are no jobs: each time costs the machine a wake-up.
 TICK_S, IDLE_TICK_S = 0.1, 1.0
-# Outcomes per frame at most: enough to make the frame's cost small, few enough to be on time.
-FRAME_OUTCOMES = 64
+# Outcomes per frame at most: as many as the supervisor acknowledges in one call. More frames than
+# calls would wake it, and have this process's threads change places, for nothing.
+FRAME_OUTCOMES = 128
 FRAME_BYTES = 1_000_000  # of results in a frame, about: there is a copy of each while it is sent
 # After so many bytes of payloads and results, memory is given back, once no more of them come.
 BURST_BYTES = 32_000_000

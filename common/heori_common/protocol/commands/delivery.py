@@ -375,18 +375,35 @@ class DeliveryCommands(Builders):
 def _entry(queue: int, claim: Claim, outcome: Outcome, recorded: Container[str]) -> tuple[Any, ...]:
     """How a job has ended, as ack.lua reads it: of few jobs there is more to tell than of most."""
     ttl = claim.result_ttl if outcome.status == FINISHED else claim.failure_ttl
-    rest = (
-        outcome.error,
-        outcome.types,
-        outcome.retry,
-        [key for key, _ in claim.locks] if claim.locks else (),
-        claim.special,
-        outcome.again,
-        claim.execution in recorded,
-        claim.rate_limit_key,
-        outcome.run_time >= TELLS_CPU_S and f"{outcome.cpu_time:.6f}",
-        outcome.gil_time and f"{outcome.gil_time:.3f}",
-    )
+    tells_cpu, is_recorded = outcome.run_time >= TELLS_CPU_S, claim.execution in recorded
+    rest: Any = False
+    if (  # asked first, as of most jobs nothing of it is there
+        tells_cpu
+        or is_recorded
+        or outcome.error
+        or outcome.types
+        or outcome.retry
+        or claim.locks
+        or claim.special
+        or outcome.again
+        or claim.rate_limit_key
+        or outcome.gil_time
+    ):
+        rest = [
+            each or False
+            for each in (
+                outcome.error,
+                outcome.types,
+                outcome.retry,
+                [key for key, _ in claim.locks],
+                claim.special,
+                outcome.again,
+                is_recorded,
+                claim.rate_limit_key,
+                tells_cpu and f"{outcome.cpu_time:.6f}",
+                outcome.gil_time and f"{outcome.gil_time:.3f}",
+            )
+        ]
     return (
         queue,
         claim.job_id,
@@ -396,7 +413,7 @@ def _entry(queue: int, claim: Claim, outcome: Outcome, recorded: Container[str])
         outcome.run_time,
         ttl or False,
         outcome.body or False,
-        any(rest) and [each or False for each in rest],
+        rest,
     )
 
 
