@@ -175,13 +175,20 @@ class Sender:
         Args:
             cursor: of `Commands.enqueue`.
         """
-        steps = self._parts.sending.send(task, jobs, self._options, cursor)
+        made: list[Handle[R]] = []
+
+        def make() -> None:
+            queue = self._options.queue_for(task.queue)
+            made[:] = self._handles(task, queue, [job.id for job in jobs])
+
+        meanwhile = make if len(jobs) > 1 else None  # of one it may be another that was sent before
+        steps = self._parts.sending.send(task, jobs, self._options, cursor, meanwhile)
         try:
             queue, ids = self._run(steps)
         except QueueFull as error:
             error.sent = self._handles(task, error.queue, [job.id for job in jobs[: error.taken]])
             raise
-        return self._handles(task, queue, ids)
+        return made or self._handles(task, queue, ids)
 
     def _run(self, steps: Steps[T]) -> T:
         return run(steps, self._parts.redis, self._parts.watcher)

@@ -154,11 +154,13 @@ class Sending:
         jobs: list[NewJob],
         options: Options,
         cursor: Cursor | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Steps[Accepted]:
         """The steps that send encoded jobs of a task, hundreds in each.
 
         Args:
             cursor: of `Commands.enqueue`.
+            meanwhile: what the sender of many has to do, called while the server is at the last.
 
         Raises:
             QueueFull: the queue is at its limit; `taken` is how many of the jobs were let in.
@@ -177,7 +179,7 @@ class Sending:
             when["rare"] = rare
         if options.after:
             jobs = [_after(job, options.after_ids) for job in jobs]
-        return self._send(task.name, queue, jobs, options, when, cursor)
+        return self._send(task.name, queue, jobs, options, when, cursor, meanwhile)
 
     def send_flow(self, plan: Plan, options: Options) -> Steps[None]:
         """Send the jobs of a flow, as `send` does.
@@ -260,6 +262,7 @@ class Sending:
         options: Options,
         when: dict[str, Any],
         cursor: Cursor | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Steps[Accepted]:
         if self._limits:
             yield from self._write_limits()
@@ -280,6 +283,8 @@ class Sending:
                         following = partial(build, queue, cursor=then, **when)
                         ahead = _Ahead(parts[number + 1], following)
                         command = command._replace(meanwhile=ahead.build)
+                    elif number == last:
+                        command = command._replace(meanwhile=meanwhile)
                     told = yield from self._let_in(task, queue, leaving, command, options, at, when)
             except QueueFull as error:
                 error.taken += len(ids)
