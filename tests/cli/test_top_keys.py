@@ -253,13 +253,15 @@ def test_enter_tells_all_about_a_job_and_a_worker(held: Any, redis: Any, redis_u
         await desk.until(lambda: "result" in desk.dialog)
         await desk.press("escape")
         await desk.go_to("workers")
-        await desk.until(lambda: len(desk.column("workers")) == 1)
+        await desk.until(lambda: desk.pane("workers").selected is not None)
         await desk.press("enter")
         await desk.until(lambda: "consumer: heartbeat" in desk.dialog)
         await desk.until(lambda: "memory" in desk.dialog)
         for pane in ("queues", "consumers", "tasks"):
             await desk.press("escape")
             await desk.go_to(pane)
+            # Who answers late has no row for a while, and then Enter opens nothing.
+            await desk.until(lambda pane=pane: desk.pane(pane).selected is not None)  # type: ignore[misc]
             await desk.press("enter")
             await desk.until(lambda: "jobs/s" in desk.dialog or "waiting" in desk.dialog)
 
