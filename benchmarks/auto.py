@@ -4,6 +4,7 @@ The truth is a grid of fixed settings on the same work, as far as auto may go. E
 before auto and one after it, with a consumer of its own; auto is started once, gets LEARN seconds,
 and is measured then. So whatever the machine does meanwhile hits both. The best of so many settings
 is the luckiest one, too: it has one more turn, as long as auto's, and that is what auto is beside.
+Where auto is near the default, that has one more turn, too, and its mean counts.
 """
 
 import contextlib
@@ -39,6 +40,7 @@ MEASURED = 10.0  # of auto
 CHANGE = 30.0  # until the other kind of work comes
 LOOK = 0.5
 SCRAPE = 10.0
+NEAR = 1.2  # times what the default does
 MORE = 2.0  # times the best fixed setting, whose turn may have been a bad one
 INTERLEAVED = 20  # jobs of one task before those of the other
 DEFAULT = (1, 8)  # what a consumer begins with that nobody has told anything
@@ -327,8 +329,11 @@ def _measure(
         truth = {setting: sum(each) / len(each) for setting, each in rates.items()}
         best = max(truth, key=truth.__getitem__)
         best_rate = bench.fixed(best, measured)
+        default = truth.get(DEFAULT, 0.0) if work.model is None else 0.0
+        if found < NEAR * default:  # one turn may be lucky
+            again = best_rate if best == DEFAULT else bench.fixed(DEFAULT, measured)
+            default = (default + again) / 2
     processes, slots = path[max(path)]
-    default = truth.get(DEFAULT) if work.model is None else None
     return {
         **_beside(found, best_rate, default),
         "best_processes": best[0],
@@ -358,9 +363,9 @@ def _shown(work: Work) -> Work:
     return replace(work, settings=work.settings[:2], few=(), turn=0.4, settle=0.2)
 
 
-def _beside(found: float, best: float, default: float | None) -> Figures:
+def _beside(found: float, best: float, default: float) -> Figures:
     figures = {"auto": found, "best": best, "of_best": found / best}
-    return figures | ({"of_default": found / default} if default else {})
+    return figures | ({"default": default, "of_default": found / default} if default else {})
 
 
 def _change(first: Work, second: Work, extent: Extent, *, quick: bool) -> Figures:
@@ -369,13 +374,16 @@ def _change(first: Work, second: Work, extent: Extent, *, quick: bool) -> Figure
     span = 1.0 if quick else CHANGE
     with Rig(heori("threads", 1, 1), environment=ENVIRONMENT) as rig:
         queue = rig.system.library.queue
-        best, default = [], []
+        best: list[Setting] = []
+        most: list[float] = []
+        default: list[float] = []
         for work in works:
             bench = Bench(rig, work)
             rates = {setting: bench.fixed(setting) for setting in work.tried}
-            best.append(max(rates.values()))
+            best.append(max(rates, key=rates.__getitem__))
+            most.append(rates[best[-1]])
             default.append(rates.get(DEFAULT, 0.0))
-            bench.offer((extent.spans + 1) // 2 * span, bench.at_most(best[-1]))
+            bench.offer((extent.spans + 1) // 2 * span, bench.at_most(most[-1]))
             rig.client.rename(queue, work.name)  # out of sight
         rig.client.rename(works[0].name, queue)
         found: list[list[float]] = [[], []]
@@ -389,8 +397,11 @@ def _change(first: Work, second: Work, extent: Extent, *, quick: bool) -> Figure
                 time.sleep(span / 2)
                 found[turn % 2].append(bench.rate(url, span / 2))
         means = [sum(each) / len(each) for each in found]
-    worst = min((0, 1), key=lambda each: means[each] / best[each])
-    return _beside(means[worst], best[worst], default[worst] or None)
+        worst = min((0, 1), key=lambda each: means[each] / most[each])
+        rig.client.delete(queue)
+        bench = Bench(rig, works[worst])
+        best_rate = bench.fixed(best[worst], 1.0 if quick else extent.measured)
+    return _beside(means[worst], best_rate, default[worst])
 
 
 def _follow(

@@ -48,7 +48,7 @@ def left_out() -> str:
         f"Beside auto {few} of {most} fixed settings were tried: those near the best of earlier "
         "runs, 1×8, and corners. Each had one turn, before auto, and the best of them one of "
         f"{SHORT.measured:.0f} s after it, which counts. Auto was measured for as long, and the "
-        "work changed once."
+        "work changed once. Where auto was near 1×8, that had one more turn, and the mean counts."
     )
 
 

@@ -99,6 +99,12 @@ FED = Work(
     {"feeding": 33e-6 * TENTH, "waking": 60e-6 * TENTH, "crowding": 0.06},
 )
 
+# Threads that wait for 20 ms, where Redis and the supervisor want most of the cores.
+WAITS_FED = Work(
+    (task(gil(100e-6 * TENTH), wait(0.02 * TENTH)),),
+    {"feeding": 33e-6 * TENTH, "crowding": 0.15},
+)
+
 # What made the controller move in vain: cores that others take now and then, and a service that
 # bounds what a loop does.
 RESTLESS = {

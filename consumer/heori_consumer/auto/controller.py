@@ -61,8 +61,10 @@ STEADY = 8
 REMEMBERED_S = 900.0
 # Jobs that take long keep the threads that are to end: it is not waited for these for longer.
 PATIENCE_S = 15.0
-# Of the memory that it may have, what it plans with: processes grow.
+# Of the memory that it may have, what it plans with: processes grow. And so do threads, by what
+# they run.
 MEMORY_SHARE = 0.95
+THREADS_GROW = 4
 
 
 class _Lid(NamedTuple):
@@ -115,6 +117,7 @@ class Controller:
         self._bounds = bounds
         self._seen: deque[Observation] = deque(maxlen=MOST_SEEN)
         self._unsettled = 0.0  # seconds
+        self._is_new = False  # the size; threads that have just come import and connect at first
         self._until_choice = 0  # observations
         self._begin_anew()
 
@@ -136,7 +139,8 @@ class Controller:
             return None
         if self._is_too_large(seen, self.size):
             return self._fit_memory(seen)
-        if not seen.backlog:  # what is done says nothing of what could be
+        if not seen.backlog or self._is_new:  # what is done says nothing of what could be
+            self._is_new = False
             self._seen.clear()
             return None
         self._age(seen.seconds)  # at idle nothing is forgotten
@@ -189,7 +193,9 @@ class Controller:
         if self._trial is not None or not is_other(self._weights, before, latest):
             return False
         if have_same_needs(before, latest):
-            self._settled = ()  # others leave it more of the machine, or less
+            # Others leave it more of the machine, or less: what was of no use then may be of use.
+            self._settled = ()
+            self._barred, self._lid = {}, None
         else:
             self._begin_anew()
         return True
@@ -345,6 +351,7 @@ class Controller:
         self.size = size
         self._settled = ()
         self._unsettled = 0.0
+        self._is_new = True
         self._until_choice = 0
         self._seen.clear()
 
@@ -412,7 +419,9 @@ class Controller:
         most = self._bounds.max_memory
         if most is None:
             return False
-        return seen.memory(size) > (most if size == self.size else most * MEMORY_SHARE)
+        if size == self.size:
+            return seen.memory(size) > most
+        return seen.memory(size, THREADS_GROW) > most * MEMORY_SHARE
 
     def _fit_memory(self, seen: Observation) -> Move | None:
         """Become as small as it must."""

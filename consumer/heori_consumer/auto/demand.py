@@ -103,13 +103,15 @@ class Observation:
         """Seconds of threads in which jobs came nearer to their ends."""
         return self.cpu + self.io_wait + self.coroutines * self.seconds
 
-    def memory(self, size: Size) -> int:
-        """The bytes that a consumer of some size has, as far as is known."""
-        return (
-            self.base_bytes
-            + size.processes * self.process_bytes
-            + size.processes * (size.slots - self.size.slots) * self.slot_bytes
-        )
+    def memory(self, size: Size, growth: int = 1) -> int:
+        """The bytes that a consumer of some size has, as far as is known.
+
+        Args:
+            growth: of threads that are new, how many times as much they take as others do.
+        """
+        slots = size.slots - self.size.slots
+        slot_bytes = self.slot_bytes * (growth if slots > 0 else 1)
+        return self.base_bytes + size.processes * (self.process_bytes + slots * slot_bytes)
 
 
 class Demand(NamedTuple):

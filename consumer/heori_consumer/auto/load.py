@@ -24,6 +24,8 @@ ERRORS = 4.0
 # A task's jobs need something else when it is this many times as much or as little, and so much of
 # all that they need, or of the cores.
 ALIKE = 1.3
+# At another size the same job needs more or less, as threads drive each other's data out of caches.
+ALIKE_AT_ANOTHER_SIZE = 1.7
 NOTABLE = 0.1
 MAIN = 0.8  # of the work: the task that it is of
 
@@ -142,8 +144,9 @@ def needs_else(before: Sequence[Observation], now: Sequence[Observation]) -> boo
     known = was.keys() & has.keys()
     if not known:
         return bool(was) and bool(has)
+    alike = ALIKE if before[-1].size == now[-1].size else ALIKE_AT_ANOTHER_SIZE
     return any(
-        _differ(was[name], has[name], (1 - 1 / ALIKE) * max(fmean(was[name]), fmean(has[name])))
+        _differ(was[name], has[name], (1 - 1 / alike) * max(fmean(was[name]), fmean(has[name])))
         for name in known
         if max(_cores(before, name), _cores(now, name)) >= NOTABLE * now[-1].cores
     )

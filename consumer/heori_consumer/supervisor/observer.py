@@ -27,8 +27,9 @@ BACKLOG_SHARE = 0.75
 LONGEST_S = 3.0
 # How often memory is looked at: it takes the kernel some milliseconds for a large process.
 MEMORY_EVERY_S = 5.0
-# What a thread takes before it runs anything large: its stack, and what the interpreter keeps.
-SLOT_BYTES = 200_000
+# What a thread takes that runs nothing large: of its stack, and what the interpreter keeps. It was
+# seen as the difference between workers of 8 threads and of 128.
+SLOT_BYTES = 50_000
 
 
 class Observer:

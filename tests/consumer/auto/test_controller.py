@@ -22,7 +22,9 @@ from tests.rigs.machine_parts import Phase
 from tests.rigs.simulated_work import (
     DEFAULT,
     FED,
+    PYTHON,
     RESTLESS,
+    WAITS_FED,
     WORK,
     Work,
     coroutine,
@@ -96,6 +98,22 @@ def test_one_event_loop_is_found_where_redis_and_the_supervisor_want_the_other_c
     assert fmean(done for _, _, done in seen[SEARCH_S:]) >= 0.97 * best
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_fewer_processes_of_more_threads_are_found_where_others_want_the_cores(seed: int) -> None:
+    """Redis and the supervisor do: workers use little, and a third of them is in the way of all."""
+    start = Size(2, 8, 100)
+    controller = Controller(start, SizeBounds(4, 128, 1000))
+    seen = list(moves(WAITS_FED.start(start, seed), controller, 40))
+    made = [(second, str(move.size), move.cause) for second, move, _ in seen if move]
+    assert [move[1:] for move in made] == [
+        ("4 × 64", "jobs wait for other things"),
+        ("2 × 128", "less does as much"),
+    ]
+    assert made[-1][0] < SEARCH_S
+    best = max(steady_rate(WAITS_FED.start(Size(2, slots, 100)), 3000) for slots in (64, 128))
+    assert fmean(done for _, _, done in seen[SEARCH_S:]) >= 0.95 * best
+
+
 def test_jobs_that_come_no_faster_are_a_backlog_and_no_reason_for_more() -> None:
     """Slots are idle, and yet a move is judged: what did not help is undone."""
     work = Work((task(gil(0.0005), wait(0.02)),), {"feeding": 0.002})
@@ -140,6 +158,38 @@ def test_jobs_that_need_another_time_of_cpu_are_other_work() -> None:
     assert not needs_else(needs(0.000015, 3000), needs(0.00003, 3000)), "it takes no core"
     assert not needs_else(needs(0.02, 50), needs(0.04, 5)), "these are too few to tell"
     assert needs_else(needs(0.02, 50), needs(0.02, 50, "other"))
+
+
+def test_the_same_jobs_need_more_cpu_where_more_threads_are_in_their_way() -> None:
+    """So at another size they have to need much more, or much less, to be other work."""
+
+    def at(size: Size, cpu: float) -> list[Observation]:
+        return [replace(each, size=size) for each in needs(cpu, 500)]
+
+    many, few = Size(4, 64, 64), Size(1, 64, 64)
+    assert not needs_else(at(many, 0.00065), at(few, 0.00045))
+    assert needs_else(at(many, 0.00065), at(many, 0.00045))
+    assert needs_else(at(many, 0.002), at(few, 0.001))
+
+
+def test_what_a_size_does_in_its_first_second_is_not_looked_at() -> None:
+    """Threads that have just come import and connect."""
+    machine = WORK["20 ms of waiting"].start(DEFAULT)
+    controller = Controller(DEFAULT, SizeBounds(2, 64, 256))
+    (move,) = [move for _, move, _ in moves(machine, controller, 3) if move]
+    first = replace(machine.run(1.0), settled=True, tasks={"job": TaskUse(2, 1.0, 1.0)})
+    assert controller.step(first) is None
+    assert [move for _, move, _ in moves(machine, controller, 10) if move] == []
+    assert move.outcome is not None
+    assert move.outcome.fate == "kept"
+
+
+def test_a_bound_of_memory_reckons_with_threads_that_grow() -> None:
+    """Each that is new may take four times as much as one that runs nothing large."""
+    seen = replace(Machine([PYTHON], DEFAULT).run(1.0), process_bytes=100, slot_bytes=1)
+    assert seen.memory(Size(2, 18, 64)) == 2 * 110
+    assert seen.memory(Size(2, 18, 64), 4) == 2 * 140
+    assert seen.memory(Size(2, 4, 64), 4) == 2 * 96
 
 
 def test_it_follows_changes() -> None:
