@@ -41,7 +41,7 @@ def noise(size: int) -> str:
 def test_a_server_that_holds_and_takes_little_at_a_time_is_never_asked_for_more(
     consume: Callable[..., Consumer], server: EmbeddedValkey
 ) -> None:
-    with redis_py.Redis.from_url(server.url) as client:
+    with redis_py.Redis.from_url(server.url, socket_timeout=None) as client:
         client.config_set("client-output-buffer-limit", "normal 4mb 4mb 0")
         client.config_set("proto-max-bulk-len", "2mb")
     with Producer(server.url) as producer:
@@ -55,7 +55,10 @@ def test_a_server_that_holds_and_takes_little_at_a_time_is_never_asked_for_more(
 def test_jobs_with_a_few_arguments_are_kept_compact_unlike_with_the_setting_of_redis(
     consume: Callable[..., Consumer], server: EmbeddedValkey
 ) -> None:
-    with Producer(server.url) as producer, redis_py.Redis.from_url(server.url) as client:
+    with (
+        Producer(server.url) as producer,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
 
         def encoding(job: str) -> bytes:
             encoding: bytes = client.object("encoding", f"rq:job:{job}")
@@ -78,7 +81,10 @@ def test_a_supervisor_holds_so_many_results_and_gives_their_memory_back(
 ) -> None:
     jobs = 150
     gate = tmp_path / "gate"
-    with Producer(server.url) as producer, redis_py.Redis.from_url(server.url) as client:
+    with (
+        Producer(server.url) as producer,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
         consumer = start(consume, server, "--slots", str(jobs))
         supervisor = psutil.Process(consumer.process.pid)
         before = supervisor.memory_info().rss
@@ -109,7 +115,10 @@ def test_a_worker_that_does_not_read_gets_few_large_jobs_and_another_gets_the_re
     words = ("--model", "hybrid", "--processes", "2", "--slots", "30")
     consumer = start(consume, server, *words)
     stopped = consumer.workers[0]
-    with Producer(server.url) as producer, redis_py.Redis.from_url(server.url) as client:
+    with (
+        Producer(server.url) as producer,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
         stopped.suspend()
         try:
             handles = producer.submit_many(large_tasks.echo, [noise(400_000)] * 60)
@@ -122,7 +131,7 @@ def test_a_worker_that_does_not_read_gets_few_large_jobs_and_another_gets_the_re
 def test_arguments_larger_than_the_server_takes_are_refused_in_one_sentence(
     server: EmbeddedValkey,
 ) -> None:
-    with redis_py.Redis.from_url(server.url) as client:
+    with redis_py.Redis.from_url(server.url, socket_timeout=None) as client:
         client.config_set("proto-max-bulk-len", "1mb")
         settings = Settings(redis_url=server.url, max_payload=50 * MEGABYTE)
         with Producer(settings=settings) as producer:
@@ -144,7 +153,10 @@ def test_a_result_larger_than_the_server_takes_fails_its_job_and_no_other(
         HEORI_TASKS="tests.tasks.large_tasks",
         HEORI_MAX_PAYLOAD=str(50 * MEGABYTE),
     ).ready()
-    with redis_py.Redis.from_url(server.url) as client, Producer(server.url) as producer:
+    with (
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+        Producer(server.url) as producer,
+    ):
         client.config_set("proto-max-bulk-len", "1mb")
         sizes = [10, 2 * MEGABYTE, 20, 20 * MEGABYTE]
         handles = producer.submit_many(large_tasks.make_when, [(str(gate), n) for n in sizes])

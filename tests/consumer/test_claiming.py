@@ -422,7 +422,10 @@ def test_a_broken_key_is_told_once_and_the_other_queue_is_served(
 def test_a_redis_that_refuses_claims_is_told_once_and_not_asked_all_the_time(
     consume: Callable[..., Consumer],
 ) -> None:
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
         with Producer(server.url) as producer:
             suspend(client)
             consumer = consume(HEORI_REDIS_URL=server.url).ready()
@@ -446,7 +449,10 @@ def test_a_redis_that_refuses_claims_is_told_once_and_not_asked_all_the_time(
 def test_a_redis_that_refuses_writes_at_the_start_is_waited_for(
     consume: Callable[..., Consumer],
 ) -> None:
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
         client.config_set("min-replicas-to-write", 1)
         consumer = consume(HEORI_REDIS_URL=server.url)
         refused = consumer.wait_for("Redis refuses; trying again")

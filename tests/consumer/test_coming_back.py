@@ -77,7 +77,7 @@ class Longer:
 @contextlib.contextmanager
 def frozen(server: EmbeddedValkey) -> Iterator[None]:
     """A server that stands still: whoever is connected stays so, and nobody answers."""
-    with redis_py.Redis.from_url(server.url) as client:
+    with redis_py.Redis.from_url(server.url, socket_timeout=None) as client:
         process = psutil.Process(int(client.info("server")["process_id"]))
     process.suspend()
     yield
@@ -109,7 +109,10 @@ def test_jobs_outlive_an_outage_that_is_longer_than_their_lease(
     tmp_path: Path,
 ) -> None:
     persistent = {"appendonly": "yes", "appendfsync": "always"}
-    with EmbeddedValkey(persistent) as server, redis_py.Redis.from_url(server.url) as client:
+    with (
+        EmbeddedValkey(persistent) as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
         at = {"HEORI_REDIS_URL": server.url, **ENVIRONMENT}
         consumers = [consume(*model, **at).ready() for model in models]
         with Producer(server.url) as producer:
@@ -156,7 +159,10 @@ def test_a_consumer_that_was_paused_keeps_what_nobody_has_taken(
 def test_jobs_keep_the_locks_that_they_declare_through_an_outage(
     consume: Callable[..., Consumer],
 ) -> None:
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
         at = {"HEORI_REDIS_URL": server.url, **ENVIRONMENT}
         consumers = [consume(*THREADS, **at).ready() for _ in range(2)]
         with Producer(server.url) as producer:

@@ -141,7 +141,10 @@ def test_a_restart_of_redis_loses_nothing(consume: Callable[..., Consumer], tmp_
     path.touch()
     with EmbeddedValkey({"appendonly": "yes", "appendfsync": "always"}) as server:
         consumer = consume(HEORI_REDIS_URL=server.url).ready()
-        with Producer(server.url) as producer, redis_py.Redis.from_url(server.url) as client:
+        with (
+            Producer(server.url) as producer,
+            redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+        ):
             held = producer.submit(sample_tasks.wait_for_file, str(gate))
             until(lambda: consumer.metric("heori_slots_running") == 1)
             producer.submit_many(sample_tasks.record, [(str(path), n) for n in range(jobs)])
@@ -194,7 +197,10 @@ def test_a_lost_reply_loses_no_job_and_runs_none_twice(
 
 
 def test_a_redis_that_refuses_writes_is_waited_out(consume: Callable[..., Consumer]) -> None:
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
         consumer = consume(HEORI_REDIS_URL=server.url).ready()
         client.config_set("min-replicas-to-write", 1)
         consumer.wait_for("Redis refuses; trying again")

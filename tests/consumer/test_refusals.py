@@ -112,7 +112,7 @@ def test_what_is_evicted_or_late_is_told_and_counted_and_what_was_cancelled_is_n
     config = {"maxmemory": "1gb", "maxmemory-policy": "allkeys-lru"}
     with (
         EmbeddedValkey(config) as server,
-        redis_py.Redis.from_url(server.url) as client,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
         Producer(server.url) as producer,
     ):
         handles = producer.submit_many(sample_tasks.add, range(5))

@@ -180,7 +180,7 @@ def test_moving_goes_on_when_redis_refused_to_write_and_when_it_was_away(
     with (
         EmbeddedValkey() as server,
         Producer(server.url) as producer,
-        redis_py.Redis.from_url(server.url) as redis,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as redis,
     ):
         consumer = consume(HEORI_REDIS_URL=server.url).ready()
         handle = producer.options(delay=0.2).submit(sample_tasks.add, 1)

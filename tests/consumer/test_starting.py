@@ -131,7 +131,7 @@ def test_on_a_redis_cluster_one_prefix_is_named_and_works(consume: Callable[...,
     named = "set RQ_KEY_PREFIX={rq} for all producers and consumers"
     with (
         EmbeddedValkey({"cluster-enabled": "yes"}) as server,
-        redis_py.Redis.from_url(server.url) as client,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
     ):
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         cluster: Any = client  # redis-py knows how to read this reply, and has no types for it

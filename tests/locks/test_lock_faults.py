@@ -120,7 +120,7 @@ def server(**config: str) -> Iterator[EmbeddedValkey]:
 
 def kill(valkey: EmbeddedValkey) -> None:
     """End the server as a loss of power would."""
-    with redis_py.Redis.from_url(valkey.url) as client:
+    with redis_py.Redis.from_url(valkey.url, socket_timeout=None) as client:
         process = psutil.Process(client.info("server")["process_id"])
     process.kill()
     process.wait(60)

@@ -164,7 +164,7 @@ def test_jobs_run_once_and_keep_their_locks_while_memory_is_full(
     gate, parents_gate = tmp_path / "gate", tmp_path / "parent's gate"
     with (
         EmbeddedValkey() as server,
-        redis_py.Redis.from_url(server.url) as client,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
         Producer(server.url) as producer,
     ):
         consumer = consume(

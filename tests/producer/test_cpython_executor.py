@@ -60,7 +60,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def url(valkey: EmbeddedValkey) -> Iterator[str]:
-    with redis_py.Redis.from_url(valkey.url) as client:
+    with redis_py.Redis.from_url(valkey.url, socket_timeout=None) as client:
         client.flushdb()
     consumer = Consumer(
         ["--slots", "5"],

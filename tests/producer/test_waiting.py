@@ -243,7 +243,7 @@ def test_who_waits_leaves_a_server_that_has_become_a_replica(
     monkeypatch.setattr("heori_producer.watcher_loop.LOOK_EVERY_S", 1000.0 if sends else 0.1)
     with (
         EmbeddedValkey() as other,
-        redis_py.Redis.from_url(other.url) as primary,
+        redis_py.Redis.from_url(other.url, socket_timeout=None) as primary,
         proxy(urlsplit(redis_url).port or 0) as between,
         Producer(f"redis://127.0.0.1:{between.port}") as producer,
         ThreadPoolExecutor(1) as threads,

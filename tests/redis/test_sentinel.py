@@ -297,7 +297,7 @@ def test_passwords_are_told_apart_those_of_the_sentinels_and_those_of_the_server
 ) -> None:
     with (
         EmbeddedValkey() as server,
-        redis_py.Redis.from_url(server.url) as client,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
         Sentinel(server, "requirepass watch", f"sentinel auth-pass {NAME} s3cr@t") as sentinel,
     ):
         client.config_set("requirepass", "s3cr@t")

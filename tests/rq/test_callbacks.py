@@ -105,7 +105,10 @@ def end_of(job: Job, queue: Queue) -> End:
 @pytest.fixture(scope="module")
 def stock_ends() -> dict[str, End]:
     """What comes of each of them in stock rq."""
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as connection:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as connection,
+    ):
         queue = Queue("default", connection=connection, serializer=JSONSerializer)
         jobs = enqueue(queue)
         worker = SimpleWorker([queue], connection=connection, serializer=JSONSerializer)

@@ -132,7 +132,10 @@ def stock_ends() -> Mapping[str, End]:
     """How rq's own workers end all cases, those that need it in a process of their own."""
     ends: dict[str, End] = {}
     for is_json in (False, True):
-        with EmbeddedValkey() as server, Redis.from_url(server.url) as connection:
+        with (
+            EmbeddedValkey() as server,
+            Redis.from_url(server.url, socket_timeout=None) as connection,
+        ):
             jobs = {
                 name: enqueue(connection, case)
                 for name, case in CASES.items()
@@ -247,7 +250,7 @@ def stop_one(connection: Any, url: str) -> Stop:
 @pytest.fixture(scope="session")
 def stock_stop() -> Stop:
     """What stock rq makes of it."""
-    with EmbeddedValkey() as server, Redis.from_url(server.url) as connection:
+    with EmbeddedValkey() as server, Redis.from_url(server.url, socket_timeout=None) as connection:
         words = "rq.cli", "worker", "default", "--url", server.url
         with Started(*words, env=os.environ) as worker:
             try:

@@ -30,7 +30,10 @@ def marks(jobs: list[Job]) -> list[Any]:
 
 
 def test_they_are_called_as_stock_rq_calls_them(redis: Any, redis_url: str) -> None:
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as connection:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as connection,
+    ):
         stock = Queue("default", connection=connection)
         jobs = enqueue(stock)
         worker = SimpleWorker([stock], connection=connection, exception_handlers=HANDLERS)
@@ -75,7 +78,10 @@ def fail_and_more(queue: Queue) -> list[Job]:
 
 
 def test_without_the_default_one_a_failure_is_left_to_them(redis: Any, redis_url: str) -> None:
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as connection:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as connection,
+    ):
         stock = Queue("default", connection=connection)
         jobs = fail_and_more(stock)
         worker = SimpleWorker(

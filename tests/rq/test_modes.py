@@ -138,7 +138,7 @@ def through_stock(redis: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def of_stock(valkey: EmbeddedValkey) -> dict[str, Any]:
-    with redis_py.Redis.from_url(valkey.url) as redis:
+    with redis_py.Redis.from_url(valkey.url, socket_timeout=None) as redis:
         return through_stock(redis)
 
 

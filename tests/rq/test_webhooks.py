@@ -106,7 +106,10 @@ def heard(told: Told, jobs: list[Job]) -> list[Any]:
 
 @pytest.mark.parametrize("shared", ["threads"], indirect=True)
 def test_they_are_sent_as_stock_rq_sends_them(told: Told, shared: Consumer, redis: Any) -> None:
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as connection:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as connection,
+    ):
         stock = Queue("default", connection=connection, serializer=JSONSerializer)
         jobs = enqueue(stock, told.url)
         worker = SimpleWorker([stock], connection=connection, serializer=JSONSerializer)
