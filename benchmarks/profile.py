@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks.apps import PROFILE
 from benchmarks.rig import Rig, stop
 from benchmarks.sender import Order
-from benchmarks.slot import pieces
+from benchmarks.slot import computing, pieces
 from benchmarks.systems import System, heori
 
 SYSTEM = heori("threads", 1, 1)
@@ -32,6 +32,7 @@ def show(console: Console, *, quick: bool) -> None:
     jobs = 1_000 if quick else 20_000
     console.print(_server(jobs))
     console.print(pieces(quick=quick))
+    console.print(computing(quick=quick))
     with tempfile.TemporaryDirectory() as directory:
         supervisor, slot = Path(directory, "supervisor"), Path(directory, "slot")
         module, words = "benchmarks.apps.supervisor_profiled", SYSTEM.words[2:]

@@ -2,17 +2,20 @@
 
 One thread runs each piece time and again, in turns, with nothing beside it, and the least of all
 turns counts. So a busy machine tells about the same as a quiet one. In a worker all of it takes
-longer, as other threads and processes use the same caches and cores.
+longer, as other threads and processes use the same caches and cores. What a piece takes after a job
+that has computed for 5 ms stands beside it: nothing of it is in the caches by then.
 """
 
 import os
 import time
 from collections.abc import Callable
+from statistics import median
 
 from rich.table import Table
 
 from benchmarks import tasks
 from benchmarks.apps import heori_tasks  # registers them
+from benchmarks.bound import calibrate
 from heori_common import resolution
 from heori_common.platform import shared_memory
 from heori_common.protocol.job import Claim
@@ -25,20 +28,61 @@ from heori_consumer.between.totals import Totals, count
 from heori_consumer.worker.execution import Runner
 from heori_consumer.worker.restore import SharedState
 
-__all__ = ["heori_tasks", "pieces"]
+__all__ = ["computing", "heori_tasks", "pieces"]
 
 REPEATS = 100  # of a piece in a turn, beside which reading the clock is nothing
 NAME = f"{tasks.__name__}.{tasks.nothing.__name__}"
 ALL, INDENT = "Runner.run: from the raw job to its outcome", "    "
+COMPUTE = 0.005  # seconds that a job computes
+HELD = 50  # blocks of each size that `tasks.work` makes and drops in each round
 
 
 def pieces(*, quick: bool) -> Table:
     """The table."""
-    least = _least(_made(), turns=3 if quick else 300)
-    shown = Table("", "µs a job", title="worker: its slot, in one thread, least of many turns")
+    made = _made()
+    least = _least(made, turns=3 if quick else 300)
+    cold = _cold(made, turns=1 if quick else 40)
+    shown = Table(
+        *("", "µs a job", f"after {COMPUTE * 1e3:.0f} ms of computing"),
+        title="worker: its slot, in one thread; the least of many turns, and the median",
+    )
     for name, seconds in least.items():
-        shown.add_row(name, f"{seconds * 1e6:.2f}")
+        shown.add_row(name, f"{seconds * 1e6:.2f}", f"{cold[name] * 1e6:.1f}")
     return shown
+
+
+def computing(*, quick: bool) -> Table:
+    """What the same function takes that makes small objects, by where these are made.
+
+    CPython makes them in pools of one size. As imports leave them, most pools have few blocks free;
+    when a pool is full, the next one takes its place, and so it goes in each round. Holding some
+    blocks takes those that are left, so that all others come from one pool.
+    """
+    rounds = calibrate(COMPUTE)
+    seen: tuple[list[float], list[float]] = [], []
+    for _ in range(3 if quick else 40):
+        for times, blocks in zip(seen, (0, HELD), strict=True):
+            held = [[first + number for number in range(blocks)] for first in (1 << 40, 1 << 70)]
+            began = time.thread_time()
+            tasks.work(rounds)
+            times.append(time.thread_time() - began)
+            del held
+    shown = Table("", "µs, the least", title="a function that computes, after all imports")
+    for name, times in zip(("as it is", f"{HELD} blocks held"), seen, strict=True):
+        shown.add_row(name, f"{min(times) * 1e6:,.0f}")
+    return shown
+
+
+def _cold(made: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
+    rounds = calibrate(COMPUTE)
+    seen: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(turns):
+        for name, piece in made.items():
+            tasks.work(rounds)
+            began = time.thread_time()
+            piece()
+            seen[name].append(time.thread_time() - began)
+    return {name: median(times) for name, times in seen.items()}
 
 
 def _least(made: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
+from select import select as wait_finely  # as it is now: gevent, say, puts its own in its place
 from typing import Any, Protocol
 
 from heori_common import logs
@@ -26,6 +27,8 @@ from heori_consumer.worker.restore import SharedState
 log = logs.get_logger(__name__)
 # For another thread to take what the main thread leaves to it.
 YIELD_S = 0.005
+# `select` knows files below this number (FD_SETSIZE).
+_MOST_SELECTED = 1024
 # A coroutine takes its first step where it is made, which saves a turn of the loop; Python 3.11 has
 # no such thing.
 _AT_ONCE: Any = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -257,7 +260,7 @@ class CoroutineSlots(_Common):
         self._lent = 0
         self._too_many = 0  # slots at work that are to end with their jobs
         self._running: dict[int, asyncio.Task[None]] = {}  # by slot; a loop alone lets go of them
-        self._loop = JobLoop(_TimedSelector(table))
+        self._loop = JobLoop(TimedSelector(table))
         threading.Thread(target=self._run_loop, name="loop", daemon=True).start()
 
     def put(self, jobs: Sequence[Numbered]) -> None:
@@ -357,16 +360,28 @@ def _take_first(slots: list[int]) -> int:
     return first
 
 
-class _TimedSelector(selectors.DefaultSelector):
-    """Where an event loop waits for events; tells when it does."""
+class TimedSelector(selectors.DefaultSelector):
+    """Where an event loop waits for events; tells when it does.
+
+    The epoll of Linux waits for whole milliseconds, rounded up, so that each timer of a job would
+    be up to one late. `select` can wait for an epoll, too, and counts microseconds; so do the waits
+    of other systems.
+    """
 
     def __init__(self, table: SlotTable) -> None:
         super().__init__()
         self._table = table
+        is_coarse = selectors.DefaultSelector is getattr(selectors, "EpollSelector", None)
+        file = self.fileno() if is_coarse else _MOST_SELECTED
+        self._epoll = (file,) if file < _MOST_SELECTED else ()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self._table.loop_waits()
         try:
+            if self._epoll and timeout is not None and timeout > 0:
+                if not wait_finely(self._epoll, (), (), timeout)[0]:
+                    return []
+                timeout = 0
             return super().select(timeout)
         finally:
             self._table.loop_works()
