@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import sys
 import tempfile
@@ -27,6 +28,8 @@ LONGEST_FILE = 4096  # bytes that are read of a file about a process: more than 
 
 # Whether the system tells what the threads of a process do (see `gil.states`).
 TELLS_OF_THREADS = Path(f"{PROC}/self/task").exists()
+# Whether the standard library's selectors wait for whole milliseconds: where the system has epoll.
+WAITS_FOR_MILLISECONDS = hasattr(select, "epoll")
 
 
 def has_one_thread() -> bool:

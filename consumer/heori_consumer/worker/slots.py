@@ -17,6 +17,7 @@ from select import select as wait_finely  # as it is now: gevent, say, puts its 
 from typing import Any, Protocol
 
 from heori_common import logs
+from heori_common.platform import WAITS_FOR_MILLISECONDS
 from heori_common.protocol.job import Claim, Outcome
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.worker.execution import Runner
@@ -363,23 +364,22 @@ def _take_first(slots: list[int]) -> int:
 class TimedSelector(selectors.DefaultSelector):
     """Where an event loop waits for events; tells when it does.
 
-    The epoll of Linux waits for whole milliseconds, rounded up, so that each timer of a job would
-    be up to one late. `select` can wait for an epoll, too, and counts microseconds; so do the waits
-    of other systems.
+    On Linux it would wait for whole milliseconds, rounded up, so that each timer of a job would be
+    up to one late. `select` can wait for the selector's own file, and counts microseconds; so do
+    the selectors of other systems.
     """
 
     def __init__(self, table: SlotTable) -> None:
         super().__init__()
         self._table = table
-        is_coarse = selectors.DefaultSelector is getattr(selectors, "EpollSelector", None)
-        file = self.fileno() if is_coarse else _MOST_SELECTED
-        self._epoll = (file,) if file < _MOST_SELECTED else ()
+        file = self.fileno() if WAITS_FOR_MILLISECONDS else _MOST_SELECTED
+        self._own_file = (file,) if file < _MOST_SELECTED else ()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self._table.loop_waits()
         try:
-            if self._epoll and timeout is not None and timeout > 0:
-                if not wait_finely(self._epoll, (), (), timeout)[0]:
+            if self._own_file and timeout is not None and timeout > 0:
+                if not wait_finely(self._own_file, (), (), timeout)[0]:
                     return []
                 timeout = 0
             return super().select(timeout)
