@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 import psutil
 
 from heori_common.protocol.keys import Keys
+from heori_consumer.pool.pool import MOST_BATCHES_AHEAD
 from tests.chaos.fleet import QUEUE, Fleet, Report
 from tests.chaos.soak import slope
 
 SAMPLE = 0.5  # seconds between two looks at memory
 BATCH = 1000  # jobs of one call of submit_many
+CLAIM = 16  # jobs that the consumer claims at once
+# What waits in a worker behind a job that takes long goes back to the front of the queue, and on a
+# busy machine any does. The bound is for those who send.
+RETURNED = 2 * MOST_BATCHES_AHEAD * CLAIM  # of two workers, at most
 
 SENDER = """
 import sys
@@ -44,8 +49,9 @@ class Bounded:
 
     def problems(self) -> list[str]:
         """What is not as it must be; the memory is for people to judge."""
+        most = self.limit + RETURNED
         found = {
-            f"{self.highest} jobs waited, more than {self.limit}": self.highest > self.limit,
+            f"{self.highest} jobs waited, more than {most}": self.highest > most,
             f"{self.lost} of {self.sent} jobs are lost": self.lost,
             f"{self.done} jobs were done of {self.sent}": self.done != self.sent,
         }
@@ -57,7 +63,7 @@ def bound(model: str, jobs: int, producers: int, limit: int, report: Report) -> 
     result = Bounded(model, producers, limit)
     keys = Keys()
     with Fleet(model) as fleet:
-        consumer = fleet.start("--batch", "16").ready()
+        consumer = fleet.start("--batch", str(CLAIM)).ready()
         environment = {
             **os.environ,
             "HEORI_QUEUE_LIMITS": f"{QUEUE}={limit}",

@@ -54,9 +54,13 @@ class Longer:
         self._calls = [(str(self._begun), str(self._gate), n) for n in range(JOBS)]
 
     def begin(self) -> None:
-        """Send them, and wait until they run."""
+        """Send them, and wait until they run, and the consumer has said that it has them.
+
+        A hand-over that nobody confirms in time is taken back, though its jobs may have begun.
+        """
         self._handles = self._producer.submit_many(sample_tasks.record_and_wait, self._calls)
         until(lambda: len(self._begun.read_bytes().split()) == JOBS)
+        until(lambda: not [*self.client.scan_iter(KEYS.handed("*"))])
 
     def wait_until_leases_are_over(self) -> None:
         """And until nobody can have looked for them lately."""
