@@ -24,7 +24,7 @@ from heori_common.platform import usable_cores
 from heori_consumer.gil.usage import memory
 
 CRASHING = 4  # processes, one of which crashes
-STARTS, QUICK_STARTS = 20, 3
+STARTS, QUICK_STARTS = 20, 10
 SPAN_S, TURNS = 0.4, 4  # of each number, in turns; the fastest counts
 GAIN = 0.7  # of another core, at least, by another process
 WEIGHED = 4  # processes
@@ -35,10 +35,10 @@ def measure(step: Step, *, seed: int, quick: bool) -> Figures:  # noqa: ARG001 -
     figures: Figures = {"crash": _crash(), "cores": usable_cores(), "computing": {}}
     step(0.1)
     starts = QUICK_STARTS if quick else STARTS
-    figures["start"] = {
-        name: min(_timed(start) for _ in range(starts))
-        for name, start in (("a thread", _thread), ("a fork", _fork), ("an interpreter", _spawn))
-    }
+    kinds = {"a thread": _thread, "a fork": _fork, "an interpreter": _spawn}
+    # In turns, as a machine that has no core for a moment is slow to all of one kind otherwise.
+    timed = [{name: _timed(way) for name, way in kinds.items()} for _ in range(starts)]
+    figures["start"] = {name: min(turn[name] for turn in timed) for name in kinds}
     step(0.3)
     figures["bytes"] = _weigh()
     step(0.4)
