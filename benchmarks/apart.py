@@ -12,7 +12,7 @@ from functools import partial
 from statistics import quantiles
 from typing import Any
 
-from benchmarks.auto import ENVIRONMENT, LEARN, LENGTH, SCRAPE, Bench, Part, Work
+from benchmarks.auto import ENVIRONMENT, LEARN, LENGTH, LOOK, SCRAPE, Bench, Part, Work
 from benchmarks.bound import calibrate
 from benchmarks.kinds import Case, Column, Figures, Kind
 from benchmarks.rig import Rig
@@ -20,7 +20,8 @@ from benchmarks.systems import KEYS, QUEUE, System, heori
 
 SIZES = ((1, 8), (2, 8), (2, 16))  # processes, threads of each
 MEASURED = 10.0  # seconds
-MOST_READ = 3_000  # jobs whose times are read, the latest
+# Jobs whose times are read, the latest; among so few there are of either task.
+LEAST_READ, MOST_READ = 100, 3_000
 WAITS = 0.05  # seconds that a job of the one task waits
 RATE = 300.0  # jobs a second that none exceeds here
 
@@ -34,10 +35,11 @@ def _measure(system: System, *, quick: bool) -> Figures:
         bench.offer(learn + seconds)
         with bench.consuming(system) as url:
             time.sleep(learn)
+            rig.until(lambda: rig.client.zcard(KEYS.finished(QUEUE)) >= LEAST_READ, pause=LOOK)
             rate = bench.rate(url, seconds)
             with urllib.request.urlopen(f"{url}/slots", timeout=SCRAPE) as answer:
                 kept = bool(json.load(answer).get("auto", {}).get("apart"))
-        waited, computed = _times(rig, int(min(MOST_READ, rate * seconds)))
+        waited, computed = _times(rig, int(min(MOST_READ, max(LEAST_READ, rate * seconds))))
     cuts = quantiles(waited, n=100)
     return {
         "kept": float(kept),

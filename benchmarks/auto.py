@@ -286,9 +286,10 @@ class Bench:
             stop(consumer)
 
     def rate(self, url: str, seconds: float) -> float:
-        """Jobs a second that a consumer does for so long."""
+        """Jobs a second that a consumer does in so long, and until it has done any."""
         before = scrape(url, SCRAPE)
         time.sleep(seconds)
+        self._rig.until(lambda: scrape(url, SCRAPE).rate(m.JOBS, before) > 0, pause=LOOK)
         after = scrape(url, SCRAPE)
         if not self._rig.client.llen(self._rig.system.library.queue):
             raise self._rig.refusal("there were too few jobs for it")

@@ -20,6 +20,7 @@ from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from tests.rigs.commands import Heori, run_heori
+from tests.rigs.configured import restored
 from tests.rigs.consumers import MODELS, Consumer, SharedConsumers
 from tests.rigs.script_bench import Bench, Execute
 from tests.rigs.side_by_side import group_of, parameters, place_of
@@ -78,7 +79,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 @pytest.fixture
-def redis_url(request: pytest.FixtureRequest) -> str:
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Where a server is: this run's, or that of the consumer which tests share; it is empty."""
     name = parameters(request.node).get("shared")
     url: str = (
@@ -86,9 +87,11 @@ def redis_url(request: pytest.FixtureRequest) -> str:
         if name is None
         else request.getfixturevalue("shared_consumers").url(name)
     )
-    with redis_py.Redis.from_url(url) as client:
+    with redis_py.Redis.from_url(url, socket_timeout=None) as client:
+        before = client.config_get("*")
         client.flushdb()
-    return url
+        yield url
+        assert restored(client, before) == {}, "the next test would have found it so"
 
 
 @pytest.fixture

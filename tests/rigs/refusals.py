@@ -9,6 +9,7 @@ from typing import Any
 
 import redis as redis_py
 
+from tests.rigs.configured import configured
 from tests.rigs.waiting import until
 
 
@@ -41,7 +42,6 @@ def cannot_store(client: Any) -> Iterator[None]:
 @contextmanager
 def busy(client: Any) -> Iterator[None]:
     """A script of somebody else does not end."""
-    client.config_set("busy-reply-threshold", 10)
 
     def spin() -> None:
         with (
@@ -58,23 +58,21 @@ def busy(client: Any) -> Iterator[None]:
         return False
 
     spinning = threading.Thread(target=spin)
-    spinning.start()
-    until(is_busy)
-    try:
-        yield
-    finally:
-        client.script_kill()
-        spinning.join()
+    with configured(client, {"busy-reply-threshold": 10}):
+        spinning.start()
+        until(is_busy)
+        try:
+            yield
+        finally:
+            client.script_kill()
+            spinning.join()
 
 
 @contextmanager
 def full(client: Any) -> Iterator[None]:
     """Its memory is full: what would take more is refused."""
-    client.config_set("maxmemory", 1)
-    try:
+    with configured(client, {"maxmemory": 1}):
         yield
-    finally:
-        client.config_set("maxmemory", 0)
 
 
 @contextmanager
