@@ -50,8 +50,11 @@ def test_the_site_is_built_without_a_dead_link(tmp_path: Path) -> None:
     assert built == {page.parent if page.name == "index" else page for page in pages}
     # Nothing in it is loaded from elsewhere.
     for page in tmp_path.rglob("*.html"):
-        assert not re.findall(r'<(?:script|img)[^>]* src="(?:https?:)?//', page.read_text())
-        assert not re.findall(r'rel="?stylesheet"? href="?(?:https?:)?//', page.read_text())
+        text = page.read_text()
+        assert not re.findall(r'<(?:script|img)[^>]* src="(?:https?:)?//', text)
+        assert not re.findall(r'rel="?stylesheet"? href="?(?:https?:)?//', text)
+        language = "ko" if page.parent.name.endswith(".ko") else "en"
+        assert f'<html lang="{language}"' in text
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
