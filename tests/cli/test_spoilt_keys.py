@@ -178,7 +178,7 @@ def spoilt(world: dict[str, str], redis: Any) -> Iterator[dict[str, str]]:
     return each()
 
 
-@pytest.mark.timeout(3600 if AT_ONCE < 32 else 300)
+@pytest.mark.timeout(3600 if AT_ONCE < 32 else 900)
 def test_no_command_ends_with_a_traceback(
     spoilt: Iterator[dict[str, str]], run: Run, get: Callable[[str], tuple[int, bytes]]
 ) -> None:

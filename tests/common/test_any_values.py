@@ -405,7 +405,7 @@ def _outcome(call: Callable[[], Any]) -> Any:
     "_use_prebuilt" not in (SchemaValidator.__text_signature__ or ""),
     reason="an older pydantic changes ready-made objects in what becomes a model",
 )
-@pytest.mark.timeout(max(300, EXAMPLES))
+@pytest.mark.timeout(max(900, EXAMPLES))
 @settings(
     max_examples=EXAMPLES,
     derandomize="EXAMPLES" not in os.environ,  # the same ones each time

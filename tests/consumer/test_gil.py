@@ -270,18 +270,19 @@ def test_cpu_time_alone_gives_an_estimate_that_takes_no_sleep_for_the_gil(
     for waiting in [producer.submit(sample_tasks.nap, 3.0) for _ in range(4)]:
         waiting.result(60)
     until(lambda: consumer.metric("heori_worker_thread_state_seconds_total", state=WAIT) > 5)
+    slept = consumer.metric("heori_worker_gil_wait_ratio")
     assert consumer.metric("heori_worker_gil_loss_ratio") < 0.3
     # For as long as it takes: it is little while others have the cores, as nobody can tell then
     # what these wait for.
     waited = 0.0
-    for _ in range(10):
+    for _ in range(30):
         handles = [producer.submit(sample_tasks.spin, 2.0) for _ in range(4)]
         while any(handle.status() != "finished" for handle in handles):
             waited = max(waited, consumer.metric("heori_worker_gil_wait_ratio"))
             time.sleep(0.05)
-        if waited > 0.1 and seconds(consumer, "spin", RUNNING) > 0.5:
+        if waited > slept + 0.03 and seconds(consumer, "spin", RUNNING) > 0.5:
             break
-    assert waited > 0.1
+    assert waited > slept + 0.03
     assert seconds(consumer, "spin", RUNNING) > 0.5
     assert consumer.metric("heori_gil_signal_source", source="estimate") == 1
     assert seconds(consumer, "spin", GIL_WAIT, IO_WAIT) == 0
@@ -330,11 +331,14 @@ def test_counters_go_on_where_a_killed_worker_left_them(
     os.kill(worker.pid, signal.SIGKILL)
     again = producer.submit(sample_tasks.spin, 1.5)
     first = latest
-    while again.status() != "finished" or latest[0] < first[0] + 0.2:
+    while latest[0] < first[0] + 0.2:  # of CPU, which may be little while others have the cores
+        if again.status() == "finished":
+            again = producer.submit(sample_tasks.spin, 1.5)
         now = consumer.metrics(*counters)
         assert all(new >= old for new, old in zip(now, latest, strict=True)), (latest, now)
         latest = now
         time.sleep(0.02)
+    again.result(60)
     assert consumer.metric("heori_worker_restarts_total", reason="SIGKILL") == 1
 
 
@@ -358,8 +362,11 @@ def test_an_event_loop_that_is_held_up_is_seen(
     assert any(is_seen_meanwhile() for _ in range(5)), "while it is held up, not afterwards"
     until(lambda: consumer.metric("heori_worker_loop_busy_seconds_total") > 2.5)
     until(lambda: seconds(consumer, "spin_on_loop", RUNNING) > 2)
-    assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "spin_on_loop") > 0.3
-    assert consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + "add_later") < 0.5
+    holder, others = (
+        consumer.metric("heori_job_cpu_seconds_sum", task=TASKS + name)
+        for name in ("spin_on_loop", "add_later")
+    )
+    assert others < holder / 2
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -24,7 +25,7 @@ from heori import (
     task,
 )
 
-KEEP = redis.Redis.from_url
+KEEP = partial(redis.Redis.from_url, socket_timeout=None)  # as long as a test says
 LEAVE_S = 4  # time enough to take two locks where a process stands still for a while
 
 

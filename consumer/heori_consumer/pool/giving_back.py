@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from heori_common.protocol.job import Settled
 from heori_consumer.pool.handle import WorkerHandle
 
-# How long workers may take to say what they have not begun: one that hangs in C cannot answer, and
-# the jobs of the others must not wait for it.
-RECALL_WAIT_S = 0.5
+# How long workers may take to say what they have not begun, also where others keep the cores busy:
+# one that hangs in C cannot answer, and the jobs of the others must not wait for it for ever.
+RECALL_WAIT_S = 2.0
 # How long jobs of a refused queue wait for each other at most: each is read before it is known.
 CLEARING_S = 10.0
 
