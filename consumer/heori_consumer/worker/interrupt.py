@@ -5,6 +5,7 @@ the main thread only; neither is of use where many jobs run side by side.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import signal
 import threading
@@ -80,7 +81,7 @@ class ThreadCalls:
             with self._lock:
                 self._number, self._deadline = 0, float("inf")
                 if self._raised:
-                    self._send(None)
+                    self._take_back()
                     self._end_programs()  # that it has started meanwhile
 
     def interrupt_if_late(self, now: float) -> None:
@@ -107,14 +108,28 @@ class ThreadCalls:
             wake(self._thread)
             self._end_programs()
 
-    def _send(self, exception: type[BaseException] | None) -> None:
-        """Have it raised in that thread; None takes back what has not been raised yet."""
+    def _send(self, exception: type[BaseException]) -> None:
+        """Have it raised in that thread."""
         if not self.is_main:
             _raise_in(self._thread, exception)
             return
         self._on_its_way = exception
-        if exception is not None:
-            signal.pthread_kill(self._thread, INTERRUPT)
+        signal.pthread_kill(self._thread, INTERRUPT)
+
+    def _take_back(self) -> None:
+        """Have what has not been raised yet never be; called by that thread itself.
+
+        CPython can take one back, but until 3.13 it looks for one ever after; and in 3.11 a thread
+        that a debugger or coverage traces is then stuck at the beginning of its next function. So
+        another takes its place, and is raised here.
+        """
+        if self.is_main:
+            self._on_its_way = None
+            return
+        with contextlib.suppress(_TakenBack):
+            _raise_in(self._thread, _TakenBack)
+            while True:  # CPython raises it where a loop turns, at the latest
+                pass
 
     def _interrupted(self, *_: object) -> None:
         exception, self._on_its_way = self._on_its_way, None
@@ -235,8 +250,10 @@ async def _end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _raise_in(thread: int, exception: type[BaseException] | None) -> None:
-    """CPython's way to raise in another thread; None takes back what has not been raised yet."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), ctypes.py_object(exception) if exception else None
-    )
+class _TakenBack(BaseException):
+    """What takes the place of an exception that is not to be raised any more."""
+
+
+def _raise_in(thread: int, exception: type[BaseException]) -> None:
+    """CPython's way to raise in another thread; of several before it looks, the last counts."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(exception))
