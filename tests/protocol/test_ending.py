@@ -19,6 +19,7 @@ from heori_common.protocol.job import FAILED, FINISHED, RETRY, Claim, Outcome, R
 from heori_common.protocol.payload import encode_failure, encode_result
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed, member
 from tests.rigs.stock_rq import READS_ALL, VERSION
+from tests.rigs.waiting import about
 
 
 @pytest.mark.parametrize("serializer", [JSONSerializer, DefaultSerializer])
@@ -136,10 +137,10 @@ def test_a_result_lives_as_long_as_its_job_asks(
     elif ttl is None:
         assert (times, score) == ((-1, -1), float("inf") if succeeded else -1), "as rq writes it"
     else:
-        assert all(ttl - 5 <= left <= ttl for left in times), times
-        assert score == pytest.approx(bench.now() + ttl, abs=5)
+        assert times == (about(ttl), about(ttl))
+        assert score - bench.now() == about(ttl)
     assert bench.field("b", "status") == "finished"
-    assert bench.redis.ttl("rq:results:b") == pytest.approx(RESULT_TTL_S, abs=5)
+    assert bench.redis.ttl("rq:results:b") == about(RESULT_TTL_S)
 
 
 @pytest.mark.parametrize("end", [done, failed])

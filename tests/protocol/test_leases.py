@@ -15,6 +15,7 @@ from heori_common.protocol.job import FAILED, Outcome, RetryLater, begun_and_ret
 from heori_common.protocol.payload import encode_failure
 from tests.rigs.script_bench import Bench, done, ids, member
 from tests.rigs.stock_rq import running
+from tests.rigs.waiting import about
 
 
 def test_extending_names_the_lost_leases_and_extends_the_others(bench: Bench) -> None:
@@ -27,7 +28,7 @@ def test_extending_names_the_lost_leases_and_extends_the_others(bench: Bench) ->
     assert member(b) not in bench.wip("x")
     for claim in (a, c, d):
         score = bench.wip(claim.queue)[member(claim)]
-        assert score == pytest.approx(bench.now() + 100 + LEASE_MARGIN_S, abs=3)
+        assert score - bench.now() == about(100 + LEASE_MARGIN_S)
     assert bench.execute(
         bench.commands.extend_leases([d._replace(execution="heoriX")], lease=9)
     ).lost == [0]
@@ -161,7 +162,7 @@ def test_the_last_delivery_becomes_a_dead_letter_with_readable_evidence(
     assert result is not None
     assert result.exc_string == "its consumer was lost 3 times while it ran\n"
     for key in ("rq:job:a", "rq:results:a"):
-        assert bench.redis.ttl(key) == pytest.approx(left, abs=5)
+        assert bench.redis.ttl(key) == about(left)
 
 
 @pytest.mark.parametrize("way", ["release", "reclaim"])
@@ -183,7 +184,7 @@ def test_a_dead_letter_that_cannot_be_written_as_it_should_harms_no_other(
     for name in ("garbage_ttl", "wrong_result", "good"):
         assert bench.field(name, "status") == "failed"
         assert bench.redis.zscore("rq:failed:default", name) is not None
-    assert bench.redis.ttl("rq:results:garbage_ttl") == pytest.approx(FAILURE_TTL_S, abs=5)
+    assert bench.redis.ttl("rq:results:garbage_ttl") == about(FAILURE_TTL_S)
     assert not bench.redis.exists("rq:job:kept_nothing", "rq:results:kept_nothing")
     result = bench.rq_job("good").latest_result()
     assert result is not None
@@ -275,7 +276,7 @@ def test_who_could_not_look_for_a_while_gives_holders_one_whatever_marks_there_a
 
 def test_when_nobody_could_look_holders_get_a_while_to_come_back(bench: Bench) -> None:
     def reclaim() -> tuple[int, bool]:
-        command = bench.reclaim_command("x", "y", interval=60, lease=5, come_back=COME_BACK_S)
+        command = bench.reclaim_command("x", "y", interval=60, lease=5, come_back=1000)
         reclaimed = bench.execute(command)
         return (reclaimed.queued, reclaimed.coming_back) if reclaimed else (0, False)
 
@@ -300,10 +301,10 @@ def test_when_nobody_could_look_holders_get_a_while_to_come_back(bench: Bench) -
     bench.send("since", queue="x")
     [since] = bench.claim("x")
     bench.end_lease(since)
-    watch("x", COME_BACK_S - 1)
+    watch("x", 900)
     assert reclaim() == (1, True)
     assert bench.queue("x") == ["since"], "its lease was got while everybody could extend"
-    watch("x", COME_BACK_S + 1)
+    watch("x", 1001)
     assert reclaim() == (1, False)
     assert bench.queue("x") == ["lost", "since"]
     assert list(bench.wip("x")) == [member(extended)]
@@ -314,7 +315,7 @@ def test_when_nobody_could_look_holders_get_a_while_to_come_back(bench: Bench) -
     bench.redis.delete("rq:heori:watched:x")
     bench.redis.rpush("rq:heori:watched:x", "no string")
     assert reclaim() == (0, True)
-    watch("x", COME_BACK_S + 1)
+    watch("x", 1001)
     assert reclaim() == (1, False)
 
 

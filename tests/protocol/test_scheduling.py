@@ -13,7 +13,7 @@ from heori_common.protocol.commands import Commands, Moved
 from heori_common.redis.client import RedisClient
 from tests.rigs.script_bench import ME, Bench
 from tests.rigs.stock_rq import reads_all
-from tests.rigs.waiting import until
+from tests.rigs.waiting import about, until
 
 OTHER = "consumer-2"
 LOCK = "rq:scheduler-lock:default"
@@ -96,7 +96,7 @@ def test_what_is_due_is_moved_in_the_order_of_its_time_and_nothing_else_is(desk:
     before = desk.now()
     moved = desk.move()
     assert (moved.jobs, moved.held, moved.broken) == (3, 1, [])
-    assert 3 < moved.late < 30
+    assert 3 < moved.late < 60
     assert desk.queue() == ["waiting", "a", "b", "c"]
     assert desk.scheduled() == ["later"]
     for id_ in ("a", "b", "c"):
@@ -105,7 +105,7 @@ def test_what_is_due_is_moved_in_the_order_of_its_time_and_nothing_else_is(desk:
         assert job.enqueued_at is not None
         assert job.enqueued_at.timestamp() >= before - 1e-5
     assert desk.field("later", "status") == "scheduled"
-    assert desk.move().pauses == [pytest.approx(100, abs=10)]
+    assert desk.move().pauses == [about(100)]
 
 
 def test_a_job_is_never_moved_early(desk: Desk) -> None:
@@ -225,9 +225,9 @@ def test_a_job_with_a_time_to_live_has_it_from_when_it_is_moved_as_in_rq(desk: D
     desk.send_due("a", "garbage")
     desk.redis.hset("rq:job:a", "ttl", 700)
     desk.redis.hset("rq:job:garbage", "ttl", "soon")
-    desk.redis.expire("rq:job:a", 5)
+    desk.redis.expire("rq:job:a", 300)
     assert desk.move().jobs == 2
-    assert desk.redis.ttl("rq:job:a") == pytest.approx(700, abs=5)
+    assert desk.redis.ttl("rq:job:a") == about(700)
     assert desk.redis.ttl("rq:job:garbage") == -1
 
 
@@ -242,7 +242,7 @@ def test_only_whoever_is_elected_moves_jobs_until_it_is_not_heard_of_or_resigns(
     assert desk.move(batch=1, lock_ttl=30).jobs == 1
     standby = desk.move(consumer=OTHER)
     assert (standby.jobs, standby.held) == (0, 0)
-    assert standby.pauses == [pytest.approx(30, abs=5)], "when there may be nobody elected"
+    assert standby.pauses == [about(30)], "when there may be nobody elected"
     assert desk.execute(desk.commands.resign(["default"], consumer=OTHER)) == 0
     assert desk.redis.get(LOCK) == ME.encode()
     desk.redis.pexpire(LOCK, 1)

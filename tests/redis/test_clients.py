@@ -30,6 +30,7 @@ from heori_common.redis.errors import RedisRefused, RedisUnavailable
 from tests.rigs.lua_files import CALLED
 from tests.rigs.proxy import Proxy, proxy
 from tests.rigs.script_bench import ADD, ME, Bench, Execute, done, failed, ids, member
+from tests.rigs.waiting import about
 
 T = TypeVar("T")
 
@@ -272,13 +273,13 @@ def test_whoever_looks_sees_queues_counts_and_consumers(bench: Bench, redis_url:
         client.execute(beat)
     assert bench.execute(bench.commands.consumers()) == [ME]
     assert bench.execute(bench.commands.consumer(ME))["state"] == "idle"
-    assert bench.redis.ttl(f"rq:worker:{ME}") == pytest.approx(HEARTBEAT_TTL_S, abs=5)
+    assert bench.redis.ttl(f"rq:worker:{ME}") == about(HEARTBEAT_TTL_S)
     assert bench.redis.smembers("rq:workers:default") == {f"rq:worker:{ME}".encode()}
     with RedisClient(redis_url) as client:
         client.execute(bench.commands.retire(ME, ["default"], "2026-01-02T00:00:01.0Z"))
     assert bench.execute(bench.commands.consumers()) == []
     assert not bench.redis.exists("rq:workers:default")
-    assert bench.redis.ttl(f"rq:worker:{ME}") == pytest.approx(60, abs=5)
+    assert bench.redis.ttl(f"rq:worker:{ME}") == about(60)
 
 
 def test_a_result_is_read_and_the_wait_for_the_next_begins_after_it(bench: Bench) -> None:

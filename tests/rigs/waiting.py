@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
+import pytest
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -27,3 +29,11 @@ def until(condition: Callable[[], object], timeout: float = 120.0) -> None:
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(pause)
         pause = min(0.1, pause * 1.5)  # a look may take more than what it looks for
+
+
+def about(seconds: float) -> Any:
+    """What is left of so many seconds, or when they end, at whatever time a test looks at it.
+
+    What is no time, as the TTL of a key that stays or is gone, is exactly that.
+    """
+    return pytest.approx(seconds, abs=min(50.0, seconds / 2)) if seconds > 0 else seconds

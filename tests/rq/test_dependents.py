@@ -12,6 +12,7 @@ from heori_common.protocol.commands.delivery import MOST_SETTLED
 from heori_common.protocol.job import STOPPED, Claim, Outcome, Settled
 from heori_common.protocol.payload import encode_failure
 from tests.rigs.script_bench import ADD, ME, Bench, done, failed
+from tests.rigs.waiting import about
 
 SETTLED_AT_ONCE = 256  # that wait for the jobs of one acknowledgement; see ack.lua
 ENDED = "rq:heori:ended"
@@ -79,7 +80,7 @@ def test_a_child_is_queued_as_rq_queues_it(bench: Bench, stock: Queue) -> None:
     changed = {name for name in after if after[name] != before.get(name)}
     assert changed == {b"status", b"enqueued_at"}
     assert after[b"status"] == b"queued"
-    assert bench.redis.ttl("rq:job:second") == pytest.approx(100, abs=5)
+    assert bench.redis.ttl("rq:job:second") == about(100)
     assert not bench.redis.exists("rq:deferred:default", "rq:deferred:other", ENDED)
     assert not bench.redis.exists("rq:job:parent:dependents")
 
