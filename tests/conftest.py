@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import psutil
@@ -20,7 +20,7 @@ from heori_common.redis.async_client import AsyncRedisClient
 from heori_common.redis.client import RedisClient
 from heori_common.settings import Settings
 from tests.rigs.commands import Heori, run_heori
-from tests.rigs.configured import restored
+from tests.rigs.configured import emptied, restored
 from tests.rigs.consumers import MODELS, Consumer, SharedConsumers
 from tests.rigs.script_bench import Bench, Execute
 from tests.rigs.side_by_side import group_of, parameters, place_of
@@ -30,6 +30,8 @@ from tests.rigs.zygote import fork_servers
 T = TypeVar("T")
 
 pytest_plugins = ["tests.rigs.lock_rig"]
+# For each of its connections redis-py would read its own version from the disk.
+vars(redis_py.utils)["get_lib_version"] = cache(redis_py.utils.get_lib_version)
 # Run by `make test-page`, in a Chromium. What drives that takes long to import, in each process.
 collect_ignore = [] if os.environ.get("HEORI_TEST_PAGE") else ["browser"]
 
@@ -87,11 +89,9 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
         if name is None
         else request.getfixturevalue("shared_consumers").url(name)
     )
-    with redis_py.Redis.from_url(url, socket_timeout=None) as client:
-        before = client.config_get("*")
-        client.flushdb()
-        yield url
-        assert restored(client, before) == {}, "the next test would have found it so"
+    before = emptied(url)
+    yield url
+    assert restored(url, before) == {}, "the next test would have found it so"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import tracemalloc
 import zlib
 from base64 import b64encode
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgpack
@@ -32,7 +33,11 @@ from heori_producer.errors import original
 from tests.rigs.dead_letters import letter
 from tests.tasks import sample_tasks, served_tasks
 
-LARGE = b64encode(zlib.compress(b"x" * 20_000_000))  # 26 kB
+
+@cache  # not as the module is read, which every process of a run does
+def large() -> bytes:
+    """Of 26 kB, which become 20 MB."""
+    return b64encode(zlib.compress(b"x" * 20_000_000))
 
 
 def test_a_failure_is_read_to_its_end_unless_that_is_far_away() -> None:
@@ -43,17 +48,18 @@ def test_a_failure_is_read_to_its_end_unless_that_is_far_away() -> None:
 
 
 @pytest.mark.parametrize(
-    "field",
+    "make",
     [
-        LARGE,
-        b"x" * 20_000_000,  # neither base64 nor deflated: as it stands
-        "é".encode() * 10_000_000,
-        b64encode(zlib.compress(("é" * 20_000_000).encode())),
-        b64encode(zlib.compress(b"\xff" * 50 + bytes(600_000))),  # no UTF-8
+        large,
+        lambda: b"x" * 20_000_000,  # neither base64 nor deflated: as it stands
+        lambda: "é".encode() * 10_000_000,
+        lambda: b64encode(zlib.compress(("é" * 20_000_000).encode())),
+        lambda: b64encode(zlib.compress(b"\xff" * 50 + bytes(600_000))),  # no UTF-8
     ],
     ids=["zeros", "plain", "not ASCII", "split character", "bytes"],
 )  # fmt: skip
-def test_a_failure_that_inflates_is_cut_and_says_so(field: bytes) -> None:
+def test_a_failure_that_inflates_is_cut_and_says_so(make: Callable[[], bytes]) -> None:
+    field = make()
     tracemalloc.start()
     shown = decode_failure(field)
     peak = tracemalloc.get_traced_memory()[1]
@@ -68,8 +74,8 @@ def test_every_reader_of_a_failure_is_bounded(
 ) -> None:
     handle = producer.submit(sample_tasks.add, 1, 2)
     letter(redis, handle.id)
-    redis.xadd(f"rq:results:{handle.id}", {"type": "2", "exc_string": LARGE})
-    redis.hset(f"rq:job:{handle.id}", "heori_unknown", LARGE)
+    redis.xadd(f"rq:results:{handle.id}", {"type": "2", "exc_string": large()})
+    redis.hset(f"rq:job:{handle.id}", "heori_unknown", large())
     read: dict[str, Callable[[], str]] = {}
 
     def of_handle() -> str:

@@ -5,6 +5,7 @@ for what comes after it, and which it expects to be there. This knows no more of
 takes: its words, and where blocks begin and end.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ def check(folder: Path, name: str) -> None:
     """
     script = assemble(folder, name)
     together = [*script.parts.values(), script.call]
-    read = {each.path: _names(each) for each in together}
+    read = {each.path: _names(each.path, each.text) for each in together}
     defined_in: dict[str, File] = {}
     for each in together:
         uses = [*each.uses, *(used for within in each.uses_within.values() for used in within)]
@@ -58,11 +59,12 @@ def check(folder: Path, name: str) -> None:
     _check_whole(script)
 
 
-def _names(file: File) -> Names:
+@functools.cache  # many scripts have the same parts
+def _names(path: str, text: str) -> Names:
     try:
-        return names(list(tokens(file.text)))
+        return names(list(tokens(text)))
     except LuaError as error:
-        raise LuaError(f"{file.path}: {error}") from None
+        raise LuaError(f"{path}: {error}") from None
 
 
 def _check_file(file: File, found: Names, brought: set[str]) -> None:
