@@ -117,7 +117,7 @@ def test_pause_a_queue(hand: Hand, server: str) -> None:
     hand.go_to("Queues")
     queue = hand.page.locator("tr", has=hand.page.get_by_role("link", name="waits", exact=True))
     hand.click(queue.get_by_role("button", name="Pause"))
-    with redis_py.Redis.from_url(server) as client:
+    with redis_py.Redis.from_url(server, socket_timeout=None) as client:
         until(lambda: b"waits" in b" ".join(client.hkeys("rq:heori:paused")))
     assert hand.clicks == 2
 

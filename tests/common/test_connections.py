@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from heori_common.connections import LEAVING, Connections, ListeningSocket, origin_of
+from heori_common.connections import LEAVING, ONE_TURN, Connections, ListeningSocket, origin_of
 
 
 @dataclass(eq=False)
@@ -162,12 +162,13 @@ def test_a_turn_ends_after_some_so_that_they_can_be_counted() -> None:
         listening.setblocking(False)
         strangers = [socket.create_connection(listening.getsockname()) for _ in range(40)]
         accepted: list[socket.socket] = []
-        turns = 1
+        turns = [0]
         while len(accepted) < len(strangers):
             try:
                 accepted.append(listening.accept()[0])
+                turns[-1] += 1
             except BlockingIOError:
-                turns += 1
-        assert turns == 3
+                turns.append(0)  # or the kernel is not done with the next one yet
+        assert max(turns) == ONE_TURN
         for each in (*strangers, *accepted):
             each.close()

@@ -19,6 +19,8 @@ import os, sys
 from heori_common.embedded import EmbeddedValkey
 server = EmbeddedValkey()
 server.start()
+print("started", flush=True)
+sys.stdin.readline()
 os.closerange(3, 256)
 sys.stdin.read()
 """
@@ -28,9 +30,15 @@ def test_a_keeper_of_one_that_dies_tidies_up(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", DYING],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     ) as dying:
-        until(lambda: [*tmp_path.iterdir()])
+        assert dying.stdin is not None
+        assert dying.stdout is not None
+        assert dying.stdout.readline() == b"started\n"
+        assert [*tmp_path.iterdir()]
+        dying.stdin.write(b"\n")
+        dying.stdin.flush()
         until(lambda: not [*tmp_path.iterdir()])
         assert dying.poll() is None
     assert dying.returncode == 0
@@ -39,7 +47,7 @@ def test_a_keeper_of_one_that_dies_tidies_up(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_a_killed_keeper_takes_its_server_along() -> None:
     with EmbeddedValkey() as server:
-        with redis_py.Redis.from_url(server.url) as client:
+        with redis_py.Redis.from_url(server.url, socket_timeout=None) as client:
             valkey = psutil.Process(client.info("server")["process_id"])
         keeper = valkey.parent()
         assert keeper is not None

@@ -26,7 +26,7 @@ ASYNCIO = ("--model", "asyncio", "--processes", "1", "--slots", "8")
 HYBRID = ("--model", "hybrid", "--processes", "2", "--slots", "4")
 
 # The lease, rounded up to RQ's whole seconds, and the time after which nobody has looked.
-LEASE_S = 1
+LEASE_S = 8  # a consumer that stands still for a while, and another not, keeps what it has
 OUTAGE_S = max(LEASE_S + 1, UNWATCHED_INTERVALS * REAP_EVERY_S) + 0.5
 JOBS = 4
 KEYS = Keys()

@@ -230,7 +230,7 @@ def test_a_recycled_worker_runs_the_files_of_now_and_one_that_cannot_leaves_the_
     until(lambda: consumer.metric(tries, reason="cannot start") >= 3)
     assert [run() for _ in range(5)] == [11] * 5, "the old one works"
     assert consumer.metric("heori_workers_cannot_start") == 1
-    with urllib.request.urlopen(consumer.url + "/readyz", timeout=20) as answer:
+    with urllib.request.urlopen(consumer.url + "/readyz", timeout=60) as answer:
         assert "no licence" in json.load(answer)["cannot_start"]
     assert consumer.metric(tries, reason="recycle-after") == 1
     write(folder, 3, "raise RuntimeError('another reason')")
@@ -257,7 +257,7 @@ def test_a_consumer_whose_workers_cannot_start_again_stops_at_once_and_gives_its
     tries = {"reason": "cannot start"}
     until(lambda: consumer.metric("heori_worker_restarts_total", **tries) >= 3)
     with pytest.raises(urllib.error.HTTPError, match="503"):
-        urllib.request.urlopen(consumer.url + "/readyz", timeout=20)
+        urllib.request.urlopen(consumer.url + "/readyz", timeout=60)
     assert consumer.stop() == 0
     assert redis.lrange("rq:queue:default", 0, -1) == [job.id.encode()]
     assert redis.hget(job.key, "heori_deliveries") == b"1", "only the worker that it has killed"

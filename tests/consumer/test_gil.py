@@ -116,11 +116,9 @@ def test_a_coroutine_is_timed_without_what_runs_between_its_steps() -> None:
         return "done"
 
     async def beside() -> None:
-        for _ in range(50):
-            end = time.thread_time() + 0.002
-            while time.thread_time() < end:
-                pass
-            await asyncio.sleep(0)
+        end = time.thread_time() + 0.5
+        while time.thread_time() < end:
+            pass
 
     async def main() -> None:
         call = CoroutineCall(3, steps.append)
@@ -128,7 +126,7 @@ def test_a_coroutine_is_timed_without_what_runs_between_its_steps() -> None:
         with pytest.raises(TimeoutError):
             await call.call(job(), time.thread_time())
         await other
-        assert call.cpu_time == pytest.approx(0.05, abs=0.03)
+        assert 0.05 <= call.cpu_time < 0.4
 
     asyncio.run(main())
     assert steps == [3, -1] * (len(steps) // 2)
@@ -353,10 +351,12 @@ def test_an_event_loop_that_is_held_up_is_seen(
     def is_seen_meanwhile() -> bool:
         until(lambda: consumer.metric("heori_worker_loop_lag_seconds") < 1)
         holding = producer.submit(sample_tasks.spin_on_loop, 3.0)
-        until(lambda: consumer.metric("heori_worker_loop_lag_seconds") > 1)
-        is_held_up = consumer.metric("heori_slots_running") == 1
-        holding.result(60)
-        return is_held_up
+        while holding.status() != "finished":
+            lag = consumer.metric("heori_worker_loop_lag_seconds")
+            if lag > 1 and consumer.metric("heori_slots_running") == 1:
+                holding.result(60)
+                return True
+        return False
 
     # A busy machine may keep this test from looking in time.
     assert any(is_seen_meanwhile() for _ in range(5)), "while it is held up, not afterwards"

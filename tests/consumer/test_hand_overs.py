@@ -124,7 +124,7 @@ def hand(bench: Bench, *jobs: str, late: bool = False) -> list[HandOver]:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 120))
 
 
 def test_what_comes_during_a_claim_is_confirmed_by_the_next(bench: Bench, redis_url: str) -> None:

@@ -56,7 +56,7 @@ def sieges(server: EmbeddedValkey, modules: str) -> Iterator[Callable[[str], Sie
     """One consumer for each model, started when the first row needs it, the same for all."""
     made: dict[str, Siege] = {}
     with contextlib.ExitStack() as stack:
-        redis = stack.enter_context(redis_py.Redis.from_url(server.url, socket_timeout=30))
+        redis = stack.enter_context(redis_py.Redis.from_url(server.url, socket_timeout=None))
 
         def besiege(model: str) -> Siege:
             if model not in made:

@@ -44,7 +44,7 @@ class Life:
             How many jobs there were.
         """
         first, second = (
-            self._consume("--queue", "second", HEORI_TASKS=TASKS, HEORI_LEASE="1").ready()
+            self._consume("--queue", "second", HEORI_TASKS=TASKS, HEORI_LEASE="5").ready()
             for _ in range(2)
         )
         with Producer(settings=self._settings) as producer:

@@ -137,7 +137,7 @@ def test_the_leader_tells_a_consumer_which_of_its_jobs_were_cancelled(
     async def main() -> None:
         jobs = {queue: enqueue(redis, "add", [1], [2], queue=queue) for queue in ("a", "a@@t", "b")}
         redis.zadd(KEYS.turns("a"), {"t": -1})  # which tools of rq's know nothing of
-        async with asyncio.timeout(60), leading(redis_url, "a", "b") as led:
+        async with asyncio.timeout(120), leading(redis_url, "a", "b") as led:
             led.begin(CancellationWatch(led.context, led.leadership, led.heard.listener))
             for queue, consumer in (("a", ME), ("b", "another")):
                 claimed = await led.context.redis.execute(claim(queue, consumer))
@@ -172,7 +172,7 @@ def test_while_nobody_waits_for_jobs_no_queue_is_watched(
         return int(redis.info("commandstats").get("cmdstat_llen", {"calls": 0})["calls"])
 
     async def main() -> list[Claim]:
-        async with asyncio.timeout(60), leading(redis_url, "default") as led:
+        async with asyncio.timeout(120), leading(redis_url, "default") as led:
             led.begin(QueueWatch(led.context, led.leadership, led.heard.listener))
             before = reads()
             for n in range(20):

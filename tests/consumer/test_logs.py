@@ -283,9 +283,9 @@ Producer({url!r})
 {setup}
 lock = Mutex("till", {url!r}, lease=1.0)
 lock.acquire()
-client = redis.Redis.from_url({url!r})
+client = redis.Redis.from_url({url!r}, socket_timeout=None)
 client.delete(*client.keys(lock.key + "*"))
-assert lock.lost.wait(30)
+assert lock.lost.wait(60)
 assert threading.excepthook is hook
 assert "structlog" not in sys.modules
 print(len(logging.root.handlers), logging.root.level)
@@ -309,7 +309,7 @@ def test_in_an_application_heoris_loggers_are_any_librarys(
 ) -> None:
     program = APPLICATION.format(url=redis_url, setup=setup)
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
     )
     assert ran.stdout.strip() == handlers
     assert ran.stderr.startswith(line)

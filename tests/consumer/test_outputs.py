@@ -74,12 +74,12 @@ class Unheard:
 
     def health(self) -> Any:
         """What /readyz says."""
-        with urllib.request.urlopen(self.url + "/readyz", timeout=30) as answer:
+        with urllib.request.urlopen(self.url + "/readyz", timeout=60) as answer:
             return json.load(answer)
 
     def counted(self, name: str, **labels: str) -> float:
         """A counter of its metrics."""
-        with urllib.request.urlopen(self.url + "/metrics", timeout=30) as answer:
+        with urllib.request.urlopen(self.url + "/metrics", timeout=60) as answer:
             families = text_string_to_metric_families(answer.read().decode())
         return sum(
             sample.value

@@ -35,7 +35,7 @@ REFUSED_S = max(LEASE_S + 1, UNWATCHED_INTERVALS * REAP_EVERY_S) + 0.5
 
 def health(consumer: Consumer) -> tuple[int, dict[str, Any]]:
     try:
-        with urllib.request.urlopen(consumer.url + "/readyz", timeout=20) as answer:
+        with urllib.request.urlopen(consumer.url + "/readyz", timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

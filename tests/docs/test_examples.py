@@ -158,7 +158,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
 def limited_user(url: str) -> str:
     """Make the user that a page recommends; its name and password."""
     rights = users_with_rights()["heori"]
-    with redis_py.Redis.from_url(url) as client:
+    with redis_py.Redis.from_url(url, socket_timeout=None) as client:
         # what a fence guards, and what doctor says more with
         client.execute_command(*rights, "~balance:*", "+config|get", "+info", "+scan", "+zscan")
     return "heori:secret"
@@ -232,5 +232,5 @@ def run(command: list[str], application: Application) -> str:
 
 
 def test_a_server_that_examples_have_used_holds_no_lock(application: Application) -> None:
-    with redis_py.Redis(port=application.port) as client:
+    with redis_py.Redis(port=application.port, socket_timeout=None) as client:
         assert not list(client.scan_iter("rq:heori:lock:*"))

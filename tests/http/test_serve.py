@@ -295,7 +295,7 @@ def test_without_redis_it_says_so_and_goes_on_when_it_is_back(
 ) -> None:
     with (
         EmbeddedValkey() as server,
-        redis_py.Redis.from_url(server.url) as client,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as client,
         proxy(urlsplit(server.url).port or 0) as between,
     ):
         service = serve(HEORI_REDIS_URL=f"redis://127.0.0.1:{between.port}")

@@ -162,7 +162,7 @@ from tests.producer.test_sharing import finish
 from tests.tasks import sample_tasks
 import redis
 url, nowhere = sys.argv[1:]
-client = redis.Redis.from_url(url)
+client = redis.Redis.from_url(url, socket_timeout=None)
 
 def ends(kind, call):
     try:
@@ -204,7 +204,7 @@ from tests.tasks import sample_tasks
 from tests.producer.test_sharing import finish
 import redis
 url = sys.argv[1]
-client = redis.Redis.from_url(url)
+client = redis.Redis.from_url(url, socket_timeout=None)
 def wait(producer):
     waited = group([producer.submit(sample_tasks.add, 1)])
     assert not waited.wait(0.05)

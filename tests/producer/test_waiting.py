@@ -266,7 +266,7 @@ STOCK_WORKER = """
 import sys, redis
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
-connection = redis.Redis.from_url(sys.argv[1])
+connection = redis.Redis.from_url(sys.argv[1], socket_timeout=None)
 queues = [Queue(n, connection=connection, serializer=JSONSerializer) for n in ("default", "mail")]
 worker = SimpleWorker(queues, connection=connection, serializer=JSONSerializer)
 sys.exit(not worker.work(burst=True, logging_level="ERROR"))

@@ -36,7 +36,7 @@ def both(url: str, *words: str) -> list[str]:
         connection = AsyncConnection(AsyncDialer(Address.parse(url)))
         await connection.connect()
         try:
-            return await connection.ask(words, 10)
+            return await connection.ask(words, 60)
         finally:
             await connection.close()
 

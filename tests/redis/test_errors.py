@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -83,7 +82,10 @@ def another_password(server: Server) -> Iterator[None]:
 
 @contextmanager
 def it_is_a_replica(server: Server) -> Iterator[None]:
-    with EmbeddedValkey() as other, redis_py.Redis.from_url(other.url) as primary:
+    with (
+        EmbeddedValkey() as other,
+        redis_py.Redis.from_url(other.url, socket_timeout=None) as primary,
+    ):
         for each in (primary, server.admin):
             each.config_set("repl-diskless-sync-delay", 0)  # seconds, for replicas to come
         primary.config_set("masterauth", PASSWORD)
@@ -190,7 +192,7 @@ def result(url: str) -> Iterator[Callable[[], object]]:
 
         def wait() -> None:
             with pytest.raises(TimeoutError):
-                handle.result(0.1)
+                handle.result(2)
 
         yield wait
 
@@ -217,7 +219,7 @@ def executor(url: str) -> Iterator[Callable[[], object]]:
 def mutex(url: str) -> Iterator[Callable[[], object]]:
     with Mutex("mutex-now", url):
         pass
-    yield lambda: Mutex("mutex-now", url).acquire(timeout=10)
+    yield lambda: Mutex("mutex-now", url).acquire(timeout=600)
 
 
 @contextmanager
@@ -234,7 +236,7 @@ def mutex_of_a_coroutine(url: str) -> Iterator[Callable[[], object]]:
 def semaphore(url: str) -> Iterator[Callable[[], object]]:
     with Semaphore("semaphore", 3, url):
         pass
-    yield lambda: Semaphore("semaphore", 3, url).acquire(timeout=10)
+    yield lambda: Semaphore("semaphore", 3, url).acquire(timeout=600)
 
 
 @contextmanager
@@ -272,22 +274,19 @@ class Told:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._step = threading.Barrier(len(USES) + 1, timeout=60)
+        self._step = threading.Barrier(len(USES) + 1, timeout=120)
         self.errors: dict[str, BaseException | None] = {}
-        self.seconds: dict[str, float] = {}  # until it was told
 
     def _use(self, name: str) -> None:
         try:
             with USES[name](self._server.url) as act:
                 self._step.wait()
                 self._step.wait()
-                began = time.monotonic()
                 try:
                     act()
                     self.errors[name] = None
                 except BaseException as error:
                     self.errors[name] = error
-                self.seconds[name] = time.monotonic() - began
                 self._step.wait()
                 self._step.wait()
         except BaseException:
@@ -317,7 +316,9 @@ class Told:
 def server() -> Iterator[Server]:
     with (
         EmbeddedValkey() as valkey,
-        redis_py.Redis.from_url(valkey.url, single_connection_client=True) as admin,
+        redis_py.Redis.from_url(
+            valkey.url, single_connection_client=True, socket_timeout=None
+        ) as admin,
     ):
         yield Server(valkey, admin)
         session.close()
@@ -361,15 +362,17 @@ def in_short(error: BaseException | None) -> str:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_program_is_told_by_an_error_of_heoris_where_and_what(server: Server, name: str) -> None:
+def test_a_program_is_told_by_an_error_of_heoris_where_and_what(
+    server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fault, told = FAULTS[name], Told(server)
+    if fault.told and not fault.passes:  # then it is no use to ask again: who did would go on
+        monkeypatch.setattr(session, "PATIENCE_S", 600.0)
     told.meet(fault)
     refused = fault.told or RedisUnavailable.__name__
     assert {use: in_short(error) for use, error in told.errors.items()} == {
         use: "" if use in fault.served else refused for use in USES
     }, told.errors
-    if fault.told and not fault.passes:  # then it is no use to ask again
-        assert max(told.seconds.values()) < session.PATIENCE_S, told.seconds
     for error in told.errors.values():
         if error is not None:
             assert isinstance(error, HeoriError)

@@ -49,7 +49,9 @@ class Rotating:
 def rotating(tmp_path: Path) -> Iterator[Rotating]:
     with (
         EmbeddedValkey() as server,
-        redis_py.Redis.from_url(server.url, single_connection_client=True) as admin,
+        redis_py.Redis.from_url(
+            server.url, single_connection_client=True, socket_timeout=None
+        ) as admin,
     ):
         yield Rotating(server.url, admin, tmp_path / "password")
         session.close()

@@ -62,7 +62,10 @@ class Rights:
 
 @pytest.fixture
 def rights() -> Iterator[Rights]:
-    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as admin:
+    with (
+        EmbeddedValkey() as server,
+        redis_py.Redis.from_url(server.url, socket_timeout=None) as admin,
+    ):
         yield Rights(server.url.removeprefix("redis://").removesuffix("/0"), admin)
         session.close()
 
@@ -183,7 +186,7 @@ def test_the_users_of_the_page_may_do_what_it_says_and_nothing_else(
         ("heori", ("GET", "balance:1")),
     ):
         refused = pytest.raises(redis_py.exceptions.NoPermissionError)
-        with redis_py.Redis.from_url(rights.url(user)) as client, refused:
+        with redis_py.Redis.from_url(rights.url(user), socket_timeout=None) as client, refused:
             client.execute_command(*refused_words)
 
 

@@ -79,7 +79,7 @@ class Sentinel:
         self._directory.cleanup()
 
     def client(self) -> redis_py.Redis:
-        return redis_py.Redis(port=self.port)
+        return redis_py.Redis(port=self.port, socket_timeout=None)
 
     def primary_port(self) -> int:
         """Where it says that the primary is; 0 as long as it does not answer."""
@@ -99,7 +99,9 @@ class Cluster:
         )
         again = Retry(NoBackoff(), 1)  # sentinels break off connections to what they promote
         self.at_primary, self.at_replica = (
-            stack.enter_context(redis_py.Redis.from_url(server.url, retry=again))
+            stack.enter_context(
+                redis_py.Redis.from_url(server.url, retry=again, socket_timeout=None)
+            )
             for server in (self.primary, self.replica)
         )
         until(lambda: self.at_replica.info("replication")["master_link_status"] == "up")
@@ -117,7 +119,7 @@ class Cluster:
     def replicate(self) -> None:
         """Wait until the replica has everything that was written so far."""
         self.at_primary.set("written", 1)
-        assert self.at_primary.wait(1, 10_000) == 1
+        assert self.at_primary.wait(1, 60_000) == 1
 
     def fail_over(self) -> None:
         """Have the sentinel replace a primary that is well; it takes writes for a while."""
@@ -280,7 +282,7 @@ def test_a_wait_that_is_broken_off_as_the_server_becomes_a_replica_goes_on(
 
     with Producer(cluster.url) as producer, ThreadPoolExecutor(1) as thread:
         handle = producer.submit(sample_tasks.add, 1)
-        result = thread.submit(handle.result, 20)
+        result = thread.submit(handle.result, 60)
         until(waiting)
         broken_off = cluster.at_primary.info("stats")["total_error_replies"]
         cluster.at_primary.replicaof("127.0.0.1", "1")

@@ -53,7 +53,7 @@ def at_work(url: str) -> Iterator[AtWork]:
     threads = ["--model", "threads", "--slots", "16"]
     threads += ["--queue", "default", "--queue", "shared", "--queue", "long"]
     processes = ["--model", "processes", "--processes", "2"]
-    with redis_py.Redis.from_url(url) as client, Producer(url) as producer:
+    with redis_py.Redis.from_url(url, socket_timeout=None) as client, Producer(url) as producer:
         client.flushdb()
         consumers = [Consumer(words, environment) for words in (threads, processes)]
         for each in consumers:

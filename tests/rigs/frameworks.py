@@ -103,7 +103,7 @@ def with_sentry(url: str) -> dict[str, Any]:
 
     class Recording(transport):  # type: ignore[misc]
         def capture_envelope(self, envelope: Any) -> None:
-            with redis.Redis.from_url(url) as client:
+            with redis.Redis.from_url(url, socket_timeout=None) as client:
                 for item in envelope.items:
                     if event := item.get_event() or item.get_transaction_event():
                         raised = (event.get("exception") or {}).get("values", [])
@@ -112,7 +112,7 @@ def with_sentry(url: str) -> dict[str, Any]:
 
     sentry.init(dsn="http://x@127.0.0.1:1/1", transport=Recording, traces_sample_rate=1.0)
     seen: dict[str, Any] = {}
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         for kind in (Worker, SimpleWorker):
             queue = Queue(connection=client)
             jobs = [queue.enqueue(horse_tasks.add, 1, 2), queue.enqueue(horse_tasks.fail)]

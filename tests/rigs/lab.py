@@ -26,4 +26,4 @@ def server(lab: Lab) -> Any:
         return bool(found)
 
     until(listens)
-    return Redis(port=found[0])
+    return Redis(port=found[0], socket_timeout=None)

@@ -139,5 +139,5 @@ def counts(worker: Any) -> list[int]:
 
 if __name__ == "__main__":
     logging.disable(logging.ERROR)
-    with redis.Redis.from_url(sys.argv[2]) as client:
+    with redis.Redis.from_url(sys.argv[2], socket_timeout=None) as client:
         print(json.dumps(globals()[sys.argv[1]](client)))

@@ -80,6 +80,6 @@ def handle(failures: list[FlowFailure]) -> list[FlowFailure]:
 @task
 def handle_and_count(failures: list[FlowFailure], url: str, key: str) -> list[FlowFailure]:
     """Likewise, and counts its runs."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         client.incr(key)
     return failures

@@ -124,7 +124,7 @@ def lose_lock(url: str) -> None:
     """Have a lock taken away."""
     lock = Mutex("till", url, lease=1.0)
     lock.acquire()
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         client.delete(*client.keys(lock.key + "*"))
     assert lock.lost.wait(30)
     try:
@@ -170,7 +170,7 @@ def tell_from_copy(text: str) -> None:
 @task
 def tell_and_wait(url: str, key: str) -> None:
     """Say that it runs, wait to be told to end, and say that, too."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         print("running")
         client.rpush(f"{key}:running", 1)
         assert client.blpop([f"{key}:end"], timeout=60)

@@ -14,7 +14,7 @@ class Notes(Middleware):
     """Pushes one word per call to a list; vetoes and fails when it is asked to."""
 
     def __init__(self) -> None:
-        self._redis = redis.Redis.from_url(os.environ["HEORI_REDIS_URL"])
+        self._redis = redis.Redis.from_url(os.environ["HEORI_REDIS_URL"], socket_timeout=None)
 
     def before(self, job: CurrentJob) -> None:
         """Note it; refuse jobs of one task."""
@@ -61,7 +61,7 @@ class Hears(Middleware):
     def on_error(self, failure: JobFailure) -> None:
         """Tell all of it."""
         told = dataclasses.asdict(dataclasses.replace(failure, error=None))
-        with redis.Redis.from_url(os.environ["HEORI_REDIS_URL"]) as client:
+        with redis.Redis.from_url(os.environ["HEORI_REDIS_URL"], socket_timeout=None) as client:
             client.rpush("heard", json.dumps({**told, "error": type(failure.error).__name__}))
 
 

@@ -55,7 +55,10 @@ def keep(account: str, seconds: float = 3600) -> None:
 @task(timeout=7200)
 def cross(first: str, second: str) -> None:
     """Two of these, each with the names the other way round, wait for each other for ever."""
-    with Mutex(first), redis.Redis.from_url(os.environ["HEORI_REDIS_URL"]) as client:
+    with (
+        Mutex(first),
+        redis.Redis.from_url(os.environ["HEORI_REDIS_URL"], socket_timeout=None) as client,
+    ):
         client.rpush(f"has:{first}", "a lock")
         client.blpop([f"has:{second}"])
         with Mutex(second):

@@ -150,7 +150,7 @@ async def wait_for_long() -> None:
 @task
 def count_run(url: str, key: str, member: str, seconds: float = 0.0) -> None:
     """Records in Redis that it ran, then takes some time."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         client.hincrby(key, member, 1)
     time.sleep(seconds)
 
@@ -221,7 +221,7 @@ def record_and_wait_and_fail_at_first(path: str, gate: str, number: int) -> int:
 @task(retry=Retry(max=2, intervals=("50ms",)), give_up_on=KeyError)
 def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> int:
     """Fails so often, then returns how often it ran."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         runs = int(client.incr(key))
     if runs <= times:
         raise {"ValueError": ValueError, "KeyError": KeyError}[how](f"run {runs}")
@@ -231,7 +231,7 @@ def fail_at_first(url: str, key: str, times: int, how: str = "ValueError") -> in
 @task(retry=Retry(max=1, intervals=("50ms",)), timeout=4)
 def hang_at_first(url: str, key: str) -> int:
     """Sleeps at its first run, in C and deaf to signals; the second one is in time anywhere."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         runs = int(client.incr(key))
     if runs == 1:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -313,7 +313,7 @@ def describe(lease_lost: bool) -> dict[str, object]:
 @task
 def report_when_lost(url: str, key: str) -> None:
     """Runs until its lease is lost, and says so."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         client.rpush(f"{key}:running", "now")
         while not current_job().lease_lost:
             time.sleep(0.01)

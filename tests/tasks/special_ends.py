@@ -9,7 +9,7 @@ from rq import Retry
 
 def run_alone(url: str, name: str, seconds: float) -> int:
     """Returns how many run at once of those with that name, this one included."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         together = client.incr(f"{name}:together")
         client.incr(f"{name}:runs")
         time.sleep(seconds)
@@ -19,7 +19,7 @@ def run_alone(url: str, name: str, seconds: float) -> int:
 
 def count(url: str, name: str) -> int:
     """Returns how often it has run."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         return int(str(client.incr(name)))
 
 

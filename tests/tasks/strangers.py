@@ -123,7 +123,7 @@ def finds_its_job() -> bool:
 
 def job_id_when_both_run(url: str, name: str) -> str:
     """It ends once two of these run."""
-    with redis_py.Redis.from_url(url) as client:
+    with redis_py.Redis.from_url(url, socket_timeout=None) as client:
         client.rpush(f"{name} runs", 1)
         assert client.blpop(["both run"], timeout=60)
     return os.environ["RQ_JOB_ID"]
@@ -176,7 +176,7 @@ def catch_our_timeout() -> str:
 
 
 def clean_up_late(url: str, name: str, seconds: float) -> None:
-    with redis_py.Redis.from_url(url) as client:
+    with redis_py.Redis.from_url(url, socket_timeout=None) as client:
         client.ping()  # it is connected before its time is short
         try:
             while True:
@@ -195,7 +195,7 @@ async def oversleep_later() -> None:
 
 
 def wait_for(url: str, name: str) -> str:
-    with redis_py.Redis.from_url(url) as client:
+    with redis_py.Redis.from_url(url, socket_timeout=None) as client:
         client.rpush(f"{name} began", 1)
         assert client.blpop([f"{name} may go"], timeout=60)
     return name
@@ -203,7 +203,7 @@ def wait_for(url: str, name: str) -> str:
 
 def run_on(url: str, name: str) -> None:
     """Until somebody ends it, whatever it is told."""
-    with redis_py.Redis.from_url(url) as client:
+    with redis_py.Redis.from_url(url, socket_timeout=None) as client:
         client.rpush(f"{name} began", 1)
     while True:
         try:

@@ -24,7 +24,7 @@ def producer() -> Producer:
 def child(number: int, url: str = "") -> int:
     """What others wait for; counts its starts where it is told to."""
     if url:
-        with redis.Redis.from_url(url) as client:
+        with redis.Redis.from_url(url, socket_timeout=None) as client:
             client.incr("children")
     return number * 2
 
@@ -144,7 +144,7 @@ def nest(depth: int) -> int:
 @task
 def die_at_first(url: str) -> int:
     """Takes its process, unless it has done so before."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         runs = int(client.incr("runs"))
     if runs == 1:
         os.kill(os.getpid(), signal.SIGKILL)

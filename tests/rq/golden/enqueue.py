@@ -18,7 +18,7 @@ MOMENT = dt.datetime(2024, 2, 29, 12, 30, tzinfo=dt.UTC)
 
 
 def main(url: str, tag: str) -> None:
-    connection = redis.Redis.from_url(url)
+    connection = redis.Redis.from_url(url, socket_timeout=None)
     queue = Queue("default", connection=connection)
     in_json = Queue("default", connection=connection, serializer=JSONSerializer)
 

@@ -79,7 +79,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, EmbeddedValkey() as server:
             python = python_with_rq(version, Path(folder))
             subprocess.run([python, "-m", "tests.rq.golden.enqueue", server.url, tag], check=True)
-            with redis.Redis.from_url(server.url) as client:
+            with redis.Redis.from_url(server.url, socket_timeout=None) as client:
                 (HERE / f"{tag}.json").write_text(json.dumps(dump(client), indent=1) + "\n")
 
 
