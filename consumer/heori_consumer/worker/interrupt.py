@@ -127,9 +127,8 @@ class ThreadCalls:
             self._on_its_way = None
             return
         with contextlib.suppress(_TakenBack):
-            _raise_in(self._thread, _TakenBack)
-            while True:  # CPython raises it where a loop turns, at the latest
-                pass
+            while True:  # again where it is lost, as in a finalizer, which raises nothing
+                _raise_in(self._thread, _TakenBack)
 
     def _interrupted(self, *_: object) -> None:
         exception, self._on_its_way = self._on_its_way, None
