@@ -9,9 +9,10 @@ time of a clock that goes at that speed, and a change of the speed costs nothing
 
 import heapq
 import random
+from bisect import bisect
 from collections import deque
 from collections.abc import Sequence
-from itertools import count
+from itertools import accumulate, count
 
 from heori_consumer.auto.demand import Observation, TaskUse
 from heori_consumer.auto.size import Size
@@ -75,7 +76,9 @@ class Machine:
         self.tasks = list(tasks)
         self.cores, self.burners, self.service = cores, burners, service
         self.arrivals = arrivals
-        self._gil, self._jitter, self._noise = gil, jitter, noise
+        self._gil, self._noise = gil, noise
+        self._least = 1 - jitter  # of what a part takes
+        self._jitter = 1 + jitter - self._least
         self._unrest, self._crowding = unrest, crowding
         self._feeding, self._waking = feeding, waking
         self._random = random.Random(seed)
@@ -96,11 +99,22 @@ class Machine:
         self._uses: dict[str, list[float]] = {}
         self._wanted = 0  # by threads that found no job
         self._feeders = Feeder(), Feeder()  # the server, and then the supervisor
+        self._busy_feeders = 0
         self.processes: list[SimulatedProcess] = []
         self.size = size
         self._grow(size)
         if arrivals:
             self._plan(1 / arrivals, "arrival", None)
+
+    @property
+    def tasks(self) -> list[SimulatedTask]:
+        """Those that jobs are of."""
+        return self._tasks
+
+    @tasks.setter
+    def tasks(self, tasks: list[SimulatedTask]) -> None:
+        self._tasks = tasks
+        self._shares = list(accumulate(task.share for task in tasks))
 
     # What the controller does
 
@@ -165,13 +179,15 @@ class Machine:
         if self._unrest:
             cores *= self._random.uniform(1 - self._unrest, 1)
         plans, cpu_plans = self._plans, self._cpu_plans
+        states, crowding = self._states, self._crowding
         while True:
             while cpu_plans and cpu_plans[0][3].version != cpu_plans[0][2]:
                 heapq.heappop(cpu_plans)
-            running = self._states[RUNNING]
-            computing = running + self.burners + sum(each.is_busy for each in self._feeders)
-            share = min(1.0, cores / computing) if computing else 1.0  # of a core, that each has
-            speed = share / (1 + self._crowding * max(0.0, computing - self.cores))
+            computing = states[RUNNING] + self.burners + self._busy_feeders
+            share = cores / computing if computing > cores else 1.0  # of a core, that each has
+            speed = share
+            if crowding:
+                speed /= 1 + crowding * max(0.0, computing - self.cores)
             at = plans[0][0] if plans else until
             is_cpu = False
             if cpu_plans:
@@ -207,7 +223,9 @@ class Machine:
         heapq.heappush(self._plans, (self.now + seconds, next(self._number), what, of))
 
     def _happen(self, what: object, of: object) -> None:
-        if what == "start":
+        if what == "waited":  # most often
+            self._waited(of)
+        elif what == "start":
             self._start()
         elif what == "arrival":
             if self._idle:
@@ -216,12 +234,11 @@ class Machine:
                 self._queued += 1
             assert self.arrivals
             self._plan(self._random.expovariate(self.arrivals), "arrival", None)
-        elif what == "served":
+        else:
+            assert what == "served"
             self._in_service -= 1
             if self._service_line:
                 self._serve(self._service_line.popleft())
-            self._waited(of)
-        else:
             self._waited(of)
 
     def _waited(self, of: object) -> None:
@@ -261,6 +278,7 @@ class Machine:
             self._feed_next(feeder)
 
     def _feed_next(self, feeder: Feeder) -> None:
+        self._busy_feeders += bool(feeder.line) - feeder.is_busy
         feeder.is_busy = bool(feeder.line)
         if feeder.is_busy:
             ends = self._clock + self._feeding
@@ -278,8 +296,8 @@ class Machine:
             self._take(thread)
 
     def _take(self, thread: SimulatedThread) -> None:
-        weights = [task.share for task in self.tasks]
-        (task,) = self._random.choices(self.tasks, weights)
+        tasks, shares = self._tasks, self._shares
+        task = tasks[bisect(shares, self._random.random() * shares[-1], 0, len(tasks) - 1)]
         job = SimulatedJob(task, self.now, thread.process)
         if task.on_loop:
             process = thread.process
@@ -305,7 +323,7 @@ class Machine:
             self._next_job(thread)
             return
         kind, seconds = job.task.phases[job.phase]
-        seconds *= self._random.uniform(1 - self._jitter, 1 + self._jitter)
+        seconds *= self._least + self._jitter * self._random.random()
         if kind == "wait":
             self._set(thread, IO_WAIT)
             self._plan(seconds, "waited", thread)
@@ -407,7 +425,7 @@ class Machine:
             self._unpark(process)
             return
         kind, seconds = job.task.phases[job.phase]
-        job.left = seconds * self._random.uniform(1 - self._jitter, 1 + self._jitter)
+        job.left = seconds * (self._least + self._jitter * self._random.random())
         if kind == "wait":
             self._plan(job.left, "waited", job)
         elif kind == "service":
