@@ -74,6 +74,8 @@ class Machine:
         seed: int = 0,
     ) -> None:
         self.tasks = list(tasks)
+        self._weighed: list[SimulatedTask] = []  # of which the shares are
+        self._shares: list[float] = []  # each with those before it
         self.cores, self.burners, self.service = cores, burners, service
         self.arrivals = arrivals
         self._gil, self._noise = gil, noise
@@ -105,16 +107,6 @@ class Machine:
         self._grow(size)
         if arrivals:
             self._plan(1 / arrivals, "arrival", None)
-
-    @property
-    def tasks(self) -> list[SimulatedTask]:
-        """Those that jobs are of."""
-        return self._tasks
-
-    @tasks.setter
-    def tasks(self, tasks: list[SimulatedTask]) -> None:
-        self._tasks = tasks
-        self._shares = list(accumulate(task.share for task in tasks))
 
     # What the controller does
 
@@ -296,7 +288,9 @@ class Machine:
             self._take(thread)
 
     def _take(self, thread: SimulatedThread) -> None:
-        tasks, shares = self._tasks, self._shares
+        if (tasks := self.tasks) is not self._weighed:
+            self._weighed, self._shares = tasks, list(accumulate(each.share for each in tasks))
+        shares = self._shares
         task = tasks[bisect(shares, self._random.random() * shares[-1], 0, len(tasks) - 1)]
         job = SimulatedJob(task, self.now, thread.process)
         if task.on_loop:
