@@ -1,7 +1,7 @@
 """Threads that work behind a program, and what wakes them.
 
 The exception that ends a job may strike its thread at any moment, and so inside the code that it
-shares with these threads. That code stands on locks of the interpreter alone, which `with` always
+shares with these threads. That code stands on the locks of `given_back` alone, which `with` always
 gives back: a `threading.Condition`, and all that is built on it, is written in Python, and stays
 locked for ever when whoever uses it is struck at the wrong moment.
 """

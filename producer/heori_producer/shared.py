@@ -5,10 +5,10 @@ closed, whether its producers were closed or only let go.
 """
 
 import os
-import threading
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from heori_common.given_back import lock_given_back
 from heori_common.redis.address import Address
 from heori_common.redis.client import RedisClient
 from heori_producer.watcher import Watcher
@@ -23,7 +23,7 @@ class Shared(NamedTuple):
 
 class _Servers:
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = lock_given_back()
         self.clients: WeakValueDictionary[Address, RedisClient] = WeakValueDictionary()
         self.watchers: WeakValueDictionary[Address, Watcher] = WeakValueDictionary()
 

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from heori_common.given_back import rlock_given_back
 from heori_common.importing import import_apart
 from heori_common.protocol.commands import Command
 from heori_common.redis.conversation import OnReply
@@ -102,7 +103,7 @@ class Watcher:
 
     def reset(self) -> None:
         """Begin anew, in a forked process: it has a copy of this, but no thread."""
-        self._lock = threading.RLock()
+        self._lock = rlock_given_back()
         self._dropped: deque[Watch] = deque()  # that are still to be forgotten
         self._watches: dict[bytes, list[Watch]] = {}
         self._due: deque[Watch] = deque()  # whose keys are to be read next

@@ -60,7 +60,7 @@ class Fence:
             session.commands.fenced(self.resource, hold.fence, hold.id, words)
         )
         if fenced.by is not None:
-            session.statistics.fenced_out += 1
+            session.statistics.note("fenced_out")
             raise FencedOut(hold.fence, fenced.by)
         return fenced.reply
 

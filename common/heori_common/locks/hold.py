@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from heori_common import clock
-from heori_common.locks.owner import Owner
+from heori_common.locks.owner import Owner, settling
 
 
 class HeldLock(Protocol):
@@ -91,8 +91,10 @@ class Hold:
     @property
     def lost(self) -> threading.Event:
         """Set when it was lost. Made when it is asked for: most never are."""
-        if self._lost is None:
-            self._lost = threading.Event()
+        lost = self._lost
+        if lost is None:
+            with settling():  # two threads are to wait for the same one
+                lost = self._lost = self._lost or threading.Event()
         if self.why is not None:
-            self._lost.set()
-        return self._lost
+            lost.set()
+        return lost

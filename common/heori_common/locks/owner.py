@@ -18,6 +18,7 @@ from typing import Any
 import msgpack
 
 from heori_common.current_job import CurrentJob, running_job
+from heori_common.given_back import GivenBack, lock_given_back
 from heori_common.locks.commands import job_owner
 from heori_common.names import MAX_NAME_CHARS, check_name
 from heori_common.printable import printable
@@ -80,8 +81,10 @@ class Owner:
         self.job = job
         self.known_as = self.id
         if job is not None and job.owner is None:
-            job.owner = self
-            self.known_as = job_owner(job.id)
+            with settling():  # another of its threads may use its first lock, too
+                if job.owner is None:
+                    job.owner = self
+                    self.known_as = job_owner(job.id)
         self._has_ended = False
         self._runner = weakref.ref(runner)
         name = runner.get_name() if isinstance(runner, asyncio.Task) else runner.name
@@ -136,6 +139,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.numbers = count()
+        self.settling = lock_given_back()
         self.threads = threading.local()
         self.tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], Owner] = (
             weakref.WeakKeyDictionary()
@@ -158,6 +162,11 @@ os.register_at_fork(after_in_child=_begin_anew)
 def when_ended(tell: Callable[[Owner], object]) -> None:
     """Have this called when a task or a thread that was an owner ends, in that thread."""
     _when_ended.append(tell)
+
+
+def settling() -> GivenBack:
+    """Held while that is done which threads may do first at once."""
+    return _process.settling
 
 
 def new_id() -> str:

@@ -7,13 +7,13 @@ a lease is counted from when its renewal was *sent*, so it ends here before it e
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from heori_common import clock
 from heori_common.background import BackgroundThread, Bell, start_thread
+from heori_common.given_back import lock_given_back
 from heori_common.locks.commands import MOST_RENEWED, LockCommands
 from heori_common.locks.hold import Hold
 from heori_common.locks.statistics import Statistics
@@ -52,7 +52,7 @@ class Renewer:
         self._holds: dict[int, Hold] = {}
         self._late: list[tuple[float, Callable[[], None]]] = []
         self._given_up: dict[str, list[str]] = {}
-        self._lock = threading.Lock()
+        self._lock = lock_given_back()
         self._bell = Bell()
         self._wake_at = self._sleeps_until = float("inf")
         self._next_sweep = 0.0
@@ -155,7 +155,7 @@ class Renewer:
         due, forsaken = [], []
         for hold in self.kept():
             if hold.valid_until <= now:
-                self._statistics.expired += 1
+                self._statistics.note("expired")
                 self.lose(hold, "its lease ran out before it could be renewed")
             elif hold.owner.is_gone:
                 log.warning("%s was never released: its thread or task has ended", hold.lock)
@@ -220,7 +220,7 @@ class Renewer:
         self._holds.pop(id(hold), None)
         # If only its time is over, Redis may still count on it.
         self._push.call(self._commands.release([hold.lock.key], hold.id), _ignore)
-        self._statistics.lost += 1
+        self._statistics.note("lost")
         log.warning("%s was lost (fence %d): %s", hold.lock, hold.fence, why)
         self.tell(hold)
         if hold.task is not None:

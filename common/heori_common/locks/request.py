@@ -384,13 +384,13 @@ class AcquireRequest:
 
     def _warn_of_cycle(self, answer: Answer) -> None:
         if answer.cycle:
-            self._session.statistics.deadlocks += 1
+            self._session.statistics.note("deadlocks")
             log.warning("%s", self._deadlock(answer))
 
     def _refuse_to_wait(self, answer: Answer) -> None:
         """Raise DeadlockDetected, unless it may be with what is being given up here."""
         if not self._session.renewer.is_giving_up(self._keys):
-            self._session.statistics.deadlocks += 1
+            self._session.statistics.note("deadlocks")
             raise self._deadlock(answer)
 
     def _deadlock(self, answer: Answer) -> DeadlockDetected:

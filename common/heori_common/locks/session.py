@@ -1,7 +1,6 @@
 """All that one process has to do with the locks of one server."""
 
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import groupby
@@ -11,6 +10,7 @@ from urllib.parse import quote
 from heori_common import clock
 from heori_common.current_job import CurrentJob
 from heori_common.errors import short
+from heori_common.given_back import lock_given_back
 from heori_common.locks.commands import Grant, LockCommands, read_grant
 from heori_common.locks.hold import Hold
 from heori_common.locks.line import LinePool
@@ -84,7 +84,7 @@ class Session:
         self.lines = LinePool(Dialer(self._where), self._channel)
         self.execute = self._redis.execute_and_tell
         self.holds: dict[str, dict[str, list[Hold]]] = {}
-        self._holds_lock = threading.Lock()
+        self._holds_lock = lock_given_back()
         self.waiters: dict[str, Waiter] = {}
         self.push = PushThread(
             Dialer(self._where),
@@ -109,7 +109,7 @@ class Session:
     def held(self, key: str, owner: Owner) -> list[Hold]:
         """What an owner holds of a lock; what was entered last stands last."""
         stack = self.holds.get(owner.id, {}).get(key, ())
-        return [hold for hold in stack if hold.depth]
+        return [hold for hold in list(stack) if hold.depth]  # one may be lost meanwhile
 
     def keep(self, hold: Hold) -> None:
         """Somebody has got a lock."""
@@ -175,7 +175,7 @@ class Session:
                     waiter.wake(grant)
 
     def _forsaken(self, holds: list[Hold]) -> None:
-        self.statistics.abandoned += len(holds)
+        self.statistics.note("abandoned", len(holds))
         self.give_up(holds)
 
     def _greeted(self, refused: Mapping[Any, RedisRefused]) -> None:
@@ -193,7 +193,7 @@ class Session:
 
 class _Sessions:
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = lock_given_back()
         self.by_url: dict[str, Session] = {}
 
 

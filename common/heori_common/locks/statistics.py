@@ -1,15 +1,16 @@
 """What a process has seen of its locks; counting costs next to nothing."""
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from heori_common.given_back import GivenBack, lock_given_back
 from heori_common.metrics import LOCK_SECONDS, MOST_FAMILIES, OTHER, Histogram
 
 # Called with the kind and the name of a lock, and with the seconds that its holder has waited.
 Acquired = Callable[[str, str, float], None]
 observers: list[Acquired] = []
+Event = Literal["lost", "expired", "deadlocks", "fenced_out", "abandoned"]
 
 
 def when_acquired(observer: Acquired) -> None:
@@ -36,7 +37,7 @@ class Family:
 
     wait: Histogram = field(default_factory=_times)
     hold: Histogram = field(default_factory=_times)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _lock: GivenBack = field(default_factory=lock_given_back, repr=False, compare=False)
 
     def waited(self, seconds: float) -> None:
         """Somebody has got one of them."""
@@ -70,6 +71,12 @@ class Statistics:
     deadlocks: int = 0
     fenced_out: int = 0
     abandoned: int = 0
+    _lock: GivenBack = field(default_factory=lock_given_back, repr=False, compare=False)
+
+    def note(self, what: Event, times: int = 1) -> None:
+        """Count something that has happened; threads do so at once."""
+        with self._lock:
+            setattr(self, what, getattr(self, what) + times)
 
     def family(self, kind: str, name: str) -> Family:
         """Where a lock is counted."""

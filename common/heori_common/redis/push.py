@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from heori_common import clock
 from heori_common.background import BackgroundThread, Bell
 from heori_common.current_job import BLOCKED_AT_MOST_S
+from heori_common.given_back import rlock_given_back
 from heori_common.loggers import standard_logger
 from heori_common.protocol.commands import Command
 from heori_common.redis.address import Address
@@ -103,7 +104,7 @@ class PushConnection(Conversation):
         self._refused: dict[Words, RedisRefused] = {}
         self._unsent: list[_SentCommand] = []
         self._asked = 0.0  # clock.now() when the first was sent of what is not answered yet
-        self._lock = threading.RLock()  # a callback may call
+        self._lock = rlock_given_back()  # a callback may call
         self._backoff = backoff or Backoff()
         self._is_refusing = False  # what was sent last
         self._why: Exception = away(where, "the connection was closed")

@@ -5,17 +5,17 @@ place: it asks rq's own variable first, and then Heori for the job that runs her
 nothing until its function asks, and a worker whose tasks do not import rq never does.
 """
 
-import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from heori_common.current_job import CurrentJob, running_job
+from heori_common.given_back import lock_given_back
 from heori_common.importing import when_imported
 
 Make = Callable[[CurrentJob], Any]
 
-_making = threading.Lock()
+_making = lock_given_back()
 
 
 def answer_for_rq(make: Make) -> None:

@@ -4,7 +4,6 @@ Importing this imports rq.
 """
 
 import re
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import Any
 
 from rq.job import Job
 
+from heori_common.given_back import lock_given_back
 from heori_common.redis.redis_py import connect
 from heori_common.rq.versions import VERSION
 
@@ -40,7 +40,7 @@ def make_job(job_id: str, url: str, serializer: Any, read: Read, job_class: Any 
         connection=_connection(url),
         serializer=serializer,
         _heori_read=read,
-        _heori_reading=threading.Lock(),
+        _heori_reading=lock_given_back(),
     )
     return job
 

@@ -5,6 +5,7 @@ than a microsecond and no message, and they survive a SIGKILL.
 """
 
 import mmap
+import threading
 import time
 from array import array
 from collections import Counter
@@ -77,6 +78,7 @@ class SlotTable:
         self.lend = lend
         self.most = slots + lend + room
         self._others = self.most * _FIELDS
+        self._using = threading.Lock()  # threads and a loop may come to have more slots at once
         self._grants = False  # whether any job was granted anything; most workers have no such
         memory = mmap.mmap(file, self.bytes_of(slots, lend, room))
         self._cells = memoryview(memory).cast("d")
@@ -149,7 +151,8 @@ class SlotTable:
     def use(self, slots: int) -> None:
         """Tell that so many slots are in use, the first ones."""
         used = self._others + _USED
-        self._cells[used] = max(self._cells[used], slots)
+        with self._using:
+            self._cells[used] = max(self._cells[used], slots)
 
     def tell_gil(self, *, enabled: bool) -> None:
         """Tell whether its interpreter has a GIL that is on."""

@@ -99,6 +99,7 @@ class Runner:
         self._introduce = introduce
         self._wear_out = wear_out
         self._tasks: dict[str, int] = {}  # the number of each that was introduced
+        self._introducing = threading.Lock()  # two at once are not to get the same number
         self._refusal = Refusal(policy)
         self._in_slots: set[str] = set()  # those whose jobs were seen to get their locks themselves
         self.failures = FailureNotes()
@@ -357,10 +358,11 @@ class Runner:
 
     def _number(self, task: str) -> int:
         task = bounded(task, self._tasks, MOST_TASKS)
-        number = self._tasks.get(task)
-        if number is None:
-            number = self._tasks[task] = len(self._tasks) + 1
-            self._introduce(number, task)
+        with self._introducing:
+            number = self._tasks.get(task)
+            if number is None:
+                number = self._tasks[task] = len(self._tasks) + 1
+                self._introduce(number, task)
         return number
 
     def _thread(self) -> ThreadCalls:

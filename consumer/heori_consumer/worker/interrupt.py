@@ -16,6 +16,7 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from heori_common.current_job import JobStopped, JobTimeout
+from heori_common.given_back import lock_given_back
 from heori_common.rq.calling import wake
 from heori_common.rq.timeouts import job_timeout
 from heori_consumer.worker.loops import SlotLoop
@@ -46,7 +47,7 @@ class ThreadCalls:
         self.is_main = threading.current_thread() is threading.main_thread()
         self._thread = threading.get_ident()
         self._native = threading.get_native_id()
-        self._lock = threading.Lock()
+        self._lock = lock_given_back()
         self._number = 0
         self._stopped = 0  # the number that was stopped last: a job is stopped once
         self._deadline = float("inf")

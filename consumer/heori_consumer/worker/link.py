@@ -11,9 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from heori_common import logs
+from heori_common.background import Bell
 from heori_common.locks.standing import Standing
 from heori_common.periodic.entry import ScheduleEntry
 from heori_common.platform import give_back_memory, own_peak_memory
@@ -58,6 +59,8 @@ from heori_consumer.worker.slots import CoroutineSlots, Slots, ThreadSlots
 
 log = logs.get_logger(__name__)
 
+T = TypeVar("T")
+
 # How often slots are checked for jobs that are late, and progress is told; and how often where
 # there are no jobs: each time costs the machine a wake-up.
 TICK_S, IDLE_TICK_S = 0.1, 1.0
@@ -101,7 +104,7 @@ class LinkedSlots:
         self._abandon = abandon
         self._table = table
         self._outbox: deque[tuple[int, Outcome] | list[Any]] = deque()
-        self._sendable = threading.Semaphore(0)
+        self._sendable = Bell()  # which a job that is struck cannot spoil
         self._sent_at = 0.0  # time.monotonic() when the sender was woken last
         self._prompt = 0  # the number of the latest job whose end is not to wait for long
         self._progress: dict[int, tuple[float, str]] = {}  # the latest, of each job that tells
@@ -123,7 +126,7 @@ class LinkedSlots:
             self._save,
             self._introduce,
             self._wear_out,
-            self._sendable.release,
+            self._sendable.ring,
         )
         told = self._runner, table, self._hand_over, self._wear_out, self._break_down
         self._main_slot: ThreadSlots | None = None
@@ -135,11 +138,11 @@ class LinkedSlots:
                 *told[1:],
                 coroutines=options.coroutines,
                 most_threads=options.most_slots + options.lend,
-                hand_on=self._sendable.release,
+                hand_on=self._sendable.ring,
                 changed=self._runner.lending.look,
             )
         elif options.kind == "coroutines":
-            self._slots = CoroutineSlots(*told, hand_on=self._sendable.release)
+            self._slots = CoroutineSlots(*told, hand_on=self._sendable.ring)
         elif options.slots == 1 and threading.current_thread() is threading.main_thread():
             self._slots = self._main_slot = ThreadSlots(
                 *told, first_is_main=True, restores_handlers=options.home != "caller"
@@ -237,11 +240,11 @@ class LinkedSlots:
             is_due = now - self._sent_at > LINGER_S
         if not more or is_due or len(self._outbox) >= FRAME_OUTCOMES:
             self._sent_at = now
-            self._sendable.release()
+            self._sendable.ring()
 
     def _tell(self, frame: list[Any]) -> None:
         self._outbox.append(frame)
-        self._sendable.release()
+        self._sendable.ring()
 
     def _report(self, number: int, fraction: float, text: str) -> None:
         # As it can travel: without lone surrogates.
@@ -314,8 +317,7 @@ class LinkedSlots:
         self._slots.watch()
         self._table.tell_gil(enabled=gil_enabled())  # what a task imports may switch it on
         if self._progress:
-            latest, self._progress = self._progress, {}
-            self._outbox.append([PROGRESS, latest])
+            self._outbox.append([PROGRESS, _take_all(self._progress)])
         if self._meta:
             self._outbox.append([META, {}])  # whoever sends adds what there is
         self._give_back_memory()
@@ -333,7 +335,7 @@ class LinkedSlots:
             self._runner.lending.look()
         # What lingers goes with what follows it soon, if it does.
         if len(self._outbox) > lingering or (lingering and now - self._sent_at > LONG_LINGER_S):
-            self._sendable.release()
+            self._sendable.ring()
 
     def _give_back_memory(self) -> None:
         """When a burst of large payloads or results is over: else all of its memory is kept."""
@@ -373,7 +375,7 @@ class LinkedSlots:
     def _send_all(self) -> None:
         totals: Totals = {}
         while True:
-            self._sendable.acquire()
+            self._sendable.wait(float("inf"))
             if self._runner.lending.changed:
                 self._settle()
             while self._outbox:
@@ -385,22 +387,12 @@ class LinkedSlots:
                     if failures := self._runner.failures.take():
                         frames.insert(0, pack([FAILURES, failures]))
                 if self._meta:
-                    frames.insert(0, pack([META, self._take_meta()]))
+                    # The sender alone takes it, after the outcomes that it goes before.
+                    frames.insert(0, pack([META, _take_all(self._meta)]))
                 data = b"".join(frames)
                 self._link.sendall(data)
                 self._moved[1] += len(data)
                 del data, outcomes, frames  # they may be large, and this the last for long
-
-    def _take_meta(self) -> dict[int, bytes]:
-        """What jobs have saved, one by one: others save meanwhile, and nothing may be missed.
-
-        The sender alone takes it, after the outcomes that it goes before.
-        """
-        taken = {}
-        for _ in range(len(self._meta)):
-            number, field = self._meta.popitem()
-            taken[number] = field
-        return taken
 
     def _next(self) -> tuple[dict[int, Outcome], list[bytes]]:
         """The outcomes that make the next frame, and the other frames that go with it."""
@@ -416,6 +408,15 @@ class LinkedSlots:
             else:
                 frames.append(pack(item))
         return outcomes, frames
+
+
+def _take_all(told: dict[int, T]) -> dict[int, T]:
+    """What jobs have told, one by one: others tell meanwhile, and nothing may be missed."""
+    taken = {}
+    for _ in range(len(told)):
+        number, latest = told.popitem()
+        taken[number] = latest
+    return taken
 
 
 def _in_line(standing: Sequence[Standing]) -> dict[int, list[Any]]:
