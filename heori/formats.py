@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+NO_GIL = "no GIL"
+
 
 def count(number: float) -> str:
     """A number of things, and whole things a second: 12,345."""
@@ -26,6 +28,17 @@ def counted(number: int, one: str, many: str = "") -> str:
 def share(part: float) -> str:
     """A part of one, as a percentage: 25%."""
     return f"{part:.0%}"
+
+
+def gil_loss(part: float | None, unknown: str, *, enabled: bool | None) -> str:
+    """What the GIL costs a worker, as a part of its throughput.
+
+    Args:
+        enabled: whether it has one that is on; None where it does not tell.
+    """
+    if enabled is False:
+        return NO_GIL
+    return unknown if part is None else share(part)
 
 
 def times(factor: float) -> str:

@@ -155,7 +155,7 @@ def _workers(workers: tuple[WorkerView, ...]) -> Table:
             _number(each.slots + each.lent),
             _number(len(each.jobs)),
             _number(each.finished),
-            UNKNOWN if each.gil_loss is None else formats.share(each.gil_loss),
+            formats.gil_loss(each.gil_loss, UNKNOWN, enabled=each.gil_enabled),
         )
     return table
 

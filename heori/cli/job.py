@@ -100,7 +100,9 @@ def _now(now: Now) -> str:
         f"waits for the {kind} {name}, for {formats.duration(seconds)}"
         for kind, name, seconds in job.in_line
     ]
-    if worker.gil_loss is not None:
+    if worker.gil_enabled is False:
+        lines.append("its worker has no GIL")
+    elif worker.gil_loss is not None:
         lines.append(f"its worker loses {formats.share(worker.gil_loss)} to the GIL")
     return "\n".join(lines)
 

@@ -72,6 +72,7 @@ class WorkerView:
         seconds: for which its process runs; None while it starts.
         slots: that it has; those that it has more, as jobs wait for others, are `lent`.
         gil_loss: the share of its throughput that the GIL costs; None where nothing can be said.
+        gil_enabled: whether it has a GIL that is on; None where it does not tell.
         states: of the time of its threads that had a job: the share of each state.
         jobs: by slot.
     """
@@ -85,6 +86,7 @@ class WorkerView:
     finished: int
     gil_loss: float | None
     gil_source: str
+    gil_enabled: bool | None
     states: dict[str, float]
     jobs: tuple[JobInSlot, ...]
 
@@ -365,6 +367,7 @@ def _worker(said: Mapping[str, Any]) -> WorkerView:
         _count(said["finished"]),
         _or_none(_number, said["gil_loss"]),
         cut(said["gil_source"] or ""),
+        _or_none(bool, said.get("gil_enabled")),  # which those of older versions do not tell
         {state: of / busy for state, of in sorted(spent.items())} if busy > 0 else {},
         tuple(map(_job, said["jobs"])),
     )

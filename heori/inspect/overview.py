@@ -22,6 +22,7 @@ READ = (
     metrics.AUTO_SLOTS,
     metrics.CONSUMER_INFO,
     metrics.DRAINING,
+    metrics.GIL_ENABLED,
     metrics.GIL_SOURCE,
     metrics.JOBS,
     metrics.JOBS_EXPIRED,
@@ -102,6 +103,7 @@ class WorkerRow:
     states: dict[str, float] = field(default_factory=dict)  # of the threads that had a job
     gil_loss: float | None = None
     source: str = ""
+    gil_enabled: bool | None = None  # whether it has a GIL that is on; None while it is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +290,7 @@ def _workers(consumer: str, before: Samples, now: Samples) -> Iterator[WorkerRow
             # As the consumer's own figure, and for the time between the two readings only.
             min(states.get("gil_wait", 0.0), max(0.0, 1 - cores / usable)) if states else None,
             "".join(sources[:1]),
+            bool(now.get(metrics.GIL_ENABLED, worker=worker)) if sources else None,
         )
 
 

@@ -209,7 +209,7 @@ def _worker(row: WorkerRow) -> Row:
         (name, name),
         (_bar(row), shares[0] if row.states else None),
         *((formats.share(part), part) if row.states else ("", None) for part in shares),
-        _loss(row.gil_loss),
+        (formats.NO_GIL, 0.0) if row.gil_enabled is False else _loss(row.gil_loss),
         (formats.cores(row.cores), row.cores),
         (formats.size(row.memory), row.memory),
         weight=(row.cores,),

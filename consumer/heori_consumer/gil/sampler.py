@@ -241,22 +241,25 @@ class Sampler:
         places = {}
         for subject in self._subjects.values():
             name = subject.worker.name
-            waits = _gil_wait(recent[name].states, parallelism[name])
+            enabled = subject.worker.table.gil_enabled()
+            waits = _gil_wait(recent[name].states, parallelism[name]) if enabled else 0.0
             places[name] = Place(
                 subject.source,
-                subject.worker.table.gil_enabled(),
+                enabled,
                 waits,
                 parallelism[name],
                 min(waits, idle),
                 subject.lag(),
             )
         speedups = {}
+        none_has_gil = bool(places) and not any(place.gil_enabled for place in places.values())
         mean = sum(parallelism.values()) / max(1, len(places))
         for name in tasks.keys() - on_loops:
             states = tasks[name]
             lately = _difference(before.tasks.get(name, {}), states)
             if sum(lately.values()) >= LEAST_SEEN_S:
-                speedups[name] = 1 / (1 - min(_gil_wait(lately, mean), idle, 0.99))
+                waits = 0.0 if none_has_gil else _gil_wait(lately, mean)
+                speedups[name] = 1 / (1 - min(waits, idle, 0.99))
         self.report = GilReport(uses, places, tasks, speedups, now)
         self._past.append((now, self.report))
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import psutil
 
 from heori_common.platform import read_process, read_thread
+from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.states import RUNNING, GilFutex, state_of
 
 
@@ -33,15 +34,16 @@ def line_of(pid: int, thread: int) -> bytes | None:
     return read_thread(pid, thread, "syscall")
 
 
-def known_state(pid: int, thread: int, gil: GilFutex | None) -> str | None:
+def known_state(pid: int, thread: int, gil: GilFutex | None, table: SlotTable) -> str | None:
     """What a thread does; None when there is no telling."""
     try:
         line = line_of(pid, thread)
     except PermissionError:
         return None
     state = state_of(line, gil) if line else None
-    # Without knowing its GIL, one cannot tell what a thread waits for.
-    return state if state == RUNNING or gil is not None else None
+    # Without knowing its GIL, one cannot tell what a thread waits for, unless there is none.
+    is_told = state == RUNNING or gil is not None or not table.gil_enabled()
+    return state if is_told else None
 
 
 def thread_use(pid: int, thread: int) -> ThreadUse | None:

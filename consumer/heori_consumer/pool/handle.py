@@ -490,7 +490,7 @@ class WorkerHandle:
 
     def thread_state(self, thread: int) -> str | None:
         """What one of its threads does, as any thread may ask; None when there is no telling."""
-        return known_state(self.process.pid, thread, self.gil) if self.process else None
+        return known_state(self.process.pid, thread, self.gil, self.table) if self.process else None
 
     def _outcome_of_late(self, claim: Claim, state: SlotState) -> Outcome:
         """The end of a job that it had to be killed for, which it cannot count itself."""

@@ -74,7 +74,8 @@ class Observer:
         use = _used(before, report)
         states = use.states
         at_wait = states.get(WAIT, 0.0)  # of which nobody can tell what it is for
-        for_gil = at_wait * min(1.0, use.cpu / seconds / size.processes)
+        gil = any(worker.table.gil_enabled() for worker in self._pool.roster.everyone())
+        for_gil = at_wait * min(1.0, use.cpu / seconds / size.processes) if gil else 0.0
         on_loop = coroutines / looks
         # The thread of an event loop that waits, while coroutines do, is no thread with a job.
         loops = min(size.processes, on_loop) * seconds
@@ -94,7 +95,7 @@ class Observer:
             process_bytes=self._process_bytes,
             slot_bytes=SLOT_BYTES,
             base_bytes=self._base_bytes,
-            gil=any(worker.table.gil_enabled() for worker in self._pool.roster.everyone()),
+            gil=gil,
             tasks={
                 name: ended
                 for name, now in totals.items()

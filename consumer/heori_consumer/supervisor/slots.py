@@ -90,6 +90,7 @@ class SlotReport:
             "slots": worker.table.slots + max(0, worker.beside),
             "lent": worker.lent,
             "finished": worker.finished,
+            "gil_enabled": place.gil_enabled if place else None,
             "gil_loss": place.gil_loss if place else None,
             "gil_source": place.source if place else None,
             "thread_seconds": dict(use.states) if use else {},

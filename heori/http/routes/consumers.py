@@ -65,6 +65,7 @@ class WorkerRecord(BaseModel):
     finished: int
     gil_loss: float | None
     gil_source: str
+    gil_enabled: bool | None = Field(description="Whether it has a GIL that is on, if it tells.")
     states: dict[str, float] = Field(description="Shares of the time of its threads with a job.")
     jobs: list[SlotRecord] = Field(description="The slots that run one.")
 
