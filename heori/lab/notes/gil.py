@@ -106,8 +106,14 @@ def findings(figures: Figures) -> NoteFindings:
             for name, of in work.items()
         ],
         [*_of_threads(figures), *_of_others(figures), _of_interval(figures), _of_free(figures)],
-        "So work that computes in Python wants processes, and work that waits, hashes or calls "
-        "NumPy wants threads or, written for it, an event loop: `heori lab models` measures that "
+        (
+            "So work that computes in Python wants processes, and work that waits, hashes or calls "
+            "NumPy wants threads or, written for it, an event loop"
+            if figures["gil"]
+            else "So all work may have threads here: what computes wants as many as cores, and "
+            "that which waits as many as wait, or an event loop that it was written for"
+        )
+        + ": `heori lab models` measures that "
         "with real consumers, and `heori consume --model auto` finds it out of how long threads "
         "wait for the GIL. A supervisor looks at its workers' threads from outside as this note "
         "did, which costs them nothing (consumer/heori_consumer/gil/sampler.py), and shows it as "
@@ -134,14 +140,17 @@ def _of_threads(figures: Figures) -> list[Statement]:
     without = "although it has a GIL" if figures["gil"] else "as this interpreter has no GIL"
     return [
         Statement(
-            together == 0 and len(taken) > 1,
+            figures["gil"] and together == 0 and len(taken) > 1,
             f"{len(turns)} threads computed in Python for {formats.duration(SEEN_S)}, and never "
             f"two at the same time: they took turns, {len(taken)} of them, the longest of "
             f"{formats.duration(max(taken))}.",
             f"Threads computed in Python at the same time, for {together:.0%} of the time: this "
             "interpreter has no GIL, or it is off."
             if together
-            else "The threads did not come to take turns in so short a time.",
+            else "The threads did not come to take turns in so short a time."
+            if figures["gil"]
+            else "This interpreter has no GIL. The threads were not seen to compute at the same "
+            "time: others use the cores, or there is one.",
             "Of threads that compute in Python, no two do so at the same time."
             if figures["gil"]
             else "",
@@ -161,7 +170,9 @@ def _of_threads(figures: Figures) -> list[Statement]:
             waits is not None and waits > beside,
             f"Seen from outside, they wait for the GIL for {formats.share(waits or 0)} of their "
             f"time, and threads that hash for {formats.share(beside)}.",
-            "What threads wait for is not to be seen here."
+            "No thread waits for the GIL, as this interpreter has none."
+            if not figures["gil"]
+            else "What threads wait for is not to be seen here."
             if waits is None
             else f"They were seen to wait for the GIL for {formats.share(waits)} of their time, no "
             "longer than threads that hash.",
@@ -233,7 +244,9 @@ def _of_free(figures: Figures) -> Statement:
             False,
             "A free-threaded interpreter was measured.",
             "There is no free-threaded interpreter beside this one to compare with (no "
-            "python3.14t or the like on the PATH).",
+            "python3.14t or the like on the PATH)."
+            if figures["gil"]
+            else "This interpreter is a free-threaded one.",
         )
     gain = free["rates"]["threads"] / free["rates"]["one"]
     speed = free["rates"]["one"] / figures["work"]["Python"]["one"]
