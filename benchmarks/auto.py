@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bound import calibrate
+from benchmarks.bound import calibrate, sortable
 from benchmarks.gil import block_seconds, burning
 from benchmarks.kinds import Case, Column, Figures, Kind
 from benchmarks.memory import pss
@@ -193,7 +193,7 @@ def works(quick: bool) -> list[Work]:
     return [
         Work("pure Python", (toil(1, 0, 0),), cores, COMPUTING),
         Work("hashing", (toil(0, 1, 0),), cores, COMPUTING),
-        Work(NUMPY, (Part("sort", (300_000,)),), cores * 1.5, COMPUTING),
+        Work(NUMPY, (Part("sort", (sortable(LENGTH),)),), cores * 1.5, COMPUTING),
         Work("waiting 20 ms", (toil(0, 0, 1),), 9_000, WAITING),
         Work("waiting 500 ms", (Part("wait", (0.5,)),), 2_200, [*WAITING, *LONG]),
         Work("half Python, half waiting", (toil(0.5, 0, 0.5),), 2 * cores, BOTH),
@@ -289,11 +289,10 @@ class Bench:
         """Jobs a second that a consumer does in so long, and until it has done any."""
         before = scrape(url, SCRAPE)
         time.sleep(seconds)
-        self._rig.until(lambda: scrape(url, SCRAPE).rate(m.JOBS, before) > 0, pause=LOOK)
-        after = scrape(url, SCRAPE)
         if not self._rig.client.llen(self._rig.system.library.queue):
             raise self._rig.refusal("there were too few jobs for it")
-        return after.rate(m.JOBS, before)
+        self._rig.until(lambda: scrape(url, SCRAPE).rate(m.JOBS, before) > 0, pause=LOOK)
+        return scrape(url, SCRAPE).rate(m.JOBS, before)
 
 
 def _measure(

@@ -18,9 +18,10 @@ from benchmarks.systems import (
     heori,
     huey,
     mayu,
+    missing_package,
     taskiq,
 )
-from benchmarks.tasks import work
+from benchmarks.tasks import sort_numbers, work
 
 WAIT = 0.02  # seconds that a job of the io kind waits
 AT_ONCE = 50  # of them
@@ -138,6 +139,21 @@ def calibrate(seconds: float) -> int:
         work(rounds)
         best = min(best, time.perf_counter() - started)
     return round(rounds * seconds / best)
+
+
+def sortable(seconds: float) -> int:
+    """How many numbers NumPy makes and sorts in so long, from the fastest of some tries.
+
+    By processor and version of NumPy they differ several times. 0 where there is none.
+    """
+    if missing_package("numpy"):
+        return 0
+    numbers, best = 300_000, float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        sort_numbers(0, numbers)
+        best = min(best, time.perf_counter() - started)
+    return round(numbers * seconds / best)
 
 
 def _pool(jobs: int, rounds: int) -> Figures:

@@ -92,10 +92,15 @@ def toil(number: int, rounds: float, blocks: float, seconds: float) -> int:
 
 def sort(number: int, length: float) -> float:
     """NumPy, which lets go of the GIL while it sorts."""
+    record(number)
+    return sort_numbers(number, round(length))
+
+
+def sort_numbers(seed: int, length: int) -> float:
+    """Make so many and sort them; returns the least."""
     import numpy as np  # noqa: PLC0415
 
-    record(number)
-    numbers = np.random.default_rng(number).random(round(length))
+    numbers = np.random.default_rng(seed).random(length)
     numbers.sort()
     return float(numbers[0])
 
