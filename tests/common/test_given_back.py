@@ -6,9 +6,25 @@ from collections.abc import Callable
 
 import pytest
 
-from heori_common.given_back import GivenBack, lock_given_back, rlock_given_back
+from heori_common.given_back import (
+    GivenBack,
+    _TakenByIterator,
+    lock_given_back,
+    rlock_given_back,
+)
 
 THROWS = 60
+Make = Callable[[], GivenBack]
+
+
+def lock_by_iterator() -> GivenBack:
+    """As from Python 3.14 on, on any."""
+    return _TakenByIterator(threading.Lock())
+
+
+def rlock_by_iterator() -> GivenBack:
+    """The same, which a thread may take twice."""
+    return _TakenByIterator(threading.RLock())
 
 
 class Thrown(Exception):
@@ -46,10 +62,10 @@ class User:
                 self._struck.release()  # nobody throws before this
 
 
-@pytest.mark.parametrize("make", [lock_given_back, rlock_given_back])
-def test_a_lock_is_given_back_wherever_its_thread_is_struck(
-    make: Callable[[], GivenBack],
-) -> None:
+@pytest.mark.parametrize(
+    "make", [lock_given_back, rlock_given_back, lock_by_iterator, rlock_by_iterator]
+)
+def test_a_lock_is_given_back_wherever_its_thread_is_struck(make: Make) -> None:
     lock = make()
     users = [User(lock), User(lock)]
     for _ in range(THROWS // len(users)):
@@ -61,27 +77,37 @@ def test_a_lock_is_given_back_wherever_its_thread_is_struck(
         pass
 
 
-def test_one_thread_has_it_at_a_time_and_may_have_one_kind_twice() -> None:
-    lock, other = lock_given_back(), rlock_given_back()
-    count = 0
+@pytest.mark.parametrize("make", [lock_given_back, lock_by_iterator])
+def test_one_thread_has_it_at_a_time(make: Make) -> None:
+    lock = make()
+    taken = threading.Event()
 
-    def add() -> None:
-        nonlocal count
-        for _ in range(2000):
-            with lock, other, other:
-                before = count
-                count = before + 1
+    def take() -> None:
+        with lock:
+            taken.set()
 
-    threads = [threading.Thread(target=add) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert count == 8000
+    with lock:
+        other = threading.Thread(target=take)
+        other.start()
+        assert not taken.wait(0.2)
+    other.join(60)
+    assert taken.is_set()
 
 
-def test_what_is_raised_within_passes_and_gives_it_back() -> None:
-    lock = lock_given_back()
+@pytest.mark.parametrize("make", [rlock_given_back, rlock_by_iterator])
+def test_the_thread_that_has_one_kind_may_take_it_again(make: Make) -> None:
+    lock = make()
+    with lock, lock:
+        pass
+    other = threading.Thread(target=lock.__enter__)
+    other.start()
+    other.join(60)
+    assert not other.is_alive(), "it was given back as often as it was taken"
+
+
+@pytest.mark.parametrize("make", [lock_given_back, lock_by_iterator])
+def test_what_is_raised_within_passes_and_gives_it_back(make: Make) -> None:
+    lock = make()
     for _ in range(2):
         with pytest.raises(KeyError), lock:
             raise KeyError
