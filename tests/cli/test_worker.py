@@ -5,9 +5,11 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from rq import Queue
@@ -16,9 +18,11 @@ from rq.suspension import suspend
 
 from heori.cli.app import load
 from heori.cli.rq_redis import redis_url as url_of
+from heori_common.protocol.scripts import script
 from heori_common.redis.address import Address
 from heori_consumer.supervisor.queue_order import QueueOrder
 from tests.rigs.commands import run_here
+from tests.rigs.proxy import proxy
 from tests.rigs.stock_rq import VERSION, reads_all
 from tests.rigs.zygote import Started
 from tests.tasks.own_classes import OwnJob, Reversed
@@ -33,7 +37,7 @@ def work(redis_url: str, command: str, *words: str, **environment: str) -> tuple
         env={**os.environ, "HEORI_REDIS_URL": redis_url, **environment},
         stderr=subprocess.PIPE,
     ) as program:
-        _, said = program.communicate(60)
+        _, said = program.communicate(200)
     assert program.returncode is not None
     return program.returncode, said
 
@@ -117,6 +121,23 @@ def test_it_ends_when_it_was_idle_for_so_long(redis: Any, redis_url: str) -> Non
     assert code == 0, said
     assert job.return_value() == 3
     assert "no job for 1 seconds" in said
+
+
+def test_it_is_not_idle_before_it_has_found_nothing(redis: Any, redis_url: str) -> None:
+    job = Queue(connection=redis).enqueue(ADD, 1)
+    with proxy(urlsplit(redis_url).port or 0) as between:
+        between.hold_at = script("claim").digest.encode()
+        with Started(
+            *("heori", "worker", "--max-idle-time", "1", "--allow", "tests"),
+            env={**os.environ, "HEORI_REDIS_URL": f"redis://127.0.0.1:{between.port}/0"},
+            stderr=subprocess.PIPE,
+        ) as program:
+            assert between.holds.wait(120)
+            time.sleep(4)  # for longer than it may be idle, and takes to drain
+            between.let_go()
+            _, said = program.communicate(200)
+    assert program.returncode == 0, said
+    assert job.return_value() == 3
 
 
 def test_a_pool_has_several_processes(redis: Any, redis_url: str) -> None:

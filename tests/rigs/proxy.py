@@ -55,6 +55,8 @@ class Proxy:
 
     Attributes:
         vanishes: whether all connections after that lead nowhere.
+        hold_at: with a request that contains this, everything is kept back from then on.
+        holds: set when it is.
     """
 
     def __init__(self, port: int) -> None:
@@ -64,6 +66,8 @@ class Proxy:
         self.lose: bytes | None = None
         self.lost = 0
         self.vanishes = False
+        self.hold_at: bytes | None = None
+        self.holds = threading.Event()
         self._held: _Held | None = None
         self._pairs: set[_Pair] = set()
         self._closed = threading.Event()
@@ -126,6 +130,16 @@ class Proxy:
         if self.vanishes:
             self.lead_to(1)  # where there is nobody
 
+    def _hold_back(self, data: bytes) -> None:
+        """Keep this and all else back, if it is what is waited for."""
+        if self.hold_at is None or self.hold_at not in data:
+            return
+        self.hold_at, self._held = None, (held := _Held(everything=True))
+        self.holds.set()
+        held.over.wait()
+        if held.is_lost:
+            raise ConnectionError("it was lost")
+
     def _forward_all(self, pair: _Pair) -> None:
         client, server = pair.client, pair.server
         losing = subscribes = False
@@ -146,6 +160,7 @@ class Proxy:
                 if source is client:
                     subscribes = subscribes or b"SUBSCRIBE" in data
                     losing = losing or (self.lose is not None and self.lose in data)
+                    self._hold_back(data)
                 elif losing:
                     self._note_loss()
                     return

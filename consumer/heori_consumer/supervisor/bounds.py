@@ -22,9 +22,12 @@ class Bounds:
         self._stop = context.stop
         self._pool = pool
         self._acknowledger = acknowledger
+        self._has_found_nothing = asyncio.Event()
 
     async def run(self) -> None:
         """Look whether it was idle for as long as it may be."""
+        # Until a claim has, a job may wait, however long the server takes to answer.
+        await self._has_found_nothing.wait()
         begun, most = clock.now(), self._options.max_idle
         while most is not None and not self._stop.drain.is_set():
             left = max(begun, self._acknowledger.last_ended) + most - clock.now()
@@ -56,9 +59,16 @@ class Bounds:
         await self._acknowledger.settled()
         return True
 
-    def found_nothing(self) -> None:
-        """What the claim of a burst has come to then."""
-        self._end("no job is left that it may run" if self._refusals.reasons else "no job is left")
+    def found_nothing(self, *, nothing_to_come: bool) -> None:
+        """What a claim has come to.
+
+        Args:
+            nothing_to_come: see the method of that name.
+        """
+        self._has_found_nothing.set()
+        if nothing_to_come:
+            refuses = self._refusals.reasons
+            self._end("no job is left that it may run" if refuses else "no job is left")
 
     def _end(self, why: str) -> None:
         if not self._stop.drain.is_set():

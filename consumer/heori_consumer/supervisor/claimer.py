@@ -114,8 +114,7 @@ class Claimer:
             if claimed is None:
                 await self._hand_overs.wait(TRY_AGAIN_S)
             elif claimed.empty and wanted and self._asked_all:
-                if nothing_to_come:
-                    self._bounds.found_nothing()
+                self._bounds.found_nothing(nothing_to_come=nothing_to_come)
                 await self._wait(claimed)
         await self._withdraw()
 
