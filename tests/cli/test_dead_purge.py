@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from rq import Queue
 from rq.executions import Execution
@@ -16,7 +17,8 @@ from heori_common.protocol.commands import Commands
 from heori_common.redis.client import RedisClient
 from tests.rigs.commands import Heori
 from tests.rigs.dead_letters import FAIL, damaged, dead, fill, letter, queued, told
-from tests.rigs.waiting import until
+from tests.rigs.proxy import proxy
+from tests.rigs.waiting import connected, until
 from tests.rigs.zygote import Started
 
 MANY = 100_000 if os.environ.get("EXAMPLES") else 30_000
@@ -139,24 +141,29 @@ def test_large_letters_are_read_few_at_a_time(redis: Any, redis_url: str) -> Non
 
 
 def test_interrupted_between_pages_every_letter_is_in_one_place(redis: Any, redis_url: str) -> None:
-    fill(redis, 100_000)
-    process = Started(
-        *("heori", "dead", "replay", "--all"),
-        env={**os.environ, "HEORI_REDIS_URL": redis_url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    until(lambda: redis.llen("rq:queue:default") > 0)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    fill(redis, 1500)
+    others = connected(redis)
+    with proxy(urlsplit(redis_url).port or 0) as between:
+        between.hold_at = b"letter-000600"  # of the second page
+        process = Started(
+            *("heori", "dead", "replay", "--all"),
+            env={**os.environ, "HEORI_REDIS_URL": f"redis://127.0.0.1:{between.port}/0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert between.holds.wait(120)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        between.let_go()
+        until(lambda: connected(redis) <= others)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     moved = queued(redis)
     assert len(moved) == len(set(moved))
     assert set(moved).isdisjoint(dead(redis))
-    assert len(moved) + redis.zcard("rq:failed:default") == 100_000
+    assert len(moved) + redis.zcard("rq:failed:default") == 1500
     assert out.endswith(" replayed\n")
-    assert 0 < len(moved) < 100_000
+    assert 0 < len(moved) < 1500
     with RedisClient(redis_url) as client:
         [record] = client.execute(Commands().read_jobs(moved[-1:], most_value=1000))
     assert record.fields["status"] == b"queued"

@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 from heori import Producer
 from tests.rigs.commands import Heori
 from tests.rigs.consumers import Consumer
-from tests.rigs.waiting import until
+from tests.rigs.waiting import connected, until
 from tests.rigs.zygote import Started
 from tests.tasks import sample_tasks
 
@@ -49,11 +49,13 @@ def test_an_import_that_is_killed_thrice_sends_each_line_once(
     # So that none of them ends before it is killed, however late that is.
     redis.hset("rq:heori:bound:default", "limit", JOBS - 1)
     for _ in range(3):
+        others = connected(redis)
         importing = Started(*words, env=environment)
         goal = min(redis.llen("rq:queue:default") + random.randrange(1, JOBS // 5), JOBS - 1)
         until(lambda goal=goal: redis.llen("rq:queue:default") >= goal)  # type: ignore[misc]
         importing.send_signal(signal.SIGKILL)
         importing.wait()
+        until(lambda others=others: connected(redis) <= others)  # type: ignore[misc]
     before = redis.llen("rq:queue:default")
     assert 0 < before < JOBS
     redis.hdel("rq:heori:bound:default", "limit")

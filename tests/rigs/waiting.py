@@ -31,6 +31,11 @@ def until(condition: Callable[[], object], timeout: float = 120.0) -> None:
         pause = min(0.1, pause * 1.5)  # a look may take more than what it looks for
 
 
+def connected(redis: Any) -> int:
+    """How many clients the server has. Of one that is gone, all is done that it has sent."""
+    return int(redis.info("clients")["connected_clients"])
+
+
 def about(seconds: float) -> Any:
     """What is left of so many seconds, or when they end, at whatever time a test looks at it.
 
