@@ -30,7 +30,7 @@ Release = Callable[[], object]
 
 def polled(url: str, name: str) -> tuple[Acquire, Release]:
     """SET NX, again and again: redis-py's lock, which does what many write by hand."""
-    redis: Any = Redis.from_url(url)
+    redis: Any = Redis.from_url(url, socket_timeout=None)
     lock = redis.lock(name, timeout=FOR_EVER, sleep=LOOK_S)
     return lambda seconds: lock.acquire(blocking_timeout=seconds), lock.release
 
@@ -217,7 +217,7 @@ def _ask(wanted: Mutex, timeout: float | None) -> Figures:
 
 def _meet(url: str, name: str, number: int) -> None:
     """Wait until so many processes are here."""
-    redis: Any = Redis.from_url(url)
+    redis: Any = Redis.from_url(url, socket_timeout=None)
     here = redis.incr(name)
     while here < number:
         time.sleep(0.001)

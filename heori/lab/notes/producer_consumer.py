@@ -418,7 +418,9 @@ def _with_heori(url: str, bound: int, text: str, turns: Turns, step: Callable[[]
     settings = Settings.model_construct(redis_url=url, queue_limits={name: bound} if bound else {})
     commands = Commands()
     with ExitStack() as stack:
-        server: Any = stack.enter_context(Redis.from_url(url, decode_responses=True))
+        server: Any = stack.enter_context(
+            Redis.from_url(url, socket_timeout=None, decode_responses=True)
+        )
         client = stack.enter_context(RedisClient(url))
         producers = [stack.enter_context(Producer(settings=settings)) for _ in range(PRODUCERS)]
         server.delete(DONE)
