@@ -12,6 +12,7 @@ from heori_common.protocol.keys import Keys
 from heori_consumer.pool.pool import MOST_BATCHES_AHEAD
 from tests.chaos.fleet import QUEUE, Fleet, Report
 from tests.chaos.soak import slope
+from tests.rigs.waiting import until
 
 SAMPLE = 0.5  # seconds between two looks at memory
 BATCH = 1000  # jobs of one call of submit_many
@@ -63,7 +64,6 @@ def bound(model: str, jobs: int, producers: int, limit: int, report: Report) -> 
     result = Bounded(model, producers, limit)
     keys = Keys()
     with Fleet(model) as fleet:
-        consumer = fleet.start("--batch", str(CLAIM)).ready()
         environment = {
             **os.environ,
             "HEORI_QUEUE_LIMITS": f"{QUEUE}={limit}",
@@ -81,6 +81,9 @@ def bound(model: str, jobs: int, producers: int, limit: int, report: Report) -> 
         server = psutil.Process(int(fleet.redis.info("server")["process_id"]))
         samples: list[tuple[int, dict[str, float]]] = []  # jobs sent and MB
         try:
+            until(lambda: fleet.redis.llen(keys.queue(QUEUE)) >= limit)  # as the consumer is late
+            result.highest = int(fleet.redis.llen(keys.queue(QUEUE)))
+            consumer = fleet.start("--batch", str(CLAIM)).ready()
             while True:
                 running = any(sender.poll() is None for sender in senders)
                 depth = int(fleet.redis.llen(keys.queue(QUEUE)))

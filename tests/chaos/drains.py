@@ -75,7 +75,7 @@ def drains(
             _compare(fleet, sent, result)
             coming = fleet.start()
         coming.ready()
-        until(lambda: fleet.finished() + fleet.failed() == len(sent), timeout=60)
+        until(lambda: fleet.finished() + fleet.failed() == len(sent))
         _drain(coming, result)
         report(number, number)
         runs = fleet.runs()

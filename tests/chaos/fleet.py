@@ -54,7 +54,9 @@ class Fleet:
         with contextlib.ExitStack() as exits:
             self.server = exits.enter_context(EmbeddedValkey(self._config))
             self.directory = Path(exits.enter_context(tempfile.TemporaryDirectory()))
-            self.redis: Any = exits.enter_context(redis.Redis.from_url(self.server.url))
+            self.redis: Any = exits.enter_context(
+                redis.Redis.from_url(self.server.url, socket_timeout=None)
+            )
             self.producer = exits.enter_context(Producer(self.server.url))
             exits.callback(self._end)
             self._exits = exits.pop_all()

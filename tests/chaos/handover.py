@@ -22,11 +22,11 @@ from tests.rigs.stock_rq import enqueue
 
 CONSUMERS = 8
 BEHIND_PROXIES = 4  # of them
-LEASE = 5.0  # seconds; longer than any pause
+LEASE = 10.0  # seconds; longer than any pause, and than this program may stand still beside it
 LATE = 1.0  # seconds from sending until the job begins
 # Whatever was struck, a job is forgotten that has not begun by then: a lease, the second until the
 # next look for those that are over, and what consumers get to come back.
-FORGOTTEN = 25.0
+FORGOTTEN = 40.0
 CALM = 4  # sends between two strikes, or more while many are struck
 RESTART_EVERY = 1500  # hand-overs and wake-ups, about; but one at least
 WAITED = 0.1  # seconds for which a job that is not struck is waited for before the next is sent

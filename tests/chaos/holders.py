@@ -43,7 +43,7 @@ class Holders:
         found = 0
         for lock in (*locks, *(Semaphore("shared", 2, url) for _ in range(2))):
             try:
-                if lock.acquire(timeout=3):
+                if lock.acquire(timeout=0.6 * LEASE):
                     lock.release()
                 else:
                     found += 1

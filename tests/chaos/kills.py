@@ -1,11 +1,13 @@
 """Random worker processes and whole consumers are killed, paused and stopped; jobs are counted."""
 
+import contextlib
 import heapq
 import itertools
 import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +16,7 @@ import psutil
 from tests.chaos import tasks
 from tests.chaos.fleet import Fleet, Report, rounds
 from tests.rigs.consumers import Consumer
-from tests.rigs.waiting import is_alive
+from tests.rigs.waiting import is_alive, until
 
 LEASE = 1.0  # seconds; the shortest there is, so that dead consumers' jobs are soon back
 PAST_LEASE = 3 * LEASE  # seconds: the lease, RQ's whole seconds and the reaper's interval
@@ -191,7 +193,7 @@ class _Storm:
         for consumer in self._consumers:
             if consumer_name(consumer) is None:
                 consumer.ready()
-        _wait(lambda: self._fleet.leases() == 0, 3 * PAST_LEASE)
+        _wait(lambda: self._fleet.leases() == 0)
 
     def end(self) -> None:
         """Drain all that are left, and wait for all drains to end."""
@@ -233,7 +235,7 @@ class _Storm:
             consumer.process.send_signal(signal.Signals[signal_name])
         if signal_name == "SIGSTOP":
             process = psutil.Process(consumer.process.pid)
-            _wait(lambda: process.status() == psutil.STATUS_STOPPED, 5)
+            _wait(lambda: process.status() == psutil.STATUS_STOPPED)
             self._sleep(process, now + (PAST_LEASE if past_lease else SHORT))
             if past_lease:
                 held = self._paused.setdefault(consumer, Counter())
@@ -272,8 +274,7 @@ def _wake(process: psutil.Process) -> None:
         process.resume()
 
 
-def _wait(condition: Any, timeout: float) -> None:
+def _wait(condition: Callable[[], object]) -> None:
     """Wait until something is so, or not for ever: the counts will tell."""
-    deadline = time.monotonic() + timeout
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    with contextlib.suppress(AssertionError):
+        until(condition)

@@ -200,7 +200,7 @@ def storm(
     server: EmbeddedValkey, seconds: float, chance: random.Random, result: Locks, report: Report
 ) -> None:
     """Let programs contend for locks while they, their connections and the server are struck."""
-    with redis_py.Redis.from_url(server.url) as redis, _closing():
+    with redis_py.Redis.from_url(server.url, socket_timeout=None) as redis, _closing():
         with _Storm(server, redis, seconds, chance) as struck:
             while (left := struck.left) > 0:
                 report(round(seconds - left), round(seconds))

@@ -19,7 +19,7 @@ def tell(path: str, entry: int) -> None:
     """
     job = current_job()
     sent_at = None
-    with redis.Redis.from_url(os.environ["HEORI_REDIS_URL"]) as client:
+    with redis.Redis.from_url(os.environ["HEORI_REDIS_URL"], socket_timeout=None) as client:
         while sent_at is None:
             try:
                 sent_at = client.hget(f"rq:job:{job.id}", "created_at") or b"gone"

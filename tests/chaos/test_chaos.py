@@ -24,10 +24,14 @@ from tests.chaos.soak import Soak
 def test_kills_and_pauses_lose_no_job_and_repeat_only_what_was_in_flight(model: str) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    counted = kills(model, 1500, random.Random(seed), quiet, pace=0.01)
-    print(counted)
-    assert counted.problems() == []
-    assert sum(counted.strikes.values()) >= 2
+    chance, strikes = random.Random(seed), 0
+    for _ in range(5):  # who strikes may have stood still for as long as the jobs took
+        counted = kills(model, 1500, chance, quiet, pace=0.01)
+        print(counted)
+        assert counted.problems() == []
+        if (strikes := sum(counted.strikes.values())) >= 2:
+            break
+    assert strikes >= 2
 
 
 def test_a_pool_that_changes_its_size_loses_no_job_and_leaves_nothing() -> None:
@@ -76,7 +80,7 @@ def test_a_bound_holds_for_producers_at_once_and_nothing_is_lost() -> None:
     counted = bound("hybrid", 6000, 4, 200, quiet)
     print(counted)
     assert counted.problems() == []
-    assert counted.highest >= 200, "they were faster than the consumer, or nothing is shown"
+    assert counted.highest >= 200, "it was full, or nothing is shown"
 
 
 def test_what_is_refused_for_a_second_is_done_after_it_and_once() -> None:

@@ -67,7 +67,9 @@ class Place:
             settings = {"replicaof": f"127.0.0.1 {port}", "repl-diskless-sync-delay": 0}
             self.set(repl_diskless_sync_delay=0)
             follower = exits.enter_context(EmbeddedValkey(settings))
-            self.replica = exits.enter_context(redis.Redis.from_url(follower.url))
+            self.replica = exits.enter_context(
+                redis.Redis.from_url(follower.url, socket_timeout=None)
+            )
             until(lambda: self.replica.info("replication")["master_link_status"] == "up")
             self.proxy = exits.enter_context(proxy(port))
             self.url = f"redis://127.0.0.1:{self.proxy.port}/0"

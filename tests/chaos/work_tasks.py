@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from heori import LockLost, Mutex, Retry, Semaphore, task
 from tests.chaos.tasks import note
 
-LEASE = 5.0  # seconds, of jobs and of locks
+LEASE = 10.0  # seconds, of jobs and of locks; a busy machine may stand still for some
 COMPANY = "company"  # the file that says when there was one too many
 LOST = "lost"  # the file that says when a job has lost its mutex
 # For what may meet a lock that it cannot have just then.
