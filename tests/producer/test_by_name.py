@@ -104,7 +104,7 @@ def test_consumers_publish_their_tasks_and_validate_what_is_sent(
     consume(HEORI_TASKS=f"{sample_tasks.__name__},{protocol_tasks.__name__}").ready()
     until(lambda: redis.exists(KEYS.versions()))
     assert 0 < redis.ttl(KEYS.versions()) <= 24 * 3600
-    told = heori("send", ADD, "--args", "[2, 3]", "--wait", "--timeout", "30", HEORI_TASKS="")
+    told = heori("send", ADD, "--args", "[2, 3]", "--wait", "--timeout", "120", HEORI_TASKS="")
     assert (told.returncode, told.stdout) == (0, "5\n")
     told = heori("send", ADD, "--args", '["x"]', HEORI_TASKS="no.such.module")
     assert told.returncode == 2

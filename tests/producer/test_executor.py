@@ -258,8 +258,8 @@ def test_thousands_of_futures_are_resolved_over_one_connection(
     consume().ready()
     before = connections()
     futures = [executor.submit(sample_tasks.add, number) for number in range(2000)]
-    assert len(connections() - before) == 2, "one to send, one to wait"
-    assert wait(futures, 60).not_done == set()
+    until(lambda: len(connections() - before) == 2)  # one to send, one to wait
+    assert wait(futures, 300).not_done == set()
     assert [future.result() for future in futures] == [n + 2 for n in range(2000)]
     assert len(connections() - before) == 2
 
@@ -267,7 +267,7 @@ def test_thousands_of_futures_are_resolved_over_one_connection(
 def test_every_future_resolves_though_a_consumer_is_killed_in_the_middle(
     executor: RedisExecutor, consume: Callable[..., Consumer], redis: Any, redis_url: str
 ) -> None:
-    killed = consume("--slots", "4", HEORI_LEASE="1").ready()
+    killed = consume("--slots", "4", HEORI_LEASE="3").ready()
     running = [executor.submit(sample_tasks.hold, redis_url, "kill") for _ in range(4)]
     for _ in running:
         assert redis.blpop(["kill:running"], timeout=60)
@@ -276,8 +276,8 @@ def test_every_future_resolves_though_a_consumer_is_killed_in_the_middle(
     os.kill(killed.process.pid, signal.SIGKILL)
     killed.join()
     until(lambda: not any(is_alive(worker) for worker in family))
-    consume(HEORI_LEASE="1").ready()
-    redis.rpush("kill:go", *"12345678")
+    consume().ready()  # with leases that it loses on no machine that stands still for a moment
+    redis.rpush("kill:go", *"123456789abc")
     assert [future.result(60) for future in futures] == [n + 2 for n in range(300)]
     assert [future.result(60) for future in running] == ["kill"] * 4
 
@@ -296,20 +296,17 @@ def test_a_lost_connection_loses_no_result(
 
 
 @pytest.mark.usefixtures("consumer")
-def test_handles_can_be_awaited_and_the_loop_goes_on(producer: Producer) -> None:
+def test_handles_can_be_awaited_and_the_loop_goes_on(
+    producer: Producer, redis: Any, redis_url: str
+) -> None:
     async def main() -> None:
-        turns = 0
+        async def let_go() -> None:
+            await asyncio.sleep(0.01)
+            redis.rpush("loop:go", "now")  # which would not come if the loop stood still
 
-        async def turn() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0.01)
-                turns += 1
-
-        turning = asyncio.create_task(turn())
-        assert await producer.submit(sample_tasks.nap, 0.3) == 0.3
-        assert turns > 1, "there would be none if it stood still"
-        turning.cancel()
+        letting_go = asyncio.create_task(let_go())
+        assert await producer.submit(sample_tasks.hold, redis_url, "loop") == "loop"
+        assert letting_go.done()
         handles = producer.submit_many(sample_tasks.add, range(100))
         assert await asyncio.gather(*handles) == [*range(2, 102)]
         assert await handles[0] == 2

@@ -68,7 +68,7 @@ def test_fifty_producers_and_executors_share_two_connections_and_leave_none(
 
     made = asyncio.run(use())
     gc.collect()
-    assert [ref() for ref in made] == [None] * 200
+    until(lambda: [ref() for ref in made] == [None] * 200)  # their thread may be about to return
 
 
 def test_what_is_let_go_before_its_job_has_ended_is_not_kept_for_it(redis_url: str) -> None:
@@ -88,7 +88,7 @@ def test_what_is_let_go_before_its_job_has_ended_is_not_kept_for_it(redis_url: s
     made = [weakref.ref(each) for each in (producer, executor, some, future, *handles)]
     del producer, executor, some, future, handles
     gc.collect()
-    assert [ref() for ref in made] == [None] * len(made)
+    until(lambda: [ref() for ref in made] == [None] * len(made))  # their thread may have them yet
 
 
 def test_what_is_let_go_or_closed_while_it_connects_leaves_nothing(redis_url: str) -> None:

@@ -284,7 +284,7 @@ def test_a_stock_worker_runs_our_jobs_and_we_read_its_results(
     unserialisable = producer.submit(sample_tasks.unserialisable)
     ran = subprocess.run(
         [sys.executable, "-c", STOCK_WORKER, redis_url],
-        cwd=ROOT, capture_output=True, text=True, timeout=50, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
 
