@@ -108,7 +108,7 @@ def test_a_task_can_ask_what_job_it_is_and_tell_how_far(
     redis.rpush("self:go", "now")
     for each in (handle, producer.submit(sample_tasks.about_itself_later)):
         about = each.result(60)
-        assert 0 < about.pop("left") <= 30  # type: ignore[operator]
+        assert 0 < about.pop("left") <= 600  # type: ignore[operator]
         name = about.pop("task")
         assert name in (
             "tests.tasks.sample_tasks.about_itself",

@@ -19,7 +19,7 @@ LIMIT_S = 4
 
 def begin(url: str, name: str) -> int:
     """Say that a job has begun; returns how often it has."""
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         starts = int(client.hincrby("starts", name, 1))
         client.rpush(f"{name} began", "now")
     return starts
@@ -27,8 +27,8 @@ def begin(url: str, name: str) -> int:
 
 def wait_for(url: str, name: str) -> None:
     """Wait until another has begun, at any time so far."""
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
-        client.blmove(f"{name} began", f"{name} began", timeout=50)
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
+        client.blmove(f"{name} began", f"{name} began", timeout=170)
 
 
 @task(timeout=LIMIT_S)
@@ -48,8 +48,8 @@ def hang_twice(url: str, name: str) -> None:
 def hold(url: str, name: str) -> str:
     """Has no limit, and waits to be let go."""
     begin(url, name)
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
-        client.blpop([f"{name} may go"], timeout=50)
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
+        client.blpop([f"{name} may go"], timeout=170)
     return name
 
 

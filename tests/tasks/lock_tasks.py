@@ -81,9 +81,9 @@ def compute(url: str, number: int) -> int:
 @task(locks=["account:{account}"])
 def hold_account(url: str, account: int, key: str) -> str:
     """Says that it runs and where, then waits to be let go."""
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         client.rpush(f"{key}:running", os.getpid())
-        client.blpop([f"{key}:go"], timeout=50)
+        client.blpop([f"{key}:go"], timeout=170)
     return key
 
 
@@ -127,7 +127,7 @@ def hold_until(url: str, account: int, gate: str, lease: float) -> str:
 def write_when_lost(url: str, account: int, key: str) -> None:
     """Goes on when it is stopped, and tries to write."""
     mutex = Mutex(f"account:{account}", url)
-    with redis.Redis.from_url(url, socket_timeout=60) as client, mutex:
+    with redis.Redis.from_url(url, socket_timeout=None) as client, mutex:
         client.rpush(f"{key}:running", os.getpid())
         try:
             while True:
@@ -135,7 +135,7 @@ def write_when_lost(url: str, account: int, key: str) -> None:
         except BaseException as error:
             client.rpush(f"{key}:stopped", f"{type(error).__name__}: {error}")
             client.rpush(f"{key}:lost", f"{mutex.lost.is_set()} {current_job().lease_lost}")
-            client.blpop([f"{key}:write"], timeout=30)
+            client.blpop([f"{key}:write"], timeout=170)
             try:
                 Fence("row", mutex).execute("SET", "row", "late")
             except FencedOut as refused:

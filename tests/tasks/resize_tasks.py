@@ -20,18 +20,18 @@ def producer() -> Producer:
 @task
 def hold(url: str, key: str) -> int:
     """Says that it runs, then waits to be let go; returns its process."""
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         client.rpush(f"{key}:running", os.getpid())
-        client.blpop([f"{key}:go"], timeout=50)
+        client.blpop([f"{key}:go"], timeout=170)
     return os.getpid()
 
 
 @task
 async def hold_later(url: str, key: str) -> str:
     """The same as a coroutine; returns its thread's name."""
-    async with Redis.from_url(url, socket_timeout=60) as client:
+    async with Redis.from_url(url, socket_timeout=None) as client:
         await client.rpush(f"{key}:running", os.getpid())
-        await client.blpop([f"{key}:go"], timeout=50)
+        await client.blpop([f"{key}:go"], timeout=170)
     return threading.current_thread().name
 
 

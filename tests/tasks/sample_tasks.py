@@ -158,9 +158,9 @@ def count_run(url: str, key: str, member: str, seconds: float = 0.0) -> None:
 @task
 def hold(url: str, key: str) -> str:
     """Says that it runs, then waits to be let go: tests need no sleep to catch it running."""
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         client.rpush(f"{key}:running", os.getpid())
-        client.blpop([f"{key}:go"], timeout=50)
+        client.blpop([f"{key}:go"], timeout=170)
     return key
 
 
@@ -192,7 +192,7 @@ def record_process(path: str, number: int) -> int:
 @task
 def wait_for_file(path: str) -> bool:
     """Runs until a file is there, whatever becomes of Redis."""
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 170
     while not os.path.exists(path):  # noqa: PTH110
         if time.monotonic() > deadline:
             return False
@@ -239,14 +239,14 @@ def hang_at_first(url: str, key: str) -> int:
     return runs
 
 
-@task(timeout=30)
+@task(timeout=600)
 def about_itself(url: str, key: str) -> dict[str, object]:
     """What a job can find out about itself; waits in the middle to be let go."""
     job = current_job()
     job.progress(0.5, "half of it")
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
         client.rpush(f"{key}:running", job.id)
-        client.blpop([f"{key}:go"], timeout=50)
+        client.blpop([f"{key}:go"], timeout=170)
     return describe(job.lease_lost)
 
 
@@ -290,7 +290,7 @@ def save_bad_meta(of: str) -> str:
     return "saved"
 
 
-@task(timeout=30)
+@task(timeout=600)
 async def about_itself_later() -> dict[str, object]:
     """The same, in a coroutine and after a turn of the loop."""
     await asyncio.sleep(0)
