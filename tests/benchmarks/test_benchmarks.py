@@ -72,9 +72,12 @@ def test_a_folder_without_an_interpreter_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_quick_run_of_locks_shows_its_figures(tmp_path: Path) -> None:
-    figures = medians(tmp_path / "figures.json", "locks", "heori", "floor")["locks"]
+    for _ in range(5):  # a machine may stand still for as long as is measured
+        figures = medians(tmp_path / "figures.json", "locks", "heori", "floor")["locks"]
+        contended = figures["heori: nothing inside"]
+        if contended["changes"]:
+            break
     assert figures["heori: alone"]["of_floor"] > 0
-    contended = figures["heori: nothing inside"]
     assert 0 < contended["changes"] <= contended["rate"]
     assert contended["reads"] > 1.9
     assert figures["heori: 1,000 held"]["calls"] >= 10
@@ -125,7 +128,7 @@ def test_what_a_relay_passes_on_comes_whole_and_later(redis_url: str, redis: "Re
     words = [sys.executable, "-m", "benchmarks.relay", port, "0.01"]
     with (
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as relay,
-        Redis(port=int(relay.stdout.readline())) as far,  # type: ignore[union-attr]
+        Redis(port=int(relay.stdout.readline()), socket_timeout=None) as far,  # type: ignore[union-attr]
     ):
         for _ in range(3):
             began = time.perf_counter()

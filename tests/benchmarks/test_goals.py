@@ -86,7 +86,8 @@ def test_a_run_that_is_ended_shows_and_writes_what_there_is(tmp_path: Path) -> N
     file = tmp_path / "run.json"
     words = ("goals", "--quick", "--json", str(file), "--only", "enqueue: floor, a bare socket")
     with Started(
-        *("benchmarks", *words, "--only", "enqueue: heori"),
+        # The last takes so long that it is not over before it is ended, however late that is.
+        *("benchmarks", *words, "--only", "enqueue: heori", "--only", "redelivery by peers: heori"),
         env=os.environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -102,9 +103,10 @@ def test_a_run_that_is_ended_shows_and_writes_what_there_is(tmp_path: Path) -> N
     assert "one by one, × a bare socket" in out
     run = json.loads(file.read_text())
     assert run["refused"] == ["everything else: interrupted"]
-    [sample] = run["samples"]
+    sample, *others = run["samples"]
+    assert len(others) < 2
     assert sample["figures"]["each"] > 0 < sample["seconds"]
-    assert {each["met"] for each in run["goals"]} == {None}
+    assert others or {each["met"] for each in run["goals"]} == {None}
 
 
 def run_of(**drains: float) -> dict[str, Any]:

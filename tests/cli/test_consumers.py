@@ -25,7 +25,7 @@ HOLD = "tests.tasks.sample_tasks.hold"
 def register(redis: Any, name: str, **record: str) -> None:
     key = f"rq:worker:{name}"
     redis.hset(key, mapping={"birth": "2030-01-01T00:00:00Z", "queues": "default", **record})
-    redis.expire(key, 50)
+    redis.expire(key, 3600)
     redis.sadd("rq:workers", key)
 
 

@@ -27,8 +27,8 @@ def test_what_failed_last_is_listed_first_with_task_deliveries_and_reason(
 ) -> None:
     letter(redis, "old", ago=3600)
     # It expires first, so it stands before the other in the registry.
-    letter(redis, "young", failure_ttl=60, heori_deliveries=2)
-    redis.zadd("rq:failed:default", {"young": datetime.now(UTC).timestamp() + 60})
+    letter(redis, "young", failure_ttl=3000, heori_deliveries=2)
+    redis.zadd("rq:failed:default", {"young": datetime.now(UTC).timestamp() + 3000})
     letter(redis, "other", queue="mail", ago=60, status="stopped")
     killed = {"heori_death_signal": "SIGKILL", "heori_deliveries": 3, "heori_restarts": 2}
     letter(redis, "killed", queue="mail", ago=120, **killed)

@@ -43,7 +43,7 @@ def patient() -> Iterator[EmbeddedValkey]:
 
 @pytest.fixture
 def client(patient: EmbeddedValkey) -> Iterator[Any]:
-    with redis_py.Redis.from_url(patient.url) as client:
+    with redis_py.Redis.from_url(patient.url, socket_timeout=None) as client:
         yield client
         client.flushdb()
 
@@ -318,7 +318,8 @@ def test_what_the_user_may_not_see_is_unknown_and_the_rest_is_found(
     )
     try:
         dead_worker(client)
-        with redis_py.Redis.from_url(patient.url, username="nurse", password="any") as nurse:
+        login = {"username": "nurse", "password": "any"}
+        with redis_py.Redis.from_url(patient.url, socket_timeout=None, **login) as nurse:
             found = {each.check: each.level for each in ailments(nurse, "nurse:any@")}
         unknown = dict.fromkeys(("persistence", "streams", "hashes", "payloads"), "unknown")
         assert found == {**unknown, "consumers": "warning"}

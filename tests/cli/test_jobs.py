@@ -1,6 +1,7 @@
 """`heori jobs` and `heori job`: jobs are found, and told with everything that is known of them."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ def test_jobs_are_listed_for_people_and_for_scripts(
     assert code == 0
     assert max(map(len, shown.splitlines())) <= 80
     assert all(each.id in shown for each in (*sent, late))
-    assert "in 16 min" in shown
+    assert re.search(r"in 1\d min", shown)
     some = heori("jobs", "--limit", "2")
     assert (some.stdout.count("queued"), "2 more were not looked at" in some.stderr) == (2, True)
     assert json.loads(heori("jobs", "--search", late.id, "--json").stdout)["id"] == late.id

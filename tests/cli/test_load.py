@@ -134,7 +134,7 @@ def test_its_files_can_be_fetched_while_it_runs(
 def test_no_job_is_lost_or_sent_twice_while_redis_is_away(load: Load) -> None:
     with EmbeddedValkey({"appendonly": "yes", "appendfsync": "always"}) as server:
         process = load(server.url, "--rate", "200", "--mix", "tokens=1,digest=1")
-        with redis_py.Redis.from_url(server.url) as client:
+        with redis_py.Redis.from_url(server.url, socket_timeout=None) as client:
             until(lambda: client.llen("rq:queue:stdlib") >= 100)
         server.stop()
         assert process.stderr is not None
@@ -146,7 +146,7 @@ def test_no_job_is_lost_or_sent_twice_while_redis_is_away(load: Load) -> None:
         while "Redis is back after" not in line:
             assert line, "it ended without a word"
             line = process.stderr.readline()
-        with redis_py.Redis.from_url(server.url) as client:
+        with redis_py.Redis.from_url(server.url, socket_timeout=None) as client:
             before = client.llen("rq:queue:stdlib")
             until(lambda: client.llen("rq:queue:stdlib") > before)
             process.send_signal(signal.SIGTERM)

@@ -19,7 +19,7 @@ from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 from tests.tasks import lock_tasks, sample_tasks
 
-LEASE = 3.0  # seconds; a loss is told within a third of it
+LEASE = 15.0  # seconds; a loss is told within a third of it
 
 
 class Program:

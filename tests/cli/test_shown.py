@@ -104,7 +104,7 @@ def test_status_tells_ages_and_json_keeps_the_exact_times(
     exact = redis.hget("rq:job:one", "ended_at").decode()
     assert json.loads(heori("job", "one", "--json").stdout)["ended_at"] == exact
     # A stock worker's is by its own clock.
-    assert "3 h 0 min ago" in heori("status").stdout
+    assert re.search(r"3 h \d min ago", heori("status").stdout)
     [record] = json.loads(heori("status", "--json").stdout)["consumers"].values()
     assert record["last_heartbeat"] == redis.hget(f"rq:worker:{LONG}", "last_heartbeat").decode()
     heori("send", "tests.tasks.sample_tasks.add", "--args", "[1]", "--delay", "2h", "--key", "k")

@@ -8,12 +8,12 @@ import urllib.request
 from collections.abc import Callable
 from typing import IO
 
+import psutil
 import pytest
 import redis as redis_py
 
 from heori.cli.ending import REFUSED
 from heori.cli.streams import UNREAD, UNTOLD
-from heori_common.embedded import free_port
 from tests.rigs.waiting import until
 from tests.rigs.zygote import Started
 
@@ -58,7 +58,7 @@ def run(redis_url: str) -> Run:
             error.close()
             if stderr:
                 os.close(write)
-            return process.wait(60), said.read()
+            return process.wait(120), said.read()
 
     return run
 
@@ -98,7 +98,7 @@ def test_a_job_is_sent_once_with_descriptors_closed(
         check=False,
         env={**os.environ, **own},
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     assert ran.returncode == code
     assert redis.llen("rq:queue:default") == 1
@@ -112,7 +112,7 @@ def test_a_closed_standard_input_is_an_empty_one(redis_url: str) -> None:
         check=False,
         env={**os.environ, **own},
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     assert (ran.returncode, ran.stderr) == (0, b"")
 
@@ -124,11 +124,10 @@ def test_up_ends_in_order_when_nobody_reads_it_any_more() -> None:
 
 
 def test_the_service_serves_whatever_becomes_of_its_output(redis_url: str) -> None:
-    port = free_port()
     own = {"HEORI_REDIS_URL": redis_url, "HEORI_TASKS": "tests.tasks.served_tasks"}
     with gone() as output:
         process = Started(
-            *("heori", "serve", "--port", str(port)),
+            *("heori", "serve", "--port", "0"),
             env={**os.environ, **own},
             stdout=output,
             stderr=output,
@@ -136,12 +135,13 @@ def test_the_service_serves_whatever_becomes_of_its_output(redis_url: str) -> No
 
     def answers() -> bool:
         assert process.poll() is None
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/docs", timeout=30) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        for each in psutil.Process(process.pid).net_connections():
+            if each.status == psutil.CONN_LISTEN:  # nothing tells its port
+                url = f"http://127.0.0.1:{each.laddr.port}/docs"
+                with urllib.request.urlopen(url, timeout=60) as answer:
+                    return bool(answer.status == 200)
+        return False
 
     until(answers)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0

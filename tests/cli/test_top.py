@@ -105,9 +105,9 @@ def test_every_metric_that_it_reads_is_exported(
     assert worker["states"]["gil_wait"] > 0  # four threads compute
     spin = next(task for task in told["tasks"] if task["task"].endswith("spin"))
     assert spin["run"] > spin["cpu"] > 0
-    shown = heori("top", "--once").stdout
-    for words in ("jobs/s", "GIL loss", "spin · ", "threads", "default"):
-        assert words in shown
+    words = ("jobs/s", "GIL loss", "spin · ", "threads", "default")
+    # A consumer that is slow to answer is shown without what it alone knows.
+    until(lambda: all(each in heori("top", "--once").stdout for each in words), timeout=200)
 
 
 def test_it_is_live_on_a_terminal_until_ctrl_c(
@@ -180,8 +180,8 @@ def answering() -> Iterator[str]:
 def test_those_who_do_not_answer_keep_nobody_waiting(
     answering: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scraper, "LEAST_S", 6.0)  # a busy machine is slow to answer
-    monkeypatch.setattr(scraper, "MOST_S", 9.0)
+    monkeypatch.setattr(scraper, "LEAST_S", 12.0)  # a busy machine is slow to answer
+    monkeypatch.setattr(scraper, "MOST_S", 18.0)
     silent = 200
     with socket.create_server(("127.0.0.1", 0), backlog=2 * silent) as deaf:
         urls = {f"silent-{n}": f"http://127.0.0.1:{deaf.getsockname()[1]}" for n in range(silent)}
@@ -195,7 +195,7 @@ def test_those_who_do_not_answer_keep_nobody_waiting(
     assert answers.samples["well-0"].get(SLOTS) == 4
     assert answers.samples["well-0"].get(SLOTS_RUNNING) == 0, "it was not asked for"
     assert answers.asked == silent + 5
-    assert answers.within == pytest.approx(6.1025)
+    assert answers.within == pytest.approx(12.1025)
     assert took < 150, "they are not asked one after the other, or a few at a time"
 
 
@@ -203,7 +203,7 @@ def test_with_few_files_those_who_answer_get_their_turn(answering: str) -> None:
     code = (
         "import resource, socket, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128));"
         "from heori.inspect import scraper; from heori_common.metrics import SLOTS;"
-        "scraper.LEAST_S = scraper.MOST_S = 8.0;"
+        "scraper.LEAST_S = scraper.MOST_S = 12.0;"
         "deaf = socket.create_server(('127.0.0.1', 0), backlog=999);"
         "urls = {n: f'http://127.0.0.1:{deaf.getsockname()[1]}' for n in range(90)};"
         "print(len(scraper.scrape_all(urls | {'well': sys.argv[1]}, [SLOTS]).samples))"
@@ -212,23 +212,23 @@ def test_with_few_files_those_who_answer_get_their_turn(answering: str) -> None:
         [sys.executable, "-c", code, answering],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_one_that_answers_something_else_is_named(answering: str) -> None:
-    assert scrape(answering, 10.0).get(SLOTS_RUNNING) == 1
+    assert scrape(answering, 60.0).get(SLOTS_RUNNING) == 1
     by_name = answering.replace("127.0.0.1", "localhost")
-    assert scrape(by_name, 10.0).get(SLOTS) == 4, "at one of the addresses that the name may have"
+    assert scrape(by_name, 60.0).get(SLOTS) == 4, "at one of the addresses that the name may have"
     for url, reason in (
         ("http://no.such.host.invalid", "it has no address"),
         ("http://127.0.0.1:1", "127.0.0.1:1/metrics does not answer"),
         ("ftp://somewhere", "no address"),
     ):
         with pytest.raises(NoMetrics, match=reason):
-            scrape(url, 10.0)
+            scrape(url, 60.0)
 
 
 def test_without_redis_or_with_nonsense_it_says_so(heori: Heori) -> None:

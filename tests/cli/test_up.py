@@ -206,7 +206,7 @@ def test_it_says_how_to_look_at_it_from_another_terminal(up: Callable[..., Up]) 
     [metrics] = re.findall(r"curl (\S+)/metrics", told)
     assert ConsumerCounts.read(scrape(metrics, 60.0)).slots == 8
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     ending = out[out.index("draining") :]
     assert "heori consume" in ending, "it ends with what to do next"
     assert max(map(len, ending.splitlines())) <= 80
@@ -278,6 +278,9 @@ def test_the_tally_counts_each_job_once_and_misses_the_lost_ones(
         tokens = sum(handle.result(60).tokens for handle in counted)
         with pytest.raises(JobFailed):
             producer.submit(tasks.digest, "../x.py").result(60)
+        # It counts what has ended a moment after whoever waits for it is told.
+        until(lambda: consumer.metric("heori_jobs_total", outcome="succeeded") == 30)
+        until(lambda: consumer.metric("heori_jobs_total", outcome="failed") == 1)
         metrics = ConsumerCounts.read(scrape(consumer.url, timeout=60))
         consumer.stop()
         producer.submit_many(tasks.digest, paths[:3])

@@ -49,7 +49,7 @@ class Terminal:
         """Read what is drawn from now on, until that is seen."""
         self.seen = b""
         while not is_seen(self.seen):
-            assert select.select([self._leader], [], [], 60)[0], self.seen
+            assert select.select([self._leader], [], [], 120)[0], self.seen
             self.seen += os.read(self._leader, 65536)
 
     def press(self, keys: bytes) -> None:
@@ -63,7 +63,7 @@ class Terminal:
                 self.seen += os.read(self._leader, 65536)
             except OSError:  # the other end is closed
                 break
-        return self.process.wait(60)
+        return self.process.wait(120)
 
 
 @contextmanager
@@ -108,7 +108,7 @@ class Desk:
         """Press the keys of a text."""
         await self._pilot.press(*text)
 
-    async def until(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
+    async def until(self, condition: Callable[[], Any], timeout: float = 120.0) -> None:
         """Wait until something is so, while the application goes on."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -138,7 +138,7 @@ class Desk:
         ahead = (panes.index(self.pane(name)) - at) % len(panes)
         behind = len(panes) - ahead
         await self.press(*(["tab"] * ahead if ahead <= behind else ["shift+tab"] * behind))
-        assert self.pane(name).has_focus
+        await self.until(lambda: self.pane(name).has_focus)
         if cell:
             await self.until(lambda: cell in self.column(name))
             await self.press("home", *["down"] * self.column(name).index(cell))

@@ -33,4 +33,4 @@ def on_terminal(
         pass
     finally:
         os.close(ours)
-    return process.wait(60), _STYLES.sub("", shown.decode())
+    return process.wait(120), _STYLES.sub("", shown.decode())
