@@ -60,6 +60,7 @@ TURNS = 3  # of each setup at each workload, so that what disturbs the machine d
 TICK = 0.02
 LOOK = 0.2  # at whether there are still jobs
 END = 30.0  # for jobs that run to end
+TRIES = 5  # of a turn
 SCRAPE_TIMEOUT = 10.0  # for a consumer to answer with its metrics, while all cores are busy
 
 
@@ -161,7 +162,7 @@ class ModelExperiment:
         files = stack.enter_context(Child("file server", fileserver.__name__, *serving))
         self._files = f"http://127.0.0.1:{files.first_report(interrupt)}"
         self._url = valkey.url
-        self._redis: Any = stack.enter_context(Redis.from_url(valkey.url))
+        self._redis: Any = stack.enter_context(Redis.from_url(valkey.url, socket_timeout=None))
         # Made without the environment: settings of the user's are for their own server.
         defaults = Settings.model_construct(redis_url=valkey.url)
         self._producer = stack.enter_context(Producer(settings=defaults))
@@ -265,6 +266,15 @@ class ModelExperiment:
             self._until_done(trial)
             trial.before = _scrape(trial.url)
         began = time.monotonic()
+        if not any(self._measure(trial, slots) for _ in range(TRIES)):
+            raise ChildFailed(f"{trial.setup.name} ends no job of {trial.work.about} while timed")
+        trial.busy += time.monotonic() - began
+        if last:
+            self._wait(RENEWED, trial.consumer)
+            trial.after = _scrape(trial.url)
+
+    def _measure(self, trial: "Trial", slots: int) -> bool:
+        """Have jobs done for a while; returns whether not all had ended before it was looked."""
         # More than it can do meanwhile.
         at_once = slots if trial.work.waits else min(slots, self._cores)
         per_job = LENGTH / 2 + trial.work.waits
@@ -276,12 +286,11 @@ class ModelExperiment:
         # What has not begun is not needed any more.
         self._redis.unlink(Keys().queue(_queue(trial.setup)))
         trial.jobs += self._until_done(trial)
-        trial.busy += time.monotonic() - began
+        if done == first:
+            return False
         trial.done += done - first
         trial.span += until - since
-        if last:
-            self._wait(RENEWED, trial.consumer)
-            trial.after = _scrape(trial.url)
+        return True
 
     def _until_done(self, trial: "Trial") -> int:
         """Wait for all jobs to end, and forget them; returns how many there were."""

@@ -1,5 +1,6 @@
 """`heori lab` as a person runs it."""
 
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -17,12 +18,13 @@ def server(lab: Lab) -> Any:
 
     def listens() -> bool:
         for child in psutil.Process(lab.pid).children(recursive=True):
-            if "valkey-server" in child.name():
-                found.extend(
-                    each.laddr.port
-                    for each in child.net_connections(kind="tcp")
-                    if each.status == psutil.CONN_LISTEN
-                )
+            with suppress(psutil.Error):  # it has just ended
+                if "valkey-server" in child.name():
+                    found.extend(
+                        each.laddr.port
+                        for each in child.net_connections(kind="tcp")
+                        if each.status == psutil.CONN_LISTEN
+                    )
         return bool(found)
 
     until(listens)
