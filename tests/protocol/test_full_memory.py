@@ -111,5 +111,4 @@ def test_no_plain_command_takes_memory_but_what_a_person_sets_and_the_probe(
     takes_memory = {word for word in found if "denyoom" in known[word.lower()]["flags"]}
     assert takes_memory == {"HSET", "SADD", "SETRANGE"}
     assert found["SETRANGE"] == {"builder.py"}, "which asks whether anything is taken"
-    # What was learned of tasks can wait until there is room.
-    assert found["HSET"] | found["SADD"] == {"bounds.py", "tenants.py", "learning.py"}
+    assert found["HSET"] | found["SADD"] == {"bounds.py", "tenants.py"}

@@ -103,13 +103,11 @@ class Autoscaler:
             new = {task: now[task].pack() for task in now if now[task] != kept.get(task)}
             if not new:
                 continue
-            for command in context.commands.keep_lessons(service, new):
-                done = await context.retry.once(
-                    "keep what was learned of tasks", context.redis.execute(command)
-                )
-                if done is None:
-                    break
-            else:
+            done = await context.retry.once(
+                "keep what was learned of tasks",
+                context.redis.execute(context.commands.keep_lessons(service, new)),
+            )
+            if done is not None:
                 kept = now
 
     def told(self) -> dict[str, Any]:

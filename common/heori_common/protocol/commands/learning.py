@@ -18,11 +18,8 @@ class LearningCommands(Builders):
 
         return Command(("HGETALL", self.keys.lessons(service)), parse)
 
-    def keep_lessons(self, service: str, lessons: Mapping[str, bytes]) -> list[Command[int]]:
+    def keep_lessons(self, service: str, lessons: Mapping[str, bytes]) -> Command[int]:
         """Write some, of which there must be one; all live for another while."""
+        words = [word for pair in lessons.items() for word in pair]
         key = self.keys.lessons(service)
-        words = [word for task, lesson in lessons.items() for word in (task, lesson)]
-        return [
-            Command(("HSET", key, *words), int),
-            Command(("EXPIRE", key, LESSONS_TTL_S), int),
-        ]
+        return self._call("keep_lessons", [key], int, words=words, ttl_s=LESSONS_TTL_S)
