@@ -26,6 +26,7 @@ MODELS = {
     "asyncio": ["--model", "asyncio", "--processes", "1", "--slots", "16"],
     "auto": ["--model", "auto", "--processes", "2", "--slots", "4"],
 }
+SLOTS = {"threads": 8, "processes": 2, "hybrid": 8, "asyncio": 16, "auto": 8}  # of these
 
 Report = Callable[[int, int], None]  # called with how much is done, and of how much
 LIMIT = 300.0  # seconds after which a run is given up

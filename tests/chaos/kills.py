@@ -14,13 +14,14 @@ from typing import Any
 import psutil
 
 from tests.chaos import tasks
-from tests.chaos.fleet import Fleet, Report, rounds
+from tests.chaos.fleet import SLOTS, Fleet, Report, rounds
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import is_alive, until
 
 LEASE = 1.0  # seconds; the shortest there is, so that dead consumers' jobs are soon back
 PAST_LEASE = 3 * LEASE  # seconds: the lease, RQ's whole seconds and the reaper's interval
 SHORT = 0.2  # a pause that costs no lease, seconds
+LEAST_SECONDS = 30.0  # that all jobs take
 EVERY, LOOK_EVERY = 0.5, 0.02  # seconds between two strikes, and two looks
 # What a consumer of the model auto says when it changes its size.
 MOVES = ("auto changes the size", "auto takes back its last move")
@@ -83,13 +84,18 @@ class Kills:
 
 
 def kills(
-    model: str, jobs: int, chance: random.Random, report: Report, *, pace: float = 0.002
+    model: str, jobs: int, chance: random.Random, report: Report, *, pace: float | None = None
 ) -> Kills:
     """Run jobs, each for `pace` seconds, on two consumers that are struck all the time.
+
+    Args:
+        pace: by default so long that there is time for many strikes, however many slots there are.
 
     Raises:
         TimeoutError: the jobs were not done in time.
     """
+    if pace is None:
+        pace = LEAST_SECONDS * 2 * SLOTS[model] / jobs
     # A job is held by many that are killed for no fault of its own.
     with Fleet(model, HEORI_LEASE=str(LEASE), HEORI_MAX_DELIVERIES="10000") as fleet:
         storm = _Storm(fleet, chance)

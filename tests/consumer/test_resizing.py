@@ -175,6 +175,19 @@ def test_async_tasks_run_on_one_loop_of_each_worker_and_so_many_at_once_as_was_s
     assert {handle.result(60) for handle in handles} == {"loop"}
 
 
+def test_plain_jobs_run_in_threads_while_an_async_one_holds_the_loop(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    resize(redis, 1, 2, 8)
+    held = producer.submit(resize_tasks.hold_loop, redis_url, "k")
+    [process] = begun(redis, "k", 1)  # the next job is taken for one of the loop's
+    handles = producer.submit_many(resize_tasks.process, [()] * 4)
+    assert [handle.result(40) for handle in handles] == [process] * 4
+    assert report(consumer)["running"] == 1
+    redis.rpush("k:go", 1)
+    assert held.result(60) == process
+
+
 def test_what_waits_for_other_jobs_lends_its_thread_or_its_coroutine(
     consumer: Consumer, producer: Producer, redis: Any
 ) -> None:

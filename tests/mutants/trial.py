@@ -45,8 +45,8 @@ SLOW = [
     "tests/locks/test_lock_faults.py",
 ]
 # No others: they take longer than the tests, and no assertion need explain itself.
-PLUGINS = ["--assert=plain", "-p", "pytest_timeout", "-p", "tests.mutants.hasty",
-           "-p", "no:cacheprovider"]  # fmt: skip
+PLUGINS = ["--assert=plain", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin",
+           "-p", "tests.mutants.hasty", "-p", "no:cacheprovider"]  # fmt: skip
 # Seconds for one test and for all: a script that never ends is noticed, too.
 QUICK_LONGEST, SLOW_LONGEST = (20, 60.0), (60, 300.0)
 _FAILED = re.compile(r"^(?:FAILED|ERROR) \S+?::(\S+)", re.MULTILINE)

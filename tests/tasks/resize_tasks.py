@@ -36,6 +36,12 @@ async def hold_later(url: str, key: str) -> str:
 
 
 @task
+async def hold_loop(url: str, key: str) -> int:
+    """The same as `hold`, and wrong: no other coroutine of its loop goes on meanwhile."""
+    return hold(url, key)
+
+
+@task
 def book() -> None:
     """Does a little while no other does."""
     with Mutex("ledger"):

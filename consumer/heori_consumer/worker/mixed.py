@@ -7,7 +7,8 @@ slot has taken it: it can be given back, and its time has not begun.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 
@@ -19,6 +20,8 @@ from heori_consumer.worker.execution import Runner
 from heori_consumer.worker.restore import SharedState
 from heori_consumer.worker.running_job import RunningJob
 from heori_consumer.worker.slots import CoroutineSlots, Handover, Numbered, RunLater, ThreadSlots
+
+NO_SLOT = -1  # of a job that waits for one
 
 
 class Elsewhere(Enum):
@@ -67,20 +70,31 @@ class MixedRunner(Runner):
 
     async def run_on_loop_if_async(self, slot: int, number: int, claim: Claim) -> Outcome | None:
         """As `run_on_loop`; returns None of what a thread is to run, or to read."""
-        job = self.ready.pop(number, None)
-        if job is None:
-            if claim.phase or claim.rest or claim.special or rq_horse.takes(claim):
-                return None
-            read = self._prepare(slot, number, claim)
-            if isinstance(read, Outcome):
-                return read
-            job = read
-            self._found(is_async=job.definition.is_async)
-            if not job.definition.is_async:
-                self.ready[number] = job
-                return None
+        if not self.is_for_loop(number, claim):
+            return None
+        job = self.ready.pop(number)
         self._move(job, slot)
         return await self._run_async(job)
+
+    def is_for_loop(self, number: int, claim: Claim) -> bool:
+        """Whether a job is to begin on the loop; to find that out it is read.
+
+        What cannot be read, a thread reads once more: it has a slot, from which that can be told.
+        """
+        if (job := self.ready.get(number)) is None:
+            if claim.phase or claim.rest or claim.special or rq_horse.takes(claim):
+                return False
+            told = *self._told, self._policy.redis_url, self.lending
+            job = RunningJob(NO_SLOT, number, claim, *told)
+            try:
+                job.prepare(claim, self._policy)
+            except BaseException:  # as in `_prepare`
+                return False
+            finally:
+                self._end_copy()
+            self.ready[number] = job
+            self._found(is_async=job.definition.is_async)
+        return job.definition.is_async
 
     def cannot_run(self, number: int, error: BaseException) -> Outcome:
         """What comes of an async job for which there can be no loop."""
@@ -139,6 +153,8 @@ class MixedSlots:
         self._changed = changed
         self._coroutines = coroutines
         self._lent = self._lent_on_loop = 0
+        self._is_unread = self._was_unread = False  # something of the loop's; and a tick ago
+        self._reading: frozenset[int] = frozenset()  # what the loop reads now
         self.beside = self.aside = 0
         self._apart = Aside(table.is_lent)
         self._moving = threading.RLock()  # held while jobs go from one inbox to the other
@@ -159,13 +175,13 @@ class MixedSlots:
         )
 
     def put(self, jobs: Sequence[Numbered]) -> None:
-        """See `Slots`. Each goes where the last one belonged."""
+        """See `Slots`. They go where the last one belonged."""
         with self._moving:
-            ahead = 0
             if self._loop is not None and self._runner.expects_async:
-                ahead = self._loop.room()
-                self._loop.put(jobs[:ahead])
-            self._threads.put(jobs[ahead:])
+                self._is_unread = True
+                self._loop.put(jobs)
+            else:
+                self._threads.put(jobs)
 
     def recall(self, only: Collection[int] | None = None) -> list[int]:
         """See `Slots`."""
@@ -182,6 +198,7 @@ class MixedSlots:
         """See `Slots`."""
         if self._loop is not None:
             self._loop.watch()
+            self._read_for_loop()
         self._go_on()
         told = self._find_beside(), min(len(self._apart), self._apart.most)
         if told != (self.beside, self.aside):
@@ -275,11 +292,35 @@ class MixedSlots:
         return outcome
 
     def _filled(self) -> None:
-        """The loop has begun what it can: what is left unread may be plain."""
-        if self._loop is not None:
+        """The loop has begun what it can: of what is left, it gives away what is plain.
+
+        It reads them, as a thread would have to ask for the GIL for that, and does so beside the
+        lock, as this may run the code of others.
+        """
+        if self._loop is None:
+            return
+        if self._is_unread:
             with self._moving:
-                self._threads.put(self._loop.take_unread(self._runner.ready))
-            self._grow()
+                self._is_unread = self._was_unread = False
+                waiting = self._loop.waiting()
+                self._reading = frozenset(number for number, _ in waiting)
+            plain = {job[0] for job in waiting if not self._runner.is_for_loop(*job)}
+            with self._moving:
+                there = {number for number, _ in self._loop.waiting()}
+                for number in self._reading - there:  # they were recalled meanwhile
+                    self._runner.ready.pop(number, None)
+                self._reading = frozenset()
+                self._threads.put(self._loop.take(plain.__contains__))
+        self._grow()
+
+    def _read_for_loop(self) -> None:
+        """Have threads read what the loop has not looked at for a tick, as a task holds it."""
+        if self._was_unread and self._loop is not None:
+            with self._moving:
+                read = self._runner.ready.keys() | self._reading
+                self._threads.put(self._loop.take(lambda number: number not in read))
+                self._is_unread = False
+        self._was_unread = self._is_unread
 
     # What the supervisor is told
 
@@ -333,23 +374,23 @@ class LoopSlots(CoroutineSlots):
         """How many of them have a job, about."""
         return max(0, self._lent + self._too_many - len(self._free))
 
-    def room(self) -> int:
-        """For how many jobs it has coroutines that have nothing to do, about."""
-        return max(0, len(self._free) - len(self._inbox))
+    def waiting(self) -> Sequence[Numbered]:
+        """The jobs that have not begun."""
+        return self._inbox.copy()
 
     def lent(self) -> int:
         """How many of its jobs wait for others."""
         return sum(map(self._table.is_lent, range(self._first, self._table.used())))
 
-    def take_unread(self, ready: Container[int]) -> list[Numbered]:
-        """Take back those that nobody has read, if it cannot begin them now."""
-        if self._free or not self._inbox:
-            return []
-        jobs = list(self._inbox)
-        if unread := [job for job in jobs if job[0] not in ready]:
-            self._inbox.clear()
-            self._inbox.extend(job for job in jobs if job[0] in ready)
-        return unread
+    def take(self, is_taken: Callable[[int], bool]) -> list[Numbered]:
+        """Take jobs away that have not begun, by their numbers."""
+        taken = []
+        for job in self.waiting():
+            if is_taken(job[0]):
+                with suppress(ValueError):  # it has begun meanwhile
+                    self._inbox.remove(job)
+                    taken.append(job)
+        return taken
 
     def _fill(self) -> None:
         super()._fill()
