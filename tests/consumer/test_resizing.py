@@ -188,6 +188,20 @@ def test_plain_jobs_run_in_threads_while_an_async_one_holds_the_loop(
     assert held.result(60) == process
 
 
+def test_plain_jobs_that_were_brought_for_a_loop_which_is_full_run_in_threads(
+    consumer: Consumer, producer: Producer, redis: Any, redis_url: str
+) -> None:
+    resize(redis, 1, 2, 1)
+    brief = producer.submit_many(resize_tasks.wait_for_later, [(0,)] * 50)
+    assert [handle.result(60) for handle in brief] == [0] * 50  # so that more are brought ahead
+    held = producer.submit(resize_tasks.hold_later, redis_url, "k")
+    [process] = begun(redis, "k", 1)
+    handles = producer.submit_many(resize_tasks.process, [()] * 4)
+    assert [handle.result(40) for handle in handles] == [process] * 4
+    redis.rpush("k:go", 1)
+    assert held.result(60) == "loop"
+
+
 def test_what_waits_for_other_jobs_lends_its_thread_or_its_coroutine(
     consumer: Consumer, producer: Producer, redis: Any
 ) -> None:
