@@ -150,17 +150,19 @@ def test_stopped_callbacks_are_run(redis: Any, request: pytest.FixtureRequest) -
     queue = Queue("default", connection=redis, serializer=JSONSerializer)
     well, badly = Callback(does.stopped), Callback(does.stopped_badly, timeout=30)
     cases: list[tuple[Callable[..., object], tuple[object, ...], Callback, bytes]] = [
-        (does.sleep_on, (), well, b"stopped []"),
-        (does.sleep_on, (), badly, b"stopped badly"),
+        (does.say_so_and_sleep_on, (), well, b"stopped []"),
+        (does.say_so_and_sleep_on, (), badly, b"stopped badly"),
     ]
     model = parameters(request.node)["shared"]
     if model != "inline":  # there nothing reaches what sleeps in C
-        cases.append((does.sleep_in_c, (600.0,), well, b"stopped [600.0]"))
+        cases.append((does.say_so_and_sleep_in_c, (600.0,), well, b"stopped [600.0]"))
     if model == "threads":  # whose callback takes longer than a job may that is to stop
-        cases.append((does.sleep_on, (), Callback(does.stopped_slowly), b"stopped slowly"))
+        cases.append(
+            (does.say_so_and_sleep_on, (), Callback(does.stopped_slowly), b"stopped slowly")
+        )
     for function, args, callback, mark in cases:
         job = queue.enqueue(function, *args, on_stopped=callback, on_failure=Callback(does.failed))
-        until(lambda job=job: job.get_status() == "started")  # type: ignore[misc]
+        assert redis.blpop([f"runs:{job.id}"], 120)
         send_stop_job_command(redis, job.id)
         until(lambda job=job: job.get_status() not in ("started", "queued"))  # type: ignore[misc]
         result = job.latest_result()

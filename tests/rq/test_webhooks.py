@@ -137,8 +137,8 @@ def test_none_is_sent_of_what_was_stopped_or_lost(told: Told, shared: Consumer, 
     redis.rpush(f"word:{lost.id}", "go on")
     until(lambda: "lease lost" in str(shared.log[said_before:]))
     # Only now: the worker of what cannot be stopped in time is killed, with all that it runs.
-    stopped = queue.enqueue(does.sleep_on, webhooks=webhooks)
-    until(lambda: stopped.get_status() == "started")
+    stopped = queue.enqueue(does.say_so_and_sleep_on, webhooks=webhooks)
+    assert redis.blpop([f"runs:{stopped.id}"], 120)
     send_stop_job_command(redis, stopped.id)
     until(lambda: stopped.get_status() == "stopped")
     last = queue.enqueue(does.add, 1, webhooks=[Webhook(f"{told.url}/last", "finished")])

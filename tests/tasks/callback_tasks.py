@@ -36,6 +36,18 @@ def sleep_on() -> None:
         time.sleep(0.01)
 
 
+def say_so_and_sleep_on() -> None:
+    say_so()
+    sleep_on()
+
+
+def say_so() -> None:
+    """A job that is started may have been claimed by a worker which ends, and goes back then."""
+    job = get_current_job()
+    assert job is not None
+    job.connection.rpush(f"runs:{job.id}", 1)
+
+
 def wait_for_a_word() -> None:
     job = get_current_job()
     assert job is not None
@@ -110,7 +122,8 @@ def stopped_slowly(job: Any, connection: Any) -> None:
     mark(job, connection, "stopped slowly")
 
 
-def sleep_in_c(seconds: float) -> None:
+def say_so_and_sleep_in_c(seconds: float) -> None:
+    say_so()
     time.sleep(seconds)
 
 
