@@ -87,7 +87,7 @@ class Staying:
 
     def wait(self) -> None:
         """Wait until it does what it is for."""
-        assert self._ready.wait(60), self.said
+        assert self._ready.wait(200), self.said
         assert self._process.poll() is None, f"{self.code}\n{''.join(self.said)}"
         if self.url:
             host, port = self.url.removeprefix("http://").split(":")
@@ -100,7 +100,7 @@ class Staying:
     def join(self) -> int:
         """Wait for its end; its exit code."""
         try:
-            return self._process.wait(60)
+            return self._process.wait(200)
         finally:
             self._process.kill()
             self._reader.join()
@@ -174,7 +174,7 @@ def a_dead_letter(url: str) -> str:
     with Producer(settings=Settings(redis_url=url)) as producer:
         [handle] = producer.send_jobs(task, [producer.encode(task, (1, 0), {})])
         with contextlib.suppress(RuntimeError):
-            handle.result(timeout=60)
+            handle.result(timeout=200)
         assert handle.status() == "failed"
         return handle.id
 
