@@ -112,8 +112,8 @@ def cancels(url: str, count: int, chance: random.Random, result: Locks, report: 
                 await asyncio.sleep(chance.random() * 0.002)
                 result.cancelled += task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for lock in ours:  # long before any lease is over
-                if not await lock.acquire_async(timeout=2):
+            for lock in ours:  # before any lease is over
+                if not await lock.acquire_async(timeout=20):
                     result.orphans += 1
                     return
                 await lock.release_async()
@@ -209,7 +209,7 @@ def storm(
             struck.end(result)
         for name in NAMES:  # the leases of the dead may be running still
             lock = Mutex(name, server.url)
-            if lock.acquire(timeout=10):
+            if lock.acquire(timeout=60):
                 lock.release()
             else:
                 result.orphans += 1

@@ -17,6 +17,13 @@ def table(redis: redis_py.Redis) -> Iterator[Table]:
         yield made
 
 
+@pytest.fixture
+def turns_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is handed a lock has its turn, though its process stands still for some seconds."""
+    for user in ("commands", "request"):
+        monkeypatch.setattr(f"heori_common.locks.{user}.HANDOVER_LEASE_US", 60_000_000)
+
+
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)

@@ -62,9 +62,8 @@ def test_the_locks_of_a_worker_that_dies_are_free_at_once_and_no_others(
     with lock_tasks.KEEP(redis_url) as client:
         assert client.blpop(["holds"], timeout=60)
         dying = producer.submit(lock_tasks.die_with_locks, redis_url)
-        until(lambda: client.get("died"))
-        are_free("dies")
         shared.wait_for("a worker ended with locks; they are free now")
+        are_free("dies")
         assert dying.result(60) == "lives"
         assert Mutex("left:lives").locked
         client.rpush("go", "1")

@@ -204,7 +204,7 @@ def test_after_kill_9_of_a_worker_its_locks_go_on_at_once(
 def test_after_kill_9_of_a_consumer_its_locks_go_on_when_its_lease_ends(
     consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
-    victim = consume(*MODELS["threads"], HEORI_LEASE="2", **TASKS).ready()
+    victim = consume(*MODELS["threads"], HEORI_LEASE="5", **TASKS).ready()
     first = producer.submit(lock_tasks.hold_account, redis_url, 5, "first")
     assert redis.blpop(["first:running"], timeout=60)
     rest = producer.submit_many(lock_tasks.enter, [(redis_url, 5, n) for n in range(20)])
@@ -241,7 +241,7 @@ def test_a_job_that_loses_its_locks_is_stopped_and_its_fence_refused(
     consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str, how: str
 ) -> None:
     # A short grace, as the job that was stopped is run once more and hangs.
-    first = consume(*MODELS["threads"], HEORI_LEASE="1.5", HEORI_GRACE="1", **TASKS).ready()
+    first = consume(*MODELS["threads"], HEORI_LEASE="5", HEORI_GRACE="1", **TASKS).ready()
     handle = producer.submit(lock_tasks.write_when_lost, redis_url, 5, "victim")
     assert redis.blpop(["victim:running"], timeout=60)
     after = producer.submit(lock_tasks.write, redis_url, 5)
@@ -306,7 +306,7 @@ def test_a_drain_gives_back_jobs_with_their_locks(
     assert consumer.stop() == 0
     assert first.status() == "queued"
     mutex = Mutex("account:5", redis_url)
-    assert not mutex.statistics().holders or mutex.owner().job == second.id  # type: ignore[union-attr]
+    assert {party.job for party in mutex.statistics().holders} <= {second.id}
     consume(*MODELS["threads"], **TASKS).ready()
     assert redis.blpop(["first:running"], timeout=60)
     redis.rpush("first:go", "now")
@@ -340,9 +340,8 @@ def test_a_reservation_that_nobody_claims_goes_on_to_the_next(
         handle = producer.submit(lock_tasks.enter, redis_url, 5, 1)
         until(lambda: parked(redis) == 1)
         assert consumer.stop() == 0
-    owner = mutex.owner()
-    assert owner is not None
-    assert owner.job == handle.id
+    # As it stands there, though its two seconds may be over.
+    assert redis.zrange(f"{mutex.key}:holders", 0, -1) == [f"job:{handle.id}".encode()]
     assert redis.lrange("rq:queue:default", 0, -1) == [handle.id.encode()]
     assert mutex.acquire(timeout=60)  # the job has 2 s
     consume(*MODELS["threads"], **TASKS).ready()

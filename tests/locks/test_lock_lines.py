@@ -49,6 +49,7 @@ def test_a_line_that_is_cut_says_so(line: Line, redis: Any) -> None:
         line.grant(60.0)
 
 
+@pytest.mark.usefixtures("turns_last")
 def test_the_first_threads_that_wait_have_a_channel_each_and_all_have_their_turn(
     redis: Any,
 ) -> None:

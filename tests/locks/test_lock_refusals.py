@@ -28,7 +28,7 @@ from tests.rigs.waiting import until
 from tests.tasks import lock_tasks, sample_tasks
 
 pytestmark = pytest.mark.usefixtures("no_lock_is_left", "little_patience")
-LEASE_S = 2
+LEASE_S = 5
 
 
 ALL: dict[str, Callable[[Any], AbstractContextManager[None]]] = {
@@ -121,7 +121,7 @@ def test_a_wait_whose_time_is_up_while_redis_refuses_ends_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(session, "PATIENCE_S", 600.0)
     held = mutex("a")
-    with held, thread(lambda: run("acquire", mutex("a"), 2)) as wait:
+    with held, thread(lambda: run("acquire", mutex("a"), 5)) as wait:
         queued(held, 1)
         with REFUSALS["READONLY"](redis):
             assert wait() is False
@@ -131,7 +131,7 @@ def test_a_wait_whose_time_is_up_while_redis_refuses_ends_and_leaves_nothing(
 def test_a_wait_whose_time_is_up_while_redis_is_away_ends_and_leaves_nothing(run: Run) -> None:
     with EmbeddedValkey({"appendonly": "yes", "appendfsync": "always"}) as server:
         held, waiting = (Mutex("a", server.url, 600.0, owner=LockOwner()) for _ in range(2))
-        with held, thread(lambda: run("acquire", waiting, 2)) as wait:
+        with held, thread(lambda: run("acquire", waiting, 5)) as wait:
             queued(held, 1)
             server.stop()
             assert wait() is False

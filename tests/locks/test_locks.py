@@ -203,15 +203,20 @@ def test_when_its_thread_or_task_ends_the_next_has_it_at_once(kind: str, ends: s
         assert KINDS[kind]().acquire(timeout=30)
         KINDS[kind]().release()
 
-    # Leases are as long as in life: 30 s, of which a third is over before anybody looks.
-    began = time.monotonic()
-    asyncio.run(in_a_task()) if ends == "task" else in_a_thread()
-    assert time.monotonic() - began < 9
+    def seconds() -> float:
+        began = time.monotonic()
+        asyncio.run(in_a_task()) if ends == "task" else in_a_thread()
+        return time.monotonic() - began
+
+    # Leases are as long as in life: 30 s, of which a third is over before anybody looks. A busy
+    # machine is not late each time.
+    assert any(seconds() < 9 for _ in range(3))
 
 
 # A mutex
 
 
+@pytest.mark.usefixtures("turns_last")
 def test_the_longest_waiting_is_next_among_threads_and_coroutines() -> None:
     lock = Mutex("a")
     order: list[int] = []
@@ -396,7 +401,7 @@ def test_a_lock_whose_thread_ended_without_releasing_it_is_released() -> None:
 
 
 def test_a_thousand_locks_are_renewed_in_ten_calls(redis: Any) -> None:
-    locks = [Mutex(f"n{n}", lease=30.0) for n in range(1000)]
+    locks = [Mutex(f"n{n}", lease=600.0) for n in range(1000)]
     for lock in locks:
         lock.acquire()
     renewer = locks[0].session().renewer
@@ -415,7 +420,7 @@ def test_a_thousand_locks_are_renewed_in_ten_calls(redis: Any) -> None:
 
 
 def test_a_guarded_write_is_refused_to_one_who_has_lost_the_lock(redis: Any) -> None:
-    early, late = Mutex("a", lease=0.6), Mutex("a")
+    early, late = Mutex("a", lease=6.0), Mutex("a")
 
     def go_on() -> None:
         with late:

@@ -26,7 +26,7 @@ from heori import (
 )
 
 KEEP = partial(redis.Redis.from_url, socket_timeout=None)  # as long as a test says
-LEAVE_S = 4  # time enough to take two locks where a process stands still for a while
+LEAVE_S = 8  # time enough to take two locks where a process stands still for a while
 
 
 def _inside(client: "redis.Redis", name: str, most: int, number: int) -> None:
@@ -218,11 +218,11 @@ def live_with_a_lock(url: str) -> str:
     """Takes a lock, and releases it when it is told to."""
     with KEEP(url) as client, Mutex("left:lives", lease=600) as lock:
         client.rpush("holds", "1")
-        client.blpop(["go"], timeout=60)
+        client.blpop(["go"], timeout=150)
         return "lost" if lock.lost.is_set() else "held"
 
 
-@task(timeout=1)
+@task(timeout=4)
 def import_slowly(*, swallows: bool) -> str:
     """Is ended inside an import."""
     if not swallows:
