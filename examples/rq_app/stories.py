@@ -284,12 +284,12 @@ def a_signal_handler() -> Story:
 
 @story(18, apart=True)
 def a_timeout_that_is_caught() -> Story:
-    return (yield from one(tasks.notice_the_time, job_timeout=1))
+    return (yield from one(tasks.notice_the_time, job_timeout=4))
 
 
 @story(19, apart=True)
 def a_timeout_with_something_to_tidy() -> Story:
-    job = default.enqueue(tasks.tidy_up_when_late, "tidied", job_timeout=1)
+    job = default.enqueue(tasks.tidy_up_when_late, "tidied", job_timeout=4)
     yield ended(job)
     return ending(job), marks("tidied")
 

@@ -13,5 +13,5 @@ def work(redis_url: str, *words: str) -> tuple[int | None, str]:
         env={**os.environ, "HEORI_REDIS_URL": redis_url, "HEORI_UNKNOWN_WAIT": "0"},
         stderr=subprocess.PIPE,
     ) as program:
-        _, said = program.communicate(60)
+        _, said = program.communicate(250)
     return program.returncode, said

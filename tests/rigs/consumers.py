@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, Self
 
 import psutil
+import redis as redis_py
 from prometheus_client.parser import text_string_to_metric_families
 
 from heori import Producer
@@ -281,6 +282,9 @@ class SharedConsumers:
                     "HEORI_METRICS_PORT": "0",
                 },
             ).ready()
+            with redis_py.Redis.from_url(self.url(name), socket_timeout=None) as client:
+                # What rq's tools ask of it before is told to nobody.
+                until(lambda: client.pubsub_channels(f"rq:pubsub:{consumer.name}"))
         consumer.begin()
         return consumer
 

@@ -40,7 +40,7 @@ class Noting(HeoriWorker):
 def plain(connection: Any) -> Seen:
     """Both classes; all that was loaded and set up before is there, and lives on."""
     horse_tasks.PREPARED["by"] = "the program"
-    child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
     seen: Seen = {"program": os.getpid()}
     for kind in (HeoriWorker, SimpleWorker):
         queue = Queue(connection=connection)

@@ -60,7 +60,7 @@ def play(redis_url: str, *workers: tuple[str, ...], output: IO[str], **own: str)
             command, cwd=FOLDER, env=environment, stdout=subprocess.PIPE, stderr=output, check=False
         )
         if ran.returncode == 0:
-            with Redis.from_url(redis_url) as redis:
+            with Redis.from_url(redis_url, socket_timeout=None) as redis:
                 until_idle(redis)
     finally:
         for worker in started:

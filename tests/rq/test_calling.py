@@ -80,7 +80,7 @@ CASES = {
     "an error": Case(strangers.fail, ["because"]),
     "an exit": Case(strangers.leave, [3]),
     "arguments that do not fit": Case(strangers.double, [1, 2, 3]),
-    "a timeout that is caught": Case(strangers.catch_timeout, timeout=1),
+    "a timeout that is caught": Case(strangers.catch_timeout, timeout=4),
     "a coroutine that sleeps for too long": Case(strangers.oversleep_later, timeout=1),
 }
 if VERSION >= READS_ALL:
@@ -181,7 +181,7 @@ def test_a_process_is_a_work_horse(
 def test_a_late_job_cleans_up_and_the_next_finds_the_process_as_it_was(
     shared: Consumer, redis: Any, redis_url: str, tmp_path: Path
 ) -> None:
-    late = enqueue(redis, Case(strangers.clean_up_late, [redis_url, "late", 1.5], timeout=1))
+    late = enqueue(redis, Case(strangers.clean_up_late, [redis_url, "late", 1.5], timeout=4))
     changes = [enqueue(redis, Case(strangers.change_process, [str(tmp_path)])) for _ in range(6)]
     looks = [enqueue(redis, Case(strangers.look_at_process)) for _ in range(6)]
     seen = [end_of(job).value for job in looks]
@@ -190,7 +190,7 @@ def test_a_late_job_cleans_up_and_the_next_finds_the_process_as_it_was(
     assert seen[0][0] != str(tmp_path)
     assert seen[0][1:] == [False, True]
     assert end_of(late).last_line == (
-        "rq.timeouts.JobTimeoutException: Task exceeded maximum timeout value (1 seconds)"
+        "rq.timeouts.JobTimeoutException: Task exceeded maximum timeout value (4 seconds)"
     )
     assert redis.get("late cleaned up") == b"1"
     assert shared.metric("heori_worker_restarts_total") == 0
@@ -202,7 +202,7 @@ def test_a_late_job_that_cleans_up_harms_no_neighbour(
 ) -> None:
     neighbour = enqueue(redis, Case(strangers.wait_for, [redis_url, "neighbour"]))
     assert redis.blpop(["neighbour began"], timeout=60)
-    late = enqueue(redis, Case(strangers.clean_up_late, [redis_url, "late", 0.05], timeout=1))
+    late = enqueue(redis, Case(strangers.clean_up_late, [redis_url, "late", 0.05], timeout=4))
     assert end_of(late).status == "failed"
     assert redis.get("late cleaned up") == b"1"
     redis.rpush("neighbour may go", 1)

@@ -66,8 +66,8 @@ def told() -> Iterator[Told]:
 
 
 def enqueue(queue: Queue, url: str) -> list[Job]:
-    def asks(name: str, status: str, method: str = "POST", **more: Any) -> Any:
-        return Webhook(f"{url}/{name}", status, method=method, **more)
+    def asks(name: str, status: str, method: str = "POST", timeout: int = 60, **more: Any) -> Any:
+        return Webhook(f"{url}/{name}", status, method=method, timeout=timeout, **more)
 
     both = [asks("ended-well", "finished"), asks("failed", "failed")]
     return [
