@@ -37,11 +37,12 @@ def test_while_a_consumer_is_suddenly_silent_there_is_a_gap_and_no_fall(
         producer.options(queue="nobody.serves").submit(sample_tasks.add, 1)
         # At first there is a gap; as it stays away, the other is then all that there is.
         until(lambda: points(service)[-1]["slots"] == 3)
-        [*_, before] = (at for at, point in enumerate(points(service)) if point["slots"] == 6)
-        gap = [point for point in points(service)[before + 1 :] if point["slots"] is None]
+        told = points(service)
+        [*_, before] = (at for at, point in enumerate(told) if point["slots"] == 6)
+        gap = [point for point in told[before + 1 :] if point["slots"] is None]
         assert gap
         assert gap[-1]["waiting"] == 1
-        assert 0 not in [point["slots"] for point in points(service)[before:]]
+        assert 0 not in [point["slots"] for point in told[before:]]
     finally:
         latest.process.send_signal(signal.SIGCONT)
     until(lambda: points(service)[-1]["slots"] == 6)

@@ -55,7 +55,7 @@ def play(redis_url: str, *workers: tuple[str, ...], output: IO[str], **own: str)
         for words in workers
     ]
     try:
-        command = [sys.executable, "play.py", "--seconds", "200"]
+        command = [sys.executable, "play.py", "--seconds", "600"]
         ran = subprocess.run(
             command, cwd=FOLDER, env=environment, stdout=subprocess.PIPE, stderr=output, check=False
         )
