@@ -9,13 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import psutil
 import pytest
 
-from heori.demo.processes import ChildFailed
-from heori.lab import models
 from heori.lab.figures import AutoFound, Figures, Interpreter, Setup, advice, choice
 from heori.lab.models import setups
 from heori.lab.report import interpreters, show
@@ -94,25 +91,6 @@ def test_each_workload_runs_on_each_model_and_the_figures_are_of_this_machine(
     assert "--model auto, by itself" in page
     assert not re.search(r"(src|href)=.https?://", page)  # it needs nothing else
     assert [each.name for each in folder.iterdir()] == ["charts"]
-
-
-def test_a_turn_in_which_all_jobs_had_ended_before_the_first_look_is_taken_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    experiment = object.__new__(models.ModelExperiment)
-    ends = iter([(8, 1.0), (8, 1.1), (8, 2.0), (12, 3.0)])
-    for name in ("_send", "_wait", "_redis"):
-        monkeypatch.setattr(experiment, name, MagicMock(), raising=False)
-    monkeypatch.setattr(experiment, "_next_end", lambda _: next(ends))
-    monkeypatch.setattr(experiment, "_until_done", lambda _: 10)
-    monkeypatch.setattr(experiment, "_cores", 2, raising=False)
-    monkeypatch.setattr(experiment, "_span", 0.1, raising=False)
-    trial = models.Trial(ONE, MagicMock(waits=0.0), MagicMock(), "", before=MagicMock())
-    experiment._take_turn(trial, last=False)
-    assert (trial.done, trial.span, trial.jobs) == (4, 1.0, 20)
-    ends = iter([(8, 1.0)] * 2 * models.TRIES)
-    with pytest.raises(ChildFailed, match="ends no job"):
-        experiment._take_turn(trial, last=False)
 
 
 @pytest.mark.parametrize(
