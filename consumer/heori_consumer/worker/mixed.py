@@ -22,6 +22,8 @@ from heori_consumer.worker.running_job import RunningJob
 from heori_consumer.worker.slots import CoroutineSlots, Handover, Numbered, RunLater, ThreadSlots
 
 NO_SLOT = -1  # of a job that waits for one
+# Jobs that a loop reads ahead in one of its turns, at most: its coroutines wait meanwhile.
+READ_AT_ONCE = 32
 
 
 class Elsewhere(Enum):
@@ -301,24 +303,28 @@ class MixedSlots:
             return
         if self._is_unread:
             with self._moving:
-                self._is_unread = self._was_unread = False
-                waiting = self._loop.waiting()
-                self._reading = frozenset(number for number, _ in waiting)
-            plain = {job[0] for job in waiting if not self._runner.is_for_loop(*job)}
+                unread = [job for job in self._loop.waiting() if job[0] not in self._runner.ready]
+                now = unread[:READ_AT_ONCE]
+                self._is_unread, self._was_unread = len(unread) > len(now), False
+                self._reading = frozenset(number for number, _ in now)
+            plain = {job[0] for job in now if not self._runner.is_for_loop(*job)}
             with self._moving:
                 there = {number for number, _ in self._loop.waiting()}
                 for number in self._reading - there:  # they were recalled meanwhile
                     self._runner.ready.pop(number, None)
                 self._reading = frozenset()
                 self._threads.put(self._loop.take(plain.__contains__))
+            if self._is_unread:
+                self._loop.fill_soon()
         self._grow()
 
     def _read_for_loop(self) -> None:
         """Have threads read what the loop has not looked at for a tick, as a task holds it."""
         if self._was_unread and self._loop is not None:
             with self._moving:
-                read = self._runner.ready.keys() | self._reading
-                self._threads.put(self._loop.take(lambda number: number not in read))
+                ready, reading = self._runner.ready, self._reading
+                unread = self._loop.take(lambda each: each not in ready and each not in reading)
+                self._threads.put(unread)
                 self._is_unread = False
         self._was_unread = self._is_unread
 
@@ -391,6 +397,10 @@ class LoopSlots(CoroutineSlots):
                     self._inbox.remove(job)
                     taken.append(job)
         return taken
+
+    def fill_soon(self) -> None:
+        """Begin what it can in the next turn of the loop, whose thread calls this."""
+        self._loop.call_soon(self._fill)
 
     def _fill(self) -> None:
         super()._fill()
