@@ -68,6 +68,7 @@ class EmbeddedValkey:
             ) from error
         self._process: subprocess.Popen[str] | None = None
         self._port: int | None = None
+        self._place: socket.socket | None = None  # keeps the port while no server has it
 
     @property
     def url(self) -> str:
@@ -80,6 +81,7 @@ class EmbeddedValkey:
         Raises:
             EmbeddedValkeyError: it is not installed, or does not start.
         """
+        self._let_go()
         options = {
             "binary": _find_server(),
             "port": self._port,
@@ -107,10 +109,17 @@ class EmbeddedValkey:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Stop it as an administrator would; what it has written to disk stays."""
+        """Stop it as an administrator would; what it has written to disk stays, and its port."""
         if self._process is not None:
             self._process.communicate(ENDS)
             self._process = None
+            if self._port is not None:
+                self._place = _keep(self._port)
+
+    def _let_go(self) -> None:
+        if self._place is not None:
+            self._place.close()
+            self._place = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -123,6 +132,7 @@ class EmbeddedValkey:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self._let_go()
         self._directory.cleanup()
 
 
@@ -200,7 +210,7 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that the system gives to nobody who does not name it.
+    """A port that nobody has, and that the system gives to nobody who does not name it.
 
     A server that is stopped finds it free when it starts again. Of the ports that the system gives,
     one may be that of a connection by then: even of one to this port itself, which such a port
@@ -209,8 +219,23 @@ def free_port() -> int:
     chance = random.SystemRandom()
     while True:
         port = chance.choice(NOT_GIVEN)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        # Without SO_REUSEADDR, with which a port could be had that another keeps.
+        with contextlib.suppress(OSError), socket.socket() as bound:
+            bound.bind(("127.0.0.1", port))
             return port
+
+
+def _keep(port: int) -> socket.socket | None:
+    """Keep a port from others who look for one: clients of its server would go on with theirs."""
+    place = socket.socket()
+    # Connections that have just ended are no hindrance.
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind(("127.0.0.1", port))  # and nobody listens: who connects is refused
+    except OSError:
+        place.close()
+        return None
+    return place
 
 
 def _answering(port: int) -> int:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import redis as redis_py
 
+from heori_common import embedded
 from heori_common.embedded import EmbeddedValkey, free_port
 from tests.rigs.waiting import is_alive, until
 
@@ -63,3 +64,18 @@ def test_a_server_that_is_stopped_finds_its_port_free_as_the_system_gives_it_to_
     with socket.create_server(("127.0.0.1", 0)) as listening:
         assert listening.getsockname()[1] in given
     assert not any(free_port() in given for _ in range(100))
+
+
+def test_nobody_else_gets_the_port_of_a_server_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # No connection comes before that whose end might keep the port for a while.
+    with EmbeddedValkey() as server, redis_py.Redis.from_url(server.url) as client:
+        port = int(server.url.split(":")[-1].split("/")[0])
+        server.stop()
+        monkeypatch.setattr(embedded, "NOT_GIVEN", [port, port + 1 if port % 2 else port - 1])
+        assert port not in {free_port() for _ in range(30)}
+        with pytest.raises(redis_py.ConnectionError):
+            client.ping()
+        server.start()
+        assert client.ping()

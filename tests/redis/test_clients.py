@@ -143,6 +143,7 @@ def test_every_script_works_on_a_server_that_has_lost_them_all(bench: Bench) -> 
     assert bench.execute(bench.commands.publish_tasks("1", {"shop.add": b"{}"})) == 0
     assert bench.execute(bench.commands.keep_tasks("1", begins=True))
     assert bench.execute(bench.commands.find_task("shop.add")).described == b"{}"
+    assert bench.execute(bench.commands.keep_lessons("shop", {"shop.add": b"[]"})) == 1
     paused = Pause.of_queue("default")
     assert bench.execute(bench.commands.pause(paused))
     assert bench.execute(bench.commands.resume(paused)) is not None
