@@ -4,7 +4,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,21 @@ def run(*words: str, check: bool = True) -> str:
     return ran.stdout if check else ran.stdout + ran.stderr
 
 
-def wait_until(condition: Any, timeout: float = 30.0) -> None:
-    """Look a few times a second until it is so."""
+def wait_until(condition: Callable[..., object], timeout: float = 30.0) -> None:
+    """Look a few times a second until it is so.
+
+    What cannot be asked now is not so yet: a server that starts or ends breaks connections off, and
+    so do sentinels to what they promote. What it says at the end of the time is raised.
+    """
     deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
+    while True:
+        try:
+            if condition():
+                return
+            assert time.monotonic() < deadline, "it did not come about in time"
+        except (CommandFailed, OSError):
+            if time.monotonic() >= deadline:
+                raise
         time.sleep(0.2)
 
 
@@ -149,17 +159,10 @@ class Stack:
         return self.compose("exec", "-T", service, "sh", "-c", ask, "sh", *words).strip()
 
     def waiting_or_done(self) -> int:
-        """How many jobs Redis knows, without those that run; 0 while it is away."""
-        keys = ("LLEN rq:queue:stdlib", "ZCARD rq:finished:stdlib")
-        replies = [self.compose_redis(*key.split()) for key in keys]
-        return sum(int(reply) for reply in replies if reply.isdecimal())
-
-    def compose_redis(self, *words: str) -> str:
-        """As `redis`, but what it says when it cannot be reached is no failure."""
-        try:
-            return self.redis(*words)
-        except CommandFailed:
-            return ""
+        """How many jobs Redis knows, without those that run."""
+        return int(self.redis("LLEN", "rq:queue:stdlib")) + int(
+            self.redis("ZCARD", "rq:finished:stdlib")
+        )
 
     def published(self, service: str, port: int) -> str:
         """The address of this machine at which a port of a service is."""
@@ -169,7 +172,7 @@ class Stack:
         """Ask Prometheus; who asks much says where it is, as to find that out takes a while."""
         address = address or self.published("prometheus", 9090)
         with urlopen(
-            f"http://{address}/api/v1/query?{urlencode({'query': expression})}", timeout=5
+            f"http://{address}/api/v1/query?{urlencode({'query': expression})}", timeout=60
         ) as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return found

@@ -333,7 +333,7 @@ def test_a_failover_under_load(fresh: Stack, tell: Tell) -> None:
                 replica = "redis-replica"
                 wait_until(lambda: "role:master" in stack.redis("INFO", service=replica))
                 stack.compose("up", "-d", "--no-deps", "redis")
-                wait_until(lambda: "role:slave" in stack.compose_redis("INFO"))
+                wait_until(lambda: "role:slave" in stack.redis("INFO"))
                 # A job whose sending is cut short by the end may or may not be in Redis.
                 wait_until(lambda: "Redis is back" in run("docker", "logs", load.name, check=False))
                 sent = load.end()

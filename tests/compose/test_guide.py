@@ -38,7 +38,9 @@ def test_the_guide_names_what_is_published(stack: Stack) -> None:
     assert [line.split("  ")[0] for line in lines[-4:]] == [
         "Grafana", "the page", "Prometheus", "a terminal",
     ]  # fmt: skip
-    with urlopen(f"http://{stack.published('prometheus', 9090)}/api/v1/rules", timeout=5) as answer:
+    with urlopen(
+        f"http://{stack.published('prometheus', 9090)}/api/v1/rules", timeout=60
+    ) as answer:
         rules = [each for group in json.load(answer)["data"]["groups"] for each in group["rules"]]
     assert any(each["name"] == "HeoriNoConsumer" for each in rules)
     assert {each["health"] for each in rules} <= {"ok", "unknown"}
@@ -50,7 +52,7 @@ def test_commands_of_the_guide_and_the_readme_run(stack: Stack) -> None:
     )
     page = f"http://{stack.published('api', 8080)}/v1/queues"
     authorization = {"Authorization": f"Bearer {stack.compose(*token.split()).strip()}"}
-    with urlopen(Request(page, headers=authorization), timeout=10) as answer:
+    with urlopen(Request(page, headers=authorization), timeout=60) as answer:
         assert "stdlib" in [each["queue"] for each in json.load(answer)]
     asked = ("exec", "-T", "api", "heori")
     [consumer] = stack.containers("consumer")
