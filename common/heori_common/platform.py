@@ -68,6 +68,14 @@ def read_thread(pid: int, thread: int, name: str) -> bytes | None:
     return _read(thread_file(pid, thread, name))
 
 
+def threads_of(pid: int) -> list[int]:
+    """The threads of another process; none when it has ended, or nothing is told here."""
+    try:
+        return [int(name) for name in os.listdir(f"{PROC}/{pid}/task")]  # noqa: PTH208
+    except OSError:
+        return []
+
+
 def read_process(pid: int, name: str) -> bytes | None:
     """What the kernel tells about a process; None and errors as `read_thread`."""
     return _read(f"{PROC}/{pid}/{name}")

@@ -1,8 +1,11 @@
 """Jobs that no exception ends in time cost their worker its life: once for all of them."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import psutil
 import pytest
 from rq.suspension import resume, suspend
 
@@ -11,6 +14,7 @@ from heori_common.platform import shared_memory
 from heori_common.protocol.job import Claim
 from heori_consumer.between.slot_table import AtStop, SlotTable
 from heori_consumer.gil.states import GIL_WAIT, RUNNING
+from heori_consumer.gil.usage import CoreUse, core_use
 from heori_consumer.pool.lateness import (
     LOOKS,
     MOST_LOOKS,
@@ -20,6 +24,7 @@ from heori_consumer.pool.lateness import (
     Sentence,
     judge,
 )
+from tests.rigs.cgroups import part_of_a_core
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
 from tests.tasks import late_tasks
@@ -112,6 +117,27 @@ def test_who_holds_the_event_loop_is_to_blame_and_who_waits_for_it_runs_again(
     assert consumer.metric("heori_worker_restarts_total", reason="timeout") == 1
 
 
+def test_a_late_job_has_its_time_to_clean_up_where_its_worker_gets_hardly_any_core(
+    consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
+) -> None:
+    """A fiftieth of one: what a late job is still to do takes some seconds."""
+    consumer = consume("--slots", "2", HEORI_TASKS=TASKS).ready()
+    beside = producer.submit(late_tasks.hold, redis_url, "beside")
+    late = producer.submit(late_tasks.clean_up, redis_url, "late")
+    redis.blpop(["beside began"], timeout=60)
+    redis.blpop(["late began"], timeout=60)
+    [worker] = consumer.workers
+    with part_of_a_core(2) as processes:
+        processes.write_text(str(worker.pid))
+        fails_late(late)
+        (processes.parents[2] / "cgroup.procs").write_text(str(worker.pid))  # as it was
+    assert redis.get("late cleaned up") == b"1"
+    redis.rpush("beside may go", "now")
+    assert beside.result(60) == "beside"
+    assert restarts(redis, beside) == 0
+    assert consumer.metric("heori_worker_restarts_total") == 0
+
+
 def test_a_start_that_a_drain_cut_short_is_counted(
     consume: Callable[..., Consumer], producer: Producer, redis: Any, redis_url: str
 ) -> None:
@@ -140,14 +166,92 @@ def table() -> SlotTable:
 CLAIM = Claim("id", "default", "e", 1, 0.0, None, 1, None, None, b"")
 
 
-def times(table: SlotTable, looks: Iterable[float]) -> list[float]:
-    """When it says that the worker must be killed; it lives on here."""
-    lateness = Lateness(table, lambda _: RUNNING, 9.0)
-    return [now for now in looks if lateness.look(now, {7: CLAIM}, {}) is not None]
+def looks(first: float, last: float) -> list[float]:
+    """When it looks, as often as the supervisor does."""
+    return [first + n / 10 for n in range(round(10 * (last - first)) + 1)]
+
+
+def killed_at(
+    table: SlotTable,
+    looks: Iterable[float],
+    use: Callable[[float], CoreUse | None] = lambda _: None,
+) -> float | None:
+    """When it says that the worker must be killed.
+
+    Args:
+        use: what the worker has of the cores at such a time.
+    """
+    now = 0.0
+    lateness = Lateness(table, lambda _: RUNNING, lambda: use(now))
+    for now in looks:
+        if lateness.look(now, {7: CLAIM}, {}) is not None:
+            return round(now, 2)
+    return None
 
 
 def test_a_job_is_late_a_second_after_its_timeout(table: SlotTable) -> None:
-    assert times(table, [9.5, 10.2, 10.9, 11.1]) == [11.1]
+    assert killed_at(table, looks(9.55, 20)) == 11.05
+
+
+@pytest.mark.parametrize(
+    ("share", "at"),
+    [(0.0, 20), (0.05, 20), (0.25, 14), (0.5, 12), (0.99, 11), (1.0, 11), (4.0, 11)],
+)
+def test_only_the_share_of_a_core_counts_that_a_worker_gets_and_a_tenth_at_least(
+    table: SlotTable, share: float, at: float
+) -> None:
+    at_work = killed_at(table, looks(9.05, 30), lambda now: CoreUse(now * share, wants=True))
+    assert at_work == pytest.approx(at, abs=0.5)
+    at_rest = killed_at(table, looks(9.05, 30), lambda now: CoreUse(now * share, wants=False))
+    assert at_rest == 11.05
+
+
+def test_who_gets_a_core_again_has_the_rest_of_its_second(table: SlotTable) -> None:
+    """It waits for one from 10.5 on for 2.5 s, of which a tenth counts."""
+    at = killed_at(
+        table,
+        looks(9.05, 30),
+        lambda now: CoreUse(min(now, 10.5) + max(0.0, now - 13), wants=True),
+    )
+    assert at == pytest.approx(11 + 0.9 * 2.5, abs=0.3)
+
+
+BESIDE = """
+import sys, threading
+def compute():
+    while True:
+        pass
+if sys.argv[1:]:
+    threading.Thread(target=compute, daemon=True).start()
+print(flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_the_kernel_tells_of_all_threads_whether_a_process_wants_a_core(
+    computes: bool,
+) -> None:
+    words = [sys.executable, "-c", BESIDE, *(["beside"] if computes else [])]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = psutil.Process(process.pid)
+
+        def use() -> CoreUse:
+            found = core_use(seen)
+            assert found is not None
+            return found
+
+        until(lambda: use().wants is computes)  # its main thread goes to sleep
+        first = use().cpu
+        if computes:
+            until(lambda: use().cpu > first)
+            assert all(use().wants for _ in range(20))
+        process.communicate(b"\n")
+    assert core_use(seen) is None
+    assert core_use(None) is None
 
 
 def test_who_began_a_little_later_ends_with_it_if_its_own_timeout_is_over() -> None:
@@ -157,7 +261,7 @@ def test_who_began_a_little_later_ends_with_it_if_its_own_timeout_is_over() -> N
         table.sit(slot, 1000 + slot)
         table.take(slot, slot + 1, since)
         claims[slot + 1] = CLAIM
-    lateness = Lateness(table, lambda _: RUNNING, 10.9)
+    lateness = Lateness(table, lambda _: RUNNING, lambda: None)
     assert lateness.look(11.1, claims, {}) == Sentence(frozenset({1, 2}), frozenset())
 
 
@@ -167,47 +271,44 @@ def test_what_comes_later_and_has_less_time_is_late_before_what_was_there() -> N
         table.sit(slot, 1000 + slot)
     table.take(0, 1, 9.0)
     claims = {1: CLAIM._replace(timeout=100)}
-    lateness = Lateness(table, lambda _: RUNNING, 9.0)
+    lateness = Lateness(table, lambda _: RUNNING, lambda: None)
     assert lateness.look(9.5, claims, {}) is None
     claims[2] = CLAIM
     table.take(1, 2, 9.6)
-    assert lateness.look(10.2, claims, {}) is None
-    assert lateness.look(11.1, claims, {}) is None
-    assert lateness.look(11.7, claims, {}) == Sentence(frozenset({2}), frozenset())
+    assert [lateness.look(now, claims, {}) for now in looks(9.65, 11.55)] == [None] * 20
+    assert lateness.look(11.65, claims, {}) == Sentence(frozenset({2}), frozenset())
     del claims[2]
-    looks = range(12, 120)
-    assert [now for now in looks if lateness.look(now, claims, {}) is not None] == [
-        *range(111, 120)
-    ]
+    ends = [now for now in looks(11.75, 120) if lateness.look(now, claims, {}) is not None]
+    assert ends == pytest.approx(looks(110.05, 119.95))
 
 
 def test_what_was_granted_more_time_has_it() -> None:
     table = SlotTable(shared_memory(SlotTable.bytes_of(1, 0)), 1, 0)
     table.sit(0, 1000)
     table.take(0, 7, 9.0)
-    assert times(table, [9.5]) == []
     table.grant(0, 9.7, AtStop.ENDS)  # or less
-    assert times(table, [9.5, 10.2, 10.8]) == [10.8]
+    assert killed_at(table, looks(9.55, 20)) == 10.75
     table.grant(0, 20.0, AtStop.ENDS)
-    assert times(table, [10.8, 11.7, 12.6]) == []
+    assert killed_at(table, looks(9.55, 30)) == 21.05
 
 
-def test_after_a_pause_of_the_whole_consumer_workers_get_another_second(table: SlotTable) -> None:
-    assert times(table, [9.5, 20.0, 20.5, 20.9, 21.1]) == [21.1]
+def test_a_pause_of_the_whole_consumer_is_no_time_to_end_a_job_in(table: SlotTable) -> None:
+    pauses = [*looks(9.55, 10.55), *looks(20, 20.2), *looks(30, 40)]
+    assert killed_at(table, pauses) == pytest.approx(30.1, abs=0.2)
 
 
 def test_who_held_the_gil_is_sought_for_some_looks_and_then_it_is_let_go_in_peace(
     table: SlotTable,
 ) -> None:
     table.be_alive(9.0)
-    assert times(table, [9.5, 10.2, 11.1, 11.2, 11.3]) == [11.3]
-    lateness = Lateness(table, lambda _: RUNNING, 10.9)
+    assert killed_at(table, looks(9.55, 20)) == 11.25
+    lateness = Lateness(table, lambda _: RUNNING, lambda: None)
     assert lateness.look(11.1, {7: CLAIM}, {}) is None
-    table.be_alive(11.2)  # so the worker can end its job itself, and gets a second for it
-    assert lateness.look(11.3, {7: CLAIM}, {}) is None
-    table.be_alive(12.2)
-    assert lateness.look(12.2, {7: CLAIM}, {}) is None
-    assert lateness.look(12.4, {7: CLAIM}, {}) == Sentence(frozenset({7}), frozenset())
+    for now in looks(11.2, 12.15):  # the worker can end its job itself, and gets a second for it
+        table.be_alive(now)
+        assert lateness.look(now, {7: CLAIM}, {}) is None
+    table.be_alive(12.25)
+    assert lateness.look(12.25, {7: CLAIM}, {}) == Sentence(frozenset({7}), frozenset())
 
 
 def test_of_several_that_seem_to_run_the_one_is_sought_that_is_never_seen_to_wait() -> None:
@@ -221,11 +322,13 @@ def test_of_several_that_seem_to_run_the_one_is_sought_that_is_never_seen_to_wai
     # It waits, and the machine is so busy that each time it asks for the GIL takes long.
     seen = [RUNNING] * 2 * LOOKS + [GIL_WAIT, RUNNING]
     asking = iter(seen)
-    lateness = Lateness(table, lambda thread: RUNNING if thread == 1000 else next(asking), 10.9)
+    lateness = Lateness(
+        table, lambda thread: RUNNING if thread == 1000 else next(asking), lambda: None
+    )
     found = [lateness.look(11.1 + n / 10, claims, {}) for n in range(len(seen) - 1)]
     assert found == [None] * (len(seen) - 2) + [Sentence(frozenset({1}), frozenset())]
     # Two that compute, one of which may have let go of it: nobody can tell.
-    lateness = Lateness(table, lambda _: RUNNING, 10.9)
+    lateness = Lateness(table, lambda _: RUNNING, lambda: None)
     found = [lateness.look(11.1 + n / 10, claims, {}) for n in range(MOST_LOOKS)]
     assert found == [None] * (MOST_LOOKS - 1) + [Sentence(frozenset({1, 2}), frozenset())]
 

@@ -30,7 +30,7 @@ def part_of_a_core(milliseconds: int) -> Iterator[Path]:
         try:
             yield inner / "cgroup.procs"
         finally:
-            os.rmdir(inner)  # noqa: PTH106 - its files go with it
+            _remove(inner)
 
 
 @contextlib.contextmanager
@@ -56,8 +56,13 @@ def _cgroup(controller: str, first: dict[str, str], second: dict[str, str]) -> I
             (folder / name).write_text(limit)
         yield folder / "cgroup.procs"
     finally:
-        for pid in (folder / "cgroup.procs").read_text().split():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.Process(int(pid)).kill()
-        until(lambda: not (folder / "cgroup.procs").read_text())
-        os.rmdir(folder)  # noqa: PTH106 - its files go with it
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a cgroup, and end what is left in it."""
+    for pid in (folder / "cgroup.procs").read_text().split():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(int(pid)).kill()
+    until(lambda: not (folder / "cgroup.procs").read_text())
+    os.rmdir(folder)  # noqa: PTH106 - its files go with it

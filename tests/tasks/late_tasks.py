@@ -44,6 +44,21 @@ def hang_twice(url: str, name: str) -> None:
     hang(url, name)
 
 
+@task(timeout=LIMIT_S)
+def clean_up(url: str, name: str) -> None:
+    """Is interrupted, and then computes for 50 ms."""
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
+        begin(url, name)
+        try:
+            while True:
+                time.sleep(0.01)
+        finally:
+            began = time.thread_time()
+            while time.thread_time() - began < 0.05:
+                pass
+            client.incr(f"{name} cleaned up")
+
+
 @task
 def hold(url: str, name: str) -> str:
     """Has no limit, and waits to be let go."""

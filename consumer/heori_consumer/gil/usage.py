@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import psutil
 
-from heori_common.platform import read_process, read_thread
+from heori_common.platform import read_process, read_thread, threads_of
 from heori_consumer.between.slot_table import SlotTable
 from heori_consumer.gil.states import RUNNING, GilFutex, state_of
 
@@ -16,6 +16,13 @@ class ThreadUse(NamedTuple):
     runqueue: float  # seconds that it was ready and had no core
     voluntary: int  # context switches
     involuntary: int
+
+
+class CoreUse(NamedTuple):
+    """What a process has of the cores."""
+
+    cpu: float  # seconds that it has had
+    wants: bool  # whether one of its threads has one now, or waits for one
 
 
 class Memory(NamedTuple):
@@ -68,6 +75,21 @@ def thread_cpu(pid: int, thread: int) -> float | None:
         if schedstat := read_thread(pid, thread, "schedstat"):
             return int(schedstat.partition(b" ")[0]) / 1e9
     return None
+
+
+def core_use(process: psutil.Process | None) -> CoreUse | None:
+    """What a process has of the cores; None when it has ended, or there is no telling."""
+    if process is not None and (cpu := cpu_seconds(process)) is not None:
+        with suppress(PermissionError):
+            threads = threads_of(process.pid)
+            return CoreUse(cpu, any(_is_runnable(process.pid, each) for each in threads))
+    return None
+
+
+def _is_runnable(pid: int, thread: int) -> bool:
+    """Whether it has a core or waits for one (proc_pid_stat(5), ``state``, after its name)."""
+    stat = read_thread(pid, thread, "stat") or b""
+    return stat.rpartition(b") ")[2].startswith(b"R")
 
 
 def cpu_seconds(process: psutil.Process) -> float | None:

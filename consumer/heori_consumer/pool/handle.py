@@ -31,7 +31,7 @@ from heori_consumer.between.options import WorkerOptions
 from heori_consumer.between.slot_table import AtStop, SlotState, SlotTable
 from heori_consumer.between.totals import TaskTotals, Totals, count
 from heori_consumer.gil.states import GilFutex, Tally
-from heori_consumer.gil.usage import known_state
+from heori_consumer.gil.usage import core_use, known_state
 from heori_consumer.pool.endings import (
     crashed_outcome,
     killed_outcome,
@@ -173,8 +173,8 @@ class WorkerHandle:
         self._asked_to_stop: dict[int, float] = {}  # by number, time.monotonic()
         self._sentence: Sentence | None = None  # once it was killed for late jobs
         self._killed = False  # because a person has asked for it
-        self._lateness = Lateness(self.table, self.thread_state, time.monotonic())
         self._sent = 0
+        self._lateness = Lateness(self.table, self.thread_state, lambda: core_use(self.process))
         self.began = self._heard = self._recalled = time.monotonic()
 
     @property

@@ -13,10 +13,13 @@ from typing import NamedTuple
 from heori_common.protocol.job import Claim
 from heori_consumer.between.slot_table import AtStop, SlotState, SlotTable
 from heori_consumer.gil.states import GIL_WAIT, RUNNING
+from heori_consumer.gil.usage import CoreUse
 
 # How long after its timeout a job that cannot be interrupted costs its worker process the life;
-# the same for a job that was asked to stop.
+# the same for a job that was asked to stop. Time in which the worker wants a core and gets none is
+# no time to end a job in: only the share counts that it gets, but this much at least.
 HARD_GRACE_S = 1.0
+LEAST_SHARE = 0.1
 # A GIL or an event loop that nobody else has had for this long is held by somebody. The thread of a
 # worker that receives wants the GIL ten times a second, and a turn of the loop as often.
 HELD_S = 0.5
@@ -24,8 +27,9 @@ HELD_S = 0.5
 # for it asks for it every 5 ms, for which it runs, or is to run: that takes long on a busy machine.
 # So there are more looks where several seem to run, as only one of them can hold it.
 LOOKS, MOST_LOOKS = 3, 40
-# A supervisor that has not looked for so long was itself stopped, and its workers probably were.
-PAUSE_S = 1.0
+# So much of the time between two looks counts at most. A supervisor that looks less often was
+# itself stopped, or had no core; and so had its workers, probably.
+MOST_COUNTED_S = 0.2
 
 
 class Doing(Enum):
@@ -63,17 +67,26 @@ class Lateness:
 
     Args:
         state: returns what a thread does (see `gil.states`); None when there is no telling.
+        use: returns what the worker has of the cores; None when there is no telling.
 
     Attributes:
         is_close: whether one may be late, as far as the last look has told.
     """
 
-    def __init__(self, table: SlotTable, state: Callable[[int], str | None], now: float) -> None:
+    def __init__(
+        self,
+        table: SlotTable,
+        state: Callable[[int], str | None],
+        use: Callable[[], CoreUse | None],
+    ) -> None:
         self._table = table
         self._state = state
-        self._looked = now
-        self._lenient_since = 0.0  # nobody could end a job properly before
+        self._use = use
+        self._looked: float | None = None
         self._was_held = False
+        self._used: CoreUse | None = None  # at the last look, if a job was late
+        self._clock = 0.0  # stands still while nobody could end a job
+        self._late: dict[int, float] = {}  # by number, since when by that clock
         self._waiting: set[int] = set()  # threads that were seen to wait for the GIL
         self._looks = 0
         self.is_close = False
@@ -91,10 +104,9 @@ class Lateness:
             claims: what it holds, by number.
             asked: when jobs were asked to stop, by number.
         """
+        passed, self._looked = now - (self._looked or now), now
         held = self._table.gil_enabled() and self._table.silence(now) > HELD_S
-        if now - self._looked > PAUSE_S or (self._was_held and not held):
-            self._lenient_since = now  # the worker itself can end them now
-        self._looked, self._was_held = now, held
+        let_go, self._was_held = self._was_held and not held, held
         self.is_close = not self._is_none_over(now, claims, asked)
         if not self.is_close:
             self._forget()
@@ -104,13 +116,14 @@ class Lateness:
             for slot, state in enumerate(self._table.read())
             if state.running and state.taken in claims
         ]
-        since = {
-            state.taken: end
+        overdue = {
+            state.taken: now - end
             for _, state in running
             if (end := _end(state, claims[state.taken], asked)) < now
         }
-        if not any(now - max(end, self._lenient_since) > HARD_GRACE_S for end in since.values()):
-            self._forget()
+        self._count(overdue, passed, anew=let_go)
+        if not any(self._clock - since > HARD_GRACE_S for since in self._late.values()):
+            self._forget_threads()
             return None
         states: dict[int, str | None] = {}
         if held:
@@ -123,15 +136,44 @@ class Lateness:
         return judge(
             Accused(
                 state.taken,
-                state.taken in since,
+                state.taken in overdue,
                 state.taken in asked,
                 self._doing(slot, state.thread, now, states),
             )
             for slot, state in running
         )
 
+    def _count(self, overdue: Mapping[int, float], passed: float, *, anew: bool) -> None:
+        """Let the clock go on for the time in which the worker could have ended a job.
+
+        Args:
+            overdue: for how many seconds jobs are late, by number.
+            passed: seconds since the last look.
+            anew: whether it could end none before, and can from now on.
+        """
+        before, self._used = self._used, self._use() if overdue else None
+        counted = min(passed, MOST_COUNTED_S)
+        if before is not None and self._used is not None and self._used.wants:
+            had = self._used.cpu - before.cpu
+            counted = min(counted, max(had, LEAST_SHARE * counted))
+        self._clock += counted
+        if anew:
+            self._late = dict.fromkeys(overdue, self._clock)
+            return
+        uncounted = passed - counted
+        self._late = {
+            number: self._late.get(number, self._clock - max(0.0, seconds - uncounted))
+            for number, seconds in overdue.items()
+        }
+
     def _forget(self) -> None:
-        """What was seen of threads while a job was late."""
+        """That jobs were late."""
+        self._late = {}
+        self._used = None
+        self._forget_threads()
+
+    def _forget_threads(self) -> None:
+        """What was seen of them while a job was late."""
         self._waiting.clear()
         self._looks = 0
 
