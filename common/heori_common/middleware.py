@@ -12,7 +12,6 @@ each, without arguments, and calls it from all its threads. A program that only 
 alone that have to do with sending.
 """
 
-import functools
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 from heori_common.current_job import CurrentJob
 from heori_common.errors import InvalidSetting
+from heori_common.given_back import rlock_given_back
 from heori_common.public import public
 
 
@@ -127,7 +127,7 @@ def make(names: Sequence[str], hooks: Sequence[str] = ()) -> list[Middleware]:
     """
     kinds = {name: _find(name) for name in names}
     return [
-        _make(name)
+        _make(name, kind)
         for name, kind in kinds.items()
         if not hooks or any(implements(kind, hook) for hook in hooks)
     ]
@@ -144,9 +144,17 @@ def _find(name: str) -> type[Middleware]:
     raise InvalidSetting(f"HEORI_MIDDLEWARE: {name} is not derived from heori.Middleware")
 
 
-@functools.cache
-def _make(name: str) -> Middleware:
-    try:
-        return _find(name)()
-    except TypeError as error:
-        raise InvalidSetting(f"HEORI_MIDDLEWARE: {name} is no class to make: {error}") from error
+_made: dict[str, Middleware] = {}
+_making = rlock_given_back()
+
+
+def _make(name: str, kind: type[Middleware]) -> Middleware:
+    with _making:  # two threads that send their first jobs at once get the same one
+        if name not in _made:
+            try:
+                _made[name] = kind()
+            except TypeError as error:
+                raise InvalidSetting(
+                    f"HEORI_MIDDLEWARE: {name} is no class to make: {error}"
+                ) from error
+        return _made[name]

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from heori_common.protocol.meta import LARGEST_META_BYTES, decode_meta, has_meta
 from heori_common.protocol.payload import PayloadTooLarge
 from tests.rigs.commands import Heori
 from tests.tasks import sample_tasks
-from tests.tasks.middleware import Stamps
+from tests.tasks.middleware import Slow, Stamps
 
 STAMPS = "tests.tasks.middleware.Stamps"
 ADD = "tests.tasks.sample_tasks.add"
@@ -95,6 +97,24 @@ def test_middleware_adds_to_jobs_that_are_sent_refuses_them_and_hears_what_came_
         *(to_full, to_full, ("sent", ADD, "NoneType"), ("sent", ADD, "QueueFull")),
     ]
     assert "Stamps.sent has failed" in caplog.text
+
+
+def test_threads_that_send_their_first_jobs_at_once_have_the_same_middleware(
+    redis_url: str, redis: Any
+) -> None:
+    settings = Settings(redis_url=redis_url, middleware=("tests.tasks.middleware.Slow",))
+    both = threading.Barrier(2)
+
+    def send(_: int) -> str:
+        with Producer(settings=settings) as producer:
+            both.wait(60)
+            return producer.submit(sample_tasks.add, 1).id
+
+    with ThreadPoolExecutor(2) as threads:
+        ids = list(threads.map(send, range(2)))
+    stamps = [json.loads(redis.hget(f"rq:job:{each}", "meta")) for each in ids]
+    assert stamps == [{"stamped by": 0}] * 2
+    assert len(Slow.made) == 1
 
 
 def test_meta_is_shown_with_a_job_and_dead_letters_are_found_by_it(

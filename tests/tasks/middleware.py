@@ -1,8 +1,11 @@
 """Middleware for the tests: notes in Redis what it was called for."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import threading
+from typing import ClassVar
 
 import redis
 
@@ -53,6 +56,22 @@ class Stamps(Middleware):
         """Note it."""
         self.told.append(("sent", job.task, type(error).__name__))
         raise RuntimeError("broken middleware")
+
+
+class Slow(Middleware):
+    """Takes a while to be made, and counts how often that was begun."""
+
+    made: ClassVar[list["Slow"]] = []
+    another = threading.Barrier(2)
+
+    def __init__(self) -> None:
+        self.made.append(self)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.another.wait(1)  # for another that is made at the same time
+
+    def sending(self, job: OutgoingJob) -> None:
+        """Say who has stamped it."""
+        job.meta["stamped by"] = self.made.index(self)
 
 
 class Hears(Middleware):
