@@ -311,6 +311,17 @@ def test_who_held_the_gil_is_sought_for_some_looks_and_then_it_is_let_go_in_peac
     assert lateness.look(12.25, {7: CLAIM}, {}) == Sentence(frozenset({7}), frozenset())
 
 
+def test_a_gil_that_is_held_and_let_go_again_and_again_delays_no_end_for_ever(
+    table: SlotTable,
+) -> None:
+    def let_go_at_times(now: float) -> None:
+        if round(10 * now) % 8 == 0:
+            table.be_alive(now)
+
+    table.be_alive(9.0)
+    assert killed_at(table, looks(9.05, 60), let_go_at_times) == pytest.approx(20, abs=2)
+
+
 def test_of_several_that_seem_to_run_the_one_is_sought_that_is_never_seen_to_wait() -> None:
     table = SlotTable(shared_memory(SlotTable.bytes_of(2, 0)), 2, 0)
     table.tell_gil(enabled=True)

@@ -17,7 +17,8 @@ from heori_consumer.gil.usage import CoreUse
 
 # How long after its timeout a job that cannot be interrupted costs its worker process the life;
 # the same for a job that was asked to stop. Time in which the worker wants a core and gets none is
-# no time to end a job in: only the share counts that it gets, but this much at least.
+# no time to end a job in: only the share counts that it gets, but this much at least. When a GIL
+# that was held is let go, all of it begins anew, unless the job is late by ten times as much.
 HARD_GRACE_S = 1.0
 LEAST_SHARE = 0.1
 # A GIL or an event loop that nobody else has had for this long is held by somebody. The thread of a
@@ -157,12 +158,11 @@ class Lateness:
             had = self._used.cpu - before.cpu
             counted = min(counted, max(had, LEAST_SHARE * counted))
         self._clock += counted
-        if anew:
-            self._late = dict.fromkeys(overdue, self._clock)
-            return
         uncounted = passed - counted
         self._late = {
-            number: self._late.get(number, self._clock - max(0.0, seconds - uncounted))
+            number: self._clock
+            if anew and seconds < HARD_GRACE_S / LEAST_SHARE
+            else self._late.get(number, self._clock - max(0.0, seconds - uncounted))
             for number, seconds in overdue.items()
         }
 
