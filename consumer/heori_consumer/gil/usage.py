@@ -22,7 +22,7 @@ class CoreUse(NamedTuple):
     """What a process has of the cores."""
 
     cpu: float  # seconds that it has had
-    wants: bool  # whether one of its threads has one now, or waits for one
+    wants: bool  # whether one of its threads has one now, waits for one, or was stopped
 
 
 class Memory(NamedTuple):
@@ -82,14 +82,14 @@ def core_use(process: psutil.Process | None) -> CoreUse | None:
     if process is not None and (cpu := cpu_seconds(process)) is not None:
         with suppress(PermissionError):
             threads = threads_of(process.pid)
-            return CoreUse(cpu, any(_is_runnable(process.pid, each) for each in threads))
+            return CoreUse(cpu, any(_wants_core(process.pid, each) for each in threads))
     return None
 
 
-def _is_runnable(pid: int, thread: int) -> bool:
-    """Whether it has a core or waits for one (proc_pid_stat(5), ``state``, after its name)."""
+def _wants_core(pid: int, thread: int) -> bool:
+    """Whether it has one, waits for one or was stopped (proc_pid_stat(5), ``state``)."""
     stat = read_thread(pid, thread, "stat") or b""
-    return stat.rpartition(b") ")[2].startswith(b"R")
+    return stat.rpartition(b") ")[2].startswith((b"R", b"T", b"t"))  # after its name
 
 
 def cpu_seconds(process: psutil.Process) -> float | None:

@@ -16,11 +16,9 @@ from heori_consumer.gil.states import GIL_WAIT, RUNNING
 from heori_consumer.gil.usage import CoreUse
 
 # How long after its timeout a job that cannot be interrupted costs its worker process the life;
-# the same for a job that was asked to stop. Time in which the worker wants a core and gets none is
-# no time to end a job in: only the share counts that it gets, but this much at least. When a GIL
-# that was held is let go, all of it begins anew, unless the job is late by ten times as much.
-HARD_GRACE_S = 1.0
-LEAST_SHARE = 0.1
+# the same for a job that was asked to stop. Of the time in which the worker wants a core only what
+# it gets counts, and when a GIL that was held is let go, all of it begins anew. But it ends.
+HARD_GRACE_S, MOST_GRACE_S = 1.0, 10.0
 # A GIL or an event loop that nobody else has had for this long is held by somebody. The thread of a
 # worker that receives wants the GIL ten times a second, and a turn of the loop as often.
 HELD_S = 0.5
@@ -28,9 +26,9 @@ HELD_S = 0.5
 # for it asks for it every 5 ms, for which it runs, or is to run: that takes long on a busy machine.
 # So there are more looks where several seem to run, as only one of them can hold it.
 LOOKS, MOST_LOOKS = 3, 40
-# So much of the time between two looks counts at most. A supervisor that looks less often was
-# itself stopped, or had no core; and so had its workers, probably.
-MOST_COUNTED_S = 0.2
+# So much of the time between two looks counts at most, of either of these. A supervisor that looks
+# less often was itself stopped, or had no core; and so had its workers, probably.
+MOST_COUNTED_S, MOST_COUNTED_AT_LAST_S = 0.2, 1.0
 
 
 class Doing(Enum):
@@ -49,6 +47,13 @@ class Accused(NamedTuple):
     overdue: bool  # its timeout is over
     asked: bool  # it was to stop, and has not
     doing: Doing
+
+
+class Late(NamedTuple):
+    """Since when a job is late, by either clock."""
+
+    since: float
+    at_last: float
 
 
 class Sentence(NamedTuple):
@@ -86,8 +91,9 @@ class Lateness:
         self._looked: float | None = None
         self._was_held = False
         self._used: CoreUse | None = None  # at the last look, if a job was late
-        self._clock = 0.0  # stands still while nobody could end a job
-        self._late: dict[int, float] = {}  # by number, since when by that clock
+        # Two clocks for these two graces. The first stands still while nobody could end a job.
+        self._clock = self._at_last = 0.0
+        self._late: dict[int, Late] = {}  # by number
         self._waiting: set[int] = set()  # threads that were seen to wait for the GIL
         self._looks = 0
         self.is_close = False
@@ -123,7 +129,7 @@ class Lateness:
             if (end := _end(state, claims[state.taken], asked)) < now
         }
         self._count(overdue, passed, anew=let_go)
-        if not any(self._clock - since > HARD_GRACE_S for since in self._late.values()):
+        if not any(map(self._is_over, self._late.values())):
             self._forget_threads()
             return None
         states: dict[int, str | None] = {}
@@ -145,26 +151,34 @@ class Lateness:
         )
 
     def _count(self, overdue: Mapping[int, float], passed: float, *, anew: bool) -> None:
-        """Let the clock go on for the time in which the worker could have ended a job.
+        """Let the clocks go on.
 
         Args:
             overdue: for how many seconds jobs are late, by number.
             passed: seconds since the last look.
-            anew: whether it could end none before, and can from now on.
+            anew: whether the worker could end none of them before, and can from now on.
         """
         before, self._used = self._used, self._use() if overdue else None
-        counted = min(passed, MOST_COUNTED_S)
+        counted, at_last = min(passed, MOST_COUNTED_S), min(passed, MOST_COUNTED_AT_LAST_S)
         if before is not None and self._used is not None and self._used.wants:
-            had = self._used.cpu - before.cpu
-            counted = min(counted, max(had, LEAST_SHARE * counted))
+            counted = min(counted, self._used.cpu - before.cpu)
         self._clock += counted
-        uncounted = passed - counted
+        self._at_last += at_last
         self._late = {
-            number: self._clock
-            if anew and seconds < HARD_GRACE_S / LEAST_SHARE
-            else self._late.get(number, self._clock - max(0.0, seconds - uncounted))
+            number: self._late.get(number)
+            or Late(
+                self._clock - max(0.0, seconds - (passed - counted)),
+                self._at_last - max(0.0, seconds - (passed - at_last)),
+            )
             for number, seconds in overdue.items()
         }
+        if anew:
+            self._late = {n: each._replace(since=self._clock) for n, each in self._late.items()}
+
+    def _is_over(self, late: Late) -> bool:
+        """Whether either grace of a job is over."""
+        at_last = self._at_last - late.at_last > MOST_GRACE_S
+        return at_last or self._clock - late.since > HARD_GRACE_S
 
     def _forget(self) -> None:
         """That jobs were late."""
