@@ -18,6 +18,7 @@ from heori_consumer.pool.roster import PoolOptions
 from heori_consumer.supervisor.acknowledger import Acknowledger
 from heori_consumer.supervisor.bounds import Bounds
 from heori_consumer.supervisor.claimer import Claimer
+from heori_consumer.supervisor.context import Context
 from heori_consumer.supervisor.dependents import Dependents
 from heori_consumer.supervisor.hand_overs import TRUSTED_S, HandOvers
 from heori_consumer.supervisor.intake import Intake
@@ -57,6 +58,7 @@ class Given(Pool):
 class Claiming:
     """What claims and is told in a consumer, on a real server."""
 
+    context: Context
     hand_overs: HandOvers
     claimer: Claimer
     leadership: Leadership
@@ -102,7 +104,7 @@ async def claiming(url: str, *, begins_at_once: bool = True) -> AsyncIterator[Cl
         leadership,
         Bounds(context, pool, acknowledger),
     )
-    made = Claiming(hand_overs, claimer, leadership, pool, lost)
+    made = Claiming(context, hand_overs, claimer, leadership, pool, lost)
     try:
         await made.claim()  # from which it knows the server's clock
         yield made
@@ -200,6 +202,23 @@ def test_no_other_is_taken_for_the_slot_of_a_job_that_begins_when_it_is_confirme
             assert bench.redis.zcard(bench.commands.keys.offers(SERVICE)) == 0
             consumer.claimer.stop()
             await running
+
+    run(main)
+
+
+def test_a_claim_of_queues_the_last_of_which_is_refused_meanwhile_takes_nothing(
+    bench: Bench, redis_url: str
+) -> None:
+    async def main() -> None:
+        async with claiming(redis_url) as consumer:
+            consumer.hand_overs.told(*hand(bench, "handed"))
+            bench.send("1")
+            consumer.context.refusals.add("default", "its jobs are pickles")
+            claimed = await consumer.claimer._take(5)
+            assert claimed is not None, "Redis has refused it"
+            assert claimed.claims == []
+            assert handed(bench) == 0
+            assert bench.queue() == ["1"]
 
     run(main)
 

@@ -262,6 +262,7 @@ class Claimer:
             )
         token = self._doubtful = new_token()
         queues = self._context.refusals.served
+        wanted = wanted if queues else 0  # the last of them may have been refused just now
         numbers = self._numbers(len(queues), wanted, shares)
         self._asked_all = len(numbers) == len(queues)
         # Another one for each attempt, as one may have been taken meanwhile.
