@@ -1,8 +1,12 @@
 """What `heori up` shows: a live table on a terminal, else a line every few seconds; a summary."""
 
+import shlex
+import shutil
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -224,10 +228,16 @@ def make_display(console: Console, plan: UpPlan, *, json: bool) -> Display:
     return LineDisplay()
 
 
+def where_heori_is() -> list[str]:
+    """What a shell is to be told first if it does not find the command."""
+    folder = Path(sys.executable).parent
+    if shutil.which("heori") is not None or not (folder / "heori").exists():
+        return []
+    return [f"  export PATH={shlex.quote(str(folder))}:$PATH"]
+
+
 # Of the server of the run nothing is left.
 _NEXT = (
-    "",
-    "Next, with a Redis of your own and in a terminal for each:",
     "  export HEORI_REDIS_URL=redis://localhost:6379/0",
     "  export HEORI_TASKS=heori.examples.tasks",
     "  heori consume --queue stdlib",
@@ -248,7 +258,8 @@ def report(console: Console, plan: UpPlan, result: RunResult, *, json: bool) -> 
     console.print(Text(str(plan), style="bold"), Text(done), sep="\n")
     console.print(_summary(result))
     console.print(*map(Text, _notes(result)), sep="\n")
-    console.print(*map(Text, _NEXT), sep="\n")
+    next_words = ("", "Next, with a Redis of your own and in a terminal for each:")
+    console.print(*map(Text, (*next_words, *where_heori_is(), *_NEXT)), sep="\n")
 
 
 def _summary(result: RunResult) -> Table:

@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict
 
-from heori.demo.display import Display, Moment, UpPlan
+from heori.demo.display import Display, Moment, UpPlan, where_heori_is
 from heori.demo.processes import (
     DRAIN,
     HURRY,
@@ -103,6 +103,7 @@ class Run:
         page = Settings()
         self._display.tell(
             "Look at it from another terminal:",
+            *where_heori_is(),
             f"  export HEORI_REDIS_URL={self._redis_url}   # the server of this run",
             "  heori top                # or heori status, heori dead list, heori doctor",
             f"  heori serve              # the page, at http://{page.api_host}:{page.api_port}",

@@ -17,6 +17,7 @@ import pytest
 from redis import Redis
 
 from heori import JobFailed, Producer
+from heori.demo.display import where_heori_is
 from heori.demo.tally import ConsumerCounts, Count, JobTally
 from heori.examples import corpus, tasks
 from heori.inspect.scraper import scrape
@@ -309,3 +310,16 @@ def test_no_job_reads_outside_the_standard_library() -> None:
         with pytest.raises(corpus.OutsideCorpus):
             tasks.digest(path)
     assert tasks.digest("this.py").bytes == corpus.resolve("this.py").stat().st_size
+
+
+def test_a_shell_that_does_not_find_the_command_is_told_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere:/bin:/usr/bin")
+    if shutil.which("heori") is not None:
+        pytest.skip("every shell here finds a heori")
+    [line] = where_heori_is()
+    found = subprocess.check_output(["/bin/sh", "-c", f"{line}; command -v heori"], text=True)
+    assert Path(found.strip()).parent == Path(sys.executable).parent
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    assert where_heori_is() == []

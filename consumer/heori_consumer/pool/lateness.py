@@ -49,10 +49,10 @@ class Accused(NamedTuple):
     doing: Doing
 
 
-class Late(NamedTuple):
+class LateSince(NamedTuple):
     """Since when a job is late, by either clock."""
 
-    since: float
+    clock: float
     at_last: float
 
 
@@ -93,7 +93,7 @@ class Lateness:
         self._used: CoreUse | None = None  # at the last look, if a job was late
         # Two clocks for these two graces. The first stands still while nobody could end a job.
         self._clock = self._at_last = 0.0
-        self._late: dict[int, Late] = {}  # by number
+        self._late: dict[int, LateSince] = {}  # by number
         self._waiting: set[int] = set()  # threads that were seen to wait for the GIL
         self._looks = 0
         self.is_close = False
@@ -166,19 +166,19 @@ class Lateness:
         self._at_last += at_last
         self._late = {
             number: self._late.get(number)
-            or Late(
+            or LateSince(
                 self._clock - max(0.0, seconds - (passed - counted)),
                 self._at_last - max(0.0, seconds - (passed - at_last)),
             )
             for number, seconds in overdue.items()
         }
         if anew:
-            self._late = {n: each._replace(since=self._clock) for n, each in self._late.items()}
+            self._late = {n: each._replace(clock=self._clock) for n, each in self._late.items()}
 
-    def _is_over(self, late: Late) -> bool:
+    def _is_over(self, late: LateSince) -> bool:
         """Whether either grace of a job is over."""
         at_last = self._at_last - late.at_last > MOST_GRACE_S
-        return at_last or self._clock - late.since > HARD_GRACE_S
+        return at_last or self._clock - late.clock > HARD_GRACE_S
 
     def _forget(self) -> None:
         """That jobs were late."""
