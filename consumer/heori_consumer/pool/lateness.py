@@ -15,9 +15,10 @@ from heori_consumer.between.slot_table import AtStop, SlotState, SlotTable
 from heori_consumer.gil.states import GIL_WAIT, RUNNING
 from heori_consumer.gil.usage import CoreUse
 
-# How long after its timeout a job that cannot be interrupted costs its worker process the life;
-# the same for a job that was asked to stop. Of the time in which the worker wants a core only what
-# it gets counts, and when a GIL that was held is let go, all of it begins anew. But it ends.
+# How long after its timeout, or after it was asked to stop, a job that cannot be interrupted costs
+# its worker process the life. The first is time in which the worker could have ended it: where it
+# wants a core only what it gets counts, and all begins anew when a GIL that was held is let go.
+# The second is the most that a job has in any case.
 HARD_GRACE_S, MOST_GRACE_S = 1.0, 10.0
 # A GIL or an event loop that nobody else has had for this long is held by somebody. The thread of a
 # worker that receives wants the GIL ten times a second, and a turn of the loop as often.
