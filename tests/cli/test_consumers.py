@@ -130,6 +130,7 @@ def test_one_that_hangs_keeps_nobody_waiting(
         b"[" * 100_000,
     ],
 )
+@pytest.mark.usefixtures("full_stack")
 def test_what_something_else_says_at_that_address_is_no_harm(
     said: bytes, redis: Any, reader: RedisReader
 ) -> None:

@@ -281,6 +281,7 @@ def test_a_server_without_the_right_to_subscribe_still_rings(redis: Any, redis_u
     [b"", b"\xff", b"no json", b"[]", b"3", b"{}", b"[" * 100_000, b'{"command": 3}',
      b'{"command": "stop-job", "job_id": {}}'],
 )  # fmt: skip
+@pytest.mark.usefixtures("full_stack")
 def test_what_is_no_command_is_not_taken_for_one(payload: bytes) -> None:
     assert parse_command(payload) is None
 

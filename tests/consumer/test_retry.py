@@ -249,6 +249,7 @@ def test_a_job_without_retries_and_one_without_intervals_are_understood() -> Non
         ),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("full_stack")
 def test_retries_that_mean_nothing_are_told_of(
     left: bytes, intervals: bytes | None, reason: str
 ) -> None:

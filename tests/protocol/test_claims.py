@@ -146,6 +146,7 @@ def test_what_few_jobs_ask_for_comes_with_a_claim(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "field", [b"\xc1", b"\x81", b"\x93\x01\x02\x03", b"x", b"\x80" * 70_000, b"\x91" * 60_000]
 )
+@pytest.mark.usefixtures("full_stack")
 def test_options_without_a_meaning_stop_their_job_alone(bench: Bench, field: bytes) -> None:
     bench.send("a", "b")
     bench.redis.hset("rq:job:a", "heori_options", field)

@@ -256,6 +256,7 @@ NO_CALL = "not a call"
         (pickle.dumps(("m.f", None, None, None)), NO_CALL),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("full_stack")
 @pytest.mark.parametrize("pack", [zlib.compress, bytes])
 def test_what_is_no_call_is_refused_with_the_reason(
     pack: Callable[[bytes], bytes], raw: bytes, reason: str

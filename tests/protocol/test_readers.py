@@ -33,6 +33,8 @@ from heori_producer.errors import original
 from tests.rigs.dead_letters import letter
 from tests.tasks import sample_tasks, served_tasks
 
+pytestmark = pytest.mark.usefixtures("full_stack")
+
 
 @cache  # not as the module is read, which every process of a run does
 def large() -> bytes:

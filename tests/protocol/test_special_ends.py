@@ -153,6 +153,7 @@ def test_a_job_repeats_as_often_as_it_says(bench: Bench, result_ttl: int | None)
 
 
 @pytest.mark.parametrize("text", ["abc", "{}", '["a", null]', "[-1, {}]", "[" * 1000, b"\xff"])
+@pytest.mark.usefixtures("full_stack")
 def test_intervals_of_no_meaning_are_none(bench: Bench, text: str | bytes) -> None:
     send(bench, "a", repeats_left=2, repeat_intervals=text)
     bench.ack(*map(done, bench.claim()))
