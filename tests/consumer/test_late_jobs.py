@@ -1,5 +1,6 @@
 """Jobs that no exception ends in time cost their worker its life: once for all of them."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -249,6 +250,11 @@ def test_the_kernel_tells_of_all_threads_whether_a_process_wants_a_core(
         if computes:
             until(lambda: use().cpu > first)
             assert all(use().wants for _ in range(20))
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: seen.status() == psutil.STATUS_STOPPED)
+        stopped = use()
+        process.send_signal(signal.SIGCONT)
+        assert stopped.wants
         process.communicate(b"\n")
     assert core_use(seen) is None
     assert core_use(None) is None
