@@ -37,7 +37,7 @@ def has_one_thread() -> bool:
 
     False where there is no telling.
     """
-    return TELLS_OF_THREADS and len(os.listdir(f"{PROC}/self/task")) == 1  # noqa: PTH208
+    return len(threads_of("self")) == 1
 
 
 def inherited_files() -> list[int]:
@@ -68,8 +68,8 @@ def read_thread(pid: int, thread: int, name: str) -> bytes | None:
     return _read(thread_file(pid, thread, name))
 
 
-def threads_of(pid: int) -> list[int]:
-    """The threads of another process; none when it has ended, or nothing is told here."""
+def threads_of(pid: int | str) -> list[int]:
+    """The threads of a process, or of "self"; none when it has ended, or nothing is told here."""
     try:
         return [int(name) for name in os.listdir(f"{PROC}/{pid}/task")]  # noqa: PTH208
     except OSError:
@@ -358,9 +358,9 @@ def below(pid: int) -> list[int]:
     """All processes below another one, the lowest last; empty when there is no telling."""
     found = [pid]
     for each in found:  # which grows meanwhile
-        with contextlib.suppress(OSError):  # it has just ended
-            for thread in Path(f"{PROC}/{each}/task").iterdir():
-                found += children_of(int(thread.name), each)
+        for thread in threads_of(each):
+            with contextlib.suppress(PermissionError):
+                found += children_of(thread, each)
     return found[1:]
 
 
