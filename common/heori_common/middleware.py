@@ -13,6 +13,7 @@ alone that have to do with sending.
 """
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,6 +147,15 @@ def _find(name: str) -> type[Middleware]:
 
 _made: dict[str, Middleware] = {}
 _making = rlock_given_back()
+
+
+def _begin_anew() -> None:
+    """A forked process has no other thread, which might have the lock."""
+    global _making
+    _making = rlock_given_back()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _make(name: str, kind: type[Middleware]) -> Middleware:

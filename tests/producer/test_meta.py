@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -115,6 +117,29 @@ def test_threads_that_send_their_first_jobs_at_once_have_the_same_middleware(
     stamps = [json.loads(redis.hget(f"rq:job:{each}", "meta")) for each in ids]
     assert stamps == [{"stamped by": 0}] * 2
     assert len(Slow.made) == 1
+
+
+FORKED_MEANWHILE = """
+import os, signal, threading
+from heori_common.middleware import Middleware, make
+begun, parent = threading.Event(), os.getpid()
+class Made(Middleware):
+    def __init__(self):
+        if os.getpid() == parent:
+            begun.set()
+            threading.Event().wait()
+threading.Thread(target=make, args=(["__main__.Made"],), daemon=True).start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # or it would wait for a thread that it does not have
+    os._exit(len(make(["__main__.Made"])))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_was_forked_while_middleware_was_made_makes_its_own() -> None:
+    assert subprocess.check_output([sys.executable, "-c", FORKED_MEANWHILE]) == b"1\n"
 
 
 def test_meta_is_shown_with_a_job_and_dead_letters_are_found_by_it(
