@@ -71,8 +71,8 @@ WORKLOADS = (
 WAITING: Mapping[str, Sequence[Setting]] = {
     "heori": [
         Setting(heori("threads", 1, 50), 50),
-        Setting(heori("hybrid", 2, 25), 50),
         Setting(heori("asyncio", 1, 50), 50),
+        Setting(heori("asyncio", 2, 25), 50),
     ],
     "rq": [Setting(rq_pool(4), 4), Setting(rq_pool(16), 16)],
     "celery": [
