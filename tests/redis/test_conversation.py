@@ -42,6 +42,10 @@ EVERY_TYPE = (
     (b"%2\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n_\r\n", {b"a": 1, b"b": None}),
     (b"|1\r\n+ttl\r\n:3600\r\n:5\r\n", 5),
     (b">2\r\n+invalidate\r\n*1\r\n+key\r\n", Push([b"invalidate", [b"key"]])),
+    (b">2\r\n$10\r\ninvalidate\r\n*1\r\n$4\r\nk\r\ny\r\n", Push([b"invalidate", [b"k\r\ny"]])),
+    (b">2\r\n$10\r\ninvalidate\r\n*2\r\n+a\r\n+b\r\n", Push([b"invalidate", [b"a", b"b"]])),
+    (b">2\r\n$10\r\ninvalidate\r\n_\r\n", Push([b"invalidate", None])),
+    (b">3\r\n$10\r\ninvalidate\r\n*1\r\n:1\r\n:2\r\n", Push([b"invalidate", [1], 2])),
 )  # fmt: skip
 
 

@@ -115,6 +115,10 @@ class ReplyReader:
     ) -> tuple[Any, int]:
         if size < 0:  # RESP2's nil
             return None, start
+        if kind == _PUSH and size == 2 and source.startswith(_INVALIDATED, start):
+            # As thousands come at once, where thousands of queues are written at once.
+            key, start = self._read(source, start + len(_INVALIDATED))
+            return Push((b"invalidate", [key])), start
         items = []
         for _ in range(2 * size if kind in b"%|" else size):
             item, start = self._read(source, start)
@@ -123,7 +127,7 @@ class ReplyReader:
             return self._read(source, start)
         if kind == ord("%"):
             return dict(zip(items[::2], items[1::2], strict=True)), start
-        return Push(items) if kind == ord(">") else items, start
+        return Push(items) if kind == _PUSH else items, start
 
     def _error(self, text: bytes) -> Exception:
         return self._error_of(text.decode(errors="replace"))
@@ -134,6 +138,8 @@ class _Incomplete(Exception):
 
 
 _ERROR = ord("!")
+_PUSH = ord(">")
+_INVALIDATED = b"$10\r\ninvalidate\r\n*1\r\n"  # what a push tells, but for the key
 _SIMPLE: dict[int, Callable[[bytes | bytearray], Any]] = {
     ord("+"): bytes,
     ord(":"): int,
