@@ -12,12 +12,12 @@ import pytest
 from rq.job import Job as RqJob
 
 from heori import Producer
-from heori_common.protocol.commands import Claimed, Command, Commands
+from heori_common.protocol.commands import Claimed, Command, Commands, HandOver
 from heori_common.protocol.job import Claim
 from heori_common.protocol.keys import Keys, service_of
 from heori_consumer.supervisor.cancellation import CancellationWatch
 from heori_consumer.supervisor.leadership import LEADS_FOR_S
-from heori_consumer.supervisor.queue_watch import BUSY_S, QueueWatch
+from heori_consumer.supervisor.queue_watch import BUSY_S, CALL_QUEUES, QueueWatch
 from tests.rigs.consumers import Consumer
 from tests.rigs.listening import ME, leading
 from tests.rigs.offers import Idle
@@ -189,6 +189,42 @@ def test_while_nobody_waits_for_jobs_no_queue_is_watched(
             return woken.claims
 
     assert asyncio.run(main()) == []
+
+
+def test_of_many_queues_that_are_written_at_once_few_are_read_while_nobody_waits(
+    bench: Bench, redis: Any, redis_url: str
+) -> None:
+    queues = [f"q{number}" for number in range(4 * CALL_QUEUES)]
+    keys = [KEYS.queue(queue) for queue in queues]
+
+    def reads() -> int:
+        return int(redis.info("commandstats").get("cmdstat_llen", {"calls": 0})["calls"])
+
+    def are_watched() -> bool:
+        return bool(redis.info("stats")["tracking_total_keys"] >= 2 * len(queues))
+
+    async def main() -> HandOver:
+        async with asyncio.timeout(120), leading(redis_url, *queues) as led:
+            led.begin(QueueWatch(led.context, led.leadership, led.heard.listener))
+            await asyncio.to_thread(until, are_watched)
+            before, term = reads(), led.leadership.term
+            with redis.pipeline() as pipe:
+                for key in keys:
+                    pipe.rpush(key, "by rq")
+                pipe.execute()
+            await asyncio.sleep(6 * BUSY_S)
+            terms = 1 + led.leadership.term - term  # a slow machine may begin another
+            assert reads() - before <= 2 * CALL_QUEUES * terms, "one call, and a look now and then"
+            redis.delete(*keys)
+            idle = Idle(bench, "idle", *queues)
+            idle.offer()
+            redis.rpush(keys[-1], "by rq")
+            while (woken := await asyncio.to_thread(idle.told)) is None:
+                pass
+            idle.channel.close()
+            return woken
+
+    assert asyncio.run(main()).claims == []
 
 
 # What idle consumers cost

@@ -135,6 +135,29 @@ def test_nobody_waits_for_queues_that_it_does_not_serve_nor_while_rq_is_suspende
         assert ids(a.hears().claims) == ["later"]
 
 
+def test_of_many_queues_each_wakes_who_waits_for_it_and_counts_where_nobody_does(
+    bench: Bench,
+) -> None:
+    one, two = Idle(bench, "one", "default"), Idle(bench, "two", "low", "both")
+    one.offer()
+    two.offer()
+    bench.send("taken")
+    assert ids(one.hears().claims) == ["taken"]
+    for number, queue in enumerate(("default", "default", "low", "both", "both")):
+        Queue(queue, connection=bench.redis).enqueue(ADD, 1, 2, job_id=str(number))
+    queues = ["default", "low", "both", "default", "nobody's"]
+    assert bench.execute(bench.commands.wake(queues)) == 6, "one is counted twice, as it is named"
+    assert ids(two.hears().claims) == ["2"]
+    assert one.told() is two.told() is None
+    one.offer(slots=3, count=0)
+    two.offer(slots=3, count=0)
+    assert bench.execute(bench.commands.wake(["nobody's", "both", "default"])) == 0
+    assert ids(two.hears().claims) == ["3", "4"]
+    assert ids(one.hears().claims) == ["0", "1"]
+    for consumer in (one, two):
+        consumer.channel.close()
+
+
 def test_consumers_of_several_services_wait_in_one_line(bench: Bench) -> None:
     one, two = Idle(bench, "one", "default"), Idle(bench, "two", "default", "low")
     two.offer()

@@ -52,10 +52,16 @@ class QueueWatch:
             # turns out that nobody waits.
             changed = set(islice(self._changed, CALL_QUEUES))
             self._changed -= changed
+            # First, as somebody may wait for what has come. If nobody does, it is not even read.
+            left = await self._wake(changed) if changed else 0
+            if left is None:
+                continue
+            if left and await self._until_any_waits():
+                self._changed |= changed
+                self._event.set()
+                continue
             if not changed:
                 self._with_jobs.update(self._turn.next())
-            elif await self._wake(changed) is None:  # first, as somebody may wait for what has come
-                continue
             elif await self._listener.track(self._reads(changed)):
                 if self._changed:
                     self._event.set()
@@ -64,18 +70,22 @@ class QueueWatch:
                 self._with_jobs |= self._changed
             with_jobs, self._with_jobs = self._with_jobs, set()
             if with_jobs and await self._wake(with_jobs) != 0:
-                await asyncio.sleep(BUSY_S)
                 await self._until_any_waits()
 
-    async def _until_any_waits(self) -> None:
+    async def _until_any_waits(self) -> bool:
         """Wait until a consumer waits for jobs: while all are at work, they claim by themselves.
 
         Only what is written then concerns anybody. Else each claim would have its queue read again.
+        Returns whether none has waited at first.
         """
+        await asyncio.sleep(BUSY_S)
         waits = asyncio.Event()
+        none_waited = False
 
         def counted(offers: Any) -> None:
-            if offers != 0:  # or it cannot be told
+            nonlocal none_waited
+            none_waited = offers == 0
+            if not none_waited:  # or it cannot be told
                 waits.set()
 
         offers = self._context.commands.keys.offers(self._leadership.service)
@@ -83,6 +93,7 @@ class QueueWatch:
             while self._leadership.leads and not waits.is_set():
                 await self._context.beat.wait(waits, LOOK_EVERY_S)
             self._listener.forget([offers])
+        return none_waited
 
     def _reads(self, queues: Iterable[str]) -> Iterator[tuple[Words, OnReply, OnWrite]]:
         keys = self._context.commands.keys

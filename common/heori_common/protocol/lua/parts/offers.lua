@@ -77,12 +77,13 @@ local room_told = {} -- free slots of those that were woken in this call and not
 
 -- Wakes as many consumers as it needs for so many jobs that were put on a queue; returns for how many
 -- of them nobody waits.
-local function wake(queue, jobs, avoid)
+--   services: that serve the queue and may have consumers which wait, if they are known
+local function wake(queue, jobs, avoid, services)
   local name = queue_name(queue)
   local whole = whole_name(name)
   local left = jobs - (room_told[whole] or 0)
   while left > 0 do
-    local ok, service, offer = pcall(take_offer, name, avoid) -- pcall: a key may hold anything
+    local ok, service, offer = pcall(take_offer, name, avoid, false, services) -- pcall: a key may hold anything
     if not ok or not service then
       room_told[whole] = 0
       return left
