@@ -54,6 +54,23 @@ def test_consumers_whose_record_has_expired_are_not_registered_any_more(bench: B
     assert bench.redis.ttl("rq:worker:alive") <= 60
 
 
+def test_consumers_that_were_killed_do_not_serve_a_queue_in_which_there_is_nothing(
+    bench: Bench,
+) -> None:
+    bench.redis.sadd("rq:queues", "rq:queue:theirs", "rq:queue:alive's")
+    register(bench.redis, ["killed", "killed too"], "theirs")
+    register(bench.redis, ["killed", "alive"], "alive's")
+    bench.redis.hset("rq:worker:alive", "state", "idle")
+    for _ in range(2):  # once with some that are found dead among all, once without
+        bench.tidy()
+        assert bench.redis.smembers("rq:workers:alive's") == {b"rq:worker:alive"}
+        assert not bench.redis.exists("rq:workers:theirs")
+        bench.redis.sadd("rq:workers:alive's", "rq:worker:killed")
+        bench.redis.sadd("rq:workers:theirs", "rq:worker:killed")
+    pass_time(bench)
+    assert listed(bench) == {"alive's"}
+
+
 def test_cancelled_jobs_expire_whoever_cancelled_them(bench: Bench) -> None:
     bench.send("ours")
     bench.send("kept", "brief", "theirs")

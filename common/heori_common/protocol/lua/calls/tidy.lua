@@ -113,15 +113,21 @@ local function only_served(queue)
 end
 
 local function look_after(queue)
-  if not args.thorough and dead == 0 and only_served(queue) then
-    return
-  end
   local name = queue_name(queue)
+  local served_by = workers_of_key(name)
+  if only_served(queue) then
+    if not args.thorough and dead == 0 then
+      return
+    end
+    strike_dead(served_by)
+    if redis.call('EXISTS', served_by) == 1 then
+      return
+    end
+  end
   if redis.call('EXISTS', deferred_key(name)) == 1 then
     deferring[#deferring + 1] = name
   end
   local whole = whole_name(name)
-  local served_by = workers_of_key(name)
   strike_dead(served_by)
   room = room - strike_expired(finished_key(name), room)
   room = room - strike_expired(failed_key(name), room)
