@@ -45,14 +45,34 @@ HARMLESS = {
         "never",
     ): "it saves time: there is nothing to do",
     (
+        "calls/lock_acquire.lua",
+        "if firsts[n][1] then",
+        "always",
+    ): "it saves time: functions that only those need who may have to wait",
+    (
+        "calls/lock_acquire.lua",
+        "return is_any_held() and ask() or hold_locks({})",
+        "without is_any_held()",
+    ): "it saves time: functions that only those need who may have to wait",
+    (
         "parts/ask_for_locks.lua",
-        "return free and 'free' or 'full', tonumber(first[2])",
+        "first = first or first_holder(lock)",
+        "without first",
+    ): "it saves time: what was read before in this call",
+    (
+        "parts/lock_deadlock.lua",
+        "held = held or redis.call('ZRANGE', holders_key(lock), 0, -1, 'WITHSCORES')",
+        "without held",
+    ): "it saves time: what was read before in this call",
+    (
+        "parts/ask_for_locks.lua",
+        "return free and 'free' or 'full', first",
         "without 'free'",
     ): "whoever asks only wants to know whether it is 'mine' or 'full'",
     (
         "parts/ask_for_locks.lua",
-        "if record and record[WAKE] ~= args.wake then",
-        "without record[WAKE] ~= args.wake",
+        "if record and record[WAKE] ~= mine[WAKE] then",
+        "without record[WAKE] ~= mine[WAKE]",
     ): "it saves time: what is written is what stands there",
     ("parts/lock_handover.lua", "if any then", "always"): "it saves time: none of them is silent",
     (

@@ -5,7 +5,6 @@ sets have, holds those exactly.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +21,7 @@ from heori_common.protocol.commands.builder import (
 )
 from heori_common.protocol.keys import Keys
 from heori_common.protocol.records import LockRecord
+from heori_common.protocol.scripts import pack_argument
 
 T = TypeVar("T")
 
@@ -61,14 +61,13 @@ class Waits(NamedTuple):
     lock: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What has become of a request.
 
     Attributes:
         state: held, waiting, busy (it was not to wait) or deadlock (it would wait for ever).
-        now: the server's time, as all times here.
-        lease_end: of what is held; of the first holder, when waiting.
+        now: the server's time, as all times here; 0 when it is held.
+        lease_end: of the first holder, when waiting; of what is held, counted from `now`.
         fences: of what is held, in the order of the locks.
         ticket: its place in the queue; the lowest is next.
         before: how many stand before it.
@@ -178,8 +177,9 @@ class LockCommands(Builders):
 
     # The id of the request comes first in the argument of both.
 
-    def _acquire_template(self, length: int, *same: Any, wait: bool) -> Template[Answer]:
-        return Template(self._ask(length * _BLANK, *same, wait=wait), length * _BLANK.encode())
+    def _acquire_template(self, length: int, *same: Any) -> Template[Answer]:
+        wait, *rest = same
+        return Template(self._ask(length * _BLANK, *rest, wait=wait), length * _BLANK.encode())
 
     def _release_template(self, length: int, locks: Sequence[str]) -> Template[list[str]]:
         blank = self._call(
@@ -187,6 +187,7 @@ class LockCommands(Builders):
             locks,
             _fates,
             id=length * _BLANK,
+            are_mutexes=all(self.keys.lock_name(lock)[0] == "mutex" for lock in locks),
             handover_lease_us=HANDOVER_LEASE_US,
         )
         return Template(blank, length * _BLANK.encode())
@@ -208,12 +209,12 @@ class LockCommands(Builders):
         return self._call(
             "lock_ask_again" if known else "lock_acquire",
             [lock.key for lock in locks],
-            _answer,
+            partial(_answer, lease_us),
             id=request,
-            owner=owner,
-            about=about,
-            wake=wake or False,
-            limits=[lock.limit or False for lock in locks],
+            records=[
+                _begin_record(owner, wake or False, lock.limit or False, lease_us, about)
+                for lock in locks
+            ],
             lease_us=lease_us,
             ticket=ticket or False,
             wait=wait,
@@ -249,7 +250,7 @@ class LockCommands(Builders):
         """
         same = tuple(locks), owner, about, wake, lease_us, deadlock
         if ticket is None and not known:
-            return self._acquire(len(request), *same, wait=wait).command(request.encode())
+            return self._acquire(len(request), wait, *same).command(request.encode())
         return self._ask(request, *same, ticket, wait=wait, known=known)
 
     def release(self, locks: Sequence[str], request: str) -> Command[list[str]]:
@@ -407,10 +408,18 @@ def read_grant(payload: bytes) -> Grant:
 _unpack = partial(msgpack.unpackb, raw=True)
 
 
-def _answer(reply: bytes) -> Answer:
+def _begin_record(*fields: Any) -> bytes:
+    """The first fields of a LockRecord, packed; a script puts the others behind them."""
+    unknown = len(LockRecord._fields) - len(LockRecord._field_defaults) - len(fields)
+    return pack_argument([*fields, *[False] * unknown])[:-unknown]  # each is one byte
+
+
+def _answer(lease_us: int, reply: int | bytes) -> Answer:
+    if isinstance(reply, int):
+        return Answer("held", 0, lease_us, (reply,))
     match _unpack(reply):
-        case [now, b"held", lease_end, fences]:
-            return Answer("held", now, lease_end, fences)
+        case [_, b"held", fences]:
+            return Answer("held", 0, lease_us, fences)
         case [now, b"waiting", ticket, before, lease_end, cycle]:
             return Answer("waiting", now, lease_end, (), ticket, before, _cycle(cycle or ()))
         case [now, b"deadlock", cycle]:

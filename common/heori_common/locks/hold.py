@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from heori_common import clock
+from heori_common.locks.commands import LockRequest
 from heori_common.locks.owner import Owner, settling
 
 
@@ -16,6 +17,7 @@ class HeldLock(Protocol):
     name: str
     key: str
     limit: int | None
+    wanted: LockRequest
     on_lost: Callable[[Any], object] | None
 
     @property
@@ -69,13 +71,13 @@ class Hold:
         self.cancelling = task.cancelling() if task is not None else 0
         self.is_released = False
         self.is_renewing = False
-        self.extend(valid_until)
+        self.extend(valid_until, self.since)
 
-    def extend(self, valid_until: float) -> None:
+    def extend(self, valid_until: float, now: float) -> None:
         """The lease is known to last until then."""
         self.valid_until = valid_until
         # A lock that was handed over has a short lease, of which a third is over just as soon.
-        left = min(self.lease, valid_until - clock.now())
+        left = min(self.lease, valid_until - now)
         self.renew_at = valid_until - left * 2 / 3
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from heori_common.errors import short
 from heori_common.locks.arguments import check_lease, check_permits
+from heori_common.locks.commands import LockRequest
 from heori_common.locks.declared import hold_of
 from heori_common.locks.errors import NotHeld
 from heori_common.locks.hold import Hold
@@ -28,6 +29,7 @@ class Lock(Lockable):
         name: of the thing that it protects. On one server, those of one kind and name are one.
         key: in Redis.
         limit: how many permits there are; None: it is a mutex.
+        wanted: what is asked for when it is acquired.
         on_lost: called with the lock, in a thread of its own, when a holder has lost it.
         latest: what was held last through this object.
     """
@@ -52,6 +54,7 @@ class Lock(Lockable):
         self.name = name
         self.limit = limit
         self.key = self.session().keys.lock(self.kind, name)
+        self.wanted = LockRequest(self.key, limit)
         self.on_lost = on_lost
         self.latest: Hold | None = None
         self._no_loss = threading.Event()

@@ -201,7 +201,7 @@ class Renewer:
                 self.lose(hold, "Redis knows of it no more: it expired or was released by force")
                 continue
             else:
-                hold.extend(sent + hold.lease)
+                hold.extend(sent + hold.lease, clock.now())
             self._look_at(min(hold.renew_at, hold.valid_until))
         if not isinstance(lost, Exception):
             if self._failed:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from heori_common import clock
 from heori_common.background import Bell
 from heori_common.current_job import BLOCKED_AT_MOST_S
-from heori_common.locks.commands import Answer, Grant, LockRequest
+from heori_common.locks.commands import Answer, Grant
 from heori_common.locks.errors import DeadlockDetected
 from heori_common.locks.hold import HeldLock, Hold
 from heori_common.locks.line import Line
@@ -65,7 +65,7 @@ class AcquireRequest:
         self._owner = owner
         self._locks = locks
         self._keys = [lock.key for lock in locks]
-        self._wanted = [LockRequest(lock.key, lock.limit) for lock in locks]
+        self._wanted = tuple([lock.wanted for lock in locks])
         self._lease = lease
         self._began = clock.now()
         self._deadline = float("inf") if timeout is None else self._began + timeout

@@ -20,7 +20,10 @@ class Push(list[Any]):
 def pack(words: Iterable[Word]) -> bytes:
     """A command as it is sent: an array of bulk strings. Lone surrogates are bytes, as in names."""
     if type(words) is tuple and words[0] == "EVALSHA" and len(words) <= _FEW:
-        return _pack_head(words[:-1]) + _pack_word(words[-1])
+        head, last = _pack_head(words[:-1]), words[-1]
+        if type(last) is bytes:  # as the argument of all ours is
+            return b"%b$%d\r\n%b\r\n" % (head, len(last), last)
+        return head + _pack_word(last)
     parts = [b""]
     for word in words:
         if type(word) is str and len(word) <= _SHORT:

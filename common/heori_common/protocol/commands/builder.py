@@ -72,11 +72,11 @@ class Template(Generic[T]):
         blank: as it stands in the argument.
     """
 
-    __slots__ = ("_after", "_before", "_command", "_head")
+    __slots__ = ("_after", "_before", "_head", "_parse", "_script")
 
     def __init__(self, command: Command[T], blank: bytes) -> None:
-        self._command = command
         self._head, argument = command.words[:-1], command.words[-1]
+        self._parse, self._script = command.parse, command.script
         assert isinstance(argument, bytes)
         self._before, _, self._after = argument.partition(blank)
 
@@ -87,8 +87,7 @@ class Template(Generic[T]):
             parse: in the place of the command's.
         """
         argument = self._before + part + self._after
-        command = self._command
-        return Command((*self._head, argument), parse or command.parse, command.script)
+        return Command((*self._head, argument), parse or self._parse, self._script)
 
 
 class Builders:

@@ -6,4 +6,4 @@
 -- FULL   passes
 -- USES   ask_for_locks
 
-return ask_for_locks()
+return ask_for_locks({})

@@ -4,7 +4,7 @@
 -- REPLY  msgpack [now_us, limit that was set or false, holders, waiters]; each of them [[id,
 --        lease_end_us or ticket, record], …], without those whose lease is over
 -- FULL   only reads
--- USES   now_us, to_digits, lock_record
+-- USES   now_us, lock_record
 
 local function entries(key, first)
   local found = {}
@@ -19,5 +19,5 @@ local function entries(key, first)
 end
 
 return cmsgpack.pack({ now_us, tonumber(redis.call('HGET', KEYS[1], 'limit')) or false,
-  entries(holders_key(KEYS[1]), '(' .. to_digits(now_us)),
+  entries(holders_key(KEYS[1]), '(' .. string.format('%.0f', now_us)),
   entries(waiters_key(KEYS[1]), '-inf') })

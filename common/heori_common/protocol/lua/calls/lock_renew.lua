@@ -4,7 +4,7 @@
 --        requests: [[number of the lock from 0, id, lease_us], …]
 -- REPLY  msgpack [number of the lost request from 0, …]
 -- FULL   passes
--- USES   now_us, to_digits, lock_record
+-- USES   now_us, lock_record
 
 local lost = {}
 for n, request in ipairs(args.requests) do
@@ -12,7 +12,7 @@ for n, request in ipairs(args.requests) do
   -- pcall: a key that holds something else has taken the leases with it
   local held_until = redis.pcall('ZSCORE', holders_key(lock), id)
   if type(held_until) == 'string' and tonumber(held_until) > now_us then
-    redis.call('ZADD', holders_key(lock), to_digits(lease_end_us), id)
+    redis.call('ZADD', holders_key(lock), lease_end_us, id)
   else
     lost[#lost + 1] = n - 1
   end

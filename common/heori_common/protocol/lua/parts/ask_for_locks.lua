@@ -2,19 +2,23 @@
 -- Sending the same request again changes nothing but its lease: so it is also how a waiter looks
 -- what has become of its request, and how one that was passed over comes back with its ticket.
 -- While it waits it holds none of the locks.
--- ARGS   id, owner, about, wake, limits, lease_us, ticket, wait, deadlock
---        about: who asks, for people; wake: channel on which a grant is told, or false: it looks
---        limits: [permits, or false for a mutex, …] for each lock
+-- ARGS   id, records, ticket, wait, deadlock
+--        records: for each lock the beginning of the request's record, see lock_record.lua
 --        ticket: the one it had, or false
 --        wait: whether to; deadlock: 'raise', 'warn' or 'off'
--- USES   now_us, to_digits, lock_record, lock_handover, lock_deadlock, hold_locks
+-- USES   now_us, lock_record, lock_handover, lock_deadlock, hold_locks
 
--- Returns 'mine', 'free' (to be had before all who wait) or 'full', and when the first lease of it ends.
-local function state_of(lock, limit)
-  local first = redis.call('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
+local function first_holder(lock)
+  return redis.call('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
+end
+
+-- Returns 'mine', 'free' (to be had before all who wait) or 'full', and the first holder.
+--   first: it, as it was read before in this call, or nil
+local function state_of(lock, limit, first)
+  first = first or first_holder(lock)
   if first[1] and tonumber(first[2]) <= now_us then
     expire_holders(lock)
-    first = redis.call('ZRANGE', holders_key(lock), 0, 0, 'WITHSCORES')
+    first = first_holder(lock)
   end
   if not first[1] then
     return 'free'
@@ -24,20 +28,22 @@ local function state_of(lock, limit)
   end
   local free = limit and redis.call('EXISTS', waiters_key(lock)) == 0
     and redis.call('ZCARD', holders_key(lock)) < limit_of(lock, limit)
-  return free and 'free' or 'full', tonumber(first[2])
+  return free and 'free' or 'full', first
 end
 
--- Returns msgpack [now_us, 'held', lease_end_us, [fence, …]], [now_us, 'busy'],
--- [now_us, 'deadlock', cycle] (it does not wait), or [now_us, 'waiting', ticket, how many are
--- before it, first_end_us, cycle or false].
+-- Returns what hold_locks does, or msgpack [now_us, 'busy'], [now_us, 'deadlock', cycle] (it does not
+-- wait), or [now_us, 'waiting', ticket, how many are before it, first_end_us, cycle or false].
 --   first_end_us: when the first holder's lease ends; cycle: [[owner, about, lock], …]
-local function ask_for_locks()
-  local found, missing, first_end_us = {}, nil, nil
+--   firsts: as first_holder has them, for those locks for which they are known
+local function ask_for_locks(firsts)
+  local waits = cmsgpack.pack(now_us, 0, false) -- how the record of one that waits goes on
+  local records, found, missing, first = {}, {}, nil, nil
   for n, lock in ipairs(KEYS) do
-    local end_us
-    found[n], end_us = state_of(lock, args.limits[n])
+    records[n] = cmsgpack.unpack(args.records[n] .. waits)
+    local its_first
+    found[n], its_first = state_of(lock, records[n][LIMIT], firsts[n])
     if found[n] == 'full' and not missing then
-      missing, first_end_us = n, end_us
+      missing, first = n, its_first
     end
   end
 
@@ -52,27 +58,26 @@ local function ask_for_locks()
   if not args.wait then
     return cmsgpack.pack({ now_us, 'busy' })
   end
-  local lock, limit = KEYS[missing], args.limits[missing]
+  local lock, mine = KEYS[missing], records[missing]
   local ticket, cycle = redis.call('ZSCORE', waiters_key(lock), args.id), false
   if not ticket then
-    cycle = args.deadlock ~= 'off' and deadlock(args.owner, args.about, lock, limit)
+    local holders = not mine[LIMIT] and first -- of a mutex, which has one
+    cycle = args.deadlock ~= 'off' and deadlock(mine[OWNER], mine[ABOUT], lock, mine[LIMIT], nil, holders)
     if cycle and args.deadlock == 'raise' then
       return cmsgpack.pack({ now_us, 'deadlock', cycle })
     end
     local last = redis.call('ZRANGE', waiters_key(lock), -1, -1, 'WITHSCORES')[2] or 0
     ticket = args.ticket or math.max(now_us, last + 1)
-    redis.call('ZADD', waiters_key(lock), to_digits(ticket), args.id)
-    local since_us = now_us
-    local record = lock_record(args.owner, args.wake, limit, args.lease_us, args.about, since_us, 0, false)
-    redis.call('HSET', lock, args.id, cmsgpack.pack(record))
-    redis.call('HSET', lock_waits_key(), args.owner, cmsgpack.pack({ lock, args.id }))
+    redis.call('ZADD', waiters_key(lock), ticket, args.id)
+    redis.call('HSET', lock, args.id, args.records[missing] .. waits)
+    redis.call('HSET', lock_waits_key(), mine[OWNER], cmsgpack.pack({ lock, args.id }))
   else
     local record = read_record(lock, args.id)
-    if record and record[WAKE] ~= args.wake then -- it has got, or lost, the right to hear of it
-      record[WAKE] = args.wake
+    if record and record[WAKE] ~= mine[WAKE] then -- it has got, or lost, the right to hear of it
+      record[WAKE] = mine[WAKE]
       redis.call('HSET', lock, args.id, cmsgpack.pack(record))
     end
   end
   return cmsgpack.pack({ now_us, 'waiting', tonumber(ticket),
-    redis.call('ZRANK', waiters_key(lock), args.id), first_end_us, cycle })
+    redis.call('ZRANK', waiters_key(lock), args.id), tonumber(first[2]), cycle })
 end

@@ -4,10 +4,11 @@
 
 -- The owners for whom a request for a lock waits: those of all its permits, since any of them that
 -- goes on sets the waiter free. Nil when a permit is free, or will be without their doing.
-local function blockers(lock, limit)
+--   held: all its holders and the ends of their leases, or false where they are not known yet
+local function blockers(lock, limit, held)
   local owners = {}
   -- By rank, as Redis counts what it finds by score only when it has found it, in memory made for that.
-  local held = redis.call('ZRANGE', holders_key(lock), 0, -1, 'WITHSCORES')
+  held = held or redis.call('ZRANGE', holders_key(lock), 0, -1, 'WITHSCORES')
   for n = 1, #held, 2 do
     if tonumber(held[n + 1]) > now_us then
       local record = read_record(lock, held[n])
@@ -53,10 +54,11 @@ end
 -- Returns [[owner, about, lock or false], …], `me` first, or false.
 --   lock, limit: of the lock for which it is about to wait; or false, and
 --   whom_else: the owners for whom it waits instead
-local function deadlock(me, about, lock, limit, whom_else)
+--   held: as for blockers
+local function deadlock(me, about, lock, limit, whom_else, held)
   local first = whom_else
   if lock then
-    first = blockers(lock, limit)
+    first = blockers(lock, limit, held)
   end
   local cycle, whom = { { me, about, lock } }, { first }
   local seen = { [me] = true }

@@ -1,18 +1,24 @@
 -- lock_handover.lua: how a lock passes from one holder to the next.
 -- After each of these functions no waiter that can be told is left waiting for a free permit.
 -- ARGS   handover_lease_us
--- USES   now_us, to_digits, arrivals, lock_record, lock_hold
+-- USES   now_us, arrivals, lock_record, lock_hold
 
 local function remove_holder(lock, id)
   redis.call('HDEL', lock, id)
   return redis.call('ZREM', holders_key(lock), id) == 1
 end
 
--- Without a record, somebody has deleted the hash.
-local function remove_waiter(lock, id, record)
-  local waits = record and redis.call('HGET', lock_waits_key(), record[OWNER])
+local function forget_wait(id, record)
+  local waits = redis.call('HGET', lock_waits_key(), record[OWNER])
   if waits and cmsgpack.unpack(waits)[2] == id then
     redis.call('HDEL', lock_waits_key(), record[OWNER])
+  end
+end
+
+-- Without a record, somebody has deleted the hash.
+local function remove_waiter(lock, id, record)
+  if record then
+    forget_wait(id, record)
   end
   return redis.call('ZREM', waiters_key(lock), id) == 1
 end
@@ -50,9 +56,28 @@ local function forget_if_free(lock)
   end
 end
 
--- Hands the lock to the next waiter, and so on while there are permits. A waiter that should hear
--- of it and does not is dead, or has lost its connection and will come back with its ticket: it is
--- passed over. One that looks by itself has the lock until a short lease is over.
+-- Hands the lock to one that was in its queue; returns whether it has it. A waiter that should hear of
+-- it and does not is dead, or has lost its connection and will come back with its ticket: it is passed
+-- over. One that looks by itself has the lock until a short lease is over.
+local function grant(lock, id, record)
+  local fence = next_fence()
+  local lease_end_us = now_us + math.min(record[LEASE_US], args.handover_lease_us)
+  record[HANDED_US] = lease_end_us
+  local told = true
+  if record[JOB] then
+    told = requeue_parked(unpack(record[JOB]))
+  elseif record[WAKE] then
+    told = tell_grant(record[WAKE], { id, fence, lease_end_us })
+  end
+  if told then
+    add_holder(lock, id, record, fence, lease_end_us)
+  else
+    redis.call('HDEL', lock, id)
+  end
+  return told
+end
+
+-- Hands the lock to the next waiter, and so on while there are permits.
 local function grant_to_waiters(lock)
   while true do
     local id = redis.call('ZRANGE', waiters_key(lock), 0, 0)[1]
@@ -65,26 +90,23 @@ local function grant_to_waiters(lock)
       return
     end
     remove_waiter(lock, id, record)
-    if record then
-      local fence = next_fence()
-      local lease_end_us = now_us + math.min(record[LEASE_US], args.handover_lease_us)
-      record[HANDED_US] = lease_end_us
-      local told = true
-      if record[JOB] then
-        told = requeue_parked(unpack(record[JOB]))
-      elseif record[WAKE] then
-        told = tell_grant(record[WAKE], { id, fence, lease_end_us })
-      end
-      if told then
-        add_holder(lock, id, record, fence, lease_end_us)
-        if not record[LIMIT] then
-          return -- a mutex has one holder
-        end
-      else
-        redis.call('HDEL', lock, id)
-      end
+    if record and grant(lock, id, record) and not record[LIMIT] then
+      return -- a mutex has one holder
     end
   end
+end
+
+-- The same for a mutex that nobody holds.
+--   id: of the first waiter, which was taken from the queue
+local function pass_mutex(lock, id)
+  local record = read_record(lock, id)
+  if record then
+    forget_wait(id, record)
+    if grant(lock, id, record) then
+      return
+    end
+  end
+  grant_to_waiters(lock)
 end
 
 -- The process that listens on a channel: each of its threads may have one of its own.
@@ -97,7 +119,7 @@ end
 -- waiters of that process. A job that was handed it has not been claimed since, and is on its queue.
 --   spares_jobs: nil, or says whether jobs keep theirs; it is asked only when a job is overdue
 local function expire_holders(lock, spares_jobs)
-  local overdue = redis.call('ZRANGEBYSCORE', holders_key(lock), '-inf', to_digits(now_us), 'WITHSCORES')
+  local overdue = redis.call('ZRANGEBYSCORE', holders_key(lock), '-inf', now_us, 'WITHSCORES')
   if #overdue == 0 then
     return
   end

@@ -1,6 +1,8 @@
 -- lock_record.lua: what is kept of a lock.
 -- A request is one attempt to get a lock; its id is never used again. For each request there is a
--- record, an array whose fields LockRecord names: OWNER, WAKE and so on. A lock is
+-- record, an array whose fields LockRecord names: OWNER, WAKE and so on. Its client packs all before
+-- SINCE_US; a script puts that, FENCE and HANDED_US behind it, which takes less time than to make and
+-- to pack an array. A lock is
 --   <lock>               hash: request id → packed record; and `limit`, if it was changed
 --   holders_key(lock)    zset: request id → end of its lease; it is the count of the permits in use
 --   waiters_key(lock)    zset: request id → ticket, lowest first

@@ -1,7 +1,7 @@
 -- take_job_locks.lua: give a job all locks that it declares, or have it wait for the first that is
 -- taken: in that lock's queue and in no slot, and holding none of them.
 -- ARGS   consumer, host, pid, deadlock, look_again_s
--- USES   now_us, to_digits, read_fields, queue_names, watched, lock_record, lock_hold, lock_handover, lock_deadlock,
+-- USES   now_us, read_fields, queue_names, watched, lock_record, lock_hold, lock_handover, lock_deadlock,
 --        job_locks
 
 -- Whether a lock is 'mine' (it was handed to this job), 'free' or 'full'. A waiter behind the job's
@@ -26,15 +26,15 @@ local function wait_for_lock(lock, limit, id, ticket, record)
   if not redis.call('ZSCORE', waiters_key(lock), request) then
     local last = redis.call('ZRANGE', waiters_key(lock), -1, -1, 'WITHSCORES')[2] or 0
     ticket = ticket or math.max(now_us, last + 1)
-    redis.call('ZADD', waiters_key(lock), to_digits(ticket), request)
+    redis.call('ZADD', waiters_key(lock), ticket, request)
   end
   record[LIMIT], record[SINCE_US] = limit, now_us
   redis.call('HSET', lock, request, cmsgpack.pack(record))
   redis.call('HSET', lock_waits_key(), record[OWNER], cmsgpack.pack({ lock, request }))
   local _, key, _, deferred, parked = unpack(record[JOB])
   -- Its ticket is its own for ever: whatever becomes of a delivery, it has asked first.
-  redis.call('HSET', key, 'status', 'deferred', 'worker_name', '', 'heori_ticket', to_digits(ticket or now_us))
-  redis.call('HSETNX', key, 'heori_parked', to_digits(now_us))
+  redis.call('HSET', key, 'status', 'deferred', 'worker_name', '', 'heori_ticket', ticket or now_us)
+  redis.call('HSETNX', key, 'heori_parked', now_us)
   local now_s = math.floor(now_us / 1000000)
   -- pcall: should a registry hold something else, the lock knows of the job
   redis.pcall('ZADD', deferred, now_s, id)
@@ -104,7 +104,7 @@ local function take_job_locks(id, key, queue, wanted, lease_end_us)
     held[n] = { lock, fence }
   end
   if not ticket then
-    redis.call('HSET', key, 'heori_ticket', to_digits(now_us))
+    redis.call('HSET', key, 'heori_ticket', now_us)
   end
   if since_us then
     redis.call('HDEL', key, 'heori_parked')
