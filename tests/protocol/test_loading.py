@@ -1,6 +1,8 @@
 """How scripts are put together, and that nothing is wrong in any of them."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,6 +207,19 @@ def test_the_type_of_each_key_is_told_first() -> None:
     others = methods - {entry.name for entry in catalogue()}
     assert others == {"prefix", "queue_name", "lock_name"}
     assert {re.match(r"\w+", entry.about)[0] for entry in catalogue()} <= set(REDIS_TYPES)  # type: ignore[index]
+
+
+def test_keys_and_scripts_are_the_same_where_python_keeps_no_docstrings() -> None:
+    asked = """
+from heori_common.protocol.catalogue import catalogue
+from heori_common.protocol.scripts import script
+from tests.rigs.lua_files import CALLED
+assert False, "this is not -OO"
+print([script(name).digest for name in CALLED], list(catalogue()))
+"""
+    optimized = [sys.executable, "-OO", "-c", asked]
+    told = subprocess.run(optimized, check=True, capture_output=True, text=True, timeout=60)
+    assert told.stdout == f"{[script(name).digest for name in CALLED]} {list(catalogue())}\n"
 
 
 def test_of_each_key_it_is_told_when_it_goes() -> None:

@@ -1,5 +1,6 @@
 """The catalogue of keys: what `Keys` says of each, for scripts, docs and tools."""
 
+import ast
 import inspect
 import re
 from collections.abc import Iterator
@@ -35,8 +36,9 @@ REDIS_TYPES = ("channel", "hash", "list", "set", "stream", "string", "zset")
 
 def catalogue() -> Iterator[CatalogueEntry]:
     """All keys, RQ's first, in the order in which they stand there."""
+    said_of = _docstrings(RqKeys) | _docstrings(Keys)
     for name, method in (vars(RqKeys) | vars(Keys)).items():
-        about = inspect.getdoc(method) or ""
+        about = said_of.get(name, "")
         # The others take a key apart.
         if inspect.isfunction(method) and re.match(rf"({'|'.join(REDIS_TYPES)})\b", about):
             said, _, end = about.rpartition("\n\n")
@@ -44,3 +46,13 @@ def catalogue() -> Iterator[CatalogueEntry]:
                 said, end = about, ""
             parameters = tuple(inspect.signature(method).parameters)[1:]
             yield CatalogueEntry(name, parameters, said, end)
+
+
+def _docstrings(keys: type[RqKeys]) -> dict[str, str]:
+    """What each method says; read from the source where Python has dropped it, as with -OO."""
+    said = {name: inspect.getdoc(each) or "" for name, each in vars(keys).items()}
+    if keys.queue.__doc__ is None:
+        [body] = ast.parse(inspect.getsource(keys)).body
+        methods = [each for each in ast.walk(body) if isinstance(each, ast.FunctionDef)]
+        said |= {each.name: ast.get_docstring(each) or "" for each in methods}
+    return said
