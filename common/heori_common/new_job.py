@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from heori_common.protocol.job import NewJob
-from heori_common.protocol.payload import Call
+from heori_common.protocol.payload import BadPayload, Call
 from heori_common.sendable import Sendable
 from heori_common.tasks import InvalidArguments
 from heori_common.values.arguments import Sent
@@ -62,7 +62,7 @@ def make_job(
         first: LATER in the place of an argument that is not sent.
 
     Raises:
-        BadPayload, PayloadTooLarge: they have no JSON form, or too large a one.
+        InvalidArguments, PayloadTooLarge: they have no JSON form, or too large a one.
     """
     # Of a function without @task they are never left out: they tell consumers that it is called
     # as a task is, and not as rq would.
@@ -76,14 +76,17 @@ def make_job(
         if not first:
             raise
         locks = ()  # it gets them in its slot
-    return NewJob.create(
-        job_id,
-        Call(task.name, args_json, kwargs_json, "json", types),
-        task.timeout,
-        task.retry.delays() if task.retry else (),
-        locks,
-        task.result_ttl,
-        limit,
-        Call(task.name, sent.args, sent.kwargs) if sent.types else None,
-        None if rate is None else {"rate": rate},
-    )
+    try:
+        return NewJob.create(
+            job_id,
+            Call(task.name, args_json, kwargs_json, "json", types),
+            task.timeout,
+            task.retry.delays() if task.retry else (),
+            locks,
+            task.result_ttl,
+            limit,
+            Call(task.name, sent.args, sent.kwargs) if sent.types else None,
+            None if rate is None else {"rate": rate},
+        )
+    except BadPayload as error:  # such as a path whose bytes are no UTF-8
+        raise InvalidArguments(str(error)) from error

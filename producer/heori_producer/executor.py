@@ -139,7 +139,7 @@ class RedisExecutor(Executor):
         Raises:
             RuntimeError: the executor was shut down.
             UnknownTask: no consumer could import the function.
-            InvalidArguments, BadPayload, PayloadTooLarge, QueueFull, RedisUnavailable: as
+            InvalidArguments, PayloadTooLarge, QueueFull, RedisUnavailable: as
                 `Producer.submit`.
         """
         task = self._task(fn)

@@ -75,8 +75,8 @@ class Sender:
 
         Raises:
             UnknownTask: the function is no task.
-            InvalidArguments: the arguments do not fit it; nothing is sent.
-            BadPayload, PayloadTooLarge: they have no JSON form, or too large a one.
+            InvalidArguments: the arguments do not fit it, or have no JSON form; nothing is sent.
+            PayloadTooLarge: they are too large.
             QueueFull: the queue is at its limit, and was for as long as there was to wait.
             RedisUnavailable: Redis cannot be reached.
         """

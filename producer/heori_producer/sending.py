@@ -88,8 +88,8 @@ class Sending:
             from_json: the arguments were read from JSON, and are validated by its rules.
 
         Raises:
-            InvalidArguments: they do not fit the task.
-            BadPayload, PayloadTooLarge: they have no JSON form, or too large a one.
+            InvalidArguments: they do not fit the task, or have no JSON form.
+            PayloadTooLarge: they are too large.
         """
         settings = self._settings
         sent = task.to_send(args, kwargs, from_json=from_json, strict=settings.strict)

@@ -158,6 +158,15 @@ def test_what_would_change_is_refused_by_name(
         within.to_send((), {"deep": deep})
 
 
+def test_a_hint_that_makes_an_iterator_says_what_to_name_in_its_place() -> None:
+    for function in (value_tasks.take_iterable, value_tasks.take_generator):
+        task = task_of(function)
+        with pytest.raises(InvalidArguments, match=r"value: the hint makes .* name list or Seq"):
+            task.to_send(([1, 2],), {})
+        with pytest.raises(InvalidResult, match=r"given back: the hint makes .* name list or Seq"):
+            task.dump_result([1, 2])
+
+
 def test_without_a_hint_other_classes_arrive_as_json_unless_it_is_strict() -> None:
     task = task_of(value_tasks.take_it)
     named = Pair(NOON, "a")

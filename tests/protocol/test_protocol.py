@@ -141,6 +141,15 @@ def test_the_description_of_a_large_call_is_short() -> None:
     assert describe(Call("m.f", many, {})) == get_call_string("m.f", many, {}, max_length=75)
 
 
+def test_a_call_is_described_although_an_argument_cannot_be_shown() -> None:
+    class Silent:
+        def __repr__(self) -> str:
+            raise LookupError("it is no longer attached to its session")
+
+    shown = describe(Call("m.f", [1, Silent()], {"n": 10**5000}))
+    assert shown.startswith("m.f(1, <Silent whose repr raises LookupError>, n=<int whose repr ")
+
+
 @hypothesis_settings(max_examples=50, deadline=None)
 @given(args=st.lists(json_values, max_size=3), kwargs=st.dictionaries(st.text(), json_values))
 def test_any_json_arguments_come_back_from_our_payload_and_from_rqs(

@@ -2,6 +2,7 @@
 
 import enum
 from collections import OrderedDict, deque
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -318,6 +319,16 @@ class Lock:
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
         return core_schema.is_instance_schema(cls)
+
+
+@task
+def take_iterable(value: Iterable[int]) -> Iterable[int]:
+    return value
+
+
+@task
+def take_generator(value: Generator[int, None, None]) -> Generator[int, None, None]:
+    return value
 
 
 @task

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgpack
 
 from heori_common.duration import LONGEST_S, seconds
-from heori_common.errors import HeoriError
+from heori_common.errors import HeoriError, short
 from heori_common.protocol.payload import Call, decode_failure, encode_call
 from heori_common.public import public
 
@@ -401,7 +401,10 @@ def describe(call: Call) -> str:
 def _describe_value(value: Any) -> str:
     if type(value) in (str, bytes) and len(value) > LONGEST_DESCRIPTION_CHARS:
         value = value[:LONGEST_DESCRIPTION_CHARS]  # enough to see which quotes it takes, as a rule
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # of a class of the sender's, or of a number with thousands of digits
+        text = short(value)
     return text[:75] + "..." if len(text) > 75 else text
 
 

@@ -14,9 +14,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from heori_common.errors import HeoriError, PerhapsElsewhere, cut, summary
 from heori_common.importing import import_apart
-from heori_common.nesting import check_nesting
 from heori_common.protocol.unpickling import Pickles, Unpicklable
 from heori_common.public import public
+from heori_common.readable import check_readable
 
 Serializer = Literal["json", "pickle", "own"]  # the last is an application's
 
@@ -82,7 +82,7 @@ def encode_call(call: Call, limit: int | None = None) -> bytes:
         raise _too_large(call, f"{least} bytes at least", limit)
     try:
         raw = to_json((call.function, None, call.args, call.kwargs), round_trip=True)
-        check_nesting(raw)
+        check_readable(raw)
     except (PydanticSerializationError, ValueError) as error:
         raise BadPayload(
             f"{call.function}: {_where(call)} no JSON form: {cut(str(error), 300)}"

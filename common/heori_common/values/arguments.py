@@ -14,7 +14,7 @@ from pydantic_core import (
     to_jsonable_python,
 )
 
-from heori_common.nesting import check_nesting
+from heori_common.readable import check_readable
 from heori_common.values.equality import same
 from heori_common.values.forms import Unwritable
 from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
@@ -212,7 +212,7 @@ class Arguments:
             self._check(refused, values, sent, types)
         if self._kind == "any" and not any(types[0]) and not any(types[1].values()):
             return Sent(*bound, sent, None)
-        return Sent(*bound, sent, check_nesting(to_json([self._fingerprint, *types])))
+        return Sent(*bound, sent, check_readable(to_json([self._fingerprint, *types])))
 
     def _check(
         self,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from heori_common.nesting import check_nesting
+from heori_common.readable import check_readable
 from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
 from heori_common.values.validation import validator_of
 from heori_common.values.writing import Forms, LooseForms, is_json
@@ -58,12 +58,12 @@ class Returned:
         if checked is None:
             return None
         if self._kind == "plain" or (self._kind == "any" and not strict and is_json(checked)):
-            return Stored(check_nesting(to_json(checked)))
+            return Stored(check_readable(to_json(checked)))
         json, types = self._forms.write(checked, strict=strict)
         if self._kind == "any" and types is None:
-            return Stored(check_nesting(to_json(json)))
+            return Stored(check_readable(to_json(json)))
         kinds = to_json([self._fingerprint, types])
-        return Stored(check_nesting(to_json(json)), check_nesting(kinds))
+        return Stored(check_readable(to_json(json)), check_readable(kinds))
 
     def read(self, stored: Stored) -> Any:
         """The result that was written; it is validated, too, if it was by other hints.

@@ -15,7 +15,7 @@ Types are one of these:
 """
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
@@ -158,6 +158,11 @@ class Forms:
                 name = BUILTIN[like].name
                 return part, name if more is None else [name, None, more]
         if strict or not self._has_any:
+            if isinstance(value, Iterator):  # pydantic makes one of what is given for Iterable
+                raise Unwritable(
+                    "the hint makes an iterator of it, which cannot be sent; "
+                    "name list or Sequence in the hint, for Iterable, Iterator or Generator"
+                )
             raise Unwritable(
                 f"{short(value)} is a {cls.__qualname__}, which no hint names: it would arrive as "
                 "another type"
