@@ -223,6 +223,7 @@ def test_what_no_reader_could_read_is_refused_as_arguments_and_as_a_result(
     producer: Producer, redis: Any
 ) -> None:
     echo = tasks.find(served_tasks.anything)
+    value: Any
     for value in (10**4300, [1, {"n": -(10**5000)}], "\ud800", {"path": Path("/\udcff")}):
         with pytest.raises(InvalidArguments, match=r"anything: .* no JSON form"):
             producer.submit(served_tasks.anything, value)
