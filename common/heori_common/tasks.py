@@ -32,7 +32,7 @@ from heori_common.rate import Rate, RateTemplate
 from heori_common.retry import Retry
 from heori_common.values.arguments import Arguments, Bound, Sent
 from heori_common.values.forms import Unwritable
-from heori_common.values.problems import MOST_TOLD, explain, first_of, first_problems
+from heori_common.values.problems import MOST_TOLD, explain, explain_hint, first_of, first_problems
 from heori_common.values.results import Returned, Stored
 
 P = ParamSpec("P")
@@ -110,7 +110,7 @@ class Task(Generic[P, R]):
             self._arguments = Arguments(function)
             self._returned = Returned(_result_hint(function))
         except (PydanticUserError, NameError, SyntaxError) as error:
-            raise TypeError(f"{self.name} has a hint that is no type: {error}") from error
+            raise TypeError(f"{self.name} has {explain_hint(error)}") from error
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -92,13 +92,23 @@ def returns_nonsense() -> "not a hint": ...  # type: ignore[valid-type] # noqa: 
 
 @pytest.mark.parametrize(
     "function",
-    [takes_opaque, returns_opaque, takes_missing, returns_missing, returns_nonsense],
+    [takes_missing, returns_missing, returns_nonsense],
 )
 def test_a_hint_that_is_no_type_is_refused_where_the_task_is_defined(
     function: Callable[..., Any],
 ) -> None:
     with pytest.raises(TypeError, match=rf"{function.__name__} has a hint that is no type"):
         task(function)
+
+
+@pytest.mark.parametrize("function", [takes_opaque, returns_opaque])
+def test_a_hint_that_only_python_knows_is_refused_with_what_to_do(
+    function: Callable[..., Any],
+) -> None:
+    said = rf"{function.__name__} has a hint that names <class '.*Opaque'>, which pydantic does not"
+    with pytest.raises(TypeError, match=said) as refused:
+        task(function)
+    assert "arbitrary_types_allowed" not in str(refused.value), "of which a task has none"
 
 
 def test_only_tasks_are_found_and_none_of_the_program_itself(

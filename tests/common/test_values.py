@@ -4,9 +4,9 @@ import ast
 import os
 import subprocess
 import sys
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ CASES: list[tuple[Callable[..., Any], Any, Any]] = [
     (value_tasks.take_loud, SIGNED, Signed(text="a").model_copy(update={"text": "!"})),
     (value_tasks.take_counted, Counted([1]), Counted([1])),
     (value_tasks.take_counted, {"items": [1]}, Counted([1])),
+    (value_tasks.take_groups, {"a": [1]}, defaultdict(list, a=[1])),
+    (value_tasks.take_groups, defaultdict(list), defaultdict(list)),
     (value_tasks.take_json, "[1, 2]", [1, 2]),
     (value_tasks.take_base64, b"aGVvcmk=", b"heori"),
     (value_tasks.take_base64, b"/w==", b"\xff"),
@@ -132,6 +134,27 @@ def test_what_a_task_returns_is_what_its_reader_gets(
     function: Callable[..., Any], value: Any, read: Any
 ) -> None:
     assert same(given_back(task_of(function), value), read)
+
+
+@pytest.mark.parametrize("zone", [None, UTC, ZoneInfo("Europe/Berlin")])
+@pytest.mark.parametrize("fold", [0, 1])
+def test_of_two_hours_that_a_change_of_the_clocks_makes_it_is_told_which(
+    zone: tzinfo | None, fold: int
+) -> None:
+    task = task_of(value_tasks.take_moment)
+    at = {"hour": 2, "minute": 30, "fold": fold, "tzinfo": zone}
+    for value in (datetime(2026, 10, 25, **at), time(**at)):
+        (got,), _ = received(task, (value,), {})
+        for each in (got, given_back(task, value)):
+            assert (each, each.fold, each.tzinfo) == (value, fold, zone)
+
+
+def test_a_defaultdict_whose_makers_the_hint_does_not_tell_is_refused() -> None:
+    task, sets = task_of(value_tasks.take_groups), defaultdict(set, a=[1])
+    with pytest.raises(InvalidArguments, match=r"value: defaultdict.*no JSON form"):
+        task.to_send((sets,), {})
+    with pytest.raises(InvalidResult, match=r"returned .*defaultdict.*no JSON form"):
+        task.dump_result(sets)
 
 
 REFUSED: list[tuple[Callable[..., Any], Any, str]] = [

@@ -1,10 +1,10 @@
 """Tasks whose hints say what JSON does not."""
 
 import enum
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -181,6 +181,16 @@ def take_price(value: Price) -> Price:
 
 @task
 def take_counted(value: Counted) -> Counted:
+    return value
+
+
+@task
+def take_groups(value: defaultdict[str, list[int]]) -> defaultdict[str, list[int]]:
+    return value
+
+
+@task
+def take_moment(value: datetime | time) -> datetime | time:
     return value
 
 

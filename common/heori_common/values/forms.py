@@ -16,12 +16,17 @@ from ipaddress import (
     IPv6Network,
 )
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretBytes, SecretStr
 from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
+
+
+_Time = TypeVar("_Time", datetime, time)
+# Before the name of a zone: of two hours that a change of the clocks makes, it is the second.
+_SECOND = "fold "
 
 
 class Unwritable(ValueError):
@@ -64,21 +69,16 @@ def _make_bytes(text: str, how: str | None) -> bytes:
 def _take_time(value: datetime | time) -> tuple[str, str | None]:
     text = value.isoformat()
     zone = value.tzinfo.key if isinstance(value.tzinfo, ZoneInfo) else None
-    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text, zone
+    more = f"{_SECOND}{zone or ''}" if value.fold else zone
+    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text, more
 
 
-def _make_datetime(text: str, zone: str | None) -> datetime:
-    read = datetime.fromisoformat(text)
-    if zone is None:
+def _make_time(read: _Time, more: str | None) -> _Time:
+    if more is None:
         return read
-    there = read.replace(tzinfo=ZoneInfo(zone))
-    # The hour that a change of the clocks repeats is there twice.
-    return there if there.utcoffset() == read.utcoffset() else there.replace(fold=1)
-
-
-def _make_time(text: str, zone: str | None) -> time:
-    read = time.fromisoformat(text)
-    return read if zone is None else read.replace(tzinfo=ZoneInfo(zone))
+    zone = more.removeprefix(_SECOND)
+    there = read.replace(tzinfo=ZoneInfo(zone)) if zone else read
+    return there.replace(fold=int(zone != more))
 
 
 _duration = SchemaValidator(core_schema.timedelta_schema()).validate_python
@@ -101,8 +101,14 @@ BUILTIN: Mapping[type, Form] = {
     bytes: Form("bytes", _take_bytes, _make_bytes),
     bytearray: _plain(bytearray, bytes),
     date: _plain(date, date.isoformat, date.fromisoformat),
-    datetime: Form("datetime", _take_time, _make_datetime),
-    time: Form("time", _take_time, _make_time),
+    datetime: Form(
+        "datetime",
+        _take_time,
+        lambda text, more: _make_time(datetime.fromisoformat(text), more),
+    ),
+    time: Form(
+        "time", _take_time, lambda text, more: _make_time(time.fromisoformat(text), more)
+    ),
     timedelta: _plain(timedelta, to_jsonable_python, _duration),
     ZoneInfo: _plain(ZoneInfo, str),
     re.Pattern: Form(

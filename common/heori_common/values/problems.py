@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import PydanticUserError, ValidationError
 from pydantic_core import from_json
 
 from heori_common.errors import cut, short
@@ -30,6 +30,22 @@ def first_of(problems: list[str], count: int) -> str:
     """As many as a person may read."""
     more = f"; and {count - len(problems)} more" if count > len(problems) else ""
     return "; ".join(problems) + more
+
+
+def explain_hint(error: Exception) -> str:
+    """What is wrong with a hint, and what to do."""
+    if not isinstance(error, PydanticUserError):
+        return f"a hint that is no type: {error}"
+    first = error.message.partition("\n")[0]
+    if error.code != "schema-for-unknown-type":
+        return f"a hint that is no type: {first}"
+    # What pydantic says after this is for models, and of no use here.
+    unknown = first.partition(" schema for ")[2].partition(". ")[0] or first
+    return (
+        f"a hint that names {unknown}, which pydantic does not know how to write and read: name "
+        "another type, such as int for a number of NumPy's, or Any, or give the class a "
+        "__get_pydantic_core_schema__"
+    )
 
 
 def explain(error: ValidationError, function: Callable[..., Any]) -> str:

@@ -8,6 +8,8 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from heori_common.readable import check_readable
+from heori_common.values.equality import same
+from heori_common.values.forms import Unwritable
 from heori_common.values.hints import fingerprint, forms_of, has_any, kind_of
 from heori_common.values.validation import validator_of
 from heori_common.values.writing import Forms, LooseForms, is_json
@@ -59,7 +61,12 @@ class Returned:
             return None
         if self._kind == "plain" or (self._kind == "any" and not strict and is_json(checked)):
             return Stored(check_readable(to_json(checked)))
-        json, types = self._forms.write(checked, strict=strict)
+        try:
+            json, types = self._forms.write(checked, strict=strict)
+        except Unwritable:
+            if (stored := self._by_its_hint(checked)) is None:
+                raise
+            return stored
         if self._kind == "any" and types is None:
             return Stored(check_readable(to_json(json)))
         kinds = to_json([self._fingerprint, types])
@@ -79,6 +86,18 @@ class Returned:
             return self._forms.read(from_json(stored.json), types)
         loose = LooseForms().read(from_json(stored.json), types)
         return self._validator.validate_python(loose, by_alias=True, by_name=True)
+
+    def _by_its_hint(self, checked: Any) -> Stored | None:
+        """A result as its JSON, if that becomes the same where it is validated.
+
+        So arguments travel that have no other way, such as a defaultdict.
+        """
+        try:
+            json = check_readable(to_json(checked))
+            read = self._validator.validate_json(json, by_alias=True, by_name=True)
+            return Stored(json) if same(read, checked) else None
+        except Exception:  # the code of its classes may do anything
+            return None
 
     @functools.cached_property
     def _fingerprint(self) -> str:

@@ -54,8 +54,9 @@ def main(control: int) -> NoReturn:
     adopt_orphans()
     logs.configure_as_parent()
     find_gil()  # here, and no worker has to
-    _Parent(socket.socket(fileno=control)).run()
-    os._exit(0)
+    parent = _Parent(socket.socket(fileno=control))
+    parent.run()
+    os._exit(0)  # which closes what it has open, as it leaves it
 
 
 class _Parent:
