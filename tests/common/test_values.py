@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -142,15 +142,16 @@ def test_of_two_hours_that_a_change_of_the_clocks_makes_it_is_told_which(
     zone: tzinfo | None, fold: int
 ) -> None:
     task = task_of(value_tasks.take_moment)
-    at = {"hour": 2, "minute": 30, "fold": fold, "tzinfo": zone}
-    for value in (datetime(2026, 10, 25, **at), time(**at)):
+    moment = datetime(2026, 10, 25, 2, 30, tzinfo=zone, fold=fold)
+    for value in (moment, moment.timetz()):
         (got,), _ = received(task, (value,), {})
         for each in (got, given_back(task, value)):
             assert (each, each.fold, each.tzinfo) == (value, fold, zone)
 
 
 def test_a_defaultdict_whose_makers_the_hint_does_not_tell_is_refused() -> None:
-    task, sets = task_of(value_tasks.take_groups), defaultdict(set, a=[1])
+    task = task_of(value_tasks.take_groups)
+    sets: defaultdict[str, Any] = defaultdict(set, a=[1])
     with pytest.raises(InvalidArguments, match=r"value: defaultdict.*no JSON form"):
         task.to_send((sets,), {})
     with pytest.raises(InvalidResult, match=r"returned .*defaultdict.*no JSON form"):

@@ -23,7 +23,6 @@ from zoneinfo import ZoneInfo
 from pydantic import SecretBytes, SecretStr
 from pydantic_core import SchemaValidator, core_schema, to_jsonable_python
 
-
 _Time = TypeVar("_Time", datetime, time)
 # Before the name of a zone: of two hours that a change of the clocks makes, it is the second.
 _SECOND = "fold "
@@ -106,9 +105,7 @@ BUILTIN: Mapping[type, Form] = {
         _take_time,
         lambda text, more: _make_time(datetime.fromisoformat(text), more),
     ),
-    time: Form(
-        "time", _take_time, lambda text, more: _make_time(time.fromisoformat(text), more)
-    ),
+    time: Form("time", _take_time, lambda text, more: _make_time(time.fromisoformat(text), more)),
     timedelta: _plain(timedelta, to_jsonable_python, _duration),
     ZoneInfo: _plain(ZoneInfo, str),
     re.Pattern: Form(
