@@ -19,6 +19,7 @@ from pydantic_core import SchemaValidator, from_json, to_json
 
 from heori import InvalidArguments, InvalidResult, Producer
 from heori_common.values.equality import same
+from heori_common.values.results import Stored, read_loosely
 from tests.rigs.travel import given_back, received, task_of
 from tests.tasks import protocol_tasks, value_tasks
 from tests.tasks.protocol_tasks import Level
@@ -156,6 +157,27 @@ def test_a_defaultdict_whose_makers_the_hint_does_not_tell_is_refused() -> None:
         task.to_send((sets,), {})
     with pytest.raises(InvalidResult, match=r"returned .*defaultdict.*no JSON form"):
         task.dump_result(sets)
+
+
+DAMAGED = [
+    ('"2026-01-02"', ["datetime", None, 5]),
+    ('"12:00"', ["time", None, [1]]),
+    ("5", "bytes"),
+    ("5", ["keys", None, "int"]),
+    ('"x"', "Decimal"),
+    ("5", ["*", "int"]),
+    ("[]", {"a": "int"}),
+    ("5", 5),
+]
+
+
+@pytest.mark.parametrize(("json", "types"), DAMAGED)
+def test_a_result_that_nobody_has_written_so_is_damaged(json: str, types: Any) -> None:
+    stored = Stored(json.encode(), to_json(["print", types]))
+    with pytest.raises(ValueError, match=r"^it is damaged: "):
+        read_loosely(stored)
+    with pytest.raises(InvalidResult, match="does not fit"):
+        task_of(value_tasks.take_moment).load_result(stored)
 
 
 REFUSED: list[tuple[Callable[..., Any], Any, str]] = [

@@ -17,9 +17,11 @@ import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from heori import Producer
 from heori_common.platform import TELLS_OF_THREADS, below
 from tests.rigs.consumers import Consumer
 from tests.rigs.waiting import until
+from tests.tasks import sample_tasks
 
 pytestmark = pytest.mark.skipif(
     not TELLS_OF_THREADS, reason="the system tells nothing of threads and memory"
@@ -46,6 +48,17 @@ def test_all_processes_of_a_consumer_share_what_they_have_imported(
     assert len(family) == 3
     assert min(map(shared_kb, family)) > SHARED_KB
     assert consumer.stop() == 0
+
+
+@pytest.mark.parametrize("model", ["threads", "asyncio"])
+def test_python_that_warns_of_everything_has_nothing_to_warn_of(
+    model: str, consume: Callable[..., Consumer], producer: Producer
+) -> None:
+    warns = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
+    consumer = consume("--model", model, "--processes", "1", fresh=True, **warns).ready()
+    assert producer.submit(sample_tasks.add, 1, 2).result(60) == 3
+    assert consumer.stop() == 0
+    assert [each for each in consumer.log if "Warning" in json.dumps(each)] == []
 
 
 def files(pid: int) -> set[Path]:

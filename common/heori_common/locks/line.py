@@ -149,7 +149,7 @@ class LinePool:
     def take(self) -> Line | None:
         """One that nobody uses; None where there is none."""
         if not self._idle:
-            return None  # mostly, and to be told so by an exception takes ten times as long
+            return None  # mostly; to be told so by an exception takes much longer
         try:
             while (line := self._idle.pop()).has_moved:
                 line.close()

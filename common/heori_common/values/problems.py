@@ -34,13 +34,10 @@ def first_of(problems: list[str], count: int) -> str:
 
 def explain_hint(error: Exception) -> str:
     """What is wrong with a hint, and what to do."""
-    if not isinstance(error, PydanticUserError):
+    if not isinstance(error, PydanticUserError) or error.code != "schema-for-unknown-type":
         return f"a hint that is no type: {error}"
-    first = error.message.partition("\n")[0]
-    if error.code != "schema-for-unknown-type":
-        return f"a hint that is no type: {first}"
     # What pydantic says after this is for models, and of no use here.
-    unknown = first.partition(" schema for ")[2].partition(". ")[0] or first
+    unknown = error.message.partition(" schema for ")[2].partition(". ")[0] or "something"
     return (
         f"a hint that names {unknown}, which pydantic does not know how to write and read: name "
         "another type, such as int for a number of NumPy's, or Any, or give the class a "

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
+from heori_common.errors import summary
 from heori_common.readable import check_readable
 from heori_common.values.equality import same
 from heori_common.values.forms import Unwritable
@@ -26,12 +27,15 @@ def read_loosely(stored: Stored) -> Any:
     """A result as it is, without the hints of the task that has returned it.
 
     Raises:
-        ValueError, TypeError, LookupError: it is damaged.
+        ValueError: it is damaged.
     """
     if stored.types is None:
         return from_json(stored.json)
-    _, types = from_json(stored.types)
-    return LooseForms().read(from_json(stored.json), types)
+    try:
+        _, types = from_json(stored.types)
+        return LooseForms().read(from_json(stored.json), types)
+    except Exception as error:  # forms raise anything when they get what they have not written
+        raise ValueError(f"it is damaged: {summary(error)}") from error
 
 
 class Returned:
