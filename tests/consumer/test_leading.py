@@ -218,6 +218,7 @@ def test_of_many_queues_that_are_written_at_once_few_are_read_while_nobody_waits
             redis.delete(*keys)
             idle = Idle(bench, "idle", *queues)
             idle.offer()
+            await asyncio.to_thread(until, are_watched)  # all of them, again
             redis.rpush(keys[-1], "by rq")
             while (woken := await asyncio.to_thread(idle.told)) is None:
                 pass

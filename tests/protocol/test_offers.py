@@ -172,6 +172,21 @@ def test_consumers_of_several_services_wait_in_one_line(bench: Bench) -> None:
         consumer.channel.close()
 
 
+def test_of_several_services_each_has_what_others_have_put_on_a_queue_of_both(
+    bench: Bench,
+) -> None:
+    one, two = Idle(bench, "one", "default"), Idle(bench, "two", "default", "low")
+    two.offer()
+    one.offer()
+    for number in range(2):
+        Queue("default", connection=bench.redis).enqueue(ADD, 1, 2, job_id=str(number))
+    assert bench.execute(bench.commands.wake(["default"])) == 0
+    assert ids(two.hears().claims) == ["0"]
+    assert ids(one.hears().claims) == ["1"]
+    for consumer in (one, two):
+        consumer.channel.close()
+
+
 def test_whoever_is_gone_is_passed_over(bench: Bench) -> None:
     with idle(bench, "a", "b", "c") as (a, b, c):
         a.channel.close()
